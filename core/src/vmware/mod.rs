@@ -1,0 +1,24 @@
+//! The VMware telnet extension: option 232, by which an ESXi host and a virtual serial port
+//! concentrator talk about a VM.
+//!
+//! **Owns** the suboption codes ([`Code`]), what each carries ([`Message`]), the identity they carry
+//! ([`Uuid`], [`ServiceUri`]), and the concentrator's end of one VM's dialogue ([`Dialogue`]).
+//!
+//! **Refuses to know** which VM belongs to which console, what a vMotion is good for and when one may
+//! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
+//! sockets.
+//!
+//! **Implements** PROTOCOL §3 and §3.1, after VMware's "Using a Proxy with vSphere Virtual Serial
+//! Ports".
+
+mod code;
+mod message;
+mod proxy;
+mod uri;
+mod uuid;
+
+pub use code::{Code, VMWARE_TELNET_EXT};
+pub use message::{Malformed, Message};
+pub use proxy::{Dialogue, KNOWN_SUBOPTIONS, POLICY, REPLY_LIMIT, Said};
+pub use uri::ServiceUri;
+pub use uuid::{Uuid, UuidError};
