@@ -2,7 +2,8 @@
 //! concentrator talk about a VM.
 //!
 //! **Owns** the suboption codes ([`Code`]), what each carries ([`Message`]), the identity they carry
-//! ([`Uuid`], [`ServiceUri`]), and the concentrator's end of one VM's dialogue ([`Dialogue`]).
+//! ([`Uuid`], [`ServiceUri`]), and one VM's dialogue from both ends: [`Dialogue`] for the
+//! concentrator, [`VmSession`] for whoever plays a VM.
 //!
 //! **Refuses to know** which VM belongs to which console, what a vMotion is good for and when one may
 //! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
@@ -16,9 +17,11 @@ mod message;
 mod proxy;
 mod uri;
 mod uuid;
+mod vm;
 
 pub use code::{Code, VMWARE_TELNET_EXT};
 pub use message::{Malformed, Message};
 pub use proxy::{Dialogue, KNOWN_SUBOPTIONS, POLICY, REPLY_LIMIT, Said};
 pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};
+pub use vm::{ANSWER_LIMIT, NoUuid, Opens, PENDING_LIMIT, Resume, VmConfig, VmEvent, VmSession};
