@@ -1,5 +1,6 @@
 //! Sans-IO protocol core of a virtual serial port concentrator.
+
 #![forbid(unsafe_code)]
-pub mod concentrator;
-pub mod time;
+
+pub mod telnet;
 pub mod vmware;
