@@ -35,6 +35,11 @@ impl Control {
         &mut self.bytes
     }
 
+    /// Puts a byte before all others: the second half of a pair whose first half is out.
+    pub(super) fn push_front(&mut self, byte: u8) {
+        self.bytes.insert(self.taken, byte);
+    }
+
     /// Position behind the last byte; grows for the life of the connection.
     pub(super) fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64

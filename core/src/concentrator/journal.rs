@@ -16,9 +16,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use memchr::memchr;
-use memchr::memchr_iter;
-use memchr::memrchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::telnet::IAC;
 
@@ -208,14 +206,17 @@ impl Journal {
     /// The stored bytes between two offsets, a slice per segment.
     pub(super) fn slices(&self, at: u64, until: u64) -> impl Iterator<Item = &[u8]> {
         let first = self.segment_index(at);
-        self.segments.range(first..).map_while(move |segment| {
-            if segment.start >= until {
-                return None;
-            }
-            let from = at.saturating_sub(segment.start) as usize;
-            let to = segment.bytes.len().min((until - segment.start) as usize);
-            Some(&segment.bytes[from.min(to)..to])
-        }).filter(|slice| !slice.is_empty())
+        self.segments
+            .range(first..)
+            .map_while(move |segment| {
+                if segment.start >= until {
+                    return None;
+                }
+                let from = at.saturating_sub(segment.start) as usize;
+                let to = segment.bytes.len().min((until - segment.start) as usize);
+                Some(&segment.bytes[from.min(to)..to])
+            })
+            .filter(|slice| !slice.is_empty())
     }
 
     /// Copies guest bytes from `at` on into `out`, up to `limit` of them.

@@ -59,6 +59,12 @@ impl Uplink {
         &self.bytes[self.taken..]
     }
 
+    /// The second half of a pair whose first half is out (one byte or none), and the rest.
+    pub(super) fn halves(&self) -> (&[u8], &[u8]) {
+        let pending = self.pending();
+        pending.split_at(pending.len().min(usize::from(self.mid_pair)))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

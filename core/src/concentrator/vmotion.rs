@@ -149,9 +149,10 @@ pub(super) fn step(state: State, input: Input) -> (State, Order) {
         (Away, Input::Abort) => (Over, O::Resume),
         (Away, Input::LateBytes | Input::MoveTimer) => (Over, O::ResumeLate),
         (Away, Input::SourceEnd) => (AwayOrphan, O::Orphan),
-        (Away, Input::Goahead | Input::Bytes | Input::TargetEnd | Input::GoaheadTimer | Input::QuietTimer) => {
-            (Away, O::Nothing)
-        }
+        (
+            Away,
+            Input::Goahead | Input::Bytes | Input::TargetEnd | Input::GoaheadTimer | Input::QuietTimer,
+        ) => (Away, O::Nothing),
 
         (AwayOrphan, Input::Peer) => (PeeredOrphan, O::AcceptPeer),
         (AwayOrphan, Input::Begin | Input::Complete | Input::Abort) => (AwayOrphan, O::OutOfPlace),
@@ -174,9 +175,10 @@ pub(super) fn step(state: State, input: Input) -> (State, Order) {
         (Peered, Input::MoveTimer) => (Over, O::ResumeLate),
         (Peered, Input::SourceEnd) => (PeeredOrphan, O::Orphan),
         (Peered, Input::TargetEnd) => (Away, O::LoseTarget),
-        (Peered, Input::Goahead | Input::Bytes | Input::LateBytes | Input::GoaheadTimer | Input::QuietTimer) => {
-            (Peered, O::Nothing)
-        }
+        (
+            Peered,
+            Input::Goahead | Input::Bytes | Input::LateBytes | Input::GoaheadTimer | Input::QuietTimer,
+        ) => (Peered, O::Nothing),
 
         (PeeredOrphan, Input::Peer) => (PeeredOrphan, O::AcceptPeer),
         (PeeredOrphan, Input::Complete) => (Over, O::TakeOverAlone),
