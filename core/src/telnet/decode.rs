@@ -286,7 +286,7 @@ impl Decoder {
     /// In state Sb: takes body bytes up to the next IAC, and that IAC. Delivers straight from the
     /// input when the whole body is there and plain.
     fn take_body<'i>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
-        let Some(len) = memchr(IAC, input) else {
+        let Some(len) = find_iac(input) else {
             self.append(input);
             *input = &[];
             return None;
@@ -355,7 +355,7 @@ fn take_data<'i, const WIRE: bool>(input: &mut &'i [u8]) -> Option<Item<'i>> {
 fn wire_run(input: &[u8]) -> (usize, usize) {
     let mut at = 0;
     let mut pairs = 0;
-    while let Some(plain) = memchr(IAC, &input[at..]) {
+    while let Some(plain) = find_iac(&input[at..]) {
         let iacs = leading_iacs(&input[at + plain..]);
         pairs += iacs / 2;
         at += plain + (iacs & !1);
@@ -371,13 +371,31 @@ fn wire_run(input: &[u8]) -> (usize, usize) {
 /// it are the other halves of its doubled IACs.
 #[inline]
 pub(super) fn guest_run(input: &[u8]) -> (usize, usize) {
-    match memchr(IAC, input) {
+    match find_iac(input) {
         None => (input.len(), 0),
         Some(plain) => {
             let pairs = leading_iacs(&input[plain..]) / 2;
             (plain + pairs, pairs)
         }
     }
+}
+
+/// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
+/// vector search for each costs more than the search.
+#[inline]
+pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
+    // One word: two and four measured no better on dense pairs and worse on random bytes.
+    let mut searched = 0;
+    if let Some(word) = input.first_chunk::<8>() {
+        // A byte is an IAC if its complement is zero; the lowest such byte is found exactly.
+        let complement = !u64::from_le_bytes(*word);
+        let zeros = complement.wrapping_sub(LOW_BITS) & !complement & HIGH_BITS;
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+        searched = word.len();
+    }
+    memchr(IAC, &input[searched..]).map(|at| searched + at)
 }
 
 /// How many IACs `input` begins with.
@@ -405,6 +423,10 @@ const SE: u8 = Command::SE.0;
 
 /// A doubled IAC that was cut between two reads, whole again.
 static PAIR: [u8; 2] = [IAC, IAC];
+
+/// The lowest and the highest bit of each byte of a word.
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// Compared as a whole when counting IACs: two vector registers on common machines.
 const BLOCK: usize = 32;

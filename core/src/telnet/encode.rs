@@ -1,10 +1,10 @@
 //! Writing telnet: escaping, commands, negotiations, subnegotiations; and reading guest bytes back
 //! out of wire form.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 use super::codes::{Command, IAC, Opt, Verb};
-use super::decode::leading_iacs;
+use super::decode::{find_iac, leading_iacs};
 
 /// Appends `data` with every IAC doubled (RFC 854). Costs one pass and one copy.
 pub fn escape_into(data: &[u8], out: &mut Vec<u8>) {
@@ -12,7 +12,7 @@ pub fn escape_into(data: &[u8], out: &mut Vec<u8>) {
     // would be a pass of its own.
     out.reserve(data.len());
     let mut rest = data;
-    while let Some(plain) = memchr(IAC, rest) {
+    while let Some(plain) = find_iac(rest) {
         let iacs = leading_iacs(&rest[plain..]);
         out.extend_from_slice(&rest[..plain + iacs]);
         out.resize(out.len() + iacs, IAC);
@@ -63,7 +63,7 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
         if rest.is_empty() {
             return None;
         }
-        let (len, skip) = match memchr(IAC, rest) {
+        let (len, skip) = match find_iac(rest) {
             None => (rest.len(), 0),
             Some(plain) => {
                 let iacs = leading_iacs(&rest[plain..]);
