@@ -652,8 +652,8 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_is_40_bytes_at_most() {
-        assert!(size_of::<Decoder>() <= 40, "{}", size_of::<Decoder>());
+    fn a_decoder_is_32_bytes_at_most() {
+        assert!(size_of::<Decoder>() <= 32, "{}", size_of::<Decoder>());
     }
 
     /// Bytes that hit the machine where it bends: mostly IACs and commands.
