@@ -652,6 +652,23 @@ mod tests {
     }
 
     #[test]
+    fn fast_searches_find_what_slow_ones_find() {
+        for plain in 0..40 {
+            for iacs in 0..140 {
+                let mut input = vec![0xfe; plain];
+                input.resize(plain + iacs, IAC);
+                for tail in [&[][..], &[0x00], &[0xfe, IAC]] {
+                    let input = [&input, tail].concat();
+                    assert_eq!(find_iac(&input), input.iter().position(|&b| b == IAC));
+                    let from = &input[plain..];
+                    let slow = from.iter().take_while(|&&b| b == IAC).count();
+                    assert_eq!(leading_iacs(from), slow, "{plain} plain, {iacs} IACs, {tail:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_decoder_is_32_bytes_at_most() {
         assert!(size_of::<Decoder>() <= 32, "{}", size_of::<Decoder>());
     }
