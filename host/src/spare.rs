@@ -4,6 +4,7 @@
 //! Without it, accept fails at once for as long as the queue is not empty, and a server that asks again
 //! spins, or one that does not ask again never hears of the listener any more.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
@@ -36,12 +37,50 @@ fn hold() -> io::Result<File> {
     File::open("/dev/null")
 }
 
+/// What it means that accept brought no connection (accept(2) lists the ways).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AcceptFailure {
+    /// Nobody waits any more.
+    Nobody,
+    /// One connection ended before it was accepted; the next may be well.
+    Passing,
+    /// Descriptors have run out, in this process or in the whole system.
+    Exhausted,
+    /// Something else of this machine: asking again at once would spin, and nothing tells when not to.
+    Lasting,
+}
+
+impl AcceptFailure {
+    /// Sorts an error of accept.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+            NetworkUnreachable, PermissionDenied, TimedOut, WouldBlock,
+        };
+        match error.kind() {
+            WouldBlock => Self::Nobody,
+            ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown
+            | NetworkUnreachable | PermissionDenied | TimedOut => Self::Passing,
+            _ if is_exhaustion(error) => Self::Exhausted,
+            _ => Self::Lasting,
+        }
+    }
+}
+
 /// True for the errors that mean that descriptors have run out, in this process or in the whole system.
 #[must_use]
 pub fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
+
+/// How many connections to accept in one visit of a listener: a storm of them must not keep others waiting
+/// for milliseconds.
+pub const ACCEPTS_PER_VISIT: usize = 64;
+
+/// How long to leave a listener alone after [`AcceptFailure::Lasting`].
+pub const RETRY: Duration = Duration::from_millis(100);
 
 /// Counts refused connections and logs the first and the sum of each burst.
 #[derive(Debug, Default)]
@@ -52,7 +91,7 @@ pub struct Refusals {
 
 impl Refusals {
     /// One connection was refused.
-    pub fn refused(&mut self, why: &str, now: Instant) {
+    pub fn refused(&mut self, why: impl Display, now: Instant) {
         if self.count == 0 {
             log::warn!("connections are refused: {why}");
         }
@@ -75,6 +114,12 @@ impl Refusals {
     }
 }
 
+/// Why a connection is refused when accept finds no descriptor.
+pub const NO_DESCRIPTOR: &str = "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)";
+
+/// Why a connection is refused that the engine did not take.
+pub const NOT_TAKEN: &str = "the engine takes no more";
+
 /// A burst is over when nothing was refused for this long: long enough that a peer that tries again every
 /// second makes one burst, not one a second.
 const QUIET: Duration = Duration::from_secs(5);
@@ -96,6 +141,21 @@ mod tests {
         let nothing = spare.refuse(|| listener.accept()).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         assert!(spare.held.is_some());
+    }
+
+    #[test]
+    fn accepts_failures_are_told_apart() {
+        use rustix::io::Errno;
+        for (errno, failure) in [
+            (Errno::AGAIN, AcceptFailure::Nobody),
+            (Errno::CONNABORTED, AcceptFailure::Passing),
+            (Errno::MFILE, AcceptFailure::Exhausted),
+            (Errno::NFILE, AcceptFailure::Exhausted),
+            (Errno::NOBUFS, AcceptFailure::Lasting),
+            (Errno::NOMEM, AcceptFailure::Lasting),
+        ] {
+            assert_eq!(AcceptFailure::of(&errno.into()), failure, "{errno:?}");
+        }
     }
 
     #[test]

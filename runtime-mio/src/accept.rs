@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 use vspc_core::concentrator::{Address, ListenerId, Peer};
 use vspc_core::time::Instant;
-use vspc_host::{sockets, spare};
+use vspc_host::sockets;
+use vspc_host::spare::{ACCEPTS_PER_VISIT, AcceptFailure, NO_DESCRIPTOR, NOT_TAKEN, RETRY, is_exhaustion};
 
 use crate::connections;
 use crate::server::Server;
@@ -82,9 +82,7 @@ impl Server {
     /// Opens a listener as the engine asks, and says where it is.
     pub(crate) fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
         let socket = match sockets::listen(address) {
-            Err(error) if spare::is_exhaustion(&error) && self.closing.close_oldest() => {
-                sockets::listen(address)
-            }
+            Err(error) if is_exhaustion(&error) && self.closing.close_oldest() => sockets::listen(address),
             outcome => outcome,
         }?;
         let bound = socket.local_addr()?;
@@ -102,17 +100,20 @@ impl Server {
             let Some(listener) = self.listeners.get(id) else { return };
             match listener.socket.accept() {
                 Ok((stream, peer)) => self.admit(id, stream, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if spare::is_exhaustion(&error) => {
-                    if !self.closing.close_oldest() && !self.refuse_one(id) {
-                        return;
+                Err(error) => match AcceptFailure::of(&error) {
+                    AcceptFailure::Nobody => return,
+                    AcceptFailure::Passing => {}
+                    AcceptFailure::Exhausted if self.closing.close_oldest() => {}
+                    AcceptFailure::Exhausted => match self.refuse_one(id) {
+                        AcceptFailure::Passing => {}
+                        AcceptFailure::Nobody => return,
+                        _ => return self.listeners.fail(id, self.now),
+                    },
+                    AcceptFailure::Lasting => {
+                        self.refusals.refused(error, self.now);
+                        return self.listeners.fail(id, self.now);
                     }
-                }
-                Err(error) if is_passing(&error) => {}
-                Err(error) => {
-                    self.refusals.refused(&error.to_string(), self.now);
-                    return self.listeners.fail(id, self.now);
-                }
+                },
             }
         }
         self.enqueue_listener(id);
@@ -120,7 +121,7 @@ impl Server {
 
     fn admit(&mut self, on: ListenerId, mut stream: TcpStream, peer: SocketAddr) {
         let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
-            return self.refusals.refused("the engine takes no more", self.now);
+            return self.refusals.refused(NOT_TAKEN, self.now);
         };
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registered = self.poll.registry().register(&mut stream, connections::token(id), interest);
@@ -130,20 +131,15 @@ impl Server {
         }
     }
 
-    /// Closes one waiting connection with the spare descriptor; false if that cannot be gone on with now.
-    fn refuse_one(&mut self, id: ListenerId) -> bool {
-        let Some(listener) = self.listeners.get(id) else { return false };
+    /// Closes one waiting connection with the spare descriptor. Passing: that is done.
+    fn refuse_one(&mut self, id: ListenerId) -> AcceptFailure {
+        let Some(listener) = self.listeners.get(id) else { return AcceptFailure::Nobody };
         match self.spare.refuse(|| listener.socket.accept()) {
             Ok(()) => {
-                self.refusals
-                    .refused("no descriptor is left, raise the limit (ulimit -n, LimitNOFILE=)", self.now);
-                true
+                self.refusals.refused(NO_DESCRIPTOR, self.now);
+                AcceptFailure::Passing
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(_) => {
-                self.listeners.fail(id, self.now);
-                false
-            }
+            Err(error) => AcceptFailure::of(&error),
         }
     }
 }
@@ -159,30 +155,5 @@ pub(crate) fn listener(token: Token) -> Option<ListenerId> {
     (bits & LISTENER != 0).then(|| ListenerId::from_bits(bits & !LISTENER))
 }
 
-/// Errors of one connection, which ended before it was accepted (accept(2) lists them). All others say
-/// something of this machine, and asking again at once would spin.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-        PermissionDenied, TimedOut,
-    };
-    matches!(
-        error.kind(),
-        ConnectionAborted
-            | ConnectionReset
-            | HostUnreachable
-            | Interrupted
-            | NetworkDown
-            | NetworkUnreachable
-            | PermissionDenied
-            | TimedOut
-    )
-}
-
+/// Generations stay below 2^31, so the top bit is free.
 const LISTENER: u64 = 1 << 63;
-
-/// Connections accepted in one visit: a storm of them must not keep others waiting for milliseconds.
-const ACCEPTS_PER_VISIT: usize = 64;
-
-/// How long a listener that fails for want of kernel memory is left alone.
-const RETRY: Duration = Duration::from_millis(100);

@@ -135,6 +135,10 @@ impl Server {
         if !self.ready.is_empty() || !self.writers.is_empty() {
             return Some(Duration::ZERO);
         }
+        self.next_deadline().map(|at| at.duration_since(self.now))
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.engine.poll_timeout(),
             self.closing.deadline(),
@@ -142,7 +146,7 @@ impl Server {
             self.listeners.retry,
             self.stop_at,
         ];
-        deadlines.into_iter().flatten().min().map(|at| at.duration_since(self.now))
+        deadlines.into_iter().flatten().min()
     }
 
     /// Takes note of what the poller says about a socket. Nothing is read yet.
