@@ -119,7 +119,7 @@ impl Concentrator {
 
     fn receive_telnet(&mut self, id: ConnId, data: &[u8], now: Instant) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let mut decoder = std::mem::replace(&mut conn.decoder, Decoder::new());
+        let mut decoder = std::mem::take(&mut conn.decoder);
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
             match item {
@@ -255,7 +255,7 @@ impl Concentrator {
     fn becomes_raw(&mut self, id: ConnId, last: bool) {
         self.timers.cancel(Timer::Decide(id));
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let decoder = std::mem::replace(&mut conn.decoder, Decoder::new());
+        let decoder = std::mem::take(&mut conn.decoder);
         let Role::Client(client) = &mut conn.role else { return };
         let was_undecided = client.mode == Mode::Undecided;
         client.mode = Mode::Raw { last };

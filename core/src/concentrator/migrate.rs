@@ -220,9 +220,9 @@ impl Concentrator {
                 self.end_move(moving, now);
                 let counters = self.count_in(console);
                 if order == Order::Resume {
-                    counters.vmotions_aborted += 1
+                    counters.vmotions_aborted += 1;
                 } else {
-                    counters.vmotions_timed_out += 1
+                    counters.vmotions_timed_out += 1;
                 }
                 let why = match (order, input) {
                     (Order::Resume, _) => "the source host says so",
@@ -239,9 +239,9 @@ impl Concentrator {
                 let late = order == Order::LoseLate;
                 let counters = self.count_in(console);
                 if late {
-                    counters.vmotions_timed_out += 1
+                    counters.vmotions_timed_out += 1;
                 } else {
-                    counters.vmotions_aborted += 1
+                    counters.vmotions_aborted += 1;
                 }
                 let why = if late {
                     "no target came, the vm is gone"
@@ -416,7 +416,7 @@ impl Concentrator {
             return;
         }
         let Some(moved) = self.moves.get_mut(moving) else { return };
-        let (from, to) = std::mem::replace(&mut moved.goahead, (0, 0));
+        let (from, to) = std::mem::take(&mut moved.goahead);
         if let Some(conn) = moved.source.and_then(|id| self.conns.get_mut(id)) {
             conn.control.retract(from, to);
         }

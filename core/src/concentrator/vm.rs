@@ -89,7 +89,7 @@ impl Concentrator {
     /// Bytes from a host. One pass; what is left of a command stays in the decoder.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8], now: Instant) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let mut decoder = std::mem::replace(&mut conn.decoder, Decoder::new());
+        let mut decoder = std::mem::take(&mut conn.decoder);
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
             match item {
@@ -104,7 +104,7 @@ impl Concentrator {
                 Item::Command(_) | Item::Data(_) => {}
                 Item::Malformed(fault) => self.malformed(id, format_args!("{fault}")),
             }
-            if !self.conns.get(id).is_some_and(|conn| conn.closing.is_none()) {
+            if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
                 return;
             }
         }
@@ -190,7 +190,7 @@ impl Concentrator {
             Ok(Some(Said::Proxy { direction, uri })) => self.vm_asks_for_proxy(id, direction, uri, now),
             Ok(Some(Said::VmotionBegin { sequence })) => self.begin_move(id, sequence, now),
             Ok(Some(Said::VmotionPeer { sequence_and_secret })) => {
-                self.accept_peer(id, sequence_and_secret, now)
+                self.accept_peer(id, sequence_and_secret, now);
             }
             Ok(Some(Said::VmotionComplete { sequence })) => self.complete_move(id, sequence, now),
             Ok(Some(Said::VmotionAbort { .. })) => self.abort_move(id, now),
