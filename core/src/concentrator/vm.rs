@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::telnet::{
-    Command, Item, Negotiator, Opt, Side, Verb, fold, put_command, put_negotiation,
-};
+use crate::telnet::{Command, Item, Negotiator, Opt, Side, Verb, fold, put_command, put_negotiation};
 use crate::time::Instant;
 use crate::vmware::{self, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
@@ -14,7 +12,7 @@ use super::conn::{Conn, Place, Role, Vm};
 use super::console::{Console, Identity, Leg};
 use super::event::{CloseReason, Label, What};
 use super::id::{ConnId, ConsoleId};
-use super::journal::pairs;
+use super::journal::count_pairs;
 use super::output::Address;
 use super::timers::Timer;
 
@@ -123,7 +121,7 @@ impl Concentrator {
         // BINARY was refused: CR NUL is CR (PROTOCOL §2). CR LF stays.
         let mut rest = wire;
         while let Some(run) = fold(&mut after_cr, &mut rest, false) {
-            self.vm_output(id, run, pairs(run), now);
+            self.vm_output(id, run, count_pairs(run), now);
         }
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
             vm.fold = Some(after_cr);
