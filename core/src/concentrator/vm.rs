@@ -234,12 +234,12 @@ impl Concentrator {
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         match vm.place {
             Place::New | Place::Target => vm.early.get_or_insert_default().name = Some(name),
-            Place::Console(console) => self.name_console(console, name),
+            Place::Console(console) => self.name_console(console, &name),
             Place::Stray | Place::Left(_) => {}
         }
     }
 
-    pub(super) fn name_console(&mut self, console: ConsoleId, name: String) {
+    pub(super) fn name_console(&mut self, console: ConsoleId, name: &str) {
         let Some(named) = self.consoles.get_mut(console) else { return };
         // With multi-console the suffix belongs to the name, too, as vSPC.py shows it.
         let name = format!("{name}{}", named.label.suffix);
@@ -272,7 +272,7 @@ impl Concentrator {
         let name = early.name.clone();
         self.adopt_early(console, early, now);
         if let Some(name) = name {
-            self.name_console(console, name);
+            self.name_console(console, &name);
         }
     }
 
