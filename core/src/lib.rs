@@ -32,10 +32,11 @@
 //! use std::sync::Arc;
 //! use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, Output, Peer, What};
 //! use vspc_core::time::Instant;
-//! use vspc_core::vmware::{VmConfig, VmSession};
+//! use vspc_core::vmware::{Uuid, VmConfig, VmSession};
 //!
 //! let mut engine = Concentrator::new(Arc::new(Config::default()), [7; 32], Instant::ZERO);
-//! let mut vm = VmSession::new(VmConfig { name: "web01".into(), ..VmConfig::default() });
+//! let vc_uuid = Some(Uuid::from_bytes([1; 16]));
+//! let mut vm = VmSession::new(VmConfig { name: "web01".into(), vc_uuid, ..VmConfig::default() });
 //! let mut vm_conn: Option<ConnId> = None;
 //! let mut log = Vec::new();
 //!
