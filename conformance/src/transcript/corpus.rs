@@ -10,7 +10,15 @@ macro_rules! files {
     };
 }
 
-files!("phrases.txt", "session.txt");
+files!(
+    "phrases.txt",
+    "session.txt",
+    "telnet.txt",
+    "identity.txt",
+    "vmotion.txt",
+    "robustness.txt",
+    "clients.txt"
+);
 
 /// The whole corpus.
 ///
