@@ -138,8 +138,8 @@ struct Actor {
     decoder: Decoder,
     /// What must be expected, in order. Data is kept byte by byte: expectations cut it as they like.
     speech: VecDeque<Spoken>,
-    /// What may be expected.
-    chatter: Vec<Word>,
+    /// What may be expected, and whether a rule has answered it.
+    chatter: Vec<(Word, bool)>,
     /// How many words other than NOP came.
     words: usize,
     ended: bool,
@@ -238,8 +238,11 @@ impl Player<'_> {
                 let rule = Rule { once: *once, spent: false, to: to.clone(), with: with.clone() };
                 self.actors[actor].rules.push(rule);
                 // What was heard already is answered too: who comes first must not matter.
-                for word in self.actors[actor].chatter.clone() {
-                    self.obey(actor, &word, self.actors[actor].rules.len() - 1, step)?;
+                let rule = self.actors[actor].rules.len() - 1;
+                for (index, (word, answered)) in self.actors[actor].chatter.clone().iter().enumerate() {
+                    if !answered {
+                        self.actors[actor].chatter[index].1 = self.obey(actor, word, rule, step)?;
+                    }
                 }
                 Ok(())
             }
@@ -431,7 +434,9 @@ impl Player<'_> {
             if !so(&self.actors[actor]) {
                 let actor = &self.actors[actor];
                 let mut got = actor.unexpected();
-                if let (true, Some(word)) = (actor.speech.is_empty(), actor.chatter.last()) {
+                if let (true, Some(word)) =
+                    (actor.speech.is_empty(), actor.chatter.last().map(|(word, _)| word))
+                {
                     got = word.to_string();
                 }
                 if actor.ended {
@@ -527,10 +532,13 @@ impl Player<'_> {
             match &word {
                 Word::Data(run) => it.speech.extend(run.iter().map(|b| Spoken::Byte(*b))),
                 _ if is_speech(&word) => it.speech.push_back(Spoken::Word(word.clone())),
-                _ => it.chatter.push(word.clone()),
+                _ => it.chatter.push((word.clone(), false)),
             }
             for rule in 0..self.actors[actor].rules.len() {
                 if self.obey(actor, &word, rule, step)? {
+                    if let Some((last, answered)) = self.actors[actor].chatter.last_mut() {
+                        *answered |= *last == word;
+                    }
                     break;
                 }
             }
@@ -584,7 +592,7 @@ impl Player<'_> {
             .chatter
             .iter()
             .enumerate()
-            .find_map(|(index, word)| self.matches(item, word).map(|captures| (index, captures)));
+            .find_map(|(index, (word, _))| self.matches(item, word).map(|captures| (index, captures)));
         match hit {
             Some((index, captures)) => {
                 self.actors[actor].chatter.remove(index);
@@ -778,7 +786,7 @@ impl Actor {
 
     fn everything(&self) -> Vec<Word> {
         let mut all = self.spoken();
-        all.extend(self.chatter.iter().cloned());
+        all.extend(self.chatter.iter().map(|(word, _)| word.clone()));
         all
     }
 
@@ -794,7 +802,8 @@ impl Actor {
             words => sentence(words),
         };
         if !self.chatter.is_empty() {
-            got.push_str(&format!(" (beside {})", sentence(&self.chatter)));
+            let chatter: Vec<Word> = self.chatter.iter().map(|(word, _)| word.clone()).collect();
+            got.push_str(&format!(" (beside {})", sentence(&chatter)));
         }
         if !unfinished.is_empty() {
             got.push_str(&format!(" and the beginning of a command: wire({})", names::hex(&unfinished)));
