@@ -54,6 +54,9 @@ struct Socket {
 
 const VM_PORT: u16 = 13370;
 
+/// How long the core may take to tell of a VM that said its UUID but not its name.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 impl Memory {
     /// A fresh concentrator, told to do `settings`.
     #[must_use]
@@ -169,6 +172,18 @@ impl Memory {
         }
     }
 
+    /// Lets time pass up to the next timer; false when none is due by `until`.
+    fn turn(&mut self, until: Instant) -> Result<bool, String> {
+        let Some(timer) = self.core.poll_timeout().filter(|timer| *timer <= until) else { return Ok(false) };
+        self.now = self.now.max(timer);
+        self.core.handle_timeout(self.now);
+        if self.core.poll_timeout().is_some_and(|next| next <= self.now) {
+            return Err(format!("a timer that stays due at {:?}: a busy loop", self.now));
+        }
+        self.drain();
+        Ok(true)
+    }
+
     fn listen(&mut self, id: ListenerId, address: &Address) {
         match address {
             Address::Ip(address) if address.port() == VM_PORT => self.vm_listener = Some(id),
@@ -206,6 +221,9 @@ impl Network for Memory {
 
     fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
         self.drain();
+        // An engine tells late of a VM that does not tell its name: let it.
+        let limit = self.now + TOLD_WITHIN;
+        while self.peers[of].console.is_none() && self.turn(limit).map_err(Trouble::Failed)? {}
         let console = self.peers[of]
             .console
             .ok_or_else(|| Trouble::Failed("this connection has not been identified".to_owned()))?;
@@ -245,19 +263,9 @@ impl Network for Memory {
             if let Some(arrival) = self.arrivals.pop_front() {
                 return Ok(Some(arrival));
             }
-            match self.core.poll_timeout() {
-                Some(timer) if timer <= until => {
-                    self.now = self.now.max(timer);
-                    self.core.handle_timeout(self.now);
-                    self.drain();
-                    if self.core.poll_timeout().is_some_and(|next| next <= self.now) {
-                        return Err(format!("a timer that stays due at {:?}: a busy loop", self.now));
-                    }
-                }
-                _ => {
-                    self.now = self.now.max(until);
-                    return Ok(None);
-                }
+            if !self.turn(until)? {
+                self.now = self.now.max(until);
+                return Ok(None);
             }
         }
     }

@@ -49,7 +49,7 @@ impl Values {
             Template::Name => format!("{id}-{:06x}", self.random(b'n', id) & 0xff_ffff).into_bytes(),
             // No 0xFF: transcripts that are about doubling write their bytes themselves.
             Template::Sequence => self.random(b's', id).to_be_bytes()[..4].iter().map(|b| b & 0x7f).collect(),
-            Template::Text => format!("<{id} {:012x}>\r\n", self.random(b't', id) >> 16).into_bytes(),
+            Template::Text => format!("<{id} {:012x}>", self.random(b't', id) >> 16).into_bytes(),
         }
     }
 
