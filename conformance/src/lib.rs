@@ -1,1 +1,5 @@
-#![doc = "placeholder"]
+//! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
+#![forbid(unsafe_code)]
+
+pub mod drive;
+pub mod transcript;
