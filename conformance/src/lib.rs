@@ -1,1 +1,5 @@
-#![doc = "placeholder"]
+//! What a virtual serial port concentrator is measured and judged with: simulated VMs and load.
+
+#![forbid(unsafe_code)]
+
+pub mod load;

@@ -1,0 +1,70 @@
+//! `vspc-conformance load`: fleets of simulated VMs and clients, and what a server makes of them.
+//!
+//! Every scenario ends by itself, checks every byte it sends, prints one line for people (or one JSON object
+//! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol) or 2
+//! (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
+//!
+//! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] that every figure
+//! stands beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
+
+pub mod bulk;
+pub mod link;
+pub mod pattern;
+pub mod process;
+pub mod relay;
+pub mod report;
+pub mod stats;
+pub mod way;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Options of `load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadArgs {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Scenario {
+    /// A raw relay, the limit of what any server between two sockets can reach
+    Relay(relay::RelayArgs),
+    /// One stream through one console, in either direction, to any number of clients
+    Bulk(bulk::BulkArgs),
+}
+
+/// Runs one scenario.
+#[must_use]
+pub fn run(args: &LoadArgs) -> ExitCode {
+    match &args.scenario {
+        Scenario::Relay(args) => relay::run(args),
+        Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
+    }
+}
+
+/// Why a scenario has no result, or a bad one.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The run cannot be made as asked.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody answers, or not as a concentrator does.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server broke its promise so badly that there is nothing to measure.
+    #[error("{0}")]
+    Violation(String),
+}
+
+impl LoadError {
+    /// The exit code that tells this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Unreachable(_) => 2,
+            Self::Violation(_) => 1,
+        }
+    }
+}
