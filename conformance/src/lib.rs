@@ -2,4 +2,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fake_vm;
 pub mod load;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vspc_conformance::load;
+use vspc_conformance::{fake_vm, load};
 
 #[derive(Parser)]
 #[command(version, about = "Simulated VMs and load for virtual serial port concentrators")]
@@ -14,12 +14,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A VM without vSphere: connects like an ESXi host, prints, echoes, moves itself
+    FakeVm(fake_vm::FakeVmArgs),
     /// Fleets of simulated VMs and clients: what a server carries, and whether it carries it unharmed
     Load(load::LoadArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::FakeVm(args) => fake_vm::run(&args),
         Command::Load(args) => load::run(&args),
     }
 }

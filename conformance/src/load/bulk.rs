@@ -181,11 +181,11 @@ fn once(args: &BulkArgs, open: &Open) -> Result<Outcome, LoadError> {
     let started = Instant::now();
     let Received { ends, last } = thread::scope(|scope| {
         let (sent_periods, broken) = (&sent_periods, &broken);
+        // The stream stays open until the readers are done: its end would be the server's to interpret.
+        let writer = &mut writer;
         scope.spawn(move || {
-            let periods = send(&mut writer, sent_form, plan, broken);
+            let periods = send(writer, sent_form, plan, broken);
             sent_periods.store(periods, Ordering::Release);
-            // Kept open until the readers are done: an end of stream is the server's to interpret.
-            writer
         });
         receive(readers, received, read_form, sent_periods, broken)
     })?;

@@ -8,12 +8,16 @@
 //! stands beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
 
 pub mod bulk;
+pub mod fleet;
+pub mod keystroke;
 pub mod link;
 pub mod pattern;
+pub mod probe;
 pub mod process;
 pub mod relay;
 pub mod report;
 pub mod stats;
+pub mod storm;
 pub mod way;
 
 use std::process::ExitCode;
@@ -33,6 +37,10 @@ enum Scenario {
     Relay(relay::RelayArgs),
     /// One stream through one console, in either direction, to any number of clients
     Bulk(bulk::BulkArgs),
+    /// A fleet that connects, and what it costs to keep it
+    Storm(storm::StormArgs),
+    /// A key there and back while a fleet talks
+    Keystroke(keystroke::KeystrokeArgs),
 }
 
 /// Runs one scenario.
@@ -41,6 +49,8 @@ pub fn run(args: &LoadArgs) -> ExitCode {
     match &args.scenario {
         Scenario::Relay(args) => relay::run(args),
         Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
+        Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
+        Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
     }
 }
 
