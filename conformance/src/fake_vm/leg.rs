@@ -59,6 +59,31 @@ impl Leg {
 
     /// The reading half of [`pump`](Self::pump): the answers are queued and not sent.
     pub fn read(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
+        self.read_each(|session, data| {
+            session.handle_received(data, typed);
+            typed.len() < BACKLOG
+        })
+    }
+
+    /// Reads and keeps apart what came before and what came behind each event: an event stands with the length
+    /// that `typed` had when it happened.
+    pub fn read_in_order(
+        &mut self,
+        typed: &mut Vec<u8>,
+        events: &mut Vec<(usize, VmEvent)>,
+    ) -> io::Result<()> {
+        self.read_each(|session, data| {
+            // A subnegotiation ends in SE, so no piece holds typed bytes behind what one of them said.
+            for piece in data.split_inclusive(|byte| *byte == SE) {
+                session.handle_received(piece, typed);
+                events.extend(std::iter::from_fn(|| session.poll_event()).map(|event| (typed.len(), event)));
+            }
+            true
+        })
+    }
+
+    /// Reads while there is something and `take` wants more.
+    fn read_each(&mut self, mut take: impl FnMut(&mut VmSession, &[u8]) -> bool) -> io::Result<()> {
         if !self.connected {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
@@ -74,13 +99,14 @@ impl Leg {
         }
         let mut scratch = [0; 4096];
         // A guest that cannot print does not read either: that bounds what is kept.
-        while self.readable && self.backlog() < BACKLOG && typed.len() < BACKLOG {
+        let mut more = true;
+        while more && self.readable && self.backlog() < BACKLOG {
             match self.stream.read(&mut scratch) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
                     // What comes later is told anew.
                     self.readable = self.ended || n == scratch.len();
-                    self.session.handle_received(&scratch[..n], typed);
+                    more = take(&mut self.session, &scratch[..n]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -144,3 +170,5 @@ fn resolve(target: &str) -> io::Result<SocketAddr> {
 
 /// Bytes unsent, or typed and unread, at which a guest stands still.
 pub const BACKLOG: usize = 64 << 10;
+/// The byte that ends a subnegotiation.
+const SE: u8 = 240;

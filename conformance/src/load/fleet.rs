@@ -128,13 +128,13 @@ impl Fleet {
 
     /// Lets every member print a line each `every`, evenly spread, until `stop`; returns how many lines.
     pub fn talk(&mut self, every: Duration, stop: &AtomicBool) -> u64 {
-        let count = self.members.len().max(1);
+        let count = self.members.len();
         let began = Instant::now();
         let mut lines = 0u64;
         while !stop.load(Ordering::Relaxed) {
             let share = began.elapsed().as_secs_f64() / every.as_secs_f64() * count as f64;
             while lines < share as u64 {
-                self.print_line((lines % count as u64) as usize);
+                self.print_line(lines as usize % count);
                 lines += 1;
             }
             self.turn(Duration::from_millis(1), |_, _| {});

@@ -10,6 +10,7 @@
 pub mod bulk;
 pub mod fleet;
 pub mod keystroke;
+pub mod lines;
 pub mod link;
 pub mod pattern;
 pub mod probe;
@@ -18,6 +19,7 @@ pub mod relay;
 pub mod report;
 pub mod stats;
 pub mod storm;
+pub mod vmotion;
 pub mod way;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ enum Scenario {
     Storm(storm::StormArgs),
     /// A key there and back while a fleet talks
     Keystroke(keystroke::KeystrokeArgs),
+    /// VMs that move while lines go both ways
+    Vmotion(vmotion::VmotionArgs),
 }
 
 /// Runs one scenario.
@@ -51,6 +55,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
         Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
         Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
+        Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
     }
 }
 
