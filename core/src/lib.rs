@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod concentrator;
 pub mod telnet;
+pub mod time;
 pub mod vmware;

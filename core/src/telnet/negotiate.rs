@@ -183,3 +183,194 @@ const fn answers(state: State, peer_on: bool) -> bool {
         State::WantNo | State::WantNoOpposite => !peer_on,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use State::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
+    use Verb::{Do, Dont, Will, Wont};
+
+    const ACCEPTED: Opt = Opt::SGA;
+    const REFUSED: Opt = Opt::LINEMODE;
+    const TABLE: &[OptionPolicy] = &[
+        OptionPolicy { opt: Opt::BINARY, us: true, him: false },
+        OptionPolicy { opt: ACCEPTED, us: true, him: true },
+        OptionPolicy { opt: REFUSED, us: false, him: false },
+    ];
+
+    fn at(side: Side, opt: Opt, state: State) -> Negotiator {
+        let mut negotiator = Negotiator::new(TABLE);
+        let index = negotiator.index(opt).unwrap();
+        negotiator.set(side, index, state);
+        negotiator
+    }
+
+    /// What happens to an option at the peer's side, in the words of RFC 1143 §7; our side is the
+    /// same table with WILL for DO and WONT for DONT.
+    #[derive(Clone, Copy, Debug)]
+    enum When {
+        RxWill,
+        RxWont,
+        AskOn,
+        AskOff,
+    }
+    use When::{AskOff, AskOn, RxWill, RxWont};
+
+    /// The 24 rows of one side; both sides make 48.
+    const ROWS: [(State, When, State, Option<Verb>); 24] = [
+        (No, RxWill, Yes, Some(Do)),
+        (No, RxWont, No, None),
+        (No, AskOn, WantYes, Some(Do)),
+        (No, AskOff, No, None),
+        (Yes, RxWill, Yes, None),
+        (Yes, RxWont, No, Some(Dont)),
+        (Yes, AskOn, Yes, None),
+        (Yes, AskOff, WantNo, Some(Dont)),
+        (WantNo, RxWill, No, None),
+        (WantNo, RxWont, No, None),
+        (WantNo, AskOn, WantNoOpposite, None),
+        (WantNo, AskOff, WantNo, None),
+        (WantNoOpposite, RxWill, Yes, None),
+        (WantNoOpposite, RxWont, WantYes, Some(Do)),
+        (WantNoOpposite, AskOn, WantNoOpposite, None),
+        (WantNoOpposite, AskOff, WantNo, None),
+        (WantYes, RxWill, Yes, None),
+        (WantYes, RxWont, No, None),
+        (WantYes, AskOn, WantYes, None),
+        (WantYes, AskOff, WantYesOpposite, None),
+        (WantYesOpposite, RxWill, WantNo, Some(Dont)),
+        (WantYesOpposite, RxWont, No, None),
+        (WantYesOpposite, AskOn, WantYes, None),
+        (WantYesOpposite, AskOff, WantYesOpposite, None),
+    ];
+
+    fn mirrored(verb: Verb) -> Verb {
+        match verb {
+            Will => Do,
+            Wont => Dont,
+            Do => Will,
+            Dont => Wont,
+        }
+    }
+
+    #[test]
+    fn all_48_rows_of_rfc_1143_hold_on_the_wire() {
+        let mut rows = 0;
+        for side in [Side::Him, Side::Us] {
+            let word = |verb: Verb| if side == Side::Him { verb } else { mirrored(verb) };
+            for (state, when, next, says) in ROWS {
+                let mut negotiator = at(side, ACCEPTED, state);
+                let send = match when {
+                    RxWill => negotiator.receive(word(Will), ACCEPTED).send,
+                    RxWont => negotiator.receive(word(Wont), ACCEPTED).send,
+                    AskOn => negotiator.want(side, ACCEPTED, true),
+                    AskOff => negotiator.want(side, ACCEPTED, false),
+                };
+                assert_eq!(negotiator.state(side, ACCEPTED), next, "{side:?} {state:?} {when:?}");
+                assert_eq!(send, says.map(|verb| (word(verb), ACCEPTED)), "{side:?} {state:?} {when:?}");
+                let other = if side == Side::Us { Side::Him } else { Side::Us };
+                assert_eq!(negotiator.state(other, ACCEPTED), No, "the other side is untouched");
+                rows += 1;
+            }
+        }
+        assert_eq!(rows, 48);
+    }
+
+    #[test]
+    fn a_refused_option_is_refused_once_per_request_and_stays_off() {
+        let mut negotiator = Negotiator::new(TABLE);
+        for opt in [REFUSED, Opt(99)] {
+            for (request, refusal) in [(Will, Dont), (Do, Wont)] {
+                for _ in 0..2 {
+                    let outcome = negotiator.receive(request, opt);
+                    assert_eq!(outcome, Outcome { send: Some((refusal, opt)), ..Outcome::default() });
+                }
+            }
+            // nc and telnetlib answer even these: no answer, no loop (telnet.md §3.3).
+            assert_eq!(negotiator.receive(Wont, opt), Outcome::default());
+            assert_eq!(negotiator.receive(Dont, opt), Outcome::default());
+        }
+    }
+
+    #[test]
+    fn a_timing_mark_is_answered_each_time_and_leaves_no_state() {
+        let mut negotiator = Negotiator::new(TABLE);
+        for _ in 0..3 {
+            let outcome = negotiator.receive(Do, Opt::TIMING_MARK);
+            assert_eq!(outcome.send, Some((Will, Opt::TIMING_MARK)));
+            assert_eq!(outcome.change, None);
+            assert!(!negotiator.is_on(Side::Us, Opt::TIMING_MARK));
+        }
+        for verb in [Will, Wont, Dont] {
+            assert_eq!(negotiator.receive(verb, Opt::TIMING_MARK), Outcome::default());
+        }
+    }
+
+    #[test]
+    fn only_what_settles_is_a_change_and_a_refusal_is_one() {
+        let change = |on| Some(Change { side: Side::Him, opt: ACCEPTED, on });
+        for (before, verb, reported) in [
+            (No, Will, change(true)),
+            (No, Wont, None),
+            (Yes, Will, None),
+            (Yes, Wont, change(false)),
+            (WantYes, Will, change(true)),
+            (WantYes, Wont, change(false)),
+            (WantNo, Wont, change(false)),
+            (WantNo, Will, change(false)),
+            (WantNoOpposite, Will, change(true)),
+            (WantNoOpposite, Wont, None),
+            (WantYesOpposite, Will, None),
+            (WantYesOpposite, Wont, change(false)),
+        ] {
+            let outcome = at(Side::Him, ACCEPTED, before).receive(verb, ACCEPTED);
+            assert_eq!(outcome.change, reported, "{before:?} {verb}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_what_an_open_question_expects() {
+        for state in State::ALL {
+            for (verb, valid) in [
+                (Will, matches!(state, WantYes | WantYesOpposite)),
+                (Wont, state.is_open()),
+                // The other side has asked nothing.
+                (Do, false),
+                (Dont, false),
+            ] {
+                let mut negotiator = at(Side::Him, ACCEPTED, state);
+                assert_eq!(negotiator.would_answer(verb, ACCEPTED), valid, "{state:?} {verb}");
+                assert_eq!(negotiator.receive(verb, ACCEPTED).answered, valid, "{state:?} {verb}");
+            }
+        }
+        assert!(!Negotiator::new(TABLE).would_answer(Will, Opt(99)));
+    }
+
+    #[test]
+    fn sixteen_options_keep_their_states_apart() {
+        const WIDE: &[OptionPolicy] = &{
+            let mut table = [OptionPolicy { opt: Opt(0), us: true, him: true }; OPTION_LIMIT];
+            let mut at = 0;
+            while at < OPTION_LIMIT {
+                table[at].opt = Opt(100 + at as u8);
+                at += 1;
+            }
+            table
+        };
+        let mut negotiator = Negotiator::new(WIDE);
+        for index in 0..OPTION_LIMIT {
+            negotiator.set(Side::Us, index, State::ALL[index % 6]);
+            negotiator.set(Side::Him, index, State::ALL[(index + 3) % 6]);
+        }
+        for index in 0..OPTION_LIMIT {
+            let opt = Opt(100 + index as u8);
+            assert_eq!(negotiator.state(Side::Us, opt), State::ALL[index % 6]);
+            assert_eq!(negotiator.state(Side::Him, opt), State::ALL[(index + 3) % 6]);
+        }
+    }
+
+    #[test]
+    fn a_negotiator_is_32_bytes() {
+        assert!(size_of::<Negotiator>() <= 32, "{}", size_of::<Negotiator>());
+    }
+}

@@ -222,3 +222,118 @@ impl<'a> Message<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::{TestResult, quickcheck};
+
+    use super::*;
+    use crate::telnet::{Decoder, Item};
+
+    /// The body of the one subnegotiation in `wire`.
+    fn body(wire: &[u8]) -> Vec<u8> {
+        let mut decoder = Decoder::new();
+        let mut rest = wire;
+        let Some(Item::Subnegotiation(VMWARE_TELNET_EXT, body)) = decoder.decode(&mut rest) else {
+            panic!("{wire:?}");
+        };
+        assert!(rest.is_empty());
+        body.to_vec()
+    }
+
+    fn wire(message: &Message<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.put(&mut out);
+        out
+    }
+
+    #[test]
+    fn every_code_is_on_the_wire_as_the_table_has_it() {
+        let rows: [(Message<'_>, &[u8]); 23] = [
+            (Message::KnownSuboptions1(&[0, 70]), &[0, 0, 70]),
+            (Message::KnownSuboptions2(&[1]), &[1, 1]),
+            (Message::UnknownSuboptionRcvd1(Code(81)), &[2, 81]),
+            (Message::UnknownSuboptionRcvd2(Code(99)), &[3, 99]),
+            (Message::VmotionBegin { sequence: b"1234" }, b"\x281234"),
+            (Message::VmotionGoahead { sequence_and_secret: b"1234s" }, b"\x291234s"),
+            (Message::VmotionNotnow { sequence: b"1" }, b"\x2b1"),
+            (Message::VmotionPeer { sequence_and_secret: b"1234s" }, b"\x2c1234s"),
+            (Message::VmotionPeerOk { sequence: b"1" }, b"\x2d1"),
+            (Message::VmotionComplete { sequence: b"1" }, b"\x2e1"),
+            (Message::VmotionAbort { sequence: b"" }, b"\x30"),
+            (Message::DoProxy { direction: b'S', uri: b"vSPC.py" }, b"FSvSPC.py"),
+            (Message::WillProxy, b"G"),
+            (Message::WontProxy, b"I"),
+            (Message::VmVcUuid(b"01"), b"P01"),
+            (Message::GetVmVcUuid, b"Q"),
+            (Message::VmName(b"web01"), b"Rweb01"),
+            (Message::GetVmName, b"S"),
+            (Message::VmBiosUuid(b""), b"T"),
+            (Message::GetVmBiosUuid, b"U"),
+            (Message::VmLocationUuid(b"x"), b"Vx"),
+            (Message::GetVmLocationUuid, b"W"),
+            (Message::Unknown { code: Code(99), body: b"?" }, b"c?"),
+        ];
+        for (message, expected) in rows {
+            let wire = wire(&message);
+            assert_eq!(wire, [&[255, 250, 232], expected, &[255, 240]].concat());
+            assert_eq!(Message::parse(expected), Ok(message));
+            assert_eq!(message.code(), Code(expected[0]));
+        }
+    }
+
+    #[test]
+    fn a_255_is_doubled_in_every_place_it_can_stand() {
+        let sequence_and_secret = &[255, 1, 255, 255];
+        assert_eq!(
+            wire(&Message::VmotionGoahead { sequence_and_secret }),
+            [255, 250, 232, 41, 255, 255, 1, 255, 255, 255, 255, 255, 240]
+        );
+        assert_eq!(wire(&Message::UnknownSuboptionRcvd2(Code(255))), [255, 250, 232, 3, 255, 255, 255, 240]);
+        let unknown = Message::Unknown { code: Code(255), body: &[] };
+        assert_eq!(wire(&unknown), [255, 250, 232, 255, 255, 255, 240]);
+        assert_eq!(
+            wire(&Message::DoProxy { direction: 255, uri: &[] }),
+            [255, 250, 232, 70, 255, 255, 255, 240]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let rows: [(&[u8], &str); 10] = [
+            (&[], "VMware subnegotiation without a code"),
+            (&[2], "UNKNOWN-SUBOPTION-RCVD-1 without the code it is about"),
+            (&[3], "UNKNOWN-SUBOPTION-RCVD-2 without the code it is about"),
+            (&[40], "VMOTION-BEGIN without a sequence"),
+            (&[41], "VMOTION-GOAHEAD without a sequence"),
+            (&[43], "VMOTION-NOTNOW without a sequence"),
+            (&[44], "VMOTION-PEER without a sequence"),
+            (&[45], "VMOTION-PEER-OK without a sequence"),
+            (&[46], "VMOTION-COMPLETE without a sequence"),
+            (&[70], "DO-PROXY without a direction"),
+        ];
+        for (body, text) in rows {
+            assert_eq!(Message::parse(body).unwrap_err().to_string(), text);
+        }
+    }
+
+    quickcheck! {
+        fn what_is_read_is_written_back(code: u8, rest: Vec<u8>) -> TestResult {
+            if rest.len() > 1000 {
+                return TestResult::discard();
+            }
+            let sent = [&[code][..], &rest].concat();
+            let Ok(message) = Message::parse(&sent) else {
+                return TestResult::from_bool(rest.is_empty());
+            };
+            let back = body(&wire(&message));
+            // A code without parameters, or with one byte of them, says no more than that.
+            TestResult::from_bool(sent.starts_with(&back) && Message::parse(&back) == Ok(message))
+        }
+
+        fn no_body_panics(body: Vec<u8>) -> bool {
+            Message::parse(&body).is_ok_and(|message| message.code().0 == body[0])
+                || Message::parse(&body).is_err()
+        }
+    }
+}

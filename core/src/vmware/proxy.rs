@@ -271,3 +271,233 @@ fn uuid(text: &[u8], code: Code) -> Result<Option<Uuid>, Malformed> {
         Err(_) => Err(Malformed::NotAUuid(code)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telnet::{Decoder, Item, Verb};
+    use quickcheck::quickcheck;
+
+    const VC: &[u8] = b"\x5001 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00";
+    const BIOS: &[u8] = b"\x54ff 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00";
+    const LOCATION: &[u8] = b"\x56ee 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00";
+    const NIL: &[u8] = b"\x5000 00 00 00 00 00 00 00-00 00 00 00 00 00 00 00";
+
+    fn parsed(body: &[u8]) -> Uuid {
+        Uuid::parse(&body[1..]).unwrap()
+    }
+
+    /// The codes of the messages in `out`, which is emptied.
+    fn codes(out: &mut Vec<u8>) -> Vec<u8> {
+        let wire = std::mem::take(out);
+        let mut decoder = Decoder::new();
+        let mut rest = &wire[..];
+        let mut codes = Vec::new();
+        while let Some(item) = decoder.decode(&mut rest) {
+            match item {
+                Item::Subnegotiation(VMWARE_TELNET_EXT, body) => codes.push(body[0]),
+                item => panic!("{item:?}"),
+            }
+        }
+        codes
+    }
+
+    /// What a fresh dialogue says and reports when the VM says `bodies`.
+    fn after(bodies: &[&'static [u8]]) -> (Vec<u8>, Vec<Said<'static>>) {
+        let mut dialogue = Dialogue::new();
+        let mut out = Vec::new();
+        let said = bodies.iter().filter_map(|body| dialogue.received(body, &mut out).unwrap()).collect();
+        (codes(&mut out), said)
+    }
+
+    #[test]
+    fn it_opens_with_all_six_offers_at_once() {
+        let mut negotiator = Negotiator::new(Dialogue::POLICY);
+        let mut out = Vec::new();
+        Dialogue::new().open(&mut negotiator, &mut out);
+        assert_eq!(out, [255, 251, 0, 255, 251, 3, 255, 251, 1, 255, 253, 0, 255, 253, 3, 255, 253, 232]);
+    }
+
+    #[test]
+    fn known_suboptions_follow_will_232_at_once_in_both_openings() {
+        for open_first in [true, false] {
+            let mut negotiator = Negotiator::new(POLICY);
+            let mut dialogue = Dialogue::new();
+            let mut out = Vec::new();
+            if open_first {
+                dialogue.open(&mut negotiator, &mut out);
+            }
+            let outcome = negotiator.receive(Verb::Will, VMWARE_TELNET_EXT);
+            assert_eq!(outcome.send.is_some(), !open_first, "asked for already, or agreed to now");
+            out.clear();
+            assert_eq!(dialogue.changed(&outcome.change.unwrap(), &mut out), None);
+            assert_eq!(out, [&[255, 250, 232, 1], KNOWN_SUBOPTIONS, &[255, 240]].concat());
+            // Not again as the answer to the VM's list.
+            out.clear();
+            assert_eq!(dialogue.received(&[0, 70, 80], &mut out), Ok(None));
+            assert_eq!(codes(&mut out), [81, 83]);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_refuses_232_is_no_vm_but_one_that_ends_it_later_was() {
+        let mut negotiator = Negotiator::new(POLICY);
+        let mut dialogue = Dialogue::new();
+        let mut out = Vec::new();
+        dialogue.open(&mut negotiator, &mut out);
+        out.clear();
+        let refusal = negotiator.receive(Verb::Wont, VMWARE_TELNET_EXT);
+        assert_eq!(dialogue.changed(&refusal.change.unwrap(), &mut out), Some(Said::NotVm));
+
+        let late = negotiator.receive(Verb::Will, VMWARE_TELNET_EXT);
+        assert_eq!(dialogue.changed(&late.change.unwrap(), &mut out), None);
+        let end = negotiator.receive(Verb::Wont, VMWARE_TELNET_EXT);
+        assert_eq!(dialogue.changed(&end.change.unwrap(), &mut out), None);
+        let other = Change { side: Side::Us, opt: VMWARE_TELNET_EXT, on: false };
+        assert_eq!(dialogue.changed(&other, &mut out), None);
+    }
+
+    #[test]
+    fn in_band_tls_and_com_port_are_declined() {
+        let mut negotiator = Negotiator::new(POLICY);
+        for opt in [Opt::AUTHENTICATION, Opt::COM_PORT] {
+            assert_eq!(negotiator.receive(Verb::Will, opt).send, Some((Verb::Dont, opt)));
+        }
+    }
+
+    #[test]
+    fn it_asks_once_whatever_the_vm_says_first() {
+        for first in [&[0, 70][..], b"\x46SvSPC.py", b"\x2c1234secret"] {
+            assert_eq!(after(&[first, &[0, 70], b"\x46Sagain", b"\x2c1234secret"]).0, [81, 83]);
+        }
+        // What does not come first does not set it off; the timer does.
+        assert_eq!(after(&[b"\x281234", b"\x30", LOCATION]).0, []);
+        let mut dialogue = Dialogue::new();
+        let mut out = Vec::new();
+        dialogue.ask(&mut out);
+        dialogue.ask(&mut out);
+        let _ = dialogue.received(&[0], &mut out);
+        assert_eq!(codes(&mut out), [81, 83]);
+    }
+
+    #[test]
+    fn what_the_vm_has_told_unasked_is_not_asked() {
+        assert_eq!(after(&[VC, b"\x52web01", &[0]]).0, []);
+        assert_eq!(after(&[VC, &[0]]).0, [83]);
+        assert_eq!(after(&[b"\x52web01", &[0]]).0, [81]);
+    }
+
+    #[test]
+    fn the_session_start_is_understood_in_any_order() {
+        let mut orders = Vec::new();
+        permute(&mut [&[0, 70][..], b"\x46SvSPC.py", VC, b"\x52web01"], 0, &mut orders);
+        assert_eq!(orders.len(), 24);
+        for order in orders {
+            let (_, said) = after(&order);
+            assert_eq!(said.len(), 3);
+            assert!(said.contains(&Said::Proxy { direction: b'S', uri: b"vSPC.py" }));
+            assert!(said.contains(&Said::Uuid(parsed(VC))));
+            assert!(said.contains(&Said::Name(b"web01")));
+        }
+    }
+
+    fn permute(bodies: &mut [&'static [u8]; 4], from: usize, orders: &mut Vec<[&'static [u8]; 4]>) {
+        if from == bodies.len() {
+            return orders.push(*bodies);
+        }
+        for at in from..bodies.len() {
+            bodies.swap(from, at);
+            permute(bodies, from + 1, orders);
+            bodies.swap(from, at);
+        }
+    }
+
+    #[test]
+    fn a_vm_without_vcenter_is_known_by_its_bios_uuid() {
+        // Empty, nil, unknown: each asks once for the BIOS UUID, which then is the identity.
+        for none in [&b"\x50"[..], NIL, &[2, 81]] {
+            let (asked, said) = after(&[none, none, BIOS]);
+            assert_eq!(asked, [85], "{none:?}");
+            assert_eq!(said.last(), Some(&Said::Uuid(parsed(BIOS))));
+        }
+        // A BIOS UUID nobody needs is only reported, and one that is none says nothing.
+        assert_eq!(after(&[BIOS]).1, [Said::BiosUuid(parsed(BIOS))]);
+        assert_eq!(after(&[VC, BIOS]).1[1], Said::BiosUuid(parsed(BIOS)));
+        assert_eq!(after(&[VC, b"\x50", BIOS]).0, []);
+        // Once there is a VC UUID, a BIOS UUID asked for before is no identity any more.
+        assert_eq!(after(&[b"\x50", VC, BIOS]).1, [Said::Uuid(parsed(VC)), Said::BiosUuid(parsed(BIOS))]);
+        assert_eq!(after(&[b"\x50", b"\x54"]), (vec![85], vec![]));
+        assert_eq!(after(&[LOCATION]).1, [Said::LocationUuid(parsed(LOCATION))]);
+    }
+
+    #[test]
+    fn a_uuid_that_cannot_be_read_counts_as_none_and_as_malformed() {
+        let mut dialogue = Dialogue::new();
+        let mut out = Vec::new();
+        let noise = dialogue.received(b"\x50not hex", &mut out);
+        assert_eq!(noise, Err(Malformed::NotAUuid(Code::VM_VC_UUID)));
+        assert_eq!(codes(&mut out), [85]);
+        assert_eq!(dialogue.received(BIOS, &mut out), Ok(Some(Said::Uuid(parsed(BIOS)))));
+    }
+
+    #[test]
+    fn every_code_a_vm_has_no_business_with_is_answered_with_3() {
+        for code in 0..=255 {
+            let vm_may = matches!(code, 0 | 2 | 40 | 44 | 46 | 48 | 70 | 80 | 82 | 84 | 86);
+            let mut dialogue = Dialogue { asked: true, asked_bios: true, ..Dialogue::new() };
+            let mut out = Vec::new();
+            let body = [code, b'S'];
+            let said = dialogue.received(&body, &mut out);
+            if vm_may || code == 3 {
+                assert_eq!(out, [], "code {code}");
+            } else {
+                assert_eq!(said, Ok(None), "code {code}");
+                let mut complaint = Vec::new();
+                Message::UnknownSuboptionRcvd2(Code(code)).put(&mut complaint);
+                assert_eq!(out, complaint);
+            }
+        }
+    }
+
+    #[test]
+    fn complaints_stop_when_nobody_reads_them() {
+        let mut dialogue = Dialogue::new();
+        let mut out = Vec::new();
+        for _ in 0..10_000 {
+            assert_eq!(dialogue.received(&[99], &mut out), Ok(None));
+        }
+        assert!(out.len() < REPLY_LIMIT + 16);
+    }
+
+    #[test]
+    fn vmotion_is_reported_and_never_answered() {
+        let (asked, said) = after(&[b"\x281234", b"\x2c1234s", b"\x2e1234", b"\x30"]);
+        assert_eq!(asked, [81, 83]);
+        assert_eq!(
+            said,
+            [
+                Said::VmotionBegin { sequence: b"1234" },
+                Said::VmotionPeer { sequence_and_secret: b"1234s" },
+                Said::VmotionComplete { sequence: b"1234" },
+                Said::VmotionAbort { sequence: b"" },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dialogue_is_eight_bytes_at_most() {
+        assert!(size_of::<Dialogue>() <= 8, "{}", size_of::<Dialogue>());
+    }
+
+    quickcheck! {
+        fn no_sequence_of_bodies_panics_or_says_much(bodies: Vec<Vec<u8>>) -> bool {
+            let mut dialogue = Dialogue::new();
+            let mut out = Vec::new();
+            bodies.iter().all(|body| {
+                let before = out.len();
+                let _ = dialogue.received(body, &mut out);
+                out.len() - before <= 16
+            })
+        }
+    }
+}

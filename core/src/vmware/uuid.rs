@@ -118,3 +118,65 @@ impl fmt::Display for Simple {
 }
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"01 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00";
+    const UUID: Uuid =
+        Uuid([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0, 0, 0, 0]);
+
+    #[test]
+    fn every_writer_of_uuids_is_read() {
+        let texts: [&[u8]; 6] = [
+            TEXT,
+            b"01234567-89ab-cdef-fedc-ba9800000000",
+            b"{01234567-89AB-CDEF-FEDC-BA9800000000}",
+            b"0123456789abcdeffedcba9800000000",
+            b" 0123456789abcdef\tfedcba9800000000\r\n",
+            b"01 23 45 67 89 AB CD EF FE DC BA 98 00 00 00 00",
+        ];
+        for text in texts {
+            assert_eq!(Uuid::parse(text), Ok(UUID), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_no_uuid_is_told_apart() {
+        assert_eq!(Uuid::parse(b""), Err(UuidError::Empty));
+        assert_eq!(Uuid::parse(b" - {}"), Err(UuidError::Empty));
+        assert_eq!(Uuid::parse(&TEXT[..40]), Err(UuidError::Digits(27)));
+        assert_eq!(Uuid::parse(&[TEXT, b"0"].concat()), Err(UuidError::Digits(33)));
+        assert_eq!(Uuid::parse(&[b'a'; 1000]), Err(UuidError::Digits(33)));
+        assert_eq!(Uuid::parse(b"0g"), Err(UuidError::NotHex(b'g')));
+        assert_eq!(UuidError::NotHex(b'g').to_string(), "byte 0x67 in a UUID");
+    }
+
+    #[test]
+    fn a_uuid_is_shown_with_dashes_without_and_as_vmware_does() {
+        assert_eq!(UUID.to_string(), "01234567-89ab-cdef-fedc-ba9800000000");
+        assert_eq!(UUID.simple().to_string(), "0123456789abcdeffedcba9800000000");
+        let mut text = Vec::new();
+        UUID.put_vmware(&mut text);
+        assert_eq!(text, TEXT);
+        assert!(!UUID.is_nil() && Uuid::NIL.is_nil());
+    }
+
+    quickcheck! {
+        fn every_form_reads_back(high: u64, low: u64) -> bool {
+            let uuid = Uuid(((u128::from(high) << 64) | u128::from(low)).to_be_bytes());
+            let mut vmware = Vec::new();
+            uuid.put_vmware(&mut vmware);
+            [vmware, uuid.to_string().into_bytes(), uuid.simple().to_string().into_bytes()]
+                .iter()
+                .all(|text| Uuid::parse(text) == Ok(uuid))
+        }
+
+        fn no_text_panics(text: Vec<u8>) -> bool {
+            Uuid::parse(&text).is_err() || text.len() >= 32
+        }
+    }
+}

@@ -477,3 +477,135 @@ const POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::COM_PORT, us: false, him: false },
     OptionPolicy { opt: VMWARE_TELNET_EXT, us: true, him: false },
 ];
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+    use crate::telnet::IAC;
+
+    fn web01() -> VmConfig {
+        VmConfig { name: "web01".into(), vc_uuid: Some(Uuid::from_bytes([1; 16])), ..VmConfig::default() }
+    }
+
+    fn events(vm: &mut VmSession) -> Vec<VmEvent> {
+        std::iter::from_fn(|| vm.poll_event()).collect()
+    }
+
+    #[test]
+    fn peer_ok_counts_with_the_secret_and_without_and_nothing_else_does() {
+        let resume = Resume { sequence: b"1234".into(), secret: b"secret".into() };
+        let config = Arc::new(VmConfig { resume: Some(resume), ..web01() });
+        let ok = VmEvent::PeerOk { sequence: b"1234".into() };
+        let no = VmEvent::Unexpected(Code::VMOTION_PEER_OK);
+        let rows: [(&[u8], &VmEvent); 5] =
+            [(b"1234", &ok), (b"1234secret", &ok), (b"1234sec", &no), (b"123", &no), (b"9", &no)];
+        for (sequence, event) in rows {
+            let mut vm = VmSession::new(Arc::clone(&config));
+            let mut wire = Vec::new();
+            Message::VmotionPeerOk { sequence }.put(&mut wire);
+            vm.handle_received(&wire, &mut Vec::new());
+            assert_eq!(vm.poll_event().as_ref(), Some(event));
+        }
+    }
+
+    #[test]
+    fn only_the_move_that_was_begun_is_answered() {
+        let mut vm = VmSession::new(web01());
+        let hear = |vm: &mut VmSession, message: Message<'_>| {
+            let mut wire = Vec::new();
+            message.put(&mut wire);
+            vm.handle_received(&wire, &mut Vec::new());
+            vm.poll_event()
+        };
+        let goahead = Message::VmotionGoahead { sequence_and_secret: b"12secret" };
+        let notnow = Message::VmotionNotnow { sequence: b"12" };
+        let unexpected = |code| Some(VmEvent::Unexpected(code));
+        assert_eq!(hear(&mut vm, goahead), unexpected(Code::VMOTION_GOAHEAD));
+        assert_eq!(hear(&mut vm, notnow), unexpected(Code::VMOTION_NOTNOW));
+        vm.begin(b"12");
+        assert_eq!(hear(&mut vm, notnow), Some(VmEvent::Notnow { sequence: b"12".into() }));
+        assert_eq!(hear(&mut vm, goahead), unexpected(Code::VMOTION_GOAHEAD));
+        vm.begin(b"12");
+        vm.abort();
+        assert_eq!(hear(&mut vm, goahead), unexpected(Code::VMOTION_GOAHEAD));
+    }
+
+    #[test]
+    fn breaks_refusals_and_complaints_are_told() {
+        let mut vm = VmSession::new(web01());
+        let mut wire = vec![255, 243, 255, 254, 232];
+        Message::WontProxy.put(&mut wire);
+        Message::UnknownSuboptionRcvd2(Code::VM_NAME).put(&mut wire);
+        let mut input = Vec::new();
+        vm.handle_received(&[255, 253, 232], &mut input);
+        vm.handle_received(&wire, &mut input);
+        assert_eq!(
+            events(&mut vm),
+            [
+                VmEvent::Ready,
+                VmEvent::Break,
+                VmEvent::NotProxy,
+                VmEvent::Refused,
+                VmEvent::UnknownToProxy(Code::VM_NAME),
+            ]
+        );
+        assert_eq!(input, b"");
+    }
+
+    #[test]
+    fn codes_of_the_wrong_direction_are_answered_with_2() {
+        let mut vm = VmSession::new(web01());
+        let mut wire = Vec::new();
+        Message::VmotionBegin { sequence: b"1" }.put(&mut wire);
+        Message::Unknown { code: Code(99), body: b"" }.put(&mut wire);
+        vm.handle_received(&wire, &mut Vec::new());
+        assert_eq!(vm.transmit(), b"\xff\xfa\xe8\x02\x28\xff\xf0\xff\xfa\xe8\x02\x63\xff\xf0");
+    }
+
+    #[test]
+    fn an_idle_session_is_small_and_holds_no_heap() {
+        assert!(size_of::<VmSession>() <= 200, "{}", size_of::<VmSession>());
+        let mut vm = VmSession::new(web01());
+        vm.handle_received(&[IAC, 253, 232, IAC, 250, 232, 71, IAC, 240, IAC, 250], &mut Vec::new());
+        vm.handle_received(&[232, 99, IAC, IAC, IAC, 240], &mut Vec::new());
+        events(&mut vm);
+        vm.print(&[IAC; 100_000]);
+        while !vm.transmit().is_empty() {
+            vm.sent(777);
+        }
+        assert_eq!((vm.out.capacity(), vm.events.capacity(), vm.moving.is_none()), (0, 0, true));
+        assert!(vm.decoder.is_idle());
+    }
+
+    #[test]
+    fn a_proxy_that_asks_for_ever_and_never_reads_is_not_answered_for_ever() {
+        let mut vm = VmSession::new(web01());
+        let mut wire = Vec::new();
+        for _ in 0..10_000 {
+            Message::GetVmVcUuid.put(&mut wire);
+            Message::WillProxy.put(&mut wire);
+        }
+        vm.handle_received(&wire, &mut Vec::new());
+        assert!(vm.transmit().len() < ANSWER_LIMIT + 100);
+        assert_eq!(events(&mut vm).len(), PENDING_LIMIT);
+        assert!(vm.dropped() > 10_000);
+        vm.sent(usize::MAX);
+        vm.handle_received(&wire[..6], &mut Vec::new());
+        assert!(!vm.transmit().is_empty(), "answers again once it is read");
+    }
+
+    quickcheck! {
+        fn garbage_is_survived(bytes: Vec<u8>) -> bool {
+            let noise: Vec<u8> = bytes
+                .iter()
+                .map(|&b| [IAC, IAC, 250, 240, 251, 253, 232, 81, 83, 41, b][usize::from(b % 11)])
+                .collect();
+            let mut vm = VmSession::new(web01());
+            let mut input = Vec::new();
+            vm.handle_received(&noise, &mut input);
+            input.len() <= noise.len() && vm.events.len() <= PENDING_LIMIT
+        }
+    }
+}
