@@ -175,6 +175,7 @@ fn once(args: &BulkArgs, open: &Open) -> Result<Outcome, LoadError> {
     let plan = Plan {
         periods: args.bytes.map_or(u64::MAX, |bytes| bytes.div_ceil(sent_form.period())),
         until: Duration::from_secs_f64(args.seconds),
+        rate: None,
     };
     let sent_periods = AtomicU64::new(u64::MAX);
     let broken = AtomicBool::new(false);
@@ -218,6 +219,8 @@ pub(super) struct Plan {
     pub(super) periods: u64,
     /// Time after which it is done.
     pub(super) until: Duration,
+    /// Bytes per second; `None`: as many as are taken.
+    pub(super) rate: Option<f64>,
 }
 
 /// Writes whole periods until the plan is fulfilled or the other end is gone; returns how many.
@@ -231,7 +234,14 @@ pub(super) fn send(stream: &mut TcpStream, pattern: &Pattern, plan: Plan, broken
         if most == 0 || broken.load(Ordering::Relaxed) {
             break;
         }
-        let most = most.min(usize::try_from(plan.periods - source.serial).unwrap_or(BATCH));
+        let mut most = most.min(usize::try_from(plan.periods - source.serial).unwrap_or(BATCH));
+        if let Some(rate) = plan.rate {
+            if source.position() as f64 > started.elapsed().as_secs_f64() * rate {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            most = 1;
+        }
         match source.write(stream, most) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -256,6 +266,11 @@ pub(super) struct Source<'p> {
 impl<'p> Source<'p> {
     pub(super) fn new(pattern: &'p Pattern) -> Self {
         Self { pattern, serial: 0, at: 0 }
+    }
+
+    /// Bytes written so far.
+    fn position(&self) -> u64 {
+        self.serial * self.pattern.period() + self.at as u64
     }
 
     /// One write of at most `periods` (and at most [`BATCH`]) periods, all from the same body.

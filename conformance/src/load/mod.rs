@@ -9,14 +9,17 @@
 
 pub mod bulk;
 pub mod fleet;
+pub mod flood;
 pub mod keystroke;
 pub mod lines;
 pub mod link;
+pub mod noise;
 pub mod pattern;
 pub mod probe;
 pub mod process;
 pub mod relay;
 pub mod report;
+pub mod stalled;
 pub mod stats;
 pub mod storm;
 pub mod vmotion;
@@ -45,6 +48,14 @@ enum Scenario {
     Keystroke(keystroke::KeystrokeArgs),
     /// VMs that move while lines go both ways
     Vmotion(vmotion::VmotionArgs),
+    /// A client that never reads beside one that does
+    Stalled(stalled::StalledArgs),
+    /// A key there and back while another VM floods
+    Flood(flood::FloodArgs),
+    /// Garbage on the VM port and on a client port
+    Garbage(noise::GarbageArgs),
+    /// Connections that stop in the middle of their session start
+    HalfOpen(noise::HalfOpenArgs),
 }
 
 /// Runs one scenario.
@@ -56,6 +67,10 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
         Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
+        Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
+        Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
+        Scenario::Garbage(args) => report::conclude("garbage", args.common.json, noise::garbage(args)),
+        Scenario::HalfOpen(args) => report::conclude("half-open", args.common.json, noise::half_open(args)),
     }
 }
 
