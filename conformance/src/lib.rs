@@ -1,6 +1,7 @@
-//! What a virtual serial port concentrator is measured and judged with: simulated VMs and load.
-
+//! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #![forbid(unsafe_code)]
 
+pub mod drive;
 pub mod fake_vm;
 pub mod load;
+pub mod transcript;

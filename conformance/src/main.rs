@@ -1,4 +1,4 @@
-//! `vspc-conformance`: simulated VMs and load for virtual serial port concentrators.
+//! `vspc-conformance`: transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,10 @@ use clap::{Parser, Subcommand};
 use vspc_conformance::{fake_vm, load};
 
 #[derive(Parser)]
-#[command(version, about = "Simulated VMs and load for virtual serial port concentrators")]
+#[command(
+    version,
+    about = "Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
