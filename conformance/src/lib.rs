@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod drive;
+pub mod fake_vm;
+pub mod load;
 pub mod transcript;
