@@ -58,6 +58,11 @@ impl Concentrator {
             _ => {
                 self.count_for(id).vmotion_bad_peers += 1;
                 self.tell(id, What::Vmotion(VmotionStep::BadPeer));
+                // It claimed to be a target: it joins no console by its UUID (PROTOCOL §3.2). The time to
+                // say which VM it is goes on.
+                if self.place(id) == Some(Place::New) {
+                    self.set_place(id, Place::Stray);
+                }
             }
         }
     }
