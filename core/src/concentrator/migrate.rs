@@ -348,7 +348,7 @@ impl Concentrator {
         }
         self.count_in(console).vmotions_completed += 1;
         if let Some(name) = name {
-            self.name_console(console, name);
+            self.name_console(console, &name);
         }
         self.tell_move(Some(target), console, VmotionStep::Completed(now.duration_since(begun)));
         self.wake_input(console);
