@@ -1,5 +1,6 @@
 //! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod drive;
 pub mod transcript;
