@@ -3,4 +3,6 @@
 
 pub mod check;
 pub mod drive;
+pub mod fake_vm;
+pub mod load;
 pub mod transcript;

@@ -55,16 +55,18 @@ impl Concentrator {
         };
         match moved {
             Some(moved) if may_be_target && !is_source => self.step(moved, Input::Peer, Some((id, &[])), now),
-            _ => {
-                self.count_for(id).vmotion_bad_peers += 1;
-                self.tell(id, What::Vmotion(VmotionStep::BadPeer));
-                // It claimed to be a target: it joins no console by its UUID (PROTOCOL §3.2). The time to
-                // say which VM it is goes on.
-                if self.place(id) == Some(Place::New) {
-                    self.set_place(id, Place::Stray);
-                }
-            }
+            _ => self.reject_peer(id),
         }
+    }
+
+    /// A PEER that fits no move. Whoever sent one joins a console by COMPLETE or not at all: its UUID, which
+    /// anyone can know, does not make up for its secret.
+    fn reject_peer(&mut self, id: ConnId) {
+        if self.place(id) == Some(Place::New) {
+            self.set_place(id, Place::Stray);
+        }
+        self.count_for(id).vmotion_bad_peers += 1;
+        self.tell(id, What::Vmotion(VmotionStep::BadPeer));
     }
 
     /// VMOTION-COMPLETE.
@@ -157,8 +159,7 @@ impl Concentrator {
                 }
                 Input::Peer => {
                     if let Some((id, _)) = from {
-                        self.count_for(id).vmotion_bad_peers += 1;
-                        self.tell(id, What::Vmotion(VmotionStep::BadPeer));
+                        self.reject_peer(id);
                     }
                 }
                 Input::Abort => self.out_of_place_on(source, Code::VMOTION_ABORT),
