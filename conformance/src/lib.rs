@@ -1,6 +1,7 @@
 //! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod drive;
 pub mod fake_vm;
 pub mod load;

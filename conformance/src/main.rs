@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vspc_conformance::{fake_vm, load};
+use vspc_conformance::{check, fake_vm, load};
 
 #[derive(Parser)]
 #[command(
@@ -17,6 +17,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Play the corpus against a server and say what it does right and wrong
+    Check(check::CheckArgs),
     /// A VM without vSphere: connects like an ESXi host, prints, echoes, moves itself
     FakeVm(fake_vm::FakeVmArgs),
     /// Fleets of simulated VMs and clients: what a server carries, and whether it carries it unharmed
@@ -25,6 +27,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
         Command::FakeVm(args) => fake_vm::run(&args),
         Command::Load(args) => load::run(&args),
     }
