@@ -1,1 +1,3 @@
-#![doc = "placeholder"]
+#![forbid(unsafe_code)]
+//! placeholder
+pub mod capture;
