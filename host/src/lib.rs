@@ -1,1 +1,19 @@
-#![doc = "placeholder"]
+//! What a concentrator server needs from its host: options, listening sockets, limits, signals, logs.
+//!
+//! Both servers share this crate. It knows neither the protocol (that is `vspc-core`) nor an event loop
+//! (that is the servers' own business): everything here is plain data, plain sockets and plain threads.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod events;
+pub mod fatal;
+pub mod limits;
+pub mod logging;
+pub mod options;
+pub mod report;
+pub mod seed;
+pub mod signals;
+pub mod size;
+pub mod sockets;
+pub mod spare;
+pub mod startup;

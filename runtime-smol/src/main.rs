@@ -1,2 +1,16 @@
-//! Placeholder.
-fn main() {}
+//! `vspc-smol`: the concentrator on the smol executor, for small setups.
+//!
+//! The engine of `vspc-core` decides everything, `vspc-host` brings options, sockets and logs; what is
+//! left to this program is to carry bytes and readiness between the engine and the kernel.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod closing;
+mod connections;
+mod server;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vspc_host::startup::run("vspc-smol", server::serve)
+}

@@ -173,7 +173,9 @@ impl Event {
             | What::Malformed(_)
             | What::PortsExhausted
             | What::PortTaken(..) => Warn,
-            What::VmDisconnected(CloseReason::Failed(_) | CloseReason::Evicted | CloseReason::ServiceUri) => Warn,
+            What::VmDisconnected(CloseReason::Failed(_) | CloseReason::Evicted | CloseReason::ServiceUri) => {
+                Warn
+            }
             What::Vmotion(VmotionStep::Refused(_) | VmotionStep::BadPeer | VmotionStep::Aborted(_)) => Warn,
             What::Suppressed(_) => Debug,
             _ => Info,

@@ -1,0 +1,196 @@
+//! What the engine keeps per connection: plain data, about 300 bytes for an idle VM.
+
+use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy};
+use crate::vmware::{Dialogue, Uuid};
+
+use super::control::Control;
+use super::event::CloseReason;
+use super::id::{ConnId, ConsoleId};
+use super::journal::Journal;
+use super::outbox::Announced;
+use super::output::Address;
+use super::vmotion::MoveId;
+
+/// What we are willing to have switched on towards a client (telnet.md §3.4).
+pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
+    OptionPolicy { opt: Opt::BINARY, us: true, him: true },
+    OptionPolicy { opt: Opt::SGA, us: true, him: true },
+    OptionPolicy { opt: Opt::ECHO, us: true, him: false },
+];
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) peer: Address,
+    pub(super) announced: Announced,
+    pub(super) control: Control,
+    pub(super) decoder: Decoder,
+    pub(super) negotiator: Negotiator,
+    /// It is being closed: nothing it says counts any more.
+    pub(super) closing: Option<Closing>,
+    pub(super) malformed_told: bool,
+    pub(super) role: Role,
+}
+
+/// How far a closing connection is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closing {
+    /// Until its control bytes are taken.
+    Farewell,
+    /// Until what its console held for it at the time is taken, too.
+    Drain(CloseReason),
+}
+
+#[derive(Debug)]
+pub(super) enum Role {
+    Vm(Vm),
+    Client(Client),
+}
+
+/// The connection of a host, for one serial port of one VM.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub(super) dialogue: Dialogue,
+    pub(super) place: Place,
+    /// The move it is the source or the target of.
+    pub(super) moving: Option<MoveId>,
+    /// What it has said that belongs to no console yet.
+    pub(super) early: Option<Box<Early>>,
+    /// CR NUL is folded to CR, and whether the last byte was a CR. `None`: BINARY was not refused.
+    pub(super) fold: Option<bool>,
+    /// Its identification has been told as an event.
+    pub(super) told: bool,
+}
+
+/// Where a VM connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// It has not said which VM it is.
+    New,
+    /// It said it is the target of a move that has ended since: it joins no console.
+    Stray,
+    /// It is the accepted target of a move.
+    Target,
+    /// It feeds this console.
+    Console(ConsoleId),
+    /// Its VM has moved away.
+    Left(ConsoleId),
+}
+
+/// What a VM connection says before it has a console.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) journal: Journal,
+    pub(super) uuid: Option<Uuid>,
+    pub(super) name: Option<String>,
+    /// The `_<uri>` suffix, once DO-PROXY was accepted.
+    pub(super) suffix: Option<String>,
+}
+
+/// Someone who reads a console, and may type.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) console: ConsoleId,
+    pub(super) mode: Mode,
+    /// Its place in the console's journal.
+    pub(super) at: u64,
+    /// It is being shown older output up to the first offset, and goes on at the second.
+    pub(super) jump: Option<(u64, u64)>,
+    /// The journal has gone on without it since this many guest bytes had been printed.
+    pub(super) overtaken: Option<u64>,
+    /// Of the uplink, when it last sent something.
+    pub(super) epoch: u32,
+    /// Where the journal stood when it came.
+    pub(super) attached_at: u64,
+    pub(super) after_cr: bool,
+    /// It has sent something.
+    pub(super) spoken: bool,
+    /// It will send no more.
+    pub(super) ended: bool,
+    /// Bytes of a raw client that may yet turn out to be an answer to our offers.
+    pub(super) held: Held,
+}
+
+/// Up to two bytes that began like an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    pub(super) bytes: [u8; 2],
+    pub(super) len: u8,
+}
+
+/// What a client is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// It may be telnet: IAC is parsed and doubled.
+    Undecided,
+    /// It has answered a negotiation.
+    Telnet,
+    /// It has not: nothing but the VM's bytes, unparsed. `last`: whatever it sends, it stays so.
+    Raw {
+        /// Not even an answer to our offers changes it any more.
+        last: bool,
+    },
+    /// It lives in this process and gets guest bytes.
+    Local,
+}
+
+impl Mode {
+    /// It reads guest bytes, IAC undoubled.
+    pub(super) fn is_guest(self) -> bool {
+        matches!(self, Self::Raw { .. } | Self::Local)
+    }
+}
+
+impl Client {
+    /// The oldest byte it still has to be given.
+    pub(super) fn needs(&self) -> u64 {
+        self.jump.map_or(self.at, |(_, resume)| self.at.min(resume))
+    }
+}
+
+impl Conn {
+    pub(super) fn vm(&self) -> Option<&Vm> {
+        match &self.role {
+            Role::Vm(vm) => Some(vm),
+            Role::Client(_) => None,
+        }
+    }
+
+    pub(super) fn vm_mut(&mut self) -> Option<&mut Vm> {
+        match &mut self.role {
+            Role::Vm(vm) => Some(vm),
+            Role::Client(_) => None,
+        }
+    }
+
+    pub(super) fn client(&self) -> Option<&Client> {
+        match &self.role {
+            Role::Client(client) => Some(client),
+            Role::Vm(_) => None,
+        }
+    }
+
+    pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
+        match &mut self.role {
+            Role::Client(client) => Some(client),
+            Role::Vm(_) => None,
+        }
+    }
+
+    /// The console it has to do with.
+    pub(super) fn console(&self) -> Option<ConsoleId> {
+        match &self.role {
+            Role::Client(client) => Some(client.console),
+            Role::Vm(vm) => match vm.place {
+                Place::Console(console) | Place::Left(console) => Some(console),
+                Place::New | Place::Stray | Place::Target => None,
+            },
+        }
+    }
+}
+
+/// Who counts as unidentified, oldest first. Entries of connections that no longer do are passed over.
+#[derive(Debug, Default)]
+pub(super) struct Unidentified {
+    pub(super) queue: std::collections::VecDeque<ConnId>,
+    pub(super) count: usize,
+}

@@ -1,0 +1,106 @@
+//! The few bytes that a connection is owed beside its data: negotiation, answers, a line of text.
+//!
+//! Owned by its connection. Replies to a peer that does not read are refused beyond [`REPLY_LIMIT`]; what
+//! the engine itself has to say (bounded by its own states) always fits. Empty, it owns no heap.
+
+/// Bytes of unsent control beyond which replies to whatever a peer sends are dropped (towards a VM) or the
+/// peer is not read any more (a client).
+pub(super) const REPLY_LIMIT: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    bytes: Vec<u8>,
+    /// Bytes of `bytes` that the socket has taken.
+    taken: usize,
+    /// Bytes taken before those.
+    base: u64,
+}
+
+impl Control {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The bytes not yet taken.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.pending().len() > REPLY_LIMIT
+    }
+
+    /// Where to put more.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Puts a byte before all others: the second half of a pair whose first half is out.
+    pub(super) fn push_front(&mut self, byte: u8) {
+        self.bytes.insert(self.taken, byte);
+    }
+
+    /// Position behind the last byte; grows for the life of the connection.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Position behind the last byte that was taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.base + self.taken as u64
+    }
+
+    /// Takes back the bytes between two positions, none of which has been taken yet.
+    pub(super) fn retract(&mut self, from: u64, to: u64) {
+        debug_assert!(from >= self.taken());
+        self.bytes.drain((from - self.base) as usize..(to - self.base) as usize);
+        self.free_if_empty();
+    }
+
+    /// Notes that `n` bytes were taken; returns how many of them were not ours.
+    pub(super) fn sent(&mut self, n: usize) -> usize {
+        let own = n.min(self.bytes.len() - self.taken);
+        self.taken += own;
+        self.free_if_empty();
+        n - own
+    }
+
+    fn free_if_empty(&mut self) {
+        if self.taken == self.bytes.len() {
+            self.base += self.taken as u64;
+            self.taken = 0;
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_bytes_leave_and_an_empty_queue_owns_nothing() {
+        let mut control = Control::default();
+        control.buffer().extend_from_slice(b"hello");
+        assert_eq!(control.sent(2), 0);
+        assert_eq!(control.pending(), b"llo");
+        assert_eq!((control.taken(), control.end()), (2, 5));
+        assert_eq!(control.sent(4), 1);
+        assert!(control.is_empty());
+        assert_eq!(control.bytes.capacity(), 0);
+        assert_eq!((control.taken(), control.end()), (5, 5));
+    }
+
+    #[test]
+    fn retracted_bytes_are_not_sent() {
+        let mut control = Control::default();
+        control.buffer().extend_from_slice(b"ab");
+        let from = control.end();
+        control.buffer().extend_from_slice(b"GOAHEAD");
+        let to = control.end();
+        control.buffer().extend_from_slice(b"cd");
+        control.sent(1);
+        control.retract(from, to);
+        assert_eq!(control.pending(), b"bcd");
+    }
+}

@@ -1,0 +1,495 @@
+//! What a console printed: kept once, in wire form, for all who read it.
+//!
+//! ```text
+//!   oldest                                         open
+//!  ┌────────┐┌────────────┐┌────────────────┐┌──────────┄┄┄┄┐
+//!  │  256   ││    …       ││     8 KiB      ││   8 KiB      ┆   segments, each whole pairs only
+//!  └────────┘└────────────┘└────────────────┘└──────────┄┄┄┄┘
+//!  ▲ tail            ▲ a reader                         ▲ head (absolute offset, never wraps)
+//! ```
+//!
+//! Bytes are copied in once and from then on only borrowed. A doubled IAC is never cut by a segment's
+//! end, so that a segment's start is always a place where a reader can begin. A journal that has never
+//! been written to owns no heap. It knows nothing of who reads: the console tells it from where bytes are
+//! still needed.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use memchr::{memchr, memchr_iter};
+
+use crate::telnet::IAC;
+
+/// Size of a full-grown segment. Large enough that a 64 KiB read is eight borrowed runs, small enough
+/// that a silent console keeps little more than the scrollback it was told to keep.
+const SEGMENT: usize = 8 << 10;
+
+/// Size of a journal's first segment: a prompt or two.
+const FIRST_SEGMENT: usize = 256;
+
+/// Full-grown segments kept for the next to need one. One megabyte: what one turn of the loop over a few
+/// busy VMs recycles, and it stays warm in the cache.
+const SPARE_SEGMENTS: usize = 128;
+
+/// How far a scrollback's start is moved to meet the start of a line.
+const LINE_SEARCH: u64 = 512;
+
+/// The memory of all journals: counts it, and hands out segments.
+#[derive(Debug)]
+pub(super) struct Pool {
+    spare: Vec<Vec<u8>>,
+    /// Bytes of capacity that journals hold.
+    used: usize,
+    limit: usize,
+}
+
+impl Pool {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { spare: Vec::new(), used: 0, limit }
+    }
+
+    /// Whether journals hold more than they may together.
+    pub(super) fn is_over(&self) -> bool {
+        self.used > self.limit
+    }
+
+    #[cfg(test)]
+    fn used(&self) -> usize {
+        self.used
+    }
+
+    fn take(&mut self, size: usize) -> Vec<u8> {
+        self.used += size;
+        if size == SEGMENT
+            && let Some(segment) = self.spare.pop()
+        {
+            return segment;
+        }
+        Vec::with_capacity(size)
+    }
+
+    fn put(&mut self, mut bytes: Vec<u8>, size: usize) {
+        self.used -= size;
+        if size == SEGMENT && self.spare.len() < SPARE_SEGMENTS {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Segment {
+    /// Absolute offset of its first byte.
+    start: u64,
+    /// Guest bytes before its first byte.
+    guest_start: u64,
+    /// The capacity it was taken with.
+    size: usize,
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// One console's output, or what a connection said before it was known whose it is.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    segments: VecDeque<Segment>,
+    head: u64,
+    guest_head: u64,
+}
+
+impl Journal {
+    /// Offset behind the last byte.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Offset of the oldest byte still here; the head when there is none.
+    pub(super) fn tail(&self) -> u64 {
+        self.segments.front().map_or(self.head, |segment| segment.start)
+    }
+
+    /// Guest bytes ever printed.
+    pub(super) fn guest_head(&self) -> u64 {
+        self.guest_head
+    }
+
+    /// Appends a run of wire form that holds whole pairs only, `pairs` of them. Copies it once.
+    pub(super) fn append(&mut self, mut bytes: &[u8], mut pairs: usize, pool: &mut Pool) {
+        while !bytes.is_empty() {
+            let room = match self.segments.back() {
+                Some(open) => open.size - open.bytes.len(),
+                None => 0,
+            };
+            let part = whole_pairs(bytes, room);
+            if part == 0 {
+                self.grow(bytes.len(), pool);
+                continue;
+            }
+            let part_pairs = match (pairs, part == bytes.len()) {
+                (0, _) => 0,
+                (_, true) => pairs,
+                (_, false) => memchr_iter(IAC, &bytes[..part]).count() / 2,
+            };
+            let open = self.segments.back_mut().expect("room was found in it");
+            open.bytes.extend_from_slice(&bytes[..part]);
+            self.head += part as u64;
+            self.guest_head += (part - part_pairs) as u64;
+            bytes = &bytes[part..];
+            pairs -= part_pairs;
+        }
+    }
+
+    /// Opens a segment for `len` bytes to come.
+    fn grow(&mut self, len: usize, pool: &mut Pool) {
+        let last = self.segments.back().map_or(0, |segment| segment.size);
+        let size = len.max(2 * last).next_power_of_two().clamp(FIRST_SEGMENT, SEGMENT);
+        let bytes = pool.take(size);
+        self.segments.push_back(Segment { start: self.head, guest_start: self.guest_head, size, bytes });
+    }
+
+    /// Gives back whole segments that end at or before `keep_from`.
+    pub(super) fn release(&mut self, keep_from: u64, pool: &mut Pool) {
+        while let Some(oldest) = self.segments.front()
+            && oldest.end() <= keep_from
+        {
+            self.drop_oldest(pool);
+        }
+    }
+
+    /// Drops the oldest segment whatever it holds. Returns how many guest bytes it held.
+    pub(super) fn drop_oldest(&mut self, pool: &mut Pool) -> Option<u64> {
+        let oldest = self.segments.pop_front()?;
+        let guest_end = self.segments.front().map_or(self.guest_head, |next| next.guest_start);
+        let guest = guest_end - oldest.guest_start;
+        pool.put(oldest.bytes, oldest.size);
+        if self.segments.is_empty() {
+            self.segments = VecDeque::new();
+        }
+        Some(guest)
+    }
+
+    /// Gives everything back.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        while self.drop_oldest(pool).is_some() {}
+    }
+
+    /// End of the oldest segment: what has to be skipped at least to free memory.
+    pub(super) fn oldest_end(&self) -> u64 {
+        self.segments.front().map_or(self.head, Segment::end)
+    }
+
+    /// Moves the bytes of `other` behind the own ones.
+    pub(super) fn adopt(&mut self, mut other: Journal, pool: &mut Pool) {
+        while let Some(segment) = other.segments.pop_front() {
+            let guest_end = other.segments.front().map_or(other.guest_head, |next| next.guest_start);
+            let guest = (guest_end - segment.guest_start) as usize;
+            self.append(&segment.bytes, segment.bytes.len() - guest, pool);
+            pool.put(segment.bytes, segment.size);
+        }
+    }
+
+    /// Fills `runs` with the bytes from `at` on, in wire form. Returns how many runs.
+    pub(super) fn wire_runs<'a>(&'a self, at: u64, until: u64, runs: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (run, bytes) in runs.iter_mut().zip(self.slices(at, until)) {
+            *run = IoSlice::new(bytes);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// The stored bytes between two offsets, a slice per segment.
+    pub(super) fn slices(&self, at: u64, until: u64) -> impl Iterator<Item = &[u8]> {
+        let first = self.segment_index(at);
+        self.segments
+            .range(first..)
+            .map_while(move |segment| {
+                if segment.start >= until {
+                    return None;
+                }
+                let from = at.saturating_sub(segment.start) as usize;
+                let to = segment.bytes.len().min((until - segment.start) as usize);
+                Some(&segment.bytes[from.min(to)..to])
+            })
+            .filter(|slice| !slice.is_empty())
+    }
+
+    /// Copies guest bytes from `at` on into `out`, up to `limit` of them.
+    pub(super) fn copy_guest(&self, at: u64, until: u64, limit: usize, out: &mut Vec<u8>) {
+        for bytes in self.slices(at, until) {
+            if out.len() >= limit {
+                break;
+            }
+            undouble(bytes, limit - out.len(), out);
+        }
+    }
+
+    /// The offset `guest` guest bytes behind `at`; never between the two halves of a pair.
+    pub(super) fn advance_guest(&self, at: u64, mut guest: usize) -> u64 {
+        let mut position = at;
+        for bytes in self.slices(at, self.head) {
+            if guest == 0 {
+                break;
+            }
+            let (wire, covered) = wire_len(bytes, guest);
+            position += wire as u64;
+            guest -= covered;
+        }
+        position
+    }
+
+    /// Whether `at` lies between the two halves of a doubled IAC. Looks back no further than the last
+    /// byte that is not an IAC, or the segment's start.
+    pub(super) fn is_mid_pair(&self, at: u64) -> bool {
+        let Some(segment) = self.segments.get(self.segment_index(at)) else {
+            return false;
+        };
+        let before = &segment.bytes[..(at.saturating_sub(segment.start) as usize).min(segment.bytes.len())];
+        trailing_iacs(before) % 2 == 1
+    }
+
+    /// Guest bytes printed before `at`, which must still be here.
+    pub(super) fn guest_at(&self, at: u64) -> u64 {
+        let Some(segment) = self.segments.get(self.segment_index(at)) else {
+            return self.guest_head;
+        };
+        let before = &segment.bytes[..(at.saturating_sub(segment.start) as usize).min(segment.bytes.len())];
+        segment.guest_start + (before.len() - memchr_iter(IAC, before).count() / 2) as u64
+    }
+
+    /// Where a reader that was overtaken goes on: a segment's start at most `back` bytes behind the head,
+    /// with the guest bytes before it.
+    pub(super) fn resume_at(&self, back: u64) -> (u64, u64) {
+        let wanted = self.head.saturating_sub(back);
+        self.segments
+            .iter()
+            .find(|segment| segment.start >= wanted)
+            .map_or((self.head, self.guest_head), |segment| (segment.start, segment.guest_start))
+    }
+
+    /// Where the last `len` bytes before `end` begin, moved on to the start of a line where one is near.
+    pub(super) fn scrollback_start(&self, end: u64, len: u64) -> u64 {
+        let tail = self.tail();
+        let wanted = end.saturating_sub(len);
+        if wanted <= tail {
+            return tail.min(end);
+        }
+        let start = if self.is_mid_pair(wanted) { wanted + 1 } else { wanted };
+        let mut position = start;
+        for bytes in self.slices(start, end.min(start + LINE_SEARCH)) {
+            if let Some(newline) = memchr(b'\n', bytes) {
+                return position + newline as u64 + 1;
+            }
+            position += bytes.len() as u64;
+        }
+        start.min(end)
+    }
+
+    fn segment_index(&self, at: u64) -> usize {
+        // A reader is nearly always in the newest segment or in the one before.
+        match self.segments.back() {
+            Some(open) if at >= open.start => self.segments.len() - 1,
+            _ => self.segments.partition_point(|segment| segment.end() <= at),
+        }
+    }
+}
+
+/// The longest part of `bytes` of at most `room` that ends in no half pair.
+fn whole_pairs(bytes: &[u8], room: usize) -> usize {
+    if room >= bytes.len() {
+        return bytes.len();
+    }
+    room - trailing_iacs(&bytes[..room]) % 2
+}
+
+/// How many IACs `bytes` end in.
+fn trailing_iacs(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((front, last)) = rest.split_last_chunk::<8>()
+        && *last == [IAC; 8]
+    {
+        rest = front;
+    }
+    bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
+}
+
+/// How many IACs `bytes` begin with.
+fn leading_iacs(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((first, behind)) = rest.split_first_chunk::<8>()
+        && *first == [IAC; 8]
+    {
+        rest = behind;
+    }
+    bytes.len() - rest.len() + rest.iter().position(|&byte| byte != IAC).unwrap_or(rest.len())
+}
+
+/// Appends the guest bytes of a wire-form run of whole pairs to `out`, at most `limit` of them.
+pub(super) fn undouble(mut wire: &[u8], mut limit: usize, out: &mut Vec<u8>) {
+    while !wire.is_empty() && limit > 0 {
+        let plain = memchr(IAC, wire).unwrap_or(wire.len());
+        let taken = plain.min(limit);
+        out.extend_from_slice(&wire[..taken]);
+        limit -= taken;
+        wire = &wire[plain..];
+        let iacs = leading_iacs(wire);
+        let taken = (iacs / 2).min(limit);
+        out.resize(out.len() + taken, IAC);
+        limit -= taken;
+        wire = &wire[iacs..];
+    }
+}
+
+/// How much of a wire-form run of whole pairs holds its first `guest` guest bytes: wire bytes, and the
+/// guest bytes in them (fewer than asked for when the run ends).
+fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
+    let (mut at, mut covered) = (0, 0);
+    while at < wire.len() && covered < guest {
+        let plain = memchr(IAC, &wire[at..]).unwrap_or(wire.len() - at).min(guest - covered);
+        at += plain;
+        covered += plain;
+        let pairs = (leading_iacs(&wire[at..]) / 2).min(guest - covered);
+        at += 2 * pairs;
+        covered += pairs;
+    }
+    (at, covered)
+}
+
+/// Slices of guest bytes of a wire-form run: each ends in the first half of a pair, whose second half is
+/// left out.
+pub(super) fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = wire;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (slice, behind) = match memchr(IAC, rest) {
+            Some(at) => (&rest[..=at], rest.get(at + 2..).unwrap_or(&[])),
+            None => (rest, &[][..]),
+        };
+        rest = behind;
+        Some(slice)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doubled(guest: &[u8]) -> Vec<u8> {
+        guest.iter().flat_map(|&byte| if byte == IAC { vec![IAC, IAC] } else { vec![byte] }).collect()
+    }
+
+    fn append(journal: &mut Journal, guest: &[u8], pool: &mut Pool) {
+        let wire = doubled(guest);
+        journal.append(&wire, wire.len() - guest.len(), pool);
+    }
+
+    fn wire(journal: &Journal, at: u64) -> Vec<u8> {
+        journal.slices(at, journal.head()).flatten().copied().collect()
+    }
+
+    fn patterned(len: usize) -> Vec<u8> {
+        (0..len).map(|i| if i % 7 < 3 { IAC } else { (i % 251) as u8 }).collect()
+    }
+
+    #[test]
+    fn silent_journal_owns_no_heap() {
+        let journal = Journal::default();
+        assert_eq!(journal.segments.capacity(), 0);
+        assert_eq!((journal.head(), journal.tail()), (0, 0));
+    }
+
+    #[test]
+    fn bytes_come_back_as_they_went_in_and_pairs_are_never_cut_by_a_segment() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::default();
+        let guest = patterned(100_000);
+        for chunk in guest.chunks(977) {
+            append(&mut journal, chunk, &mut pool);
+        }
+        assert_eq!(wire(&journal, 0), doubled(&guest));
+        assert_eq!(journal.guest_head(), guest.len() as u64);
+        for segment in &journal.segments {
+            assert_eq!(trailing_iacs(&segment.bytes) % 2, 0);
+            assert_eq!(journal.guest_at(segment.start), segment.guest_start);
+            assert!(!journal.is_mid_pair(segment.start));
+        }
+        let mut undoubled = Vec::new();
+        journal.copy_guest(0, journal.head(), usize::MAX, &mut undoubled);
+        assert_eq!(undoubled, guest);
+    }
+
+    #[test]
+    fn guest_positions_never_fall_inside_a_pair() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::default();
+        let guest = patterned(20_000);
+        append(&mut journal, &guest, &mut pool);
+        for n in (0..guest.len()).step_by(37) {
+            let at = journal.advance_guest(0, n);
+            assert!(!journal.is_mid_pair(at));
+            assert_eq!(journal.guest_at(at), n as u64);
+        }
+    }
+
+    #[test]
+    fn release_keeps_what_is_needed_and_returns_the_rest() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::default();
+        append(&mut journal, &[b'x'; 100_000], &mut pool);
+        journal.release(50_000, &mut pool);
+        assert!(journal.tail() <= 50_000 && journal.tail() > 50_000 - SEGMENT as u64);
+        journal.release(journal.head(), &mut pool);
+        assert_eq!(pool.used(), 0);
+        assert_eq!(journal.segments.capacity(), 0);
+    }
+
+    #[test]
+    fn overtaken_reader_resumes_at_a_segment_start() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::default();
+        append(&mut journal, &patterned(200_000), &mut pool);
+        let (at, guest) = journal.resume_at(16 << 10);
+        assert!(journal.head() - at <= 16 << 10);
+        assert_eq!(journal.guest_at(at), guest);
+        assert!(!journal.is_mid_pair(at));
+    }
+
+    #[test]
+    fn scrollback_begins_at_a_line_where_one_is_near() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::default();
+        append(&mut journal, b"one\r\ntwo\r\nthree", &mut pool);
+        let end = journal.head();
+        assert_eq!(wire(&journal, journal.scrollback_start(end, 8)), b"three");
+        assert_eq!(wire(&journal, journal.scrollback_start(end, 1000)), b"one\r\ntwo\r\nthree");
+        append(&mut journal, &[IAC; 1000], &mut pool);
+        let start = journal.scrollback_start(journal.head(), 501);
+        assert!(!journal.is_mid_pair(start));
+    }
+
+    #[test]
+    fn adopting_moves_bytes_and_counts() {
+        let mut pool = Pool::new(usize::MAX);
+        let (mut console, mut early) = (Journal::default(), Journal::default());
+        append(&mut console, b"before ", &mut pool);
+        append(&mut early, &patterned(9000), &mut pool);
+        console.adopt(early, &mut pool);
+        assert_eq!(console.guest_head(), 7 + 9000);
+        assert_eq!(wire(&console, 7), doubled(&patterned(9000)));
+        console.clear(&mut pool);
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn slices_of_guest_bytes_leave_out_the_second_half_of_each_pair() {
+        let guest = patterned(1000);
+        assert_eq!(guest_slices(&doubled(&guest)).flatten().copied().collect::<Vec<_>>(), guest);
+    }
+}

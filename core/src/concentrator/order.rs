@@ -1,0 +1,82 @@
+//! Consoles by how long they have been silent: whose scrollback goes first when memory is short.
+//!
+//! A list threaded through a table of slot numbers; every step is constant cost.
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct Order {
+    links: Vec<(u32, u32)>,
+    longest_silent: u32,
+    latest: u32,
+}
+
+impl Order {
+    pub(super) fn new() -> Self {
+        Self { links: Vec::new(), longest_silent: NONE, latest: NONE }
+    }
+
+    /// This one has just said something.
+    pub(super) fn touch(&mut self, index: u32) {
+        if self.latest == index {
+            return;
+        }
+        self.remove(index);
+        if self.links.len() <= index as usize {
+            self.links.resize(index as usize + 1, (NONE, NONE));
+        }
+        self.links[index as usize] = (self.latest, NONE);
+        match self.latest {
+            NONE => self.longest_silent = index,
+            latest => self.links[latest as usize].1 = index,
+        }
+        self.latest = index;
+    }
+
+    /// This one has nothing to give.
+    pub(super) fn remove(&mut self, index: u32) {
+        let Some(&(before, after)) = self.links.get(index as usize) else { return };
+        if before == NONE && self.longest_silent != index {
+            return;
+        }
+        match before {
+            NONE => self.longest_silent = after,
+            before => self.links[before as usize].1 = after,
+        }
+        match after {
+            NONE => self.latest = before,
+            after => self.links[after as usize].0 = before,
+        }
+        self.links[index as usize] = (NONE, NONE);
+    }
+
+    pub(super) fn longest_silent(&self) -> Option<u32> {
+        (self.longest_silent != NONE).then_some(self.longest_silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silent_comes_first_whatever_was_touched_or_removed() {
+        let mut order = Order::new();
+        for index in [3, 0, 7, 3, 5, 0] {
+            order.touch(index);
+        }
+        order.remove(5);
+        order.remove(4);
+        order.remove(100);
+        let mut left = Vec::new();
+        while let Some(index) = order.longest_silent() {
+            left.push(index);
+            order.remove(index);
+        }
+        assert_eq!(left, [7, 3, 0]);
+        order.touch(1);
+        order.remove(1);
+        order.remove(1);
+        assert_eq!(order.longest_silent(), None);
+    }
+}

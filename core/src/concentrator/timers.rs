@@ -1,0 +1,100 @@
+//! Deadlines: one per key, the earliest first.
+//!
+//! Only armed timers cost anything. Setting, cancelling and taking one cost the logarithm of how many
+//! are armed.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::time::Instant;
+
+use super::id::{ConnId, ConsoleId};
+use super::vmotion::MoveId;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Timer {
+    /// A VM connection has said nothing yet that makes us ask who it is, or has not told its name.
+    Ask(ConnId),
+    /// A connection has to say which VM it is.
+    Identify(ConnId),
+    /// An undecided client is raw from then on.
+    Decide(ConnId),
+    /// A closing connection, or one whose peer has ended its input, is closed.
+    Linger(ConnId),
+    /// GOAHEAD has to be in the socket.
+    Goahead(MoveId),
+    /// A move has come to its end.
+    Move(MoveId),
+    /// No more is expected from the source of a completed move.
+    Quiet(MoveId),
+    /// A console without VM and clients is forgotten.
+    Expire(ConsoleId),
+    /// A reader that a VM waits for has had its time.
+    Wait(ConsoleId),
+    /// Ports that were not to be had are tried again.
+    Ports,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    by_time: BTreeSet<(Instant, Timer)>,
+    by_timer: BTreeMap<Timer, Instant>,
+}
+
+impl Timers {
+    /// Arms `timer`, or moves it if it is armed.
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        if let Some(old) = self.by_timer.insert(timer, at) {
+            self.by_time.remove(&(old, timer));
+        }
+        self.by_time.insert((at, timer));
+    }
+
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.by_timer.remove(&timer) {
+            self.by_time.remove(&(at, timer));
+        }
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.by_timer.contains_key(&timer)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|&(at, _)| at)
+    }
+
+    /// Takes the earliest timer that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let &(at, timer) = self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_set_again_fires_once_at_its_last_time() {
+        let mut timers = Timers::default();
+        let console = ConsoleId { index: 1, generation: 1 };
+        timers.set(Timer::Ports, Instant::from_micros(5));
+        timers.set(Timer::Ports, Instant::from_micros(9));
+        timers.set(Timer::Expire(console), Instant::from_micros(7));
+        assert_eq!(timers.pop_due(Instant::from_micros(6)), None);
+        assert_eq!(timers.next(), Some(Instant::from_micros(7)));
+        assert_eq!(timers.pop_due(Instant::from_micros(9)), Some(Timer::Expire(console)));
+        assert_eq!(timers.pop_due(Instant::from_micros(9)), Some(Timer::Ports));
+        assert_eq!(timers.pop_due(Instant::from_micros(9)), None);
+        timers.set(Timer::Ports, Instant::from_micros(10));
+        timers.cancel(Timer::Ports);
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! The flow plane: which bytes a connection is owed now, and what happens as its socket takes them.
+//!
+//! Every connection's bytes come in one order: the second half of a pair whose first half is out, then
+//! control, then data. `transmit` lays that out without copying, `handle_sent` walks the same way.
+
+use std::io::IoSlice;
+
+use crate::time::Instant;
+
+use super::Concentrator;
+use super::conn::{Client, Closing, Conn, Role};
+use super::console::{Console, READ_MAX};
+use super::id::ConnId;
+use super::journal::guest_slices;
+
+/// Guest bytes per transmit that are copied when slicing would yield crumbs.
+const COPY_LIMIT: usize = 64 << 10;
+
+/// Average length of a slice below which copying is cheaper than a longer gather list.
+const CRUMB: usize = 256;
+
+impl Concentrator {
+    /// How many bytes may be read from this connection now; 0: do not read, an
+    /// [`Output::Receive`](super::Output::Receive) will tell when. Constant cost.
+    #[must_use]
+    pub fn receive_window(&self, id: ConnId) -> usize {
+        let Some(conn) = self.conns.get(id) else { return 0 };
+        if conn.closing.is_some() {
+            return READ_MAX;
+        }
+        match &conn.role {
+            Role::Vm(_) => {
+                let paused =
+                    conn.console().and_then(|id| self.consoles.get(id)).is_some_and(|console| console.paused);
+                if paused { 0 } else { READ_MAX }
+            }
+            Role::Client(_) if conn.control.is_over_limit() => 0,
+            Role::Client(client) => match self.consoles.get(client.console) {
+                Some(console) if !console.legs.is_empty() => {
+                    console.uplink.window(client.epoch, client.mode.is_guest())
+                }
+                _ => READ_MAX,
+            },
+        }
+    }
+
+    /// Fills `runs` with bytes this connection is owed, borrowed from where they are kept; returns how
+    /// many runs. 0: nothing now, a [`Output::Transmit`](super::Output::Transmit) will tell when. Asking
+    /// twice gives the same bytes.
+    ///
+    /// Write them and call [`handle_sent`](Self::handle_sent) with the number the socket took before any
+    /// other call about this connection. Bounded by the length of `runs` (a raw client's dense IACs are
+    /// copied once, 64 KiB at most).
+    pub fn transmit<'a>(&'a mut self, id: ConnId, runs: &mut [IoSlice<'a>]) -> usize {
+        if let Some(conn) = self.conns.get(id)
+            && conn.client().is_some_and(|client| client.overtaken.is_some())
+        {
+            let now = self.now;
+            self.catch_up(id, now);
+        }
+        if !self.owes(id) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.announced.transmit = false;
+            }
+            return 0;
+        }
+        let copied = self.copy_crumbs(id, runs.len());
+        let engine = &*self;
+        let Some(conn) = engine.conns.get(id) else { return 0 };
+        match &conn.role {
+            Role::Vm(_) => engine.vm_runs(id, conn, runs),
+            Role::Client(client) => engine.client_runs(conn, client, copied, runs),
+        }
+    }
+
+    /// Whether there is anything to transmit.
+    fn owes(&self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get(id) else { return false };
+        if !conn.control.is_empty() {
+            return true;
+        }
+        match &conn.role {
+            Role::Vm(_) => {
+                conn.console().and_then(|console| self.input_leg(console)) == Some(id)
+                    && self.uplink_of(id, conn).is_some_and(|console| !console.uplink.is_empty())
+            }
+            Role::Client(client) => self
+                .journal_of(conn, client)
+                .is_some_and(|console| client.jump.is_some() || client.at < console.journal.head()),
+        }
+    }
+
+    /// The console whose journal this client is being shown.
+    fn journal_of(&self, conn: &Conn, client: &Client) -> Option<&Console> {
+        let shown = client.overtaken.is_none() && conn.closing != Some(Closing::Farewell);
+        self.consoles.get(client.console).filter(|_| shown)
+    }
+
+    /// Puts a raw client's next bytes together where slicing them around their doubled IACs would yield
+    /// crumbs. Returns whether it did.
+    fn copy_crumbs(&mut self, id: ConnId, runs: usize) -> bool {
+        let Some(conn) = self.conns.get(id) else { return false };
+        let Some(client) = conn.client().filter(|client| client.mode.is_guest()) else { return false };
+        let Some(console) = self.journal_of(conn, client) else { return false };
+        let (journal, at) = (&console.journal, client.at);
+        let slices = journal.slices(at, journal.head()).flat_map(guest_slices).take(runs);
+        let (count, bytes) = slices.fold((0, 0), |(count, bytes), slice| (count + 1, bytes + slice.len()));
+        if count < runs || bytes >= runs * CRUMB {
+            return false;
+        }
+        let id = client.console;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        if let Some(console) = self.consoles.get(id) {
+            console.journal.copy_guest(at, console.journal.head(), COPY_LIMIT, &mut scratch);
+        }
+        self.scratch = scratch;
+        true
+    }
+
+    fn vm_runs<'a>(&'a self, id: ConnId, conn: &'a Conn, runs: &mut [IoSlice<'a>]) -> usize {
+        let uplink = self.uplink_of(id, conn).map(|console| &console.uplink);
+        let (half, rest) = match uplink {
+            Some(uplink) => uplink.halves(),
+            None => (&[][..], &[][..]),
+        };
+        let mut count = control_runs(conn, half, runs);
+        let open = conn.console().and_then(|console| self.input_leg(console)) == Some(id);
+        if open && !rest.is_empty() && count < runs.len() {
+            runs[count] = IoSlice::new(rest);
+            count += 1;
+        }
+        count
+    }
+
+    /// The console whose input this VM connection takes, or has taken half a pair of.
+    fn uplink_of(&self, id: ConnId, conn: &Conn) -> Option<&Console> {
+        let console = self.consoles.get(conn.console()?)?;
+        (console.legs.last()?.conn == Some(id)).then_some(console)
+    }
+
+    fn client_runs<'a>(
+        &'a self,
+        conn: &'a Conn,
+        client: &Client,
+        copied: bool,
+        runs: &mut [IoSlice<'a>],
+    ) -> usize {
+        let Some(console) = self.journal_of(conn, client) else { return control_runs(conn, &[], runs) };
+        let journal = &console.journal;
+        if client.mode.is_guest() {
+            let count = control_runs(conn, &[], runs);
+            let rest = &mut runs[count..];
+            if copied && let Some(run) = rest.first_mut() {
+                *run = IoSlice::new(&self.scratch);
+                return count + 1;
+            }
+            return count + guest_runs(console, client, rest);
+        }
+        let (half, at) = owed_half(conn, client, console);
+        let mut count = control_runs(conn, half, runs);
+        if let Some((until, resume)) = client.jump {
+            count += journal.wire_runs(at, until, &mut runs[count..]);
+            count += journal.wire_runs(resume, journal.head(), &mut runs[count..]);
+        } else {
+            count += journal.wire_runs(at, journal.head(), &mut runs[count..]);
+        }
+        count
+    }
+
+    /// The socket took `n` of the bytes that [`transmit`](Self::transmit) has just offered. Costs no more
+    /// than a look at each of them.
+    pub fn handle_sent(&mut self, id: ConnId, n: usize, now: Instant) {
+        self.now = now;
+        let Some(conn) = self.conns.get(id) else { return };
+        let over_limit = conn.control.is_over_limit();
+        match conn.role {
+            Role::Vm(_) => self.vm_took(id, n, now),
+            Role::Client(_) => self.client_took(id, n),
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if over_limit && !conn.control.is_over_limit() {
+            self.outbox.receive(id, &mut conn.announced);
+        }
+        if conn.closing.is_some() {
+            self.consider_closed(id, now);
+        }
+    }
+
+    fn vm_took(&mut self, id: ConnId, n: usize, now: Instant) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let control = conn.control.pending().len();
+        let half =
+            self.uplink_of(id, conn).is_some_and(|console| console.uplink.is_mid_pair() && control > 0);
+        let mut data = if half { n.min(1) } else { 0 };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        data += conn.control.sent(n - data);
+        if data > 0
+            && let Some(console) = conn.console()
+            && let Some(taken) = self.consoles.get_mut(console)
+        {
+            taken.count().bytes_to_vm += data as u64;
+            if taken.uplink.sent(data, &mut self.buffers) {
+                self.reopen_input(console);
+            }
+        }
+        self.note_taken(id, now);
+    }
+
+    fn client_took(&mut self, id: ConnId, n: usize) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Client(client) = &mut conn.role else { return };
+        let Some(console) = self.consoles.get_mut(client.console) else { return };
+        let mut n = n;
+        if client.overtaken.is_some() || conn.closing == Some(Closing::Farewell) {
+            conn.control.sent(n);
+            return;
+        }
+        if !conn.control.is_empty()
+            && !client.mode.is_guest()
+            && console.journal.is_mid_pair(client.at)
+            && n > 0
+        {
+            client.at += 1;
+            n -= 1;
+        }
+        n = conn.control.sent(n);
+        if n == 0 {
+            return;
+        }
+        console.count().bytes_to_clients += n as u64;
+        if let Some((until, resume)) = client.jump {
+            let older = n.min((until - client.at) as usize);
+            client.at += older as u64;
+            n -= older;
+            if client.at == until {
+                client.jump = None;
+                client.at = resume;
+            }
+        }
+        if client.mode.is_guest() {
+            client.at = console.journal.advance_guest(client.at, n);
+        } else {
+            client.at += n as u64;
+        }
+        let (caught_up, paused, console) =
+            (client.at == console.journal.head(), console.paused, client.console);
+        if caught_up {
+            self.trim(console);
+        }
+        if paused {
+            self.consider_resume(console);
+        }
+    }
+}
+
+/// `half` if control bytes would come between the two halves of a pair, then the control bytes.
+fn control_runs<'a>(conn: &'a Conn, half: &'a [u8], runs: &mut [IoSlice<'a>]) -> usize {
+    let control = conn.control.pending();
+    let mut count = 0;
+    for bytes in [half, control] {
+        if !bytes.is_empty() && count < runs.len() {
+            runs[count] = IoSlice::new(bytes);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The second half of a pair that must go before the control bytes, and where the reader is behind it.
+fn owed_half<'a>(conn: &Conn, client: &Client, console: &'a Console) -> (&'a [u8], u64) {
+    if conn.control.is_empty() || !console.journal.is_mid_pair(client.at) {
+        return (&[], client.at);
+    }
+    let half = console.journal.slices(client.at, client.at + 1).next().unwrap_or(&[]);
+    (half, client.at + half.len() as u64)
+}
+
+/// Guest bytes in slices; returns how many.
+fn guest_runs<'a>(console: &'a Console, client: &Client, runs: &mut [IoSlice<'a>]) -> usize {
+    let slices = console.journal.slices(client.at, console.journal.head()).flat_map(guest_slices);
+    let mut count = 0;
+    for (run, slice) in runs.iter_mut().zip(slices) {
+        *run = IoSlice::new(slice);
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,723 @@
+//! Bytes in, items out: the receive state machine of RFC 854 and RFC 855.
+//!
+//! The decoder borrows. Data comes out as slices of the input, a subnegotiation too when all of it
+//! is there and holds no doubled byte; only one that is cut by the end of a read, or holds a
+//! doubled IAC, is gathered in a buffer, which is bounded and given back.
+
+use memchr::memchr;
+
+use super::codes::{Command, IAC, Opt, Verb};
+
+/// The longest subnegotiation body that is delivered, in bytes after undoubling.
+///
+/// A subnegotiation announces no length, so a decoder must set one (PROTOCOL §2). The longest in
+/// use here is a VM's display name or service URI, a few hundred bytes; 1024 leaves room and keeps
+/// what a stranger can make us hold per connection at a kilobyte. What goes beyond is parsed,
+/// dropped, counted and reported as [`Malformed::OversizedSubnegotiation`].
+pub const SUBNEGOTIATION_LIMIT: usize = 1024;
+
+/// One thing a peer said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// Data as the peer meant it, IAC undoubled; never empty. Only from [`Decoder::decode`].
+    Data(&'a [u8]),
+    /// Data as it travels, IAC still doubled; never empty. Only from [`Decoder::decode_wire`].
+    Wire(WireRun<'a>),
+    /// A two-byte command from EOF (236) to GA (249), but not SE.
+    Command(Command),
+    /// `IAC <verb> <option>`.
+    Negotiation(Verb, Opt),
+    /// `IAC SB <option> <body> IAC SE`; the body undoubled, at most [`SUBNEGOTIATION_LIMIT`] bytes.
+    Subnegotiation(Opt, &'a [u8]),
+    /// Noise: already survived, to be counted and perhaps logged.
+    Malformed(Malformed),
+}
+
+/// A run of data in wire form that holds nothing but data: every IAC in it is one of a pair, and
+/// no pair is cut. It can be sent to any telnet peer as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireRun<'a> {
+    /// The bytes, IAC doubled; never empty.
+    pub bytes: &'a [u8],
+    /// How many doubled IACs are among them.
+    pub pairs: usize,
+}
+
+impl WireRun<'_> {
+    /// How many bytes the guest sent.
+    pub const fn guest_len(&self) -> usize {
+        self.bytes.len() - self.pairs
+    }
+}
+
+/// What a peer got wrong. Never fatal: decoding has already gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// `IAC SE` with no subnegotiation open, or one that ended before naming its option.
+    #[error("IAC SE outside a subnegotiation")]
+    StraySubnegotiationEnd,
+    /// An IAC inside a subnegotiation was followed by neither IAC nor SE: the subnegotiation ends
+    /// undelivered and the byte is taken as a command. (Option 255 stands in where the
+    /// subnegotiation had not even named its option.)
+    #[error("subnegotiation of {0} not ended by IAC SE")]
+    UnendedSubnegotiation(Opt),
+    /// A subnegotiation body over [`SUBNEGOTIATION_LIMIT`], by so many bytes; not delivered.
+    #[error("subnegotiation of {0} too long by {1} bytes")]
+    OversizedSubnegotiation(Opt, usize),
+    /// `IAC` and a byte without a meaning: both are swallowed, as every client does.
+    #[error("unknown command {0}")]
+    UnknownCommand(u8),
+}
+
+/// The telnet receive state machine: 32 bytes, and no heap unless a subnegotiation is cut in two.
+///
+/// ```text
+/// state       byte        does                                    next
+/// Data        not IAC     data                                    Data
+/// Data        IAC                                                 Iac
+/// Iac         IAC         data 255                                Data
+/// Iac         251..=254   keep the verb                           Verb
+/// Iac         SB                                                  SbOption
+/// Iac         SE          StraySubnegotiationEnd                  Data
+/// Iac         236..=249   Command                                 Data
+/// Iac         0..=235     UnknownCommand, both bytes gone         Data
+/// Verb        any         Negotiation                             Data
+/// SbOption    IAC                                                 SbOptionIac
+/// SbOption    other       keep the option                         Sb
+/// SbOptionIac IAC         option 255                              Sb
+/// SbOptionIac SE          StraySubnegotiationEnd                  Data
+/// SbOptionIac other       UnendedSubnegotiation                   Iac, same byte again
+/// Sb          IAC                                                 SbIac
+/// Sb          other       append (beyond the limit: count)        Sb
+/// SbIac       IAC         append 255                              Sb
+/// SbIac       SE          Subnegotiation, or Oversized            Data
+/// SbIac       other       UnendedSubnegotiation                   Iac, same byte again
+/// ```
+///
+/// How the input was cut into reads is invisible in the items, except that data may come in other
+/// pieces.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The part of a subnegotiation body seen so far, undoubled; at most `SUBNEGOTIATION_LIMIT`.
+    /// Full means: the rest is counted in `excess`, and the buffer is freed at once, because an
+    /// oversized body is never delivered. After a delivery it is freed by the next call.
+    body: Vec<u8>,
+    /// Body bytes beyond the limit; saturates.
+    excess: u32,
+    state: State,
+    opt: Opt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Data,
+    Iac,
+    Verb(Verb),
+    SbOption,
+    SbOptionIac,
+    Sb,
+    SbIac,
+}
+
+/// What one step found; the gathered body is borrowed only after the step is over.
+enum Step<'i> {
+    Item(Item<'i>),
+    Gathered(Opt),
+}
+
+impl Decoder {
+    /// A decoder at the start of a connection.
+    pub const fn new() -> Self {
+        Self { body: Vec::new(), excess: 0, state: State::Data, opt: Opt(0) }
+    }
+
+    /// Takes the next item off the front of `input`, data undoubled; `None` when the input is used
+    /// up (call on until then: it is also what frees the buffer of a delivered subnegotiation).
+    ///
+    /// A run of doubled IACs comes out in one slice: half of the run is what the peer meant.
+    /// Costs one pass over the bytes taken.
+    pub fn decode<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
+        match self.step::<false>(input)? {
+            Step::Item(item) => Some(item),
+            Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
+        }
+    }
+
+    /// As [`decode`](Self::decode), but data comes out as verified runs still in wire form, each as
+    /// long as possible. A pair that was cut between two reads comes out as a run of its own.
+    pub fn decode_wire<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
+        match self.step::<true>(input)? {
+            Step::Item(item) => Some(item),
+            Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
+        }
+    }
+
+    /// Whether nothing is half received: the next byte is data or begins a command.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Data
+    }
+
+    /// Whether the last byte was an IAC whose second byte has not come yet.
+    pub fn pending_iac(&self) -> bool {
+        self.state == State::Iac
+    }
+
+    #[inline]
+    fn step<'i, const WIRE: bool>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+        if self.state == State::Data {
+            if self.body.capacity() != 0 {
+                self.body = Vec::new();
+            }
+            if let Some(item) = take_data::<WIRE>(input) {
+                return Some(Step::Item(item));
+            }
+        }
+        self.step_command::<WIRE>(input)
+    }
+
+    /// Everything but a run of data. On entry in state Data, the input is empty or begins with an
+    /// IAC that is not doubled in this input.
+    fn step_command<'i, const WIRE: bool>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+        loop {
+            if self.state == State::Sb {
+                if let Some(step) = self.take_body(input) {
+                    return Some(step);
+                }
+                continue_or_end(input)?;
+            }
+            let (&byte, rest) = input.split_first()?;
+            let item = match (self.state, byte) {
+                (State::Data, _) => {
+                    debug_assert_eq!(byte, IAC);
+                    *input = rest;
+                    self.state = State::Iac;
+                    continue;
+                }
+                (State::Iac, IAC) => {
+                    let (pair, after) = input.split_at(1);
+                    *input = after;
+                    self.state = State::Data;
+                    return Some(Step::Item(if WIRE {
+                        Item::Wire(WireRun { bytes: &PAIR, pairs: 1 })
+                    } else {
+                        Item::Data(pair)
+                    }));
+                }
+                (State::Iac, _) => {
+                    *input = rest;
+                    match self.command(byte) {
+                        Some(item) => item,
+                        None => continue,
+                    }
+                }
+                (State::Verb(verb), _) => {
+                    *input = rest;
+                    self.state = State::Data;
+                    Item::Negotiation(verb, Opt(byte))
+                }
+                (State::SbOption, IAC) => {
+                    *input = rest;
+                    self.state = State::SbOptionIac;
+                    continue;
+                }
+                (State::SbOption, _) | (State::SbOptionIac, IAC) => {
+                    *input = rest;
+                    self.opt = Opt(byte);
+                    self.state = State::Sb;
+                    continue;
+                }
+                (State::SbOptionIac, SE) => {
+                    *input = rest;
+                    self.state = State::Data;
+                    Item::Malformed(Malformed::StraySubnegotiationEnd)
+                }
+                (State::SbOptionIac, _) => {
+                    self.state = State::Iac;
+                    Item::Malformed(Malformed::UnendedSubnegotiation(Opt(IAC)))
+                }
+                (State::SbIac, IAC) => {
+                    *input = rest;
+                    self.append(&[IAC]);
+                    self.state = State::Sb;
+                    continue;
+                }
+                (State::SbIac, SE) => {
+                    *input = rest;
+                    self.state = State::Data;
+                    match std::mem::take(&mut self.excess) {
+                        0 => return Some(Step::Gathered(self.opt)),
+                        excess => {
+                            Item::Malformed(Malformed::OversizedSubnegotiation(self.opt, excess as usize))
+                        }
+                    }
+                }
+                (State::SbIac, _) => {
+                    self.body = Vec::new();
+                    self.excess = 0;
+                    self.state = State::Iac;
+                    Item::Malformed(Malformed::UnendedSubnegotiation(self.opt))
+                }
+                (State::Sb, _) => continue,
+            };
+            return Some(Step::Item(item));
+        }
+    }
+
+    /// The byte after an IAC, not itself an IAC. `None`: more bytes belong to it.
+    fn command(&mut self, byte: u8) -> Option<Item<'static>> {
+        self.state = State::Data;
+        match byte {
+            0..=235 => Some(Item::Malformed(Malformed::UnknownCommand(byte))),
+            SE => Some(Item::Malformed(Malformed::StraySubnegotiationEnd)),
+            SB => {
+                self.state = State::SbOption;
+                None
+            }
+            _ => match Verb::from_byte(byte) {
+                Some(verb) => {
+                    self.state = State::Verb(verb);
+                    None
+                }
+                None => Some(Item::Command(Command(byte))),
+            },
+        }
+    }
+
+    /// In state Sb: takes body bytes up to the next IAC, and that IAC. Delivers straight from the
+    /// input when the whole body is there and plain.
+    fn take_body<'i>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+        let Some(len) = find_iac(input) else {
+            self.append(input);
+            *input = &[];
+            return None;
+        };
+        let (body, rest) = input.split_at(len);
+        if self.body.is_empty() && self.excess == 0 && len <= SUBNEGOTIATION_LIMIT && rest.get(1) == Some(&SE)
+        {
+            *input = &rest[2..];
+            self.state = State::Data;
+            return Some(Step::Item(Item::Subnegotiation(self.opt, body)));
+        }
+        self.append(body);
+        self.state = State::SbIac;
+        *input = &rest[1..];
+        None
+    }
+
+    /// Adds to the body, up to the limit; the rest is counted.
+    fn append(&mut self, bytes: &[u8]) {
+        if self.excess == 0 && self.body.len() + bytes.len() <= SUBNEGOTIATION_LIMIT {
+            let needed = self.body.len() + bytes.len();
+            if needed > self.body.capacity() {
+                // Growing by hand keeps the capacity, not only the length, within the limit.
+                let capacity = needed.max(2 * self.body.capacity()).clamp(64, SUBNEGOTIATION_LIMIT);
+                self.body.reserve_exact(capacity - self.body.len());
+            }
+            self.body.extend_from_slice(bytes);
+            return;
+        }
+        let excess =
+            if self.excess == 0 { self.body.len() + bytes.len() - SUBNEGOTIATION_LIMIT } else { bytes.len() };
+        self.body = Vec::new();
+        self.excess = self.excess.saturating_add(u32::try_from(excess).unwrap_or(u32::MAX));
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `None` when nothing is left to read.
+fn continue_or_end(input: &[u8]) -> Option<()> {
+    (!input.is_empty()).then_some(())
+}
+
+/// Takes the longest run of data off the front of `input`; `None` if it begins with no data.
+#[inline]
+fn take_data<'i, const WIRE: bool>(input: &mut &'i [u8]) -> Option<Item<'i>> {
+    if WIRE {
+        let (len, pairs) = wire_run(input);
+        let (bytes, rest) = input.split_at(len);
+        *input = rest;
+        (len > 0).then_some(Item::Wire(WireRun { bytes, pairs }))
+    } else {
+        let (len, skip) = guest_run(input);
+        let data = &input[..len];
+        *input = &input[len + skip..];
+        (len > 0).then_some(Item::Data(data))
+    }
+}
+
+/// The length of the longest prefix that is data in wire form, and how many pairs are in it.
+#[inline]
+fn wire_run(input: &[u8]) -> (usize, usize) {
+    let mut at = 0;
+    let mut pairs = 0;
+    while let Some(plain) = find_iac(&input[at..]) {
+        let iacs = leading_iacs(&input[at + plain..]);
+        pairs += iacs / 2;
+        at += plain + (iacs & !1);
+        if !iacs.is_multiple_of(2) {
+            // The last IAC begins a command, or waits for the next read.
+            return (at, pairs);
+        }
+    }
+    (input.len(), pairs)
+}
+
+/// The length of the longest prefix that is data as the peer meant it, and how many bytes behind
+/// it are the other halves of its doubled IACs.
+#[inline]
+pub(super) fn guest_run(input: &[u8]) -> (usize, usize) {
+    match find_iac(input) {
+        None => (input.len(), 0),
+        Some(plain) => {
+            let pairs = leading_iacs(&input[plain..]) / 2;
+            (plain + pairs, pairs)
+        }
+    }
+}
+
+/// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
+/// vector search for each costs more than the search.
+#[inline]
+pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
+    // One word: two and four measured no better on dense pairs and worse on random bytes.
+    let mut searched = 0;
+    if let Some(word) = input.first_chunk::<8>() {
+        // A byte is an IAC if its complement is zero; the lowest such byte is found exactly.
+        let complement = !u64::from_le_bytes(*word);
+        let zeros = complement.wrapping_sub(LOW_BITS) & !complement & HIGH_BITS;
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+        searched = word.len();
+    }
+    memchr(IAC, &input[searched..]).map(|at| searched + at)
+}
+
+/// How many IACs `input` begins with.
+#[inline]
+pub(super) fn leading_iacs(input: &[u8]) -> usize {
+    // One pair between plain bytes is by far the most frequent.
+    if let [IAC, IAC, other, ..] = *input
+        && other != IAC
+    {
+        return 2;
+    }
+    let mut len = 0;
+    let (blocks, _) = input.as_chunks::<BLOCK>();
+    for block in blocks {
+        if *block != [IAC; BLOCK] {
+            break;
+        }
+        len += BLOCK;
+    }
+    len + input[len..].iter().take_while(|&&b| b == IAC).count()
+}
+
+const SB: u8 = Command::SB.0;
+const SE: u8 = Command::SE.0;
+
+/// A doubled IAC that was cut between two reads, whole again.
+static PAIR: [u8; 2] = [IAC, IAC];
+
+/// The lowest and the highest bit of each byte of a word.
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Compared as a whole when counting IACs: two vector registers on common machines.
+const BLOCK: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::{TestResult, quickcheck};
+
+    use super::*;
+    use crate::telnet::{escape_into, guest_slices, put_subnegotiation};
+
+    /// An item that outlives its input, data merged with the data before it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Owned {
+        Data(Vec<u8>),
+        Command(Command),
+        Negotiation(Verb, Opt),
+        Subnegotiation(Opt, Vec<u8>),
+        Malformed(Malformed),
+    }
+
+    fn keep(items: &mut Vec<Owned>, item: Item<'_>) {
+        let data: Vec<u8> = match item {
+            Item::Data(data) => data.to_vec(),
+            Item::Wire(run) => {
+                let guest: Vec<u8> = guest_slices(run.bytes).flatten().copied().collect();
+                assert_eq!(guest.len(), run.guest_len());
+                let mut again = Vec::new();
+                escape_into(&guest, &mut again);
+                assert_eq!(again, run.bytes, "not whole pairs only");
+                guest
+            }
+            Item::Command(command) => return items.push(Owned::Command(command)),
+            Item::Negotiation(verb, opt) => return items.push(Owned::Negotiation(verb, opt)),
+            Item::Subnegotiation(opt, body) => {
+                assert!(body.len() <= SUBNEGOTIATION_LIMIT);
+                return items.push(Owned::Subnegotiation(opt, body.to_vec()));
+            }
+            Item::Malformed(malformed) => return items.push(Owned::Malformed(malformed)),
+        };
+        assert!(!data.is_empty());
+        match items.last_mut() {
+            Some(Owned::Data(before)) => before.extend(data),
+            _ => items.push(Owned::Data(data)),
+        }
+    }
+
+    fn check(decoder: &Decoder) {
+        assert!(decoder.body.capacity() <= SUBNEGOTIATION_LIMIT);
+        if decoder.is_idle() {
+            assert_eq!(decoder.body.capacity(), 0, "heap while idle");
+        }
+    }
+
+    fn decoded<'i>(pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Owned> {
+        let mut items = Vec::new();
+        let mut decoder = Decoder::new();
+        for mut piece in pieces {
+            while let Some(item) = decoder.decode(&mut piece) {
+                assert!(!matches!(item, Item::Wire(_)));
+                keep(&mut items, item);
+            }
+            assert!(piece.is_empty());
+            check(&decoder);
+        }
+        items
+    }
+
+    fn decoded_wire<'i>(pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Owned> {
+        let mut items = Vec::new();
+        let mut decoder = Decoder::new();
+        for mut piece in pieces {
+            while let Some(item) = decoder.decode_wire(&mut piece) {
+                assert!(!matches!(item, Item::Data(_)));
+                keep(&mut items, item);
+            }
+            assert!(piece.is_empty());
+            check(&decoder);
+        }
+        items
+    }
+
+    fn data(bytes: &[u8]) -> Owned {
+        Owned::Data(bytes.to_vec())
+    }
+
+    /// Every transition of the table at [`Decoder`], some twice.
+    const RICH: &[u8] = b"ab\xff\xff\xff\xffc\xff\xf3\xff\xfb\x00\xff\xfd\xe8d\
+        \xff\xfa\x18\x01\xff\xf0\
+        \xff\xfa\x1f\x00\xff\xff\x00\x19\xff\xf0\
+        \xff\xff\xff\xf0\xff\x07e\
+        \xff\xfa\xff\xff\x01\xff\xf0\
+        \xff\xfa\xff\xf0\
+        \xff\xfa\xff\xf1\
+        \xff\xfa\x05ab\xff\xfc\x05f\
+        \xff\xfa\x05\xff\xfa\x06\xff\xf0\
+        \xff\xfc\xff\xff\xef\xff\xff\r\0g\xff\xff";
+
+    fn rich_items() -> Vec<Owned> {
+        use Owned::{Command as Cmd, Malformed as Bad, Negotiation, Subnegotiation};
+        vec![
+            data(b"ab\xff\xffc"),
+            Cmd(Command::BRK),
+            Negotiation(Verb::Will, Opt::BINARY),
+            Negotiation(Verb::Do, Opt(232)),
+            data(b"d"),
+            Subnegotiation(Opt::TTYPE, vec![1]),
+            Subnegotiation(Opt::NAWS, vec![0, 255, 0, 25]),
+            data(b"\xff"),
+            Bad(Malformed::StraySubnegotiationEnd),
+            Bad(Malformed::UnknownCommand(7)),
+            data(b"e"),
+            Subnegotiation(Opt(255), vec![1]),
+            Bad(Malformed::StraySubnegotiationEnd),
+            Bad(Malformed::UnendedSubnegotiation(Opt(255))),
+            Cmd(Command::NOP),
+            Bad(Malformed::UnendedSubnegotiation(Opt::STATUS)),
+            Negotiation(Verb::Wont, Opt::STATUS),
+            data(b"f"),
+            Bad(Malformed::UnendedSubnegotiation(Opt::STATUS)),
+            Subnegotiation(Opt::TIMING_MARK, vec![]),
+            Negotiation(Verb::Wont, Opt(255)),
+            Cmd(Command::EOR),
+            data(b"\xff\r\0g\xff"),
+        ]
+    }
+
+    #[test]
+    fn a_rich_stream_is_understood() {
+        assert_eq!(decoded([RICH]), rich_items());
+        assert_eq!(decoded_wire([RICH]), rich_items());
+    }
+
+    #[test]
+    fn every_cut_in_two_and_three_is_invisible() {
+        let whole = rich_items();
+        for first in 0..=RICH.len() {
+            for second in first..=RICH.len() {
+                let pieces = [&RICH[..first], &RICH[first..second], &RICH[second..]];
+                assert_eq!(decoded(pieces), whole, "cut at {first} and {second}");
+                assert_eq!(decoded_wire(pieces), whole, "cut at {first} and {second}");
+            }
+        }
+        assert_eq!(decoded(RICH.chunks(1)), whole);
+        assert_eq!(decoded_wire(RICH.chunks(1)), whole);
+    }
+
+    #[test]
+    fn every_byte_after_an_iac_has_one_meaning() {
+        for byte in 0..=255 {
+            let items = decoded([&[IAC, byte][..]]);
+            let expected = match byte {
+                0..=235 => vec![Owned::Malformed(Malformed::UnknownCommand(byte))],
+                240 => vec![Owned::Malformed(Malformed::StraySubnegotiationEnd)],
+                236..=249 => vec![Owned::Command(Command(byte))],
+                250..=254 => vec![],
+                IAC => vec![data(&[IAC])],
+            };
+            assert_eq!(items, expected, "IAC {byte}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_as_long_as_the_input_allows() {
+        let mut decoder = Decoder::new();
+        let mut input: &[u8] = b"one\xff\xfftwo\xff\xff\xff\xff\xff\xf1";
+        let Some(Item::Wire(run)) = decoder.decode_wire(&mut input) else { panic!() };
+        assert_eq!((run.bytes, run.pairs, run.guest_len()), (&b"one\xff\xfftwo\xff\xff\xff\xff"[..], 3, 9));
+        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Command(Command::NOP)));
+        assert_eq!(decoder.decode_wire(&mut input), None);
+
+        let mut input = &[IAC; 4097][..];
+        let Some(Item::Data(run)) = decoder.decode(&mut input) else { panic!() };
+        assert_eq!(run.len(), 2048);
+        assert_eq!(decoder.decode(&mut input), None);
+        assert!(decoder.pending_iac() && !decoder.is_idle());
+    }
+
+    #[test]
+    fn a_pair_cut_by_a_read_is_a_run_of_its_own() {
+        let mut decoder = Decoder::new();
+        let mut input: &[u8] = b"a\xff";
+        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Wire(WireRun { bytes: b"a", pairs: 0 })));
+        assert_eq!(decoder.decode_wire(&mut input), None);
+        assert!(decoder.pending_iac());
+        let mut input: &[u8] = b"\xffb";
+        let pair = Item::Wire(WireRun { bytes: b"\xff\xff", pairs: 1 });
+        assert_eq!(decoder.decode_wire(&mut input), Some(pair));
+        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Wire(WireRun { bytes: b"b", pairs: 0 })));
+    }
+
+    #[test]
+    fn a_plain_subnegotiation_is_borrowed_from_the_input() {
+        let wire = b"\xff\xfa\x18body\xff\xf0";
+        let mut input = &wire[..];
+        let mut decoder = Decoder::new();
+        let Some(Item::Subnegotiation(Opt::TTYPE, body)) = decoder.decode(&mut input) else { panic!() };
+        assert!(std::ptr::eq(body, &raw const wire[3..7]));
+        assert_eq!(decoder.body.capacity(), 0);
+    }
+
+    #[test]
+    fn a_subnegotiation_is_delivered_up_to_the_limit_and_counted_beyond() {
+        for doubled in [false, true] {
+            for len in [0, 1, 1023, 1024, 1025, 5000] {
+                let mut body = vec![b'x'; len];
+                if let (true, Some(first)) = (doubled, body.first_mut()) {
+                    *first = IAC;
+                }
+                let mut wire = Vec::new();
+                put_subnegotiation(Opt::TTYPE, &body, &mut wire);
+                wire.push(b'!');
+                let first = match len.checked_sub(SUBNEGOTIATION_LIMIT) {
+                    None | Some(0) => Owned::Subnegotiation(Opt::TTYPE, body),
+                    Some(excess) => Owned::Malformed(Malformed::OversizedSubnegotiation(Opt::TTYPE, excess)),
+                };
+                let items = [first, data(b"!")];
+                for chunk in [1, 7, 1024, 100_000] {
+                    assert_eq!(decoded(wire.chunks(chunk)), items, "{len} bytes by {chunk}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fast_searches_find_what_slow_ones_find() {
+        for plain in 0..40 {
+            for iacs in 0..140 {
+                let mut input = vec![0xfe; plain];
+                input.resize(plain + iacs, IAC);
+                for tail in [&[][..], &[0x00], &[0xfe, IAC]] {
+                    let input = [&input, tail].concat();
+                    assert_eq!(find_iac(&input), input.iter().position(|&b| b == IAC));
+                    let from = &input[plain..];
+                    let slow = from.iter().take_while(|&&b| b == IAC).count();
+                    assert_eq!(leading_iacs(from), slow, "{plain} plain, {iacs} IACs, {tail:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_decoder_is_32_bytes_at_most() {
+        assert!(size_of::<Decoder>() <= 32, "{}", size_of::<Decoder>());
+    }
+
+    /// Bytes that hit the machine where it bends: mostly IACs and commands.
+    fn noisy(bytes: &[u8]) -> Vec<u8> {
+        bytes.iter().map(|&b| [IAC, IAC, SB, SE, 251, 254, 241, b][usize::from(b % 8)]).collect()
+    }
+
+    /// `bytes` in pieces whose lengths are taken in turn from `cuts`.
+    fn pieces<'i>(mut bytes: &'i [u8], cuts: &[u8]) -> Vec<&'i [u8]> {
+        let mut pieces = Vec::new();
+        for &cut in cuts {
+            let (piece, rest) = bytes.split_at(usize::from(cut % 16).min(bytes.len()));
+            pieces.push(piece);
+            bytes = rest;
+        }
+        pieces.push(bytes);
+        pieces
+    }
+
+    quickcheck! {
+        fn garbage_in_any_pieces_is_survived_and_read_alike(bytes: Vec<u8>, cuts: Vec<u8>) -> bool {
+            let noise = noisy(&bytes);
+            let whole = decoded([&noise[..]]);
+            whole == decoded(pieces(&noise, &cuts))
+                && whole == decoded_wire(pieces(&noise, &cuts))
+                && whole == decoded_wire([&noise[..]])
+        }
+
+        fn what_is_escaped_is_decoded_back(bytes: Vec<u8>, cuts: Vec<u8>) -> TestResult {
+            if bytes.is_empty() {
+                return TestResult::discard();
+            }
+            let guest: Vec<u8> = bytes.iter().map(|&b| if b % 3 == 0 { IAC } else { b }).collect();
+            let mut wire = Vec::new();
+            escape_into(&guest, &mut wire);
+            let items = [Owned::Data(guest)];
+            TestResult::from_bool(
+                decoded(pieces(&wire, &cuts)) == items && decoded_wire(pieces(&wire, &cuts)) == items,
+            )
+        }
+
+        fn subnegotiations_round_trip(opt: u8, bytes: Vec<u8>, cuts: Vec<u8>) -> bool {
+            let mut body = noisy(&bytes);
+            body.truncate(SUBNEGOTIATION_LIMIT);
+            let mut wire = Vec::new();
+            put_subnegotiation(Opt(opt), &body, &mut wire);
+            decoded(pieces(&wire, &cuts)) == [Owned::Subnegotiation(Opt(opt), body)]
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Telnet, as far as a console server needs it.
+//!
+//! **Owns** the bytes: where data ends and a command begins ([`Decoder`]), how both are written
+//! ([`escape_into`], [`put_negotiation`] and their neighbours), which options are on
+//! ([`Negotiator`]), and what a carriage return means without BINARY ([`fold`]).
+//!
+//! **Refuses to know** sockets, clocks, policies of a particular server, and virtual machines: an
+//! option is a number and a [`OptionPolicy`] that someone else wrote.
+//!
+//! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
+//! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK) and RFC 1143 (the Q method).
+
+mod codes;
+mod decode;
+mod encode;
+mod negotiate;
+mod nvt;
+pub mod qmethod;
+
+pub use codes::{Command, IAC, Opt, Verb};
+pub use decode::{Decoder, Item, Malformed, SUBNEGOTIATION_LIMIT, WireRun};
+pub use encode::{
+    escape_into, escaped_len, guest_slices, put_command, put_negotiation, put_subnegotiation,
+    put_subnegotiation_parts,
+};
+pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Side};
+pub use nvt::fold;

@@ -1,0 +1,89 @@
+//! What a carriage return means without BINARY (RFC 854, "The NVT printer and keyboard").
+
+use memchr::memchr;
+
+/// Takes the next slice of a stream without BINARY off the front of `run`, folding CR NUL (and CR LF
+/// if `swallow_lf`) to CR; `None` when the run is used up.
+///
+/// `after_cr` is the one bit that survives between runs; start with `false`. A NUL that does not
+/// follow a CR is data and kept: debuggers and file transfers need it (telnet.md §3.6). CR is given
+/// out at once, never held back for the byte after it. Works on guest bytes and on wire form alike,
+/// because neither CR, LF nor NUL is ever doubled. Costs one pass.
+pub fn fold<'i>(after_cr: &mut bool, run: &mut &'i [u8], swallow_lf: bool) -> Option<&'i [u8]> {
+    let swallowed = |byte: u8| byte == NUL || (swallow_lf && byte == LF);
+    if *after_cr {
+        let &first = run.first()?;
+        *after_cr = false;
+        if swallowed(first) {
+            *run = &run[1..];
+        }
+    }
+    if run.is_empty() {
+        return None;
+    }
+    let mut len = 0;
+    while let Some(plain) = memchr(CR, &run[len..]) {
+        len += plain + 1;
+        match run.get(len) {
+            Some(&byte) if !swallowed(byte) => {}
+            _ => {
+                *after_cr = true;
+                let slice = &run[..len];
+                *run = &run[len..];
+                return Some(slice);
+            }
+        }
+    }
+    Some(std::mem::take(run))
+}
+
+const NUL: u8 = 0;
+const LF: u8 = b'\n';
+const CR: u8 = b'\r';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(pieces: &[&[u8]], swallow_lf: bool) -> Vec<u8> {
+        let mut after_cr = false;
+        let mut out = Vec::new();
+        for mut piece in pieces.iter().copied() {
+            while let Some(slice) = fold(&mut after_cr, &mut piece, swallow_lf) {
+                assert!(!slice.is_empty());
+                out.extend_from_slice(slice);
+            }
+            assert!(piece.is_empty());
+        }
+        out
+    }
+
+    #[test]
+    fn nul_and_line_feed_after_cr_are_swallowed_and_only_there() {
+        let rows: [(&[u8], &[u8], &[u8]); 9] = [
+            (b"a\r\0b", b"a\rb", b"a\rb"),
+            (b"a\r\nb", b"a\rb", b"a\r\nb"),
+            (b"\0a\0", b"\0a\0", b"\0a\0"),
+            (b"\n\n", b"\n\n", b"\n\n"),
+            (b"\r\0\0", b"\r\0", b"\r\0"),
+            (b"\r\r\0\r", b"\r\r\r", b"\r\r\r"),
+            (b"\r\n\0x", b"\r\0x", b"\r\n\0x"),
+            (b"\rx\0", b"\rx\0", b"\rx\0"),
+            (b"\xff\xff\r\0\xff\xff", b"\xff\xff\r\xff\xff", b"\xff\xff\r\xff\xff"),
+        ];
+        for (wire, swallowing, keeping) in rows {
+            for cut in 0..=wire.len() {
+                let (head, tail) = wire.split_at(cut);
+                assert_eq!(folded(&[head, tail], true), swallowing, "{wire:?} at {cut}");
+                assert_eq!(folded(&[head, tail], false), keeping, "{wire:?} at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_without_anything_to_swallow_is_one_slice() {
+        let mut after_cr = false;
+        let mut run: &[u8] = b"one\rtwo\r\rthree";
+        assert_eq!(fold(&mut after_cr, &mut run, true), Some(&b"one\rtwo\r\rthree"[..]));
+    }
+}

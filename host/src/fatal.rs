@@ -1,0 +1,84 @@
+//! Reasons not to start, each one clear line that names what was asked for and what to do, and the exit
+//! codes that go with them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Why a server did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// A bad command line; the text says which option and what to do.
+    #[error("{0}")]
+    Options(String),
+    /// The VMs' listener cannot be opened.
+    #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1))]
+    Listen(SocketAddr, io::Error),
+    /// Client ports cannot be opened on this address.
+    #[error("cannot open client ports on {0}: {advice}", advice = interface_advice(.1))]
+    Interface(IpAddr, io::Error),
+    /// Fewer descriptors than a server can work with.
+    #[error("descriptor limit {0} is too low, at least {1} are needed: raise it (ulimit -n, LimitNOFILE=)")]
+    Descriptors(usize, usize),
+    /// Something that every Linux offers is not there.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, io::Error),
+}
+
+impl Fatal {
+    /// The exit code: 2 for what the operator can put right on the command line or the machine, 1 for
+    /// what should not happen.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::System(..) => 1,
+            _ => 2,
+        }
+    }
+}
+
+fn listen_advice(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            "address already in use; another vSPC running? stop it or choose --proxy-port".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 need root or \
+            CAP_NET_BIND_SERVICE, choose another --proxy-port"
+            .to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address, choose --proxy-iface".to_owned()
+        }
+        _ => format!("{why}; check --proxy-iface and --proxy-port"),
+    }
+}
+
+fn interface_advice(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address, choose --interface".to_owned()
+        }
+        _ => format!("{why}; check --interface"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_names_the_address_and_what_to_do() {
+        let address: SocketAddr = "0.0.0.0:13370".parse().unwrap();
+        for (kind, words) in [
+            (io::ErrorKind::AddrInUse, "choose --proxy-port"),
+            (io::ErrorKind::PermissionDenied, "--proxy-port"),
+            (io::ErrorKind::AddrNotAvailable, "--proxy-iface"),
+            (io::ErrorKind::Unsupported, "--proxy-iface"),
+        ] {
+            let fatal = Fatal::Listen(address, kind.into());
+            let line = fatal.to_string();
+            assert!(line.contains("0.0.0.0:13370") && line.contains(words), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(fatal.exit_code(), 2);
+        }
+    }
+}

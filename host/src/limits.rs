@@ -1,0 +1,100 @@
+//! How many descriptors the process may have, and what fleet that allows.
+
+use std::fmt;
+use std::io;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::fatal::Fatal;
+
+/// The descriptor limit in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// How many descriptors the process may have open.
+    pub descriptors: usize,
+    /// How many it could have before the limit was raised.
+    pub before: usize,
+}
+
+impl Limits {
+    /// Raises the soft limit to the hard one. A system that refuses is lived with: the limit stays.
+    #[must_use]
+    pub fn raise() -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        let before = count(limit.current);
+        limit.current = limit.maximum;
+        match setrlimit(Resource::Nofile, limit) {
+            Ok(()) => Self { descriptors: count(limit.maximum), before },
+            Err(error) => {
+                log::warn!("descriptor limit stays at {before}: {}", io::Error::from(error));
+                Self { descriptors: before, before }
+            }
+        }
+    }
+
+    /// What the engine may use for connections and listeners together.
+    pub fn for_engine(&self) -> Result<usize, Fatal> {
+        match self.descriptors.checked_sub(RESERVED) {
+            Some(rest) if rest >= LEAST => Ok(rest),
+            _ => Err(Fatal::Descriptors(self.descriptors, RESERVED + LEAST)),
+        }
+    }
+
+    /// How many VMs fit if each has `each` descriptors (its connection, its client port) and no clients.
+    #[must_use]
+    pub fn fleet(&self, each: usize) -> usize {
+        self.descriptors.saturating_sub(RESERVED) / each
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "descriptor limit {}", self.descriptors)?;
+        if self.before != self.descriptors {
+            write!(f, " (was {})", self.before)?;
+        }
+        Ok(())
+    }
+}
+
+/// `None` is "no limit"; the kernel's own ceiling (fs.nr_open) is 2^20 unless someone raised it.
+fn count(limit: Option<u64>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(1 << 20)
+}
+
+/// Descriptors that are not the engine's: 3 for stdio, 3 for the poller (epoll, and with smol an eventfd
+/// and a timerfd), 4 for signals (one read end, three write ends), 1 spare, 1 for a connection that is
+/// being accepted or refused; the rest for what a supervisor leaves open in its children. Connections
+/// that are closing gracefully are not counted: they are given up first when descriptors run out.
+pub const RESERVED: usize = 32;
+
+/// Below this there is no point: a listener, two VMs with port and client.
+const LEAST: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_gets_what_the_process_does_not_need_itself() {
+        let limits = Limits { descriptors: 20_000, before: 1024 };
+        assert_eq!(limits.for_engine().unwrap(), 20_000 - RESERVED);
+        assert_eq!(limits.fleet(2), (20_000 - RESERVED) / 2);
+        assert_eq!(limits.to_string(), "descriptor limit 20000 (was 1024)");
+    }
+
+    #[test]
+    fn a_limit_that_leaves_nothing_is_a_reason_not_to_start() {
+        let limits = Limits { descriptors: 33, before: 33 };
+        let fatal = limits.for_engine().unwrap_err();
+        assert_eq!(fatal.exit_code(), 2);
+        assert!(fatal.to_string().contains("ulimit -n"), "{fatal}");
+    }
+
+    #[test]
+    fn raising_reaches_the_hard_limit() {
+        let limits = Limits::raise();
+        assert_eq!(count(getrlimit(Resource::Nofile).maximum), limits.descriptors);
+        assert_eq!(count(getrlimit(Resource::Nofile).current), limits.descriptors);
+    }
+}

@@ -1,0 +1,214 @@
+//! Log lines that never make the event loop wait.
+//!
+//! `env_logger` formats and filters. What it has formatted goes into a bounded buffer; a thread of its own
+//! carries that to stderr. When stderr does not take it (a stuck terminal, a full pipe), lines are dropped
+//! and counted, and the count is logged once there is room again.
+
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use env_logger::{Builder, Target};
+use log::LevelFilter;
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// The process's log, as its owner sees it: something to flush before the end.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    queue: Arc<Queue>,
+}
+
+impl Logging {
+    /// Sends the process's log lines to stderr: everything of level info and above, with `debug` also
+    /// debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
+    pub fn start(debug: bool) -> io::Result<Self> {
+        let queue = Queue::start(Stderr, CAPACITY)?;
+        let mut builder = Builder::new();
+        builder
+            .filter_level(if debug { LevelFilter::Debug } else { LevelFilter::Info })
+            .parse_default_env()
+            .target(Target::Pipe(Box::new(Entry(Arc::clone(&queue)))))
+            .format(|line, record| {
+                writeln!(line, "{} {:<5} {}", line.timestamp_millis(), record.level(), record.args())
+            });
+        // Failing means that there is a logger already, and then its owner wanted that one.
+        let _ = builder.try_init();
+        Ok(Self { queue })
+    }
+
+    /// Waits until everything is written, at most for `patience`. True if it is.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.queue.flush(patience)
+    }
+}
+
+/// The bounded buffer between the loop and the writing thread.
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    /// Told when the writer has something to do.
+    filled: Condvar,
+    /// Told when the writer has nothing left to do.
+    idle: Condvar,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whole lines that wait to be written.
+    lines: Vec<u8>,
+    /// The writer holds lines that are not written yet.
+    writing: bool,
+    /// Lines that found no room since the writer last looked.
+    dropped: u64,
+}
+
+impl Queue {
+    fn start(writer: impl Write + Send + 'static, capacity: usize) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            idle: Condvar::new(),
+            capacity,
+        });
+        let carrier = Arc::clone(&queue);
+        thread::Builder::new().name("log".to_owned()).spawn(move || carrier.carry(writer))?;
+        Ok(queue)
+    }
+
+    /// Takes one line, or counts it as dropped. Holds the lock for a copy of that line.
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.lines.len() + line.len() > self.capacity {
+            state.dropped += 1;
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        // The writer looks again by itself after every write: it has to be woken only when it sleeps.
+        if was_empty && !state.writing {
+            self.filled.notify_one();
+        }
+    }
+
+    /// The writing thread. Ends with the process.
+    fn carry(&self, mut writer: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let mut state = self.lock();
+            state.writing = false;
+            while state.lines.is_empty() {
+                self.idle.notify_all();
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            mem::swap(&mut batch, &mut state.lines);
+            state.writing = true;
+            let dropped = mem::take(&mut state.dropped);
+            drop(state);
+            // An error leaves nothing to do: there is nowhere to tell it.
+            let _ = writer.write_all(&batch).and_then(|()| writer.flush());
+            batch.clear();
+            // A burst's memory is given back.
+            batch.shrink_to(KEPT);
+            if dropped > 0 {
+                log::warn!("{dropped} log lines were dropped: stderr did not take them");
+            }
+        }
+    }
+
+    fn flush(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        while state.writing || !state.lines.is_empty() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            state = self.idle.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Nothing that holds this lock can panic halfway through a change.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue's mouth, as `env_logger` sees it: each call brings one whole record.
+struct Entry(Arc<Queue>);
+
+impl Write for Entry {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Stderr that is waited for when someone has made it non-blocking (a terminal shared with such a
+/// program is enough): `write_all` would lose lines there.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match io::stderr().write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let stderr = io::stderr();
+                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How much may wait to be written: the lines of nine thousand VMs that connect at once, with room to
+/// spare. Beyond it lines are dropped and counted.
+const CAPACITY: usize = 8 << 20;
+
+/// How much of the buffer is kept between bursts.
+const KEPT: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, pipe};
+
+    #[test]
+    fn a_blocked_reader_costs_lines_never_time() {
+        let (mut reader, writer) = pipe().unwrap();
+        let queue = Queue::start(writer, 4096).unwrap();
+        let line = [b'x'; 128];
+        // A pipe takes 64 KiB before it blocks and the queue 4 KiB: most of this finds no room.
+        for _ in 0..2048 {
+            queue.push(&line);
+        }
+        assert!(!queue.flush(Duration::ZERO), "nobody reads, so nothing is flushed");
+        assert!(queue.lock().lines.len() <= 4096);
+        assert!(queue.lock().dropped > 0);
+        thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+        assert!(queue.flush(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn lines_arrive_whole_and_in_order() {
+        let (mut reader, writer) = pipe().unwrap();
+        let queue = Queue::start(writer, 1 << 20).unwrap();
+        let expected: String = (0..1000).map(|n| format!("line {n}\n")).collect();
+        for line in expected.split_inclusive('\n') {
+            queue.push(line.as_bytes());
+        }
+        let mut arrived = vec![0; expected.len()];
+        reader.read_exact(&mut arrived).unwrap();
+        assert_eq!(String::from_utf8(arrived).unwrap(), expected);
+        assert!(queue.flush(Duration::from_secs(60)));
+    }
+}

@@ -1,0 +1,283 @@
+//! The command line of both servers, in vSPC.py's words where it has them, and the engine's
+//! configuration made of it.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use vspc_core::concentrator::{Config, PortRange, SlowClient};
+
+use crate::fatal::Fatal;
+use crate::size::Size;
+
+/// What an operator can say on the command line.
+#[derive(Clone, PartialEq, Eq, Debug, Parser)]
+#[command(version, about = ABOUT, max_term_width = 100, allow_negative_numbers = true)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub struct Options {
+    /// Port that ESXi hosts connect to; 0 lets the system choose.
+    #[arg(long, value_name = "PORT", default_value_t = 13370, help_heading = VMS)]
+    pub proxy_port: u16,
+
+    /// Addresses that ESXi hosts connect to: repeat it or separate by commas. `::` serves IPv4 and IPv6.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0",
+        value_delimiter = ',',
+        value_parser = address,
+        help_heading = VMS
+    )]
+    pub proxy_iface: Vec<IpAddr>,
+
+    /// Serve only VMs whose serial port names this URI (its query string does not count); default: any.
+    #[arg(long, value_name = "URI", help_heading = VMS)]
+    pub service_uri: Option<String>,
+
+    /// Tell serial ports of one VM apart by their URI: each gets a console and a client port of its own.
+    #[arg(long, help_heading = VMS)]
+    pub multi_console: bool,
+
+    /// How long a connection may take to say which VM it is, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = VMS)]
+    pub identify_timeout: u32,
+
+    /// How long a VM keeps its client port after it and its clients have gone, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86400, help_heading = VMS)]
+    pub vm_expire_time: u32,
+
+    /// Address that clients connect to; the default is reachable from this machine only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address, help_heading = CLIENTS)]
+    pub interface: IpAddr,
+
+    /// First client port; each VM gets the lowest free one. 0 lets the system choose.
+    #[arg(long, value_name = "PORT", default_value_t = 50000, help_heading = CLIENTS)]
+    pub port_range_start: u16,
+
+    /// Last client port [default: 65535].
+    #[arg(long, value_name = "PORT", help_heading = CLIENTS)]
+    pub port_range_end: Option<u16>,
+
+    /// Open no client ports.
+    #[arg(long, help_heading = CLIENTS)]
+    pub no_vm_ports: bool,
+
+    /// Clients per VM; default: any number.
+    #[arg(long, value_name = "NUMBER", help_heading = CLIENTS)]
+    pub max_clients: Option<usize>,
+
+    /// Do not greet telnet clients with a line about the VM's state.
+    #[arg(long, help_heading = CLIENTS)]
+    pub no_banner: bool,
+
+    /// How much earlier output a new telnet client is shown, in bytes (also 4K, 1M).
+    #[arg(long, value_name = "SIZE", default_value_t = Size(0), help_heading = CLIENTS)]
+    pub vm_port_scrollback: Size,
+
+    /// What happens to a client that does not keep up with its VM.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = SlowPolicy::Skip, help_heading = CLIENTS)]
+    pub slow_client: SlowPolicy,
+
+    /// How far a client may fall behind its VM before that.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(2 << 20), help_heading = MEMORY)]
+    pub lag_limit: Size,
+
+    /// How much of each VM's output is kept.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(16 << 10), help_heading = MEMORY)]
+    pub scrollback: Size,
+
+    /// What the output of all VMs together may take; the longest silent ones lose theirs first.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(256 << 20), help_heading = MEMORY)]
+    pub journal_memory: Size,
+
+    /// Log more (RUST_LOG, if set, decides instead).
+    #[arg(long, help_heading = DIAGNOSTICS)]
+    pub debug: bool,
+
+    /// Print this help.
+    #[arg(long, short, action = ArgAction::HelpShort, help_heading = DIAGNOSTICS)]
+    help: Option<bool>,
+
+    /// Print the version.
+    #[arg(long, short = 'V', action = ArgAction::Version, help_heading = DIAGNOSTICS)]
+    version: Option<bool>,
+}
+
+/// What happens to a client that does not keep up, as an option's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum SlowPolicy {
+    /// It skips ahead and is told how much it missed.
+    Skip,
+    /// It is disconnected.
+    Disconnect,
+    /// The VM waits for it, at most two seconds.
+    Wait,
+}
+
+/// What a command line led to.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Options to serve with.
+    Serve(Box<Options>),
+    /// Text that was asked for (help, version): print it and go.
+    Print(String),
+}
+
+impl Options {
+    /// Reads a command line, the program's name first.
+    pub fn parse<I>(program: &'static str, args: I) -> Result<Parsed, Fatal>
+    where
+        I: IntoIterator<Item: Into<OsString> + Clone>,
+    {
+        let command = Self::command().name(program).bin_name(program).after_help(examples(program));
+        let parsed = command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches));
+        let mut options = match parsed {
+            Ok(options) => options,
+            Err(text) if matches!(text.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                return Ok(Parsed::Print(text.to_string()));
+            }
+            Err(error) => return Err(Fatal::Options(one_line(&error.to_string()))),
+        };
+        options.validate()?;
+        options.drop_covered_interfaces();
+        Ok(Parsed::Serve(Box::new(options)))
+    }
+
+    /// The engine's configuration, for a process in which it may use `max_descriptors`.
+    #[must_use]
+    pub fn config(&self, max_descriptors: usize) -> Config {
+        Config {
+            vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
+            client_interface: self.interface,
+            client_ports: (!self.no_vm_ports).then(|| self.port_range()),
+            vm_expire: Duration::from_secs(self.vm_expire_time.into()),
+            multi_console: self.multi_console,
+            service_uri: self.service_uri.clone(),
+            slow_client: match self.slow_client {
+                SlowPolicy::Skip => SlowClient::Skip,
+                SlowPolicy::Disconnect => SlowClient::Disconnect,
+                SlowPolicy::Wait => SlowClient::Wait,
+            },
+            lag_limit: self.lag_limit.0,
+            scrollback: self.scrollback.0,
+            client_scrollback: self.vm_port_scrollback.0,
+            journal_memory: self.journal_memory.0,
+            banner: !self.no_banner,
+            max_clients: self.max_clients,
+            identify_timeout: Duration::from_secs(self.identify_timeout.into()),
+            max_descriptors,
+        }
+    }
+
+    /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
+    fn port_range(&self) -> PortRange {
+        let first = self.port_range_start;
+        PortRange { first, last: self.port_range_end.unwrap_or(if first == 0 { 0 } else { u16::MAX }) }
+    }
+
+    /// What clap cannot see: values that contradict each other.
+    fn validate(&self) -> Result<(), Fatal> {
+        let range = self.port_range();
+        let fault = if range.first == 0 && range.last != 0 {
+            "--port-range-start 0 lets the system choose ports: leave --port-range-end out".to_owned()
+        } else if range.last < range.first {
+            format!(
+                "--port-range-end {} lies before --port-range-start {}: give a higher end or a lower start",
+                range.last, range.first
+            )
+        } else if self.max_clients == Some(0) {
+            "--max-clients 0 would let nobody in: give at least 1, or --no-vm-ports".to_owned()
+        } else if self.identify_timeout == 0 {
+            "--identify-timeout 0 would let no VM in: give at least 1 second".to_owned()
+        } else if self.lag_limit < LEAST_LAG {
+            format!(
+                "--lag-limit {} is less than one read can bring: give at least {LEAST_LAG}",
+                self.lag_limit
+            )
+        } else if self.scrollback > self.lag_limit {
+            format!(
+                "--scrollback {} is more than --lag-limit {} lets a client catch up with: raise --lag-limit",
+                self.scrollback, self.lag_limit
+            )
+        } else if self.vm_port_scrollback > self.scrollback {
+            format!(
+                "--vm-port-scrollback {} is more than --scrollback {} keeps: raise --scrollback",
+                self.vm_port_scrollback, self.scrollback
+            )
+        } else if self.journal_memory < self.lag_limit {
+            format!(
+                "--journal-memory {} is less than --lag-limit {} allows a single VM: raise --journal-memory",
+                self.journal_memory, self.lag_limit
+            )
+        } else if self.service_uri.as_deref() == Some("") {
+            "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Fatal::Options(fault))
+    }
+
+    /// `::` serves every address of both families and `0.0.0.0` every IPv4 one; listening on those again
+    /// would fail.
+    fn drop_covered_interfaces(&mut self) {
+        let every = IpAddr::from([0_u16; 8]);
+        let every_v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let given = std::mem::take(&mut self.proxy_iface);
+        for ip in &given {
+            let covered = (*ip != every && given.contains(&every))
+                || (ip.is_ipv4() && *ip != every_v4 && given.contains(&every_v4))
+                || self.proxy_iface.contains(ip);
+            if !covered {
+                self.proxy_iface.push(*ip);
+            }
+        }
+    }
+}
+
+/// An address as people write it, IPv6 with or without the brackets it has beside a port.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| "give an IP address, like 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// clap explains over several lines with the usage below; a log keeps one.
+fn one_line(explanation: &str) -> String {
+    let lines = explanation.lines().map(str::trim);
+    let lines =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    format!("{}; --help shows all options", words.join(" ").trim_start_matches("error: "))
+}
+
+fn examples(program: &str) -> String {
+    format!(
+        "\
+Examples:
+  {program}
+      serve all VMs; `telnet localhost 50000` is the first one's console
+  {program} --proxy-iface 10.0.0.5 --interface 10.0.0.5 --port-range-start 20000 --port-range-end 29999
+      let clients in from the network, on ports a firewall can know
+  {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
+      IPv4 and IPv6; several serial ports per VM; show new clients what came last
+
+Signals: TERM or INT stops, a second one at once; USR1 logs the counters.
+Exit code: 0 stopped, 2 bad option or address, 1 anything else."
+    )
+}
+
+const ABOUT: &str = "Virtual serial port concentrator: VMs' serial ports come in from ESXi hosts, people and \
+    programs attach to them with telnet, and VMs move between hosts without either noticing.";
+const VMS: &str = "VMs (ESXi hosts connect here)";
+const CLIENTS: &str = "Clients (people, debuggers, scripts)";
+const MEMORY: &str = "Memory (sizes in bytes, or with K, M or G)";
+const DIAGNOSTICS: &str = "Diagnostics";
+
+/// One read brings up to 64 KiB before readers are offered any of it: below twice that every busy VM
+/// would overtake every client.
+const LEAST_LAG: Size = Size(128 << 10);
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! The command line, row by row.
+
+use super::*;
+
+fn parse(args: &str) -> Result<Options, String> {
+    match Options::parse("vspc", ["vspc"].into_iter().chain(args.split_whitespace())) {
+        Ok(Parsed::Serve(options)) => Ok(*options),
+        Ok(Parsed::Print(text)) => Err(text),
+        Err(fatal) => {
+            assert_eq!(fatal.exit_code(), 2, "{fatal}");
+            Err(fatal.to_string())
+        }
+    }
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Options::command().debug_assert();
+}
+
+#[test]
+fn no_options_mean_the_cores_defaults() {
+    let defaults = Config::default();
+    let config = parse("").unwrap().config(defaults.max_descriptors);
+    assert_eq!(format!("{config:?}"), format!("{defaults:?}"));
+}
+
+#[test]
+fn every_option_reaches_the_configuration() {
+    let config = parse(
+        "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u --multi-console \
+         --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 --port-range-end 5 \
+         --max-clients 6 --no-banner --vm-port-scrollback 7 --slow-client wait --lag-limit 1M --scrollback 8K \
+         --journal-memory 9M",
+    )
+    .unwrap()
+    .config(10);
+    let listen: Vec<String> = config.vm_listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["10.0.0.1:1", "[2001:db8::1]:1", "10.0.0.2:1"]);
+    assert_eq!(config.service_uri.as_deref(), Some("u"));
+    assert!(config.multi_console && !config.banner);
+    assert_eq!(config.identify_timeout, Duration::from_secs(2));
+    assert_eq!(config.vm_expire, Duration::from_secs(3));
+    assert_eq!(config.client_interface, "::1".parse::<IpAddr>().unwrap());
+    assert_eq!(config.client_ports, Some(PortRange { first: 4, last: 5 }));
+    assert_eq!(config.max_clients, Some(6));
+    assert_eq!((config.client_scrollback, config.scrollback, config.lag_limit), (7, 8 << 10, 1 << 20));
+    assert_eq!(config.slow_client, SlowClient::Wait);
+    assert_eq!((config.journal_memory, config.max_descriptors), (9 << 20, 10));
+    assert_eq!(parse("--no-vm-ports").unwrap().config(10).client_ports, None);
+    let any_port = parse("--port-range-start 0").unwrap().config(10);
+    assert_eq!(any_port.client_ports, Some(PortRange { first: 0, last: 0 }));
+}
+
+#[test]
+fn an_address_that_another_covers_is_not_listened_on_twice() {
+    for (given, kept) in [
+        ("0.0.0.0,::", "[::]:9"),
+        ("::,127.0.0.1,::1", "[::]:9"),
+        ("127.0.0.1,0.0.0.0,::1", "0.0.0.0:9 [::1]:9"),
+        ("127.0.0.1,127.0.0.1", "127.0.0.1:9"),
+    ] {
+        let config = parse(&format!("--proxy-port 9 --proxy-iface {given}")).unwrap().config(10);
+        let listen: Vec<String> = config.vm_listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen.join(" "), kept, "{given}");
+    }
+}
+
+#[test]
+fn every_fault_is_one_line_that_names_the_option() {
+    for (args, named) in [
+        ("--proxy-port 70000", "--proxy-port"),
+        ("--proxy-port x", "--proxy-port"),
+        ("--proxy-iface localhost", "--proxy-iface"),
+        ("--proxy-iface 127.0.0.1,", "--proxy-iface"),
+        ("--interface 10.0.0", "--interface"),
+        ("--port-range-start 5000 --port-range-end 4999", "--port-range-end"),
+        ("--port-range-start 0 --port-range-end 9", "--port-range-end"),
+        ("--port-range-start 9 --port-range-end 0", "--port-range-end"),
+        ("--max-clients 0", "--max-clients"),
+        ("--identify-timeout 0", "--identify-timeout"),
+        ("--identify-timeout -1", "--identify-timeout"),
+        ("--vm-expire-time 1h", "--vm-expire-time"),
+        ("--lag-limit 64K", "--lag-limit"),
+        ("--lag-limit 2X", "--lag-limit"),
+        ("--scrollback 4M", "--lag-limit"),
+        ("--vm-port-scrollback 17K", "--scrollback"),
+        ("--journal-memory 1M", "--journal-memory"),
+        ("--slow-client never", "skip, disconnect, wait"),
+        ("--slow-clients skip", "--slow-client"),
+        ("--service-uri=", "--service-uri"),
+        ("--proxy-port", "--proxy-port"),
+        ("--debug --debug", "--debug"),
+        ("stray", "stray"),
+    ] {
+        let line = parse(args).expect_err(args);
+        assert!(line.contains(named), "{args}: {line}");
+        assert!(!line.contains('\n'), "{args}: {line}");
+        assert!(!line.starts_with("error"), "{args}: {line}");
+    }
+}
+
+#[test]
+fn help_is_grouped_and_tells_units_defaults_and_examples() {
+    let help = parse("--help").unwrap_err();
+    for words in
+        [VMS, CLIENTS, MEMORY, DIAGNOSTICS, "Examples:", "[default: 13370]", "[default: 256M]", "in seconds"]
+    {
+        assert!(help.contains(words), "{words} is missing in\n{help}");
+    }
+    assert!(help.contains("vspc --proxy-iface ::"));
+    assert!(parse("--version").unwrap_err().starts_with("vspc "));
+}

@@ -1,0 +1,28 @@
+//! Randomness from the operating system, for the engine's secrets and hash maps.
+
+use std::io;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// 32 bytes nobody can guess. Blocks only on a machine that has just booted and has gathered no
+/// randomness yet.
+pub fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    let mut filled = 0;
+    while filled < seed.len() {
+        match getrandom(&mut seed[filled..], GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn two_seeds_differ() {
+        assert_ne!(super::seed().unwrap(), super::seed().unwrap());
+    }
+}

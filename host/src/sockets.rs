@@ -1,0 +1,113 @@
+//! Listening sockets, and every option a connection is served with.
+//!
+//! On Linux an accepted socket starts as a copy of its listener, so all options are set once, on the
+//! listener, and an accept costs no further system calls (a test holds Linux to that).
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Opens a listener: not blocking, closed on exec. Costs a dozen system calls and no memory in the
+/// process beyond the descriptor.
+///
+/// `::` serves IPv4 too, whatever the system's default is. [`Options`](crate::options::Options) drops the
+/// addresses that it covers, so that it does not collide with `0.0.0.0`. Any other IPv6 address is IPv6.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    }
+    // Connections of an earlier run that sit in TIME_WAIT must not keep this one from starting.
+    socket.set_reuse_address(true)?;
+    serve_well(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The error that client ports on this address will meet, if any: better told at start than with the
+/// first VM.
+pub fn check_interface(ip: IpAddr) -> io::Result<()> {
+    let address = SocketAddr::new(ip, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.bind(&address.into())
+}
+
+/// Everything that accepted connections inherit. Send buffers and TCP_NOTSENT_LOWAT would be set here
+/// too; as long as nothing is set the kernel sizes buffers itself.
+fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
+    // Output is written as soon as it is there and in runs as long as there are: Nagle's delay would only
+    // hold back echoes.
+    socket.set_tcp_nodelay(true)?;
+    // Hosts and clients vanish without a word (power, firewalls). No TCP_USER_TIMEOUT: Linux counts the
+    // time that a live peer does not read, and would cut a VM that stands still.
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    // Telnet's synch is sent as urgent data (RFC 854); inline it is one more byte where it belongs, not a
+    // byte that is lost.
+    socket.set_out_of_band_inline(true)
+}
+
+/// Connections that are made but not accepted yet. A whole fleet comes back at once after a network
+/// fault; with the usual 128 most of it would meet a timeout of seconds. The kernel cuts this to
+/// net.core.somaxconn (4096 by default) and reserves nothing for it.
+const BACKLOG: i32 = 4096;
+
+/// A peer that is gone is noticed after KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES, two
+/// minutes: soon enough that a console does not look alive for hours, rarely enough that nine thousand
+/// idle VMs cost 150 packets a second.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn accepted_connections_inherit_what_the_listener_was_given() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), KEEPALIVE_EVERY);
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert!(accepted.out_of_band_inline().unwrap());
+    }
+
+    #[test]
+    fn the_unspecified_ipv6_address_serves_both_families() {
+        let Ok(listener) = listen("[::]:0".parse().unwrap()) else {
+            return; /* no IPv6 here */
+        };
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("::1", port)).unwrap();
+        let Ok(listener) = listen("[::1]:0".parse().unwrap()) else { return };
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    }
+
+    #[test]
+    fn a_port_in_use_and_a_foreign_address_are_told_apart() {
+        let taken = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let again = listen(taken.local_addr().unwrap()).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+        // TEST-NET-1 (RFC 5737) is nobody's address.
+        let foreign = check_interface("192.0.2.1".parse().unwrap()).unwrap_err();
+        assert_eq!(foreign.kind(), io::ErrorKind::AddrNotAvailable);
+        check_interface("127.0.0.1".parse().unwrap()).unwrap();
+    }
+}

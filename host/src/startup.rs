@@ -1,0 +1,89 @@
+//! From `main` to a server that can be started, and from its end to an exit code: the same for both
+//! servers, so that they say the same at the same points.
+
+use std::env;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vspc_core::concentrator::Config;
+
+use crate::fatal::Fatal;
+use crate::limits::Limits;
+use crate::logging::Logging;
+use crate::options::{Options, Parsed};
+use crate::seed::seed;
+use crate::signals::Signals;
+use crate::sockets;
+
+/// What a server is given to run with.
+#[derive(Debug)]
+pub struct Host {
+    /// The engine's configuration.
+    pub config: Arc<Config>,
+    /// The engine's randomness.
+    pub seed: [u8; 32],
+    /// What signals ask for.
+    pub signals: Signals,
+    /// Readable when a signal came.
+    pub wake: UnixStream,
+}
+
+/// Runs a server: options, log, limits and signals first, then `serve`, which returns when it was told to
+/// stop. What keeps it from starting is one line on stderr.
+pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>) -> ExitCode {
+    let options = match Options::parse(program, env::args_os()) {
+        Ok(Parsed::Serve(options)) => options,
+        Ok(Parsed::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(fatal) => return refuse(program, &fatal),
+    };
+    let log = match Logging::start(options.debug) {
+        Ok(log) => log,
+        Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
+    };
+    let outcome = prepare(program, &options).and_then(serve);
+    if outcome.is_ok() {
+        log::info!("stopped");
+    }
+    log.flush(FLUSH_PATIENCE);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => refuse(program, &fatal),
+    }
+}
+
+fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
+    let limits = Limits::raise();
+    log::info!("{program} {}: {limits}, {}", env!("CARGO_PKG_VERSION"), room(options, &limits));
+    let config = Arc::new(options.config(limits.for_engine()?));
+    if config.client_ports.is_some() {
+        let ip = config.client_interface;
+        sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;
+    }
+    let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
+    let (signals, wake) = Signals::register().map_err(|error| Fatal::System("set up signals", error))?;
+    Ok(Host { config, seed, signals, wake })
+}
+
+/// What fleet the descriptors allow, in words.
+fn room(options: &Options, limits: &Limits) -> String {
+    match options.no_vm_ports {
+        true => format!("room for {} VMs", limits.fleet(1)),
+        false => format!(
+            "room for {} VMs with a client port each, one less for every two clients",
+            limits.fleet(2)
+        ),
+    }
+}
+
+fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
+    eprintln!("{program}: {fatal}");
+    ExitCode::from(fatal.exit_code())
+}
+
+/// How long the end waits for a stderr that does not take the last lines.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

@@ -1,0 +1,126 @@
+//! Connections that are dead to the engine and are being closed gracefully.
+//!
+//! Closing a socket with unread input makes the kernel reset the connection, and the reset destroys the
+//! text that was just sent ("why you were disconnected"). So writing is shut down, input is read and thrown
+//! away until the peer ends too, and only after two seconds is a peer left to itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read};
+use std::net;
+use std::time::Duration;
+
+use mio::Token;
+use mio::net::TcpStream;
+use vspc_core::concentrator::{ConnId, Shutdown};
+use vspc_core::time::Instant;
+
+use crate::connections::{Connection, token};
+use crate::server::Server;
+
+/// The sockets that are being closed, and when each is given up.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    sockets: HashMap<Token, Socket>,
+    /// In the order in which they came, which is the order of their deadlines.
+    deadlines: VecDeque<(Instant, Token)>,
+    bound: usize,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    /// It waits in the loop's list of sockets to visit.
+    queued: bool,
+}
+
+impl Default for Closing {
+    fn default() -> Self {
+        Self { sockets: HashMap::new(), deadlines: VecDeque::new(), bound: BOUND }
+    }
+}
+
+impl Closing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// When the next socket is to be given up.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|&(at, _)| at)
+    }
+
+    /// Closes what has waited long enough.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while self.deadline().is_some_and(|at| at <= now) {
+            self.close_oldest();
+        }
+    }
+
+    /// Closes the socket that has waited longest; false if there is none. Also the first thing to do when
+    /// descriptors run out.
+    pub(crate) fn close_oldest(&mut self) -> bool {
+        while let Some((_, token)) = self.deadlines.pop_front() {
+            if self.sockets.remove(&token).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// For the server's own end: everything may close in good order then, and nothing new comes.
+    pub(crate) fn lift_bound(&mut self) {
+        self.bound = usize::MAX;
+    }
+
+    /// Takes note that a socket is readable; true if it is to be put on the list of those to visit.
+    pub(crate) fn enqueue(&mut self, token: Token) -> bool {
+        self.sockets.get_mut(&token).is_some_and(|socket| !std::mem::replace(&mut socket.queued, true))
+    }
+
+    /// Reads once and throws it away; true if there may be more.
+    pub(crate) fn discard(&mut self, token: Token, scratch: &mut [u8]) -> bool {
+        let Some(socket) = self.sockets.get_mut(&token) else { return false };
+        socket.queued = false;
+        match socket.stream.read(scratch) {
+            Ok(1..) => return true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The end, or an error that is one.
+            Ok(0) | Err(_) => {
+                self.sockets.remove(&token);
+            }
+        }
+        false
+    }
+
+    fn insert(&mut self, token: Token, connection: Connection, now: Instant) {
+        while self.sockets.len() >= self.bound {
+            self.close_oldest();
+        }
+        self.sockets.insert(token, Socket { stream: connection.stream, queued: connection.queued });
+        self.deadlines.push_back((now + PATIENCE, token));
+    }
+}
+
+impl Server {
+    /// Closes a connection as the engine asks.
+    pub(crate) fn close(&mut self, id: ConnId, how: Shutdown) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
+        if how == Shutdown::Abort || connection.ended {
+            return;
+        }
+        if connection.stream.shutdown(net::Shutdown::Write).is_ok() {
+            self.closing.insert(token(id), connection, self.now);
+            // What has arrived by now was told already and will not be told again.
+            self.enqueue_closing(token(id));
+        }
+    }
+}
+
+/// How long a peer may take to close its side.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many sockets may be closing at once; beyond it the oldest is closed at once. Enough for everybody
+/// on one host, and no room for a crowd that connects and never closes.
+const BOUND: usize = 1024;
