@@ -1,3 +1,4 @@
 #![forbid(unsafe_code)]
 //! placeholder
 pub mod capture;
+pub mod replay;
