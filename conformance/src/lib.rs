@@ -1,4 +1,7 @@
+//! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #![forbid(unsafe_code)]
-//! placeholder
+
 pub mod capture;
+pub mod drive;
 pub mod replay;
+pub mod transcript;

@@ -18,7 +18,7 @@ use crate::size::Size;
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub struct Options {
     /// Port that ESXi hosts connect to; 0 lets the system choose.
-    #[arg(long, value_name = "PORT", default_value_t = 13370, help_heading = VMS)]
+    #[arg(long, value_name = "PORT", default_value_t = 13370, value_parser = port, help_heading = VMS)]
     pub proxy_port: u16,
 
     /// Addresses that ESXi hosts connect to: repeat it or separate by commas. `::` serves IPv4 and IPv6.
@@ -41,11 +41,11 @@ pub struct Options {
     pub multi_console: bool,
 
     /// How long a connection may take to say which VM it is, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = VMS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds, help_heading = VMS)]
     pub identify_timeout: u32,
 
     /// How long a VM keeps its client port after it and its clients have gone, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86400, help_heading = VMS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = seconds, help_heading = VMS)]
     pub vm_expire_time: u32,
 
     /// Address that clients connect to; the default is reachable from this machine only.
@@ -53,11 +53,11 @@ pub struct Options {
     pub interface: IpAddr,
 
     /// First client port; each VM gets the lowest free one. 0 lets the system choose.
-    #[arg(long, value_name = "PORT", default_value_t = 50000, help_heading = CLIENTS)]
+    #[arg(long, value_name = "PORT", default_value_t = 50000, value_parser = port, help_heading = CLIENTS)]
     pub port_range_start: u16,
 
     /// Last client port [default: 65535].
-    #[arg(long, value_name = "PORT", help_heading = CLIENTS)]
+    #[arg(long, value_name = "PORT", value_parser = port, help_heading = CLIENTS)]
     pub port_range_end: Option<u16>,
 
     /// Open no client ports.
@@ -242,6 +242,14 @@ fn address(text: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| "give an IP address, like 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "give a number from 0 to 65535".to_owned())
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "give a whole number of seconds".to_owned())
+}
+
 /// clap explains over several lines with the usage below; a log keeps one.
 fn one_line(explanation: &str) -> String {
     let lines = explanation.lines().map(str::trim);
@@ -257,7 +265,7 @@ fn examples(program: &str) -> String {
 Examples:
   {program}
       serve all VMs; `telnet localhost 50000` is the first one's console
-  {program} --proxy-iface 10.0.0.5 --interface 10.0.0.5 --port-range-start 20000 --port-range-end 29999
+  {program} --interface 0.0.0.0 --port-range-start 20000 --port-range-end 29999
       let clients in from the network, on ports a firewall can know
   {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
       IPv4 and IPv6; several serial ports per VM; show new clients what came last

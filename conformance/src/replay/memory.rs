@@ -212,7 +212,7 @@ impl World for Memory {
         self.heard.pop_front()
     }
 
-    fn attach(&mut self, _step: usize) {}
+    fn attach(&mut self, _step: usize, _uuid: &str) {}
 
     fn finish(&mut self, _expected: &[&[u8]]) {}
 

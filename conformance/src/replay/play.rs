@@ -54,6 +54,7 @@ pub fn play(script: &Script, world: &mut dyn World, speed: Speed, tell: &mut dyn
         batch: None,
         frame: 0,
         shift: Duration::ZERO,
+        attached: HashSet::new(),
         ours: HashMap::new(),
         played: Played {
             steps: Vec::new(),
@@ -84,6 +85,8 @@ struct Player<'a> {
     frame: u64,
     /// By how much waiting has delayed everything.
     shift: Duration,
+    /// VMs, and their URIs, that have a client.
+    attached: HashSet<(String, Option<String>)>,
     /// Captured moves by their number: ours.
     ours: HashMap<usize, usize>,
 
@@ -219,14 +222,20 @@ impl Player<'_> {
             self.flush();
         }
         if matches!(told, Some(code::UUID | code::BIOS_UUID)) {
-            self.attach();
+            self.attach(conn);
         }
     }
 
-    fn attach(&mut self) {
+    /// A VM has said who it is; the first time it needs a client.
+    fn attach(&mut self, conn: usize) {
         self.listen();
+        let who = &self.script.identities[conn];
+        let (Some(uuid), uri) = (who.uuid.clone(), who.uri.clone()) else { return };
+        if self.played.moves.arriving(conn).is_some() || !self.attached.insert((uuid.clone(), uri)) {
+            return;
+        }
         let before = self.world.now();
-        self.world.attach(self.played.steps.len());
+        self.world.attach(self.played.steps.len(), &uuid);
         self.shift += self.world.now().saturating_sub(before);
         self.listen();
     }
@@ -506,7 +515,7 @@ impl Player<'_> {
                 "our side does not ask a connection who it is whose beginning is not in the capture".into(),
             );
         }
-        self.attach();
+        self.attach(conn);
     }
 
     /// What was typed in the capture is typed again, where a client is attached.

@@ -52,9 +52,9 @@ pub trait World {
     fn type_in(&mut self, uuid: &str, bytes: &[u8]) -> bool;
     /// The next thing that the concentrator did.
     fn heard(&mut self) -> Option<Heard>;
-    /// A VM has just said who it is, as step `step` of the dialogue: its console should have a client
-    /// before it goes on.
-    fn attach(&mut self, step: usize);
+    /// The VM with this UUID has just said who it is, as step `step` of the dialogue: its console should
+    /// have a client before it goes on.
+    fn attach(&mut self, step: usize, uuid: &str);
     /// Waits until each of these streams has been seen to its last byte, for a bounded time.
     fn finish(&mut self, expected: &[&[u8]]);
     /// What the clients saw. They are gone afterwards.

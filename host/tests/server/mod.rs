@@ -1,0 +1,11 @@
+//! One definition of what both servers must do, run against each by `runtime-*/tests/server.rs`.
+//!
+//! Each test starts the built binary on ports of the system's choosing, reads its log to learn where it
+//! listens, and plays hosts and clients over loopback. Nothing here waits for a length of time: it waits
+//! for a line, a byte, an end, and gives up after [`process::PATIENCE`].
+
+mod peer;
+mod process;
+mod refusing;
+mod serving;
+mod stopping;

@@ -1,0 +1,193 @@
+//! Hosts and clients, made by hand of bytes from PROTOCOL §3, so that a fault shared with the core cannot
+//! hide here.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use super::process::{PATIENCE, Server};
+
+/// One end of a connection to the server: what it sent, with telnet's commands taken out.
+pub(super) struct Peer {
+    pub(super) stream: TcpStream,
+    /// Received and not parsed yet.
+    raw: Vec<u8>,
+    /// Data received and not taken yet.
+    data: Vec<u8>,
+    /// Subnegotiations received and not taken yet.
+    told: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    pub(super) fn connect(to: SocketAddr) -> Self {
+        Self::connected(TcpStream::connect(to).unwrap())
+    }
+
+    pub(super) fn connected(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, raw: Vec::new(), data: Vec::new(), told: Vec::new() }
+    }
+
+    /// A VM that has told all about itself and been accepted, and its client port.
+    pub(super) fn vm(server: &Server, number: u8) -> (Self, SocketAddr) {
+        let vm = Self::vm_without_port(server, number);
+        (vm, server.next_client_port())
+    }
+
+    pub(super) fn vm_without_port(server: &Server, number: u8) -> Self {
+        let mut vm = Self::connect(server.vms);
+        vm.send(&[IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3]);
+        vm.say(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]);
+        vm.say(b"\x46Stest");
+        vm.say(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes());
+        vm.say(format!("\x52vm{number}").as_bytes());
+        vm.hear(71);
+        vm
+    }
+
+    /// A telnet client: it answers the server's offers, and that makes it one.
+    pub(super) fn client(to: SocketAddr) -> Self {
+        let mut client = Self::connect(to);
+        client.send(&[IAC, DO, 1, IAC, DO, 3, IAC, DO, 0, IAC, WILL, 3, IAC, WILL, 0]);
+        client
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends data, doubling what has to be doubled.
+    pub(super) fn print(&mut self, data: &[u8]) {
+        let doubled: Vec<u8> =
+            data.iter().flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == IAC))).collect();
+        self.send(&doubled);
+    }
+
+    /// Sends a subnegotiation of the VMware extension.
+    pub(super) fn say(&mut self, words: &[u8]) {
+        let mut bytes = vec![IAC, SB, EXT];
+        bytes.extend_from_slice(words);
+        bytes.extend_from_slice(&[IAC, SE]);
+        self.send(&bytes);
+    }
+
+    /// Waits for a subnegotiation with this code.
+    pub(super) fn hear(&mut self, code: u8) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.told.iter().position(|told| told.starts_with(&[EXT, code])) {
+                return self.told.remove(at);
+            }
+            assert!(self.read() > 0, "the end, and no code {code}");
+        }
+    }
+
+    /// Waits for exactly these bytes, next.
+    pub(super) fn expect(&mut self, bytes: &[u8]) {
+        while self.data.len() < bytes.len() {
+            assert!(self.read() > 0, "the end after {} of {} bytes", self.data.len(), bytes.len());
+        }
+        let rest = self.data.split_off(bytes.len());
+        assert!(self.data == bytes, "{:?} instead of {:?}", text(&self.data), text(bytes));
+        self.data = rest;
+    }
+
+    /// Waits until these bytes have come, whatever came before.
+    pub(super) fn expect_somewhere(&mut self, bytes: &[u8]) {
+        loop {
+            if let Some(at) = self.data.windows(bytes.len()).position(|window| window == bytes) {
+                self.data.drain(..at + bytes.len());
+                return;
+            }
+            assert!(self.read() > 0, "the end, and no {:?} in {:?}", text(bytes), text(&self.data));
+        }
+    }
+
+    /// Waits for an orderly end and gives what came before it.
+    pub(super) fn expect_end(&mut self) -> Vec<u8> {
+        while self.read() > 0 {}
+        std::mem::take(&mut self.data)
+    }
+
+    /// True once the connection has ended, in whatever way.
+    pub(super) fn is_cut_off(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        }
+    }
+
+    pub(super) fn end_input(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Reads once; 0 at the end.
+    fn read(&mut self) -> usize {
+        let mut bytes = [0; 64 << 10];
+        let n = self.stream.read(&mut bytes).unwrap();
+        self.raw.extend_from_slice(&bytes[..n]);
+        self.parse();
+        n
+    }
+
+    /// Takes whole items off the front of what was received.
+    fn parse(&mut self) {
+        let mut at = 0;
+        while let Some(&first) = self.raw.get(at) {
+            if first != IAC {
+                self.data.push(first);
+                at += 1;
+                continue;
+            }
+            match self.raw.get(at + 1) {
+                Some(&IAC) => self.data.push(IAC),
+                Some(&SB) => {
+                    let Some((told, len)) = subnegotiation(&self.raw[at + 2..]) else { break };
+                    self.told.push(told);
+                    at += len;
+                }
+                Some(WILL..=DONT) if self.raw.len() < at + 3 => break,
+                Some(WILL..=DONT) => at += 1,
+                Some(_) => {}
+                None => break,
+            }
+            at += 2;
+        }
+        self.raw.drain(..at);
+    }
+}
+
+/// The words up to IAC SE with pairs undone, and how many bytes that took.
+fn subnegotiation(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut words, mut at) = (Vec::new(), 0);
+    loop {
+        match (*bytes.get(at)?, bytes.get(at + 1)) {
+            (IAC, None) => return None,
+            (IAC, Some(&SE)) => return Some((words, at + 2)),
+            (IAC, Some(_)) => {
+                words.push(IAC);
+                at += 2;
+            }
+            (byte, _) => {
+                words.push(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
+
+pub(super) const IAC: u8 = 255;
+pub(super) const WONT: u8 = 252;
+pub(super) const EXT: u8 = 232;
+const SE: u8 = 240;
+const SB: u8 = 250;
+const WILL: u8 = 251;
+const DO: u8 = 253;
+const DONT: u8 = 254;

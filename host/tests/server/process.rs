@@ -1,0 +1,123 @@
+//! The server as a process: started, listened to, signalled, and never left behind.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a test waits for what must come.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server, killed when dropped.
+pub(super) struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    deaf: Arc<AtomicBool>,
+    /// Where hosts connect.
+    pub(super) vms: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server on ports of the system's choosing.
+    pub(super) fn start(options: &[&str]) -> Self {
+        Self::of(Command::new(crate::SERVER).args(PORTS).args(options))
+    }
+
+    /// Starts a server that may have only so many descriptors.
+    pub(super) fn with_descriptors(limit: usize, options: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", crate::SERVER]);
+        Self::of(shell.args(PORTS).args(options))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        let deaf = Arc::new(AtomicBool::new(false));
+        let is_deaf = Arc::clone(&deaf);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                while is_deaf.load(Ordering::Relaxed) {
+                    thread::park();
+                }
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut server = Self { child, lines, deaf, vms: SocketAddr::from(([0; 4], 0)) };
+        let line = server.line_with("listening on ");
+        server.vms = line.split_once("listening on ").unwrap().1.parse().unwrap();
+        server
+    }
+
+    /// The next log line that has these words.
+    pub(super) fn line_with(&self, words: &str) -> String {
+        let mut seen = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => seen = format!("{seen}{line}\n"),
+                Err(why) => panic!("no line has {words:?} ({why}); these came:\n{seen}"),
+            }
+        }
+    }
+
+    /// The client port of the VM that is identified next.
+    pub(super) fn next_client_port(&self) -> SocketAddr {
+        let line = self.line_with("vm identified");
+        let port = line.split_once("port=").unwrap_or_else(|| panic!("no port in {line}")).1;
+        let port = port.split(' ').next().unwrap().parse().unwrap();
+        SocketAddr::new(self.vms.ip(), port)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// From now on nobody reads what the server logs, and yet its stderr stays open.
+    pub(super) fn stop_reading(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the process to end.
+    pub(super) fn end(mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        // A child's end cannot be waited for with a limit in std; this looks for it.
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            thread::yield_now();
+        }
+        panic!("the server does not end");
+    }
+
+    /// Open descriptors of the process.
+    pub(super) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a server that is expected to end at once.
+pub(super) fn run(options: &[&str]) -> Output {
+    Command::new(crate::SERVER).args(options).env_remove("RUST_LOG").output().unwrap()
+}
+
+const PORTS: [&str; 6] = ["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0"];

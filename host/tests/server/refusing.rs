@@ -1,0 +1,96 @@
+//! What a server refuses, and what is left to those it does not.
+
+use super::peer::{EXT, IAC, Peer, WONT};
+use super::process::{Server, run};
+
+#[test]
+fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let port = taken.port().to_string();
+    for (options, words) in [
+        (&["--proxy-port", "x"][..], vec!["--proxy-port"]),
+        (&["--frobnicate"], vec!["--frobnicate"]),
+        (
+            &["--proxy-iface", "127.0.0.1", "--proxy-port", &port],
+            vec![&taken.to_string(), "already in use", "--proxy-port"],
+        ),
+        // TEST-NET-1 (RFC 5737) is nobody's address.
+        (&["--proxy-iface", "192.0.2.1", "--proxy-port", "0"], vec!["192.0.2.1:0", "--proxy-iface"]),
+        (&["--interface", "192.0.2.1", "--proxy-port", "0"], vec!["192.0.2.1", "--interface"]),
+    ] {
+        let output = run(options);
+        let text = String::from_utf8(output.stderr).unwrap();
+        // What comes before it is the log.
+        let last = text.lines().last().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {text}");
+        assert!(words.iter().all(|word| last.contains(word)), "{options:?}: {last}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_and_that_is_all() {
+    for option in ["--help", "--version"] {
+        let output = run(&[option]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty() && !output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn who_is_no_vm_is_told_so_even_if_it_talks_on() {
+    let server = Server::start(&[]);
+    let mut stranger = Peer::connect(server.vms);
+    stranger.send(&[IAC, WONT, EXT]);
+    // Unread input at close would make the kernel destroy the text on its way.
+    stranger.send(&[b'x'; 20_000]);
+    let text = stranger.expect_end();
+    assert!(text.is_ascii() && text.len() > 20, "{}", String::from_utf8_lossy(&text));
+}
+
+#[test]
+fn the_end_of_descriptors_is_survived_and_others_do_not_notice() {
+    let server = Server::with_descriptors(80, &["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    let mut crowd: Vec<Peer> = (0..200).map(|_| Peer::connect(port)).collect();
+    server.line_with("connections are refused");
+    for round in 0..10 {
+        let line = format!("line {round}\r\n");
+        vm.print(line.as_bytes());
+        client.expect(line.as_bytes());
+        client.print(b"k");
+        vm.expect(b"k");
+    }
+    assert!(server.descriptors() <= 80);
+    // Those that were refused know it; they do not hang.
+    assert!(crowd.last_mut().unwrap().is_cut_off());
+    drop(crowd);
+    // All that the crowd took comes back, as soon as its end has been read.
+    let mut late = Peer::client(port);
+    vm.print(b"after");
+    client.expect(b"after");
+    while server.descriptors() > 40 {
+        std::thread::yield_now();
+    }
+    drop(late);
+    late = Peer::client(port);
+    vm.print(b"!");
+    late.expect_somewhere(b"!");
+}
+
+#[test]
+fn strangers_that_say_nothing_do_not_push_vms_out() {
+    let server = Server::with_descriptors(200, &["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    let _silent: Vec<Peer> = (0..500).map(|_| Peer::connect(server.vms)).collect();
+    let (mut second, second_port) = Peer::vm(&server, 2);
+    let mut second_client = Peer::client(second_port);
+    second.print(b"two");
+    second_client.expect(b"two");
+    vm.print(b"one");
+    client.expect(b"one");
+}

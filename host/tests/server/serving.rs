@@ -1,0 +1,158 @@
+//! What people come for: bytes go both ways, whatever happens beside them.
+
+use std::io::Read;
+use std::thread;
+
+use rustix::process::Signal;
+use socket2::SockRef;
+
+use super::peer::{IAC, Peer};
+use super::process::Server;
+
+#[test]
+fn a_client_reads_what_its_vm_prints_and_types_into_it() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    vm.print(b"login: ");
+    client.expect(b"login: ");
+    client.print(b"root\r");
+    vm.expect(b"root\r");
+}
+
+#[test]
+fn a_telnet_client_is_greeted() {
+    let server = Server::start(&[]);
+    let (_vm, port) = Peer::vm(&server, 1);
+    Peer::client(port).expect_somewhere(b"connected to vm1");
+}
+
+#[test]
+fn megabytes_arrive_whole_in_both_directions_at_once() {
+    let server = Server::start(&["--no-banner", "--slow-client", "wait"]);
+    let (vm, port) = Peer::vm(&server, 1);
+    let client = Peer::client(port);
+    server.line_with("client attached");
+    // Every byte value, doubled pairs included, at ever new places in segments.
+    let bytes: Vec<u8> =
+        (0..8_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
+    let mut ends = Vec::new();
+    for mut peer in [vm, client] {
+        let (bytes, mut sender) = (bytes.clone(), Peer::connected(peer.stream.try_clone().unwrap()));
+        let sent = bytes.clone();
+        ends.push(thread::spawn(move || sender.print(&sent)));
+        ends.push(thread::spawn(move || peer.expect(&bytes)));
+    }
+    ends.into_iter().for_each(|end| end.join().unwrap());
+}
+
+#[test]
+fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    client.print(b"halt\r");
+    client.end_input();
+    vm.expect(b"halt\r");
+    vm.print(b"bye");
+    client.expect(b"bye");
+}
+
+#[test]
+fn urgent_data_comes_where_it_was_sent() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    for round in 0..20_u8 {
+        // Telnet's synch marks its last byte; what follows in the same breath must not wait for more.
+        client.print(&[b'a' + round]);
+        SockRef::from(&client.stream).send_out_of_band(b"!").unwrap();
+        client.print(b"z");
+        vm.expect(&[b'a' + round, b'!', b'z']);
+    }
+}
+
+#[test]
+fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    vm.print(b"before ");
+    vm.end_input();
+    client.expect(b"before ");
+    vm.expect_end();
+    server.line_with("vm disconnected");
+    let (mut vm, same_port) = Peer::vm(&server, 1);
+    assert_eq!(port, same_port);
+    vm.print(b"after");
+    client.expect(b"after");
+    client.print(b"x");
+    vm.expect(b"x");
+}
+
+#[test]
+fn garbage_on_every_port_leaves_others_alone() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    let (_, victim) = Peer::vm(&server, 2);
+    let mut state = 1_u32;
+    let mut garbage = move |len| -> Vec<u8> {
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Half of it telnet commands, to reach deeper.
+            if state >> 31 == 0 { (state >> 16) as u8 } else { 240 + (state >> 27 & 15) as u8 }
+        })
+        .take(len)
+        .collect()
+    };
+    for round in 0..50 {
+        for to in [server.vms, victim] {
+            let mut stranger = Peer::connect(to);
+            // The server may well close in the middle of it.
+            let _ = std::io::Write::write_all(&mut stranger.stream, &garbage(20_000));
+        }
+        let line = format!("line {round}\r\n");
+        vm.print(line.as_bytes());
+        client.expect(line.as_bytes());
+        client.print(b"k");
+        vm.expect(b"k");
+    }
+}
+
+#[test]
+fn counters_are_logged_when_asked_for() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    vm.print(b"12345");
+    client.expect(b"12345");
+    server.signal(Signal::USR1);
+    let line = server.line_with("counters vm=");
+    assert!(line.contains("vm=\"vm1\"") && line.contains(" bytes_from_vm=5"), "{line}");
+    assert!(line.contains(" vms=1 clients=1"), "{line}");
+    server.line_with("counters of all 1 consoles");
+}
+
+#[test]
+fn a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
+    let server = Server::start(&[]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut raw = Peer::connect(port);
+    let mut offers = [0; 15];
+    raw.stream.read_exact(&mut offers).unwrap();
+    assert!(offers.chunks(3).all(|offer| offer[0] == IAC), "{offers:?}");
+    // gdb's first byte: from here on nothing is doubled.
+    raw.send(b"+");
+    vm.expect(b"+");
+    vm.print(&[1, IAC, 2]);
+    let mut bytes = [0; 3];
+    raw.stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [1, IAC, 2]);
+}
