@@ -85,11 +85,11 @@ impl Live {
             let taken = self.clients.iter().any(|client| client.port == port && !client.client.closed);
             if !taken {
                 let address = SocketAddr::new(self.target.ip(), port);
-                match TcpStream::connect_timeout(&address, KNOCK) {
-                    Ok(stream) if self.add_client(stream, port, step, uuid) => {
-                        (new, closed) = (new + 1, 0);
-                    }
-                    _ => closed += 1,
+                let stream = TcpStream::connect_timeout(&address, KNOCK);
+                if stream.is_ok_and(|stream| self.add_client(stream, port, step, uuid)) {
+                    (new, closed) = (new + 1, 0);
+                } else {
+                    closed += 1;
                 }
             }
             match port.checked_add(1) {
