@@ -1,1 +1,7 @@
-#![doc = "placeholder"]
+//! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
+#![forbid(unsafe_code)]
+
+pub mod drive;
+pub mod fake_vm;
+pub mod load;
+pub mod transcript;

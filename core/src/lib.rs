@@ -1,4 +1,83 @@
-//! Sans-IO protocol core of a virtual serial port concentrator.
+//! Sans-IO protocol core of a virtual serial port concentrator (vSPC).
+//!
+//! ESXi hosts connect one telnet session per virtual serial port; people, scripts and debuggers connect
+//! to the concentrator to use those ports; when a VM moves to another host, the session lives on. All of
+//! that is decided here, and none of it touches a socket, a clock, a file or the OS random source: bytes,
+//! times and a seed come in, bytes and orders come out. Two runs with the same seed and the same inputs
+//! do the same.
+//!
+//! ```text
+//!             handle_accepted / received / sent / closed / timeout          what happened
+//!   runtime ──────────────────────────────────────────────────▶ Concentrator
+//!           ◀──────────────────────────────────────────────────
+//!             poll_output   Transmit, Receive, Listen, Close, Event         what to do
+//!             transmit      borrowed bytes, when the socket can take them   (pulled, never pushed)
+//!             receive_window  how much may be read                          (granted, never assumed)
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`telnet`] | RFC 854, 855, 1143: decoder, encoder, option negotiation; knows nothing of VMs |
+//! | [`vmware`] | option 232: its messages, one VM's dialogue in both roles |
+//! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
+//! | [`time`] | the caller's clock |
+//!
+//! # A whole runtime
+//!
+//! This is all a runtime has to do. Here the "sockets" are two vectors: a VM that waits to be asked who it
+//! is, and nobody at its console yet.
+//!
+//! ```
+//! use std::io::IoSlice;
+//! use std::sync::Arc;
+//! use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, Output, Peer, What};
+//! use vspc_core::time::Instant;
+//! use vspc_core::vmware::{Uuid, VmConfig, VmSession};
+//!
+//! let mut engine = Concentrator::new(Arc::new(Config::default()), [7; 32], Instant::ZERO);
+//! let vc_uuid = Some(Uuid::from_bytes([1; 16]));
+//! let mut vm = VmSession::new(VmConfig { name: "web01".into(), vc_uuid, ..VmConfig::default() });
+//! let mut vm_conn: Option<ConnId> = None;
+//! let mut log = Vec::new();
+//!
+//! for millis in 0..100 {
+//!     let now = Instant::from_millis(millis);
+//!     // 1. Tell the engine what has happened: here, what the VM's end of the "socket" has to say.
+//!     if let Some(id) = vm_conn {
+//!         let mut bytes = vm.transmit().to_vec();
+//!         bytes.truncate(engine.receive_window(id));
+//!         vm.sent(bytes.len());
+//!         engine.handle_received(id, &mut bytes, now);
+//!     }
+//!     engine.handle_timeout(now);
+//!     // 2. Do what it asks for.
+//!     while let Some(output) = engine.poll_output() {
+//!         match output {
+//!             Output::Listen(id, address) => {
+//!                 engine.handle_listening(id, Ok(address.clone()), now);
+//!                 if vm_conn.is_none() {
+//!                     vm_conn = engine.handle_accepted(id, Peer::new(address), now);
+//!                 }
+//!             }
+//!             Output::Transmit(id) => loop {
+//!                 let mut runs = [IoSlice::new(&[]); 8];
+//!                 let count = engine.transmit(id, &mut runs);
+//!                 if count == 0 {
+//!                     break;
+//!                 }
+//!                 // A real runtime calls `write_vectored` here.
+//!                 let bytes: Vec<u8> = runs[..count].iter().flat_map(|run| run.iter().copied()).collect();
+//!                 vm.handle_received(&bytes, &mut Vec::new());
+//!                 engine.handle_sent(id, bytes.len(), now);
+//!             },
+//!             Output::Event(event) => log.push(event.what),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! assert!(log.contains(&What::VmIdentified));
+//! assert_eq!(engine.consoles().next().unwrap().label.name, "web01");
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -13,15 +13,15 @@
 use std::time::Duration;
 
 use memchr::memchr;
-use memchr::memchr_iter;
 
-use crate::telnet::{Command, Decoder, IAC, Item, Negotiator, Opt, Side, Verb, fold, put_negotiation};
+use crate::telnet::{Command, IAC, Item, Negotiator, Opt, Side, Verb, fold, put_negotiation};
 use crate::time::Instant;
 
 use super::Concentrator;
 use super::conn::{CLIENT_POLICY, Client, Conn, Held, Mode, Role};
 use super::event::{CloseReason, What};
 use super::id::{ConnId, ConsoleId};
+use super::journal::count_pairs;
 use super::output::Address;
 use super::timers::Timer;
 
@@ -191,7 +191,7 @@ impl Concentrator {
         let mut after_cr = client.after_cr;
         let mut rest = wire;
         while let Some(run) = fold(&mut after_cr, &mut rest, true) {
-            let guest = run.len() - memchr_iter(IAC, run).count() / 2;
+            let guest = run.len() - count_pairs(run);
             self.queue_input(id, |uplink, buffers| uplink.push_wire(run, buffers), guest);
         }
         if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {

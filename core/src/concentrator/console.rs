@@ -136,7 +136,7 @@ impl Concentrator {
         early.journal.append(wire, pairs, &mut self.pool);
         let mut dropped = 0;
         while early.journal.head() - early.journal.tail() > limit {
-            dropped += early.journal.drop_oldest(&mut self.pool).unwrap_or(0);
+            dropped += early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
         }
         self.retired.early_bytes_dropped += dropped;
         self.trim_memory();
@@ -144,9 +144,9 @@ impl Concentrator {
         while self.pool.is_over()
             && let Some(early) =
                 self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).and_then(|vm| vm.early.as_mut())
-            && let Some(guest) = early.journal.drop_oldest(&mut self.pool)
+            && let Some(dropped) = early.journal.drop_oldest(&mut self.pool)
         {
-            self.retired.early_bytes_dropped += guest;
+            self.retired.early_bytes_dropped += dropped as u64;
         }
     }
 
@@ -247,8 +247,8 @@ impl Concentrator {
             self.close(id, CloseReason::TooSlow, now);
             return;
         }
-        let (at, guest) = read.journal.resume_at(self.config.scrollback as u64);
-        let missed = guest - since;
+        let at = read.journal.resume_at(self.config.scrollback as u64);
+        let missed = read.journal.guest_at(at) - since;
         read.count().bytes_skipped += missed;
         let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
         if mode == Mode::Telnet {

@@ -33,7 +33,7 @@ counters! {
     Counters {
         /// Bytes that VMs printed.
         bytes_from_vm,
-        /// Bytes that clients were given, each client counted.
+        /// Bytes taken by the sockets towards clients, in the form they were sent in, each client counted.
         bytes_to_clients,
         /// Bytes read from clients.
         bytes_from_clients,
@@ -47,7 +47,7 @@ counters! {
         input_lost,
         /// Bytes dropped that a source host sent after the VM had moved.
         late_source_bytes,
-        /// Bytes dropped because a VM said too much before it said who it is.
+        /// Bytes, in wire form, dropped because a VM said too much before it said who it is.
         early_bytes_dropped,
         /// Protocol faults of peers.
         malformed,

@@ -81,8 +81,6 @@ impl Pool {
 struct Segment {
     /// Absolute offset of its first byte.
     start: u64,
-    /// Guest bytes before its first byte.
-    guest_start: u64,
     /// The capacity it was taken with.
     size: usize,
     bytes: Vec<u8>,
@@ -119,7 +117,8 @@ impl Journal {
     }
 
     /// Appends a run of wire form that holds whole pairs only, `pairs` of them. Copies it once.
-    pub(super) fn append(&mut self, mut bytes: &[u8], mut pairs: usize, pool: &mut Pool) {
+    pub(super) fn append(&mut self, mut bytes: &[u8], pairs: usize, pool: &mut Pool) {
+        self.guest_head += (bytes.len() - pairs) as u64;
         while !bytes.is_empty() {
             let room = match self.segments.back() {
                 Some(open) => open.size - open.bytes.len(),
@@ -130,17 +129,10 @@ impl Journal {
                 self.grow(bytes.len(), pool);
                 continue;
             }
-            let part_pairs = match (pairs, part == bytes.len()) {
-                (0, _) => 0,
-                (_, true) => pairs,
-                (_, false) => memchr_iter(IAC, &bytes[..part]).count() / 2,
-            };
             let open = self.segments.back_mut().expect("room was found in it");
             open.bytes.extend_from_slice(&bytes[..part]);
             self.head += part as u64;
-            self.guest_head += (part - part_pairs) as u64;
             bytes = &bytes[part..];
-            pairs -= part_pairs;
         }
     }
 
@@ -149,7 +141,7 @@ impl Journal {
         let last = self.segments.back().map_or(0, |segment| segment.size);
         let size = len.max(2 * last).next_power_of_two().clamp(FIRST_SEGMENT, SEGMENT);
         let bytes = pool.take(size);
-        self.segments.push_back(Segment { start: self.head, guest_start: self.guest_head, size, bytes });
+        self.segments.push_back(Segment { start: self.head, size, bytes });
     }
 
     /// Gives back whole segments that end at or before `keep_from`.
@@ -161,16 +153,15 @@ impl Journal {
         }
     }
 
-    /// Drops the oldest segment whatever it holds. Returns how many guest bytes it held.
-    pub(super) fn drop_oldest(&mut self, pool: &mut Pool) -> Option<u64> {
+    /// Drops the oldest segment whatever it holds. Returns how many wire bytes that were.
+    pub(super) fn drop_oldest(&mut self, pool: &mut Pool) -> Option<usize> {
         let oldest = self.segments.pop_front()?;
-        let guest_end = self.segments.front().map_or(self.guest_head, |next| next.guest_start);
-        let guest = guest_end - oldest.guest_start;
+        let len = oldest.bytes.len();
         pool.put(oldest.bytes, oldest.size);
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
-        Some(guest)
+        Some(len)
     }
 
     /// Gives everything back.
@@ -186,9 +177,7 @@ impl Journal {
     /// Moves the bytes of `other` behind the own ones.
     pub(super) fn adopt(&mut self, mut other: Journal, pool: &mut Pool) {
         while let Some(segment) = other.segments.pop_front() {
-            let guest_end = other.segments.front().map_or(other.guest_head, |next| next.guest_start);
-            let guest = (guest_end - segment.guest_start) as usize;
-            self.append(&segment.bytes, segment.bytes.len() - guest, pool);
+            self.append(&segment.bytes, count_pairs(&segment.bytes), pool);
             pool.put(segment.bytes, segment.size);
         }
     }
@@ -253,23 +242,17 @@ impl Journal {
         trailing_iacs(before) % 2 == 1
     }
 
-    /// Guest bytes printed before `at`, which must still be here.
+    /// Guest bytes printed before `at`, which must still be here. Looks at every byte behind it: for when
+    /// something has gone wrong already.
     pub(super) fn guest_at(&self, at: u64) -> u64 {
-        let Some(segment) = self.segments.get(self.segment_index(at)) else {
-            return self.guest_head;
-        };
-        let before = &segment.bytes[..(at.saturating_sub(segment.start) as usize).min(segment.bytes.len())];
-        segment.guest_start + (before.len() - memchr_iter(IAC, before).count() / 2) as u64
+        let behind: usize = self.slices(at, self.head).map(|bytes| bytes.len() - count_pairs(bytes)).sum();
+        self.guest_head - behind as u64
     }
 
-    /// Where a reader that was overtaken goes on: a segment's start at most `back` bytes behind the head,
-    /// with the guest bytes before it.
-    pub(super) fn resume_at(&self, back: u64) -> (u64, u64) {
+    /// Where a reader that was overtaken goes on: a segment's start at most `back` bytes behind the head.
+    pub(super) fn resume_at(&self, back: u64) -> u64 {
         let wanted = self.head.saturating_sub(back);
-        self.segments
-            .iter()
-            .find(|segment| segment.start >= wanted)
-            .map_or((self.head, self.guest_head), |segment| (segment.start, segment.guest_start))
+        self.segments.iter().map(|segment| segment.start).find(|&start| start >= wanted).unwrap_or(self.head)
     }
 
     /// Where the last `len` bytes before `end` begin, moved on to the start of a line where one is near.
@@ -360,21 +343,9 @@ fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
     (at, covered)
 }
 
-/// Slices of guest bytes of a wire-form run: each ends in the first half of a pair, whose second half is
-/// left out.
-pub(super) fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = wire;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (slice, behind) = match memchr(IAC, rest) {
-            Some(at) => (&rest[..=at], rest.get(at + 2..).unwrap_or(&[])),
-            None => (rest, &[][..]),
-        };
-        rest = behind;
-        Some(slice)
-    })
+/// How many pairs a wire-form run of whole pairs holds.
+pub(super) fn count_pairs(wire: &[u8]) -> usize {
+    memchr_iter(IAC, wire).count() / 2
 }
 
 #[cfg(test)]
@@ -417,7 +388,10 @@ mod tests {
         assert_eq!(journal.guest_head(), guest.len() as u64);
         for segment in &journal.segments {
             assert_eq!(trailing_iacs(&segment.bytes) % 2, 0);
-            assert_eq!(journal.guest_at(segment.start), segment.guest_start);
+            assert_eq!(
+                journal.guest_at(segment.start),
+                segment.start - count_pairs(&wire(&journal, 0)[..segment.start as usize]) as u64
+            );
             assert!(!journal.is_mid_pair(segment.start));
         }
         let mut undoubled = Vec::new();
@@ -455,9 +429,8 @@ mod tests {
         let mut pool = Pool::new(usize::MAX);
         let mut journal = Journal::default();
         append(&mut journal, &patterned(200_000), &mut pool);
-        let (at, guest) = journal.resume_at(16 << 10);
+        let at = journal.resume_at(16 << 10);
         assert!(journal.head() - at <= 16 << 10);
-        assert_eq!(journal.guest_at(at), guest);
         assert!(!journal.is_mid_pair(at));
     }
 
@@ -485,11 +458,5 @@ mod tests {
         assert_eq!(wire(&console, 7), doubled(&patterned(9000)));
         console.clear(&mut pool);
         assert_eq!(pool.used(), 0);
-    }
-
-    #[test]
-    fn slices_of_guest_bytes_leave_out_the_second_half_of_each_pair() {
-        let guest = patterned(1000);
-        assert_eq!(guest_slices(&doubled(&guest)).flatten().copied().collect::<Vec<_>>(), guest);
     }
 }

@@ -404,7 +404,7 @@ impl Concentrator {
 
     /// The counters that an event of this connection belongs to.
     fn count_for(&mut self, id: ConnId) -> &mut Counters {
-        match self.conns.get(id).and_then(conn::Conn::console) {
+        match self.conns.get(id).and_then(Conn::console) {
             Some(console) => self.count_in(console),
             None => &mut self.retired,
         }

@@ -5,13 +5,13 @@
 
 use std::io::IoSlice;
 
+use crate::telnet::guest_slices;
 use crate::time::Instant;
 
 use super::Concentrator;
 use super::conn::{Client, Closing, Conn, Role};
 use super::console::{Console, READ_MAX};
 use super::id::ConnId;
-use super::journal::guest_slices;
 
 /// Guest bytes per transmit that are copied when slicing would yield crumbs.
 const COPY_LIMIT: usize = 64 << 10;

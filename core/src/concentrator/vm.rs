@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::telnet::{
-    Command, Decoder, IAC, Item, Negotiator, Opt, Side, Verb, fold, put_command, put_negotiation,
-};
+use crate::telnet::{Command, Item, Negotiator, Opt, Side, Verb, fold, put_command, put_negotiation};
 use crate::time::Instant;
 use crate::vmware::{self, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
@@ -14,6 +12,7 @@ use super::conn::{Conn, Place, Role, Vm};
 use super::console::{Console, Identity, Leg};
 use super::event::{CloseReason, Label, What};
 use super::id::{ConnId, ConsoleId};
+use super::journal::count_pairs;
 use super::output::Address;
 use super::timers::Timer;
 
@@ -122,7 +121,7 @@ impl Concentrator {
         // BINARY was refused: CR NUL is CR (PROTOCOL §2). CR LF stays.
         let mut rest = wire;
         while let Some(run) = fold(&mut after_cr, &mut rest, false) {
-            self.vm_output(id, run, memchr::memchr_iter(IAC, run).count() / 2, now);
+            self.vm_output(id, run, count_pairs(run), now);
         }
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
             vm.fold = Some(after_cr);
@@ -235,12 +234,12 @@ impl Concentrator {
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         match vm.place {
             Place::New | Place::Target => vm.early.get_or_insert_default().name = Some(name),
-            Place::Console(console) => self.name_console(console, name),
+            Place::Console(console) => self.name_console(console, &name),
             Place::Stray | Place::Left(_) => {}
         }
     }
 
-    pub(super) fn name_console(&mut self, console: ConsoleId, name: String) {
+    pub(super) fn name_console(&mut self, console: ConsoleId, name: &str) {
         let Some(named) = self.consoles.get_mut(console) else { return };
         // With multi-console the suffix belongs to the name, too, as vSPC.py shows it.
         let name = format!("{name}{}", named.label.suffix);
@@ -273,7 +272,7 @@ impl Concentrator {
         let name = early.name.clone();
         self.adopt_early(console, early, now);
         if let Some(name) = name {
-            self.name_console(console, name);
+            self.name_console(console, &name);
         }
     }
 

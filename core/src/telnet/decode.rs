@@ -522,7 +522,7 @@ mod tests {
         \xff\xfa\xff\xf0\
         \xff\xfa\xff\xf1\
         \xff\xfa\x05ab\xff\xfc\x05f\
-        \xff\xfa\x05\xff\xfa\x06\xff\xf0\
+        \xff\xfa\x05cd\xff\xfa\x06e\xff\xf0\
         \xff\xfc\xff\xff\xef\xff\xff\r\0g\xff\xff";
 
     fn rich_items() -> Vec<Owned> {
@@ -547,7 +547,7 @@ mod tests {
             Negotiation(Verb::Wont, Opt::STATUS),
             data(b"f"),
             Bad(Malformed::UnendedSubnegotiation(Opt::STATUS)),
-            Subnegotiation(Opt::TIMING_MARK, vec![]),
+            Subnegotiation(Opt::TIMING_MARK, vec![b'e']),
             Negotiation(Verb::Wont, Opt(255)),
             Cmd(Command::EOR),
             data(b"\xff\r\0g\xff"),
@@ -644,10 +644,24 @@ mod tests {
                     Some(excess) => Owned::Malformed(Malformed::OversizedSubnegotiation(Opt::TTYPE, excess)),
                 };
                 let items = [first, data(b"!")];
-                for chunk in [1, 7, 1024, 100_000] {
+                for chunk in [1, 7, 340, 1024, 100_000] {
                     assert_eq!(decoded(wire.chunks(chunk)), items, "{len} bytes by {chunk}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_oversized_subnegotiation_leaves_nothing_behind_however_it_ends() {
+        let mut wire = vec![IAC, SB, Opt::STATUS.0];
+        wire.extend([b'x'; 2000]);
+        wire.extend(b"\xff\xfa\x18ok\xff\xf0");
+        let items = [
+            Owned::Malformed(Malformed::UnendedSubnegotiation(Opt::STATUS)),
+            Owned::Subnegotiation(Opt::TTYPE, b"ok".to_vec()),
+        ];
+        for chunk in [1, 340, 100_000] {
+            assert_eq!(decoded(wire.chunks(chunk)), items);
         }
     }
 

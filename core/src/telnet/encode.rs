@@ -137,6 +137,12 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_iac_is_passed_on() {
+        assert_eq!(guest_slices(b"a\xff").collect::<Vec<_>>(), [b"a\xff"]);
+        assert_eq!(guest_slices(b"\xff\xff\xffb").flatten().copied().collect::<Vec<_>>(), b"\xff\xffb");
+    }
+
+    #[test]
     fn a_run_of_pairs_is_one_slice() {
         let wire = [b'a', IAC, IAC, IAC, IAC, b'b'];
         let slices: Vec<_> = guest_slices(&wire).collect();

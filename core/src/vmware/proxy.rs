@@ -424,6 +424,8 @@ mod tests {
         assert_eq!(after(&[BIOS]).1, [Said::BiosUuid(parsed(BIOS))]);
         assert_eq!(after(&[VC, BIOS]).1[1], Said::BiosUuid(parsed(BIOS)));
         assert_eq!(after(&[VC, b"\x50", BIOS]).0, []);
+        // Once there is a VC UUID, a BIOS UUID asked for before is no identity any more.
+        assert_eq!(after(&[b"\x50", VC, BIOS]).1, [Said::Uuid(parsed(VC)), Said::BiosUuid(parsed(BIOS))]);
         assert_eq!(after(&[b"\x50", b"\x54"]), (vec![85], vec![]));
         assert_eq!(after(&[LOCATION]).1, [Said::LocationUuid(parsed(LOCATION))]);
     }

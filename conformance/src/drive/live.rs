@@ -1,0 +1,227 @@
+//! TCP as a network: any server, real time, every wait bounded.
+
+use super::{Arrival, Network, PeerId, Trouble};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+mod discover;
+
+/// Which server, and where its client ports are.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveOptions {
+    /// Where VMs connect.
+    pub target: SocketAddr,
+    /// Where clients connect.
+    pub clients: ClientPort,
+    /// The address of the client ports.
+    pub client_host: IpAddr,
+}
+
+/// How the client port of a VM is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientPort {
+    /// The server has none, or nobody told.
+    Unknown,
+    /// It is this one, for the one VM that there is.
+    Fixed(u16),
+    /// The server gives each VM one of its own, from this one upwards: the VM prints a mark, and the port
+    /// that shows it is the right one. At most so many ports are tried.
+    From(u16, u16),
+}
+
+/// A server somewhere.
+pub struct Live {
+    options: LiveOptions,
+    begun: Instant,
+    poll: Poll,
+    events: Events,
+    peers: Vec<Socket>,
+    arrivals: VecDeque<Arrival>,
+    /// The client port of a VM connection, once it was found.
+    ports: HashMap<PeerId, u16>,
+    hint: u16,
+}
+
+struct Socket {
+    /// `None` once it was reset.
+    stream: Option<TcpStream>,
+    ended: bool,
+    last_send: Option<Instant>,
+}
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long a server may leave a send unread.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Between two segments: long enough that a server that is awake reads them one by one.
+const BETWEEN_SEGMENTS: Duration = Duration::from_millis(2);
+
+impl Live {
+    /// A network that leads to one server. `hint`: the client port at which a fresh VM is looked for first
+    /// (0: none).
+    ///
+    /// # Errors
+    ///
+    /// The system has no poller to give.
+    pub fn new(options: LiveOptions, hint: u16) -> io::Result<Self> {
+        Ok(Self {
+            options,
+            begun: Instant::now(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(64),
+            peers: Vec::new(),
+            arrivals: VecDeque::new(),
+            ports: HashMap::new(),
+            hint,
+        })
+    }
+
+    /// Where the next fresh VM is likely to be found.
+    #[must_use]
+    pub fn hint(&self) -> u16 {
+        self.hint
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> Result<PeerId, Trouble> {
+        let peer = self.peers.len();
+        let stream = connect(to, CONNECT).and_then(|mut stream| {
+            self.poll.registry().register(&mut stream, Token(peer), Interest::READABLE)?;
+            Ok(stream)
+        });
+        let stream = stream.map_err(|error| Trouble::Failed(format!("cannot connect to {to}: {error}")))?;
+        self.peers.push(Socket { stream: Some(stream), ended: false, last_send: None });
+        Ok(peer)
+    }
+
+    /// Waits at most `timeout` for something to read and reads it.
+    fn read(&mut self, timeout: Duration) {
+        // An interrupted wait is a short one; whoever waits looks at the clock.
+        let _ = self.poll.poll(&mut self.events, Some(timeout));
+        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
+        for peer in ready {
+            let Some(socket) = self.peers.get_mut(peer) else { continue };
+            let Some(stream) = &mut socket.stream else { continue };
+            let mut bytes = Vec::new();
+            let ended = read_all(stream, &mut bytes);
+            if !bytes.is_empty() {
+                self.arrivals.push_back(Arrival::Bytes(peer, bytes));
+            }
+            if ended && !socket.ended {
+                socket.ended = true;
+                self.arrivals.push_back(Arrival::Ended(peer));
+            }
+        }
+    }
+}
+
+/// A connection that does not block from here on.
+fn connect(to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+    let stream = std::net::TcpStream::connect_timeout(&to, within)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(stream))
+}
+
+/// Reads until there is nothing more; true when the connection has ended.
+fn read_all(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+    let mut chunk = [0; 16 << 10];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return true,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Writes all of it; a peer that has gone or does not read for [`STALLED`] loses the rest.
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) {
+    let begun = Instant::now();
+    while !bytes.is_empty() && begun.elapsed() < STALLED {
+        match stream.write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+impl Network for Live {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn quiet_before_client(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
+        self.connect(self.options.target)
+    }
+
+    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
+        let port = match (self.options.clients, self.ports.get(&of)) {
+            (_, Some(port)) => *port,
+            (ClientPort::Unknown, None) => {
+                return Err(Trouble::NotOffered(
+                    "no client port is known: --client-port-base tells it".into(),
+                ));
+            }
+            (ClientPort::Fixed(port), None) => port,
+            (ClientPort::From(first, count), None) => self.discover(of, first, count)?,
+        };
+        self.ports.insert(of, port);
+        self.connect(SocketAddr::new(self.options.client_host, port))
+    }
+
+    fn send(&mut self, peer: PeerId, bytes: &[u8]) {
+        let socket = &mut self.peers[peer];
+        let Some(stream) = &mut socket.stream else { return };
+        if let Some(wait) = socket.last_send.and_then(|last| BETWEEN_SEGMENTS.checked_sub(last.elapsed())) {
+            std::thread::sleep(wait);
+        }
+        write_all(stream, bytes);
+        socket.last_send = Some(Instant::now());
+    }
+
+    fn close(&mut self, peer: PeerId) {
+        if let Some(stream) = &self.peers[peer].stream {
+            // It may have gone by itself already.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    fn reset(&mut self, peer: PeerId) {
+        if let Some(mut stream) = self.peers[peer].stream.take() {
+            let _ = self.poll.registry().deregister(&mut stream);
+            // Closing with a linger time of zero is what sends RST.
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    fn pump(&mut self, until: Duration) -> Result<Option<Arrival>, String> {
+        if self.arrivals.is_empty() {
+            self.read(Duration::ZERO);
+        }
+        loop {
+            if let Some(arrival) = self.arrivals.pop_front() {
+                return Ok(Some(arrival));
+            }
+            match until.checked_sub(self.begun.elapsed()) {
+                Some(left) if !left.is_zero() => self.read(left),
+                _ => return Ok(None),
+            }
+        }
+    }
+}

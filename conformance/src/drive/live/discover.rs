@@ -1,0 +1,158 @@
+//! Which port shows this VM? Nothing in the protocol says, and servers word their banners as they like. So
+//! the VM prints a mark that occurs nowhere else, and the client port that shows it is the right one.
+
+use super::{Live, Trouble, connect, read_all, write_all};
+use crate::drive::PeerId;
+use crate::transcript::names;
+use crate::transcript::wire::{Decoder, Word};
+use mio::net::TcpStream;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The whole search. A server with hundreds of forgotten consoles costs a batch of connections each.
+const SEARCH: Duration = Duration::from_secs(20);
+
+/// How long a client port may take to show what its VM prints. vSPC.py lets half a second pass in which
+/// the client negotiates.
+const SHOWS_WITHIN: Duration = Duration::from_millis(1500);
+
+/// How often the VM prints its mark.
+const PRINT_EVERY: Duration = Duration::from_millis(100);
+
+/// How long one port may take to answer.
+const CONNECT: Duration = Duration::from_millis(300);
+
+/// A client that agrees with everything and looks for a mark.
+struct Probe {
+    port: u16,
+    stream: TcpStream,
+    decoder: Decoder,
+    answered: Vec<Word>,
+    seen: Vec<u8>,
+    ended: bool,
+}
+
+impl Live {
+    pub(super) fn discover(&mut self, vm: PeerId, first: u16, count: u16) -> Result<u16, Trouble> {
+        let last = first.saturating_add(count.saturating_sub(1));
+        let hint = self.hint.clamp(first, last);
+        // Servers take the lowest free port: behind the last VM found, or where an older one was.
+        let candidates: Vec<u16> = (hint..=last).chain(first..hint).collect();
+        let nonce = self.begun.elapsed().as_nanos() ^ u128::from(std::process::id()) << 64;
+        let begun = Instant::now();
+        // A server may still be opening the port: go round until the time is up.
+        let mut batch = 4;
+        let mut at = 0;
+        let mut any_open = false;
+        while begun.elapsed() < SEARCH {
+            let mut probes = Vec::new();
+            while at < candidates.len() && probes.len() < batch {
+                probes.extend(self.probe(candidates[at]));
+                at += 1;
+            }
+            any_open |= !probes.is_empty();
+            if let Some(port) = self.watch(vm, &mut probes, nonce) {
+                self.hint = port.saturating_add(1);
+                return Ok(port);
+            }
+            if at == candidates.len() {
+                at = 0;
+                std::thread::sleep(PRINT_EVERY);
+            }
+            batch = 32;
+        }
+        Err(Trouble::Failed(if any_open {
+            format!("no port of {first}..={last} shows what this VM prints")
+        } else {
+            format!("no port of {first}..={last} is open")
+        }))
+    }
+
+    fn probe(&self, port: u16) -> Option<Probe> {
+        let stream = connect(SocketAddr::new(self.options.client_host, port), CONNECT).ok()?;
+        let decoder = Decoder::default();
+        Some(Probe { port, stream, decoder, answered: Vec::new(), seen: Vec::new(), ended: false })
+    }
+
+    /// Lets the VM print until a probe shows it. When one does, waits for the last print too, so that none
+    /// turns up later where it is not expected.
+    fn watch(&mut self, vm: PeerId, probes: &mut [Probe], nonce: u128) -> Option<u16> {
+        if probes.is_empty() {
+            return None;
+        }
+        let begun = Instant::now();
+        let mut printed = 0_u32;
+        let mark = |n: u32| format!("[{nonce:x}.{n}]");
+        while begun.elapsed() < SHOWS_WITHIN {
+            if begun.elapsed() >= PRINT_EVERY * printed {
+                printed += 1;
+                self.say(vm, format!("{}\r\n", mark(printed)).as_bytes());
+            }
+            if let Some(port) = shows(probes, mark(0).trim_end_matches("0]")) {
+                let until = Instant::now() + Duration::from_secs(1);
+                while Instant::now() < until && shows(probes, &mark(printed)).is_none() {
+                    self.idle(probes);
+                }
+                return Some(port);
+            }
+            self.idle(probes);
+        }
+        None
+    }
+
+    fn idle(&mut self, probes: &mut [Probe]) {
+        self.read(Duration::from_millis(1));
+        for probe in probes {
+            probe.read();
+        }
+    }
+
+    fn say(&mut self, vm: PeerId, bytes: &[u8]) {
+        if let Some(stream) = &mut self.peers[vm].stream {
+            write_all(stream, bytes);
+        }
+    }
+}
+
+fn shows(probes: &[Probe], mark: &str) -> Option<u16> {
+    let mark = mark.as_bytes();
+    probes
+        .iter()
+        .find(|probe| probe.seen.windows(mark.len()).any(|seen| seen == mark))
+        .map(|probe| probe.port)
+}
+
+impl Probe {
+    fn read(&mut self) {
+        let mut bytes = Vec::new();
+        if self.ended {
+            return;
+        }
+        self.ended = read_all(&mut self.stream, &mut bytes);
+        let mut words = Vec::new();
+        self.decoder.read(&bytes, &mut words);
+        for word in words {
+            match word {
+                Word::Data(data) => self.seen.extend(data),
+                Word::Negotiation(verb, option) => {
+                    let agreed = matches!(option, 0 | 1 | 3);
+                    let answer = match (verb, agreed) {
+                        (names::WILL, true) => 253,
+                        (names::WILL, false) => names::DONT,
+                        (253, true) if option != 1 => names::WILL,
+                        (253, _) => 252,
+                        _ => continue,
+                    };
+                    let answer = Word::Negotiation(answer, option);
+                    if !self.answered.contains(&answer) {
+                        let mut wire = Vec::new();
+                        answer.encode(&mut wire);
+                        write_all(&mut self.stream, &wire);
+                        self.answered.push(answer);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The core as a network: no sockets, and time passes only when nothing else can happen.
+
+use super::{Arrival, Network, PeerId, Trouble};
+use crate::transcript::Setting;
+use std::collections::{HashMap, VecDeque};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use vspc_core::concentrator::{
+    Address, Closed, Concentrator, Config, ConnId, ConsoleId, ListenerId, Output, Peer, PortRange, What,
+};
+use vspc_core::time::Instant;
+
+/// How the made-up sockets behave. What clients and VMs see must not depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// How many bytes a socket takes at once.
+    pub write: usize,
+    /// Are several reads handed over before the core is asked what to do?
+    pub batched: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { write: usize::MAX, batched: false }
+    }
+}
+
+/// A concentrator in this process, under virtual time.
+pub struct Memory {
+    core: Concentrator,
+    now: Instant,
+    pace: Pace,
+    vm_listener: Option<ListenerId>,
+    client_listeners: Vec<(ListenerId, SocketAddr)>,
+    next_port: u16,
+    peers: Vec<Socket>,
+    by_conn: HashMap<ConnId, PeerId>,
+    arrivals: VecDeque<Arrival>,
+}
+
+#[derive(Default)]
+struct Socket {
+    /// `None` when the core has let it go.
+    conn: Option<ConnId>,
+    /// The console it feeds, once it has said so.
+    console: Option<ConsoleId>,
+    /// Sent by the peer and not yet read: the receive window was closed.
+    unread: VecDeque<u8>,
+    fin: bool,
+    fin_told: bool,
+}
+
+const VM_PORT: u16 = 13370;
+
+/// How long the core may take to tell of a VM that said its UUID but not its name.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+impl Memory {
+    /// A fresh concentrator, told to do `settings`.
+    #[must_use]
+    pub fn new(settings: &[Setting], seed: u64, pace: Pace) -> Self {
+        let mut config = Config {
+            vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
+            client_ports: Some(PortRange { first: 50000, last: 50099 }),
+            ..Config::default()
+        };
+        for setting in settings {
+            match setting {
+                Setting::MultiConsole => config.multi_console = true,
+                Setting::ServiceUri(uri) => config.service_uri = Some(uri.clone()),
+                Setting::IdentifyTimeout(time) => config.identify_timeout = *time,
+                Setting::VmExpire(time) => config.vm_expire = *time,
+                Setting::MaxClients(n) => config.max_clients = Some(*n),
+                Setting::Scrollback(n) => config.client_scrollback = *n,
+            }
+        }
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let now = Instant::from_millis(1000);
+        let mut memory = Self {
+            core: Concentrator::new(Arc::new(config), key, now),
+            now,
+            pace,
+            vm_listener: None,
+            client_listeners: Vec::new(),
+            next_port: 40000,
+            peers: Vec::new(),
+            by_conn: HashMap::new(),
+            arrivals: VecDeque::new(),
+        };
+        memory.drain();
+        memory
+    }
+
+    /// The concentrator itself.
+    #[must_use]
+    pub fn core(&self) -> &Concentrator {
+        &self.core
+    }
+
+    fn accept(&mut self, on: ListenerId) -> Result<PeerId, Trouble> {
+        self.next_port += 1;
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.next_port);
+        let conn = self.core.handle_accepted(on, Peer::new(Address::Ip(address)), self.now);
+        let peer = self.peers.len();
+        self.peers.push(Socket { conn, ..Socket::default() });
+        match conn {
+            Some(conn) => drop(self.by_conn.insert(conn, peer)),
+            None => self.arrivals.push_back(Arrival::Ended(peer)),
+        }
+        self.input_done();
+        Ok(peer)
+    }
+
+    /// Reads what the window lets through, then the end.
+    fn read(&mut self, peer: PeerId) {
+        while let Some(conn) = self.peers[peer].conn {
+            let socket = &mut self.peers[peer];
+            let window = self.core.receive_window(conn).min(socket.unread.len());
+            if window > 0 {
+                let mut bytes: Vec<u8> = socket.unread.drain(..window).collect();
+                self.core.handle_received(conn, &mut bytes, self.now);
+                self.input_done();
+                continue;
+            }
+            if socket.unread.is_empty() && socket.fin && !socket.fin_told {
+                socket.fin_told = true;
+                self.core.handle_closed(conn, Closed::Input, self.now);
+                self.input_done();
+            }
+            return;
+        }
+    }
+
+    fn input_done(&mut self) {
+        if !self.pace.batched {
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Transmit(conn) => self.transmit(conn),
+                Output::Receive(conn) => {
+                    if let Some(peer) = self.by_conn.get(&conn) {
+                        self.read(*peer);
+                    }
+                }
+                Output::Listen(id, address) => {
+                    self.listen(id, &address);
+                    self.core.handle_listening(id, Ok(address), self.now);
+                }
+                Output::Unlisten(id) => self.client_listeners.retain(|(known, _)| *known != id),
+                Output::Close(conn, _) => {
+                    if let Some(peer) = self.by_conn.remove(&conn) {
+                        self.peers[peer].conn = None;
+                        self.arrivals.push_back(Arrival::Ended(peer));
+                    }
+                }
+                Output::Event(event) => {
+                    if let (What::VmIdentified, Some(conn), Some(label)) =
+                        (&event.what, event.conn, &event.console)
+                        && let Some(peer) = self.by_conn.get(&conn)
+                    {
+                        self.peers[*peer].console = Some(label.id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets time pass up to the next timer; false when none is due by `until`.
+    fn turn(&mut self, until: Instant) -> Result<bool, String> {
+        let Some(timer) = self.core.poll_timeout().filter(|timer| *timer <= until) else { return Ok(false) };
+        self.now = self.now.max(timer);
+        self.core.handle_timeout(self.now);
+        if self.core.poll_timeout().is_some_and(|next| next <= self.now) {
+            return Err(format!("a timer that stays due at {:?}: a busy loop", self.now));
+        }
+        self.drain();
+        Ok(true)
+    }
+
+    fn listen(&mut self, id: ListenerId, address: &Address) {
+        match address {
+            Address::Ip(address) if address.port() == VM_PORT => self.vm_listener = Some(id),
+            Address::Ip(address) => self.client_listeners.push((id, *address)),
+            _ => {}
+        }
+    }
+
+    fn transmit(&mut self, conn: ConnId) {
+        loop {
+            let mut runs = [IoSlice::new(&[]); 16];
+            let _ = self.core.transmit(conn, &mut runs);
+            let bytes: Vec<u8> =
+                runs.iter().flat_map(|run| run.iter()).take(self.pace.write).copied().collect();
+            if bytes.is_empty() {
+                return;
+            }
+            self.core.handle_sent(conn, bytes.len(), self.now);
+            if let Some(peer) = self.by_conn.get(&conn) {
+                self.arrivals.push_back(Arrival::Bytes(*peer, bytes));
+            }
+        }
+    }
+}
+
+impl Network for Memory {
+    fn now(&self) -> Duration {
+        self.now.duration_since(Instant::ZERO)
+    }
+
+    fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
+        let listener = self.vm_listener.ok_or_else(|| Trouble::Failed("nobody listens for VMs".into()))?;
+        self.accept(listener)
+    }
+
+    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
+        self.drain();
+        // An engine tells late of a VM that does not tell its name: let it.
+        let limit = self.now + TOLD_WITHIN;
+        while self.peers[of].console.is_none() && self.turn(limit).map_err(Trouble::Failed)? {}
+        let console = self.peers[of]
+            .console
+            .ok_or_else(|| Trouble::Failed("this connection has not been identified".to_owned()))?;
+        let port =
+            self.core.consoles().find(|view| view.label.id == console).and_then(|view| view.label.port);
+        let listener = self
+            .client_listeners
+            .iter()
+            .find(|(_, address)| Some(address.port()) == port)
+            .map(|(id, _)| *id)
+            .ok_or_else(|| Trouble::Failed(format!("no listener for this console's port {port:?}")))?;
+        self.accept(listener)
+    }
+
+    fn send(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.peers[peer].unread.extend(bytes);
+        self.read(peer);
+    }
+
+    fn close(&mut self, peer: PeerId) {
+        self.peers[peer].fin = true;
+        self.read(peer);
+    }
+
+    fn reset(&mut self, peer: PeerId) {
+        if let Some(conn) = self.peers[peer].conn.take() {
+            self.by_conn.remove(&conn);
+            self.core.handle_closed(conn, Closed::Failed(std::io::ErrorKind::ConnectionReset), self.now);
+            self.input_done();
+        }
+    }
+
+    fn pump(&mut self, until: Duration) -> Result<Option<Arrival>, String> {
+        let until = Instant::ZERO + until;
+        loop {
+            self.drain();
+            if let Some(arrival) = self.arrivals.pop_front() {
+                return Ok(Some(arrival));
+            }
+            if !self.turn(until)? {
+                self.now = self.now.max(until);
+                return Ok(None);
+            }
+        }
+    }
+}
