@@ -183,7 +183,7 @@ fn vm_config(args: &FakeVmArgs, uuid: Uuid, uri: &str) -> VmConfig {
 pub fn uuid_from_name(name: &str) -> Uuid {
     let mut bytes = [0; 16];
     for (salt, half) in (1u8..).zip(bytes.chunks_exact_mut(8)) {
-        let hash = name.bytes().chain([salt]).fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
+        let hash = [salt].into_iter().chain(name.bytes()).fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         });
         half.copy_from_slice(&hash.to_be_bytes());
@@ -203,6 +203,64 @@ const LOOK_AROUND: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::stand_in::StandIn;
+
+    /// Plays `args` against a stand-in until `watch` has seen enough.
+    fn play(args: FakeVmArgs, watch: impl FnOnce(&StandIn)) {
+        let proxy = StandIn::start();
+        let args = FakeVmArgs { target: proxy.vms.to_string(), ..args };
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| serve(&args, &stop).unwrap());
+            watch(&proxy);
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    fn web01(more: &[&str]) -> FakeVmArgs {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: FakeVmArgs,
+        }
+        let words = ["fake-vm", "--quiet"].iter().chain(more);
+        <Line as clap::Parser>::parse_from(words).args
+    }
+
+    #[test]
+    fn it_introduces_itself_greets_and_echoes() {
+        play(web01(&[]), |proxy| {
+            proxy.wait_for(|heard| heard.name == "web01" && heard.uuid == Some(uuid_from_name("web01")));
+            proxy.wait_for(|heard| heard.text().contains("web01 is up"));
+            proxy.type_on(0, b"hi\r");
+            proxy.wait_for(|heard| heard.text().ends_with("hi\r\nyou typed: hi\r\nweb01> "));
+        });
+    }
+
+    #[test]
+    fn it_moves_by_the_dialogue_and_goes_on_where_it_was() {
+        play(web01(&["--vmotion-every", "50ms"]), |proxy| {
+            proxy.wait_for(|heard| heard.completed >= 3);
+            proxy.type_on(3, b"hi\r");
+            proxy.wait_for(|heard| heard.text().contains("you typed: hi"));
+            // It was never switched off on the way.
+            proxy.wait_for(|heard| heard.text().matches("is up").count() == 1);
+        });
+    }
+
+    #[test]
+    fn it_reboots_and_comes_back() {
+        play(web01(&["--reboot-every", "50ms", "--reboot-takes", "1ms"]), |proxy| {
+            proxy.wait_for(|heard| heard.text().matches("web01 is up").count() >= 3);
+        });
+    }
+
+    #[test]
+    fn lines_are_numbered() {
+        play(web01(&["--every", "1ms", "--print", "tick"]), |proxy| {
+            proxy.wait_for(|heard| heard.text().contains("\r\ntick 3\r\n"));
+        });
+    }
 
     #[test]
     fn a_name_always_has_the_same_uuid_and_no_other_name_has_it() {
