@@ -5,6 +5,8 @@
 //! the first one's end. One event loop for all its ports, until Ctrl-C.
 
 pub mod duration;
+pub mod echo;
+pub mod gdb_stub;
 pub mod guest;
 pub mod leg;
 pub mod port;
@@ -22,6 +24,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use vspc_core::vmware::{Opens, Uuid, VmConfig};
 
 use self::duration::parse_duration;
+use self::echo::Echo;
+use self::gdb_stub::GdbStub;
 use self::guest::Guest;
 use self::port::{Port, World};
 use self::progress::Progress;
@@ -51,6 +55,9 @@ pub struct FakeVmArgs {
     /// What these lines say
     #[arg(long, value_name = "TEXT")]
     pub print: Option<String>,
+    /// What runs in it
+    #[arg(long, value_enum, default_value_t = Inside::Echo)]
+    pub guest: Inside,
     /// Move to another host again and again (vMotion)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub vmotion_every: Option<Duration>,
@@ -66,6 +73,15 @@ pub struct FakeVmArgs {
     /// Say nothing on standard error
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// What runs inside a fake VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Inside {
+    /// A greeting, numbered lines, and an echo of what is typed
+    Echo,
+    /// A stub that gdb can attach to: target remote HOST:CLIENT-PORT
+    Gdb,
 }
 
 /// Runs `fake-vm` until Ctrl-C.
@@ -151,7 +167,10 @@ fn ports(args: &FakeVmArgs, progress: Progress, start: Instant) -> Vec<Port> {
     let port = |(number, uri): (usize, &String)| {
         let label = if uris.len() == 1 { args.name.clone() } else { format!("{} ({uri})", args.name) };
         let config = vm_config(args, uuid, uri);
-        let guest = Guest::new(&args.name, &text);
+        let guest = match args.guest {
+            Inside::Echo => Guest::Echo(Echo::new(&args.name, &text)),
+            Inside::Gdb => Guest::Gdb(GdbStub::new()),
+        };
         Port::new(label, args.target.clone(), config, guest, every, number * 2, start)
     };
     uris.iter().enumerate().map(port).collect()

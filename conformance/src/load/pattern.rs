@@ -425,7 +425,7 @@ mod tests {
                 assert_eq!((totals.lost, totals.repeated, totals.foreign), (n as u64, 0, 0));
                 // A byte that happens to equal its successor may be blamed on the neighbour, whole periods
                 // on the next mark.
-                let exact = if n as u64 % pattern.period() == 0 { pattern.period() } else { 4 };
+                let exact = if (n as u64).is_multiple_of(pattern.period()) { pattern.period() } else { 4 };
                 assert!(faults[0].at.abs_diff(at as u64) < exact, "{} not at {at}", faults[0]);
             }
         }
