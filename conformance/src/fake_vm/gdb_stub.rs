@@ -94,9 +94,6 @@ impl GdbStub {
             b'X' => ok(self.write(rest, |data| Some(unescape(data)))),
             b'q' if rest.starts_with(b"Supported") => format!("PacketSize={PACKET:x}"),
             b'q' if rest.starts_with(b"Attached") => "1".into(),
-            b'q' if rest.starts_with(b"C") => "QC0".into(),
-            b'q' if rest == b"fThreadInfo" => "m1".into(),
-            b'q' if rest == b"sThreadInfo" => "l".into(),
             // Empty: not supported, which is an answer.
             _ => String::new(),
         }
