@@ -114,13 +114,13 @@ impl Fleet {
         self.members.iter().filter(|member| member.up && member.leg.is_some()).count()
     }
 
-    /// Does nothing but answer for a while.
+    /// Does nothing but answer for a while, or until nobody is left.
     pub fn idle(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             self.turn(left.min(LOOK_AROUND), |_, _| {});
-            if left.is_zero() {
+            if left.is_zero() || self.up() == 0 {
                 return;
             }
         }
