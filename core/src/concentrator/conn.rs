@@ -66,7 +66,7 @@ pub(super) struct Vm {
 pub(super) enum Place {
     /// It has not said which VM it is.
     New,
-    /// It said it is the target of a move that has ended since: it joins no console.
+    /// It said it is the target of a move that has ended since, or that never was: it joins no console.
     Stray,
     /// It is the accepted target of a move.
     Target,

@@ -55,11 +55,18 @@ impl Concentrator {
         };
         match moved {
             Some(moved) if may_be_target && !is_source => self.step(moved, Input::Peer, Some((id, &[])), now),
-            _ => {
-                self.count_for(id).vmotion_bad_peers += 1;
-                self.tell(id, What::Vmotion(VmotionStep::BadPeer));
-            }
+            _ => self.reject_peer(id),
         }
+    }
+
+    /// A PEER that fits no move. Whoever sent one joins a console by COMPLETE or not at all: its UUID, which
+    /// anyone can know, does not make up for its secret.
+    fn reject_peer(&mut self, id: ConnId) {
+        if self.place(id) == Some(Place::New) {
+            self.set_place(id, Place::Stray);
+        }
+        self.count_for(id).vmotion_bad_peers += 1;
+        self.tell(id, What::Vmotion(VmotionStep::BadPeer));
     }
 
     /// VMOTION-COMPLETE.
@@ -152,8 +159,7 @@ impl Concentrator {
                 }
                 Input::Peer => {
                     if let Some((id, _)) = from {
-                        self.count_for(id).vmotion_bad_peers += 1;
-                        self.tell(id, What::Vmotion(VmotionStep::BadPeer));
+                        self.reject_peer(id);
                     }
                 }
                 Input::Abort => self.out_of_place_on(source, Code::VMOTION_ABORT),
