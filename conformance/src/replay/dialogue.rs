@@ -108,6 +108,8 @@ fn stream(conn: usize, by: By, stream: &Stream, first: (u64, Duration), steps: &
                 }
             }
             Part::Hole { length, .. } => {
+                // Half a command is none: what follows the hole must not become its other half.
+                reader.rest();
                 steps.push((due_now, Step { mark, conn, act: Act::Gap(by, *length) }));
             }
         }
