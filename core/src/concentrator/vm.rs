@@ -135,10 +135,10 @@ impl Concentrator {
     fn vm_output(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         match vm.place {
-            Place::New | Place::Stray | Place::Target => self.print_early(id, wire, pairs, false),
+            Place::New | Place::Stray | Place::Target => self.print_early(id, wire, pairs),
             Place::Gone => {}
             // The source's last bytes are still coming in.
-            Place::Console(_) if vm.early.is_some() => self.print_early(id, wire, pairs, true),
+            Place::Console(_) if vm.early.is_some() => self.print_adopted(id, wire, pairs, now),
             Place::Console(console) => {
                 if vm.moving.is_some() {
                     self.source_prints(id, now);
