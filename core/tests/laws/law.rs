@@ -242,7 +242,6 @@ fn good_client_sees_the_same_with_and_without_stalled_neighbours() {
 // Law 3.
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn every_byte_reaches_every_reader_once_and_in_order_or_it_is_told_how_many_it_missed() {
     for stalled_at in 0..16 {
         let mut world = World::new(Config { banner: false, lag_limit: 0, ..Config::default() });
