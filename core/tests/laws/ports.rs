@@ -92,7 +92,6 @@ fn without_a_range_there_are_no_client_ports() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_console_may_expire_while_its_last_client_is_still_being_shown_the_door() {
     // The farewell outlives the console it was about.
     let mut world =
