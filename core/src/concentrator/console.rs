@@ -210,10 +210,11 @@ impl Concentrator {
             else {
                 continue;
             };
-            let (at, is_guest) = (reader.at, reader.mode.is_guest());
+            let (mut at, is_guest) = (reader.at, reader.mode.is_guest());
             if !is_guest && overtaken.journal.is_mid_pair(at) {
                 // The second half of a pair goes with its first, whatever follows.
                 conn.control.push_front(IAC);
+                at += 1;
             }
             if let Some(reader) = conn.client_mut() {
                 reader.overtaken = Some(overtaken.journal.guest_at(at));

@@ -62,6 +62,13 @@ impl Control {
         let own = n.min(self.bytes.len() - self.taken);
         self.taken += own;
         self.free_if_empty();
+        // A queue that never runs quite empty must not grow for ever. Moving the rest costs no more than
+        // taking the front did.
+        if self.taken > REPLY_LIMIT.max(self.bytes.len() / 2) {
+            self.bytes.drain(..self.taken);
+            self.base += self.taken as u64;
+            self.taken = 0;
+        }
         n - own
     }
 
@@ -89,6 +96,20 @@ mod tests {
         assert!(control.is_empty());
         assert_eq!(control.bytes.capacity(), 0);
         assert_eq!((control.taken(), control.end()), (5, 5));
+    }
+
+    #[test]
+    fn queue_that_never_runs_empty_does_not_grow() {
+        let mut control = Control::default();
+        control.buffer().extend_from_slice(b"ab");
+        for n in 0..100_000 {
+            control.buffer().extend_from_slice(b"cd");
+            control.sent(2);
+            assert_eq!(control.pending(), b"cd");
+            assert_eq!(control.taken(), 2 * (n + 1));
+            assert_eq!(control.end(), control.taken() + 2);
+        }
+        assert!(control.bytes.capacity() < 4 * REPLY_LIMIT);
     }
 
     #[test]
