@@ -86,6 +86,14 @@ pub enum How {
     Rst,
 }
 
+/// When a segment came, and how much of the other direction it confirms ([`i64::MIN`]: not known).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) frame: u64,
+    pub(super) time: Duration,
+    pub(super) knows: i64,
+}
+
 /// Collects one direction's segments.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
@@ -117,7 +125,12 @@ struct Piece {
     length: usize,
     frame: u64,
     time: Duration,
+    /// How much of the other direction its sender had received.
+    knows: i64,
 }
+
+/// When a stream's bytes were there, in order: offset, frame, time.
+pub(super) type Arrivals = Vec<(i64, u64, Duration)>;
 
 impl Assembler {
     /// Where `seq` lies, if this stream has begun.
@@ -158,17 +171,26 @@ impl Assembler {
         }
     }
 
-    /// Takes this direction's SYN; everything seen so far fits it.
-    pub(super) fn take_syn(&mut self, seq: u32, time: Duration) {
+    /// Takes this direction's SYN; everything seen so far fits it. By how much that shifted the stream.
+    pub(super) fn take_syn(&mut self, seq: u32, time: Duration) -> i64 {
         if self.syn.is_some() {
-            return;
+            return 0;
         }
+        self.syn = Some(seq);
         let first = seq.wrapping_add(1);
-        match self.offset(first) {
+        let shift = self.offset(first);
+        match shift {
             None => self.begin(first, time),
             Some(shift) => self.rebase(shift),
         }
-        self.syn = Some(seq);
+        shift.unwrap_or(0)
+    }
+
+    /// The other direction was shifted.
+    pub(super) fn shift_acks(&mut self, shift: i64) {
+        for piece in self.pieces.values_mut().filter(|piece| piece.knows != i64::MIN) {
+            piece.knows -= shift;
+        }
     }
 
     fn begin(&mut self, seq: u32, time: Duration) {
@@ -189,17 +211,17 @@ impl Assembler {
         }
     }
 
-    /// The other side has confirmed everything before `ack`.
-    pub(super) fn take_ack(&mut self, ack: u32) {
-        if let Some(offset) = self.offset(ack)
-            && (offset - self.highest).abs() <= WINDOW
-        {
-            self.confirmed = self.confirmed.max(offset);
-        }
+    /// The other side has confirmed everything before `ack`: the offset that this means.
+    pub(super) fn take_ack(&mut self, ack: u32) -> Option<i64> {
+        let offset = self.offset(ack).filter(|offset| (offset - self.highest).abs() <= WINDOW)?;
+        self.confirmed = self.confirmed.max(offset);
+        Some(offset)
     }
 
-    /// Takes a segment's payload and FIN or RST. At most `limit` bytes of payload are kept.
-    pub(super) fn take(&mut self, segment: &Segment<'_>, frame: u64, time: Duration, limit: usize) {
+    /// Takes a segment's payload and FIN or RST. `knows`: how much of the other direction it confirms. At
+    /// most `limit` bytes of payload are kept.
+    pub(super) fn take(&mut self, segment: &Segment<'_>, at: Arrival, limit: usize) {
+        let Arrival { frame, time, .. } = at;
         let seq = if segment.syn { segment.seq.wrapping_add(1) } else { segment.seq };
         if self.origin.is_none() {
             if segment.rst || segment.length == 0 && !segment.fin {
@@ -219,7 +241,7 @@ impl Assembler {
             // repetition of what was sent before the capture began.
             let early = self.syn.is_none() && time.saturating_sub(self.first_time) <= DISORDER;
             let floor = if early { -DISORDER_BYTES } else { self.floor() };
-            self.insert(start.max(floor), start, segment, frame, time, limit);
+            self.insert(start.max(floor), start, segment, at, limit);
             self.highest = self.highest.max(end);
             if self.rst.is_some() {
                 // It talks on, so that reset was not its own or was not believed.
@@ -244,15 +266,8 @@ impl Assembler {
     }
 
     /// Stores what is new in the payload that lies at `start`, from offset `from` on.
-    fn insert(
-        &mut self,
-        from: i64,
-        start: i64,
-        segment: &Segment<'_>,
-        frame: u64,
-        time: Duration,
-        limit: usize,
-    ) {
+    fn insert(&mut self, from: i64, start: i64, segment: &Segment<'_>, arrival: Arrival, limit: usize) {
+        let Arrival { frame, time, knows } = arrival;
         let end = start + segment.payload.len() as i64;
         let cut = start + segment.length as i64;
         if cut > end {
@@ -277,7 +292,7 @@ impl Assembler {
             let fresh = &segment.payload[(at - start) as usize..(stop - start) as usize];
             let kept = fresh.len().min(limit.saturating_sub(self.store.len()));
             if kept > 0 {
-                let piece = Piece { at: self.store.len(), length: kept, frame, time };
+                let piece = Piece { at: self.store.len(), length: kept, frame, time, knows };
                 self.store.extend_from_slice(&fresh[..kept]);
                 self.pieces.insert(at, piece);
             }
@@ -288,8 +303,19 @@ impl Assembler {
         }
     }
 
-    /// Puts everything in order.
-    pub(super) fn finish(mut self) -> Stream {
+    /// When each byte was there, everything before it included.
+    pub(super) fn arrivals(&self) -> Arrivals {
+        let (mut due, mut now) = (0, Duration::ZERO);
+        let arrival = |(offset, piece): (&i64, &Piece)| {
+            (due, now) = (due.max(piece.frame), now.max(piece.time));
+            (*offset, due, now)
+        };
+        self.pieces.iter().map(arrival).collect()
+    }
+
+    /// Puts everything in order. `other`: the arrivals of the other direction. What confirms bytes was
+    /// said after they were there, whatever order the capture has them in.
+    pub(super) fn finish(mut self, other: &Arrivals) -> Stream {
         self.conflicts.dedup();
         let last = self.fin.map_or(i64::MAX, |(at, _, _)| at);
         let mut stream = Stream {
@@ -311,6 +337,10 @@ impl Assembler {
                 stream.parts.push(self.hole(at..*offset, after, Some(piece.frame)));
             }
             (due, now) = (due.max(piece.frame), now.max(piece.time));
+            let heard = other.partition_point(|(offset, ..)| *offset < piece.knows);
+            if let Some((_, frame, time)) = heard.checked_sub(1).map(|heard| other[heard]) {
+                (due, now) = (due.max(frame), now.max(time));
+            }
             let from = stream.bytes.len();
             stream.bytes.extend_from_slice(&self.store[piece.at..piece.at + length]);
             let range = from..stream.bytes.len();

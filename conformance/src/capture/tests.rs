@@ -27,7 +27,7 @@ fn client(bytes: &[u8]) -> Stream {
 }
 
 fn empty() -> Stream {
-    super::stream::Assembler::default().finish()
+    super::stream::Assembler::default().finish(&Vec::new())
 }
 
 fn holes(stream: &Stream) -> Vec<u64> {
@@ -227,6 +227,21 @@ fn a_late_repetition_fills_its_gap_and_holds_back_what_follows() {
     let last = stream.parts.last().unwrap();
     let Part::Bytes { frame: 6, due: 7, time, .. } = last else { panic!("{last:?}") };
     assert_eq!(*time, Duration::from_millis(35));
+}
+
+#[test]
+fn an_answer_comes_after_what_it_confirms() {
+    let mut talk = Talk::new(VM, PROXY, 100);
+    talk.open(0).client(1, b"question").server(2, b"answer").client(3, b"thanks");
+    talk.packets.swap(3, 4);
+    let capture = opened(&plain(&talk.packets));
+    let connection = &capture.connections[0];
+    let due = |side: Side| match &connection.stream(side).parts[0] {
+        Part::Bytes { frame, due, .. } => (*frame, *due),
+        hole => panic!("{hole:?}"),
+    };
+    let server = connection.server(13370).unwrap();
+    assert_eq!((due(server), due(server.other())), ((4, 5), (5, 5)));
 }
 
 #[test]

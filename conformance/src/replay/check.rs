@@ -30,7 +30,8 @@ pub fn check(steps: &[Step], partial: &[bool]) -> Vec<Violation> {
     let mut check = Check { talks: HashMap::new(), ledger: Ledger::default(), found: Vec::new() };
     for step in steps {
         let lacking = partial.get(step.conn).copied().unwrap_or(false);
-        check.talks.entry(step.conn).or_insert_with(|| Talk { lacking, ..Talk::default() }).last = step.mark;
+        let new = || Talk { lacking, whole: [!lacking; 2], ..Talk::default() };
+        check.talks.entry(step.conn).or_insert_with(new).last = step.mark;
         check.step(step);
     }
     let end = steps.last().map_or(Mark::default(), |step| step.mark);
@@ -50,6 +51,8 @@ struct Check {
 struct Talk {
     /// Something of it is not in the capture.
     lacking: bool,
+    /// Whether each side's last item is whole and known: what follows a gap may be half a message.
+    whole: [bool; 2],
     last: Mark,
     ended: bool,
     /// The last WILL (true) or WONT of a side for an option.
@@ -80,7 +83,10 @@ impl Check {
     fn step(&mut self, step: &Step) {
         match &step.act {
             Act::Open => {}
-            Act::Gap(..) => self.talk(step.conn).lacking = true,
+            Act::Gap(by, _) => {
+                self.talk(step.conn).lacking = true;
+                self.talk(step.conn).whole[*by as usize] = false;
+            }
             Act::End(by, how, inside) => {
                 self.talk(step.conn).ended = true;
                 if *inside == Inside::Command && *how == How::Fin && !self.talk(step.conn).lacking {
@@ -92,8 +98,9 @@ impl Check {
     }
 
     fn say(&mut self, by: By, item: &Item, step: &Step) {
+        let whole = std::mem::replace(&mut self.talk(step.conn).whole[by as usize], true);
         match &item.said {
-            Said::Broken(why) if !self.talk(step.conn).lacking => {
+            Said::Broken(why) if whole => {
                 let detail = format!("{why}: {}", Hex(&item.raw));
                 self.report(of(by, rules::VM_MALFORMED, rules::PROXY_MALFORMED), step, detail);
             }

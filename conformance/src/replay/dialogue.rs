@@ -82,11 +82,12 @@ impl fmt::Display for By {
 /// each is the proxy.
 #[must_use]
 pub fn of(connections: &[(&Connection, Side)]) -> Vec<Step> {
-    // By the frame with which a step was complete; a stable sort keeps each stream's own order.
-    let mut steps: Vec<(u64, Step)> = Vec::new();
+    // By the frame with which a step was complete, what waited for that frame after what came in it; a
+    // stable sort keeps each stream's own order.
+    let mut steps: Vec<((u64, bool), Step)> = Vec::new();
     for (conn, (connection, proxy)) in connections.iter().enumerate() {
         let (frame, time) = connection.first;
-        steps.push((frame, Step { mark: Mark { frame, time }, conn, act: Act::Open }));
+        steps.push(((frame, false), Step { mark: Mark { frame, time }, conn, act: Act::Open }));
         for (by, side) in [(By::Vm, proxy.other()), (By::Proxy, *proxy)] {
             stream(conn, by, connection.stream(side), connection.first, &mut steps);
         }
@@ -96,18 +97,26 @@ pub fn of(connections: &[(&Connection, Side)]) -> Vec<Step> {
 }
 
 /// The steps of one direction.
-fn stream(conn: usize, by: By, stream: &Stream, first: (u64, Duration), steps: &mut Vec<(u64, Step)>) {
+fn stream(
+    conn: usize,
+    by: By,
+    stream: &Stream,
+    first: (u64, Duration),
+    steps: &mut Vec<((u64, bool), Step)>,
+) {
     let mut reader = Reader::default();
-    let (mut due_now, mut mark) = (first.0, Mark { frame: first.0, time: first.1 });
+    let (mut due_now, mut mark) = ((first.0, false), Mark { frame: first.0, time: first.1 });
     for part in &stream.parts {
         match part {
             Part::Bytes { range, frame, due, time } => {
-                (due_now, mark) = (*due, Mark { frame: *frame, time: *time });
+                (due_now, mark) = ((*due, frame < due), Mark { frame: *frame, time: *time });
                 for item in reader.read(&stream.bytes[range.clone()]) {
                     steps.push((due_now, Step { mark, conn, act: Act::Say(by, item) }));
                 }
             }
             Part::Hole { length, .. } => {
+                // Half a command is none: what follows the hole must not become its other half.
+                reader.rest();
                 steps.push((due_now, Step { mark, conn, act: Act::Gap(by, *length) }));
             }
         }
@@ -121,7 +130,10 @@ fn stream(conn: usize, by: By, stream: &Stream, first: (u64, Duration), steps: &
     }
     if let Some(end) = stream.end {
         let mark = Mark { frame: end.frame, time: end.time };
-        steps.push((end.due.max(due_now), Step { mark, conn, act: Act::End(by, end.how, inside) }));
+        steps.push((
+            due_now.max((end.due, end.frame < end.due)),
+            Step { mark, conn, act: Act::End(by, end.how, inside) },
+        ));
     }
 }
 

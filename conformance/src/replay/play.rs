@@ -174,6 +174,10 @@ impl Player<'_> {
                     if word == Word::Code(code::GOAHEAD) {
                         self.legs[conn].waived.remove(&word);
                     }
+                    // What it has to say about a move makes both hosts go on.
+                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK)) && self.legs[conn].open {
+                        self.wait_for(conn, &[word]);
+                    }
                 }
                 if let Said::Data(data) = &item.said
                     && !data.is_empty()

@@ -9,6 +9,7 @@ use super::dialogue::{Act, By, Step};
 use super::identity;
 use super::moves::Tally;
 use super::play::Played;
+use super::rules;
 use super::script::Script;
 use super::telnet::Said;
 use super::world::Seen;
@@ -163,7 +164,7 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
             late: console.late,
             client: verdict(console, &mut seen),
             typed: typed(console, played),
-            malformed: script.steps.iter().filter(|step| has(&step.conn) && is_malformed(step)).count(),
+            malformed: malformed(&captured, &console.conns),
             violations: lines(&console.conns),
         }
     });
@@ -200,8 +201,8 @@ fn said(steps: &[Step], conn: usize) -> usize {
     steps.iter().map(length).sum()
 }
 
-fn is_malformed(step: &Step) -> bool {
-    matches!(&step.act, Act::Say(By::Vm, item) if matches!(item.said, Said::Broken(_)))
+fn malformed(captured: &[Violation], conns: &[usize]) -> usize {
+    captured.iter().filter(|found| found.rule == rules::VM_MALFORMED && conns.contains(&found.conn)).count()
 }
 
 /// The captured sides' violations come from the capture, our side's from the replay: what the VM does is

@@ -84,7 +84,8 @@ impl Stage {
             }
             if Instant::now() > deadline {
                 return Err(LoadError::Unreachable(format!(
-                    "only {} of {wanted} VMs have a client port between {first} and {}",
+                    "only {} of {wanted} VMs have a client port of their own between {first} and {} (several serial \
+                     ports of one VM need a server with --multi-console)",
                     self.attached(),
                     usize::from(first) + span
                 )));
