@@ -435,3 +435,57 @@ fn the_report_is_also_json() {
     assert_eq!(json["vms"][0]["vmotions"]["captured"]["completed"], 1);
     assert_eq!(json["vms"][0]["client"]["exact"], true);
 }
+
+#[test]
+fn segments_of_one_connection_may_be_captured_in_disorder() {
+    let whole = moved();
+    let mut seed = 1u32;
+    for _ in 0..100 {
+        let mut packets = whole.clone();
+        for at in 3..packets.len() - 3 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let other = at + 1 + (seed >> 16) as usize % 2;
+            let ends =
+                |packet: &Packet| [packet.source, packet.target].map(|end| end.port()).into_iter().max();
+            let same = packets[at..=other].iter().all(|packet| ends(packet) == ends(&packets[at]));
+            if same && seed >> 30 == 0 {
+                packets.swap(at, other);
+            }
+        }
+        let report = report(&packets);
+        let vm = one(&report);
+        assert_eq!((vm.captured, vm.bytes), (tally(1, 1, 0, 0), 30), "{report}");
+        assert!(report.differences.is_empty(), "{report}");
+    }
+}
+
+#[test]
+fn whatever_a_vm_says_our_side_breaks_no_rule() {
+    let whole = moved();
+    let mut seed = 7u32;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % below
+    };
+    for round in 0..ROUNDS {
+        let mut packets = whole.clone();
+        for _ in 0..=next(4) {
+            let at = next(packets.len());
+            let packet = &mut packets[at];
+            if packet.target.port() != 13370 || packet.payload.is_empty() {
+                continue;
+            }
+            let at = next(packet.payload.len());
+            packet.payload[at] = match next(4) {
+                0 => 0xff,
+                1 => 0xf0,
+                2 => next(90) as u8,
+                _ => next(256) as u8,
+            };
+        }
+        let report = report(&packets);
+        assert!(report.is_good(), "round {round}:\n{report}");
+    }
+}
+
+const ROUNDS: usize = 500;
