@@ -182,7 +182,9 @@ impl Check {
             (By::Proxy, code::UNKNOWN_2) => {
                 let denied = parameters.first().copied().unwrap_or(0);
                 talk.unknown.retain(|(code, _)| *code != denied);
-                let known = talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
+                // What only a proxy may say is rightly denied to a VM.
+                let known = VM_CODES.contains(&denied)
+                    && talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
                 let name = CodeName(denied).to_string();
                 if !asked {
                     self.report(rules::PROXY_DENIES, step, &name);

@@ -86,6 +86,11 @@ fn args() -> ReplayArgs {
     }
 }
 
+fn checked_in(name: &str) -> Report {
+    let path = format!("{}/captures/{name}", env!("CARGO_MANIFEST_DIR"));
+    report_of(&std::fs::read(path).unwrap(), &args())
+}
+
 fn report_of(bytes: &[u8], args: &ReplayArgs) -> Report {
     let capture = capture::read(bytes, args.port).unwrap();
     let script = script::of(&capture, args.port).unwrap();
@@ -489,3 +494,23 @@ fn whatever_a_vm_says_our_side_breaks_no_rule() {
 }
 
 const ROUNDS: usize = 500;
+
+#[test]
+fn captures_made_by_tcpdump_replay_without_fault() {
+    for (name, captured, replayed, bytes, typed) in [
+        ("moved.ethernet.pcap", tally(1, 1, 0, 0), tally(1, 1, 0, 0), 37, 12),
+        ("aborted.sll2.pcap.gz", tally(1, 0, 1, 0), tally(1, 0, 1, 0), 35, 8),
+        ("refused.sll.pcap.gz", tally(1, 0, 0, 1), tally(1, 0, 1, 0), 32, 8),
+        ("all.ipv6.pcap.gz", tally(3, 1, 1, 1), tally(3, 1, 2, 0), 74, 18),
+    ] {
+        let report = checked_in(name);
+        let vm = one(&report);
+        assert_eq!((vm.captured, vm.replayed), (captured, replayed), "{report}");
+        assert_eq!((vm.bytes, vm.typed), (bytes, (typed, typed)), "{report}");
+        assert_eq!((rules(vm), report.remarks.len()), (vec![], 0), "{report}");
+    }
+    let clipped = checked_in("all.clipped.pcap.gz");
+    assert!(clipped.is_good(), "{clipped}");
+    assert!(clipped.remarks.iter().any(|remark| remark.contains("snap length")), "{clipped}");
+    assert_eq!(clipped.vms.iter().map(|vm| vm.bytes).sum::<usize>(), 74, "{clipped}");
+}
