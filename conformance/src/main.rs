@@ -1,26 +1,35 @@
-//! The command line.
+//! The command line of `vspc-conformance`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vspc_conformance::replay;
+use vspc_conformance::{check, fake_vm, load, replay};
 
 /// Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #[derive(Parser)]
 #[command(version)]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Play a captured session again and judge the answers.
+    /// Play the corpus against a server and say what it does right and wrong
+    Check(check::CheckArgs),
+    /// Play captured sessions of hosts again and judge the answers
     Replay(replay::ReplayArgs),
+    /// A VM without vSphere: connects like an ESXi host, prints, echoes, moves itself
+    FakeVm(fake_vm::FakeVmArgs),
+    /// Fleets of simulated VMs and clients: what a server carries, and whether it carries it unharmed
+    Load(load::LoadArgs),
 }
 
 fn main() -> ExitCode {
-    match Args::parse().command {
+    match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::FakeVm(args) => fake_vm::run(&args),
+        Command::Load(args) => load::run(&args),
     }
 }

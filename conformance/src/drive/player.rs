@@ -20,11 +20,13 @@ pub struct Options {
     pub patience: Duration,
     /// How sends are cut into segments.
     pub cut: Cut,
+    /// How long all of it may take, beside what the transcript itself waits.
+    pub limit: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { patience: Duration::from_secs(3), cut: Cut::Whole }
+        Self { patience: Duration::from_secs(3), cut: Cut::Whole, limit: Duration::from_secs(60) }
     }
 }
 
@@ -198,7 +200,12 @@ fn expects_speech(item: &Item) -> bool {
 
 impl Player<'_> {
     fn run(&mut self, transcript: &Transcript) -> Result<(), Stop> {
+        let limit = self.network.now() + self.options.limit + transcript.waits();
         for step in &transcript.steps {
+            if self.network.now() > limit {
+                let expected = format!("an end within {} s", limit.as_secs());
+                return Err(fail(step, expected, "a server that takes longer".to_owned()));
+            }
             self.step(step)?;
         }
         // What was said and not expected is an error, even when nobody asked for silence.

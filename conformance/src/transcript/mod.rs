@@ -12,7 +12,7 @@ mod parse;
 pub mod wire;
 
 pub use corpus::{FILES, corpus};
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, parse, parse_setting};
 
 use std::fmt;
 use std::sync::Arc;

@@ -270,12 +270,17 @@ fn header(transcript: &mut Transcript, key: &str, value: &str) -> Result<(), Str
             "bytes" => transcript.single_bytes = true,
             _ => return Err(format!("segments {value:?}: write bytes, or leave the line out")),
         },
-        _ => transcript.config.push(setting(value)?),
+        _ => transcript.config.push(parse_setting(value)?),
     }
     Ok(())
 }
 
-fn setting(value: &str) -> Result<Setting, String> {
+/// Reads what stands behind `config`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn parse_setting(value: &str) -> Result<Setting, String> {
     let words: Vec<&str> = value.split_whitespace().collect();
     let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
     match words.as_slice() {

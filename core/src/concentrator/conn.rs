@@ -66,7 +66,7 @@ pub(super) struct Vm {
 pub(super) enum Place {
     /// It has not said which VM it is.
     New,
-    /// It said it is the target of a move that has ended since: it joins no console.
+    /// It said it is the target of a move that has ended since, or that never was: it joins no console.
     Stray,
     /// It is the accepted target of a move.
     Target,
@@ -74,6 +74,15 @@ pub(super) enum Place {
     Console(ConsoleId),
     /// Its VM has moved away.
     Left(ConsoleId),
+    /// It has part in nothing any more.
+    Gone,
+}
+
+impl Place {
+    /// It may be a stranger for all we know.
+    pub(super) fn is_unidentified(self) -> bool {
+        matches!(self, Self::New | Self::Stray)
+    }
 }
 
 /// What a VM connection says before it has a console.
@@ -182,7 +191,7 @@ impl Conn {
             Role::Client(client) => Some(client.console),
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::Left(console) => Some(console),
-                Place::New | Place::Stray | Place::Target => None,
+                Place::New | Place::Stray | Place::Target | Place::Gone => None,
             },
         }
     }

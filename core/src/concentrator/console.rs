@@ -125,29 +125,41 @@ impl Concentrator {
         self.trim_memory();
     }
 
-    /// Keeps bytes of a connection that has no console, dropping the oldest beyond `limit`.
-    pub(super) fn print_early(&mut self, id: ConnId, wire: &[u8], pairs: usize, adopting: bool) {
-        let limit = if adopting { self.lag_limit() } else { EARLY_LIMIT };
-        let Some(early) =
-            self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).map(|vm| vm.early.get_or_insert_default())
-        else {
-            return;
-        };
-        early.journal.append(wire, pairs, &mut self.pool);
-        let mut dropped = 0;
-        while early.journal.head() - early.journal.tail() > limit {
-            dropped += early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
-        }
-        self.retired.early_bytes_dropped += dropped;
-        self.trim_memory();
-        // Memory is short and no scrollback is left to give: what is kept early goes.
-        while self.pool.is_over()
-            && let Some(early) =
+    /// Keeps bytes of a connection that has no console, dropping the oldest beyond the limit, or where
+    /// memory is short and no scrollback is left to give.
+    pub(super) fn print_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
+        let mut kept = self.keep_early(id, wire, pairs);
+        while kept > EARLY_LIMIT || (kept > 0 && self.pool.is_over()) {
+            let Some(early) =
                 self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).and_then(|vm| vm.early.as_mut())
-            && let Some(dropped) = early.journal.drop_oldest(&mut self.pool)
-        {
-            self.retired.early_bytes_dropped += dropped as u64;
+            else {
+                return;
+            };
+            let dropped = early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
+            self.retired.early_bytes_dropped += dropped;
+            kept -= dropped;
         }
+    }
+
+    /// Keeps bytes of a target that has taken over until its source's last bytes are in. If that would be
+    /// too many, they are in.
+    pub(super) fn print_adopted(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
+        let kept = self.keep_early(id, wire, pairs);
+        if (kept > self.lag_limit() / 2 || self.pool.is_over())
+            && let Some(moving) = self.conns.get(id).and_then(|conn| conn.vm()).and_then(|vm| vm.moving)
+        {
+            self.quiet_timer(moving, now);
+        }
+    }
+
+    /// Returns how many bytes are kept now.
+    fn keep_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) -> u64 {
+        let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return 0 };
+        let journal = &mut vm.early.get_or_insert_default().journal;
+        journal.append(wire, pairs, &mut self.pool);
+        let kept = journal.head() - journal.tail();
+        self.trim_memory();
+        kept
     }
 
     /// Wakes every reader of a console.

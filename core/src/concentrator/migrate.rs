@@ -34,7 +34,9 @@ impl Concentrator {
                 None => return self.start_move(console, id, sequence, now),
             },
             Place::New => "the vm is not identified yet",
-            Place::Stray | Place::Target | Place::Left(_) => "this connection does not feed the vm's console",
+            Place::Stray | Place::Target | Place::Left(_) | Place::Gone => {
+                "this connection does not feed the vm's console"
+            }
         };
         self.say(id, |out| Message::VmotionNotnow { sequence }.put(out));
         self.count_for(id).vmotions_refused += 1;

@@ -70,18 +70,22 @@ impl Concentrator {
     }
 
     fn is_unidentified(&self, id: ConnId) -> bool {
-        self.conns
-            .get(id)
-            .is_some_and(|conn| conn.closing.is_none() && conn.vm().is_some_and(|vm| vm.place == Place::New))
+        self.conns.get(id).is_some_and(|conn| {
+            conn.closing.is_none() && conn.vm().is_some_and(|vm| vm.place.is_unidentified())
+        })
     }
 
     /// Moves a VM connection to its next place.
     pub(super) fn set_place(&mut self, id: ConnId, place: Place) {
-        if self.is_unidentified(id) && place != Place::New {
-            self.unidentified.count -= 1;
-        }
-        if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
-            vm.place = place;
+        let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return };
+        let before = std::mem::replace(&mut vm.place, place);
+        match (before.is_unidentified(), place.is_unidentified()) {
+            (true, false) => self.unidentified.count -= 1,
+            (false, true) => {
+                self.unidentified.count += 1;
+                self.unidentified.queue.push_back(id);
+            }
+            _ => {}
         }
     }
 
@@ -131,9 +135,10 @@ impl Concentrator {
     fn vm_output(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         match vm.place {
-            Place::New | Place::Stray | Place::Target => self.print_early(id, wire, pairs, false),
+            Place::New | Place::Stray | Place::Target => self.print_early(id, wire, pairs),
+            Place::Gone => {}
             // The source's last bytes are still coming in.
-            Place::Console(_) if vm.early.is_some() => self.print_early(id, wire, pairs, true),
+            Place::Console(_) if vm.early.is_some() => self.print_adopted(id, wire, pairs, now),
             Place::Console(console) => {
                 if vm.moving.is_some() {
                     self.source_prints(id, now);
@@ -235,7 +240,7 @@ impl Concentrator {
         match vm.place {
             Place::New | Place::Target => vm.early.get_or_insert_default().name = Some(name),
             Place::Console(console) => self.name_console(console, &name),
-            Place::Stray | Place::Left(_) => {}
+            Place::Stray | Place::Left(_) | Place::Gone => {}
         }
     }
 
@@ -352,7 +357,7 @@ impl Concentrator {
                 self.wake(id);
             }
             Place::Console(_) => self.tell_identified_now(id),
-            Place::New | Place::Stray | Place::Target | Place::Left(_) => {}
+            Place::New | Place::Stray | Place::Target | Place::Left(_) | Place::Gone => {}
         }
     }
 
@@ -366,7 +371,7 @@ impl Concentrator {
     pub(super) fn detach_vm(&mut self, id: ConnId, now: Instant) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         let (place, moving) = (vm.place, vm.moving);
-        self.set_place(id, Place::Stray);
+        self.set_place(id, Place::Gone);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.timers.cancel(timer);
         }

@@ -1,0 +1,154 @@
+//! `vspc-conformance check`: a black-box suite for any virtual serial port concentrator.
+//!
+//! The cases are the transcripts of the corpus that bind every concentrator; with `--own`, also those that
+//! bind this project's. A case is played over fresh connections, under UUIDs, names and sequences that
+//! nobody else uses. How a server words its banners and allocates its client ports does not matter: the
+//! port of a VM is found by what the VM prints.
+
+mod report;
+mod suite;
+
+pub use suite::{Case, Selection, Server, Verdict};
+
+use crate::drive::{ClientPort, LiveOptions};
+use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What to check, and how to tell.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Where VMs connect to the server.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "list")]
+    target: Option<String>,
+
+    /// The server gives each VM a client port of its own, from this one upwards; the right one is found by
+    /// what the VM prints.
+    #[arg(long, value_name = "PORT", conflicts_with = "client_port")]
+    client_port_base: Option<u16>,
+
+    /// How many client ports to look at.
+    #[arg(long, value_name = "COUNT", default_value_t = 2000)]
+    client_ports: u16,
+
+    /// The server has one client port, that of the VM with --vm-uuid.
+    #[arg(long, value_name = "PORT")]
+    client_port: Option<u16>,
+
+    /// The UUID of the one VM behind --client-port: 32 hex digits, dashes allowed.
+    #[arg(long, value_name = "UUID", value_parser = uuid, requires = "client_port")]
+    vm_uuid: Option<[u8; 16]>,
+
+    /// Where clients connect, if that is another address than the target's.
+    #[arg(long, value_name = "ADDRESS")]
+    client_host: Option<IpAddr>,
+
+    /// The service URI that VMs name.
+    #[arg(long, value_name = "URI", default_value = "vSPC.py")]
+    service_uri: String,
+
+    /// Only cases whose id contains this, or of this section (rfc854, rfc855, rfc1143, vmware, identity,
+    /// vmotion, robustness, clients); may be repeated.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+
+    /// Also cases that take longer than four seconds each.
+    #[arg(long)]
+    slow: bool,
+
+    /// Also cases about what the documents leave open, as this project's servers decide it.
+    #[arg(long)]
+    own: bool,
+
+    /// A setting that the server was started with, as the transcripts name it ("multi-console",
+    /// "service-uri x"); only cases that need exactly these are played. May be repeated.
+    #[arg(long, value_name = "SETTING", value_parser = parse_setting)]
+    config: Vec<Setting>,
+
+    /// How many cases to play at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    jobs: usize,
+
+    /// Show the whole dialogue of each case that fails.
+    #[arg(long, short)]
+    verbose: bool,
+
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+
+    /// List the cases and play none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the suite. Exit code 0: nothing failed; 1: something did; 2: it could not be run.
+#[must_use]
+pub fn run(args: &CheckArgs) -> ExitCode {
+    match checked(args) {
+        Ok(failed) => ExitCode::from(u8::from(failed)),
+        Err(why) => {
+            eprintln!("vspc-conformance check: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn checked(args: &CheckArgs) -> Result<bool, String> {
+    let corpus: Vec<Transcript> = corpus().map_err(|error: ParseError| error.to_string())?;
+    let selection = Selection { only: args.only.clone(), own: args.own, slow: args.slow };
+    let chosen = selection.choose(&corpus);
+    if chosen.is_empty() {
+        return Err("no case is called so; --list shows them".to_owned());
+    }
+    let left_out = Selection { slow: true, ..selection }.choose(&corpus).len() - chosen.len();
+    if args.list {
+        report::list(&chosen, args.json);
+        return Ok(false);
+    }
+    let server = args.server()?;
+    if !server.is_there() {
+        return Err(format!("nobody takes connections at {}", server.live.target));
+    }
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = since_1970.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(40);
+    let cases = server.check(&chosen, args.jobs, seed, |_| {});
+    let target = args.target.as_deref().unwrap_or_default();
+    if args.json {
+        report::json(target, &cases, left_out);
+    } else {
+        report::table(target, &cases, left_out, args.verbose);
+    }
+    Ok(cases.iter().any(|case| matches!(case.verdict, Verdict::Fail(_) | Verdict::NotRun)))
+}
+
+impl CheckArgs {
+    fn server(&self) -> Result<Server, String> {
+        let target = self.target.as_deref().unwrap_or_default();
+        let target: SocketAddr = target
+            .to_socket_addrs()
+            .map_err(|error| format!("--target {target}: {error}; write host:port"))?
+            .next()
+            .ok_or_else(|| format!("--target {target}: no address"))?;
+        let clients = match (self.client_port, self.client_port_base) {
+            (Some(port), _) => ClientPort::Fixed(port),
+            (None, Some(base)) => ClientPort::From(base, self.client_ports),
+            (None, None) => ClientPort::Unknown,
+        };
+        let client_host = self.client_host.unwrap_or(target.ip());
+        Ok(Server {
+            live: LiveOptions { target, clients, client_host },
+            config: self.config.clone(),
+            service_uri: self.service_uri.clone(),
+            uuid: self.vm_uuid.unwrap_or(*b"\x42\x1f\x0c\x5avspc\x8echeck-\x00"),
+        })
+    }
+}
+
+fn uuid(text: &str) -> Result<[u8; 16], String> {
+    let digits: String = text.chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    let bytes: Option<Vec<u8>> =
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| "a UUID has 32 hex digits".to_owned())
+}

@@ -1,0 +1,102 @@
+//! `vspc-conformance load`: fleets of simulated VMs and clients, and what a server makes of them.
+//!
+//! Every scenario ends by itself, checks every byte it sends, prints one line for people (or one JSON object
+//! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol) or 2
+//! (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
+//!
+//! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] that every figure
+//! stands beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
+
+pub mod bulk;
+pub mod fleet;
+pub mod flood;
+pub mod keystroke;
+pub mod lines;
+pub mod link;
+pub mod noise;
+pub mod pattern;
+pub mod probe;
+pub mod process;
+pub mod relay;
+pub mod report;
+pub mod stalled;
+#[cfg(test)]
+pub(crate) mod stand_in;
+pub mod stats;
+pub mod storm;
+pub mod vmotion;
+pub mod way;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Options of `load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadArgs {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Scenario {
+    /// A raw relay, the limit of what any server between two sockets can reach
+    Relay(relay::RelayArgs),
+    /// One stream through one console, in either direction, to any number of clients
+    Bulk(bulk::BulkArgs),
+    /// A fleet that connects, and what it costs to keep it
+    Storm(storm::StormArgs),
+    /// A key there and back while a fleet talks
+    Keystroke(keystroke::KeystrokeArgs),
+    /// VMs that move while lines go both ways
+    Vmotion(vmotion::VmotionArgs),
+    /// A client that never reads beside one that does
+    Stalled(stalled::StalledArgs),
+    /// A key there and back while another VM floods
+    Flood(flood::FloodArgs),
+    /// Garbage on the VM port and on a client port
+    Garbage(noise::GarbageArgs),
+    /// Connections that stop in the middle of their session start
+    HalfOpen(noise::HalfOpenArgs),
+}
+
+/// Runs one scenario.
+#[must_use]
+pub fn run(args: &LoadArgs) -> ExitCode {
+    match &args.scenario {
+        Scenario::Relay(args) => relay::run(args),
+        Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
+        Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
+        Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
+        Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
+        Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
+        Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
+        Scenario::Garbage(args) => report::conclude("garbage", args.common.json, noise::garbage(args)),
+        Scenario::HalfOpen(args) => report::conclude("half-open", args.common.json, noise::half_open(args)),
+    }
+}
+
+/// Why a scenario has no result, or a bad one.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The run cannot be made as asked.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody answers, or not as a concentrator does.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server broke its promise so badly that there is nothing to measure.
+    #[error("{0}")]
+    Violation(String),
+}
+
+impl LoadError {
+    /// The exit code that tells this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Unreachable(_) => 2,
+            Self::Violation(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A keystroke's way: client, server, VM, and its echo back. One key at a time, each checked.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+
+use super::LoadError;
+use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, nonce, numbered_vm, read_some, word};
+use super::stats::Samples;
+use super::way::Way;
+
+/// A client and its echoing VM (number 0).
+#[derive(Debug)]
+pub struct Probe {
+    vm: VmLink,
+    client: ClientLink,
+    keys: u64,
+}
+
+impl Probe {
+    /// Connects both.
+    pub fn open(way: &Way) -> Result<Self, LoadError> {
+        let mut vm = VmLink::open(way, numbered_vm(0))?;
+        let mut clients = meet(&mut vm, way, ClientKind::Telnet, 1)?;
+        let client = clients.remove(0);
+        Ok(Self { vm, client, keys: 0 })
+    }
+
+    /// Forgets what others have typed into this console: clients that looked for a console of their own.
+    fn align(&mut self) -> Result<(), LoadError> {
+        let (word, began) = (word(b'?', nonce(), 0), Instant::now());
+        let refused = |error| LoadError::Violation(format!("the server takes no key: {error}"));
+        self.client.stream.write_all(&word).map_err(refused)?;
+        while memmem::find(&self.vm.typed, &word).is_none() {
+            self.vm.receive()?;
+            self.in_time(began, "did not reach its VM")?;
+        }
+        self.vm.typed.clear();
+        Ok(())
+    }
+
+    /// Types one key and waits for its echo.
+    pub fn key(&mut self) -> Result<Duration, LoadError> {
+        let key = b'a' + (self.keys % 26) as u8;
+        self.keys += 1;
+        let pressed = Instant::now();
+        let refused = |error| LoadError::Violation(format!("the server takes no key: {error}"));
+        self.client.stream.write_all(&[key]).map_err(refused)?;
+        while self.vm.typed.is_empty() {
+            self.vm.receive()?;
+            self.in_time(pressed, "did not reach its VM")?;
+        }
+        let typed = std::mem::take(&mut self.vm.typed);
+        self.vm.print(&typed)?;
+        let mut echo = [0; 256];
+        let mut n = std::mem::take(&mut self.client.received).len();
+        while n == 0 {
+            n = read_some(&mut self.client.stream, &mut echo, "the typing client")?;
+            self.in_time(pressed, "was not echoed")?;
+        }
+        if typed != [key] || echo[..n] != [key] {
+            return Err(LoadError::Violation(format!(
+                "key {:?} arrived as {:?} and came back as {:?}",
+                char::from(key),
+                String::from_utf8_lossy(&typed),
+                String::from_utf8_lossy(&echo[..n])
+            )));
+        }
+        Ok(pressed.elapsed())
+    }
+
+    /// Types a key each `interval` until `stop` or the time is over.
+    pub fn run(
+        &mut self,
+        interval: Duration,
+        time: Duration,
+        stop: &AtomicBool,
+    ) -> Result<Samples, LoadError> {
+        self.align()?;
+        let mut samples = Samples::default();
+        let until = Instant::now() + time;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            let latency = self.key()?;
+            samples.push(latency);
+            std::thread::sleep(interval.saturating_sub(latency));
+        }
+        Ok(samples)
+    }
+
+    fn in_time(&self, pressed: Instant, what: &str) -> Result<(), LoadError> {
+        if pressed.elapsed() > PATIENCE {
+            return Err(LoadError::Violation(format!("key {} {what} within 10 s", self.keys)));
+        }
+        Ok(())
+    }
+}

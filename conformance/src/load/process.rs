@@ -1,0 +1,265 @@
+//! What a server process costs, read from `/proc`, and the processes that a run starts itself.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{LoadError, stats};
+
+/// Processor time and memory of a process over a stretch of time.
+#[derive(Debug)]
+pub struct Meter {
+    pid: u32,
+    started: Instant,
+    cpu: (f64, f64),
+    rss_before: u64,
+}
+
+/// What a [`Meter`] read.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Seconds in user mode.
+    pub user: f64,
+    /// Seconds in the kernel.
+    pub system: f64,
+    /// Seconds that went by.
+    pub elapsed: f64,
+    /// Resident KiB at the start.
+    pub rss_before: u64,
+    /// The most resident KiB in between.
+    pub rss_peak: u64,
+    /// Resident KiB at the end.
+    pub rss_after: u64,
+}
+
+impl Meter {
+    /// Starts to measure; fails when there is no such process.
+    pub fn start(pid: u32) -> Result<Self, LoadError> {
+        let missing = |_| LoadError::Usage(format!("no process {pid} to measure"));
+        let cpu = cpu_seconds(pid).map_err(missing)?;
+        // Sets the peak back to what is resident now; where that is not allowed the peak is the process's.
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        let rss_before = status_kib(pid, "VmRSS:").map_err(missing)?;
+        Ok(Self { pid, started: Instant::now(), cpu, rss_before })
+    }
+
+    /// Resident KiB at this moment; `None` when the process is gone.
+    #[must_use]
+    pub fn rss(&self) -> Option<u64> {
+        status_kib(self.pid, "VmRSS:").ok()
+    }
+
+    /// What it has cost since the start; fails when the process has ended meanwhile.
+    pub fn read(&self) -> Result<Cost, LoadError> {
+        let gone = |_| LoadError::Violation(format!("the server (process {}) has ended", self.pid));
+        let (user, system) = cpu_seconds(self.pid).map_err(gone)?;
+        Ok(Cost {
+            user: user - self.cpu.0,
+            system: system - self.cpu.1,
+            elapsed: self.started.elapsed().as_secs_f64(),
+            rss_before: self.rss_before,
+            rss_peak: status_kib(self.pid, "VmHWM:").map_err(gone)?,
+            rss_after: status_kib(self.pid, "VmRSS:").map_err(gone)?,
+        })
+    }
+}
+
+impl Cost {
+    /// Processor seconds in both modes.
+    #[must_use]
+    pub fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+
+    /// Per cent of one processor.
+    #[must_use]
+    pub fn percent(&self) -> f64 {
+        if self.elapsed > 0.0 { 100.0 * self.cpu() / self.elapsed } else { 0.0 }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!(
+            "server CPU {:.2} s ({:.1} %), RSS {} -> {} KiB (peak {})",
+            self.cpu(),
+            self.percent(),
+            self.rss_before,
+            self.rss_after,
+            self.rss_peak
+        )
+    }
+
+    /// For machines.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "user_s": stats::round(self.user, 3), "system_s": stats::round(self.system, 3),
+            "percent": stats::round(self.percent(), 2),
+            "rss_before_kib": self.rss_before, "rss_peak_kib": self.rss_peak, "rss_after_kib": self.rss_after,
+        })
+    }
+}
+
+/// User and kernel seconds of a process and all its threads, the ended ones included.
+fn cpu_seconds(pid: u32) -> io::Result<(f64, f64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses and may hold anything.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks() / TICKS_PER_SECOND, ticks() / TICKS_PER_SECOND))
+}
+
+fn status_kib(pid: u32, key: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|value| value.split_ascii_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::other("no such line"))
+}
+
+/// A process that lives as long as this value.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+}
+
+impl Started {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts this program's own relay and returns where VMs and clients reach it.
+pub fn start_relay() -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
+    let program =
+        std::env::current_exe().map_err(|e| LoadError::Usage(format!("cannot find myself: {e}")))?;
+    let mut child = Command::new(program)
+        .args(["load", "relay", "--listen", "127.0.0.1:0", "--clients-listen", "127.0.0.1:0"])
+        .arg("--until-stdin-closes")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| LoadError::Usage(format!("cannot start the relay: {e}")))?;
+    let stdout = child.stdout.take();
+    let started = Started { child };
+    let mut line = String::new();
+    if let Some(stdout) = stdout {
+        let _ = BufReader::new(stdout).read_line(&mut line);
+    }
+    let mut addresses = line.split_ascii_whitespace().filter_map(|word| word.trim_matches(',').parse().ok());
+    match (addresses.next(), addresses.next()) {
+        (Some(vms), Some(clients)) => Ok((started, vms, clients)),
+        _ => Err(LoadError::Unreachable(format!("the relay did not say where it listens: {line:?}"))),
+    }
+}
+
+/// Starts a fresh server from a command line such as `target/release/vspc-mio --slow-client wait`, with
+/// ports of its own, and waits until it accepts VMs. Returns where they connect and the first client port.
+pub fn start_server(command: &str, ports: u16) -> Result<(Started, SocketAddr, u16), LoadError> {
+    let mut words = command.split_ascii_whitespace();
+    let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
+    let vm_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
+    let first = first_client_port(ports);
+    let target = SocketAddr::from(([127, 0, 0, 1], vm_port));
+    let child = Command::new(program)
+        .args(words)
+        .args(["--proxy-port", &vm_port.to_string(), "--proxy-iface", "127.0.0.1"])
+        .args(["--port-range-start", &first.to_string(), "--interface", "127.0.0.1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| LoadError::Usage(format!("cannot start {program}: {e}")))?;
+    let mut started = Started { child };
+    let deadline = Instant::now() + START_LIMIT;
+    while TcpStream::connect(target).is_err() {
+        if let Ok(Some(status)) = started.child.try_wait() {
+            return Err(LoadError::Unreachable(format!("{program} ended at once: {status}")));
+        }
+        if Instant::now() > deadline {
+            return Err(LoadError::Unreachable(format!("{program} does not listen on {target}")));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok((started, target, first))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// A stretch of ports above those that Linux hands to outgoing connections, so that the run's own
+/// connections do not take the server's ports; a long one begins below.
+fn first_client_port(ports: u16) -> u16 {
+    if ports <= 4000 { 61000 } else { 10000 }
+}
+
+/// Raises the descriptor limit to what the system allows and says how many that is.
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Fails with a clear line when `needed` sockets do not fit into the descriptor limit.
+pub fn require_descriptors(needed: usize) -> Result<(), LoadError> {
+    let limit = raise_descriptor_limit();
+    if needed as u64 + SPARE_DESCRIPTORS > limit {
+        return Err(LoadError::Usage(format!(
+            "{needed} connections do not fit into {limit} descriptors (see `ulimit -Hn`)"
+        )));
+    }
+    Ok(())
+}
+
+/// Linux reports processor time in these units to every program (`USER_HZ`), whatever its own tick is.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Standard streams, the event queue, `/proc` files.
+const SPARE_DESCRIPTORS: u64 = 32;
+/// How long a started server may take until it accepts.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_works_costs_processor_time_and_memory() {
+        let meter = Meter::start(std::process::id()).unwrap();
+        let before = cpu_seconds(std::process::id()).unwrap();
+        let mut x = 1u64;
+        while cpu_seconds(std::process::id()).unwrap() == before {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+        let cost = meter.read().unwrap();
+        assert!(cost.cpu() > 0.0);
+        assert!(cost.rss_after > 0 && cost.rss_peak > 0);
+    }
+
+    #[test]
+    fn a_missing_process_is_a_usage_error() {
+        assert!(matches!(Meter::start(u32::MAX / 2), Err(LoadError::Usage(_))));
+    }
+
+    #[test]
+    fn too_large_a_fleet_is_told_before_it_starts() {
+        assert!(require_descriptors(10).is_ok());
+        assert!(matches!(require_descriptors(usize::MAX / 4), Err(LoadError::Usage(_))));
+    }
+}

@@ -1,0 +1,536 @@
+//! A raw relay: the limit of what a program between two sockets can reach.
+//!
+//! One process, one thread, one event queue. It copies bytes between VM connections and client connections and
+//! looks at none of them. All clients belong to the VM that connected first; what other VMs send is read and
+//! dropped, as a server does with a console that nobody watches. Each read from a VM is written to every client
+//! before the next one (backpressure, no queue), so it carries fan-out too.
+//!
+//! It gets what the server gets and nothing less: the same socket options, edge-triggered readiness that is
+//! remembered, one read of a full buffer per round, no copy that a plain `read`/`write` pair does not make.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::process;
+
+/// Options of `load relay`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Where VMs connect
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:13370")]
+    pub listen: SocketAddr,
+    /// Where clients connect; they all watch the VM that connected first
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:50000")]
+    pub clients_listen: SocketAddr,
+    /// Bytes that one read may take
+    #[arg(long, value_name = "BYTES", default_value_t = BUFFER)]
+    pub buffer: usize,
+    /// End when standard input does (for a parent that starts it)
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+}
+
+/// Runs `load relay`.
+pub fn run(args: &RelayArgs) -> ExitCode {
+    process::raise_descriptor_limit();
+    let relay = match Relay::bind(args.listen, args.clients_listen, args.buffer) {
+        Ok(relay) => relay,
+        Err(error) => {
+            eprintln!("relay: cannot listen on {} and {}: {error}", args.listen, args.clients_listen);
+            return ExitCode::from(2);
+        }
+    };
+    println!("relay listens: VMs {}, clients {}", relay.vms_at, relay.clients_at);
+    match relay.run(args.until_stdin_closes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("relay: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A relay that listens.
+#[derive(Debug)]
+pub struct Relay {
+    poll: Poll,
+    vm_listener: TcpListener,
+    client_listener: TcpListener,
+    /// Where VMs connect.
+    pub vms_at: SocketAddr,
+    /// Where clients connect.
+    pub clients_at: SocketAddr,
+    sockets: Vec<Option<Socket>>,
+    free: Vec<usize>,
+    /// VMs in the order in which they connected.
+    vms: VecDeque<usize>,
+    /// Clients of the first VM.
+    clients: Vec<usize>,
+    /// What the first VM sent and not every client has taken yet.
+    down: Held,
+    scratch: Vec<u8>,
+    again: VecDeque<usize>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    is_vm: bool,
+    readable: bool,
+    /// The peer's last byte is on its way or read: reads go on until they say so.
+    ended: bool,
+    writable: bool,
+    queued: bool,
+    /// A client: how much of `down` it has taken.
+    taken: usize,
+    /// A client: what it sent and the VM has not taken yet.
+    up: Held,
+}
+
+/// A buffer that is read into when it is empty.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+enum Step {
+    More,
+    Wait,
+    Gone,
+}
+
+impl Relay {
+    /// Listens.
+    pub fn bind(vms: SocketAddr, clients: SocketAddr, buffer: usize) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut vm_listener = listen(vms)?;
+        let mut client_listener = listen(clients)?;
+        poll.registry().register(&mut vm_listener, VM_LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut client_listener, CLIENT_LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            vms_at: vm_listener.local_addr()?,
+            clients_at: client_listener.local_addr()?,
+            poll,
+            vm_listener,
+            client_listener,
+            sockets: Vec::new(),
+            free: Vec::new(),
+            vms: VecDeque::new(),
+            clients: Vec::new(),
+            down: Held::default(),
+            scratch: vec![0; buffer.max(1)],
+            again: VecDeque::new(),
+        })
+    }
+
+    /// Relays until standard input ends (if asked to watch it) or the event queue fails.
+    pub fn run(mut self, until_stdin_closes: bool) -> io::Result<()> {
+        if until_stdin_closes {
+            self.poll.registry().register(&mut SourceFd(&0), STDIN, Interest::READABLE)?;
+        }
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = (!self.again.is_empty()).then_some(std::time::Duration::ZERO);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let mut clients_wait = false;
+            for event in &events {
+                match event.token() {
+                    VM_LISTENER => self.accept(true),
+                    CLIENT_LISTENER => clients_wait = true,
+                    STDIN => {
+                        if matches!(io::stdin().read(&mut [0; 64]), Ok(0) | Err(_)) {
+                            return Ok(());
+                        }
+                    }
+                    Token(id) => {
+                        if let Some(socket) = self.sockets.get_mut(id).and_then(Option::as_mut) {
+                            socket.ended |= event.is_read_closed() || event.is_error();
+                            socket.readable |= event.is_readable() || socket.ended;
+                            socket.writable |= event.is_writable() || event.is_error();
+                            self.queue(id);
+                        }
+                    }
+                }
+            }
+            if clients_wait {
+                // Only now: a client that connected after the first VM must find it.
+                self.accept(true);
+                self.accept(false);
+            }
+            for _ in 0..self.again.len() {
+                let Some(id) = self.again.pop_front() else { break };
+                if let Some(socket) = self.sockets[id].as_mut() {
+                    socket.queued = false;
+                    self.visit(id);
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, id: usize) {
+        if let Some(socket) = self.sockets.get_mut(id).and_then(Option::as_mut)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.again.push_back(id);
+        }
+    }
+
+    fn accept(&mut self, is_vm: bool) {
+        loop {
+            let listener = if is_vm { &self.vm_listener } else { &self.client_listener };
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            let _ = stream.set_nodelay(true);
+            let id = self.free.pop().unwrap_or_else(|| {
+                self.sockets.push(None);
+                self.sockets.len() - 1
+            });
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut stream, Token(id), both).is_err() {
+                self.free.push(id);
+                continue;
+            }
+            let taken = self.down.start;
+            self.sockets[id] = Some(Socket {
+                stream,
+                is_vm,
+                readable: true,
+                ended: false,
+                writable: true,
+                queued: false,
+                taken,
+                up: Held::default(),
+            });
+            if is_vm {
+                self.vms.push_back(id);
+            } else {
+                self.clients.push(id);
+            }
+            self.queue(id);
+        }
+    }
+
+    /// Moves what can be moved for one socket, at most [`ROUNDS`] buffers.
+    fn visit(&mut self, id: usize) {
+        let Some(socket) = self.sockets[id].as_ref() else { return };
+        if socket.is_vm && self.vms.front() != Some(&id) {
+            self.drain(id);
+            return;
+        }
+        if !socket.is_vm && self.vms.is_empty() {
+            return;
+        }
+        for _ in 0..ROUNDS {
+            // A client that became writable may be the one that the VM's bytes wait for, and the other way
+            // round: whatever woke us, both directions of the pair are tried.
+            let down = self.move_down();
+            let up = if self.sockets[id].as_ref().is_some_and(|socket| !socket.is_vm) {
+                self.move_up(id)
+            } else {
+                self.move_all_up()
+            };
+            if !matches!(down, Step::More) && !matches!(up, Step::More) {
+                return;
+            }
+            if self.sockets[id].is_none() {
+                return;
+            }
+        }
+        self.queue(id);
+    }
+
+    /// One buffer from the first VM to all clients.
+    fn move_down(&mut self) -> Step {
+        let Some(&vm) = self.vms.front() else { return Step::Wait };
+        if self.clients.is_empty() {
+            return self.drain(vm);
+        }
+        if self.down.start == self.down.end {
+            let Some(socket) = self.sockets[vm].as_mut() else { return Step::Wait };
+            if !socket.readable {
+                return Step::Wait;
+            }
+            match self.down.fill(socket, self.scratch.len()) {
+                Step::More => {}
+                Step::Wait => return Step::Wait,
+                Step::Gone => {
+                    self.close(vm);
+                    return Step::Gone;
+                }
+            }
+            for &client in &self.clients {
+                if let Some(socket) = self.sockets[client].as_mut() {
+                    socket.taken = 0;
+                }
+            }
+        }
+        let mut slowest = self.down.end;
+        let mut dead = None;
+        for &client in &self.clients {
+            let Some(socket) = self.sockets[client].as_mut() else { continue };
+            if socket.writable && socket.taken < self.down.end {
+                let due = &self.down.bytes[socket.taken..self.down.end];
+                match write_once(&mut socket.stream, due) {
+                    Ok(n) => {
+                        socket.writable = n == due.len();
+                        socket.taken += n;
+                    }
+                    Err(()) => dead = Some(client),
+                }
+            }
+            slowest = slowest.min(socket.taken);
+        }
+        if let Some(client) = dead {
+            self.close(client);
+            return Step::More;
+        }
+        self.down.start = slowest;
+        if slowest == self.down.end { Step::More } else { Step::Wait }
+    }
+
+    /// One buffer from every client to the first VM.
+    fn move_all_up(&mut self) -> Step {
+        let mut step = Step::Wait;
+        for at in (0..self.clients.len()).rev() {
+            if let Some(&client) = self.clients.get(at)
+                && let Step::More = self.move_up(client)
+            {
+                step = Step::More;
+            }
+        }
+        step
+    }
+
+    /// One buffer from a client to the first VM.
+    fn move_up(&mut self, client: usize) -> Step {
+        let Some(&vm) = self.vms.front() else { return Step::Wait };
+        let Ok([Some(source), Some(sink)]) = self.sockets.get_disjoint_mut([client, vm]) else {
+            return Step::Wait;
+        };
+        if source.up.start == source.up.end {
+            if !source.readable {
+                return Step::Wait;
+            }
+            let mut up = std::mem::take(&mut source.up);
+            let step = up.fill(source, self.scratch.len());
+            source.up = up;
+            match step {
+                Step::More => {}
+                Step::Wait => return Step::Wait,
+                Step::Gone => {
+                    self.close(client);
+                    return Step::Gone;
+                }
+            }
+        }
+        if !sink.writable {
+            return Step::Wait;
+        }
+        let due = &source.up.bytes[source.up.start..source.up.end];
+        let Ok(n) = write_once(&mut sink.stream, due) else {
+            self.close(vm);
+            return Step::Gone;
+        };
+        sink.writable = n == due.len();
+        source.up.start += n;
+        if sink.writable { Step::More } else { Step::Wait }
+    }
+
+    /// Reads and drops what nobody watches.
+    fn drain(&mut self, id: usize) -> Step {
+        let Some(socket) = self.sockets[id].as_mut() else { return Step::Wait };
+        while socket.readable {
+            match socket.stream.read(&mut self.scratch) {
+                Ok(0) => {
+                    self.close(id);
+                    return Step::Gone;
+                }
+                Ok(n) if n < self.scratch.len() => socket.readable = socket.ended,
+                Ok(_) => {
+                    self.queue(id);
+                    return Step::Wait;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.close(id);
+                    return Step::Gone;
+                }
+            }
+        }
+        Step::Wait
+    }
+
+    fn close(&mut self, id: usize) {
+        let Some(mut socket) = self.sockets[id].take() else { return };
+        let _ = self.poll.registry().deregister(&mut socket.stream);
+        self.free.push(id);
+        if socket.is_vm {
+            let was_first = self.vms.front() == Some(&id);
+            self.vms.retain(|&vm| vm != id);
+            if was_first {
+                // What it said last still goes to its clients as far as they take it at once.
+                for client in std::mem::take(&mut self.clients) {
+                    if let Some(socket) = self.sockets[client].as_mut() {
+                        let from = socket.taken.min(self.down.end);
+                        let _ = write_once(&mut socket.stream, &self.down.bytes[from..self.down.end]);
+                    }
+                    self.close(client);
+                }
+                self.down.start = self.down.end;
+            }
+        } else {
+            self.clients.retain(|&client| client != id);
+        }
+    }
+}
+
+impl Held {
+    /// One read into the empty buffer. A read that does not fill it leaves nothing behind to be read (epoll
+    /// tells of what comes later), so it needs no second one to find that out.
+    fn fill(&mut self, socket: &mut Socket, size: usize) -> Step {
+        if self.bytes.is_empty() {
+            self.bytes.resize(size, 0);
+        }
+        loop {
+            return match socket.stream.read(&mut self.bytes) {
+                Ok(0) => Step::Gone,
+                Ok(n) => {
+                    socket.readable = socket.ended || n == self.bytes.len();
+                    (self.start, self.end) = (0, n);
+                    Step::More
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.readable = false;
+                    Step::Wait
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => Step::Gone,
+            };
+        }
+    }
+}
+
+fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, ()> {
+    loop {
+        match stream.write(bytes) {
+            Ok(n) => return Ok(n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(()),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// One read: what this machine's kernel hands over at its best rate; larger ones leave the cache, smaller
+/// ones cost more calls.
+pub const BUFFER: usize = 64 << 10;
+/// Buffers that one pair may move before the next one has its turn.
+const ROUNDS: usize = 16;
+const VM_LISTENER: Token = Token(usize::MAX - 1);
+const CLIENT_LISTENER: Token = Token(usize::MAX - 2);
+const STDIN: Token = Token(usize::MAX - 3);
+
+#[cfg(test)]
+mod tests {
+    use std::net;
+    use std::thread;
+
+    use super::*;
+
+    fn start() -> (SocketAddr, SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let relay = Relay::bind(any, any, BUFFER).unwrap();
+        let at = (relay.vms_at, relay.clients_at);
+        thread::spawn(move || relay.run(false));
+        at
+    }
+
+    #[test]
+    fn every_client_gets_every_byte_of_the_first_vm() {
+        let (vms, clients) = start();
+        let mut vm = net::TcpStream::connect(vms).unwrap();
+        let mut other = net::TcpStream::connect(vms).unwrap();
+        let mut watching: Vec<_> = (0..3).map(|_| net::TcpStream::connect(clients).unwrap()).collect();
+        // Each client is known to be attached when the VM hears it.
+        for client in &mut watching {
+            client.write_all(b"?").unwrap();
+            vm.read_exact(&mut [0]).unwrap();
+        }
+        other.write_all(b"nobody sees this").unwrap();
+        let sent: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_be_bytes).collect();
+        let expected = sent.clone();
+        let writer = thread::spawn(move || {
+            vm.write_all(&sent).unwrap();
+            vm
+        });
+        let readers: Vec<_> = watching
+            .into_iter()
+            .map(|mut client| {
+                let length = expected.len();
+                thread::spawn(move || {
+                    let mut received = vec![0; length];
+                    client.read_exact(&mut received).unwrap();
+                    (client, received)
+                })
+            })
+            .collect();
+        let received: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        assert!(received.iter().all(|(_, received)| *received == expected));
+        // The VM's end is its clients' end.
+        drop(writer.join().unwrap());
+        for (mut client, _) in received {
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn clients_reach_the_vm_and_a_leaving_one_disturbs_nobody() {
+        let (vms, clients) = start();
+        let mut vm = net::TcpStream::connect(vms).unwrap();
+        let mut leaving = net::TcpStream::connect(clients).unwrap();
+        leaving.write_all(b"bye").unwrap();
+        let mut heard = [0; 3];
+        vm.read_exact(&mut heard).unwrap();
+        drop(leaving);
+        let mut staying = net::TcpStream::connect(clients).unwrap();
+        let sent: Vec<u8> = (0..2_000_000u32).flat_map(u32::to_le_bytes).collect();
+        let expected = sent.clone();
+        let writer = thread::spawn(move || {
+            staying.write_all(&sent).unwrap();
+            staying
+        });
+        let mut received = vec![0; expected.len()];
+        vm.read_exact(&mut received).unwrap();
+        assert!(received == expected);
+        vm.write_all(b"still here").unwrap();
+        let mut answer = [0; 10];
+        writer.join().unwrap().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"still here");
+    }
+}

@@ -1,0 +1,126 @@
+//! `load stalled`: a client that never reads, beside one that does.
+//!
+//! What it must show: the reading one misses nothing, and the server's memory does not grow with what the other
+//! one does not take.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::LoadError;
+use super::bulk::{Plan, receive, send};
+use super::link::{ClientKind, VmLink, is_timeout, meet, numbered_vm};
+use super::pattern::{Content, Pattern};
+use super::process::require_descriptors;
+use super::report::Report;
+use super::stats::round;
+use super::way::{Common, Open, read};
+
+/// Options of `load stalled`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct StalledArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Clients that never read
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    stalled: u16,
+    /// What the VM prints, in MB (guest) per second
+    #[arg(long, value_name = "MB", default_value_t = 20.0)]
+    rate: f64,
+    /// What the VM prints
+    #[arg(long, value_enum, default_value_t = Content::Text)]
+    content: Content,
+    /// What the clients are
+    #[arg(long, value_enum, default_value_t = ClientKind::Telnet)]
+    client: ClientKind,
+    /// For how long
+    #[arg(long, value_name = "SECONDS", default_value_t = 8.0)]
+    seconds: f64,
+    /// The run fails when the server's memory grows by more than this; needs --server-pid or --spawn
+    #[arg(long, value_name = "KIB", default_value_t = 4096)]
+    max_growth: u64,
+}
+
+/// Runs `load stalled`.
+pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
+    require_descriptors(usize::from(args.stalled) + 3)?;
+    let open = Open::server(&args.common, 1)?;
+    let mut vm = VmLink::open(&open.way, numbered_vm(0))?;
+    let mut clients = meet(&mut vm, &open.way, args.client, usize::from(args.stalled) + 1)?;
+    let reader = clients.remove(0);
+    let wire = Pattern::wire(args.content);
+    let form = if args.client == ClientKind::Raw { Pattern::guest(args.content) } else { wire.clone() };
+    let plan = Plan {
+        periods: u64::MAX,
+        until: Duration::from_secs_f64(args.seconds),
+        rate: Some(args.rate * 1e6 * wire.period() as f64 / super::pattern::PERIOD as f64),
+    };
+    let meter = open.meter()?;
+    let (periods, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+    let started = std::time::Instant::now();
+    let received = thread::scope(|scope| {
+        let (periods, broken, stream, wire) = (&periods, &broken, &mut vm.stream, &wire);
+        scope.spawn(move || periods.store(send(stream, wire, plan, broken), Ordering::Release));
+        receive(vec![reader.stream], vec![reader.received], &form, periods, broken)
+    })?;
+    let cost = read(meter.as_ref())?;
+    let sent = periods.load(Ordering::Acquire);
+    let end = &received.ends[0];
+    let seconds = (received.last - started).as_secs_f64().max(1e-6);
+    let rate = form.guest_bytes(end.matched) as f64 / 1e6 / seconds;
+    let still = clients.iter_mut().filter_map(|client| is_connected(&mut client.stream)).count();
+
+    let mut report = Report::new();
+    report.say(format!(
+        "{} at {} MB/s beside {} client(s) that never read",
+        args.content, args.rate, args.stalled
+    ));
+    report.say(format!(
+        "the reading one got {rate:.1} MB/s, {} of {sent} periods' bytes lost",
+        end.totals.lost
+    ));
+    report.say(format!("{still} of {} others still connected", args.stalled));
+    report.put("asked_mb_s", args.rate);
+    report.put("mb_s", round(rate, 2));
+    report.put("sent_wire_bytes", sent * wire.period());
+    report.put("lost_bytes", end.totals.lost);
+    report.put("stalled", args.stalled);
+    report.put("stalled_still_connected", still);
+    if !end.totals.clean() || end.closed {
+        let first = end.faults.first().map_or(String::new(), |fault| format!("; first: {fault}"));
+        report.problem(format!("the reading client: {:?}, disconnected: {}{first}", end.totals, end.closed));
+    }
+    if rate < args.rate * 0.9 {
+        report.problem(format!("the VM was held up: {rate:.1} of {} MB/s", args.rate));
+    }
+    if let Some(cost) = cost {
+        let growth = cost.rss_peak.saturating_sub(cost.rss_before);
+        report.say(format!("RSS grew by {growth} KiB at most"));
+        report.say(cost.words());
+        report.put("rss_growth_kib", growth);
+        report.put("cost", cost.json());
+        if growth > args.max_growth {
+            report.problem(format!("the server grew by {growth} KiB, {} allowed", args.max_growth));
+        }
+    }
+    report.put("content", json!(args.content.to_string()));
+    Ok(report)
+}
+
+/// Whether a connection still is one, after everything that lies in its buffer is read.
+fn is_connected(stream: &mut std::net::TcpStream) -> Option<()> {
+    let mut scratch = vec![0; 1 << 16];
+    stream.set_nonblocking(true).ok()?;
+    // Bounded: a server that goes on sending is connected.
+    for _ in 0..10_000 {
+        match stream.read(&mut scratch) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) => return is_timeout(&error).then_some(()),
+        }
+    }
+    Some(())
+}

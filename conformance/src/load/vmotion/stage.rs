@@ -1,0 +1,263 @@
+//! The event loop of a vMotion run: brings the consoles up, finds their clients, moves the VMs, lets the talk
+//! run out.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+use mio::{Events, Poll, Token};
+
+use super::console::{Client, Console, Course, PLACES};
+use super::tally::Tally;
+use crate::load::LoadError;
+use crate::load::link::{ANSWERS, PATIENCE, nonce, word};
+use crate::load::way::LOCALHOST;
+
+/// All consoles and the loop they share.
+#[derive(Debug)]
+pub(super) struct Stage {
+    poll: Poll,
+    events: Events,
+    pub(super) consoles: Vec<Console>,
+    knocking: Vec<Option<Client>>,
+    pub(super) tally: Tally,
+    talk: Talk,
+}
+
+/// Who talks how much.
+#[derive(Clone, Copy, Debug)]
+struct Talk {
+    began: Instant,
+    /// Lines per second, of all consoles together, each way.
+    rate: f64,
+    lines: u64,
+}
+
+impl Stage {
+    pub(super) fn new(consoles: Vec<Console>, line_every: Duration) -> Result<Self, LoadError> {
+        let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
+        let rate = consoles.len() as f64 / line_every.as_secs_f64().max(1e-6);
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(1024),
+            consoles,
+            knocking: Vec::new(),
+            tally: Tally::default(),
+            talk: Talk { began: Instant::now(), rate, lines: 0 },
+        })
+    }
+
+    /// Every VM connects; one after the other, so that a fresh server gives them ports in this order.
+    pub(super) fn bring_up(&mut self, target: SocketAddr) -> Result<(), LoadError> {
+        let deadline = Instant::now() + PATIENCE;
+        for index in 0..self.consoles.len() {
+            self.consoles[index].dial(self.poll.registry()).map_err(|error| {
+                LoadError::Unreachable(format!("VM {index} cannot connect to {target}: {error}"))
+            })?;
+            while !self.consoles[index].is_up() {
+                self.turn(LOOK_AROUND);
+                if !self.tally.is_clean() || Instant::now() > deadline {
+                    let why = self.tally.problems().pop().unwrap_or_else(|| "no answer".into());
+                    return Err(LoadError::Unreachable(format!("VM {index} does not come up: {why}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds each console's client port: knocks at all of them and listens which VM hears which.
+    pub(super) fn find_clients(&mut self, first: u16) -> Result<(), LoadError> {
+        let (nonce, deadline) = (nonce(), Instant::now() + PATIENCE);
+        let wanted = self.consoles.len();
+        let mut span = wanted;
+        loop {
+            self.knock(first, span, nonce);
+            let until = Instant::now() + KNOCK;
+            while Instant::now() < until && self.attached() < wanted {
+                self.turn(Duration::from_millis(5));
+                self.introduce(nonce)?;
+            }
+            self.knocking.clear();
+            if self.attached() == wanted {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(LoadError::Unreachable(format!(
+                    "only {} of {wanted} VMs have a client port of their own between {first} and {} (several serial \
+                     ports of one VM need a server with --multi-console)",
+                    self.attached(),
+                    usize::from(first) + span
+                )));
+            }
+            span = (span * 2).min(8192);
+        }
+        self.align(nonce, deadline)
+    }
+
+    fn knock(&mut self, first: u16, span: usize, nonce: u64) {
+        for number in 0..span.min(usize::from(u16::MAX - first)) {
+            let at = SocketAddr::new(LOCALHOST, first + number as u16);
+            let mut hello = ANSWERS.to_vec();
+            hello.extend_from_slice(&word(b'?', nonce, number));
+            let token = Token(self.consoles.len() * PLACES + number);
+            self.knocking.push(Client::connect(at, hello, self.poll.registry(), token).ok());
+        }
+    }
+
+    /// Gives each VM that heard a client that client.
+    fn introduce(&mut self, nonce: u64) -> Result<(), LoadError> {
+        let prefix = &word(b'?', nonce, 0)[..27];
+        for console in &mut self.consoles {
+            let Some(at) = memmem::find(&console.greeting, prefix) else { continue };
+            let Some(digits) = console.greeting.get(at + 28..at + 34) else { continue };
+            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+            console.greeting.clear();
+            if console.is_attached() {
+                continue;
+            }
+            let client = number.and_then(|number| self.knocking.get_mut(number)?.take());
+            let Some(client) = client else {
+                return Err(LoadError::Violation(
+                    "two VMs hear the same client: several ports of one VM need --multi-console".into(),
+                ));
+            };
+            console
+                .attach(client, self.poll.registry())
+                .map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Every VM says the word from which its client counts.
+    fn align(&mut self, nonce: u64, deadline: Instant) -> Result<(), LoadError> {
+        for (number, console) in self.consoles.iter_mut().enumerate() {
+            console.say(&word(b'!', nonce, number), &mut self.tally);
+        }
+        while !self.consoles.iter().all(|console| console.counting) {
+            self.turn(LOOK_AROUND);
+            for (number, console) in self.consoles.iter_mut().enumerate() {
+                console.count_from(&word(b'!', nonce, number));
+            }
+            if Instant::now() > deadline {
+                return Err(LoadError::Unreachable("not every client hears its VM".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn attached(&self) -> usize {
+        self.consoles.iter().filter(|console| console.is_attached()).count()
+    }
+
+    /// Talks, without moving anything, for a while.
+    pub(super) fn talk(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            self.turn(Duration::from_millis(1).min(until.saturating_duration_since(Instant::now())));
+            self.say_lines();
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Moves these VMs, all at once, and returns when each has arrived or stays.
+    pub(super) fn round(&mut self, movers: &[(usize, Course)], paste: usize, sequence: &mut u32) {
+        for &(mover, _) in movers {
+            if paste > 0 {
+                self.consoles[mover].paste(paste, &mut self.tally);
+            }
+        }
+        let mut next = 0;
+        let deadline = Instant::now() + ROUND_LIMIT;
+        loop {
+            // Hosts begin on their own; here one thread plays all of them, so it looks at the answers between
+            // two beginnings instead of adding its own queue to what the server takes.
+            if let Some(&(mover, course)) = movers.get(next) {
+                *sequence = sequence.wrapping_mul(0x0019_660D).wrapping_add(0x3C6E_F35F);
+                self.consoles[mover].begin(sequence.to_be_bytes(), course, &mut self.tally);
+                next += 1;
+                self.turn(Duration::ZERO);
+                continue;
+            }
+            self.turn(Duration::from_millis(1));
+            self.say_lines();
+            let now = Instant::now();
+            for &(mover, _) in movers {
+                self.consoles[mover].tick(now, &mut self.tally);
+            }
+            let done = |console: &Console| console.is_up() || console.is_dead();
+            if movers.iter().all(|&(mover, _)| done(&self.consoles[mover])) {
+                return;
+            }
+            if now > deadline {
+                self.tally.problem("a round of moves has no end".into());
+                return;
+            }
+        }
+    }
+
+    /// Nobody says anything new; what was said arrives.
+    pub(super) fn run_out(&mut self) {
+        let mut last = (0, Instant::now());
+        while !self.consoles.iter().all(Console::is_settled) {
+            self.turn(LOOK_AROUND);
+            let arrived =
+                self.consoles.iter().map(|console| console.heard.next() + console.seen.next()).sum();
+            if arrived != last.0 {
+                last = (arrived, Instant::now());
+            }
+            if last.1.elapsed() > SILENCE {
+                return;
+            }
+        }
+        // Whatever is said twice says it again about now.
+        self.turn(LOOK_AROUND);
+    }
+
+    fn say_lines(&mut self) {
+        let due = (self.talk.began.elapsed().as_secs_f64() * self.talk.rate) as u64;
+        // After a pause the lines of the pause are not made up for.
+        self.talk.lines = self.talk.lines.max(due.saturating_sub(self.consoles.len() as u64));
+        while self.talk.lines < due {
+            let console = self.talk.lines as usize % self.consoles.len();
+            self.consoles[console].print(&mut self.tally);
+            self.consoles[console].type_line(&mut self.tally);
+            self.talk.lines += 1;
+        }
+    }
+
+    fn turn(&mut self, wait: Duration) {
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                self.tally.problem(format!("event queue: {error}"));
+                return;
+            }
+            _ => {}
+        }
+        for event in &self.events {
+            let Token(token) = event.token();
+            let registry = self.poll.registry();
+            if let Some(console) = self.consoles.get_mut(token / PLACES) {
+                console.wake(token % PLACES, event, registry, &mut self.tally);
+            } else if let Some(place) = self.knocking.get_mut(token - self.consoles.len() * PLACES)
+                && let Some(client) = place
+            {
+                client.wake(event);
+                if client.pump().is_err() {
+                    *place = None;
+                }
+            }
+        }
+    }
+}
+
+/// The longest sleep of the loop.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+/// How long one round of knocking is listened to.
+const KNOCK: Duration = Duration::from_millis(500);
+/// No round takes longer: a move has timers of 5 s, a silent host one more.
+const ROUND_LIMIT: Duration = Duration::from_secs(30);
+/// How long nothing may arrive before what is missing counts as lost.
+const SILENCE: Duration = Duration::from_secs(3);

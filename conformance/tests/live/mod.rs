@@ -1,0 +1,127 @@
+//! The corpus against a server over TCP: one definition for both servers, run by `runtime-*/tests/corpus.rs`.
+//!
+//! One server is started for each set of settings that transcripts ask for. Its client ports are found as
+//! those of any server are: by what the VMs print.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use vspc_conformance::check::{Case, Selection, Server, Verdict};
+use vspc_conformance::drive::{ClientPort, LiveOptions};
+use vspc_conformance::transcript::{Setting, Transcript, corpus};
+
+/// A running server, killed when dropped.
+struct Process {
+    child: Child,
+    vms: SocketAddr,
+    first_port: u16,
+}
+
+/// Below the system's own range, and apart from what other runs of these tests use; a server skips what is
+/// taken, so a collision costs nothing.
+fn first_port() -> u16 {
+    20_000 + (std::process::id() % 80) as u16 * 100
+}
+
+const PORTS: u16 = 2000;
+
+fn option(setting: &Setting) -> Vec<String> {
+    let (name, value) = match setting {
+        Setting::MultiConsole => return vec!["--multi-console".to_owned()],
+        Setting::ServiceUri(uri) => ("--service-uri", uri.clone()),
+        Setting::IdentifyTimeout(time) => ("--identify-timeout", time.as_secs().to_string()),
+        Setting::VmExpire(time) => ("--vm-expire-time", time.as_secs().to_string()),
+        Setting::MaxClients(n) => ("--max-clients", n.to_string()),
+        Setting::Scrollback(n) => ("--vm-port-scrollback", n.to_string()),
+    };
+    vec![name.to_owned(), value]
+}
+
+impl Process {
+    fn start(settings: &[Setting]) -> Self {
+        let first_port = first_port();
+        let mut child = Command::new(crate::SERVER)
+            .args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1"])
+            .args(["--port-range-start", &first_port.to_string()])
+            .args(settings.iter().flat_map(option))
+            .env_remove("RUST_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let vms = loop {
+            let mut line = String::new();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the server ended at once");
+            if let Some((_, address)) = line.split_once("listening on ") {
+                break address.trim().parse().unwrap();
+            }
+        };
+        // Somebody must go on reading, or the server's log has nowhere to go.
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(drop));
+        Self { child, vms, first_port }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn play_all(choose: impl Fn(&Transcript) -> bool) {
+    const AT_ONCE: usize = 16;
+    let corpus = corpus().unwrap_or_else(|error| panic!("{error}"));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let all = Selection { own: true, slow: true, only: Vec::new() }.choose(&corpus);
+    let mut by_settings: BTreeMap<String, Vec<&Transcript>> = BTreeMap::new();
+    for transcript in all.into_iter().filter(|t| choose(t) && t.id.contains(&only)) {
+        by_settings.entry(format!("{:?}", transcript.config)).or_default().push(transcript);
+    }
+    let mut failures = Vec::new();
+    let mut passed = 0;
+    for transcripts in by_settings.values() {
+        let settings = transcripts[0].config.clone();
+        let process = Process::start(&settings);
+        let server = Server {
+            live: LiveOptions {
+                target: process.vms,
+                clients: ClientPort::From(process.first_port, PORTS),
+                client_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            },
+            config: settings,
+            service_uri: "vSPC.py".to_owned(),
+            uuid: [0; 16],
+        };
+        for case in server.check(transcripts, AT_ONCE, u64::from(std::process::id()), |_| {}) {
+            match told(&case) {
+                Some(failure) => failures.push(failure),
+                None => passed += 1,
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} fail, {passed} pass:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+fn told(case: &Case<'_>) -> Option<String> {
+    let (id, log) = (&case.transcript.id, case.log.join("\n    "));
+    match &case.verdict {
+        Verdict::Pass => None,
+        Verdict::Fail(failure) => Some(format!("{id}\n{failure}\n    {log}")),
+        Verdict::NotOffered(why) => Some(format!("{id}: not offered: {why}")),
+        Verdict::NotRun => Some(format!("{id}: not run: the server has gone")),
+    }
+}
+
+#[test]
+fn the_server_plays_the_corpus() {
+    play_all(|transcript| !transcript.is_slow());
+}
+
+#[test]
+#[ignore = "waits for a minute: the timers of the protocol in real time"]
+fn the_server_plays_the_slow_part_of_the_corpus() {
+    play_all(Transcript::is_slow);
+}
