@@ -130,17 +130,13 @@ impl Flows {
 
     pub(super) fn finish(self) -> Vec<Connection> {
         let port = self.port;
-        let connection = |flow: Flow| {
-            let [a, b] = flow.halves;
-            let (to_a, to_b) = (b.arrivals(), a.arrivals());
-            Connection {
-                ends: flow.ends,
-                opened_by: flow.opened_by,
-                streams: [a.finish(&to_a), b.finish(&to_b)],
-                first: flow.first,
-                last: flow.last,
-                kept: flow.ends.iter().any(|end| end.port() == port),
-            }
+        let connection = |flow: Flow| Connection {
+            ends: flow.ends,
+            opened_by: flow.opened_by,
+            streams: flow.halves.map(Assembler::finish),
+            first: flow.first,
+            last: flow.last,
+            kept: flow.ends.iter().any(|end| end.port() == port),
         };
         self.all.into_iter().map(connection).collect()
     }

@@ -41,11 +41,17 @@ pub enum Part {
         due: u64,
         /// The time of that frame.
         time: Duration,
+        /// The place of the first of them in the stream, holes counted.
+        offset: i64,
+        /// The place in the other direction before which their sender had everything.
+        knows: i64,
     },
     /// Bytes that are in no frame.
     Hole {
         /// How many.
         length: u64,
+        /// The place of the first of them in the stream.
+        offset: i64,
         /// The frame whose bytes come before them.
         after: Option<u64>,
         /// The frame whose bytes come after them.
@@ -75,6 +81,8 @@ pub struct End {
     pub due: u64,
     /// The time of that frame.
     pub time: Duration,
+    /// The place in the other direction before which its sender had everything.
+    pub knows: i64,
 }
 
 /// How a stream ended.
@@ -109,8 +117,8 @@ pub(super) struct Assembler {
     pieces: BTreeMap<i64, Piece>,
     /// Parts of segments that the capture cut off: by start, their end and frame.
     clipped: BTreeMap<i64, (i64, u64)>,
-    fin: Option<(i64, u64, Duration)>,
-    rst: Option<(u64, Duration)>,
+    fin: Option<(i64, Arrival)>,
+    rst: Option<Arrival>,
     /// The highest offset that the other side has confirmed.
     confirmed: i64,
     first_time: Duration,
@@ -128,9 +136,6 @@ struct Piece {
     /// How much of the other direction its sender had received.
     knows: i64,
 }
-
-/// When a stream's bytes were there, in order: offset, frame, time.
-pub(super) type Arrivals = Vec<(i64, u64, Duration)>;
 
 impl Assembler {
     /// Where `seq` lies, if this stream has begun.
@@ -188,8 +193,13 @@ impl Assembler {
 
     /// The other direction was shifted.
     pub(super) fn shift_acks(&mut self, shift: i64) {
-        for piece in self.pieces.values_mut().filter(|piece| piece.knows != i64::MIN) {
-            piece.knows -= shift;
+        let ends = self
+            .fin
+            .iter_mut()
+            .map(|(_, at)| &mut at.knows)
+            .chain(self.rst.iter_mut().map(|at| &mut at.knows));
+        for knows in self.pieces.values_mut().map(|piece| &mut piece.knows).chain(ends) {
+            *knows = knows.saturating_sub(shift);
         }
     }
 
@@ -206,7 +216,7 @@ impl Assembler {
         self.pieces = std::mem::take(&mut self.pieces).into_iter().map(|(at, p)| (at - shift, p)).collect();
         let clipped = std::mem::take(&mut self.clipped).into_iter();
         self.clipped = clipped.map(|(start, (end, frame))| (start - shift, (end - shift, frame))).collect();
-        if let Some((at, _, _)) = &mut self.fin {
+        if let Some((at, _)) = &mut self.fin {
             *at -= shift;
         }
     }
@@ -249,11 +259,11 @@ impl Assembler {
             }
         }
         if segment.fin && self.fin.is_none() {
-            self.fin = Some((end, frame, time));
+            self.fin = Some((end, at));
             self.highest = self.highest.max(end);
         }
         if segment.rst && self.rst.is_none() {
-            self.rst = Some((frame, time));
+            self.rst = Some(at);
         }
     }
 
@@ -303,21 +313,10 @@ impl Assembler {
         }
     }
 
-    /// When each byte was there, everything before it included.
-    pub(super) fn arrivals(&self) -> Arrivals {
-        let (mut due, mut now) = (0, Duration::ZERO);
-        let arrival = |(offset, piece): (&i64, &Piece)| {
-            (due, now) = (due.max(piece.frame), now.max(piece.time));
-            (*offset, due, now)
-        };
-        self.pieces.iter().map(arrival).collect()
-    }
-
-    /// Puts everything in order. `other`: the arrivals of the other direction. What confirms bytes was
-    /// said after they were there, whatever order the capture has them in.
-    pub(super) fn finish(mut self, other: &Arrivals) -> Stream {
+    /// Puts everything in order.
+    pub(super) fn finish(mut self) -> Stream {
         self.conflicts.dedup();
-        let last = self.fin.map_or(i64::MAX, |(at, _, _)| at);
+        let last = self.fin.map_or(i64::MAX, |(at, _)| at);
         let mut stream = Stream {
             bytes: Vec::with_capacity(self.store.len()),
             parts: Vec::with_capacity(self.pieces.len()),
@@ -337,32 +336,29 @@ impl Assembler {
                 stream.parts.push(self.hole(at..*offset, after, Some(piece.frame)));
             }
             (due, now) = (due.max(piece.frame), now.max(piece.time));
-            let heard = other.partition_point(|(offset, ..)| *offset < piece.knows);
-            if let Some((_, frame, time)) = heard.checked_sub(1).map(|heard| other[heard]) {
-                (due, now) = (due.max(frame), now.max(time));
-            }
             let from = stream.bytes.len();
             stream.bytes.extend_from_slice(&self.store[piece.at..piece.at + length]);
             let range = from..stream.bytes.len();
-            stream.parts.push(Part::Bytes { range, frame: piece.frame, due, time: now });
+            let (frame, time, knows) = (piece.frame, now, piece.knows);
+            stream.parts.push(Part::Bytes { range, frame, due, time, offset: *offset, knows });
             at = offset + length as i64;
             after = Some(piece.frame);
         }
         // What is missing at the end is known from a later sequence number or the other side's word.
         let reach = match self.fin {
-            Some((at, _, _)) => at,
+            Some((at, _)) => at,
             None => self.clipped.values().map(|(end, _)| *end).max().unwrap_or(at).max(self.confirmed),
         };
         if reach > at && self.origin.is_some() {
-            stream.parts.push(self.hole(at..reach, after, self.fin.map(|(_, frame, _)| frame)));
+            stream.parts.push(self.hole(at..reach, after, self.fin.map(|(_, at)| at.frame)));
         }
+        let end = |how, at: Arrival| {
+            let (frame, knows) = (at.frame, at.knows);
+            Some(End { how, frame, due: due.max(frame), time: now.max(at.time), knows })
+        };
         stream.end = match (self.fin, self.rst) {
-            (Some((_, frame, time)), _) => {
-                Some(End { how: How::Fin, frame, due: due.max(frame), time: now.max(time) })
-            }
-            (None, Some((frame, time))) => {
-                Some(End { how: How::Rst, frame, due: due.max(frame), time: now.max(time) })
-            }
+            (Some((_, at)), _) => end(How::Fin, at),
+            (None, Some(at)) => end(How::Rst, at),
             (None, None) => None,
         };
         stream
@@ -371,7 +367,8 @@ impl Assembler {
     fn hole(&self, range: Range<i64>, after: Option<u64>, before: Option<u64>) -> Part {
         let clipped = self.clipped.range(..range.end).next_back();
         let clipped = clipped.filter(|(_, (end, _))| *end > range.start).map(|(_, (_, frame))| *frame);
-        Part::Hole { length: (range.end - range.start).unsigned_abs(), after, before, clipped }
+        let (length, offset) = ((range.end - range.start).unsigned_abs(), range.start);
+        Part::Hole { length, offset, after, before, clipped }
     }
 }
 

@@ -153,8 +153,11 @@ impl Check {
     fn extension(&mut self, by: By, what: u8, parameters: &[u8], step: &Step) {
         let name = CodeName(what).to_string();
         let talk = self.talk(step.conn);
-        let agreed = talk.claims.get(&(By::Vm, VMWARE)) == Some(&true) || talk.lacking;
-        let listed = talk.known[1].is_some() || talk.lacking;
+        let offered = talk.claims.get(&(By::Vm, VMWARE)) == Some(&true);
+        // Whoever hears the extension spoken may speak it too.
+        let spoken = by == By::Proxy && !talk.sent[By::Vm as usize].is_empty();
+        let agreed = offered || spoken || talk.lacking;
+        let listed = talk.known[1].is_some() || talk.lacking || !offered;
         let asked = talk.sent[by.other() as usize].contains(parameters.first().unwrap_or(&0)) || talk.lacking;
         talk.sent[by as usize].push(what);
         if !agreed {
@@ -179,7 +182,9 @@ impl Check {
             (By::Proxy, code::UNKNOWN_2) => {
                 let denied = parameters.first().copied().unwrap_or(0);
                 talk.unknown.retain(|(code, _)| *code != denied);
-                let known = talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
+                // What only a proxy may say is rightly denied to a VM.
+                let known = VM_CODES.contains(&denied)
+                    && talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
                 let name = CodeName(denied).to_string();
                 if !asked {
                     self.report(rules::PROXY_DENIES, step, &name);

@@ -107,6 +107,8 @@ struct Leg {
     heard: HashSet<Word>,
     waived: HashSet<Word>,
     refused: HashSet<u8>,
+    /// The last thing said was no whole command.
+    half: bool,
     /// The move was not taken up: its COMPLETE is not said either.
     not_moving: bool,
 }
@@ -212,7 +214,10 @@ impl Player<'_> {
             self.unsaid(conn, item);
             return;
         }
-        let Some(item) = self.translate(n, item) else { return };
+        let said = self.translate(n, item);
+        // Half a subnegotiation ends with the command behind it: if that is left out, another has to end it.
+        let half = std::mem::replace(&mut self.legs[conn].half, matches!(item.said, Said::Broken(_)));
+        let Some(item) = said.or_else(|| half.then(|| Item::new(Said::Command(NOP)))) else { return };
         let (_, _, bytes) = self.batch.get_or_insert_with(|| (conn, step.mark.frame, Vec::new()));
         bytes.extend_from_slice(&item.raw);
         let told = item.as_vmware().map(|(what, _)| what);
@@ -563,6 +568,9 @@ impl Player<'_> {
         meaning
     }
 }
+
+/// The command that does nothing.
+const NOP: u8 = 241;
 
 /// How long to wait for a word of our side that the captured one had said by then.
 const ANSWER: Duration = Duration::from_millis(500);
