@@ -110,7 +110,7 @@ fn tell(report: &mut Report, name: &str, runs: &[Outcome], allow_loss: bool) -> 
     let mut object = json!({
         "mb_s": round(median(&guest), 1), "wire_mb_s": round(median(&wire), 1),
         "runs_mb_s": guest.iter().map(|&rate| round(rate, 1)).collect::<Vec<_>>(),
-        "lost_bytes": lost, "sent_bytes": runs.iter().map(|run| run.sent_wire).collect::<Vec<_>>(),
+        "lost_bytes": &lost, "sent_bytes": runs.iter().map(|run| run.sent_wire).collect::<Vec<_>>(),
     });
     if let Some(cpu_per_gb) = cpu_per_gb {
         report.say(format!("{cpu_per_gb:.2} CPU-s/GB"));
@@ -120,6 +120,7 @@ fn tell(report: &mut Report, name: &str, runs: &[Outcome], allow_loss: bool) -> 
         report.say(format!("RSS {} -> {} KiB", cost.rss_before, cost.rss_peak));
         object["cost"] = cost.json();
     }
+    report.say(format!("{} bytes lost", lost.iter().sum::<u64>()));
     for run in runs {
         let Totals { lost, repeated, foreign, faults } = run.totals;
         if !run.totals.clean() || run.closed > 0 {
@@ -129,9 +130,7 @@ fn tell(report: &mut Report, name: &str, runs: &[Outcome], allow_loss: bool) -> 
                  in {faults} places, {} receiver(s) disconnected{first}",
                 run.sent_wire, run.closed
             );
-            if allow_loss && repeated == 0 {
-                report.say(format!("{lost} bytes lost"));
-            } else {
+            if !allow_loss || repeated > 0 {
                 report.problem(what);
             }
         }
