@@ -228,7 +228,6 @@ fn a_vm_that_wants_to_be_dialled_is_refused() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_new_name_is_told_once_per_change_and_a_storm_of_names_in_a_few_lines() {
     let mut world = World::new(Config::default());
     let vm = world.vm(vm_config(1));
