@@ -309,14 +309,11 @@ impl Concentrator {
     }
 
     fn attach_leg(&mut self, console: ConsoleId, id: ConnId, now: Instant) {
+        self.finish_input(console);
         let Some(attached) = self.consoles.get_mut(console) else { return };
         let others: Vec<ConnId> = attached.legs.iter().filter_map(|leg| leg.conn).collect();
         attached.legs.reserve_exact(1);
         attached.legs.push(Leg { conn: Some(id), moving: None });
-        let halved = attached.uplink.change_connection(&mut self.buffers);
-        if halved > 0 {
-            attached.count().input_lost += halved as u64;
-        }
         let legs = attached.legs.len();
         // Nobody can tell a second port from a second life (PROTOCOL §3.1): a dead host answers a NOP
         // with a reset, or its keepalive will tell.
