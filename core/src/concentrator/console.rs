@@ -377,10 +377,26 @@ impl Concentrator {
         }
     }
 
+    /// Input is about to go to another connection: the one that has taken half a pair gets the other half
+    /// before anything else, or it would take the next command for data.
+    pub(super) fn finish_input(&mut self, console: ConsoleId) {
+        if let Some(finished) = self.consoles.get_mut(console)
+            && let Some(id) = finished.legs.last().and_then(|leg| leg.conn)
+            && let Some(conn) = self.conns.get_mut(id)
+            && let Some(half) = finished.uplink.take_half(&mut self.buffers)
+        {
+            conn.control.push_front(half);
+            self.wake(id);
+        }
+    }
+
     /// A leg of a console has gone. What was meant for it goes to the next, or is lost with the last.
     pub(super) fn remove_leg(&mut self, console: ConsoleId, index: usize, now: Instant) {
+        let was_last = self.consoles.get(console).is_some_and(|console| index + 1 == console.legs.len());
+        if was_last {
+            self.finish_input(console);
+        }
         let Some(losing) = self.consoles.get_mut(console) else { return };
-        let was_last = index + 1 == losing.legs.len();
         losing.legs.remove(index);
         if losing.legs.is_empty() {
             let (lost, reopened) = losing.uplink.clear(&mut self.buffers);
@@ -392,10 +408,6 @@ impl Concentrator {
             }
             self.consider_expiry(console, now);
         } else if was_last {
-            let halved = losing.uplink.change_connection(&mut self.buffers);
-            if halved > 0 {
-                losing.count().input_lost += halved as u64;
-            }
             self.wake_input(console);
         }
     }

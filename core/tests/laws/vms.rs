@@ -155,7 +155,6 @@ fn two_legs_of_one_vm_live_side_by_side() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_newer_leg_leaves_no_half_pair_in_front_of_the_probe() {
     let mut world = World::new(Config::default());
     let first = world.vm(vm_config(1));
@@ -175,7 +174,6 @@ fn a_newer_leg_leaves_no_half_pair_in_front_of_the_probe() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_vm_that_is_refused_gets_the_end_of_the_pair_it_was_sent_half_of() {
     let mut world = World::new(Config { service_uri: Some("vSPC.py".into()), ..Config::default() });
     let vm = world.vm(vm_config(1));
@@ -228,7 +226,6 @@ fn a_vm_that_wants_to_be_dialled_is_refused() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_new_name_is_told_once_per_change_and_a_storm_of_names_in_a_few_lines() {
     let mut world = World::new(Config::default());
     let vm = world.vm(vm_config(1));
@@ -313,6 +310,19 @@ fn a_reader_that_was_overtaken_is_told_so_when_the_server_goes_down() {
     world.unstall(reader);
     assert!(world.seen(reader).contains("bytes skipped"));
     assert!(!world.is_open(reader));
+}
+
+#[test]
+fn the_reason_of_an_end_is_told_however_much_was_told_before() {
+    let mut world = World::new(Config::default());
+    let stranger = world.stranger();
+    let mut said = Vec::new();
+    for _ in 0..100 {
+        Message::VmotionBegin { sequence: b"seq0" }.put(&mut said);
+    }
+    Message::DoProxy { direction: b'C', uri: b"x" }.put(&mut said);
+    world.type_wire(stranger, &said);
+    assert_eq!(world.reason(stranger), Some(CloseReason::Direction));
 }
 
 #[test]

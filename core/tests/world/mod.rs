@@ -416,6 +416,7 @@ impl World {
     /// Does what the engine asks for.
     pub(crate) fn drain(&mut self) {
         let mut outputs = 0;
+        let mut gone = Vec::new();
         while let Some(output) = self.engine.poll_output() {
             outputs += 1;
             assert!(outputs <= 64 * (self.ids + 4), "{outputs} outputs for {} live ids", self.ids);
@@ -437,22 +438,25 @@ impl World {
                 }
                 Output::Close(id, how) => {
                     let link = self.live(id);
-                    assert!(link.reason.is_some(), "{id} was closed without a reason");
                     link.closed = Some(how);
                     self.ids -= 1;
                     self.blocked.remove(&id);
+                    gone.push(id);
                 }
                 Output::Event(event) => {
                     if let (What::VmDisconnected(why) | What::ClientDetached(why), Some(id)) =
                         (&event.what, event.conn)
                     {
-                        let link = self.live(id);
+                        let link = self.link(id);
                         assert!(link.reason.is_none(), "{id} has ended twice: {:?}, {why:?}", link.reason);
                         link.reason = Some(*why);
                     }
                     self.events.push(event);
                 }
             }
+        }
+        for id in gone {
+            assert!(self.links[&id].reason.is_some(), "{id} was closed without a reason");
         }
         for &id in &self.blocked {
             let link = &self.links[&id];
