@@ -9,7 +9,7 @@ use crate::telnet::guest_slices;
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Client, Closing, Conn, Role};
+use super::conn::{Client, Closing, Conn, Place, Role};
 use super::console::{Console, READ_MAX};
 use super::id::ConnId;
 
@@ -29,9 +29,11 @@ impl Concentrator {
             return READ_MAX;
         }
         match &conn.role {
-            Role::Vm(_) => {
-                let paused =
-                    conn.console().and_then(|id| self.consoles.get(id)).is_some_and(|console| console.paused);
+            Role::Vm(vm) => {
+                let paused = match vm.place {
+                    Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
+                    _ => false,
+                };
                 if paused { 0 } else { READ_MAX }
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
