@@ -315,7 +315,7 @@ pub enum Expect {
     Text,
     /// No data and no answer to a move; options may be negotiated.
     Nothing(Duration),
-    /// Not a byte, but for NOP to a telnet peer.
+    /// Not a word that was not expected, but for NOP; none that came before either, since the last settle.
     Silence(Duration),
     /// None of these.
     No(Vec<Item>, Duration),
