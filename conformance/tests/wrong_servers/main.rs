@@ -2,7 +2,9 @@
 //! that servers in the field have, and the cases that must name it.
 
 mod network;
+mod program;
 mod server;
+mod tcp;
 
 use network::Small;
 use server::Fault;

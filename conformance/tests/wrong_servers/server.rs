@@ -164,6 +164,11 @@ impl Server {
         self.conns[vm].console
     }
 
+    /// How many consoles there are; they are never forgotten.
+    pub(crate) fn consoles(&self) -> usize {
+        self.consoles.len()
+    }
+
     pub(crate) fn connect_client(&mut self, console: usize) -> Id {
         let id = self.conns.len();
         self.conns.push(Conn { client_of: Some(console), ..Conn::default() });
