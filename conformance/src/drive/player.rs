@@ -235,10 +235,10 @@ impl Player<'_> {
                 let peer = self.network.connect_client(vm);
                 self.connected(step, actor, *raw, peer)
             }
-            Action::Send { actor, items } => {
+            Action::Send { actor, items, urgent } => {
                 let actor = self.actor(actor);
                 let wire = self.encode(actor, items, step)?;
-                self.say(actor, &wire);
+                self.say(actor, &wire, *urgent);
                 self.absorb(step)
             }
             Action::Answer { actor, once, to, with } => {
@@ -736,12 +736,15 @@ impl Player<'_> {
         Ok(wire)
     }
 
-    fn say(&mut self, actor: usize, wire: &[u8]) {
+    fn say(&mut self, actor: usize, wire: &[u8], urgent: bool) {
         let send = self.sends.len();
         self.sends.push(wire.len());
         let (raw, peer) = (self.actors[actor].raw, self.actors[actor].peer);
         let shown = if raw { names::quoted(wire) } else { spoken(wire) };
         self.note(actor, &format!("says {shown}"));
+        if urgent {
+            return self.network.send_urgent(peer, wire);
+        }
         for piece in self.options.cut.pieces(send, wire) {
             self.network.send(peer, piece);
         }

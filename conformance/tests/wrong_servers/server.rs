@@ -249,21 +249,21 @@ impl Server {
         self.conns[id].decoder.read(&bytes, &mut words);
         for word in words {
             match word {
-                Word::Data(data) if self.conns[id].client_of.is_some() => self.from_client(id, data),
-                Word::Data(data) => self.from_vm(id, data),
+                Word::Data(data) if self.conns[id].client_of.is_some() => self.client_types(id, data),
+                Word::Data(data) => self.vm_prints(id, data),
                 Word::Negotiation(verb, option) => self.negotiate(id, verb, option),
                 Word::Command(246) if self.conns[id].client_of.is_some() && !self.is(Fault::NoAyt) => {
                     self.data(id, b"[yes]");
                 }
                 Word::Command(command) if self.is(Fault::CommandsAsData) => match self.conns[id].client_of {
-                    Some(_) => self.from_client(id, vec![command]),
-                    None => self.from_vm(id, vec![command]),
+                    Some(_) => self.client_types(id, vec![command]),
+                    None => self.vm_prints(id, vec![command]),
                 },
                 Word::Sub(VMWARE, payload) if self.conns[id].client_of.is_none() => {
-                    self.extension(id, &payload)
+                    self.extension(id, &payload);
                 }
                 Word::Sub(_, payload) if payload.len() > 1024 && self.is(Fault::OverlongCloses) => {
-                    self.end(id)
+                    self.end(id);
                 }
                 Word::Fault(_) if self.is(Fault::GarbageKills) => self.die(),
                 _ => {}
@@ -308,7 +308,7 @@ impl Server {
         let is_client = self.conns[id].client_of.is_some();
         if is_client {
             let waiting = std::mem::take(&mut self.conns[id].waiting);
-            self.to_vm(id, waiting);
+            self.pass_to_vm(id, waiting);
         }
         if (verb, option) == (DO, TM) {
             self.conns[id].marks += 1;
@@ -352,7 +352,7 @@ impl Server {
         }
         match (verb, option) {
             (WILL, VMWARE) if !is_client && before != On::Yes && !self.is(Fault::KnownOnlyAsAnswer) => {
-                self.known(id)
+                self.known(id);
             }
             (WONT, VMWARE) if !is_client && !self.is(Fault::KeepsStrangers) => {
                 self.data(id, b"This port is for VMs.\r\n");
@@ -388,7 +388,7 @@ impl Server {
             2 if parameters == [81] => self.ask_bios(id),
             2 => {}
             70 if parameters.first() == Some(&b'S') || self.is(Fault::AcceptsDirectionC) => {
-                self.sub(id, 71, &[])
+                self.sub(id, 71, &[]);
             }
             70 => self.sub(id, 73, &[]),
             80 if parameters.is_empty() => self.ask_bios(id),
@@ -458,7 +458,7 @@ impl Server {
         }
     }
 
-    fn from_vm(&mut self, id: Id, mut data: Vec<u8>) {
+    fn vm_prints(&mut self, id: Id, mut data: Vec<u8>) {
         if self.is(Fault::FoldsLineEnds) {
             let text = data.clone();
             data = Vec::new();
@@ -509,7 +509,7 @@ impl Server {
         }
     }
 
-    fn from_client(&mut self, id: Id, data: Vec<u8>) {
+    fn client_types(&mut self, id: Id, data: Vec<u8>) {
         let nvt = self.conns[id].answered && self.conns[id].him.get(&0) == Some(&On::No);
         let mut input = Vec::new();
         for byte in data {
@@ -528,11 +528,11 @@ impl Server {
         if self.is(Fault::HoldsUntilNegotiated) && !self.conns[id].answered {
             self.conns[id].waiting.extend(input);
         } else {
-            self.to_vm(id, input);
+            self.pass_to_vm(id, input);
         }
     }
 
-    fn to_vm(&mut self, client: Id, mut input: Vec<u8>) {
+    fn pass_to_vm(&mut self, client: Id, mut input: Vec<u8>) {
         let Some(console) = self.conns[client].client_of else { return };
         if input.is_empty() {
             return;
