@@ -1,8 +1,11 @@
 //! Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
+
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod check;
 pub mod drive;
 pub mod fake_vm;
 pub mod load;
+pub mod replay;
 pub mod transcript;

@@ -1,15 +1,13 @@
-//! `vspc-conformance`: transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
+//! The command line of `vspc-conformance`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vspc_conformance::{check, fake_vm, load};
+use vspc_conformance::{check, fake_vm, load, replay};
 
+/// Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #[derive(Parser)]
-#[command(
-    version,
-    about = "Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators"
-)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,6 +17,8 @@ struct Cli {
 enum Command {
     /// Play the corpus against a server and say what it does right and wrong
     Check(check::CheckArgs),
+    /// Play captured sessions of hosts again and judge the answers
+    Replay(replay::ReplayArgs),
     /// A VM without vSphere: connects like an ESXi host, prints, echoes, moves itself
     FakeVm(fake_vm::FakeVmArgs),
     /// Fleets of simulated VMs and clients: what a server carries, and whether it carries it unharmed
@@ -28,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::FakeVm(args) => fake_vm::run(&args),
         Command::Load(args) => load::run(&args),
     }

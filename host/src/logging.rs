@@ -99,9 +99,16 @@ impl Queue {
         loop {
             let mut state = self.lock();
             state.writing = false;
-            while state.lines.is_empty() {
-                self.idle.notify_all();
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.lines.is_empty() {
+                while state.lines.is_empty() {
+                    self.idle.notify_all();
+                    state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                // One line seldom comes alone: a fleet that connects would have this thread switched to
+                // and from for every few of them.
+                drop(state);
+                thread::sleep(GATHERING);
+                state = self.lock();
             }
             mem::swap(&mut batch, &mut state.lines);
             state.writing = true;
@@ -173,6 +180,9 @@ impl Write for Stderr {
 /// How much may wait to be written: the lines of nine thousand VMs that connect at once, with room to
 /// spare. Beyond it lines are dropped and counted.
 const CAPACITY: usize = 8 << 20;
+
+/// How long the writer lets lines gather before it writes the first one of a burst.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// How much of the buffer is kept between bursts.
 const KEPT: usize = 64 << 10;

@@ -124,3 +124,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many sockets may be closing at once; beyond it the oldest is closed at once. Enough for everybody
 /// on one host, and no room for a crowd that connects and never closes.
 const BOUND: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::Connections;
+
+    #[test]
+    fn the_oldest_goes_when_the_bound_is_met_or_its_time_is_over() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connections = Connections::default();
+        let mut closing = Closing { bound: 2, ..Closing::default() };
+        for n in 0..3_u32 {
+            let id = ConnId::from_bits(n.into());
+            connections.insert(id, TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            closing.insert(token(id), connections.remove(id).unwrap(), Instant::from_millis(n.into()));
+        }
+        assert_eq!(closing.sockets.len(), 2);
+        assert_eq!(closing.deadline(), Some(Instant::from_millis(1) + PATIENCE));
+        closing.expire(Instant::from_millis(1) + PATIENCE);
+        assert_eq!(closing.sockets.len(), 1);
+        assert!(closing.close_oldest());
+        assert!(!closing.close_oldest() && closing.is_empty());
+    }
+}

@@ -5,6 +5,8 @@
 //! the first one's end. One event loop for all its ports, until Ctrl-C.
 
 pub mod duration;
+pub mod echo;
+pub mod gdb_stub;
 pub mod guest;
 pub mod leg;
 pub mod port;
@@ -22,6 +24,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use vspc_core::vmware::{Opens, Uuid, VmConfig};
 
 use self::duration::parse_duration;
+use self::echo::Echo;
+use self::gdb_stub::GdbStub;
 use self::guest::Guest;
 use self::port::{Port, World};
 use self::progress::Progress;
@@ -51,6 +55,9 @@ pub struct FakeVmArgs {
     /// What these lines say
     #[arg(long, value_name = "TEXT")]
     pub print: Option<String>,
+    /// What runs in it
+    #[arg(long, value_enum, default_value_t = Inside::Echo)]
+    pub guest: Inside,
     /// Move to another host again and again (vMotion)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub vmotion_every: Option<Duration>,
@@ -66,6 +73,15 @@ pub struct FakeVmArgs {
     /// Say nothing on standard error
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// What runs inside a fake VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Inside {
+    /// A greeting, numbered lines, and an echo of what is typed
+    Echo,
+    /// A stub that gdb can attach to: target remote HOST:CLIENT-PORT
+    Gdb,
 }
 
 /// Runs `fake-vm` until Ctrl-C.
@@ -151,7 +167,10 @@ fn ports(args: &FakeVmArgs, progress: Progress, start: Instant) -> Vec<Port> {
     let port = |(number, uri): (usize, &String)| {
         let label = if uris.len() == 1 { args.name.clone() } else { format!("{} ({uri})", args.name) };
         let config = vm_config(args, uuid, uri);
-        let guest = Guest::new(&args.name, &text);
+        let guest = match args.guest {
+            Inside::Echo => Guest::Echo(Echo::new(&args.name, &text)),
+            Inside::Gdb => Guest::Gdb(GdbStub::new()),
+        };
         Port::new(label, args.target.clone(), config, guest, every, number * 2, start)
     };
     uris.iter().enumerate().map(port).collect()
@@ -183,7 +202,7 @@ fn vm_config(args: &FakeVmArgs, uuid: Uuid, uri: &str) -> VmConfig {
 pub fn uuid_from_name(name: &str) -> Uuid {
     let mut bytes = [0; 16];
     for (salt, half) in (1u8..).zip(bytes.chunks_exact_mut(8)) {
-        let hash = name.bytes().chain([salt]).fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
+        let hash = [salt].into_iter().chain(name.bytes()).fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         });
         half.copy_from_slice(&hash.to_be_bytes());
@@ -203,6 +222,64 @@ const LOOK_AROUND: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::stand_in::StandIn;
+
+    /// Plays `args` against a stand-in until `watch` has seen enough.
+    fn play(args: FakeVmArgs, watch: impl FnOnce(&StandIn)) {
+        let proxy = StandIn::start();
+        let args = FakeVmArgs { target: proxy.vms.to_string(), ..args };
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| serve(&args, &stop).unwrap());
+            watch(&proxy);
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    fn web01(more: &[&str]) -> FakeVmArgs {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: FakeVmArgs,
+        }
+        let words = ["fake-vm", "--quiet"].iter().chain(more);
+        <Line as clap::Parser>::parse_from(words).args
+    }
+
+    #[test]
+    fn it_introduces_itself_greets_and_echoes() {
+        play(web01(&[]), |proxy| {
+            proxy.wait_for(|heard| heard.name == "web01" && heard.uuid == Some(uuid_from_name("web01")));
+            proxy.wait_for(|heard| heard.text().contains("web01 is up"));
+            proxy.type_on(0, b"hi\r");
+            proxy.wait_for(|heard| heard.text().ends_with("hi\r\nyou typed: hi\r\nweb01> "));
+        });
+    }
+
+    #[test]
+    fn it_moves_by_the_dialogue_and_goes_on_where_it_was() {
+        play(web01(&["--vmotion-every", "50ms"]), |proxy| {
+            proxy.wait_for(|heard| heard.completed >= 3);
+            proxy.type_on(3, b"hi\r");
+            proxy.wait_for(|heard| heard.text().contains("you typed: hi"));
+            // It was never switched off on the way.
+            proxy.wait_for(|heard| heard.text().matches("is up").count() == 1);
+        });
+    }
+
+    #[test]
+    fn it_reboots_and_comes_back() {
+        play(web01(&["--reboot-every", "50ms", "--reboot-takes", "1ms"]), |proxy| {
+            proxy.wait_for(|heard| heard.text().matches("web01 is up").count() >= 3);
+        });
+    }
+
+    #[test]
+    fn lines_are_numbered() {
+        play(web01(&["--every", "1ms", "--print", "tick"]), |proxy| {
+            proxy.wait_for(|heard| heard.text().contains("\r\ntick 3\r\n"));
+        });
+    }
 
     #[test]
     fn a_name_always_has_the_same_uuid_and_no_other_name_has_it() {

@@ -114,13 +114,13 @@ impl Fleet {
         self.members.iter().filter(|member| member.up && member.leg.is_some()).count()
     }
 
-    /// Does nothing but answer for a while.
+    /// Does nothing but answer for a while, or until nobody is left.
     pub fn idle(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             self.turn(left.min(LOOK_AROUND), |_, _| {});
-            if left.is_zero() {
+            if left.is_zero() || self.up() == 0 {
                 return;
             }
         }
@@ -221,3 +221,38 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 const MUTE: usize = 1 << 20;
 /// How long a fleet may take to come up, unless it says otherwise.
 pub const FLEET_PATIENCE: Duration = Duration::from_secs(6 * PATIENCE.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::load::stand_in::StandIn;
+
+    #[test]
+    fn a_fleet_comes_up_talks_and_stays() {
+        let proxy = StandIn::start();
+        let way = Way::Server { vms: proxy.vms, first: 1 };
+        let mut fleet = Fleet::new(&way, 0, 30).unwrap();
+        let starts = fleet.start(8, PATIENCE);
+        assert_eq!((starts.missing, starts.latency.len(), fleet.up()), (0, 30, 30), "{:?}", starts.why);
+        proxy.wait_for(|heard| heard.named == 30);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| fleet.talk(Duration::from_millis(20), &stop));
+            proxy.wait_for(|heard| heard.text().contains("load-29 says line 2 "));
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fleet.up(), 30);
+    }
+
+    #[test]
+    fn nobody_at_home_is_told_not_waited_for() {
+        let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let way = Way::Server { vms: gone, first: 1 };
+        let mut fleet = Fleet::new(&way, 0, 3).unwrap();
+        let starts = fleet.start(8, PATIENCE);
+        assert_eq!(starts.missing, 3);
+        assert!(matches!(starts.require_any(&way), Err(LoadError::Unreachable(_))));
+    }
+}

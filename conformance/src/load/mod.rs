@@ -20,6 +20,8 @@ pub mod process;
 pub mod relay;
 pub mod report;
 pub mod stalled;
+#[cfg(test)]
+pub(crate) mod stand_in;
 pub mod stats;
 pub mod storm;
 pub mod vmotion;

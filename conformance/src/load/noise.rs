@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::LoadError;
 use super::link::{ClientKind, VmLink, is_timeout, meet, numbered_vm};
@@ -30,6 +30,9 @@ pub struct GarbageArgs {
     /// For how long
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     seconds: f64,
+    /// How much garbage, in MB per second
+    #[arg(long, value_name = "MB", default_value_t = 10.0)]
+    rate: f64,
     /// Where the noise starts from; the same number makes the same noise
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -69,7 +72,8 @@ pub fn garbage(args: &GarbageArgs) -> Result<Report, LoadError> {
     let (keys, bytes, reading) = thread::scope(|scope| {
         let stop = &stop;
         let vms = open.way.vms();
-        let noise = |at, seed| scope.spawn(move || spray(at, args.connections, seed, stop));
+        let rate = args.rate * 1e6 / 2.0;
+        let noise = |at, seed| scope.spawn(move || spray(at, args.connections, rate, seed, stop));
         let (first, second) = (noise(vms, args.seed), noise(at, args.seed ^ 0xFF));
         let reader = scope.spawn(move || keep_reading(victim, stop));
         let keys = probe.run(KEY_EVERY, time, stop);
@@ -155,8 +159,9 @@ fn conclude(
     Ok(report)
 }
 
-/// Keeps `count` connections busy with noise, drops some, opens others; returns how many bytes went out.
-fn spray(at: SocketAddr, count: usize, seed: u64, stop: &AtomicBool) -> u64 {
+/// Keeps `count` connections busy with `rate` bytes of noise per second, drops some, opens others; returns how many bytes went out.
+fn spray(at: SocketAddr, count: usize, rate: f64, seed: u64, stop: &AtomicBool) -> u64 {
+    let began = Instant::now();
     let mut noise = Noise::new(seed);
     let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
     let (mut sent, mut chunk, mut scratch) = (0, Vec::new(), vec![0; 1 << 16]);
@@ -181,8 +186,12 @@ fn spray(at: SocketAddr, count: usize, seed: u64, stop: &AtomicBool) -> u64 {
             if !alive || noise.next().is_multiple_of(64) {
                 *place = None;
             }
+            // Leaves the processors to those whom it is to disturb.
+            while sent as f64 > began.elapsed().as_secs_f64() * rate && !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
-        // Leaves the processors to those whom it is to disturb.
+        // Whoever cannot write gives way too.
         thread::sleep(Duration::from_micros(200));
     }
     sent

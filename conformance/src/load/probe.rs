@@ -4,8 +4,10 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+
 use super::LoadError;
-use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, numbered_vm, read_some};
+use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, nonce, numbered_vm, read_some, word};
 use super::stats::Samples;
 use super::way::Way;
 
@@ -24,6 +26,19 @@ impl Probe {
         let mut clients = meet(&mut vm, way, ClientKind::Telnet, 1)?;
         let client = clients.remove(0);
         Ok(Self { vm, client, keys: 0 })
+    }
+
+    /// Forgets what others have typed into this console: clients that looked for a console of their own.
+    fn align(&mut self) -> Result<(), LoadError> {
+        let (word, began) = (word(b'?', nonce(), 0), Instant::now());
+        let refused = |error| LoadError::Violation(format!("the server takes no key: {error}"));
+        self.client.stream.write_all(&word).map_err(refused)?;
+        while memmem::find(&self.vm.typed, &word).is_none() {
+            self.vm.receive()?;
+            self.in_time(began, "did not reach its VM")?;
+        }
+        self.vm.typed.clear();
+        Ok(())
     }
 
     /// Types one key and waits for its echo.
@@ -63,6 +78,7 @@ impl Probe {
         time: Duration,
         stop: &AtomicBool,
     ) -> Result<Samples, LoadError> {
+        self.align()?;
         let mut samples = Samples::default();
         let until = Instant::now() + time;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {

@@ -112,6 +112,12 @@ impl Open {
         Ok(Self { way: Way::Relay { vms, clients }, pid: Some(process.pid()), _process: Some(process) })
     }
 
+    /// A way that a test has opened.
+    #[cfg(test)]
+    pub(super) fn of(way: Way) -> Self {
+        Self { way, pid: None, _process: None }
+    }
+
     /// Starts to measure the process in between, if it is known.
     pub fn meter(&self) -> Result<Option<Meter>, LoadError> {
         self.pid.map(Meter::start).transpose()

@@ -125,29 +125,41 @@ impl Concentrator {
         self.trim_memory();
     }
 
-    /// Keeps bytes of a connection that has no console, dropping the oldest beyond `limit`.
-    pub(super) fn print_early(&mut self, id: ConnId, wire: &[u8], pairs: usize, adopting: bool) {
-        let limit = if adopting { self.lag_limit() } else { EARLY_LIMIT };
-        let Some(early) =
-            self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).map(|vm| vm.early.get_or_insert_default())
-        else {
-            return;
-        };
-        early.journal.append(wire, pairs, &mut self.pool);
-        let mut dropped = 0;
-        while early.journal.head() - early.journal.tail() > limit {
-            dropped += early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
-        }
-        self.retired.early_bytes_dropped += dropped;
-        self.trim_memory();
-        // Memory is short and no scrollback is left to give: what is kept early goes.
-        while self.pool.is_over()
-            && let Some(early) =
+    /// Keeps bytes of a connection that has no console, dropping the oldest beyond the limit, or where
+    /// memory is short and no scrollback is left to give.
+    pub(super) fn print_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
+        let mut kept = self.keep_early(id, wire, pairs);
+        while kept > EARLY_LIMIT || (kept > 0 && self.pool.is_over()) {
+            let Some(early) =
                 self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).and_then(|vm| vm.early.as_mut())
-            && let Some(dropped) = early.journal.drop_oldest(&mut self.pool)
-        {
-            self.retired.early_bytes_dropped += dropped as u64;
+            else {
+                return;
+            };
+            let dropped = early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
+            self.retired.early_bytes_dropped += dropped;
+            kept -= dropped;
         }
+    }
+
+    /// Keeps bytes of a target that has taken over until its source's last bytes are in. If that would be
+    /// too many, they are in.
+    pub(super) fn print_adopted(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
+        let kept = self.keep_early(id, wire, pairs);
+        if (kept > self.lag_limit() / 2 || self.pool.is_over())
+            && let Some(moving) = self.conns.get(id).and_then(|conn| conn.vm()).and_then(|vm| vm.moving)
+        {
+            self.quiet_timer(moving, now);
+        }
+    }
+
+    /// Returns how many bytes are kept now.
+    fn keep_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) -> u64 {
+        let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return 0 };
+        let journal = &mut vm.early.get_or_insert_default().journal;
+        journal.append(wire, pairs, &mut self.pool);
+        let kept = journal.head() - journal.tail();
+        self.trim_memory();
+        kept
     }
 
     /// Wakes every reader of a console.
@@ -198,10 +210,11 @@ impl Concentrator {
             else {
                 continue;
             };
-            let (at, is_guest) = (reader.at, reader.mode.is_guest());
+            let (mut at, is_guest) = (reader.at, reader.mode.is_guest());
             if !is_guest && overtaken.journal.is_mid_pair(at) {
                 // The second half of a pair goes with its first, whatever follows.
                 conn.control.push_front(IAC);
+                at += 1;
             }
             if let Some(reader) = conn.client_mut() {
                 reader.overtaken = Some(overtaken.journal.guest_at(at));
@@ -364,10 +377,26 @@ impl Concentrator {
         }
     }
 
+    /// Input is about to go to another connection: the one that has taken half a pair gets the other half
+    /// before anything else, or it would take the next command for data.
+    pub(super) fn finish_input(&mut self, console: ConsoleId) {
+        if let Some(finished) = self.consoles.get_mut(console)
+            && let Some(id) = finished.legs.last().and_then(|leg| leg.conn)
+            && let Some(conn) = self.conns.get_mut(id)
+            && let Some(half) = finished.uplink.take_half(&mut self.buffers)
+        {
+            conn.control.push_front(half);
+            self.wake(id);
+        }
+    }
+
     /// A leg of a console has gone. What was meant for it goes to the next, or is lost with the last.
     pub(super) fn remove_leg(&mut self, console: ConsoleId, index: usize, now: Instant) {
+        let was_last = self.consoles.get(console).is_some_and(|console| index + 1 == console.legs.len());
+        if was_last {
+            self.finish_input(console);
+        }
         let Some(losing) = self.consoles.get_mut(console) else { return };
-        let was_last = index + 1 == losing.legs.len();
         losing.legs.remove(index);
         if losing.legs.is_empty() {
             let (lost, reopened) = losing.uplink.clear(&mut self.buffers);
@@ -379,10 +408,6 @@ impl Concentrator {
             }
             self.consider_expiry(console, now);
         } else if was_last {
-            let halved = losing.uplink.change_connection(&mut self.buffers);
-            if halved > 0 {
-                losing.count().input_lost += halved as u64;
-            }
             self.wake_input(console);
         }
     }

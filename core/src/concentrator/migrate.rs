@@ -34,9 +34,11 @@ impl Concentrator {
                 None => return self.start_move(console, id, sequence, now),
             },
             Place::New => "the vm is not identified yet",
-            Place::Stray | Place::Target | Place::Left(_) => "this connection does not feed the vm's console",
+            Place::Stray | Place::Target | Place::Left(_) | Place::Gone => {
+                "this connection does not feed the vm's console"
+            }
         };
-        self.say(id, |out| Message::VmotionNotnow { sequence }.put(out));
+        self.reply(id, |out| Message::VmotionNotnow { sequence }.put(out));
         self.count_for(id).vmotions_refused += 1;
         self.tell(id, What::Vmotion(VmotionStep::Refused(refusal)));
     }
@@ -152,7 +154,7 @@ impl Concentrator {
             Order::OutOfPlace => match input {
                 Input::Begin => {
                     if let Some((id, sequence)) = from {
-                        self.say(id, |out| Message::VmotionNotnow { sequence }.put(out));
+                        self.reply(id, |out| Message::VmotionNotnow { sequence }.put(out));
                         self.count_for(id).vmotions_refused += 1;
                         self.tell(id, What::Vmotion(VmotionStep::Refused("no move can begin here")));
                     }
@@ -326,7 +328,7 @@ impl Concentrator {
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
             vm.moving = Some(moving);
         }
-        self.say(id, |out| Message::VmotionPeerOk { sequence: &sequence }.put(out));
+        self.reply(id, |out| Message::VmotionPeerOk { sequence: &sequence }.put(out));
         self.tell_move(Some(id), console, VmotionStep::Peer);
     }
 
@@ -349,7 +351,7 @@ impl Concentrator {
         }
         self.count_in(console).vmotions_completed += 1;
         if let Some(name) = name {
-            self.name_console(console, &name);
+            self.name_console(console, target, &name);
         }
         self.tell_move(Some(target), console, VmotionStep::Completed(now.duration_since(begun)));
         self.wake_input(console);

@@ -236,7 +236,8 @@ impl Concentrator {
         }
     }
 
-    /// Takes the next thing to do. Any number of inputs may come before a drain.
+    /// Takes the next thing to do; events come after everything else. Any number of inputs may come before
+    /// a drain.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
             let output = self.outbox.pop()?;
@@ -535,7 +536,7 @@ impl Concentrator {
         let event = |peer| Event { what, conn: id, peer, console };
         match conn {
             Some(conn) => self.outbox.event(event(Some(conn.peer.clone())), &mut conn.announced),
-            None => self.outbox.push(Output::Event(event(None))),
+            None => self.outbox.plain_event(event(None)),
         }
     }
 }

@@ -210,12 +210,13 @@ impl Concentrator {
     fn client_took(&mut self, id: ConnId, n: usize) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Client(client) = &mut conn.role else { return };
-        let Some(console) = self.consoles.get_mut(client.console) else { return };
         let mut n = n;
-        if client.overtaken.is_some() || conn.closing == Some(Closing::Farewell) {
+        // A farewell may outlive the console it is about.
+        let shown = client.overtaken.is_none() && conn.closing != Some(Closing::Farewell);
+        let Some(console) = self.consoles.get_mut(client.console).filter(|_| shown) else {
             conn.control.sent(n);
             return;
-        }
+        };
         if !conn.control.is_empty()
             && !client.mode.is_guest()
             && console.journal.is_mid_pair(client.at)

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// How long a test waits for what must come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,9 +53,13 @@ impl Server {
             }
         });
         let mut server = Self { child, lines, deaf, vms: SocketAddr::from(([0; 4], 0)) };
-        let line = server.line_with("listening on ");
-        server.vms = line.split_once("listening on ").unwrap().1.parse().unwrap();
+        server.vms = server.next_listener();
         server
+    }
+
+    /// Where the server listens, as its next line about that says.
+    pub(super) fn next_listener(&self) -> SocketAddr {
+        self.line_with("listening on ").split_once("listening on ").unwrap().1.parse().unwrap()
     }
 
     /// The next log line that has these words.
@@ -82,6 +86,13 @@ impl Server {
 
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Changes how many descriptors the running process may have.
+    pub(super) fn limit_descriptors(&self, limit: usize) {
+        let limit = Some(limit as u64);
+        let limits = Rlimit { current: limit, maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limits).unwrap();
     }
 
     /// From now on nobody reads what the server logs, and yet its stderr stays open.

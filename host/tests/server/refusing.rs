@@ -1,5 +1,9 @@
 //! What a server refuses, and what is left to those it does not.
 
+use std::io::Write;
+use std::net::Shutdown;
+use std::thread;
+
 use super::peer::{EXT, IAC, Peer, WONT};
 use super::process::{Server, run};
 
@@ -42,10 +46,16 @@ fn who_is_no_vm_is_told_so_even_if_it_talks_on() {
     let server = Server::start(&[]);
     let mut stranger = Peer::connect(server.vms);
     stranger.send(&[IAC, WONT, EXT]);
-    // Unread input at close would make the kernel destroy the text on its way.
-    stranger.send(&[b'x'; 20_000]);
+    // Unread input at close would make the kernel reset the connection, and its end would be an error.
+    let mut talker = stranger.stream.try_clone().unwrap();
+    let talk = thread::spawn(move || {
+        (0..1000)
+            .try_for_each(|_| talker.write_all(&[b'x'; 10_000]))
+            .and_then(|()| talker.shutdown(Shutdown::Write))
+    });
     let text = stranger.expect_end();
     assert!(text.is_ascii() && text.len() > 20, "{}", String::from_utf8_lossy(&text));
+    talk.join().unwrap().unwrap();
 }
 
 #[test]
@@ -72,12 +82,38 @@ fn the_end_of_descriptors_is_survived_and_others_do_not_notice() {
     vm.print(b"after");
     client.expect(b"after");
     while server.descriptors() > 40 {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     drop(late);
     late = Peer::client(port);
     vm.print(b"!");
     late.expect_somewhere(b"!");
+}
+
+#[test]
+fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    // Lower than the server found it at start, so that its own accounts do not protect it.
+    server.limit_descriptors(server.descriptors() + 4);
+    let mut crowd: Vec<Peer> = (0..100).map(|_| Peer::connect(port)).collect();
+    let line = server.line_with("connections are refused");
+    assert!(line.contains("no descriptor is left"), "{line}");
+    vm.print(b"text");
+    client.expect(b"text");
+    client.print(b"k");
+    vm.expect(b"k");
+    assert!(crowd.last_mut().unwrap().is_cut_off());
+    drop(crowd);
+    // Nothing is left over of it: a newcomer gets in, if not at once then soon.
+    server.limit_descriptors(1000);
+    let mut late = Peer::client(port);
+    vm.print(b"after");
+    client.expect(b"after");
+    late.print(b"l");
+    vm.expect(b"l");
 }
 
 #[test]

@@ -15,6 +15,8 @@ fn a_stop_delivers_what_is_queued_and_ends_with_code_0() {
         vm.print(b"last words");
         client.expect(b"last words");
         server.signal(signal);
+        server.line_with("disconnected: server is shutting down");
+        server.line_with("detached: server is shutting down");
         client.expect_end();
         vm.expect_end();
         drop((vm, client));

@@ -91,7 +91,7 @@ pub fn run(args: &VmotionArgs) -> Result<Report, LoadError> {
     thread::scope(|scope| {
         let (fleet, stop) = (&mut fleet, &stop);
         scope.spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) && fleet.up() > 0 {
                 fleet.idle(Duration::from_millis(200));
             }
         });

@@ -1,0 +1,133 @@
+//! The least that VMs take for a concentrator, for tests of what plays VMs: it serves the session start and
+//! vMotion, keeps what it hears, and lets the test type.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use vspc_core::telnet::{Decoder, Item, Negotiator, put_negotiation};
+use vspc_core::vmware::{Dialogue, Message, Said, Uuid, VMWARE_TELNET_EXT};
+
+/// A listening stand-in. It lives as long as the test.
+pub(crate) struct StandIn {
+    pub(crate) vms: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What it has heard so far, of all its VMs.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) name: String,
+    pub(crate) named: usize,
+    pub(crate) uuid: Option<Uuid>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) completed: usize,
+    connections: Vec<TcpStream>,
+}
+
+#[derive(Default)]
+struct Shared {
+    heard: Mutex<Heard>,
+    news: Condvar,
+}
+
+impl Heard {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.data).into_owned()
+    }
+}
+
+impl StandIn {
+    pub(crate) fn start() -> Self {
+        Self::start_saying(b"")
+    }
+
+    /// One that says this to the source right behind GOAHEAD, which is wrong.
+    pub(crate) fn start_saying(after_goahead: &'static [u8]) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let vms = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                stream.set_nodelay(true).unwrap();
+                let shared = Arc::clone(&accepting);
+                shared.heard.lock().unwrap().connections.push(stream.try_clone().unwrap());
+                thread::spawn(move || serve(stream, after_goahead, &shared));
+            }
+        });
+        Self { vms, shared }
+    }
+
+    /// Waits until it has heard that; a test that waits for ever fails after 20 s.
+    pub(crate) fn wait_for(&self, enough: impl Fn(&Heard) -> bool) {
+        let heard = self.shared.heard.lock().unwrap();
+        let limit = Duration::from_secs(20);
+        let (heard, waited) =
+            self.shared.news.wait_timeout_while(heard, limit, |heard| !enough(heard)).unwrap();
+        assert!(!waited.timed_out(), "only heard {:?} from {:?}", heard.text(), heard.name);
+    }
+
+    /// Types on the connection that came as number `connection`.
+    pub(crate) fn type_on(&self, connection: usize, bytes: &[u8]) {
+        self.shared.heard.lock().unwrap().connections[connection].write_all(bytes).unwrap();
+    }
+}
+
+fn serve(mut stream: TcpStream, after_goahead: &[u8], shared: &Shared) {
+    let (mut decoder, mut negotiator) = (Decoder::new(), Negotiator::new(Dialogue::POLICY));
+    let (mut dialogue, mut out) = (Dialogue::new(), Vec::new());
+    dialogue.open(&mut negotiator, &mut out);
+    let mut scratch = [0; 4096];
+    loop {
+        if stream.write_all(&out).is_err() {
+            return;
+        }
+        out.clear();
+        let Ok(n @ 1..) = stream.read(&mut scratch) else { return };
+        let mut rest = &scratch[..n];
+        while let Some(item) = decoder.decode(&mut rest) {
+            let mut heard = shared.heard.lock().unwrap();
+            let said = match item {
+                Item::Data(data) => {
+                    heard.data.extend_from_slice(data);
+                    None
+                }
+                Item::Negotiation(verb, opt) => {
+                    let outcome = negotiator.receive(verb, opt);
+                    if let Some((verb, opt)) = outcome.send {
+                        put_negotiation(verb, opt, &mut out);
+                    }
+                    outcome.change.and_then(|change| dialogue.changed(&change, &mut out))
+                }
+                Item::Subnegotiation(VMWARE_TELNET_EXT, body) => dialogue.received(body, &mut out).unwrap(),
+                _ => None,
+            };
+            match said {
+                Some(Said::Proxy { .. }) => Message::WillProxy.put(&mut out),
+                Some(Said::Name(name)) => {
+                    heard.name = String::from_utf8_lossy(name).into_owned();
+                    heard.named += 1;
+                }
+                Some(Said::Uuid(uuid)) => heard.uuid = Some(uuid),
+                Some(Said::VmotionBegin { sequence }) => {
+                    let sequence_and_secret = &[sequence, SECRET].concat();
+                    Message::VmotionGoahead { sequence_and_secret }.put(&mut out);
+                    out.extend_from_slice(after_goahead);
+                }
+                Some(Said::VmotionPeer { sequence_and_secret }) => {
+                    let sequence = sequence_and_secret.strip_suffix(SECRET).unwrap();
+                    Message::VmotionPeerOk { sequence }.put(&mut out);
+                }
+                Some(Said::VmotionComplete { .. }) => heard.completed += 1,
+                _ => {}
+            }
+            shared.news.notify_all();
+        }
+    }
+}
+
+/// With a byte that must be doubled.
+const SECRET: &[u8] = b"\xFFsecret\xFF";

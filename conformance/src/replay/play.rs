@@ -1,0 +1,579 @@
+//! The player: says what the VM side said, in the captured order, to another concentrator.
+//!
+//! Three things differ from the capture. Secrets are the other concentrator's: a PEER carries the one that
+//! it issued for that sequence. What was an answer waits until it is one: nothing is said before this
+//! side has said what the captured one had said on that connection by then, or has let a bounded time pass.
+//! And where the two sides decide differently about a move, the VM does what a host would do then.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::dialogue::{Act, By, Inside, Mark, Step};
+use super::identity;
+use super::moves::{Ledger, Meaning, Move, State};
+use super::script::{self, Introduce, Script};
+use super::telnet::{
+    AUTHENTICATION, BINARY, COM_PORT, CodeName, ECHO, Item, Reader, SGA, Said, VMWARE, Verb, code,
+};
+use super::world::{Heard, World};
+use crate::capture::How;
+
+/// How fast to play.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Speed {
+    /// As fast as the answers come.
+    Max,
+    /// This many times the original speed.
+    Times(f64),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Played {
+    /// The dialogue with the other concentrator.
+    pub steps: Vec<Step>,
+    /// Its moves.
+    pub moves: Ledger,
+    /// Where it decided differently from the captured one: the frame, and how.
+    pub differences: Vec<(u64, String)>,
+    /// What could not be played, for reasons on our side: each is a failure.
+    pub failures: Vec<(u64, String)>,
+    /// What was typed at each console, by UUID.
+    pub typed: HashMap<String, Vec<u8>>,
+}
+
+/// Plays `script` against `world`. `tell` is called with each step as it happens.
+pub fn play(script: &Script, world: &mut dyn World, speed: Speed, tell: &mut dyn FnMut(&Step)) -> Played {
+    let mut player = Player {
+        script,
+        world,
+        tell,
+        speed,
+        peers: script::moves_of_peers(script),
+        legs: script.conns.iter().map(|_| Leg::default()).collect(),
+        batch: None,
+        frame: 0,
+        shift: Duration::ZERO,
+        attached: HashSet::new(),
+        ours: HashMap::new(),
+        played: Played {
+            steps: Vec::new(),
+            moves: Ledger::default(),
+            differences: Vec::new(),
+            failures: Vec::new(),
+            typed: HashMap::new(),
+        },
+    };
+    for n in 0..script.steps.len() {
+        player.step(n);
+    }
+    player.flush();
+    player.linger();
+    player.played
+}
+
+struct Player<'a> {
+    script: &'a Script,
+    world: &'a mut dyn World,
+    tell: &'a mut dyn FnMut(&Step),
+    speed: Speed,
+    peers: HashMap<usize, (Option<usize>, bool)>,
+    legs: Vec<Leg>,
+    /// Bytes of one frame that go out together: their connection, frame, and the bytes.
+    batch: Option<(usize, u64, Vec<u8>)>,
+    /// The frame played last.
+    frame: u64,
+    /// By how much waiting has delayed everything.
+    shift: Duration,
+    /// VMs, and their URIs, that have a client.
+    attached: HashSet<(String, Option<String>)>,
+    /// Captured moves by their number: ours.
+    ours: HashMap<usize, usize>,
+
+    played: Played,
+}
+
+#[derive(Default)]
+struct Leg {
+    open: bool,
+    /// Our side, or its absence, has ended it.
+    gone: bool,
+    told_gone: bool,
+    /// The VM side has ended it.
+    ended: bool,
+    reader: Reader,
+    /// What the captured proxy had said by now; what ours has said; what ours was waited for in vain.
+    captured: HashSet<Word>,
+    heard: HashSet<Word>,
+    waived: HashSet<Word>,
+    refused: HashSet<u8>,
+    /// The last thing said was no whole command.
+    half: bool,
+    /// The move was not taken up: its COMPLETE is not said either.
+    not_moving: bool,
+}
+
+/// The kind of a thing said, as far as it makes the VM go on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Word {
+    /// DO or DONT, an option.
+    Ask(u8),
+    /// WILL or WONT, an option.
+    Tell(u8),
+    /// A message of the extension; the answers to one question count as one.
+    Code(u8),
+}
+
+impl Word {
+    fn of(item: &Item) -> Option<Self> {
+        match (&item.said, item.as_vmware()) {
+            (Said::Verb(Verb::Do | Verb::Dont, option), _) => Some(Self::Ask(*option)),
+            (Said::Verb(Verb::Will | Verb::Wont, option), _) => Some(Self::Tell(*option)),
+            (_, Some((code::NOTNOW, _))) => Some(Self::Code(code::GOAHEAD)),
+            (_, Some((code::WONT_PROXY, _))) => Some(Self::Code(code::WILL_PROXY)),
+            (_, Some((what, _))) => Some(Self::Code(what)),
+            _ => None,
+        }
+    }
+
+    /// What the VM may have waited for before it said `item`.
+    fn before(item: &Item) -> Vec<Self> {
+        let code = match (&item.said, item.as_vmware()) {
+            (Said::Verb(Verb::Will | Verb::Wont, COM_PORT), _) => {
+                return vec![Self::Ask(COM_PORT), Self::Code(code::WILL_PROXY)];
+            }
+            (Said::Verb(Verb::Will | Verb::Wont, option), _) => return vec![Self::Ask(*option)],
+            (Said::Verb(Verb::Do | Verb::Dont, option), _) => return vec![Self::Tell(*option)],
+            (Said::Sub(option @ (COM_PORT | AUTHENTICATION), _), _) => return vec![Self::Ask(*option)],
+            (_, Some((code::KNOWN_1 | code::DO_PROXY, _))) => code::KNOWN_2,
+            (_, Some((code::UUID, _))) => code::GET_UUID,
+            (_, Some((code::NAME, _))) => code::GET_NAME,
+            (_, Some((code::BIOS_UUID, _))) => code::GET_BIOS_UUID,
+            (_, Some((code::LOCATION_UUID, _))) => code::GET_LOCATION_UUID,
+            (_, Some((code::COMPLETE, _))) => code::PEER_OK,
+            (_, Some((code::ABORT | code::BEGIN, _))) => code::GOAHEAD,
+            _ => return Vec::new(),
+        };
+        vec![Self::Code(code)]
+    }
+}
+
+impl Player<'_> {
+    fn step(&mut self, n: usize) {
+        let script = self.script;
+        let step = &script.steps[n];
+        let conn = step.conn;
+        match &step.act {
+            Act::Open => {
+                self.go_to(step.mark);
+                self.open(conn);
+            }
+            Act::Say(By::Vm, item) => self.say(n, item),
+            Act::Say(By::Proxy, item) => {
+                if let Some(word) = Word::of(item) {
+                    self.legs[conn].captured.insert(word);
+                    // Another BEGIN needs another answer.
+                    if word == Word::Code(code::GOAHEAD) {
+                        self.legs[conn].waived.remove(&word);
+                    }
+                    // What it has to say about a move makes both hosts go on.
+                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK)) && self.legs[conn].open {
+                        self.wait_for(conn, &[word]);
+                    }
+                }
+                if let Said::Data(data) = &item.said
+                    && !data.is_empty()
+                {
+                    self.type_in(step, data);
+                }
+            }
+            Act::End(By::Vm, how, _) => {
+                self.go_to(step.mark);
+                self.wait_for(conn, &[Word::Code(code::GOAHEAD), Word::Code(code::PEER_OK)]);
+                self.end(conn, *how);
+            }
+            Act::End(By::Proxy, How::Rst, _) => {
+                let later = |later: &Step| later.conn == conn && matches!(later.act, Act::End(By::Vm, ..));
+                if !script.steps[n..].iter().any(later) {
+                    self.go_to(step.mark);
+                    self.end(conn, How::Fin);
+                }
+            }
+            Act::End(By::Proxy, How::Fin, _) | Act::Gap(..) => {}
+        }
+    }
+
+    fn say(&mut self, n: usize, item: &Item) {
+        let step = &self.script.steps[n];
+        let conn = step.conn;
+        if !matches!(&self.batch, Some((c, frame, _)) if *c == conn && *frame == step.mark.frame) {
+            self.go_to(step.mark);
+        }
+        self.wait_for(conn, &Word::before(item));
+        if self.legs[conn].gone || !self.legs[conn].open {
+            self.unsaid(conn, item);
+            return;
+        }
+        let said = self.translate(n, item);
+        // Half a subnegotiation ends with the command behind it: if that is left out, another has to end it.
+        let half = std::mem::replace(&mut self.legs[conn].half, matches!(item.said, Said::Broken(_)));
+        let Some(item) = said.or_else(|| half.then(|| Item::new(Said::Command(NOP)))) else { return };
+        let (_, _, bytes) = self.batch.get_or_insert_with(|| (conn, step.mark.frame, Vec::new()));
+        bytes.extend_from_slice(&item.raw);
+        let told = item.as_vmware().map(|(what, _)| what);
+        if let Meaning::Begun(captured, _) = self.script.meanings[n] {
+            self.ours.insert(captured, self.played.moves.moves.len());
+            self.legs[conn].heard.remove(&Word::Code(code::GOAHEAD));
+            self.legs[conn].captured.remove(&Word::Code(code::GOAHEAD));
+        }
+        self.record(conn, Act::Say(By::Vm, item));
+        if matches!(told, Some(code::UUID | code::BIOS_UUID | code::BEGIN | code::COMPLETE | code::ABORT)) {
+            self.flush();
+        }
+        if matches!(told, Some(code::UUID | code::BIOS_UUID)) {
+            self.attach(conn);
+        }
+    }
+
+    /// A VM has said who it is; the first time it needs a client.
+    fn attach(&mut self, conn: usize) {
+        self.listen();
+        let who = &self.script.identities[conn];
+        let (Some(uuid), uri) = (who.uuid.clone(), who.uri.clone()) else { return };
+        if self.played.moves.arriving(conn).is_some() || !self.attached.insert((uuid.clone(), uri)) {
+            return;
+        }
+        let before = self.world.now();
+        self.world.attach(self.played.steps.len(), &uuid);
+        self.shift += self.world.now().saturating_sub(before);
+        self.listen();
+    }
+
+    /// What the captured VM said, as it has to be said here; `None`: not at all.
+    fn translate(&mut self, n: usize, item: &Item) -> Option<Item> {
+        let conn = self.script.steps[n].conn;
+        if let Said::Sub(option @ (COM_PORT | AUTHENTICATION), _) = &item.said
+            && self.legs[conn].refused.contains(option)
+        {
+            self.differ(format!("our side refused what this needs, so it is not said: {item}"));
+            return None;
+        }
+        match item.as_vmware() {
+            Some((code::PEER, _)) => self.peer(n, item),
+            Some((code::COMPLETE, _)) if self.legs[conn].not_moving => None,
+            _ => Some(item.clone()),
+        }
+    }
+
+    /// A PEER with the secret that our side issued.
+    fn peer(&mut self, n: usize, item: &Item) -> Option<Item> {
+        let conn = self.script.steps[n].conn;
+        let (captured, taken) = self.peers.get(&n).copied().unwrap_or((None, false));
+        let Some(captured) = captured else {
+            if taken {
+                self.legs[conn].not_moving = true;
+                self.differ(
+                    "the move began before the capture: the target is played as a new connection".into(),
+                );
+                return None;
+            }
+            return Some(item.clone());
+        };
+        let answered = |player: &Self| player.our_move(captured).is_some_and(|m| m.state != State::Begun);
+        self.wait_until(ANSWER, answered);
+        match self.our_move(captured).and_then(|m| m.goahead.clone()) {
+            Some(goahead) => Some(Item::vmware(code::PEER, &goahead)),
+            None => {
+                self.legs[conn].not_moving = true;
+                self.differ("our side gave no GOAHEAD: the target is played as a new connection".into());
+                None
+            }
+        }
+    }
+
+    fn our_move(&self, captured: usize) -> Option<&Move> {
+        self.ours.get(&captured).and_then(|n| self.played.moves.moves.get(*n))
+    }
+
+    /// Waits, for a bounded time, until our side has said that of `words` which the captured one had said
+    /// by now.
+    fn wait_for(&mut self, conn: usize, words: &[Word]) {
+        let missing = |leg: &Leg| -> Vec<Word> {
+            let lacks = |word: &&Word| {
+                leg.captured.contains(word) && !leg.heard.contains(word) && !leg.waived.contains(word)
+            };
+            words.iter().filter(lacks).copied().collect()
+        };
+        if self.legs[conn].gone || missing(&self.legs[conn]).is_empty() {
+            return;
+        }
+        self.wait_until(ANSWER, |player| player.legs[conn].gone || missing(&player.legs[conn]).is_empty());
+        let leg = &mut self.legs[conn];
+        let (waived, gone) = (missing(leg), leg.gone);
+        leg.waived.extend(&waived);
+        for word in waived {
+            if let Word::Code(what) = word
+                && !gone
+            {
+                let name = CodeName(what);
+                self.differ(format!("the captured proxy had said {name} by now, our side does not"));
+            }
+        }
+    }
+
+    fn wait_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        self.flush();
+        let start = self.world.now();
+        let limit = start + limit;
+        while !done(self) && self.world.now() < limit {
+            self.world.wait(limit);
+            self.listen();
+        }
+        self.shift += self.world.now().saturating_sub(start);
+    }
+
+    /// Lets time pass up to a captured moment.
+    fn go_to(&mut self, mark: Mark) {
+        self.flush();
+        if let Speed::Times(factor) = self.speed {
+            let at = mark.time.div_f64(factor) + self.shift;
+            if at > self.world.now() {
+                self.world.advance(at);
+            }
+        }
+        self.listen();
+        self.frame = mark.frame;
+    }
+
+    fn open(&mut self, conn: usize) {
+        let here = &self.script.conns[conn];
+        // A new connection between the same endpoints: whatever became of the old one, it is dead.
+        for old in 0..conn {
+            let same = (self.script.conns[old].vm, self.script.conns[old].proxy) == (here.vm, here.proxy);
+            if same && self.legs[old].open && !self.legs[old].ended {
+                self.end(old, How::Rst);
+            }
+        }
+        match self.world.open(conn, here.vm) {
+            Ok(()) => {
+                self.legs[conn].open = true;
+                self.record(conn, Act::Open);
+                if here.introduce != Introduce::No {
+                    self.introduce(conn);
+                }
+                self.listen();
+            }
+            Err(why) => {
+                self.played.failures.push((self.frame, format!("the connection from {}: {why}", here.vm)));
+            }
+        }
+    }
+
+    fn end(&mut self, conn: usize, how: How) {
+        self.flush();
+        if !self.legs[conn].open || self.legs[conn].ended {
+            return;
+        }
+        self.legs[conn].ended = true;
+        if self.legs[conn].gone {
+            return;
+        }
+        self.record(conn, Act::End(By::Vm, how, Inside::Nothing));
+        self.world.end(conn, how);
+        self.listen();
+    }
+
+    fn flush(&mut self) {
+        if let Some((conn, _, bytes)) = self.batch.take() {
+            self.world.send(conn, &bytes);
+            self.listen();
+        }
+    }
+
+    /// Takes down what our side has done, and does what a host would do then.
+    fn listen(&mut self) {
+        let mut calls_off = VecDeque::new();
+        loop {
+            while let Some(heard) = self.world.heard() {
+                match heard {
+                    Heard::Said(conn, bytes) => {
+                        for item in self.legs[conn].reader.read(&bytes) {
+                            self.answered(conn, item, &mut calls_off);
+                        }
+                    }
+                    Heard::Ended(conn, how) => {
+                        let inside = self.legs[conn].reader.is_inside();
+                        let inside = if inside { Inside::Command } else { Inside::Nothing };
+                        if !self.legs[conn].ended {
+                            self.record(conn, Act::End(By::Proxy, how, inside));
+                        }
+                        self.legs[conn].gone = true;
+                    }
+                }
+            }
+            let Some(conn) = calls_off.pop_front() else { return };
+            let abort = Item::vmware(code::ABORT, b"");
+            let bytes = abort.raw.clone();
+            self.record(conn, Act::Say(By::Vm, abort));
+            self.world.send(conn, &bytes);
+        }
+    }
+
+    fn answered(&mut self, conn: usize, item: Item, calls_off: &mut VecDeque<usize>) {
+        if let Some(word) = Word::of(&item) {
+            self.legs[conn].heard.insert(word);
+        }
+        match &item.said {
+            Said::Verb(Verb::Dont, option) => drop(self.legs[conn].refused.insert(*option)),
+            Said::Verb(Verb::Do, option) => drop(self.legs[conn].refused.remove(option)),
+            _ => {}
+        }
+        let meaning = self.record(conn, Act::Say(By::Proxy, item));
+        let (ours, said) = match meaning {
+            Meaning::GoneAhead(n) => (n, State::GoneAhead),
+            Meaning::Refused(n) => (n, State::Refused),
+            Meaning::PeerOk(n) => (n, State::PeerOk),
+            _ => return,
+        };
+        let Some((&captured, _)) = self.ours.iter().find(|(_, n)| **n == ours) else { return };
+        let theirs = &self.script.moves.moves[captured];
+        match (said, theirs.state, theirs.goahead.is_some()) {
+            (State::GoneAhead, State::Refused, _) => {
+                self.differ(
+                    "the captured proxy said NOTNOW, our side GOAHEAD: the vm calls the move off".into(),
+                );
+                calls_off.push_back(conn);
+            }
+            (State::GoneAhead, _, false) => {
+                self.differ("the captured proxy said nothing to VMOTION-BEGIN, our side GOAHEAD".into());
+            }
+            (State::Refused, _, true) => {
+                self.differ("the captured proxy said GOAHEAD, our side NOTNOW".into());
+            }
+            (State::PeerOk, State::PeerSeen | State::Aborted | State::GivenUp, _) => {
+                let target = theirs.target;
+                let ok = |step: &Step| {
+                    Some(step.conn) == target
+                        && matches!(&step.act, Act::Say(By::Proxy, item)
+                            if item.as_vmware().is_some_and(|(what, _)| what == code::PEER_OK))
+                };
+                if !self.script.steps.iter().any(ok) {
+                    self.differ("the captured proxy said nothing to VMOTION-PEER, our side PEER-OK".into());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Plays the opening of a connection whose own is not in the capture (PROTOCOL §3.1).
+    fn introduce(&mut self, conn: usize) {
+        let who = &self.script.identities[conn];
+        let (uuid, name) = (who.uuid.clone().unwrap_or_default(), who.name.clone().unwrap_or_default());
+        let uri =
+            who.uri.clone().or_else(|| self.script.identities.iter().find_map(|other| other.uri.clone()));
+        let service = [b"S", uri.unwrap_or_else(|| "vSPC".into()).as_bytes()].concat();
+        let knows = [code::KNOWN_1, 1, 2, 3, 40, 41, 43, 44, 45, 46, 48, 70, 71, 73, 80, 81, 82, 83];
+        let mut read = self.played.steps.len();
+        let limit = self.world.now() + 2 * ANSWER;
+        let target = self.script.conns[conn].introduce == Introduce::Target;
+        let mut told = false;
+        self.listen();
+        while !told && self.world.now() < limit && !self.legs[conn].gone {
+            let steps = self.played.steps[read..].to_vec();
+            read += steps.len();
+            for step in steps.iter().filter(|step| step.conn == conn) {
+                let Act::Say(By::Proxy, item) = &step.act else { continue };
+                let mut answer = Vec::new();
+                match (&item.said, item.as_vmware()) {
+                    (Said::Verb(Verb::Do, VMWARE), _) => {
+                        answer.push(Item::new(Said::Verb(Verb::Will, VMWARE)));
+                        answer.push(Item::vmware(code::KNOWN_1, &knows));
+                        if target {
+                            told = true;
+                        } else {
+                            answer.push(Item::vmware(code::DO_PROXY, &service));
+                        }
+                    }
+                    (Said::Verb(Verb::Do, option @ (BINARY | SGA)), _) => {
+                        answer.push(Item::new(Said::Verb(Verb::Will, *option)));
+                    }
+                    (Said::Verb(Verb::Will, option @ (BINARY | SGA | ECHO)), _) => {
+                        answer.push(Item::new(Said::Verb(Verb::Do, *option)));
+                    }
+                    (_, Some((code::GET_NAME, _))) => answer.push(Item::vmware(code::NAME, name.as_bytes())),
+                    (_, Some((code::GET_UUID, _))) if !target => {
+                        answer.push(Item::vmware(code::UUID, identity::spoken(&uuid).as_bytes()));
+                        told = true;
+                    }
+                    _ => {}
+                }
+                for item in answer {
+                    let bytes = item.raw.clone();
+                    self.record(conn, Act::Say(By::Vm, item));
+                    self.world.send(conn, &bytes);
+                }
+            }
+            self.listen();
+            if !told && self.played.steps.len() == read {
+                self.world.wait(limit);
+                self.listen();
+            }
+        }
+        if !told && !self.legs[conn].gone {
+            self.differ(
+                "our side does not ask a connection who it is whose beginning is not in the capture".into(),
+            );
+        }
+        self.attach(conn);
+    }
+
+    /// What was typed in the capture is typed again, where a client is attached.
+    fn type_in(&mut self, step: &Step, data: &[u8]) {
+        let who = &self.script.identities[step.conn];
+        let Some(uuid) = who.uuid.clone() else { return };
+        self.go_to(step.mark);
+        if self.world.type_in(&uuid, data) {
+            self.played.typed.entry(uuid).or_default().extend_from_slice(data);
+            self.listen();
+        }
+    }
+
+    /// Our side ended a connection on which the VM had more to say.
+    fn unsaid(&mut self, conn: usize, item: &Item) {
+        let leg = &mut self.legs[conn];
+        if !leg.told_gone && leg.open && matches!(&item.said, Said::Data(data) if !data.is_empty()) {
+            leg.told_gone = true;
+            self.differ("our side ended this connection while the vm had more to say on it".into());
+        }
+    }
+
+    /// Lets our side finish what it is about.
+    fn linger(&mut self) {
+        if let Speed::Times(_) = self.speed {
+            let end = self.world.now() + LINGER;
+            self.world.advance(end);
+        }
+        self.listen();
+    }
+
+    fn differ(&mut self, what: String) {
+        self.played.differences.push((self.frame, what));
+    }
+
+    fn record(&mut self, conn: usize, act: Act) -> Meaning {
+        let step = Step { mark: Mark { frame: self.frame, time: self.world.now() }, conn, act };
+        (self.tell)(&step);
+        let meaning = self.played.moves.hear(&step);
+        self.played.steps.push(step);
+        meaning
+    }
+}
+
+/// The command that does nothing.
+const NOP: u8 = 241;
+
+/// How long to wait for a word of our side that the captured one had said by then.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// How long the other side is listened to after the last step.
+const LINGER: Duration = Duration::from_millis(200);
