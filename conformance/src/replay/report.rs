@@ -351,8 +351,8 @@ impl fmt::Display for Report {
             self.frames,
             self.vms.len()
         )?;
-        for remark in &self.remarks {
-            writeln!(f, "  note: {remark}")?;
+        for note in self.broken.iter().chain(&self.remarks) {
+            writeln!(f, "  note: {note}")?;
         }
         for vm in &self.vms {
             writeln!(f, "\n{vm}")?;
