@@ -45,6 +45,9 @@ impl Session {
     /// on a slow line, so that what comes up meanwhile is not behind a long plan. Work in proportion to `runs`.
     pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
         self.plan(runs.len());
+        if self.life == Life::Ended {
+            return 0;
+        }
         let (pool, streams) = (&self.pool, &self.streams);
         self.output.fill(pool, streams, runs).0
     }
