@@ -65,7 +65,7 @@ impl Session {
         let (head, payload, source) = self.output.handle_partial_sent(n);
         n -= head + payload as usize;
         if let Source::Stream(slot) = source {
-            self.payload_sent(slot, payload, now);
+            self.payload_sent(slot, payload, true, now);
         }
         let frames = std::mem::take(&mut self.output.frames);
         let mut head_from = 0;
@@ -256,7 +256,7 @@ impl Session {
             Kind::Data => {
                 // To the end of the queue: whoever has been served waits for the others.
                 self.streams.unlink(READY, slot);
-                return self.payload_sent(slot, payload, now);
+                return self.payload_sent(slot, payload, false, now);
             }
         }
         if slot != NONE {
@@ -264,7 +264,7 @@ impl Session {
         }
     }
 
-    fn payload_sent(&mut self, slot: u32, n: u32, now: Instant) {
+    fn payload_sent(&mut self, slot: u32, n: u32, continued: bool, now: Instant) {
         self.counters.sent += u64::from(n);
         let stream = &mut self.streams[slot];
         if !stream.dead {
@@ -276,7 +276,7 @@ impl Session {
                 self.pool.release(&mut stream.output, n, Some(&mut stream.cursor));
                 if self.config.role == Role::Host
                     && n > 0
-                    && let Some(due) = stream.pace.handle_sent(n, &self.config.v1, now)
+                    && let Some(due) = stream.pace.handle_sent(n, continued, &self.config.v1, now)
                 {
                     self.paused.push_back((due, stream.id));
                 }

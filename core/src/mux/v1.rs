@@ -107,9 +107,16 @@ impl Pace {
         if self.paused { 0 } else { u32::from(config.stdin_burst.saturating_sub(self.sent)) }
     }
 
-    /// `n` bytes left; `Some`: no more until then.
-    pub(super) fn handle_sent(&mut self, n: u32, config: &V1Config, now: Instant) -> Option<Instant> {
-        if now >= self.last + config.stdin_pause {
+    /// `n` bytes left; `Some`: no more until then. `continued`: they end a message that had begun before, of which the
+    /// guest has handed nothing on, however long ago that was.
+    pub(super) fn handle_sent(
+        &mut self,
+        n: u32,
+        continued: bool,
+        config: &V1Config,
+        now: Instant,
+    ) -> Option<Instant> {
+        if !continued && now >= self.last + config.stdin_pause {
             self.sent = 0;
         }
         self.last = now;
@@ -140,7 +147,7 @@ mod tests {
             assert!(n > 0);
             in_burst += n;
             assert!(in_burst <= 512);
-            if let Some(until) = pace.handle_sent(n, &config, now) {
+            if let Some(until) = pace.handle_sent(n, false, &config, now) {
                 assert_eq!(pace.room(&config), 0);
                 now = until;
                 pace.handle_timeout();
@@ -155,7 +162,7 @@ mod tests {
         let mut pace = Pace::default();
         for key in 1..2000u64 {
             assert!(pace.room(&config) > 0);
-            assert_eq!(pace.handle_sent(1, &config, Instant::from_micros(key * 50_000)), None);
+            assert_eq!(pace.handle_sent(1, false, &config, Instant::from_micros(key * 50_000)), None);
         }
     }
 }

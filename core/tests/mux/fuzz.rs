@@ -6,7 +6,9 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use vspc_core::mux::wire::Word;
-use vspc_core::mux::{Config, Decoder, Dialect, Features, Hello, Item, Received, Role, Session, Start, StreamId};
+use vspc_core::mux::{
+    Config, Decoder, Dialect, Features, Hello, Item, Received, Role, Session, Start, StreamId,
+};
 use vspc_core::time::Instant;
 
 /// One end against any bytes and any owner: `data` is a program of both.

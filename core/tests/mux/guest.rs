@@ -98,7 +98,11 @@ impl Guest {
 
 #[test]
 fn the_model_dies_of_what_the_real_one_dies_of() {
-    for fatal in [&b"\0\0\0\0\0\0\0\x01\xc0\0\0\0"[..], b"\0\0\0\0\0\0\0\x01\0\0\0\x0b", b"\0\0\0\0\0\0\0\x01\0\0\x10\x01"] {
+    for fatal in [
+        &b"\0\0\0\0\0\0\0\x01\xc0\0\0\0"[..],
+        b"\0\0\0\0\0\0\0\x01\0\0\0\x0b",
+        b"\0\0\0\0\0\0\0\x01\0\0\x10\x01",
+    ] {
         let mut guest = Guest::new([1]);
         guest.hear(fatal);
         assert!(guest.dead.is_some(), "{fatal:?}");
@@ -280,14 +284,23 @@ fn whatever_an_owner_does_the_guest_lives_and_gets_it_all() {
             now = now + Duration::from_millis(5);
             host.handle_timeout(now);
             wire.extend(take(&mut host, usize::MAX, 8, now));
-            if wire.is_empty() && !host.has_output() && host.poll_timeout().is_none_or(|due| due > now + Duration::from_millis(500)) {
+            if wire.is_empty()
+                && !host.has_output()
+                && host.poll_timeout().is_none_or(|due| due > now + Duration::from_millis(500))
+            {
                 break;
             }
         }
         assert_eq!(guest.dead, None, "SEED={seed}");
         for (id, sent) in ids.iter().zip(&sent) {
             let process = &guest.processes[&id.0];
-            assert!(process.got == *sent && process.lost == 0, "SEED={seed} {id}: {} of {}, {} lost", process.got.len(), sent.len(), process.lost);
+            assert!(
+                process.got == *sent && process.lost == 0,
+                "SEED={seed} {id}: {} of {}, {} lost",
+                process.got.len(),
+                sent.len(),
+                process.lost
+            );
         }
     }
 }

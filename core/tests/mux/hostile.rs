@@ -35,8 +35,14 @@ fn one_stream_breaks_and_the_others_go_on() {
     let guests = 1 | StreamId::GUEST_BIT;
     let cases: [(&[Vec<u8>], Violation); 5] = [
         (&[data(guests, b"x"), frame(guests, Word::Ack(1).to_u32(), b"")], Violation::AckBeyondOutstanding),
-        (&[data(guests, b"x"), frame(guests, Word::Close.to_u32(), b""), data(guests, b"y")], Violation::DataAfterClose),
-        (&[frame(guests, Word::Close.to_u32(), b""), frame(guests, Word::Close.to_u32(), b"")], Violation::SecondClose),
+        (
+            &[data(guests, b"x"), frame(guests, Word::Close.to_u32(), b""), data(guests, b"y")],
+            Violation::DataAfterClose,
+        ),
+        (
+            &[frame(guests, Word::Close.to_u32(), b""), frame(guests, Word::Close.to_u32(), b"")],
+            Violation::SecondClose,
+        ),
         (&[data(guests, b"x"), frame(guests, 0xc000_0003, b"")], Violation::ReservedWord),
         (&[data(guests, b"x"), data(guests, &[0; 4097])], Violation::FrameTooLong),
     ];
@@ -50,7 +56,10 @@ fn one_stream_breaks_and_the_others_go_on() {
             let said = frames(&take_all(&mut host));
             if features == 7 {
                 assert_eq!(said, [(StreamId(guests), Word::Reset.to_u32(), vec![])], "{violation}");
-                assert!(events(&mut host).contains(&Event::Reset(StreamId(guests), ResetReason::Violation(violation))));
+                assert!(
+                    events(&mut host)
+                        .contains(&Event::Reset(StreamId(guests), ResetReason::Violation(violation)))
+                );
                 host.handle_received(&data(guests + 1, b"fine"), START);
                 assert_eq!(host.received_len(StreamId(guests + 1)), 4, "the framing holds");
                 assert_eq!(host.write(other, b"x"), Ok(1));
@@ -70,7 +79,10 @@ fn close_while_something_must_come_again_is_a_violation() {
     let guests = StreamId(1 | StreamId::GUEST_BIT);
     host.handle_received(&data(guests.0, &[0; 11]), START);
     host.handle_received(&frame(guests.0, Word::Close.to_u32(), b""), START);
-    assert!(events(&mut host).contains(&Event::Reset(guests, ResetReason::Violation(Violation::CloseWhileWaiting))));
+    assert!(
+        events(&mut host)
+            .contains(&Event::Reset(guests, ResetReason::Violation(Violation::CloseWhileWaiting)))
+    );
 }
 
 #[test]
@@ -85,7 +97,10 @@ fn words_on_stream_0_and_long_messages_end_the_session() {
     ] {
         let mut host = host();
         host.handle_received(&bytes, START);
-        assert!(matches!(events(&mut host).last(), Some(Event::Closed(CloseReason::Violation(_)))), "{bytes:?}");
+        assert!(
+            matches!(events(&mut host).last(), Some(Event::Closed(CloseReason::Violation(_)))),
+            "{bytes:?}"
+        );
         assert_eq!(frames(&take_all(&mut host)).len(), 1);
         assert!(host.is_closed());
         host.handle_received(&bytes, START);
@@ -144,7 +159,8 @@ fn a_peer_that_asks_and_never_listens_stops_itself() {
 fn a_stray_is_acked_and_closed_once_where_reset_is_not_agreed() {
     let mut host = host_against(Config::new(Role::Host), &hello(5));
     host.handle_received(&[data(77, b"abc"), data(77, b"de")].concat(), START);
-    let want: Vec<_> = [Word::Ack(3), Word::Close, Word::Ack(2)].map(|w| (StreamId(77), w.to_u32(), vec![])).into();
+    let want: Vec<_> =
+        [Word::Ack(3), Word::Close, Word::Ack(2)].map(|w| (StreamId(77), w.to_u32(), vec![])).into();
     assert_eq!(frames(&take_all(&mut host)), want);
 }
 
@@ -205,15 +221,24 @@ fn a_peer_that_ignores_its_window_loses_what_is_beyond_it() {
     assert_eq!(host.received_len(guests), 65536);
     host.consume(guests, usize::MAX).unwrap();
     let said = frames(&take_all(&mut host));
-    assert_eq!(said.iter().map(|f| Word::from_u32(f.1)).collect::<Vec<_>>(), [Word::Ack(65536), Word::Request]);
+    assert_eq!(
+        said.iter().map(|f| Word::from_u32(f.1)).collect::<Vec<_>>(),
+        [Word::Ack(65536), Word::Request]
+    );
 }
 
 #[test]
 fn a_hello_that_accepts_nothing_ends_it() {
     let mut host = Session::new(Config::new(Role::Host), START).unwrap();
     take_all(&mut host);
-    host.handle_received(&hex("000000000000000000000018 4d555832 01 07 0000 00010000 00000000000000000000000c"), START);
-    assert_eq!(events(&mut host).last(), Some(&Event::Closed(CloseReason::Violation(Violation::EmptyFrames))));
+    host.handle_received(
+        &hex("000000000000000000000018 4d555832 01 07 0000 00010000 00000000000000000000000c"),
+        START,
+    );
+    assert_eq!(
+        events(&mut host).last(),
+        Some(&Event::Closed(CloseReason::Violation(Violation::EmptyFrames)))
+    );
 }
 
 #[test]

@@ -144,7 +144,10 @@ pub(crate) fn read_all(session: &mut Session, id: StreamId) -> Vec<u8> {
 
 /// The byte at `offset` of a stream's payload in one direction.
 pub(crate) fn byte_at(id: StreamId, from_host: bool, offset: u64) -> u8 {
-    let x = offset.wrapping_mul(0x9e37_79b9).wrapping_add(id.0.wrapping_mul(0x85eb_ca6b)).wrapping_add(u64::from(from_host) << 20);
+    let x = offset
+        .wrapping_mul(0x9e37_79b9)
+        .wrapping_add(id.0.wrapping_mul(0x85eb_ca6b))
+        .wrapping_add(u64::from(from_host) << 20);
     (x >> 13) as u8 ^ x as u8
 }
 
@@ -214,7 +217,11 @@ impl Watch {
                 Item::Word { id, word } => match word {
                     Word::Close => {
                         assert!(self.closed.insert(id, true).is_none(), "second CLOSE on {id}");
-                        assert_eq!(self.outstanding.get(&id).copied().unwrap_or(0), 0, "CLOSE with unacked data");
+                        assert_eq!(
+                            self.outstanding.get(&id).copied().unwrap_or(0),
+                            0,
+                            "CLOSE with unacked data"
+                        );
                     }
                     Word::Rewind => {
                         self.rewinds += 1;

@@ -4,7 +4,9 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use vspc_core::mux::wire::{HEADER, Word};
-use vspc_core::mux::{CloseReason, Config, Event, GoAwayCode, OpenError, ResetReason, Role, SEGMENT, Session, StreamError};
+use vspc_core::mux::{
+    CloseReason, Config, Event, GoAwayCode, OpenError, ResetReason, Role, SEGMENT, Session, StreamError,
+};
 
 use crate::line::{START, data, default_pair, events, frame, frames, pair, read_all, settle, take, take_all};
 
@@ -17,7 +19,10 @@ fn streams_take_turns_frame_by_frame() {
     }
     for runs in [1, 2, 3, 5, 64] {
         // However it is asked for, the order is the same.
-        let order: Vec<u64> = frames(&take(&mut host.clone_for_test(), usize::MAX, runs, START)).iter().map(|f| f.0.0).collect();
+        let order: Vec<u64> = frames(&take(&mut host.clone_for_test(), usize::MAX, runs, START))
+            .iter()
+            .map(|f| f.0.0)
+            .collect();
         assert_eq!(order, [1, 2, 3, 1, 2, 3, 1, 2, 3], "{runs} runs");
     }
 }

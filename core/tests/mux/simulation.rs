@@ -50,8 +50,11 @@ impl World {
             let mut config = Config::new(role);
             config.max_frame = chance.size(5000) as u16;
             config.window = if chance.one_in(4) { 0 } else { chance.size(9000) as u32 };
-            config.receive_buffer =
-                if overcommit { chance.size(2000) as u32 } else { config.window.max(config.max_frame.into()) };
+            config.receive_buffer = if overcommit {
+                chance.size(2000) as u32
+            } else {
+                config.window.max(config.max_frame.into())
+            };
             config.send_buffer = chance.size(9000) as u32;
             config.features = if chance.one_in(3) { Features(chance.below(8) as u8) } else { Features::ALL };
             config.seed = [chance.next(), chance.next()];
@@ -60,7 +63,8 @@ impl World {
         let (host, guest) = (config(Role::Host, &mut chance), config(Role::Guest, &mut chance));
         let features = host.features.and(guest.features);
         let max_frame = host.max_frame.min(guest.max_frame);
-        let window = |config: &Config| if features.has(Features::WINDOWED) { u64::from(config.window) } else { 0 };
+        let window =
+            |config: &Config| if features.has(Features::WINDOWED) { u64::from(config.window) } else { 0 };
         // A strict receiver with less room than a frame asks again, too.
         let watch = |peer: &Config| (!overcommit).then(|| Watch::new(max_frame.into(), window(peer)));
         let end = |config: &Config, peer: &Config, chance: &mut Chance| End {
@@ -126,7 +130,12 @@ impl World {
                 Ok(Received::Bytes(bytes)) => {
                     let n = bytes.len().min(self.chance.size(end.appetite) as usize);
                     for (i, byte) in bytes[..n].iter().enumerate() {
-                        assert_eq!(*byte, byte_at(id, !end.host, flow.read + i as u64), "{id} at {}", flow.read + i as u64);
+                        assert_eq!(
+                            *byte,
+                            byte_at(id, !end.host, flow.read + i as u64),
+                            "{id} at {}",
+                            flow.read + i as u64
+                        );
                     }
                     flow.read += n as u64;
                     end.session.consume(id, n).unwrap();
@@ -135,7 +144,12 @@ impl World {
                     }
                 }
                 Ok(Received::End) => {
-                    assert!(flow.finished && flow.read == flow.total, "{id} ended at {} of {}", flow.read, flow.total);
+                    assert!(
+                        flow.finished && flow.read == flow.total,
+                        "{id} ended at {} of {}",
+                        flow.read,
+                        flow.total
+                    );
                     flow.ended = true;
                     return;
                 }
@@ -155,8 +169,18 @@ impl World {
                     let [a, b] = &self.flows[&id];
                     // Its own output was acked to the last byte, the other's was read to the end.
                     let (own, other) = if which == 0 { (a, b) } else { (b, a) };
-                    assert!(own.finished && own.read == own.total, "{id} retired with {} of {}", own.read, own.total);
-                    assert!(other.read == other.total, "{id} retired, {} of {} read", other.read, other.total);
+                    assert!(
+                        own.finished && own.read == own.total,
+                        "{id} retired with {} of {}",
+                        own.read,
+                        own.total
+                    );
+                    assert!(
+                        other.read == other.total,
+                        "{id} retired, {} of {} read",
+                        other.read,
+                        other.total
+                    );
                 }
                 Event::Reset(id, _) => {
                     assert!(self.resets, "{id} was reset");
@@ -216,7 +240,9 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.ends.iter().all(|end| end.live.is_empty() && end.session.stream_count() == 0 && end.line.is_empty())
+        self.ends
+            .iter()
+            .all(|end| end.live.is_empty() && end.session.stream_count() == 0 && end.line.is_empty())
     }
 }
 
@@ -280,7 +306,8 @@ fn two_v1_ends_lose_nothing_while_consumers_come_and_go() {
             config.send_buffer = 50 + chance.size(5000) as u32;
             config
         };
-        let mut ends = [Role::Host, Role::Guest].map(|role| Session::new(config(role, &mut chance), START).unwrap());
+        let mut ends =
+            [Role::Host, Role::Guest].map(|role| Session::new(config(role, &mut chance), START).unwrap());
         let ids: Vec<StreamId> = (0..3).map(|_| ends[0].open().unwrap()).collect();
         for id in &ids {
             ends[1].attach(*id).unwrap();
@@ -299,8 +326,9 @@ fn two_v1_ends_lose_nothing_while_consumers_come_and_go() {
             match chance.below(6) {
                 0 => {
                     let at = written[stream][which];
-                    let bytes: Vec<u8> =
-                        (at..(at + chance.size(1500)).min(total)).map(|i| byte_at(id, which == 0, i)).collect();
+                    let bytes: Vec<u8> = (at..(at + chance.size(1500)).min(total))
+                        .map(|i| byte_at(id, which == 0, i))
+                        .collect();
                     written[stream][which] += ends[which].write(id, &bytes).unwrap() as u64;
                 }
                 1 | 2 => {
@@ -308,7 +336,10 @@ fn two_v1_ends_lose_nothing_while_consumers_come_and_go() {
                     lines[which].extend(take(&mut ends[which], limit, runs, now));
                 }
                 3 => {
-                    let n = lines[which].len().min(chance.size(3000) as usize).min(ends[1 - which].receive_window());
+                    let n = lines[which]
+                        .len()
+                        .min(chance.size(3000) as usize)
+                        .min(ends[1 - which].receive_window());
                     let bytes: Vec<u8> = lines[which].drain(..n).collect();
                     ends[1 - which].handle_received(&bytes, now);
                 }
@@ -316,7 +347,11 @@ fn two_v1_ends_lose_nothing_while_consumers_come_and_go() {
                     if let Ok(Received::Bytes(bytes)) = ends[which].received(id) {
                         let n = bytes.len().min(chance.size(2000) as usize);
                         for (i, byte) in bytes[..n].iter().enumerate() {
-                            assert_eq!(*byte, byte_at(id, which == 1, read[stream][1 - which] + i as u64), "SEED={seed}");
+                            assert_eq!(
+                                *byte,
+                                byte_at(id, which == 1, read[stream][1 - which] + i as u64),
+                                "SEED={seed}"
+                            );
                         }
                         read[stream][1 - which] += n as u64;
                         ends[which].consume(id, n).unwrap();

@@ -2,7 +2,8 @@
 
 use vspc_core::mux::wire::{Message, Word, header};
 use vspc_core::mux::{
-    CloseReason, Config, Dialect, Event, Features, GoAwayCode, Hello, Received, Role, Session, Start, StreamId, Violation,
+    CloseReason, Config, Dialect, Event, Features, GoAwayCode, Hello, Received, Role, Session, Start,
+    StreamId, Violation,
 };
 use vspc_core::time::Instant;
 
@@ -157,7 +158,8 @@ fn the_discard_episode() {
     let id = a.open().unwrap();
     a.write(id, b"aaaabbbbccccdddd").unwrap();
     a.finish(id).unwrap();
-    let four = ["61616161", "62626262", "63636363", "64646464"].map(|p| format!("0000000000000001 00000004 {p}"));
+    let four =
+        ["61616161", "62626262", "63636363", "64646464"].map(|p| format!("0000000000000001 00000004 {p}"));
     let sent = take_all(&mut a);
     assert_eq!(sent, hex(&four.concat()));
     b.handle_received(&sent, START);
@@ -205,7 +207,10 @@ fn v1_host_messages() {
     assert_eq!(take_all(&mut host), hex("0000000000000001 0000000f 616263"));
     host.finish(stdio).unwrap();
     assert_eq!(take_all(&mut host), hex("0000000000000001 0000000c"));
-    host.handle_received(&hex("0000000000000001 00000011 68656c6c6f 0000000000000002 00000010 6f6f7073"), START);
+    host.handle_received(
+        &hex("0000000000000001 00000011 68656c6c6f 0000000000000002 00000010 6f6f7073"),
+        START,
+    );
     assert_eq!(read_all(&mut host, stdio), b"hello");
     assert_eq!(read_all(&mut host, stderr), b"oops");
     events(&mut host);
@@ -285,12 +290,18 @@ fn a_guest_finds_out_a_v1_host() {
 #[test]
 fn a_peer_without_a_common_version_is_told() {
     let mut guest = Session::new(Config::new(Role::Guest), START).unwrap();
-    guest.handle_received(&hex("000000000000000000000018 4d555832 00 07 1000 00010000 00000000000000000000000c"), START);
+    guest.handle_received(
+        &hex("000000000000000000000018 4d555832 00 07 1000 00010000 00000000000000000000000c"),
+        START,
+    );
     let said = take_all(&mut guest);
     assert_eq!(said[said.len() - 23..], hex("0000000000000000 0000000b 04 0003 0000000000000000"));
     assert_eq!(events(&mut guest).last(), Some(&Event::Closed(CloseReason::Version)));
     // A later version speaks this one too.
-    let host = host_against(Config::new(Role::Host), "000000000000000000000018 4d555832 09 ff 0400 00000200 00000000000000000000000c");
+    let host = host_against(
+        Config::new(Role::Host),
+        "000000000000000000000018 4d555832 09 ff 0400 00000200 00000000000000000000000c",
+    );
     let terms = host.terms().unwrap();
     assert_eq!((terms.max_frame, terms.send_window, terms.features), (1024, 512, Features::ALL));
 }
@@ -298,7 +309,8 @@ fn a_peer_without_a_common_version_is_told() {
 #[test]
 fn without_the_windowed_flag_on_both_sides_it_is_strict() {
     for (flags, window) in [("06", 0), ("07", 65536)] {
-        let hello = format!("000000000000000000000018 4d555832 01 {flags} 1000 00010000 00000000000000000000000c");
+        let hello =
+            format!("000000000000000000000018 4d555832 01 {flags} 1000 00010000 00000000000000000000000c");
         assert_eq!(host_against(Config::new(Role::Host), &hello).terms().unwrap().send_window, window);
     }
 }
