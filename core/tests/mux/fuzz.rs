@@ -5,6 +5,8 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
+use vspc_core::mux::link::frame::{FrameType, Header, encode};
+use vspc_core::mux::link::{Link, LinkConfig, Repeat};
 use vspc_core::mux::wire::Word;
 use vspc_core::mux::{
     Config, Decoder, Dialect, Features, Hello, Item, Received, Role, Session, Start, StreamId,
@@ -123,6 +125,77 @@ pub(crate) fn session(data: &[u8]) {
     }
 }
 
+/// One end of a link against any bytes and any owner.
+///
+/// Checked: no panic, whole frames out, memory within two windows, deadlines that move on.
+pub(crate) fn link(data: &[u8]) {
+    let mut program = data.iter().copied();
+    let mut byte = || program.next();
+    let Some(shape) = byte() else { return };
+    let mut config = LinkConfig::new(shape.into());
+    config.repeat = if shape & 1 == 0 { Repeat::Selective } else { Repeat::GoBackN };
+    config.max_payload = u16::from(shape >> 1 & 15) + 1;
+    config.window = u16::from(shape >> 5) + 1;
+    let held = usize::from(config.max_payload) * usize::from(config.window);
+    let escapes = config.escapes.clone();
+    let mut now = Instant::from_micros(0);
+    let mut link = Link::new(config);
+    let mut seq = 0u16;
+    while let Some(op) = byte() {
+        let Some(arg) = byte() else { break };
+        match op & 7 {
+            0 => link.open(now),
+            1 => drop(link.write(&vec![arg; arg.into()])),
+            2 => link.consume(arg.into()),
+            3 if arg & 3 == 0 => link.finish(),
+            3 if arg & 3 == 1 => link.reset(arg.into()),
+            3 => drop(link.poll_event()),
+            4 => {
+                let mut runs = [IoSlice::new(&[]); 1];
+                let n = if link.transmit(&mut runs) == 0 { 0 } else { runs[0].len() };
+                link.handle_sent(n.min(arg.into()), now);
+            }
+            5 => {
+                now = now + Duration::from_millis(u64::from(arg) * 20);
+                link.handle_timeout(now);
+                assert!(link.poll_timeout().is_none_or(|due| due > now));
+            }
+            6 => {
+                // A frame with a right checksum and any content.
+                let kinds = [
+                    FrameType::Syn,
+                    FrameType::SynAck,
+                    FrameType::Data,
+                    FrameType::Data,
+                    FrameType::Ack,
+                    FrameType::Nak,
+                    FrameType::Sack,
+                    FrameType::Ping,
+                    FrameType::Fin,
+                    FrameType::Rst,
+                ];
+                let kind = kinds[usize::from(arg) % kinds.len()];
+                seq = seq.wrapping_add(u16::from(op >> 6));
+                let ack = u16::from(op >> 3 & 7);
+                let header = Header { kind, has_ack: op & 0x20 == 0, seq, ack, window: (op >> 4).into() };
+                let payload = match kind {
+                    FrameType::Syn => vec![0, 0, 0, arg, 0, 4, 0, 4],
+                    FrameType::SynAck => vec![0, 0, 0, arg, 0, 4, 0, 4, 0, 0, 0, shape],
+                    _ => vec![arg; usize::from(op >> 5)],
+                };
+                let mut bytes = vec![0x7e];
+                encode(&header, &payload, &escapes, &mut bytes);
+                link.handle_received(&bytes, now);
+            }
+            _ => {
+                let bytes: Vec<u8> = (0..arg).map_while(|_| byte()).collect();
+                link.handle_received(&bytes, now);
+            }
+        }
+        assert!(link.received().len() <= held, "{} of {held} delivered", link.received().len());
+    }
+}
+
 /// Every file of a target's corpus.
 #[cfg(test)]
 fn replay(target: &str, body: fn(&[u8])) {
@@ -143,10 +216,18 @@ fn the_session_corpus_replays() {
 
 #[cfg(test)]
 #[test]
+fn the_link_corpus_replays() {
+    replay("mux_link", link);
+}
+
+#[cfg(test)]
+#[test]
 fn any_program_runs() {
     quickcheck::quickcheck(run as fn(Vec<u8>) -> bool);
+    #[allow(clippy::needless_pass_by_value, reason = "quickcheck passes by value")]
     fn run(program: Vec<u8>) -> bool {
         session(&program);
+        link(&program);
         true
     }
 }

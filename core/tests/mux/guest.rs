@@ -227,8 +227,8 @@ fn whatever_an_owner_does_the_guest_lives_and_gets_it_all() {
         let mut now = Instant::from_micros(10_000_000);
         let ids: Vec<StreamId> = (0..3).map(|_| host.open().unwrap()).collect();
         let mut sent = vec![Vec::new(); 3];
-        let mut printed = vec![0u64; 3];
-        let mut read = vec![0u64; 3];
+        let mut printed = [0u64; 3];
+        let mut read = [0u64; 3];
         let mut wire = Vec::new();
         for _ in 0..300 {
             let which = chance.below(3) as usize;

@@ -241,10 +241,10 @@ fn silence_is_asked_about_three_times_and_then_the_session_ends() {
     assert_eq!(now, START + Duration::from_secs(40));
     assert_eq!(events(&mut host).last(), Some(&Event::Closed(CloseReason::Silent)));
     // With answers it never ends.
-    let (mut host, mut now) = (default_pair().0, START);
+    let mut host = default_pair().0;
     take_all(&mut guest);
     for _ in 0..50 {
-        now = host.poll_timeout().unwrap();
+        let now = host.poll_timeout().unwrap();
         host.handle_timeout(now);
         guest.handle_received(&take(&mut host, usize::MAX, 8, now), now);
         host.handle_received(&take(&mut guest, usize::MAX, 8, now), now);

@@ -258,7 +258,7 @@ fn run(seed: u64) {
         let which = world.chance.below(2) as usize;
         world.step(which);
         steps += 1;
-        if steps % 64 == 0 {
+        if steps.is_multiple_of(64) {
             // A stream that was attached, written and finished before the other side looks is seen all the same.
             world.events(0);
             world.events(1);
@@ -314,8 +314,8 @@ fn two_v1_ends_lose_nothing_while_consumers_come_and_go() {
         }
         let mut lines = [VecDeque::new(), VecDeque::new()];
         let total = 1500u64;
-        let mut written = vec![[0u64; 2]; 3];
-        let mut read = vec![[0u64; 2]; 3];
+        let mut written = [[0u64; 2]; 3];
+        let mut read = [[0u64; 2]; 3];
         let mut now = START;
         let mut steps = 0;
         while read.iter().flatten().any(|n| *n < total) {
