@@ -1,1 +1,3 @@
-#![doc = "placeholder"]
+//! Transcripts, simulations and peers for the protocols of a virtual serial port concentrator.
+
+pub mod mux;
