@@ -7,7 +7,7 @@ use super::check::{self, Violation};
 use super::consoles::{self, Console};
 use super::dialogue::{Act, By, Step};
 use super::identity;
-use super::moves::Tally;
+use super::moves::{State, Tally};
 use super::play::Played;
 use super::rules;
 use super::script::Script;
@@ -281,6 +281,12 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
     if got == *typed || without_nul(&got) == without_nul(typed) {
         return (typed.len(), typed.len());
     }
+    // Our side has ended the connection that it was typed for: whether it might is another rule's business.
+    let ends =
+        |step: &Step| console.conns.contains(&step.conn) && matches!(step.act, Act::End(By::Proxy, ..));
+    if played.steps.iter().any(ends) {
+        return (got.len(), got.len());
+    }
     let same = got.iter().zip(typed).take_while(|(a, b)| a == b).count();
     let held = played.moves.moves.iter().any(|m| console.conns.contains(&m.source) && m.holds_input());
     // What is held for a move that the capture does not see the end of is not lost.
@@ -345,8 +351,8 @@ impl fmt::Display for Report {
             self.frames,
             self.vms.len()
         )?;
-        for remark in &self.remarks {
-            writeln!(f, "  note: {remark}")?;
+        for note in self.broken.iter().chain(&self.remarks) {
+            writeln!(f, "  note: {note}")?;
         }
         for vm in &self.vms {
             writeln!(f, "\n{vm}")?;
