@@ -2,6 +2,7 @@
 //! servers, so that they say the same at the same points.
 
 use std::env;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
     let options = match Options::parse(program, env::args_os()) {
         Ok(Parsed::Serve(options)) => options,
         Ok(Parsed::Print(text)) => {
-            print!("{text}");
+            // A reader that has seen enough (`| head`) is no reason to complain.
+            let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(fatal) => return refuse(program, &fatal),
@@ -81,7 +83,7 @@ fn room(options: &Options, limits: &Limits) -> String {
 }
 
 fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
-    eprintln!("{program}: {fatal}");
+    let _ = writeln!(io::stderr(), "{program}: {fatal}");
     ExitCode::from(fatal.exit_code())
 }
 

@@ -80,11 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_costs_sixteen_bytes_here() {
-        // In debug builds mio adds a check of its own to each socket.
-        if cfg!(not(debug_assertions)) {
-            assert!(size_of::<Option<Connection>>() <= 16);
-        }
+    fn an_idle_connection_costs_sixteen_bytes_beside_its_socket() {
+        // The socket is 4 bytes, and more in debug builds, where mio adds a check of its own to it.
+        assert!(size_of::<Option<Connection>>() <= size_of::<TcpStream>() + 16);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ip::Segment;
-use super::stream::{Assembler, Stream};
+use super::stream::{Arrival, Assembler, Stream};
 use super::{MAX_CONNECTIONS, Side};
 
 /// One TCP connection.
@@ -107,24 +107,25 @@ impl Flows {
         let limit = if ends.iter().any(|end| end.port() == self.port) { usize::MAX } else { PEEK };
         let flow = &mut self.all[index];
         flow.last = (frame, time);
+        let [here, there] = [side as usize, side.other() as usize];
         if segment.syn {
             flow.opened_by.get_or_insert(if segment.ack.is_some() { side.other() } else { side });
-            flow.halves[side as usize].take_syn(segment.seq, time);
+            let shift = flow.halves[here].take_syn(segment.seq, time);
+            flow.halves[there].shift_acks(shift);
         }
+        let mut knows = i64::MIN;
         if let Some(ack) = segment.ack
             && !segment.rst
         {
-            let other = &mut flow.halves[side.other() as usize];
-            if segment.syn && other.syn.is_none() {
-                // The SYN it answers is not in the capture, but this is as good: it says where data begins.
-                let first = ack.wrapping_sub(1);
-                if other.fits_syn(first, time) {
-                    other.take_syn(first, time);
-                }
+            // Where the SYN that this answers is not in the capture, this says where its data begins.
+            let syn = ack.wrapping_sub(1);
+            if segment.syn && flow.halves[there].syn.is_none() && flow.halves[there].fits_syn(syn, time) {
+                let shift = flow.halves[there].take_syn(syn, time);
+                flow.halves[here].shift_acks(shift);
             }
-            other.take_ack(ack);
+            knows = flow.halves[there].take_ack(ack).unwrap_or(i64::MIN);
         }
-        flow.halves[side as usize].take(segment, frame, time, limit);
+        flow.halves[here].take(segment, Arrival { frame, time, knows }, limit);
     }
 
     pub(super) fn finish(self) -> Vec<Connection> {

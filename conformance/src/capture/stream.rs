@@ -41,11 +41,17 @@ pub enum Part {
         due: u64,
         /// The time of that frame.
         time: Duration,
+        /// The place of the first of them in the stream, holes counted.
+        offset: i64,
+        /// The place in the other direction before which their sender had everything.
+        knows: i64,
     },
     /// Bytes that are in no frame.
     Hole {
         /// How many.
         length: u64,
+        /// The place of the first of them in the stream.
+        offset: i64,
         /// The frame whose bytes come before them.
         after: Option<u64>,
         /// The frame whose bytes come after them.
@@ -75,6 +81,8 @@ pub struct End {
     pub due: u64,
     /// The time of that frame.
     pub time: Duration,
+    /// The place in the other direction before which its sender had everything.
+    pub knows: i64,
 }
 
 /// How a stream ended.
@@ -84,6 +92,14 @@ pub enum How {
     Fin,
     /// By a reset.
     Rst,
+}
+
+/// When a segment came, and how much of the other direction it confirms ([`i64::MIN`]: not known).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) frame: u64,
+    pub(super) time: Duration,
+    pub(super) knows: i64,
 }
 
 /// Collects one direction's segments.
@@ -101,8 +117,8 @@ pub(super) struct Assembler {
     pieces: BTreeMap<i64, Piece>,
     /// Parts of segments that the capture cut off: by start, their end and frame.
     clipped: BTreeMap<i64, (i64, u64)>,
-    fin: Option<(i64, u64, Duration)>,
-    rst: Option<(u64, Duration)>,
+    fin: Option<(i64, Arrival)>,
+    rst: Option<Arrival>,
     /// The highest offset that the other side has confirmed.
     confirmed: i64,
     first_time: Duration,
@@ -117,6 +133,8 @@ struct Piece {
     length: usize,
     frame: u64,
     time: Duration,
+    /// How much of the other direction its sender had received.
+    knows: i64,
 }
 
 impl Assembler {
@@ -158,17 +176,31 @@ impl Assembler {
         }
     }
 
-    /// Takes this direction's SYN; everything seen so far fits it.
-    pub(super) fn take_syn(&mut self, seq: u32, time: Duration) {
+    /// Takes this direction's SYN; everything seen so far fits it. By how much that shifted the stream.
+    pub(super) fn take_syn(&mut self, seq: u32, time: Duration) -> i64 {
         if self.syn.is_some() {
-            return;
+            return 0;
         }
+        self.syn = Some(seq);
         let first = seq.wrapping_add(1);
-        match self.offset(first) {
+        let shift = self.offset(first);
+        match shift {
             None => self.begin(first, time),
             Some(shift) => self.rebase(shift),
         }
-        self.syn = Some(seq);
+        shift.unwrap_or(0)
+    }
+
+    /// The other direction was shifted.
+    pub(super) fn shift_acks(&mut self, shift: i64) {
+        let ends = self
+            .fin
+            .iter_mut()
+            .map(|(_, at)| &mut at.knows)
+            .chain(self.rst.iter_mut().map(|at| &mut at.knows));
+        for knows in self.pieces.values_mut().map(|piece| &mut piece.knows).chain(ends) {
+            *knows = knows.saturating_sub(shift);
+        }
     }
 
     fn begin(&mut self, seq: u32, time: Duration) {
@@ -184,22 +216,22 @@ impl Assembler {
         self.pieces = std::mem::take(&mut self.pieces).into_iter().map(|(at, p)| (at - shift, p)).collect();
         let clipped = std::mem::take(&mut self.clipped).into_iter();
         self.clipped = clipped.map(|(start, (end, frame))| (start - shift, (end - shift, frame))).collect();
-        if let Some((at, _, _)) = &mut self.fin {
+        if let Some((at, _)) = &mut self.fin {
             *at -= shift;
         }
     }
 
-    /// The other side has confirmed everything before `ack`.
-    pub(super) fn take_ack(&mut self, ack: u32) {
-        if let Some(offset) = self.offset(ack)
-            && (offset - self.highest).abs() <= WINDOW
-        {
-            self.confirmed = self.confirmed.max(offset);
-        }
+    /// The other side has confirmed everything before `ack`: the offset that this means.
+    pub(super) fn take_ack(&mut self, ack: u32) -> Option<i64> {
+        let offset = self.offset(ack).filter(|offset| (offset - self.highest).abs() <= WINDOW)?;
+        self.confirmed = self.confirmed.max(offset);
+        Some(offset)
     }
 
-    /// Takes a segment's payload and FIN or RST. At most `limit` bytes of payload are kept.
-    pub(super) fn take(&mut self, segment: &Segment<'_>, frame: u64, time: Duration, limit: usize) {
+    /// Takes a segment's payload and FIN or RST. `knows`: how much of the other direction it confirms. At
+    /// most `limit` bytes of payload are kept.
+    pub(super) fn take(&mut self, segment: &Segment<'_>, at: Arrival, limit: usize) {
+        let Arrival { frame, time, .. } = at;
         let seq = if segment.syn { segment.seq.wrapping_add(1) } else { segment.seq };
         if self.origin.is_none() {
             if segment.rst || segment.length == 0 && !segment.fin {
@@ -219,7 +251,7 @@ impl Assembler {
             // repetition of what was sent before the capture began.
             let early = self.syn.is_none() && time.saturating_sub(self.first_time) <= DISORDER;
             let floor = if early { -DISORDER_BYTES } else { self.floor() };
-            self.insert(start.max(floor), start, segment, frame, time, limit);
+            self.insert(start.max(floor), start, segment, at, limit);
             self.highest = self.highest.max(end);
             if self.rst.is_some() {
                 // It talks on, so that reset was not its own or was not believed.
@@ -227,11 +259,11 @@ impl Assembler {
             }
         }
         if segment.fin && self.fin.is_none() {
-            self.fin = Some((end, frame, time));
+            self.fin = Some((end, at));
             self.highest = self.highest.max(end);
         }
         if segment.rst && self.rst.is_none() {
-            self.rst = Some((frame, time));
+            self.rst = Some(at);
         }
     }
 
@@ -244,15 +276,8 @@ impl Assembler {
     }
 
     /// Stores what is new in the payload that lies at `start`, from offset `from` on.
-    fn insert(
-        &mut self,
-        from: i64,
-        start: i64,
-        segment: &Segment<'_>,
-        frame: u64,
-        time: Duration,
-        limit: usize,
-    ) {
+    fn insert(&mut self, from: i64, start: i64, segment: &Segment<'_>, arrival: Arrival, limit: usize) {
+        let Arrival { frame, time, knows } = arrival;
         let end = start + segment.payload.len() as i64;
         let cut = start + segment.length as i64;
         if cut > end {
@@ -277,7 +302,7 @@ impl Assembler {
             let fresh = &segment.payload[(at - start) as usize..(stop - start) as usize];
             let kept = fresh.len().min(limit.saturating_sub(self.store.len()));
             if kept > 0 {
-                let piece = Piece { at: self.store.len(), length: kept, frame, time };
+                let piece = Piece { at: self.store.len(), length: kept, frame, time, knows };
                 self.store.extend_from_slice(&fresh[..kept]);
                 self.pieces.insert(at, piece);
             }
@@ -291,7 +316,7 @@ impl Assembler {
     /// Puts everything in order.
     pub(super) fn finish(mut self) -> Stream {
         self.conflicts.dedup();
-        let last = self.fin.map_or(i64::MAX, |(at, _, _)| at);
+        let last = self.fin.map_or(i64::MAX, |(at, _)| at);
         let mut stream = Stream {
             bytes: Vec::with_capacity(self.store.len()),
             parts: Vec::with_capacity(self.pieces.len()),
@@ -314,25 +339,26 @@ impl Assembler {
             let from = stream.bytes.len();
             stream.bytes.extend_from_slice(&self.store[piece.at..piece.at + length]);
             let range = from..stream.bytes.len();
-            stream.parts.push(Part::Bytes { range, frame: piece.frame, due, time: now });
+            let (frame, time, knows) = (piece.frame, now, piece.knows);
+            stream.parts.push(Part::Bytes { range, frame, due, time, offset: *offset, knows });
             at = offset + length as i64;
             after = Some(piece.frame);
         }
         // What is missing at the end is known from a later sequence number or the other side's word.
         let reach = match self.fin {
-            Some((at, _, _)) => at,
+            Some((at, _)) => at,
             None => self.clipped.values().map(|(end, _)| *end).max().unwrap_or(at).max(self.confirmed),
         };
         if reach > at && self.origin.is_some() {
-            stream.parts.push(self.hole(at..reach, after, self.fin.map(|(_, frame, _)| frame)));
+            stream.parts.push(self.hole(at..reach, after, self.fin.map(|(_, at)| at.frame)));
         }
+        let end = |how, at: Arrival| {
+            let (frame, knows) = (at.frame, at.knows);
+            Some(End { how, frame, due: due.max(frame), time: now.max(at.time), knows })
+        };
         stream.end = match (self.fin, self.rst) {
-            (Some((_, frame, time)), _) => {
-                Some(End { how: How::Fin, frame, due: due.max(frame), time: now.max(time) })
-            }
-            (None, Some((frame, time))) => {
-                Some(End { how: How::Rst, frame, due: due.max(frame), time: now.max(time) })
-            }
+            (Some((_, at)), _) => end(How::Fin, at),
+            (None, Some(at)) => end(How::Rst, at),
             (None, None) => None,
         };
         stream
@@ -341,7 +367,8 @@ impl Assembler {
     fn hole(&self, range: Range<i64>, after: Option<u64>, before: Option<u64>) -> Part {
         let clipped = self.clipped.range(..range.end).next_back();
         let clipped = clipped.filter(|(_, (end, _))| *end > range.start).map(|(_, (_, frame))| *frame);
-        Part::Hole { length: (range.end - range.start).unsigned_abs(), after, before, clipped }
+        let (length, offset) = ((range.end - range.start).unsigned_abs(), range.start);
+        Part::Hole { length, offset, after, before, clipped }
     }
 }
 

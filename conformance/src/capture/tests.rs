@@ -82,9 +82,11 @@ fn check_talk(bytes: &[u8], what: &str) {
     assert_eq!(connection.opened_by, connection.server(13370).map(Side::other), "{what}");
     let vm = connection.stream(connection.opened_by.unwrap());
     assert_eq!(vm.bytes, b"hello wide world", "{what}");
-    let parts = [(0..6, 4, 5), (6..11, 6, 20), (11..16, 7, 30)];
-    let parts = parts.map(|(range, frame, millis)| Part::Bytes {
+    let parts = [(0..6, 4, 5, 0), (6..11, 6, 20, 6), (11..16, 7, 30, 6)];
+    let parts = parts.map(|(range, frame, millis, knows)| Part::Bytes {
+        offset: range.start as i64,
         range,
+        knows,
         frame,
         due: frame,
         time: Duration::from_millis(millis),
@@ -176,7 +178,7 @@ fn what_the_snap_length_cut_is_a_hole_that_names_the_frame() {
     let bytes = file(KINDS[0], 1, &frames);
     let stream = client(&bytes);
     assert_eq!(stream.bytes, b"hewide world");
-    let hole = Part::Hole { length: 4, after: Some(4), before: Some(6), clipped: Some(4) };
+    let hole = Part::Hole { length: 4, offset: 2, after: Some(4), before: Some(6), clipped: Some(4) };
     assert_eq!(stream.parts[1], hole);
     assert!(opened(&bytes).remarks[0].contains("snap length, the first is frame 4"));
 }
@@ -230,12 +232,33 @@ fn a_late_repetition_fills_its_gap_and_holds_back_what_follows() {
 }
 
 #[test]
+fn a_part_tells_what_its_sender_had_received() {
+    let mut talk = Talk::new(VM, PROXY, 100);
+    talk.open(0).client(1, b"question").server(2, b"answer").client(3, b"thanks");
+    talk.packets.swap(3, 4);
+    let capture = opened(&plain(&talk.packets));
+    let connection = &capture.connections[0];
+    let knows = |side: Side| -> Vec<i64> {
+        let knows = |part: &Part| match part {
+            Part::Bytes { knows, .. } => *knows,
+            Part::Hole { .. } => -1,
+        };
+        connection.stream(side).parts.iter().map(knows).collect()
+    };
+    let server = connection.server(13370).unwrap();
+    assert_eq!((knows(server), knows(server.other())), (vec![8], vec![0, 6]));
+}
+
+#[test]
 fn bytes_in_no_frame_are_a_hole_between_frames() {
     let mut packets = talk();
     packets.remove(5);
     let stream = client(&plain(&packets));
     assert_eq!(stream.bytes, b"hello world");
-    assert_eq!(stream.parts[1], Part::Hole { length: 5, after: Some(4), before: Some(6), clipped: None });
+    assert_eq!(
+        stream.parts[1],
+        Part::Hole { length: 5, offset: 6, after: Some(4), before: Some(6), clipped: None }
+    );
     // The last data and the FIN are missing; only the other side's word says so.
     let mut packets = talk();
     packets.truncate(9);

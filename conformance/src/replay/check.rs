@@ -30,7 +30,8 @@ pub fn check(steps: &[Step], partial: &[bool]) -> Vec<Violation> {
     let mut check = Check { talks: HashMap::new(), ledger: Ledger::default(), found: Vec::new() };
     for step in steps {
         let lacking = partial.get(step.conn).copied().unwrap_or(false);
-        check.talks.entry(step.conn).or_insert_with(|| Talk { lacking, ..Talk::default() }).last = step.mark;
+        let new = || Talk { lacking, whole: [!lacking; 2], ..Talk::default() };
+        check.talks.entry(step.conn).or_insert_with(new).last = step.mark;
         check.step(step);
     }
     let end = steps.last().map_or(Mark::default(), |step| step.mark);
@@ -50,6 +51,8 @@ struct Check {
 struct Talk {
     /// Something of it is not in the capture.
     lacking: bool,
+    /// Whether each side's last item is whole and known: what follows a gap may be half a message.
+    whole: [bool; 2],
     last: Mark,
     ended: bool,
     /// The last WILL (true) or WONT of a side for an option.
@@ -80,9 +83,15 @@ impl Check {
     fn step(&mut self, step: &Step) {
         match &step.act {
             Act::Open => {}
-            Act::Gap(..) => self.talk(step.conn).lacking = true,
+            Act::Gap(by, _) => {
+                self.talk(step.conn).lacking = true;
+                self.talk(step.conn).whole[*by as usize] = false;
+            }
             Act::End(by, how, inside) => {
-                self.talk(step.conn).ended = true;
+                let ended = std::mem::replace(&mut self.talk(step.conn).ended, true);
+                if *by == By::Proxy && !ended && self.is_owed(step.conn) {
+                    self.report(rules::PROXY_CLOSES, step, "");
+                }
                 if *inside == Inside::Command && *how == How::Fin && !self.talk(step.conn).lacking {
                     self.report(of(*by, rules::VM_CUT, rules::PROXY_CUT), step, "");
                 }
@@ -92,8 +101,9 @@ impl Check {
     }
 
     fn say(&mut self, by: By, item: &Item, step: &Step) {
+        let whole = std::mem::replace(&mut self.talk(step.conn).whole[by as usize], true);
         match &item.said {
-            Said::Broken(why) if !self.talk(step.conn).lacking => {
+            Said::Broken(why) if whole => {
                 let detail = format!("{why}: {}", Hex(&item.raw));
                 self.report(of(by, rules::VM_MALFORMED, rules::PROXY_MALFORMED), step, detail);
             }
@@ -106,6 +116,17 @@ impl Check {
             _ => {}
         }
         self.moves(by, item, step);
+    }
+
+    /// Whether the proxy has no reason to end this connection: the VM is known, was not refused, and has
+    /// no part in a move that is over.
+    fn is_owed(&mut self, conn: usize) -> bool {
+        let over =
+            |n: Option<usize>, ends: &[State]| n.is_some_and(|n| ends.contains(&self.ledger.moves[n].state));
+        let left = over(self.ledger.leaving(conn), &[State::Completed]);
+        let stray = over(self.ledger.arriving(conn), &[State::Aborted, State::GivenUp]);
+        let talk = self.talk(conn);
+        talk.told_uuid && !left && !stray && !talk.sent[By::Proxy as usize].contains(&code::WONT_PROXY)
     }
 
     fn verb(&mut self, by: By, verb: Verb, option: u8, item: &Item, step: &Step) {
@@ -146,8 +167,11 @@ impl Check {
     fn extension(&mut self, by: By, what: u8, parameters: &[u8], step: &Step) {
         let name = CodeName(what).to_string();
         let talk = self.talk(step.conn);
-        let agreed = talk.claims.get(&(By::Vm, VMWARE)) == Some(&true) || talk.lacking;
-        let listed = talk.known[1].is_some() || talk.lacking;
+        let offered = talk.claims.get(&(By::Vm, VMWARE)) == Some(&true);
+        // Whoever hears the extension spoken may speak it too.
+        let spoken = by == By::Proxy && !talk.sent[By::Vm as usize].is_empty();
+        let agreed = offered || spoken || talk.lacking;
+        let listed = talk.known[1].is_some() || talk.lacking || !offered;
         let asked = talk.sent[by.other() as usize].contains(parameters.first().unwrap_or(&0)) || talk.lacking;
         talk.sent[by as usize].push(what);
         if !agreed {
@@ -172,7 +196,9 @@ impl Check {
             (By::Proxy, code::UNKNOWN_2) => {
                 let denied = parameters.first().copied().unwrap_or(0);
                 talk.unknown.retain(|(code, _)| *code != denied);
-                let known = talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
+                // What only a proxy may say is rightly denied to a VM.
+                let known = VM_CODES.contains(&denied)
+                    && talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
                 let name = CodeName(denied).to_string();
                 if !asked {
                     self.report(rules::PROXY_DENIES, step, &name);

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::telnet::{Item, Reader};
+use super::telnet::{Item, Reader, Said};
 use crate::capture::{Connection, How, Part, Side, Start, Stream};
 
 /// One step of a dialogue.
@@ -71,57 +71,118 @@ impl By {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Vm => "vm",
             Self::Proxy => "proxy",
         })
     }
 }
 
-/// The dialogue of some captured connections, in the order of the capture. `servers` says which side of
-/// each is the proxy.
+/// The dialogue of some captured connections, in the order of the capture. With each: which side
+/// of it is the proxy.
 #[must_use]
 pub fn of(connections: &[(&Connection, Side)]) -> Vec<Step> {
-    // By the frame with which a step was complete; a stable sort keeps each stream's own order.
     let mut steps: Vec<(u64, Step)> = Vec::new();
     for (conn, (connection, proxy)) in connections.iter().enumerate() {
-        let (frame, time) = connection.first;
-        steps.push((frame, Step { mark: Mark { frame, time }, conn, act: Act::Open }));
-        for (by, side) in [(By::Vm, proxy.other()), (By::Proxy, *proxy)] {
-            stream(conn, by, connection.stream(side), connection.first, &mut steps);
-        }
+        one(conn, connection, *proxy, &mut steps);
     }
+    // By the frame with which a step was due; a stable sort keeps each connection's own order.
     steps.sort_by_key(|(due, _)| *due);
     steps.into_iter().map(|(_, step)| step).collect()
 }
 
-/// The steps of one direction.
-fn stream(conn: usize, by: By, stream: &Stream, first: (u64, Duration), steps: &mut Vec<(u64, Step)>) {
-    let mut reader = Reader::default();
-    let (mut due_now, mut mark) = (first.0, Mark { frame: first.0, time: first.1 });
-    for part in &stream.parts {
-        match part {
-            Part::Bytes { range, frame, due, time } => {
-                (due_now, mark) = (*due, Mark { frame: *frame, time: *time });
-                for item in reader.read(&stream.bytes[range.clone()]) {
-                    steps.push((due_now, Step { mark, conn, act: Act::Say(by, item) }));
-                }
-            }
-            Part::Hole { length, .. } => {
-                steps.push((due_now, Step { mark, conn, act: Act::Gap(by, *length) }));
-            }
+/// The dialogue of one connection. Its directions are merged by what is due first, but nothing comes
+/// before what its sender had received when it was said: a capture may show an answer before its question.
+fn one(conn: usize, connection: &Connection, proxy: Side, steps: &mut Vec<(u64, Step)>) {
+    let (frame, time) = connection.first;
+    steps.push((frame, Step { mark: Mark { frame, time }, conn, act: Act::Open }));
+    let mark = Mark { frame, time };
+    let (mut vm, mut server) = (
+        Direction::new(By::Vm, connection.stream(proxy.other()), mark),
+        Direction::new(By::Proxy, connection.stream(proxy), mark),
+    );
+    let mut due = frame;
+    loop {
+        let first = match (vm.head(), server.head()) {
+            (None, None) => return,
+            (Some(_), None) => &mut vm,
+            (None, Some(_)) => &mut server,
+            (Some((_, knows)), Some(_)) if knows > server.position => &mut server,
+            (Some(_), Some((_, knows))) if knows > vm.position => &mut vm,
+            (Some((ours, _)), Some((theirs, _))) if theirs < ours => &mut server,
+            (Some(_), Some(_)) => &mut vm,
+        };
+        due = due.max(first.head().map_or(0, |(due, _)| due));
+        first.step(conn, due, steps);
+    }
+}
+
+/// One direction that is being read.
+struct Direction<'a> {
+    by: By,
+    stream: &'a Stream,
+    /// The part that is next; behind the last one comes the end.
+    next: usize,
+    /// Everything before this place has been read.
+    position: i64,
+    reader: Reader,
+    mark: Mark,
+}
+
+impl<'a> Direction<'a> {
+    fn new(by: By, stream: &'a Stream, mark: Mark) -> Self {
+        let position = match stream.parts.first() {
+            Some(Part::Bytes { offset, .. } | Part::Hole { offset, .. }) => *offset,
+            None => i64::MAX,
+        };
+        Self { by, stream, next: 0, position, reader: Reader::default(), mark }
+    }
+
+    /// When the next part is due, and what its sender knew. `None` when nothing is left.
+    fn head(&self) -> Option<(u64, i64)> {
+        match self.stream.parts.get(self.next) {
+            Some(Part::Bytes { due, knows, .. }) => Some((*due, *knows)),
+            Some(Part::Hole { .. }) => Some((0, i64::MIN)),
+            None if self.next > self.stream.parts.len() => None,
+            None => match self.stream.end {
+                Some(end) => Some((end.due, end.knows)),
+                None => self.reader.is_inside().then_some((0, i64::MIN)),
+            },
         }
     }
-    let rest = reader.rest();
-    let inside = if rest.is_empty() { Inside::Nothing } else { Inside::Command };
-    if inside == Inside::Command {
-        // Unfinished as it is, it was sent.
-        let item = Item { said: super::telnet::Said::Data(Vec::new()), raw: rest };
-        steps.push((due_now, Step { mark, conn, act: Act::Say(by, item) }));
-    }
-    if let Some(end) = stream.end {
-        let mark = Mark { frame: end.frame, time: end.time };
-        steps.push((end.due.max(due_now), Step { mark, conn, act: Act::End(by, end.how, inside) }));
+
+    fn step(&mut self, conn: usize, now: u64, steps: &mut Vec<(u64, Step)>) {
+        let (by, stream) = (self.by, self.stream);
+        match stream.parts.get(self.next) {
+            Some(Part::Bytes { range, frame, time, offset, .. }) => {
+                self.mark = Mark { frame: *frame, time: *time };
+                self.position = offset + range.len() as i64;
+                for item in self.reader.read(&stream.bytes[range.clone()]) {
+                    steps.push((now, Step { mark: self.mark, conn, act: Act::Say(by, item) }));
+                }
+            }
+            Some(Part::Hole { length, offset, .. }) => {
+                self.position = offset.saturating_add_unsigned(*length);
+                // Half a command is none: what follows the hole must not become its other half.
+                self.reader.rest();
+                steps.push((now, Step { mark: self.mark, conn, act: Act::Gap(by, *length) }));
+            }
+            None => {
+                let rest = self.reader.rest();
+                let inside = if rest.is_empty() { Inside::Nothing } else { Inside::Command };
+                if inside == Inside::Command {
+                    // Unfinished as it is, it was sent.
+                    let item = Item { said: Said::Data(Vec::new()), raw: rest };
+                    steps.push((now, Step { mark: self.mark, conn, act: Act::Say(by, item) }));
+                }
+                self.position = i64::MAX;
+                if let Some(end) = stream.end {
+                    let mark = Mark { frame: end.frame, time: end.time };
+                    steps.push((now, Step { mark, conn, act: Act::End(by, end.how, inside) }));
+                }
+            }
+        }
+        self.next += 1;
     }
 }
 

@@ -4,13 +4,14 @@ use super::dialogue::{Act, By, Step};
 use super::moves::Ledger;
 use super::telnet::code;
 
-/// A UUID's text as 32 lower-case hex digits; `None` if it is no UUID.
+/// A UUID's text as 32 lower-case hex digits; `None` if it is no UUID or all zeros, which is nobody's.
 #[must_use]
 pub fn fold(text: &[u8]) -> Option<String> {
-    let digits: Vec<u8> = text.iter().copied().filter(u8::is_ascii_hexdigit).collect();
-    let odd = text.iter().any(|byte| !byte.is_ascii_hexdigit() && !b" -\0\r\n".contains(byte));
-    let folded = String::from_utf8(digits).ok()?.to_ascii_lowercase();
-    (!odd && folded.len() == 32).then_some(folded)
+    let filler = |byte: &u8| byte.is_ascii_whitespace() || b"-{}".contains(byte);
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| !filler(byte)).collect();
+    let fits = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
+    let somebody = digits.iter().any(|digit| *digit != b'0');
+    (fits && somebody).then(|| String::from_utf8_lossy(&digits).to_ascii_lowercase())
 }
 
 /// 32 hex digits as people write a UUID: 8-4-4-4-12.

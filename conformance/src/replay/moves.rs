@@ -28,6 +28,8 @@ pub struct Move {
     pub state: State,
     /// When it was begun, and in which frame.
     pub begun: (Duration, u64),
+    /// An answer to it came when it was over.
+    pub crossed: bool,
 }
 
 /// How far a move has come.
@@ -110,6 +112,8 @@ pub enum Meaning {
     Aborted(usize),
     /// The source talks on after the host's time for the move is over.
     GivenUp(usize),
+    /// An answer that was on its way when the move was called off.
+    Crossed,
     /// A word of a move that fits none.
     OutOfPlace,
 }
@@ -173,6 +177,7 @@ impl Ledger {
             goahead: None,
             state: State::Begun,
             begun: (step.mark.time, step.mark.frame),
+            crossed: false,
         });
         Meaning::Begun(self.moves.len() - 1, old)
     }
@@ -182,7 +187,7 @@ impl Ledger {
             let m = &self.moves[*n];
             m.state == State::Begun && what.len() > m.sequence.len() && what.starts_with(&m.sequence)
         });
-        let Some(n) = found else { return Meaning::OutOfPlace };
+        let Some(n) = found else { return self.crossed(self.leaving(conn), what) };
         (self.moves[n].state, self.moves[n].goahead) = (State::GoneAhead, Some(what.to_vec()));
         Meaning::GoneAhead(n)
     }
@@ -190,10 +195,20 @@ impl Ledger {
     fn notnow(&mut self, conn: usize, what: &[u8]) -> Meaning {
         let begun = |m: &Move| m.state == State::Begun && m.sequence == what;
         let Some(n) = self.leaving(conn).filter(|n| begun(&self.moves[*n])) else {
-            return Meaning::OutOfPlace;
+            return self.crossed(self.leaving(conn), what);
         };
         self.moves[n].state = State::Refused;
         Meaning::Refused(n)
+    }
+
+    /// An answer that fits the move `n` only if that was called off while it was on its way.
+    fn crossed(&mut self, n: Option<usize>, what: &[u8]) -> Meaning {
+        let Some(m) = n.map(|n| &mut self.moves[n]) else { return Meaning::OutOfPlace };
+        let over = matches!(m.state, State::Aborted | State::GivenUp);
+        if over && !std::mem::replace(&mut m.crossed, over) && what.starts_with(&m.sequence) {
+            return Meaning::Crossed;
+        }
+        Meaning::OutOfPlace
     }
 
     fn peer(&mut self, conn: usize, what: &[u8]) -> Meaning {
@@ -212,7 +227,7 @@ impl Ledger {
     fn peer_ok(&mut self, conn: usize, what: &[u8]) -> Meaning {
         let fits = |m: &Move| m.state == State::PeerSeen && what.starts_with(&m.sequence);
         let Some(n) = self.arriving(conn).filter(|n| fits(&self.moves[*n])) else {
-            return Meaning::OutOfPlace;
+            return self.crossed(self.arriving(conn), what);
         };
         self.moves[n].state = State::PeerOk;
         Meaning::PeerOk(n)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::dialogue::{Act, By, Inside, Mark, Step};
 use super::identity;
-use super::moves::{Ledger, Meaning, Move, State};
+use super::moves::{HOST_WAITS, Ledger, Meaning, Move, State};
 use super::script::{self, Introduce, Script};
 use super::telnet::{
     AUTHENTICATION, BINARY, COM_PORT, CodeName, ECHO, Item, Reader, SGA, Said, VMWARE, Verb, code,
@@ -107,6 +107,8 @@ struct Leg {
     heard: HashSet<Word>,
     waived: HashSet<Word>,
     refused: HashSet<u8>,
+    /// The last thing said was no whole command.
+    half: bool,
     /// The move was not taken up: its COMPLETE is not said either.
     not_moving: bool,
 }
@@ -174,6 +176,10 @@ impl Player<'_> {
                     if word == Word::Code(code::GOAHEAD) {
                         self.legs[conn].waived.remove(&word);
                     }
+                    // What it has to say about a move makes both hosts go on.
+                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK)) && self.legs[conn].open {
+                        self.wait_for(conn, &[word]);
+                    }
                 }
                 if let Said::Data(data) = &item.said
                     && !data.is_empty()
@@ -208,7 +214,10 @@ impl Player<'_> {
             self.unsaid(conn, item);
             return;
         }
-        let Some(item) = self.translate(n, item) else { return };
+        let said = self.translate(n, item);
+        // Half a subnegotiation ends with the command behind it: if that is left out, another has to end it.
+        let half = std::mem::replace(&mut self.legs[conn].half, matches!(item.said, Said::Broken(_)));
+        let Some(item) = said.or_else(|| half.then(|| Item::new(Said::Command(NOP)))) else { return };
         let (_, _, bytes) = self.batch.get_or_insert_with(|| (conn, step.mark.frame, Vec::new()));
         bytes.extend_from_slice(&item.raw);
         let told = item.as_vmware().map(|(what, _)| what);
@@ -435,7 +444,7 @@ impl Player<'_> {
                 );
                 calls_off.push_back(conn);
             }
-            (State::GoneAhead, _, false) => {
+            (State::GoneAhead, _, false) if self.had_time(captured) => {
                 self.differ("the captured proxy said nothing to VMOTION-BEGIN, our side GOAHEAD".into());
             }
             (State::Refused, _, true) => {
@@ -448,12 +457,18 @@ impl Player<'_> {
                         && matches!(&step.act, Act::Say(By::Proxy, item)
                             if item.as_vmware().is_some_and(|(what, _)| what == code::PEER_OK))
                 };
-                if !self.script.steps.iter().any(ok) {
+                if !self.script.steps.iter().any(ok) && self.had_time(captured) {
                     self.differ("the captured proxy said nothing to VMOTION-PEER, our side PEER-OK".into());
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether the capture goes on long enough after a BEGIN to show an answer.
+    fn had_time(&self, captured: usize) -> bool {
+        let begun = self.script.moves.moves[captured].begun.0;
+        self.script.steps.iter().any(|step| step.mark.time.saturating_sub(begun) > HOST_WAITS)
     }
 
     /// Plays the opening of a connection whose own is not in the capture (PROTOCOL §3.1).
@@ -559,6 +574,9 @@ impl Player<'_> {
         meaning
     }
 }
+
+/// The command that does nothing.
+const NOP: u8 = 241;
 
 /// How long to wait for a word of our side that the captured one had said by then.
 const ANSWER: Duration = Duration::from_millis(500);

@@ -7,8 +7,9 @@ use super::check::{self, Violation};
 use super::consoles::{self, Console};
 use super::dialogue::{Act, By, Step};
 use super::identity;
-use super::moves::Tally;
+use super::moves::{State, Tally};
 use super::play::Played;
+use super::rules;
 use super::script::Script;
 use super::telnet::Said;
 use super::world::Seen;
@@ -163,7 +164,7 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
             late: console.late,
             client: verdict(console, &mut seen),
             typed: typed(console, played),
-            malformed: script.steps.iter().filter(|step| has(&step.conn) && is_malformed(step)).count(),
+            malformed: malformed(&captured, &console.conns),
             violations: lines(&console.conns),
         }
     });
@@ -200,8 +201,8 @@ fn said(steps: &[Step], conn: usize) -> usize {
     steps.iter().map(length).sum()
 }
 
-fn is_malformed(step: &Step) -> bool {
-    matches!(&step.act, Act::Say(By::Vm, item) if matches!(item.said, Said::Broken(_)))
+fn malformed(captured: &[Violation], conns: &[usize]) -> usize {
+    captured.iter().filter(|found| found.rule == rules::VM_MALFORMED && conns.contains(&found.conn)).count()
 }
 
 /// The captured sides' violations come from the capture, our side's from the replay: what the VM does is
@@ -280,6 +281,12 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
     if got == *typed || without_nul(&got) == without_nul(typed) {
         return (typed.len(), typed.len());
     }
+    // Our side has ended the connection that it was typed for: whether it might is another rule's business.
+    let ends =
+        |step: &Step| console.conns.contains(&step.conn) && matches!(step.act, Act::End(By::Proxy, ..));
+    if played.steps.iter().any(ends) {
+        return (got.len(), got.len());
+    }
     let same = got.iter().zip(typed).take_while(|(a, b)| a == b).count();
     let held = played.moves.moves.iter().any(|m| console.conns.contains(&m.source) && m.holds_input());
     // What is held for a move that the capture does not see the end of is not lost.
@@ -344,8 +351,8 @@ impl fmt::Display for Report {
             self.frames,
             self.vms.len()
         )?;
-        for remark in &self.remarks {
-            writeln!(f, "  note: {remark}")?;
+        for note in self.broken.iter().chain(&self.remarks) {
+            writeln!(f, "  note: {note}")?;
         }
         for vm in &self.vms {
             writeln!(f, "\n{vm}")?;

@@ -127,7 +127,7 @@ fn conn(connection: &Connection, proxy: Side, remarks: &mut Vec<String>) -> Conn
     for (who, side) in [("vm", proxy.other()), ("proxy", proxy)] {
         let stream = connection.stream(side);
         for part in &stream.parts {
-            let Part::Hole { length, after, before, clipped } = part else { continue };
+            let Part::Hole { length, after, before, clipped, .. } = part else { continue };
             lacking = true;
             let place = match (clipped, after, before) {
                 (Some(frame), ..) => format!("frame {frame} is cut by the snap length"),

@@ -86,6 +86,11 @@ fn args() -> ReplayArgs {
     }
 }
 
+fn checked_in(name: &str) -> Report {
+    let path = format!("{}/captures/{name}", env!("CARGO_MANIFEST_DIR"));
+    report_of(&std::fs::read(path).unwrap(), &args())
+}
+
 fn report_of(bytes: &[u8], args: &ReplayArgs) -> Report {
     let capture = capture::read(bytes, args.port).unwrap();
     let script = script::of(&capture, args.port).unwrap();
@@ -434,4 +439,78 @@ fn the_report_is_also_json() {
     assert_eq!(json["vms"][0]["uuid"], "01234567-89ab-cdef-fedc-ba9800000000");
     assert_eq!(json["vms"][0]["vmotions"]["captured"]["completed"], 1);
     assert_eq!(json["vms"][0]["client"]["exact"], true);
+}
+
+#[test]
+fn segments_of_one_connection_may_be_captured_in_disorder() {
+    let whole = moved();
+    let mut seed = 1u32;
+    for _ in 0..100 {
+        let mut packets = whole.clone();
+        for at in 3..packets.len() - 3 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let other = at + 1 + (seed >> 16) as usize % 2;
+            let ends =
+                |packet: &Packet| [packet.source, packet.target].map(|end| end.port()).into_iter().max();
+            let same = packets[at..=other].iter().all(|packet| ends(packet) == ends(&packets[at]));
+            if same && seed >> 30 == 0 {
+                packets.swap(at, other);
+            }
+        }
+        let report = report(&packets);
+        let vm = one(&report);
+        assert_eq!((vm.captured, vm.bytes), (tally(1, 1, 0, 0), 30), "{report}");
+        assert!(report.differences.is_empty(), "{report}");
+    }
+}
+
+#[test]
+fn whatever_a_vm_says_our_side_breaks_no_rule() {
+    let whole = moved();
+    let mut seed = 7u32;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % below
+    };
+    for round in 0..ROUNDS {
+        let mut packets = whole.clone();
+        for _ in 0..=next(4) {
+            let at = next(packets.len());
+            let packet = &mut packets[at];
+            if packet.target.port() != 13370 || packet.payload.is_empty() {
+                continue;
+            }
+            let at = next(packet.payload.len());
+            packet.payload[at] = match next(4) {
+                0 => 0xff,
+                1 => 0xf0,
+                2 => next(90) as u8,
+                _ => next(256) as u8,
+            };
+        }
+        let report = report(&packets);
+        assert!(report.is_good(), "round {round}:\n{report}");
+    }
+}
+
+const ROUNDS: usize = 500;
+
+#[test]
+fn captures_made_by_tcpdump_replay_without_fault() {
+    for (name, captured, replayed, bytes, typed) in [
+        ("moved.ethernet.pcap", tally(1, 1, 0, 0), tally(1, 1, 0, 0), 37, 12),
+        ("aborted.sll2.pcap.gz", tally(1, 0, 1, 0), tally(1, 0, 1, 0), 35, 8),
+        ("refused.sll.pcap.gz", tally(1, 0, 0, 1), tally(1, 0, 1, 0), 32, 8),
+        ("all.ipv6.pcap.gz", tally(3, 1, 1, 1), tally(3, 1, 2, 0), 74, 18),
+    ] {
+        let report = checked_in(name);
+        let vm = one(&report);
+        assert_eq!((vm.captured, vm.replayed), (captured, replayed), "{report}");
+        assert_eq!((vm.bytes, vm.typed), (bytes, (typed, typed)), "{report}");
+        assert_eq!((rules(vm), report.remarks.len()), (vec![], 0), "{report}");
+    }
+    let clipped = checked_in("all.clipped.pcap.gz");
+    assert!(clipped.is_good(), "{clipped}");
+    assert!(clipped.remarks.iter().any(|remark| remark.contains("snap length")), "{clipped}");
+    assert_eq!(clipped.vms.iter().map(|vm| vm.bytes).sum::<usize>(), 74, "{clipped}");
 }

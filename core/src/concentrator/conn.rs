@@ -74,6 +74,15 @@ pub(super) enum Place {
     Console(ConsoleId),
     /// Its VM has moved away.
     Left(ConsoleId),
+    /// It has part in nothing any more.
+    Gone,
+}
+
+impl Place {
+    /// It may be a stranger for all we know.
+    pub(super) fn is_unidentified(self) -> bool {
+        matches!(self, Self::New | Self::Stray)
+    }
 }
 
 /// What a VM connection says before it has a console.
@@ -182,7 +191,7 @@ impl Conn {
             Role::Client(client) => Some(client.console),
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::Left(console) => Some(console),
-                Place::New | Place::Stray | Place::Target => None,
+                Place::New | Place::Stray | Place::Target | Place::Gone => None,
             },
         }
     }

@@ -1,9 +1,10 @@
-//! What the runtime has to do, in order. Bounded: one Transmit and one Receive per connection, a few
+//! What the runtime has to do, in order, and after that what it may log: bytes, a GOAHEAD among them, do
+//! not wait for words about them. Bounded: one Transmit and one Receive per connection, a few
 //! events per connection between two drains, and at most one Listen, Unlisten or Close per id.
 
 use std::collections::VecDeque;
 
-use super::event::Event;
+use super::event::{Event, What};
 use super::id::ConnId;
 use super::output::Output;
 
@@ -24,7 +25,11 @@ pub(super) struct Announced {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
+    events: VecDeque<Event>,
 }
+
+/// Room for a storm's worth is given back once it is over.
+const KEPT_ROOM: usize = 1024;
 
 impl Outbox {
     pub(super) fn push(&mut self, output: Output) {
@@ -47,21 +52,32 @@ impl Outbox {
         }
     }
 
-    /// Tells an event of a connection, or counts it where that connection has had its share.
+    /// Tells an event of a connection, or counts it where that connection has had its share. Its end is
+    /// told in any case.
     pub(super) fn event(&mut self, event: Event, announced: &mut Announced) {
-        if announced.events < EVENTS {
-            announced.events += 1;
-            self.queue.push_back(Output::Event(event));
+        let is_last = matches!(event.what, What::VmDisconnected(_) | What::ClientDetached(_));
+        if announced.events < EVENTS || is_last {
+            announced.events = announced.events.saturating_add(1);
+            self.events.push_back(event);
         } else {
             announced.suppressed = announced.suppressed.saturating_add(1);
         }
     }
 
+    /// Tells an event that belongs to no connection.
+    pub(super) fn plain_event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
     pub(super) fn pop(&mut self) -> Option<Output> {
-        let output = self.queue.pop_front();
-        // A storm's worth of queue is given back once it is over.
-        if self.queue.is_empty() && self.queue.capacity() > 4096 {
-            self.queue = VecDeque::new();
+        let output = self.queue.pop_front().or_else(|| self.events.pop_front().map(Output::Event));
+        if output.is_none() {
+            if self.queue.capacity() > KEPT_ROOM {
+                self.queue = VecDeque::new();
+            }
+            if self.events.capacity() > KEPT_ROOM {
+                self.events = VecDeque::new();
+            }
         }
         output
     }

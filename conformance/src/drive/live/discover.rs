@@ -14,7 +14,7 @@ const SEARCH: Duration = Duration::from_secs(20);
 
 /// How long a client port may take to show what its VM prints. vSPC.py lets half a second pass in which
 /// the client negotiates.
-const SHOWS_WITHIN: Duration = Duration::from_millis(1500);
+const SHOWS_WITHIN: Duration = Duration::from_millis(800);
 
 /// How often the VM prints its mark.
 const PRINT_EVERY: Duration = Duration::from_millis(100);
