@@ -282,8 +282,12 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
         return (typed.len(), typed.len());
     }
     // Our side has ended the connection that it was typed for: whether it might is another rule's business.
-    let ends =
-        |step: &Step| console.conns.contains(&step.conn) && matches!(step.act, Act::End(By::Proxy, ..));
+    let moves = &played.moves;
+    let left = |conn| moves.leaving(conn).is_some_and(|n| moves.moves[n].state == State::Completed);
+    let ends = |step: &Step| {
+        let by_us = matches!(step.act, Act::End(By::Proxy, ..));
+        by_us && console.conns.contains(&step.conn) && !left(step.conn)
+    };
     if played.steps.iter().any(ends) {
         return (got.len(), got.len());
     }
