@@ -75,6 +75,13 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// An error's kind, as the engine is told it and its events show it: the standard library has no word of
+/// its own for descriptors that have run out.
+#[must_use]
+pub fn kind(error: &io::Error) -> io::ErrorKind {
+    if is_exhaustion(error) { io::ErrorKind::QuotaExceeded } else { error.kind() }
+}
+
 /// How many connections to accept in one visit of a listener: a storm of them must not keep others waiting
 /// for milliseconds.
 pub const ACCEPTS_PER_VISIT: usize = 64;
@@ -156,6 +163,12 @@ mod tests {
         ] {
             assert_eq!(AcceptFailure::of(&errno.into()), failure, "{errno:?}");
         }
+    }
+
+    #[test]
+    fn exhaustion_has_a_name() {
+        assert_eq!(kind(&rustix::io::Errno::MFILE.into()), io::ErrorKind::QuotaExceeded);
+        assert_eq!(kind(&rustix::io::Errno::ADDRINUSE.into()), io::ErrorKind::AddrInUse);
     }
 
     #[test]

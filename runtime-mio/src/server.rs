@@ -20,7 +20,7 @@ use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::report::log_counters;
 use vspc_host::signals::Signals;
-use vspc_host::spare::{Refusals, Spare};
+use vspc_host::spare::{Refusals, Spare, kind};
 use vspc_host::startup::Host;
 
 use crate::accept::{self, Listeners};
@@ -264,8 +264,10 @@ impl Server {
         self.refusals.settle(self.now);
     }
 
-    /// Does everything that the engine asks for, once per turn.
+    /// Does everything that the engine asks for, once per turn. The time is taken anew: what was read in
+    /// this turn has waited for the rest of it, and counts of latency should tell.
     fn drain(&mut self) {
+        self.now = self.clock.now();
         let mut writers = mem::take(&mut self.writers);
         for id in writers.drain(..) {
             self.transmit(id);
@@ -283,7 +285,7 @@ impl Server {
             Output::Receive(id) => self.enqueue(id),
             Output::Listen(id, address) => {
                 let bound = match address {
-                    Address::Ip(address) => self.listen(id, address).map_err(|error| error.kind()),
+                    Address::Ip(address) => self.listen(id, address).map_err(|error| kind(&error)),
                     _ => Err(ErrorKind::Unsupported),
                 };
                 self.engine.handle_listening(id, bound.map(Address::Ip), self.now);

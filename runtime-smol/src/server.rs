@@ -26,7 +26,7 @@ use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::report::log_counters;
 use vspc_host::signals::Signals;
-use vspc_host::spare::{Refusals, Spare};
+use vspc_host::spare::{Refusals, Spare, kind};
 use vspc_host::startup::Host;
 
 use crate::accept::Listeners;
@@ -327,7 +327,7 @@ impl Server {
             Output::Receive(id) => self.wake(id),
             Output::Listen(id, address) => {
                 let bound = match address {
-                    Address::Ip(address) => self.listen(id, address).map_err(|error| error.kind()),
+                    Address::Ip(address) => self.listen(id, address).map_err(|error| kind(&error)),
                     _ => Err(ErrorKind::Unsupported),
                 };
                 self.engine.handle_listening(id, bound.map(Address::Ip), self.now);

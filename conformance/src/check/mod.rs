@@ -8,7 +8,7 @@
 mod report;
 mod suite;
 
-pub use suite::{Case, Selection, Server, Verdict};
+pub use suite::{Case, Selection, Server, Verdict, judge};
 
 use crate::drive::{ClientPort, LiveOptions};
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};

@@ -215,7 +215,9 @@ fn consoles(transcript: &Transcript) -> usize {
     vms.len()
 }
 
-fn judge(transcript: &Transcript, played: Played) -> Verdict {
+/// The verdict on a transcript that was played.
+#[must_use]
+pub fn judge(transcript: &Transcript, played: Played) -> Verdict {
     let moves = [40, 41, 44, 45, 46];
     match (played.outcome, played.known) {
         (Outcome::Pass, _) => Verdict::Pass,

@@ -195,6 +195,13 @@ impl Network for Live {
         socket.last_send = Some(Instant::now());
     }
 
+    fn send_urgent(&mut self, peer: PeerId, bytes: &[u8]) {
+        if let Some(stream) = &self.peers[peer].stream {
+            // A few bytes; if they do not go now, the server is not reading and will be found out.
+            let _ = socket2::SockRef::from(stream).send_out_of_band(bytes);
+        }
+    }
+
     fn close(&mut self, peer: PeerId) {
         if let Some(stream) = &self.peers[peer].stream {
             // It may have gone by itself already.

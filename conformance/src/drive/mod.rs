@@ -1,4 +1,4 @@
-//! Plays transcripts: one [`Player`] that knows what the words mean, and a [`Network`] under it that knows
+//! Plays transcripts: one player ([`play`]) that knows what the words mean, and a [`Network`] under it that knows
 //! how bytes travel: [`Memory`] is the core itself under virtual time, [`Live`] is TCP.
 //!
 //! The verdict is the player's alone, so a transcript means the same over both.
@@ -63,6 +63,11 @@ pub trait Network {
 
     /// Sends one segment. Sending to a connection that has ended does nothing.
     fn send(&mut self, peer: PeerId, bytes: &[u8]);
+
+    /// Sends one segment of which the last byte is urgent, where there is such a thing.
+    fn send_urgent(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.send(peer, bytes);
+    }
 
     /// Sends FIN.
     fn close(&mut self, peer: PeerId);

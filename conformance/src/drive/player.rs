@@ -113,6 +113,8 @@ pub fn play(transcript: &Transcript, network: &mut dyn Network, values: &Values,
         sends: Vec::new(),
         log: Vec::new(),
         known: None,
+        answers: 0,
+        limit: Duration::MAX,
     };
     let outcome = match player.run(transcript) {
         Ok(()) => Outcome::Pass,
@@ -131,7 +133,14 @@ struct Player<'a> {
     sends: Vec<usize>,
     log: Vec<String>,
     known: Option<Vec<u8>>,
+    /// How often an actor has answered by rule.
+    answers: usize,
+    /// When all of it must have ended.
+    limit: Duration,
 }
+
+/// More answers by rule than any dialogue needs: two peers that answer each other for ever are a loop.
+const MOST_ANSWERS: usize = 500;
 
 struct Actor {
     name: String,
@@ -142,8 +151,6 @@ struct Actor {
     speech: VecDeque<Spoken>,
     /// What may be expected, and whether a rule has answered it.
     chatter: Vec<(Word, bool)>,
-    /// How many words other than NOP came.
-    words: usize,
     ended: bool,
     rules: Vec<Rule>,
     wire: Vec<u8>,
@@ -200,14 +207,8 @@ fn expects_speech(item: &Item) -> bool {
 
 impl Player<'_> {
     fn run(&mut self, transcript: &Transcript) -> Result<(), Stop> {
-        let limit = self.network.now() + self.options.limit + transcript.waits();
-        for step in &transcript.steps {
-            if self.network.now() > limit {
-                let expected = format!("an end within {} s", limit.as_secs());
-                return Err(fail(step, expected, "a server that takes longer".to_owned()));
-            }
-            self.step(step)?;
-        }
+        self.limit = self.network.now() + self.options.limit + transcript.waits();
+        transcript.steps.iter().try_for_each(|step| self.step(step))?;
         // What was said and not expected is an error, even when nobody asked for silence.
         if let Some(last) = transcript.steps.last() {
             self.absorb(last)?;
@@ -234,10 +235,10 @@ impl Player<'_> {
                 let peer = self.network.connect_client(vm);
                 self.connected(step, actor, *raw, peer)
             }
-            Action::Send { actor, items } => {
+            Action::Send { actor, items, urgent } => {
                 let actor = self.actor(actor);
                 let wire = self.encode(actor, items, step)?;
-                self.say(actor, &wire);
+                self.say(actor, &wire, *urgent);
                 self.absorb(step)
             }
             Action::Answer { actor, once, to, with } => {
@@ -347,12 +348,12 @@ impl Player<'_> {
             Expect::Nothing(time) => {
                 self.lasts(step, actor, *time, |actor| actor.speech.is_empty() && !actor.ended)
             }
-            Expect::Silence(time) => {
-                let words = self.actors[actor].words;
-                self.lasts(step, actor, *time, |actor| {
-                    actor.speech.is_empty() && !actor.ended && actor.words == words
-                })
-            }
+            // Words that came before and were neither expected nor answered count, too: they may have come
+            // a moment before this step only because nothing takes time in memory.
+            Expect::Silence(time) => self.lasts(step, actor, *time, |actor| {
+                let heard = |(word, answered): &(Word, bool)| !answered && *word != Word::Command(names::NOP);
+                actor.speech.is_empty() && !actor.ended && !actor.chatter.iter().any(heard)
+            }),
             Expect::No(items, time) => {
                 let end = self.network.now() + *time;
                 loop {
@@ -495,6 +496,10 @@ impl Player<'_> {
 
     /// Waits for one arrival and takes it in; false when `until` comes first.
     fn more(&mut self, step: &Step, until: Duration) -> Result<bool, Stop> {
+        if self.network.now() > self.limit {
+            let expected = "an end of all this in reasonable time".to_owned();
+            return Err(fail(step, expected, "more and more".to_owned()));
+        }
         let arrival =
             self.network.pump(until).map_err(|why| fail(step, "a server that works".into(), why))?;
         match arrival {
@@ -520,7 +525,6 @@ impl Player<'_> {
         it.wire.extend_from_slice(bytes);
         if it.raw {
             it.speech.extend(bytes.iter().map(|b| Spoken::Byte(*b)));
-            it.words += 1;
             self.note(actor, &format!("hears {}", names::quoted(bytes)));
             return Ok(());
         }
@@ -535,7 +539,6 @@ impl Player<'_> {
                 self.known = Some(known.to_vec());
             }
             let it = &mut self.actors[actor];
-            it.words += usize::from(word != Word::Command(names::NOP));
             match &word {
                 Word::Data(run) => it.speech.extend(run.iter().map(|b| Spoken::Byte(*b))),
                 _ if is_speech(&word) => it.speech.push_back(Spoken::Word(word.clone())),
@@ -561,6 +564,11 @@ impl Player<'_> {
         }
         let Some(captures) = self.matches(&rule.to, word) else { return Ok(false) };
         let (with, once) = (rule.with.clone(), rule.once);
+        self.answers += 1;
+        if self.answers > MOST_ANSWERS {
+            let expected = "a negotiation that ends".to_owned();
+            return Err(fail(step, expected, format!("{word} and its like, {MOST_ANSWERS} times")));
+        }
         self.keep(captures);
         self.actors[actor].rules[index].spent = once;
         let wire = self.encode(actor, &with, step)?;
@@ -728,12 +736,15 @@ impl Player<'_> {
         Ok(wire)
     }
 
-    fn say(&mut self, actor: usize, wire: &[u8]) {
+    fn say(&mut self, actor: usize, wire: &[u8], urgent: bool) {
         let send = self.sends.len();
         self.sends.push(wire.len());
         let (raw, peer) = (self.actors[actor].raw, self.actors[actor].peer);
         let shown = if raw { names::quoted(wire) } else { spoken(wire) };
         self.note(actor, &format!("says {shown}"));
+        if urgent {
+            return self.network.send_urgent(peer, wire);
+        }
         for piece in self.options.cut.pieces(send, wire) {
             self.network.send(peer, piece);
         }
@@ -757,7 +768,6 @@ impl Player<'_> {
             decoder: Decoder::default(),
             speech: VecDeque::new(),
             chatter: Vec::new(),
-            words: 0,
             ended: false,
             rules: Vec::new(),
             wire: Vec::new(),

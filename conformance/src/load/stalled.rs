@@ -78,10 +78,8 @@ pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
         "{} at {} MB/s beside {} client(s) that never read",
         args.content, args.rate, args.stalled
     ));
-    report.say(format!(
-        "the reading one got {rate:.1} MB/s, {} of {sent} periods' bytes lost",
-        end.totals.lost
-    ));
+    let bytes = sent * wire.period();
+    report.say(format!("the reading one got {rate:.1} MB/s, {} of {bytes} bytes lost", end.totals.lost));
     report.say(format!("{still} of {} others still connected", args.stalled));
     report.put("asked_mb_s", args.rate);
     report.put("mb_s", round(rate, 2));

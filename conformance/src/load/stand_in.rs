@@ -41,6 +41,11 @@ impl Heard {
 
 impl StandIn {
     pub(crate) fn start() -> Self {
+        Self::start_saying(b"")
+    }
+
+    /// One that says this to the source right behind GOAHEAD, which is wrong.
+    pub(crate) fn start_saying(after_goahead: &'static [u8]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let vms = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -50,7 +55,7 @@ impl StandIn {
                 stream.set_nodelay(true).unwrap();
                 let shared = Arc::clone(&accepting);
                 shared.heard.lock().unwrap().connections.push(stream.try_clone().unwrap());
-                thread::spawn(move || serve(stream, &shared));
+                thread::spawn(move || serve(stream, after_goahead, &shared));
             }
         });
         Self { vms, shared }
@@ -71,7 +76,7 @@ impl StandIn {
     }
 }
 
-fn serve(mut stream: TcpStream, shared: &Shared) {
+fn serve(mut stream: TcpStream, after_goahead: &[u8], shared: &Shared) {
     let (mut decoder, mut negotiator) = (Decoder::new(), Negotiator::new(Dialogue::POLICY));
     let (mut dialogue, mut out) = (Dialogue::new(), Vec::new());
     dialogue.open(&mut negotiator, &mut out);
@@ -110,6 +115,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
                 Some(Said::VmotionBegin { sequence }) => {
                     let sequence_and_secret = &[sequence, SECRET].concat();
                     Message::VmotionGoahead { sequence_and_secret }.put(&mut out);
+                    out.extend_from_slice(after_goahead);
                 }
                 Some(Said::VmotionPeer { sequence_and_secret }) => {
                     let sequence = sequence_and_secret.strip_suffix(SECRET).unwrap();

@@ -235,6 +235,8 @@ pub enum Action {
         actor: String,
         /// What.
         items: Vec<Item>,
+        /// With the last byte as TCP urgent data, as telnet's Synch is sent.
+        urgent: bool,
     },
     /// From here on the actor answers these words by itself.
     Answer {
@@ -271,12 +273,10 @@ impl Action {
         match self {
             Self::Wait(time) => *time,
             Self::Settle(_) => SETTLED,
-            Self::Expect { what, .. } => match what {
-                Expect::Nothing(time) | Expect::Silence(time) | Expect::No(_, time) | Expect::Open(time) => {
-                    *time
-                }
-                _ => Duration::ZERO,
-            },
+            Self::Expect {
+                what: Expect::Nothing(time) | Expect::Silence(time) | Expect::No(_, time) | Expect::Open(time),
+                ..
+            } => *time,
             _ => Duration::ZERO,
         }
     }
@@ -315,7 +315,7 @@ pub enum Expect {
     Text,
     /// No data and no answer to a move; options may be negotiated.
     Nothing(Duration),
-    /// Not a byte, but for NOP to a telnet peer.
+    /// Not a word that was not expected, but for NOP; none that came before either, since the last settle.
     Silence(Duration),
     /// None of these.
     No(Vec<Item>, Duration),

@@ -87,7 +87,7 @@ struct Phrase {
 /// A phrase may use phrases, but not for ever.
 const MAX_DEPTH: usize = 8;
 
-const VERBS: [&str; 7] = ["connect", "send", "answer", "expect", "settle", "close", "reset"];
+const VERBS: [&str; 8] = ["connect", "send", "urge", "answer", "expect", "settle", "close", "reset"];
 
 impl Reader {
     fn line(&mut self, place: &Place, line: &str) -> Result<(), String> {
@@ -344,7 +344,11 @@ fn action(tokens: &[Token]) -> Result<Action, String> {
         },
         "send" => {
             let items = said(rest)?;
-            Ok(Action::Send { actor, items })
+            Ok(Action::Send { actor, items, urgent: false })
+        }
+        "urge" => {
+            let items = said(rest)?;
+            Ok(Action::Send { actor, items, urgent: true })
         }
         "answer" => {
             let once = words.first() == Some(&"once");

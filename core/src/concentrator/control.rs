@@ -35,9 +35,16 @@ impl Control {
         &mut self.bytes
     }
 
-    /// Puts a byte before all others: the second half of a pair whose first half is out.
+    /// Puts a byte before all others: the second half of a pair whose first half is out. The others keep
+    /// their positions: something has been taken before, if only the opening.
     pub(super) fn push_front(&mut self, byte: u8) {
-        self.bytes.insert(self.taken, byte);
+        if self.taken > 0 {
+            self.taken -= 1;
+            self.bytes[self.taken] = byte;
+        } else {
+            self.base = self.base.saturating_sub(1);
+            self.bytes.insert(0, byte);
+        }
     }
 
     /// Position behind the last byte; grows for the life of the connection.
@@ -62,6 +69,13 @@ impl Control {
         let own = n.min(self.bytes.len() - self.taken);
         self.taken += own;
         self.free_if_empty();
+        // A queue that never runs quite empty must not grow for ever. Moving the rest costs no more than
+        // taking the front did.
+        if self.taken > REPLY_LIMIT.max(self.bytes.len() / 2) {
+            self.bytes.drain(..self.taken);
+            self.base += self.taken as u64;
+            self.taken = 0;
+        }
         n - own
     }
 
@@ -89,6 +103,34 @@ mod tests {
         assert!(control.is_empty());
         assert_eq!(control.bytes.capacity(), 0);
         assert_eq!((control.taken(), control.end()), (5, 5));
+    }
+
+    #[test]
+    fn byte_put_before_the_others_moves_none_of_them() {
+        for taken_before in [b"ab".len(), b"abc".len()] {
+            let mut control = Control::default();
+            control.buffer().extend_from_slice(b"abc");
+            control.sent(taken_before);
+            let from = control.end();
+            control.buffer().extend_from_slice(b"GOAHEAD");
+            control.push_front(b'!');
+            control.retract(from, from + 7);
+            assert_eq!(control.pending(), [b"!", &b"abc"[taken_before..]].concat());
+        }
+    }
+
+    #[test]
+    fn queue_that_never_runs_empty_does_not_grow() {
+        let mut control = Control::default();
+        control.buffer().extend_from_slice(b"ab");
+        for n in 0..100_000 {
+            control.buffer().extend_from_slice(b"cd");
+            control.sent(2);
+            assert_eq!(control.pending(), b"cd");
+            assert_eq!(control.taken(), 2 * (n + 1));
+            assert_eq!(control.end(), control.taken() + 2);
+        }
+        assert!(control.bytes.capacity() < 4 * REPLY_LIMIT);
     }
 
     #[test]

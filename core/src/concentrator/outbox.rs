@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::event::Event;
+use super::event::{Event, What};
 use super::id::ConnId;
 use super::output::Output;
 
@@ -52,10 +52,12 @@ impl Outbox {
         }
     }
 
-    /// Tells an event of a connection, or counts it where that connection has had its share.
+    /// Tells an event of a connection, or counts it where that connection has had its share. Its end is
+    /// told in any case.
     pub(super) fn event(&mut self, event: Event, announced: &mut Announced) {
-        if announced.events < EVENTS {
-            announced.events += 1;
+        let is_last = matches!(event.what, What::VmDisconnected(_) | What::ClientDetached(_));
+        if announced.events < EVENTS || is_last {
+            announced.events = announced.events.saturating_add(1);
             self.events.push_back(event);
         } else {
             announced.suppressed = announced.suppressed.saturating_add(1);

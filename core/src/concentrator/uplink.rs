@@ -46,7 +46,7 @@ impl Buffers {
     }
 
     fn put(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < SPARE_BUFFERS {
+        if buffer.capacity() > 0 && self.0.len() < SPARE_BUFFERS {
             buffer.clear();
             self.0.push(buffer);
         }
@@ -125,6 +125,7 @@ impl Uplink {
 
     /// Notes that the VM's socket took `n` bytes. Returns true when clients may send again.
     pub(super) fn sent(&mut self, n: usize, buffers: &mut Buffers) -> bool {
+        let n = n.min(self.pending().len());
         let chunk = &self.bytes[self.taken..self.taken + n];
         // IACs alternate between first and second half; any other byte is data or ends a command.
         let iacs = chunk.iter().rev().take_while(|&&byte| byte == IAC).count();
@@ -134,16 +135,14 @@ impl Uplink {
         self.reopened()
     }
 
-    /// The connection these bytes went to is gone; the next one gets no half of a pair. Returns how many
-    /// bytes were given up for that.
-    pub(super) fn change_connection(&mut self, buffers: &mut Buffers) -> usize {
-        if !self.mid_pair {
-            return 0;
-        }
+    /// Takes out the second half of a pair whose first half is out: it goes to the same connection by
+    /// another way.
+    pub(super) fn take_half(&mut self, buffers: &mut Buffers) -> Option<u8> {
+        let half = *self.halves().0.first()?;
         self.mid_pair = false;
         self.taken += 1;
         self.free_if_empty(buffers);
-        1
+        Some(half)
     }
 
     /// Drops everything; returns how many wire bytes that were, and whether clients may send again.
@@ -197,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn halved_pair_is_not_finished_on_another_connection() {
-        let (mut uplink, mut buffers) = uplink(&[b'a', IAC, IAC, b'b']);
+    fn half_of_a_pair_is_taken_out_for_the_connection_that_has_the_other() {
+        let (mut uplink, mut buffers) = uplink(&[b'a', IAC, 243, b'b']);
         uplink.sent(2, &mut buffers);
-        assert_eq!(uplink.change_connection(&mut buffers), 1);
+        assert_eq!(uplink.take_half(&mut buffers), Some(243));
         assert_eq!(uplink.pending(), b"b");
-        assert_eq!(uplink.change_connection(&mut buffers), 0);
+        assert_eq!(uplink.take_half(&mut buffers), None);
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Concentrator {
 
     /// Moves a VM connection to its next place.
     pub(super) fn set_place(&mut self, id: ConnId, place: Place) {
+        let was_paused = self.receive_window(id) == 0;
         let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return };
         let before = std::mem::replace(&mut vm.place, place);
         match (before.is_unidentified(), place.is_unidentified()) {
@@ -86,6 +87,12 @@ impl Concentrator {
                 self.unidentified.queue.push_back(id);
             }
             _ => {}
+        }
+        if was_paused
+            && self.receive_window(id) > 0
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            self.outbox.receive(id, &mut conn.announced);
         }
     }
 
@@ -166,8 +173,9 @@ impl Concentrator {
             vm.fold = (!is_binary).then_some(false);
         }
         let Some(change) = outcome.change else { return };
-        let said = vm.dialogue.changed(&change, conn.control.buffer());
-        self.wake(id);
+        let mut answer = Vec::new();
+        let said = vm.dialogue.changed(&change, &mut answer);
+        self.answer(id, &answer);
         if said == Some(Said::NotVm) {
             self.say(id, |out| out.extend_from_slice(NOT_A_VM));
             self.close(id, CloseReason::NotVm, now);
@@ -177,8 +185,9 @@ impl Concentrator {
     fn vm_says(&mut self, id: ConnId, body: &[u8], now: Instant) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Vm(vm) = &mut conn.role else { return };
-        let said = vm.dialogue.received(body, conn.control.buffer());
-        self.wake(id);
+        let mut answer = Vec::new();
+        let said = vm.dialogue.received(body, &mut answer);
+        self.answer(id, &answer);
         match said {
             Err(fault) => self.malformed(id, format_args!("{fault}")),
             Ok(
@@ -198,6 +207,13 @@ impl Concentrator {
             }
             Ok(Some(Said::VmotionComplete { sequence })) => self.complete_move(id, sequence, now),
             Ok(Some(Said::VmotionAbort { .. })) => self.abort_move(id, now),
+        }
+    }
+
+    /// What the dialogue has to say to something a peer may say without end.
+    fn answer(&mut self, id: ConnId, answer: &[u8]) {
+        if !answer.is_empty() {
+            self.reply(id, |out| out.extend_from_slice(answer));
         }
     }
 
@@ -222,7 +238,7 @@ impl Concentrator {
             self.close(id, reason, now);
             return;
         }
-        self.say(id, |out| Message::WillProxy.put(out));
+        self.reply(id, |out| Message::WillProxy.put(out));
         let suffix = if self.config.multi_console { uri.suffix() } else { String::new() };
         if let Some(early) = self.unplaced(id) {
             early.suffix.get_or_insert(suffix);
@@ -239,19 +255,20 @@ impl Concentrator {
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         match vm.place {
             Place::New | Place::Target => vm.early.get_or_insert_default().name = Some(name),
-            Place::Console(console) => self.name_console(console, &name),
+            Place::Console(console) => self.name_console(console, id, &name),
             Place::Stray | Place::Left(_) | Place::Gone => {}
         }
     }
 
-    pub(super) fn name_console(&mut self, console: ConsoleId, name: &str) {
+    /// The VM is called `name`, says this connection.
+    pub(super) fn name_console(&mut self, console: ConsoleId, id: ConnId, name: &str) {
         let Some(named) = self.consoles.get_mut(console) else { return };
         // With multi-console the suffix belongs to the name, too, as vSPC.py shows it.
         let name = format!("{name}{}", named.label.suffix);
         if named.label.name != name {
             let old = std::mem::replace(&mut Arc::make_mut(&mut named.label).name, name);
             if !old.is_empty() {
-                self.tell_console(console, What::VmRenamed(old));
+                self.tell_both(Some(id), Some(console), What::VmRenamed(old));
             }
         }
         self.tell_identified(console);
@@ -277,7 +294,7 @@ impl Concentrator {
         let name = early.name.clone();
         self.adopt_early(console, early, now);
         if let Some(name) = name {
-            self.name_console(console, &name);
+            self.name_console(console, id, &name);
         }
     }
 
@@ -299,14 +316,11 @@ impl Concentrator {
     }
 
     fn attach_leg(&mut self, console: ConsoleId, id: ConnId, now: Instant) {
+        self.finish_input(console);
         let Some(attached) = self.consoles.get_mut(console) else { return };
         let others: Vec<ConnId> = attached.legs.iter().filter_map(|leg| leg.conn).collect();
         attached.legs.reserve_exact(1);
         attached.legs.push(Leg { conn: Some(id), moving: None });
-        let halved = attached.uplink.change_connection(&mut self.buffers);
-        if halved > 0 {
-            attached.count().input_lost += halved as u64;
-        }
         let legs = attached.legs.len();
         // Nobody can tell a second port from a second life (PROTOCOL §3.1): a dead host answers a NOP
         // with a reset, or its keepalive will tell.

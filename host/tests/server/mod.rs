@@ -6,6 +6,7 @@
 
 mod peer;
 mod process;
+mod programs;
 mod refusing;
 mod serving;
 mod stopping;

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::process::{PATIENCE, Server};
 
@@ -102,6 +103,21 @@ impl Peer {
         }
     }
 
+    /// Data that has come, or comes within a moment.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(MOMENT)).unwrap();
+        let mut bytes = [0; 64 << 10];
+        match self.stream.read(&mut bytes) {
+            Ok(n) => self.raw.extend_from_slice(&bytes[..n]),
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}")
+            }
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.parse();
+        (!self.data.is_empty()).then(|| std::mem::take(&mut self.data))
+    }
+
     /// Waits for an orderly end and gives what came before it.
     pub(super) fn expect_end(&mut self) -> Vec<u8> {
         while self.read() > 0 {}
@@ -182,6 +198,9 @@ fn subnegotiation(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }
+
+/// How long [`Peer::take`] waits before it lets its caller look at other things.
+const MOMENT: Duration = Duration::from_millis(20);
 
 pub(super) const IAC: u8 = 255;
 pub(super) const WONT: u8 = 252;

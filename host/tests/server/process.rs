@@ -53,9 +53,13 @@ impl Server {
             }
         });
         let mut server = Self { child, lines, deaf, vms: SocketAddr::from(([0; 4], 0)) };
-        let line = server.line_with("listening on ");
-        server.vms = line.split_once("listening on ").unwrap().1.parse().unwrap();
+        server.vms = server.next_listener();
         server
+    }
+
+    /// Where the server listens, as its next line about that says.
+    pub(super) fn next_listener(&self) -> SocketAddr {
+        self.line_with("listening on ").split_once("listening on ").unwrap().1.parse().unwrap()
     }
 
     /// The next log line that has these words.

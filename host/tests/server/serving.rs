@@ -1,6 +1,7 @@
 //! What people come for: bytes go both ways, whatever happens beside them.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::thread;
 
 use rustix::process::Signal;
@@ -123,6 +124,24 @@ fn garbage_on_every_port_leaves_others_alone() {
         client.print(b"k");
         vm.expect(b"k");
     }
+}
+
+#[test]
+fn both_families_are_served() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return; // no IPv6 on this machine
+    }
+    let mut server = Server::start(&["--no-banner", "--proxy-iface", "::1", "--interface", "::1"]);
+    let v4 = server.vms;
+    server.vms = server.next_listener();
+    assert!(v4.is_ipv4() && server.vms.is_ipv6());
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    vm.print(b"six");
+    client.expect(b"six");
+    Peer::connect(v4);
+    server.line_with("vm connected peer=127.0.0.1:");
 }
 
 #[test]

@@ -261,3 +261,42 @@ const KNOCK: Duration = Duration::from_millis(500);
 const ROUND_LIMIT: Duration = Duration::from_secs(30);
 /// How long nothing may arrive before what is missing counts as lost.
 const SILENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::link::numbered_vm;
+    use crate::load::stand_in::StandIn;
+
+    fn move_one(proxy: &StandIn, course: Course) -> Stage {
+        let consoles = vec![Console::new(0, proxy.vms, numbered_vm(0))];
+        let mut stage = Stage::new(consoles, Duration::from_millis(1)).unwrap();
+        stage.bring_up(proxy.vms).unwrap();
+        let mut sequence = u32::MAX;
+        stage.round(&[(0, course)], 0, &mut sequence);
+        stage
+    }
+
+    #[test]
+    fn every_course_of_a_move_comes_to_its_end() {
+        for (course, completed, aborted) in [
+            (Course::Plain, 1, 0),
+            (Course::SourceDiesFirst, 1, 0),
+            (Course::AbortEarly, 0, 1),
+            (Course::AbortLate, 0, 1),
+        ] {
+            let stage = move_one(&StandIn::start(), course);
+            let tally = &stage.tally;
+            assert_eq!((tally.completed, tally.aborted), (completed, aborted), "{course:?}");
+            assert_eq!((tally.goahead.len(), tally.misdirected), (1, 0), "{course:?}");
+            assert!(tally.is_clean() && stage.consoles[0].is_up(), "{:?}", tally.problems());
+        }
+    }
+
+    #[test]
+    fn a_byte_to_the_source_behind_goahead_is_a_violation() {
+        let stage = move_one(&StandIn::start_saying(b"late"), Course::AbortLate);
+        assert_eq!(stage.tally.misdirected, 4);
+        assert!(!stage.tally.is_clean());
+    }
+}

@@ -1,0 +1,134 @@
+//! Proof that the suite finds what it is for: servers that are wrong on purpose, one for each class of fault
+//! that servers in the field have, and the cases that must name it.
+
+mod network;
+mod program;
+mod server;
+mod tcp;
+
+use network::Small;
+use server::Fault;
+use vspc_conformance::check::{Selection, Verdict, judge};
+use vspc_conformance::drive::{Options, Values, play};
+use vspc_conformance::transcript::corpus;
+
+/// The cases that fail or are not offered.
+fn check(fault: Fault) -> (Vec<String>, Vec<String>) {
+    let corpus = corpus().unwrap_or_else(|error| panic!("{error}"));
+    let cases = Selection { own: false, slow: true, only: Vec::new() }.choose(&corpus);
+    let (mut failed, mut not_offered) = (Vec::new(), Vec::new());
+    for transcript in cases {
+        let played = play(transcript, &mut Small::new(fault), &Values::new(7), Options::default());
+        let log = played.log.join("\n    ");
+        match judge(transcript, played) {
+            Verdict::Fail(failure) => {
+                if fault == Fault::None {
+                    println!("{}\n{failure}\n    {log}", transcript.id);
+                }
+                failed.push(transcript.id.clone());
+            }
+            Verdict::NotOffered(_) => not_offered.push(transcript.id.clone()),
+            _ => {}
+        }
+    }
+    (failed, not_offered)
+}
+
+#[test]
+fn a_small_correct_server_passes() {
+    let (failed, not_offered) = check(Fault::None);
+    assert!(failed.is_empty() && not_offered.is_empty(), "{failed:?} {not_offered:?}");
+}
+
+/// Faults as FINDINGS tells them, and the cases that name them.
+const FAULTS: &[(Fault, &[&str])] = &[
+    (Fault::NoGoahead, &["vmotion-completes", "vmotion-queued-input-goes-first"]),
+    (
+        Fault::SequenceNotDoubled,
+        &["vmotion-ff-in-sequence", "vmotion-ff-everywhere", "vmotion-notnow-doubles-ff"],
+    ),
+    (Fault::SecretNotDoubled, &["vmotion-completes"]),
+    (Fault::HeldUntilNextKey, &["vmotion-held-input-does-not-wait-for-a-key", "vmotion-abort"]),
+    (Fault::InputToBothHosts, &["vmotion-input-is-held"]),
+    (Fault::InputToSource, &["vmotion-input-is-held"]),
+    (Fault::HeldInputLost, &["vmotion-input-is-held", "vmotion-held-input-with-ff", "vmotion-abort"]),
+    (Fault::HoldsAfterAbort, &["vmotion-abort", "vmotion-abort-after-peer", "vmotion-target-dies-abort"]),
+    (Fault::AbortByAnyone, &["vmotion-abort-by-another", "vmotion-abort-by-target"]),
+    (
+        Fault::BelievesAnySecret,
+        &["vmotion-wrong-secret", "vmotion-foreign-secret", "vmotion-secret-too-long"],
+    ),
+    (
+        Fault::SecretLivesOn,
+        &["vmotion-reused-secret", "vmotion-begin-replaces", "vmotion-abort-kills-the-secret"],
+    ),
+    (Fault::SourceEndEndsMove, &["vmotion-source-ends-before-complete", "vmotion-source-is-cut-before-peer"]),
+    (Fault::CompleteCrashes, &["vmotion-complete-without-peer", "vmotion-complete-on-source"]),
+    (Fault::TargetJoinsByUuid, &["vmotion-made-up-peer", "vmotion-reused-secret"]),
+    (Fault::BeginBeforeIdentity, &["vmotion-begin-before-identity"]),
+    (Fault::ForgetsTargetOnAbort, &["vmotion-abort-kills-the-secret", "vmotion-abort"]),
+    (Fault::DropsNul, &["telnet-lone-nul", "telnet-all-bytes-from-client", "robust-flood-of-nul"]),
+    (Fault::DropsXon, &["telnet-all-bytes-from-vm"]),
+    (Fault::Utf8Only, &["telnet-all-bytes-from-vm", "telnet-iac-iac"]),
+    (Fault::FoldsLineEnds, &["telnet-line-ends-from-vm"]),
+    (Fault::HoldsUntilNegotiated, &["client-gdb-packet-arrives", "client-raw-types"]),
+    (Fault::ForgetsAcrossReads, &["telnet-command-cut", "telnet-iac-iac-cut", "session-one-byte-segments"]),
+    (Fault::EscapedIacEndsSub, &["sub-with-doubled-iac", "session-unknown-code-255"]),
+    (Fault::DataIacNotUndoubled, &["telnet-iac-iac", "telnet-all-bytes-from-client"]),
+    (Fault::DataIacNotDoubled, &["telnet-iac-iac", "telnet-all-bytes-from-vm"]),
+    (Fault::TailLost, &["robust-last-words"]),
+    (Fault::LineBuffered, &["client-last-line-without-newline"]),
+    (Fault::Echoes, &["telnet-no-echo"]),
+    (Fault::NvtNulKept, &["telnet-cr-nul-from-client-nvt"]),
+    (Fault::UnknownFromVmKills, &["session-unknown-from-vm", "session-unknown-of-unknown"]),
+    (Fault::GarbageKills, &["robust-garbage", "sub-of-vmware-without-code", "telnet-stray-se-from-vm"]),
+    (Fault::OverlongCloses, &["sub-overlong"]),
+    (Fault::AnswersEverything, &["option-no-loop-with-answer-everything", "option-refusal-of-refusal"]),
+    (Fault::NoTimingMark, &["telnet-timing-mark-from-client", "telnet-timing-mark-from-vm"]),
+    (Fault::TimingMarkOnce, &["telnet-timing-mark-each-time"]),
+    (Fault::NoAyt, &["telnet-ayt"]),
+    (Fault::WaitsForVm, &["session-as-hosts-do"]),
+    (Fault::KnownOnlyAsAnswer, &["session-known-suboptions-at-once"]),
+    (Fault::UnknownNotAnswered, &["session-unknown-code", "session-unknown-codes-each"]),
+    (Fault::AcceptsDirectionC, &["session-direction-c"]),
+    (Fault::KeepsStrangers, &["session-not-a-vm", "session-not-a-vm-telnet"]),
+    (Fault::ClosesOldLeg, &["identity-half-open"]),
+    (Fault::ClosesClientsWithVm, &["identity-reboot", "identity-reset"]),
+    (
+        Fault::NewConsoleEachTime,
+        &["identity-reboot", "identity-port-is-sticky", "client-survives-reboot-twice"],
+    ),
+    (Fault::IdentifiesByName, &["identity-same-name"]),
+    (Fault::CaseSensitiveUuid, &["identity-uuid-in-capitals"]),
+    (Fault::NoBiosUuid, &["identity-bios-uuid-when-empty", "identity-bios-uuid-when-unknown"]),
+    (Fault::EarlyDataLost, &["identity-data-before"]),
+    (Fault::EarlyDataEverywhere, &["identity-data-before-not-elsewhere"]),
+    (Fault::OneConsole, &["identity-two-vms"]),
+    (Fault::CommandsAsData, &["telnet-nothing-to-do", "telnet-nothing-to-do-from-client"]),
+];
+
+#[test]
+fn every_fault_is_caught_and_named() {
+    let mut missed = Vec::new();
+    for (fault, named) in FAULTS {
+        let (failed, _) = check(*fault);
+        println!("{fault:?}: {} cases fail", failed.len());
+        missed.extend(
+            named
+                .iter()
+                .filter(|id| !failed.iter().any(|failed| failed == *id))
+                .map(|id| format!("{fault:?} passes {id}")),
+        );
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn a_server_that_cannot_move_vms_is_told_apart_from_one_that_does_it_wrong() {
+    let (failed, not_offered) = check(Fault::NoMoves);
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(
+        not_offered.len() > 40 && not_offered.iter().all(|id| id.starts_with("vmotion-")),
+        "{not_offered:?}"
+    );
+}

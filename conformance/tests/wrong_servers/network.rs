@@ -1,0 +1,78 @@
+//! The small server as a network: in memory, and over TCP.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use vspc_conformance::drive::{Arrival, Network, PeerId, Trouble};
+
+use crate::server::{Fault, Server};
+
+/// In memory, under a clock that moves when nobody has anything to say.
+pub(crate) struct Small {
+    server: Server,
+    now: Duration,
+    arrivals: VecDeque<Arrival>,
+}
+
+impl Small {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self { server: Server::new(fault), now: Duration::ZERO, arrivals: VecDeque::new() }
+    }
+
+    fn gather(&mut self) {
+        for (peer, what) in self.server.out.drain(..) {
+            self.arrivals.push_back(match what {
+                Some(bytes) => Arrival::Bytes(peer, bytes),
+                None => Arrival::Ended(peer),
+            });
+        }
+    }
+
+    fn alive(&self) -> Result<(), Trouble> {
+        if self.server.dead { Err(Trouble::Failed("connection refused".to_owned())) } else { Ok(()) }
+    }
+}
+
+impl Network for Small {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
+        self.alive()?;
+        let id = self.server.connect_vm();
+        self.gather();
+        Ok(id)
+    }
+
+    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
+        self.alive()?;
+        let console = self.server.console_of(of);
+        let console = console.ok_or_else(|| Trouble::Failed("this VM has no client port".to_owned()))?;
+        let id = self.server.connect_client(console);
+        self.gather();
+        Ok(id)
+    }
+
+    fn send(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.server.receive(peer, bytes);
+        self.gather();
+    }
+
+    fn close(&mut self, peer: PeerId) {
+        self.server.ended(peer);
+        self.gather();
+    }
+
+    fn reset(&mut self, peer: PeerId) {
+        self.server.ended(peer);
+        self.gather();
+    }
+
+    fn pump(&mut self, until: Duration) -> Result<Option<Arrival>, String> {
+        if self.arrivals.is_empty() {
+            self.now = self.now.max(until);
+        }
+        Ok(self.arrivals.pop_front())
+    }
+}

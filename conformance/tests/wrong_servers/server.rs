@@ -1,0 +1,675 @@
+//! A small concentrator that shares no code with the project's own: everything in one struct, no timers, no
+//! limits, no sockets. Without a [`Fault`] it passes the suite; with one it is wrong in one way, the way in
+//! which some server in the field is or was wrong.
+
+use std::collections::HashMap;
+
+use vspc_conformance::transcript::wire::{Decoder, Word};
+
+/// What a server does wrong; `FINDINGS` calls each of these by its victims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    None,
+    // vMotion
+    NoGoahead,
+    SequenceNotDoubled,
+    SecretNotDoubled,
+    HeldUntilNextKey,
+    InputToBothHosts,
+    InputToSource,
+    HeldInputLost,
+    HoldsAfterAbort,
+    AbortByAnyone,
+    BelievesAnySecret,
+    SecretLivesOn,
+    SourceEndEndsMove,
+    CompleteCrashes,
+    TargetJoinsByUuid,
+    BeginBeforeIdentity,
+    ForgetsTargetOnAbort,
+    NoMoves,
+    // Bytes
+    DropsNul,
+    DropsXon,
+    Utf8Only,
+    FoldsLineEnds,
+    HoldsUntilNegotiated,
+    ForgetsAcrossReads,
+    EscapedIacEndsSub,
+    DataIacNotUndoubled,
+    DataIacNotDoubled,
+    TailLost,
+    LineBuffered,
+    Echoes,
+    NvtNulKept,
+    // Hangs and deaths
+    UnknownFromVmKills,
+    GarbageKills,
+    OverlongCloses,
+    AnswersEverything,
+    NoTimingMark,
+    TimingMarkOnce,
+    NoAyt,
+    // Sessions and identity
+    WaitsForVm,
+    KnownOnlyAsAnswer,
+    UnknownNotAnswered,
+    AcceptsDirectionC,
+    KeepsStrangers,
+    ClosesOldLeg,
+    ClosesClientsWithVm,
+    NewConsoleEachTime,
+    IdentifiesByName,
+    CaseSensitiveUuid,
+    NoBiosUuid,
+    EarlyDataLost,
+    EarlyDataEverywhere,
+    OneConsole,
+    CommandsAsData,
+}
+
+pub(crate) type Id = usize;
+
+#[derive(Default)]
+pub(crate) struct Server {
+    fault: Option<Fault>,
+    conns: Vec<Conn>,
+    consoles: Vec<Console>,
+    moves: Vec<Move>,
+    secrets: u8,
+    /// Bytes for peers, and the ends of connections (`None`), in order.
+    pub(crate) out: Vec<(Id, Option<Vec<u8>>)>,
+    /// It crashed.
+    pub(crate) dead: bool,
+}
+
+#[derive(Default)]
+struct Conn {
+    decoder: Decoder,
+    client_of: Option<usize>,
+    /// The console that this VM feeds.
+    console: Option<usize>,
+    /// It sent PEER: it joins by COMPLETE or not at all.
+    peered: bool,
+    /// Its VM has moved away.
+    left: bool,
+    asked: bool,
+    name: Vec<u8>,
+    early: Vec<u8>,
+    line: Vec<u8>,
+    waiting: Vec<u8>,
+    answered: bool,
+    cr: bool,
+    him: HashMap<u8, On>,
+    us: HashMap<u8, On>,
+    marks: usize,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum On {
+    #[default]
+    No,
+    Asked,
+    Yes,
+}
+
+#[derive(Default)]
+struct Console {
+    identity: Vec<u8>,
+    legs: Vec<Id>,
+    clients: Vec<Id>,
+    held: Vec<u8>,
+    /// Held bytes that nothing will ever send (a fault).
+    stuck: bool,
+}
+
+struct Move {
+    console: usize,
+    source: Option<Id>,
+    target: Option<Id>,
+    sequence: Vec<u8>,
+    secret: Vec<u8>,
+    done: bool,
+}
+
+const VMWARE: u8 = 232;
+const WILL: u8 = 251;
+const WONT: u8 = 252;
+const DO: u8 = 253;
+const DONT: u8 = 254;
+const TM: u8 = 6;
+
+impl Server {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self { fault: Some(fault), ..Self::default() }
+    }
+
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    pub(crate) fn connect_vm(&mut self) -> Id {
+        let id = self.conns.len();
+        self.conns.push(Conn::default());
+        self.offer(id, &[0, 3, 1], &[0, 3]);
+        if !self.is(Fault::WaitsForVm) {
+            self.offer(id, &[], &[VMWARE]);
+        }
+        id
+    }
+
+    /// The console that a VM feeds: where its client port leads.
+    pub(crate) fn console_of(&self, vm: Id) -> Option<usize> {
+        self.conns[vm].console
+    }
+
+    /// How many consoles there are; they are never forgotten.
+    pub(crate) fn consoles(&self) -> usize {
+        self.consoles.len()
+    }
+
+    pub(crate) fn connect_client(&mut self, console: usize) -> Id {
+        let id = self.conns.len();
+        self.conns.push(Conn { client_of: Some(console), ..Conn::default() });
+        self.consoles[console].clients.push(id);
+        self.offer(id, &[0, 3, 1], &[0, 3]);
+        id
+    }
+
+    fn offer(&mut self, id: Id, will: &[u8], r#do: &[u8]) {
+        for option in will {
+            self.conns[id].us.insert(*option, On::Asked);
+            self.say(id, &Word::Negotiation(WILL, *option));
+        }
+        for option in r#do {
+            self.conns[id].him.insert(*option, On::Asked);
+            self.say(id, &Word::Negotiation(DO, *option));
+        }
+    }
+
+    fn say(&mut self, id: Id, word: &Word) {
+        let mut wire = Vec::new();
+        word.encode(&mut wire);
+        let raw_sub = match word {
+            Word::Sub(VMWARE, payload) => match payload.first() {
+                Some(41 | 43 | 45) if self.is(Fault::SequenceNotDoubled) => Some(payload),
+                Some(41) if self.is(Fault::SecretNotDoubled) => Some(payload),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(payload) = raw_sub {
+            wire = [&[255, 250, VMWARE], payload.as_slice(), &[255, 240]].concat();
+        }
+        self.write(id, wire);
+    }
+
+    fn write(&mut self, id: Id, wire: Vec<u8>) {
+        if !self.conns[id].closed && !self.dead && !wire.is_empty() {
+            self.out.push((id, Some(wire)));
+        }
+    }
+
+    fn data(&mut self, id: Id, bytes: &[u8]) {
+        if self.is(Fault::DataIacNotDoubled) {
+            self.write(id, bytes.to_vec());
+        } else {
+            self.say(id, &Word::Data(bytes.to_vec()));
+        }
+    }
+
+    fn sub(&mut self, id: Id, code: u8, parameters: &[u8]) {
+        self.say(id, &Word::Sub(VMWARE, [&[code], parameters].concat()));
+    }
+
+    fn close(&mut self, id: Id) {
+        if !self.conns[id].closed {
+            self.conns[id].closed = true;
+            self.out.push((id, None));
+        }
+    }
+
+    fn die(&mut self) {
+        for id in 0..self.conns.len() {
+            self.close(id);
+        }
+        self.dead = true;
+    }
+
+    pub(crate) fn receive(&mut self, id: Id, bytes: &[u8]) {
+        if self.conns[id].closed || self.dead {
+            return;
+        }
+        let bytes = if self.is(Fault::EscapedIacEndsSub) { naive_sub_end(bytes) } else { bytes.to_vec() };
+        if self.is(Fault::ForgetsAcrossReads) {
+            self.conns[id].decoder = Decoder::default();
+        }
+        let mut words = Vec::new();
+        self.conns[id].decoder.read(&bytes, &mut words);
+        for word in words {
+            match word {
+                Word::Data(data) if self.conns[id].client_of.is_some() => self.client_types(id, data),
+                Word::Data(data) => self.vm_prints(id, data),
+                Word::Negotiation(verb, option) => self.negotiate(id, verb, option),
+                Word::Command(246) if self.conns[id].client_of.is_some() && !self.is(Fault::NoAyt) => {
+                    self.data(id, b"[yes]");
+                }
+                Word::Command(command) if self.is(Fault::CommandsAsData) => match self.conns[id].client_of {
+                    Some(_) => self.client_types(id, vec![command]),
+                    None => self.vm_prints(id, vec![command]),
+                },
+                Word::Sub(VMWARE, payload) if self.conns[id].client_of.is_none() => {
+                    self.extension(id, &payload);
+                }
+                Word::Sub(_, payload) if payload.len() > 1024 && self.is(Fault::OverlongCloses) => {
+                    self.end(id);
+                }
+                Word::Fault(_) if self.is(Fault::GarbageKills) => self.die(),
+                _ => {}
+            }
+        }
+    }
+
+    /// The peer has sent its last byte, or the connection was cut.
+    pub(crate) fn ended(&mut self, id: Id) {
+        if !self.is(Fault::TailLost) {
+            let line = std::mem::take(&mut self.conns[id].line);
+            self.show(id, &line);
+        }
+        self.end(id);
+    }
+
+    fn end(&mut self, id: Id) {
+        for console in &mut self.consoles {
+            console.legs.retain(|leg| *leg != id);
+            console.clients.retain(|client| *client != id);
+        }
+        let gone = self.is(Fault::SourceEndEndsMove);
+        for moved in &mut self.moves {
+            if moved.source == Some(id) {
+                moved.source = None;
+                moved.done |= gone;
+            }
+            if moved.target == Some(id) {
+                moved.target = None;
+            }
+        }
+        if let (Some(console), true) = (self.conns[id].console, self.is(Fault::ClosesClientsWithVm)) {
+            for client in self.consoles[console].clients.clone() {
+                self.close(client);
+            }
+        }
+        self.close(id);
+    }
+
+    fn negotiate(&mut self, id: Id, verb: u8, option: u8) {
+        self.conns[id].answered = true;
+        let is_client = self.conns[id].client_of.is_some();
+        if is_client {
+            let waiting = std::mem::take(&mut self.conns[id].waiting);
+            self.pass_to_vm(id, waiting);
+        }
+        if (verb, option) == (DO, TM) {
+            self.conns[id].marks += 1;
+            let silent =
+                self.is(Fault::NoTimingMark) || (self.is(Fault::TimingMarkOnce) && self.conns[id].marks > 1);
+            if !silent {
+                self.say(id, &Word::Negotiation(WONT, TM));
+            }
+            return;
+        }
+        if self.is(Fault::AnswersEverything) && !matches!(option, 0 | 1 | 3 | VMWARE) {
+            let answer = if matches!(verb, WILL | WONT) { DONT } else { WONT };
+            return self.say(id, &Word::Negotiation(answer, option));
+        }
+        let wanted = match verb {
+            WILL | WONT => matches!(option, 0 | 3) || (option == VMWARE && !is_client),
+            _ => matches!(option, 0 | 1 | 3),
+        };
+        let (yes, no) = if matches!(verb, WILL | WONT) { (DO, DONT) } else { (WILL, WONT) };
+        let conn = &mut self.conns[id];
+        let state =
+            if yes == DO { conn.him.entry(option).or_default() } else { conn.us.entry(option).or_default() };
+        let before = *state;
+        let answer = match (matches!(verb, WILL | DO), before) {
+            (true, On::No) if wanted => {
+                *state = On::Yes;
+                Some(yes)
+            }
+            (true, On::No) => Some(no),
+            (true, _) => {
+                *state = On::Yes;
+                None
+            }
+            (false, _) => {
+                *state = On::No;
+                (before == On::Yes).then_some(no)
+            }
+        };
+        if let Some(answer) = answer {
+            self.say(id, &Word::Negotiation(answer, option));
+        }
+        match (verb, option) {
+            (WILL, VMWARE) if !is_client && before != On::Yes && !self.is(Fault::KnownOnlyAsAnswer) => {
+                self.known(id);
+            }
+            (WONT, VMWARE) if !is_client && !self.is(Fault::KeepsStrangers) => {
+                self.data(id, b"This port is for VMs.\r\n");
+                self.end(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, id: Id) {
+        let moves: &[u8] = if self.is(Fault::NoMoves) { &[] } else { &[40, 41, 43, 44, 45, 46, 48] };
+        let codes = [&[0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83, 84, 85], moves].concat();
+        self.sub(id, 1, &codes);
+    }
+
+    fn extension(&mut self, id: Id, payload: &[u8]) {
+        let Some((&code, parameters)) = payload.split_first() else {
+            if self.is(Fault::GarbageKills) {
+                self.die();
+            }
+            return;
+        };
+        if matches!(code, 0 | 44 | 70) && !std::mem::replace(&mut self.conns[id].asked, true) {
+            if self.is(Fault::KnownOnlyAsAnswer) {
+                self.known(id);
+            }
+            self.sub(id, 81, &[]);
+            self.sub(id, 83, &[]);
+        }
+        match code {
+            0 | 86 => {}
+            2 if self.is(Fault::UnknownFromVmKills) => self.end(id),
+            2 if parameters == [81] => self.ask_bios(id),
+            2 => {}
+            70 if parameters.first() == Some(&b'S') || self.is(Fault::AcceptsDirectionC) => {
+                self.sub(id, 71, &[]);
+            }
+            70 => self.sub(id, 73, &[]),
+            80 if parameters.is_empty() => self.ask_bios(id),
+            80 | 84 => self.identify(id, parameters),
+            82 => {
+                parameters.clone_into(&mut self.conns[id].name);
+                if self.is(Fault::IdentifiesByName) {
+                    self.join(id, parameters.to_vec());
+                }
+            }
+            40 if !self.is(Fault::NoMoves) => self.begin(id, parameters),
+            44 if !self.is(Fault::NoMoves) => self.peer(id, parameters),
+            46 if !self.is(Fault::NoMoves) => self.complete(id, parameters),
+            48 if !self.is(Fault::NoMoves) => self.abort(id),
+            _ if self.is(Fault::UnknownNotAnswered) => {}
+            code => self.sub(id, 3, &[code]),
+        }
+    }
+
+    fn ask_bios(&mut self, id: Id) {
+        if !self.is(Fault::NoBiosUuid) {
+            self.sub(id, 85, &[]);
+        }
+    }
+
+    fn identify(&mut self, id: Id, text: &[u8]) {
+        let mut digits: Vec<u8> = text.iter().copied().filter(u8::is_ascii_hexdigit).collect();
+        let is_uuid = digits.len() == 32 && text.len() == 47;
+        if !self.is(Fault::CaseSensitiveUuid) {
+            digits.make_ascii_lowercase();
+        }
+        if self.is(Fault::OneConsole) {
+            digits.clear();
+        }
+        if is_uuid && !self.is(Fault::IdentifiesByName) {
+            self.join(id, digits);
+        }
+    }
+
+    fn join(&mut self, id: Id, identity: Vec<u8>) {
+        let may = !self.conns[id].peered || self.is(Fault::TargetJoinsByUuid);
+        if self.conns[id].console.is_some() || !may {
+            return;
+        }
+        let known = self.consoles.iter().position(|console| console.identity == identity);
+        let console = match known.filter(|_| !self.is(Fault::NewConsoleEachTime)) {
+            Some(console) => console,
+            None => {
+                self.consoles.push(Console { identity, ..Console::default() });
+                self.consoles.len() - 1
+            }
+        };
+        if self.is(Fault::ClosesOldLeg) {
+            for leg in std::mem::take(&mut self.consoles[console].legs) {
+                self.close(leg);
+            }
+        }
+        self.attach(id, console);
+    }
+
+    fn attach(&mut self, id: Id, console: usize) {
+        self.consoles[console].legs.push(id);
+        self.conns[id].console = Some(console);
+        let early = std::mem::take(&mut self.conns[id].early);
+        if !self.is(Fault::EarlyDataLost) {
+            self.show(id, &early);
+        }
+    }
+
+    fn vm_prints(&mut self, id: Id, mut data: Vec<u8>) {
+        if self.is(Fault::FoldsLineEnds) {
+            let text = data.clone();
+            data = Vec::new();
+            for (index, byte) in text.iter().enumerate() {
+                if *byte != b'\r' || text.get(index + 1) != Some(&b'\n') {
+                    data.push(*byte);
+                }
+            }
+        }
+        if self.is(Fault::LineBuffered) || self.is(Fault::TailLost) {
+            let line = &mut self.conns[id].line;
+            line.extend(data);
+            // The one waits for the newline, the other for the next read.
+            let ready = match line.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => end + 1,
+                None if self.fault == Some(Fault::LineBuffered) => 0,
+                None => line.len() - usize::from(line.ends_with(b"end")) * 3,
+            };
+            data = line.drain(..ready).collect();
+        }
+        if self.is(Fault::EarlyDataEverywhere) && self.conns[id].console.is_none() {
+            for console in 0..self.consoles.len() {
+                self.broadcast(console, &data);
+            }
+            return;
+        }
+        self.show(id, &data);
+    }
+
+    fn show(&mut self, id: Id, data: &[u8]) {
+        let conn = &mut self.conns[id];
+        match conn.console {
+            _ if conn.left => {}
+            Some(console) => self.broadcast(console, data),
+            None => conn.early.extend_from_slice(data),
+        }
+    }
+
+    fn broadcast(&mut self, console: usize, data: &[u8]) {
+        let data: Vec<u8> = match self.fault {
+            Some(Fault::DropsNul) => data.iter().copied().filter(|byte| *byte != 0).collect(),
+            Some(Fault::DropsXon) => data.iter().copied().filter(|byte| !matches!(byte, 17 | 19)).collect(),
+            Some(Fault::Utf8Only) => String::from_utf8_lossy(data).into_owned().into_bytes(),
+            _ => data.to_vec(),
+        };
+        for client in self.consoles[console].clients.clone() {
+            self.data(client, &data);
+        }
+    }
+
+    fn client_types(&mut self, id: Id, data: Vec<u8>) {
+        let nvt = self.conns[id].answered && self.conns[id].him.get(&0) == Some(&On::No);
+        let mut input = Vec::new();
+        for byte in data {
+            let swallow = nvt && self.conns[id].cr && byte == 0 && !self.is(Fault::NvtNulKept);
+            if !swallow {
+                input.push(byte);
+            }
+            self.conns[id].cr = byte == b'\r';
+            if byte == 255 && self.is(Fault::DataIacNotUndoubled) {
+                input.push(255);
+            }
+        }
+        if self.is(Fault::Echoes) {
+            self.data(id, &input.clone());
+        }
+        if self.is(Fault::HoldsUntilNegotiated) && !self.conns[id].answered {
+            self.conns[id].waiting.extend(input);
+        } else {
+            self.pass_to_vm(id, input);
+        }
+    }
+
+    fn pass_to_vm(&mut self, client: Id, mut input: Vec<u8>) {
+        let Some(console) = self.conns[client].client_of else { return };
+        if input.is_empty() {
+            return;
+        }
+        if self.is(Fault::DropsNul) {
+            input.retain(|byte| *byte != 0);
+        }
+        let moving = self.moves.iter().any(|moved| moved.console == console && !moved.done);
+        let newest = self.consoles[console].legs.last().copied();
+        if self.consoles[console].stuck {
+            return;
+        }
+        match newest {
+            Some(leg) if moving && self.is(Fault::InputToSource) => self.data(leg, &input),
+            Some(leg) if moving && self.is(Fault::InputToBothHosts) => {
+                self.data(leg, &input);
+                self.consoles[console].held.extend(input);
+            }
+            _ if moving && self.is(Fault::HeldInputLost) => {}
+            _ if moving => self.consoles[console].held.extend(input),
+            Some(leg) => {
+                let mut held = std::mem::take(&mut self.consoles[console].held);
+                held.extend(input);
+                self.data(leg, &held);
+            }
+            None => {}
+        }
+    }
+
+    /// Sends what was held, unless another port of the console still moves.
+    fn release(&mut self, console: usize) {
+        let moving = self.moves.iter().any(|moved| moved.console == console && !moved.done);
+        if moving || self.is(Fault::HeldUntilNextKey) {
+            return;
+        }
+        if let Some(leg) = self.consoles[console].legs.last().copied() {
+            let held = std::mem::take(&mut self.consoles[console].held);
+            if !held.is_empty() {
+                self.data(leg, &held);
+            }
+        }
+    }
+
+    fn begin(&mut self, id: Id, sequence: &[u8]) {
+        let console = match self.conns[id].console {
+            Some(console) if !self.conns[id].left => console,
+            None if self.is(Fault::BeginBeforeIdentity) => {
+                return self.sub(id, 41, &[sequence, b"no vm!"].concat());
+            }
+            _ => return self.sub(id, 43, sequence),
+        };
+        for moved in &mut self.moves {
+            moved.done |= moved.source == Some(id);
+        }
+        self.secrets += 1;
+        // Every secret has a byte 255 in it: what cannot double it never works here.
+        let secret = vec![255, 0xa5, self.secrets, 0x5a, 255, 240, 17, 0];
+        if !self.is(Fault::NoGoahead) {
+            self.sub(id, 41, &[sequence, &secret].concat());
+        }
+        let sequence = sequence.to_vec();
+        self.moves.push(Move { console, source: Some(id), target: None, sequence, secret, done: false });
+    }
+
+    fn peer(&mut self, id: Id, parameters: &[u8]) {
+        self.conns[id].peered = true;
+        let (any, lives_on) = (self.is(Fault::BelievesAnySecret), self.is(Fault::SecretLivesOn));
+        let found = self.moves.iter_mut().rev().find(|moved| {
+            let fits = match any {
+                true => parameters.starts_with(&moved.sequence),
+                false => parameters == [moved.sequence.as_slice(), &moved.secret].concat(),
+            };
+            (!moved.done || lives_on) && fits && moved.source != Some(id)
+        });
+        if let Some(moved) = found {
+            moved.target = Some(id);
+            let sequence = moved.sequence.clone();
+            self.sub(id, 45, &sequence);
+        }
+    }
+
+    fn complete(&mut self, id: Id, sequence: &[u8]) {
+        let found = self
+            .moves
+            .iter()
+            .position(|moved| !moved.done && moved.target == Some(id) && moved.sequence == sequence);
+        let Some(index) = found else {
+            if self.is(Fault::CompleteCrashes) {
+                self.die();
+            }
+            return;
+        };
+        self.moves[index].done = true;
+        let (console, source) = (self.moves[index].console, self.moves[index].source);
+        if let Some(source) = source {
+            self.conns[source].left = true;
+            self.consoles[console].legs.retain(|leg| *leg != source);
+        }
+        self.conns[id].peered = false;
+        if self.conns[id].console.is_none() {
+            self.attach(id, console);
+        }
+        self.release(console);
+    }
+
+    fn abort(&mut self, id: Id) {
+        let anyone = self.is(Fault::AbortByAnyone);
+        let found = self.moves.iter().position(|moved| !moved.done && (moved.source == Some(id) || anyone));
+        let Some(index) = found else { return };
+        let console = self.moves[index].console;
+        self.moves[index].done = !self.is(Fault::ForgetsTargetOnAbort);
+        if self.is(Fault::HoldsAfterAbort) {
+            self.consoles[console].stuck = true;
+            return;
+        }
+        self.release(console);
+    }
+}
+
+/// A subnegotiation ends at the first IAC in it, doubled or not.
+fn naive_sub_end(bytes: &[u8]) -> Vec<u8> {
+    let (mut out, mut in_sub, mut index) = (Vec::new(), false, 0);
+    while index < bytes.len() {
+        match &bytes[index..] {
+            [255, 250, ..] => in_sub = true,
+            [255, 240, ..] => in_sub = false,
+            [255, 255, ..] if in_sub => {
+                out.extend([255, 240]);
+                in_sub = false;
+                index += 2;
+                continue;
+            }
+            _ => {}
+        }
+        let step = if bytes[index] == 255 { 2.min(bytes.len() - index) } else { 1 };
+        out.extend_from_slice(&bytes[index..index + step]);
+        index += step;
+    }
+    out
+}

@@ -1,0 +1,526 @@
+//! A world in memory around one engine: sockets with buffers, hosts and clients at their other ends, and a
+//! clock that jumps.
+//!
+//! It keeps the runtime's side of the contract and checks the engine's at every step: a Transmit is not
+//! said again before `transmit` has returned nothing, `transmit` asked twice gives the same bytes, a dead
+//! id is never named again, a window that rises is told, each connection has one reason for its end,
+//! outputs do not pile up, and after `handle_timeout` nothing is due.
+
+pub(crate) mod peer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::Hasher;
+use std::io::{ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+use vspc_core::concentrator::{
+    Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleView, Event, ListenerId, Output, Peer,
+    Shutdown, SlowClient, What,
+};
+use vspc_core::time::Instant;
+use vspc_core::vmware::{Uuid, VmConfig};
+
+pub(crate) use peer::{Client, Host, Kind, Part};
+
+/// A connection, from its socket outwards.
+pub(crate) struct Link {
+    /// Who is at the other end.
+    pub(crate) part: Part,
+    /// Sent by the peer, not yet read by the engine.
+    pub(crate) inbound: VecDeque<u8>,
+    /// The peer sends no more behind that.
+    pub(crate) fin: bool,
+    fin_told: bool,
+    /// Taken by the engine's socket, not yet read by the peer.
+    pub(crate) outbound: VecDeque<u8>,
+    /// How many bytes of that the socket holds.
+    pub(crate) capacity: usize,
+    /// The peer does not read.
+    pub(crate) stalled: bool,
+    /// The engine has said Transmit and `transmit` has not returned nothing since.
+    ready: bool,
+    /// Why it ended, once that was told.
+    pub(crate) reason: Option<CloseReason>,
+    /// How it was closed.
+    pub(crate) closed: Option<Shutdown>,
+    /// The peer's end of it is gone.
+    reset: bool,
+}
+
+impl Link {
+    /// Whether the engine still knows it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.closed.is_none()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_open() || !self.outbound.is_empty()
+    }
+}
+
+/// One engine and everything around it.
+pub(crate) struct World {
+    pub(crate) engine: Concentrator,
+    pub(crate) now: Instant,
+    pub(crate) links: BTreeMap<ConnId, Link>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) listening: BTreeMap<ListenerId, Address>,
+    /// Ports that something else holds.
+    pub(crate) foreign_ports: BTreeSet<u16>,
+    /// At most so many bytes per read and per write.
+    pub(crate) cut: usize,
+    /// Gather lists have so many places.
+    pub(crate) runs: usize,
+    /// Everything the engine has said, for comparing runs.
+    trace: SipHasher13,
+    dead_listeners: BTreeSet<ListenerId>,
+    /// The window was 0 and no Receive has come since.
+    blocked: BTreeSet<ConnId>,
+    /// Live connections and listeners, as the runtime knows them.
+    ids: usize,
+    shutting_down: bool,
+    never_waits: bool,
+}
+
+impl World {
+    pub(crate) fn new(config: Config) -> Self {
+        Self::seeded(config, 7)
+    }
+
+    pub(crate) fn seeded(config: Config, seed: u8) -> Self {
+        let never_waits = config.slow_client != SlowClient::Wait;
+        let now = Instant::from_millis(1000);
+        let mut world = Self {
+            engine: Concentrator::new(Arc::new(config), [seed; 32], now),
+            now,
+            links: BTreeMap::new(),
+            events: Vec::new(),
+            listening: BTreeMap::new(),
+            foreign_ports: BTreeSet::new(),
+            cut: usize::MAX,
+            runs: 16,
+            trace: SipHasher13::new(),
+            dead_listeners: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            ids: 0,
+            shutting_down: false,
+            never_waits,
+        };
+        world.drain();
+        world
+    }
+
+    // Coming in.
+
+    /// A connection on the VM listener.
+    pub(crate) fn connect_to_vms(&mut self, part: Part) -> Option<ConnId> {
+        let port = 13370;
+        self.connect_to(port, part)
+    }
+
+    /// A connection on a port; `None` if nobody listens there or the engine has no room.
+    pub(crate) fn connect_to(&mut self, port: u16, part: Part) -> Option<ConnId> {
+        let on = *self
+            .listening
+            .iter()
+            .find(|(_, address)| matches!(address, Address::Ip(at) if at.port() == port))?
+            .0;
+        let from =
+            SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 1024 + (self.links.len() % 60000) as u16);
+        let id = self.engine.handle_accepted(on, Peer::new(Address::Ip(from)), self.now);
+        if let Some(id) = id {
+            self.insert(id, part);
+        }
+        self.drain();
+        id
+    }
+
+    /// A reader inside the process.
+    pub(crate) fn open_local(&mut self, uuid: Uuid, how: vspc_core::concentrator::Attach) -> ConnId {
+        let console = self.console(uuid).expect("it is known").label.id;
+        let id = self.engine.open_local(console, how, self.now).expect("the console is there");
+        self.insert(id, Part::Client(Client::new(Kind::Local)));
+        self.drain();
+        id
+    }
+
+    fn insert(&mut self, id: ConnId, part: Part) {
+        let link = Link {
+            part,
+            inbound: VecDeque::new(),
+            fin: false,
+            fin_told: false,
+            outbound: VecDeque::new(),
+            capacity: usize::MAX,
+            stalled: false,
+            ready: false,
+            reason: None,
+            closed: None,
+            reset: false,
+        };
+        assert!(self.links.insert(id, link).is_none(), "{id} was given out twice");
+        self.ids += 1;
+    }
+
+    /// A VM's host connects and goes through its session start.
+    pub(crate) fn vm(&mut self, config: VmConfig) -> ConnId {
+        let id = self.vm_connects(config);
+        self.settle();
+        id
+    }
+
+    /// A VM's host connects.
+    pub(crate) fn vm_connects(&mut self, config: VmConfig) -> ConnId {
+        self.connect_to_vms(Part::Host(Host::new(config))).expect("there is room")
+    }
+
+    /// Something that is no VM connects to the VM listener.
+    pub(crate) fn stranger(&mut self) -> ConnId {
+        self.connect_to_vms(Part::Mute).expect("there is room")
+    }
+
+    /// A client connects to the port of a console, and answers what is offered.
+    pub(crate) fn client(&mut self, uuid: Uuid, kind: Kind) -> ConnId {
+        let port = self.port(uuid).expect("it has a port");
+        let id = self.connect_to(port, Part::Client(Client::new(kind))).expect("there is room");
+        self.settle();
+        id
+    }
+
+    // What is known.
+
+    pub(crate) fn console(&self, uuid: Uuid) -> Option<ConsoleView<'_>> {
+        self.engine.consoles().find(|console| console.label.uuid == uuid)
+    }
+
+    pub(crate) fn port(&self, uuid: Uuid) -> Option<u16> {
+        self.console(uuid)?.label.port
+    }
+
+    pub(crate) fn is_open(&self, id: ConnId) -> bool {
+        self.links[&id].is_open()
+    }
+
+    pub(crate) fn reason(&self, id: ConnId) -> Option<CloseReason> {
+        self.links[&id].reason
+    }
+
+    pub(crate) fn host(&mut self, id: ConnId) -> &mut Host {
+        match &mut self.link(id).part {
+            Part::Host(host) => host,
+            _ => panic!("{id} is no host"),
+        }
+    }
+
+    /// What the guest got typed.
+    pub(crate) fn typed(&mut self, id: ConnId) -> String {
+        show(&self.host(id).typed)
+    }
+
+    /// What a client's program got to show, in order: guest bytes, and lines of ours.
+    pub(crate) fn seen(&mut self, id: ConnId) -> String {
+        match &self.link(id).part {
+            Part::Client(client) => show(&client.seen),
+            _ => panic!("{id} is no client"),
+        }
+    }
+
+    /// What a peer's socket brought, byte for byte.
+    pub(crate) fn wire(&mut self, id: ConnId) -> &mut Vec<u8> {
+        match &mut self.link(id).part {
+            Part::Client(client) => &mut client.wire,
+            Part::Host(host) => &mut host.wire,
+            Part::Mute => panic!("{id} reads nothing"),
+        }
+    }
+
+    pub(crate) fn link(&mut self, id: ConnId) -> &mut Link {
+        self.links.get_mut(&id).expect("it was connected")
+    }
+
+    pub(crate) fn told(&self, wanted: impl Fn(&What) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(&event.what)).count()
+    }
+
+    // What peers do.
+
+    /// The guest prints, and everyone gets what they can take.
+    pub(crate) fn print(&mut self, id: ConnId, guest: &[u8]) {
+        self.host(id).session.print(guest);
+        self.settle();
+    }
+
+    /// A client sends bytes as they are, and everything goes its way.
+    pub(crate) fn type_wire(&mut self, id: ConnId, wire: &[u8]) {
+        self.link(id).inbound.extend(wire);
+        self.settle();
+    }
+
+    /// The peer closes its half.
+    pub(crate) fn end(&mut self, id: ConnId) {
+        self.link(id).fin = true;
+        self.settle();
+    }
+
+    /// The connection breaks: what is on its way is lost.
+    pub(crate) fn reset(&mut self, id: ConnId) {
+        self.break_off(id);
+        self.settle();
+    }
+
+    /// As [`reset`](Self::reset), and nothing else happens.
+    pub(crate) fn break_off(&mut self, id: ConnId) {
+        let link = self.link(id);
+        link.reset = true;
+        link.inbound.clear();
+        link.outbound.clear();
+        if link.is_open() {
+            self.engine.handle_closed(id, Closed::Failed(ErrorKind::ConnectionReset), self.now);
+            self.drain();
+            assert!(!self.is_open(id), "{id} is broken and not closed");
+        }
+    }
+
+    /// The peer stops reading, with `room` bytes left in the socket.
+    pub(crate) fn stall(&mut self, id: ConnId, room: usize) {
+        let link = self.link(id);
+        link.stalled = true;
+        link.capacity = link.outbound.len() + room;
+    }
+
+    pub(crate) fn unstall(&mut self, id: ConnId) {
+        let link = self.link(id);
+        link.stalled = false;
+        link.capacity = usize::MAX;
+        self.settle();
+    }
+
+    pub(crate) fn shut_down(&mut self) {
+        self.shutting_down = true;
+        self.engine.shut_down(self.now);
+        self.settle();
+    }
+
+    // Carrying.
+
+    /// Lets everything happen that can happen now.
+    pub(crate) fn settle(&mut self) {
+        self.drain();
+        for round in 0.. {
+            assert!(round < 2_000_000, "the world does not come to rest");
+            let mut moved = false;
+            let ids: Vec<ConnId> =
+                self.links.iter().filter(|(_, link)| link.is_busy()).map(|(&id, _)| id).collect();
+            for id in ids {
+                moved |= self.pull(id, self.cut) > 0;
+                moved |= self.exchange(id, usize::MAX);
+                moved |= self.feed(id, self.cut) > 0;
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.check_nobody_is_forgotten();
+    }
+
+    /// Time passes; what falls due happens on time.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.engine.poll_timeout().filter(|&at| at <= until) {
+            self.now = at.max(self.now);
+            self.fire();
+            self.settle();
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    /// Lets what is due now happen.
+    pub(crate) fn fire(&mut self) {
+        self.engine.handle_timeout(self.now);
+        assert!(self.engine.poll_timeout().is_none_or(|at| at > self.now), "a timer is left that is due");
+        self.drain();
+    }
+
+    /// The engine's socket takes up to `max` bytes.
+    pub(crate) fn pull(&mut self, id: ConnId, max: usize) -> usize {
+        let runs = self.runs;
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return 0 };
+        let room = link.capacity.saturating_sub(link.outbound.len()).min(max);
+        if !link.ready || room == 0 {
+            return 0;
+        }
+        let offered = offered(&mut self.engine, id, runs);
+        let again = self::offered(&mut self.engine, id, runs);
+        assert!(offered == again, "{id} was offered other bytes the second time");
+        let taken = &offered[..room.min(offered.len())];
+        link.outbound.extend(taken);
+        self.trace.write(taken);
+        if offered.is_empty() {
+            link.ready = false;
+        } else {
+            self.engine.handle_sent(id, taken.len(), self.now);
+        }
+        let taken = taken.len();
+        self.drain();
+        taken
+    }
+
+    /// The peer reads what its socket holds, up to `max` bytes, and answers. Returns whether anything
+    /// happened.
+    pub(crate) fn exchange(&mut self, id: ConnId, max: usize) -> bool {
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.reset) else { return false };
+        let n = if link.stalled { 0 } else { link.outbound.len().min(max) };
+        let bytes: Vec<u8> = link.outbound.drain(..n).collect();
+        link.part.read(&bytes);
+        let said = link.part.says();
+        let moved = n > 0 || !said.is_empty();
+        if !link.fin {
+            link.inbound.extend(said);
+        }
+        moved
+    }
+
+    /// The engine reads up to `max` bytes. Returns how many, counting an end as one.
+    pub(crate) fn feed(&mut self, id: ConnId, max: usize) -> usize {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return 0 };
+        if self.blocked.contains(&id) || (link.inbound.is_empty() && (!link.fin || link.fin_told)) {
+            return 0;
+        }
+        let window = self.engine.receive_window(id);
+        if window == 0 {
+            assert!(
+                !(self.never_waits && link.part.is_vms()),
+                "the window of a vm's connection is 0 though nobody may wait"
+            );
+            self.blocked.insert(id);
+            return 0;
+        }
+        if link.inbound.is_empty() {
+            link.fin_told = true;
+            self.engine.handle_closed(id, Closed::Input, self.now);
+            self.drain();
+            return 1;
+        }
+        let n = link.inbound.len().min(max).min(window);
+        let mut data: Vec<u8> = link.inbound.drain(..n).collect();
+        self.trace.write(&data);
+        self.engine.handle_received(id, &mut data, self.now);
+        self.drain();
+        n
+    }
+
+    /// Does what the engine asks for.
+    pub(crate) fn drain(&mut self) {
+        let mut outputs = 0;
+        let mut gone = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            outputs += 1;
+            assert!(outputs <= 64 * (self.ids + 4), "{outputs} outputs for {} live ids", self.ids);
+            self.trace.write(format!("{output:?}").as_bytes());
+            match output {
+                Output::Transmit(id) => {
+                    let link = self.live(id);
+                    assert!(!link.ready, "Transmit({id}) said again before transmit returned nothing");
+                    link.ready = true;
+                }
+                Output::Receive(id) => {
+                    self.live(id);
+                    self.blocked.remove(&id);
+                }
+                Output::Listen(id, address) => self.listen(id, address),
+                Output::Unlisten(id) => {
+                    self.ids -= usize::from(self.listening.remove(&id).is_some());
+                    assert!(self.dead_listeners.insert(id), "{id} was closed twice");
+                }
+                Output::Close(id, how) => {
+                    let link = self.live(id);
+                    link.closed = Some(how);
+                    self.ids -= 1;
+                    self.blocked.remove(&id);
+                    gone.push(id);
+                }
+                Output::Event(event) => {
+                    if let (What::VmDisconnected(why) | What::ClientDetached(why), Some(id)) =
+                        (&event.what, event.conn)
+                    {
+                        let link = self.link(id);
+                        assert!(link.reason.is_none(), "{id} has ended twice: {:?}, {why:?}", link.reason);
+                        link.reason = Some(*why);
+                    }
+                    self.events.push(event);
+                }
+            }
+        }
+        for id in gone {
+            assert!(self.links[&id].reason.is_some(), "{id} was closed without a reason");
+        }
+        for &id in &self.blocked {
+            let link = &self.links[&id];
+            if link.is_open() && link.reason.is_none() && !self.shutting_down {
+                assert_eq!(self.engine.receive_window(id), 0, "the window of {id} rose and nobody was told");
+            }
+        }
+    }
+
+    fn live(&mut self, id: ConnId) -> &mut Link {
+        let link = self.links.get_mut(&id).unwrap_or_else(|| panic!("{id} is not known"));
+        assert!(link.is_open(), "{id} is dead and was named");
+        link
+    }
+
+    fn listen(&mut self, id: ListenerId, address: Address) {
+        let bound = match &address {
+            Address::Ip(at) if self.foreign_ports.contains(&at.port()) => Err(ErrorKind::AddrInUse),
+            Address::Ip(_) if self.listening.values().any(|open| *open == address) => {
+                panic!("{address} is asked for twice")
+            }
+            _ => Ok(address.clone()),
+        };
+        if bound.is_ok() {
+            self.listening.insert(id, address);
+            self.ids += 1;
+        }
+        self.engine.handle_listening(id, bound, self.now);
+    }
+
+    /// Whoever is owed bytes has been told so.
+    fn check_nobody_is_forgotten(&mut self) {
+        for (&id, link) in &self.links {
+            if link.is_open() && !link.ready {
+                let offered = offered(&mut self.engine, id, 1);
+                assert!(offered.is_empty(), "{id} is owed {:?} and was not told", show(&offered));
+            }
+        }
+    }
+
+    /// A number that stands for everything that has happened.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+}
+
+/// What `transmit` offers.
+fn offered(engine: &mut Concentrator, id: ConnId, runs: usize) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 64];
+    let count = engine.transmit(id, &mut slices[..runs]);
+    assert!(slices[..count].iter().all(|run| !run.is_empty()), "an empty run was offered");
+    slices[..count].iter().flat_map(|run| run.iter().copied()).collect()
+}
+
+/// Bytes for people.
+pub(crate) fn show(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+pub(crate) fn uuid(n: u8) -> Uuid {
+    Uuid::from_bytes([n; 16])
+}
+
+/// A VM that does what hosts do.
+pub(crate) fn vm_config(n: u8) -> VmConfig {
+    VmConfig { name: format!("vm{n:02}"), vc_uuid: Some(uuid(n)), ..VmConfig::default() }
+}
