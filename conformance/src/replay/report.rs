@@ -7,7 +7,7 @@ use super::check::{self, Violation};
 use super::consoles::{self, Console};
 use super::dialogue::{Act, By, Step};
 use super::identity;
-use super::moves::Tally;
+use super::moves::{State, Tally};
 use super::play::Played;
 use super::rules;
 use super::script::Script;
