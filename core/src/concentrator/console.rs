@@ -22,8 +22,9 @@ use super::timers::Timer;
 use super::uplink::Uplink;
 use super::vmotion::{MoveId, State};
 
-/// Largest read from one VM: its readers are offered those bytes before more is read.
-pub(super) const READ_MAX: usize = 64 << 10;
+/// Largest read from one VM: its readers are offered those bytes before more is read. An eighth of the
+/// default lag limit, so that no healthy reader comes near it.
+pub(super) const READ_MAX: usize = 256 << 10;
 
 /// What a VM connection may say before it is known whose it is; then the oldest is dropped and counted.
 /// Reading never stops: the UUID may be behind the data.

@@ -20,7 +20,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::telnet::IAC;
 
-/// Size of a full-grown segment. Large enough that a 64 KiB read is eight borrowed runs, small enough
+/// Size of a full-grown segment. Large enough that a full read is 32 borrowed runs, small enough
 /// that a silent console keeps little more than the scrollback it was told to keep.
 const SEGMENT: usize = 8 << 10;
 

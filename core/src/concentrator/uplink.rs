@@ -6,8 +6,8 @@
 
 use crate::telnet::{self, IAC};
 
-/// Wire bytes a console holds for its VM. A paste of 64 KiB of nothing but IACs still fits doubled.
-pub(super) const CAPACITY: usize = 128 << 10;
+/// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
+pub(super) const CAPACITY: usize = 256 << 10;
 
 /// Free bytes below which clients are not read any more, and above which, again, they are.
 const FULL_BELOW: usize = 16 << 10;
@@ -17,7 +17,7 @@ const OPEN_ABOVE: usize = CAPACITY / 2;
 const LEAST_SHARE: usize = 512;
 
 /// Largest read from one client.
-const READ_MAX: usize = 64 << 10;
+const READ_MAX: usize = 128 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Uplink {

@@ -315,10 +315,10 @@ fn the_window_of_a_client_closes_while_its_vm_takes_nothing_and_every_byte_arriv
     let raw = world.client(uuid(1), Kind::Raw);
     world.type_wire(raw, b"$");
     world.stall(vm, 0);
-    let paste: Vec<u8> = (0..400_000u32).map(|n| (n % 253) as u8 + 3).collect();
+    let paste: Vec<u8> = (0..800_000u32).map(|n| (n % 253) as u8 + 3).collect();
     world.type_wire(raw, &paste);
     assert_eq!(world.engine.receive_window(raw), 0);
-    assert!(world.link(raw).inbound.len() > 200_000);
+    assert!(world.link(raw).inbound.len() > 400_000);
     world.unstall(vm);
     assert!(world.host(vm).typed == [b"$", &paste[..]].concat());
 }

@@ -250,7 +250,7 @@ fn every_byte_reaches_every_reader_once_and_in_order_or_it_is_told_how_many_it_m
         // Every place in a run of doubled IACs is a place to stop at.
         let mut text = b"abc".to_vec();
         text.extend([IAC; 10]);
-        text.extend(pattern(400_000, 3));
+        text.extend(pattern(1_500_000, 3));
         world.stall(slow, stalled_at);
         world.print(vm, &text);
         world.unstall(slow);
