@@ -19,6 +19,9 @@ const SHOWS_WITHIN: Duration = Duration::from_millis(800);
 /// How often the VM prints its mark.
 const PRINT_EVERY: Duration = Duration::from_millis(100);
 
+/// How long a server may take to notice that a probe has gone.
+const FORGOTTEN: Duration = Duration::from_millis(30);
+
 /// How long one port may take to answer.
 const CONNECT: Duration = Duration::from_millis(300);
 
@@ -51,7 +54,13 @@ impl Live {
                 at += 1;
             }
             any_open |= !probes.is_empty();
-            if let Some(port) = self.watch(vm, &mut probes, nonce) {
+            let found = self.watch(vm, &mut probes, nonce);
+            if !probes.is_empty() {
+                // Nobody may still count the probes as clients when the real ones come.
+                probes.clear();
+                std::thread::sleep(FORGOTTEN);
+            }
+            if let Some(port) = found {
                 self.hint = port.saturating_add(1);
                 return Ok(port);
             }
@@ -111,6 +120,14 @@ impl Live {
         if let Some(stream) = &mut self.peers[vm].stream {
             write_all(stream, bytes);
         }
+    }
+}
+
+impl Drop for Probe {
+    /// By RST: a client that merely ends its input may still be served for a while.
+    fn drop(&mut self) {
+        // It may have gone already, and then it is not needed.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 }
 
