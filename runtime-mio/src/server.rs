@@ -264,8 +264,10 @@ impl Server {
         self.refusals.settle(self.now);
     }
 
-    /// Does everything that the engine asks for, once per turn.
+    /// Does everything that the engine asks for, once per turn. The time is taken anew: what was read in
+    /// this turn has waited for the rest of it, and counts of latency should tell.
     fn drain(&mut self) {
+        self.now = self.clock.now();
         let mut writers = mem::take(&mut self.writers);
         for id in writers.drain(..) {
             self.transmit(id);

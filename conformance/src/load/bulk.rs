@@ -353,6 +353,10 @@ pub(super) fn receive(
         let now = Instant::now();
         if read_any {
             progress = now;
+            if !ends.iter().any(|end| end.ready) {
+                // Whoever writes to a sleeper that does not wait for it need not wake it up each time.
+                thread::sleep(GATHER);
+            }
             continue;
         }
         let periods = sent_periods.load(Ordering::Acquire);
@@ -413,6 +417,8 @@ impl Reader<'_> {
 const BATCH: usize = 16;
 /// One read: what stays in the second-level cache together with the period it is compared with.
 const READ: usize = 256 << 10;
+/// How long a reader lets bytes gather in the kernel before it looks again.
+const GATHER: Duration = Duration::from_micros(30);
 /// How often a reader with nothing to read looks whether the writer is done.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// How long a stream that was sent completely may stand still before what is missing counts as lost.

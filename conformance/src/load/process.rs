@@ -143,13 +143,14 @@ impl Drop for Started {
     }
 }
 
-/// Starts this program's own relay and returns where VMs and clients reach it.
-pub fn start_relay() -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
+/// Starts this program's own relay, which reads at most `buffer` bytes at a time, and returns where VMs and
+/// clients reach it.
+pub fn start_relay(buffer: usize) -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
     let program =
         std::env::current_exe().map_err(|e| LoadError::Usage(format!("cannot find myself: {e}")))?;
     let mut child = Command::new(program)
         .args(["load", "relay", "--listen", "127.0.0.1:0", "--clients-listen", "127.0.0.1:0"])
-        .arg("--until-stdin-closes")
+        .args(["--buffer", &buffer.to_string(), "--until-stdin-closes"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

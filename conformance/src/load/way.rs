@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::LoadError;
 use super::process::{Cost, Meter, Started, start_relay, start_server};
+use super::relay::BUFFER;
 
 /// Options that every scenario has.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +39,9 @@ pub struct Beside {
     /// Go through the server and the raw relay in turn, and compare
     #[arg(long, conflicts_with = "through_relay")]
     pub beside_relay: bool,
+    /// Bytes that one read of the relay may take
+    #[arg(long, value_name = "BYTES", default_value_t = BUFFER)]
+    pub relay_buffer: usize,
     /// Runs; the median of each figure is told
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
@@ -107,8 +111,8 @@ impl Open {
     }
 
     /// A relay of our own.
-    pub fn relay() -> Result<Self, LoadError> {
-        let (process, vms, clients) = start_relay()?;
+    pub fn relay(buffer: usize) -> Result<Self, LoadError> {
+        let (process, vms, clients) = start_relay(buffer)?;
         Ok(Self { way: Way::Relay { vms, clients }, pid: Some(process.pid()), _process: Some(process) })
     }
 
@@ -152,7 +156,7 @@ impl Beside {
                 runs.server.push(run(&Open::server(common, consoles)?)?);
             }
             if self.through_relay || self.beside_relay {
-                runs.relay.push(run(&Open::relay()?)?);
+                runs.relay.push(run(&Open::relay(self.relay_buffer)?)?);
             }
         }
         Ok(runs)

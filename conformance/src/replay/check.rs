@@ -88,7 +88,10 @@ impl Check {
                 self.talk(step.conn).whole[*by as usize] = false;
             }
             Act::End(by, how, inside) => {
-                self.talk(step.conn).ended = true;
+                let ended = std::mem::replace(&mut self.talk(step.conn).ended, true);
+                if *by == By::Proxy && !ended && self.is_owed(step.conn) {
+                    self.report(rules::PROXY_CLOSES, step, "");
+                }
                 if *inside == Inside::Command && *how == How::Fin && !self.talk(step.conn).lacking {
                     self.report(of(*by, rules::VM_CUT, rules::PROXY_CUT), step, "");
                 }
@@ -113,6 +116,17 @@ impl Check {
             _ => {}
         }
         self.moves(by, item, step);
+    }
+
+    /// Whether the proxy has no reason to end this connection: the VM is known, was not refused, and has
+    /// no part in a move that is over.
+    fn is_owed(&mut self, conn: usize) -> bool {
+        let over =
+            |n: Option<usize>, ends: &[State]| n.is_some_and(|n| ends.contains(&self.ledger.moves[n].state));
+        let left = over(self.ledger.leaving(conn), &[State::Completed]);
+        let stray = over(self.ledger.arriving(conn), &[State::Aborted, State::GivenUp]);
+        let talk = self.talk(conn);
+        talk.told_uuid && !left && !stray && !talk.sent[By::Proxy as usize].contains(&code::WONT_PROXY)
     }
 
     fn verb(&mut self, by: By, verb: Verb, option: u8, item: &Item, step: &Step) {
@@ -292,6 +306,8 @@ impl Check {
             (By::Vm, Some(code::ABORT), Meaning::OutOfPlace) => {
                 self.report(if unfinished { rules::VM_BEGIN_TARGET } else { rules::VM_ABORT }, step, "");
             }
+            // The PEER, or its GOAHEAD on another connection, may be what the capture lacks.
+            (_, Some(code::COMPLETE | code::PEER_OK), Meaning::OutOfPlace) if self.lacks_any() => {}
             (By::Vm, Some(code::COMPLETE), Meaning::OutOfPlace) => self.report(rules::VM_COMPLETE, step, ""),
             (By::Proxy, Some(code::GOAHEAD), Meaning::OutOfPlace) => self.goahead(item, step, lacking),
             (By::Proxy, Some(code::NOTNOW), Meaning::OutOfPlace) if !lacking => {
@@ -312,6 +328,11 @@ impl Check {
         } else if !lacking {
             self.report(rules::PROXY_GOAHEAD, step, "");
         }
+    }
+
+    /// Whether something of any connection so far is not in the capture.
+    fn lacks_any(&self) -> bool {
+        self.talks.values().any(|talk| talk.lacking)
     }
 
     fn in_time(&mut self, since: Duration, rule: Rule, step: &Step) {

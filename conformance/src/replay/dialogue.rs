@@ -71,7 +71,7 @@ impl By {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Vm => "vm",
             Self::Proxy => "proxy",
         })

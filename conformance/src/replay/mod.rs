@@ -25,6 +25,7 @@ pub mod script;
 pub mod telnet;
 pub mod world;
 
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ use report::Report;
 use script::Script;
 use world::World;
 
-use crate::capture::{self, Capture};
+use crate::capture::{self, Capture, How};
 
 /// Plays a captured session again and judges the answers.
 #[derive(clap::Args, Clone, Debug)]
@@ -78,54 +79,81 @@ fn speed(text: &str) -> Result<Speed, String> {
     }
 }
 
+/// Why there is no report.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Capture(#[from] capture::CaptureError),
+    /// It holds nothing to play.
+    #[error("{}{why}", broken.as_ref().map(|broken| format!("{broken}; up to there: ")).unwrap_or_default())]
+    Nothing {
+        /// Why not.
+        why: script::NothingToPlay,
+        /// Why the file was not read to its end, if it was not.
+        broken: Option<String>,
+    },
+    /// The target cannot be used; why, in words.
+    #[error("{0}")]
+    Target(String),
+}
+
 /// Runs the command: 0 if our side broke no rule and lost nothing, 1 if it did, 2 if the capture or the
 /// target cannot be used, or not all of the capture.
 #[must_use]
 pub fn run(args: &ReplayArgs) -> ExitCode {
-    let name = args.capture.display().to_string();
-    let fail = |why: &dyn std::fmt::Display| {
-        eprintln!("error: {name}: {why}");
-        ExitCode::from(2)
+    let name = args.capture.display();
+    // Whoever reads may have seen enough and gone.
+    let say = |line: std::fmt::Arguments<'_>| {
+        let _ = if args.json { writeln!(stderr(), "{line}") } else { writeln!(stdout(), "{line}") };
     };
-    let capture = match capture::open(&args.capture, args.port) {
-        Ok(capture) => capture,
-        Err(why) => return fail(&why),
-    };
-    let script = match script::of(&capture, args.port) {
-        Ok(script) => script,
-        Err(why) => {
-            return match &capture.broken {
-                Some(broken) => fail(&format_args!("{broken}; up to there: {why}")),
-                None => fail(&why),
-            };
-        }
-    };
-    let tell = |step: &Step| {
+    let show = |step: &Step, conns: &[script::Conn]| {
         if args.verbose {
-            tell(step, &script);
+            say(format_args!("{}", shown(step, conns)));
         }
     };
-    let report = match &args.target {
-        None => {
-            let mut memory = Memory::new(args.port, args.multi_console);
-            replay(&script, &mut memory, args, tell)
+    let report = match report(args, show) {
+        Ok(report) => report,
+        Err(why) => {
+            let _ = writeln!(stderr(), "error: {name}: {why}");
+            return ExitCode::from(2);
         }
-        Some(target) => match Live::new(target, args.client_port) {
-            Ok(mut live) => replay(&script, &mut live, args, tell),
-            Err(why) => return fail(&why),
-        },
     };
-    let report = complete(report, &capture, name.clone());
     if args.json {
-        println!("{:#}", json::of(&report));
+        let _ = writeln!(stdout(), "{:#}", json::of(&report));
     } else {
-        println!("{report}");
+        say(format_args!("{report}"));
+    }
+    if let Some(broken) = &report.broken {
+        let _ = writeln!(stderr(), "error: {name}: {broken}; it was played up to there");
     }
     match &report.broken {
         _ if !report.is_good() => ExitCode::from(1),
-        Some(broken) => fail(&format_args!("{broken}; it was played up to there")),
+        Some(_) => ExitCode::from(2),
         None => ExitCode::SUCCESS,
     }
+}
+
+/// Plays the capture as `args` say and judges it. `show` is called with each step as it happens, and the
+/// connections that steps are numbered by.
+///
+/// # Errors
+///
+/// The capture holds nothing to play, or the target does not answer.
+pub fn report(args: &ReplayArgs, show: impl Fn(&Step, &[script::Conn])) -> Result<Report, ReplayError> {
+    let capture = capture::open(&args.capture, args.port)?;
+    let script = script::of(&capture, args.port)
+        .map_err(|why| ReplayError::Nothing { why, broken: capture.broken.clone() })?;
+    let show = |step: &Step| show(step, &script.conns);
+    let report = match &args.target {
+        None => replay(&script, &mut Memory::new(args.port, args.multi_console), args, show),
+        Some(target) => {
+            let mut live = Live::new(target, args.client_port).map_err(ReplayError::Target)?;
+            replay(&script, &mut live, args, show)
+        }
+    };
+    Ok(complete(report, &capture, args.capture.display().to_string()))
 }
 
 /// Plays `script` against `world` and draws up the report.
@@ -146,15 +174,17 @@ fn complete(mut report: Report, capture: &Capture, name: String) -> Report {
 }
 
 /// One step in a line of its own.
-fn tell(step: &Step, script: &Script) {
-    let vm = script.conns[step.conn].vm;
+fn shown(step: &Step, conns: &[script::Conn]) -> String {
+    let vm = conns[step.conn].vm;
     let (frame, time) = (step.mark.frame, step.mark.time.as_secs_f64());
-    match &step.act {
-        Act::Open => eprintln!("{frame:>6} {time:>12.6} {vm} connects"),
-        Act::Say(by, item) => eprintln!("{frame:>6} {time:>12.6} {vm} {by:>5}: {item}"),
-        Act::Gap(by, bytes) => eprintln!("{frame:>6} {time:>12.6} {vm} {by:>5}: {bytes} bytes missing"),
-        Act::End(by, how, _) => eprintln!("{frame:>6} {time:>12.6} {vm} {by:>5}: {how:?}"),
-    }
+    let what = match &step.act {
+        Act::Open => "connects".to_owned(),
+        Act::Say(by, item) => format!("{by:>5}: {item}"),
+        Act::Gap(by, bytes) => format!("{by:>5}: {bytes} bytes missing"),
+        Act::End(by, How::Fin, _) => format!("{by:>5}: closes"),
+        Act::End(by, How::Rst, _) => format!("{by:>5}: resets"),
+    };
+    format!("{frame:>6} {time:>12.6} {vm} {what}")
 }
 
 #[cfg(test)]

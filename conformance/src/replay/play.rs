@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::dialogue::{Act, By, Inside, Mark, Step};
 use super::identity;
-use super::moves::{Ledger, Meaning, Move, State};
+use super::moves::{HOST_WAITS, Ledger, Meaning, Move, State};
 use super::script::{self, Introduce, Script};
 use super::telnet::{
     AUTHENTICATION, BINARY, COM_PORT, CodeName, ECHO, Item, Reader, SGA, Said, VMWARE, Verb, code,
@@ -444,7 +444,7 @@ impl Player<'_> {
                 );
                 calls_off.push_back(conn);
             }
-            (State::GoneAhead, _, false) => {
+            (State::GoneAhead, _, false) if self.had_time(captured) => {
                 self.differ("the captured proxy said nothing to VMOTION-BEGIN, our side GOAHEAD".into());
             }
             (State::Refused, _, true) => {
@@ -457,12 +457,18 @@ impl Player<'_> {
                         && matches!(&step.act, Act::Say(By::Proxy, item)
                             if item.as_vmware().is_some_and(|(what, _)| what == code::PEER_OK))
                 };
-                if !self.script.steps.iter().any(ok) {
+                if !self.script.steps.iter().any(ok) && self.had_time(captured) {
                     self.differ("the captured proxy said nothing to VMOTION-PEER, our side PEER-OK".into());
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether the capture goes on long enough after a BEGIN to show an answer.
+    fn had_time(&self, captured: usize) -> bool {
+        let begun = self.script.moves.moves[captured].begun.0;
+        self.script.steps.iter().any(|step| step.mark.time.saturating_sub(begun) > HOST_WAITS)
     }
 
     /// Plays the opening of a connection whose own is not in the capture (PROTOCOL §3.1).

@@ -7,7 +7,7 @@ use super::check::{self, Violation};
 use super::consoles::{self, Console};
 use super::dialogue::{Act, By, Step};
 use super::identity;
-use super::moves::Tally;
+use super::moves::{State, Tally};
 use super::play::Played;
 use super::rules;
 use super::script::Script;
@@ -143,7 +143,8 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
     let (found, apart) = consoles::of(&played.steps, &script.identities, multi_console);
     let partial: Vec<bool> = script.conns.iter().map(|conn| conn.lacking).collect();
     let captured = check::check(&script.steps, &partial);
-    let replayed = check::check(&played.steps, &partial);
+    // Of the replay nothing is missing.
+    let replayed = check::check(&played.steps, &[]);
     let lines = |conns: &[usize]| lines(&captured, &replayed, conns);
     let mut failures = played.failures.clone();
     let mut seen: Vec<Option<Seen>> = seen.into_iter().map(Some).collect();
@@ -281,6 +282,16 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
     if got == *typed || without_nul(&got) == without_nul(typed) {
         return (typed.len(), typed.len());
     }
+    // Our side has ended the connection that it was typed for: whether it might is another rule's business.
+    let moves = &played.moves;
+    let left = |conn| moves.leaving(conn).is_some_and(|n| moves.moves[n].state == State::Completed);
+    let ends = |step: &Step| {
+        let by_us = matches!(step.act, Act::End(By::Proxy, ..));
+        by_us && console.conns.contains(&step.conn) && !left(step.conn)
+    };
+    if played.steps.iter().any(ends) {
+        return (got.len(), got.len());
+    }
     let same = got.iter().zip(typed).take_while(|(a, b)| a == b).count();
     let held = played.moves.moves.iter().any(|m| console.conns.contains(&m.source) && m.holds_input());
     // What is held for a move that the capture does not see the end of is not lost.
@@ -345,8 +356,8 @@ impl fmt::Display for Report {
             self.frames,
             self.vms.len()
         )?;
-        for remark in &self.remarks {
-            writeln!(f, "  note: {remark}")?;
+        for note in self.broken.iter().chain(&self.remarks) {
+            writeln!(f, "  note: {note}")?;
         }
         for vm in &self.vms {
             writeln!(f, "\n{vm}")?;

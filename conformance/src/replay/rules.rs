@@ -59,6 +59,7 @@ rules! {
     PROXY_NO_ANSWER: Proxy "§3" "do-proxy-unanswered" "DO-PROXY was not answered";
     VM_BAD_UUID: Vm "§3" "bad-uuid" "a UUID that is not 16 pairs of hex digits";
     VM_NEW_UUID: Vm "§3" "uuid-changed" "another UUID than before on the same connection";
+    PROXY_CLOSES: Proxy "§3.1" "closed-vm" "the connection of a VM that had said who it is was closed";
 
     // vMotion.
     VM_BEGIN_UNKNOWN: Vm "§3.2" "begin-before-identity" "VMOTION-BEGIN before the VM said who it is";

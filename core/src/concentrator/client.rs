@@ -109,7 +109,8 @@ impl Concentrator {
         if first && client.mode == Mode::Undecided && matches!(data.first(), Some(b'+' | b'$')) {
             self.becomes_raw(id, true);
         }
-        let Some(client) = self.conns.get(id).and_then(Conn::client) else { return };
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none()) else { return };
+        let Some(client) = conn.client() else { return };
         match client.mode {
             Mode::Local | Mode::Raw { last: true } => self.type_guest(id, data),
             Mode::Raw { last: false } => self.receive_raw(id, data, now),
@@ -268,6 +269,7 @@ impl Concentrator {
             client.at += 1;
         }
         self.wake(id);
+        self.judge_overtaken(id);
         // A last byte that might have begun a command was a byte.
         if decoder.pending_iac() {
             self.type_guest(id, &[IAC]);
@@ -280,6 +282,15 @@ impl Concentrator {
         if matches!(client.mode, Mode::Telnet | Mode::Local) {
             return;
         }
+        if client.mode == Mode::Undecided
+            && client.overtaken.is_none()
+            && let Some(console) = self.consoles.get(client.console)
+            && console.journal.is_mid_pair(client.at)
+        {
+            // The second half of a pair goes before the banner and what was printed before.
+            conn.control.push_front(IAC);
+            client.at += 1;
+        }
         client.mode = Mode::Telnet;
         self.timers.cancel(Timer::Decide(id));
         let Some(console) = self.consoles.get(client.console) else { return };
@@ -287,7 +298,7 @@ impl Concentrator {
         if scrollback > 0 && client.overtaken.is_none() {
             let from = console.journal.scrollback_start(client.attached_at, scrollback);
             // What it has been shown since it came is not shown again.
-            if from < client.attached_at && !console.journal.is_mid_pair(client.at) {
+            if from < client.attached_at {
                 client.jump = Some((client.attached_at, client.at));
                 client.at = from;
             }

@@ -62,7 +62,7 @@ impl Default for Config {
     }
 }
 
-/// An inclusive range of TCP ports.
+/// An inclusive range of TCP ports. One that starts at 0 lets the system choose each port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PortRange {
     /// The lowest port of the range.

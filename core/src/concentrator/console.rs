@@ -13,7 +13,7 @@ use crate::vmware::Uuid;
 
 use super::Concentrator;
 use super::config::SlowClient;
-use super::conn::{Early, Mode};
+use super::conn::{Closing, Early, Mode};
 use super::counters::Counters;
 use super::event::{CloseReason, Label, What};
 use super::id::{ConnId, ConsoleId, ListenerId};
@@ -182,7 +182,13 @@ impl Concentrator {
             return;
         }
         let mut needed = journal.head() - keep;
-        for &client in &trimmed.clients {
+        let oldest_end = journal.oldest_end();
+        // Whoever is served last is asked first: while it needs the oldest segment, the others do not
+        // matter.
+        for &client in trimmed.clients.iter().rev() {
+            if needed < oldest_end {
+                break;
+            }
             if let Some(reader) = self.conns.get(client).and_then(|conn| conn.client())
                 && reader.overtaken.is_none()
             {
@@ -199,10 +205,11 @@ impl Concentrator {
     }
 
     /// Drops the oldest segment of a console's journal. Readers that still needed it skip it, and will be
-    /// told when they can take bytes again.
+    /// told when they can take bytes again; or they are disconnected.
     fn overtake(&mut self, console: ConsoleId) {
         let Some(overtaken) = self.consoles.get_mut(console) else { return };
         let end = overtaken.journal.oldest_end();
+        let mut readers = Vec::new();
         for &client in &overtaken.clients {
             let Some(conn) = self.conns.get_mut(client) else { continue };
             let Some(reader) =
@@ -210,18 +217,43 @@ impl Concentrator {
             else {
                 continue;
             };
-            let (mut at, is_guest) = (reader.at, reader.mode.is_guest());
+            let (mut at, jump, is_guest) = (reader.at, reader.jump, reader.mode.is_guest());
             if !is_guest && overtaken.journal.is_mid_pair(at) {
                 // The second half of a pair goes with its first, whatever follows.
                 conn.control.push_front(IAC);
                 at += 1;
             }
-            if let Some(reader) = conn.client_mut() {
+            // What was printed before it came is a courtesy: it goes without a word.
+            at = jump.map_or(at, |(_, resume)| resume);
+            let Some(reader) = conn.client_mut() else { continue };
+            reader.at = at;
+            reader.jump = None;
+            if at < end {
                 reader.overtaken = Some(overtaken.journal.guest_at(at));
-                reader.jump = None;
+                readers.push(client);
             }
         }
         overtaken.journal.drop_oldest(&mut self.pool);
+        for reader in readers {
+            self.judge_overtaken(reader);
+        }
+    }
+
+    /// Disconnects a reader that was overtaken, unless it may skip or may yet turn out to be one that may.
+    /// Not left until it takes bytes again: it may never do so.
+    pub(super) fn judge_overtaken(&mut self, id: ConnId) {
+        let Some(reader) = self.conns.get(id).and_then(|conn| conn.client()) else { return };
+        let may_stay = match reader.mode {
+            _ if self.config.slow_client == SlowClient::Disconnect => false,
+            Mode::Raw { .. } => false,
+            Mode::Undecided | Mode::Telnet | Mode::Local => true,
+        };
+        if reader.overtaken.is_some() && !may_stay {
+            let console = reader.console;
+            self.count_in(console).clients_too_slow += 1;
+            let now = self.now;
+            self.close(id, CloseReason::TooSlow, now);
+        }
     }
 
     /// Keeps all journals within their common memory: the longest silent gives first.
@@ -240,24 +272,16 @@ impl Concentrator {
         }
     }
 
-    /// Brings a reader that was overtaken back into the journal, or says that it must go. Called when it
-    /// can take bytes again. Undecided readers wait until it is known what they are.
-    pub(super) fn catch_up(&mut self, id: ConnId, now: Instant) {
-        let Some(reader) =
-            self.conns.get(id).filter(|conn| conn.closing.is_none()).and_then(|conn| conn.client())
-        else {
+    /// Brings a reader that was overtaken back into the journal. Called when it can take bytes again.
+    /// Undecided readers wait until it is known what they are.
+    pub(super) fn catch_up(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing != Some(Closing::Farewell)) else {
             return;
         };
+        let Some(reader) = conn.client() else { return };
         let (Some(since), mode, console) = (reader.overtaken, reader.mode, reader.console) else { return };
-        if mode == Mode::Undecided {
-            return;
-        }
-        let skips = self.config.slow_client != SlowClient::Disconnect && !matches!(mode, Mode::Raw { .. });
-        let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(read) = self.consoles.get_mut(console) else { return };
-        if !skips {
-            read.count().clients_too_slow += 1;
-            self.close(id, CloseReason::TooSlow, now);
+        if mode == Mode::Undecided {
             return;
         }
         let at = read.journal.resume_at(self.config.scrollback as u64);
@@ -340,7 +364,7 @@ impl Concentrator {
     }
 
     /// How far a reader may fall behind: the lag limit, but no less than a few reads.
-    fn lag_limit(&self) -> u64 {
+    pub(super) fn lag_limit(&self) -> u64 {
         self.config.lag_limit.max(self.config.scrollback).max(4 * READ_MAX) as u64
     }
 

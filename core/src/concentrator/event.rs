@@ -185,7 +185,11 @@ impl Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.what.fmt(f)?;
+        match (&self.what, &self.console) {
+            // Whatever that was, it was no VM that anyone knows.
+            (What::VmDisconnected(why), None) => write!(f, "unidentified connection closed: {why}")?,
+            (what, _) => what.fmt(f)?,
+        }
         if let Some(console) = &self.console {
             write!(f, " {console}")?;
         }
@@ -217,6 +221,9 @@ impl fmt::Display for What {
             Self::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
             Self::Malformed(what) => write!(f, "malformed: {what}; further ones are only counted"),
             Self::Vmotion(step) => write!(f, "vmotion {step}"),
+            Self::PortTaken(port, io::ErrorKind::QuotaExceeded) => {
+                write!(f, "client port {port} is not to be had: no descriptor left")
+            }
             Self::PortTaken(port, why) => write!(f, "client port {port} is not to be had: {why}"),
             Self::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
             Self::ConsoleExpired => f.write_str("console expired"),

@@ -156,7 +156,14 @@ impl Concentrator {
     pub fn handle_accepted(&mut self, on: ListenerId, peer: Peer, now: Instant) -> Option<ConnId> {
         self.now = now;
         let purpose = self.listeners.get(on)?.purpose;
-        if self.shutting_down || self.conns.len() + self.listeners.len() >= self.config.max_descriptors {
+        // Whoever may turn out to be a VM will need a second descriptor, for its client port.
+        let reserved = match purpose {
+            Purpose::Vms if self.ports.is_some() => self.unidentified.count + 1,
+            _ => 0,
+        };
+        if self.shutting_down
+            || self.conns.len() + self.listeners.len() + reserved >= self.config.max_descriptors
+        {
             return None;
         }
         match purpose {

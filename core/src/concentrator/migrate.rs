@@ -22,6 +22,10 @@ const ADOPTION_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Longest sequence that is taken; four bytes were seen.
 const SEQUENCE_LIMIT: usize = 512;
 
+/// Moves of one console whose source has ended and whose target has not taken over: more than a VM has
+/// serial ports.
+const ORPHAN_LIMIT: usize = 32;
+
 impl Concentrator {
     /// VMOTION-BEGIN.
     pub(super) fn begin_move(&mut self, id: ConnId, sequence: &[u8], now: Instant) {
@@ -30,6 +34,7 @@ impl Concentrator {
             Place::Console(_) if sequence.len() > SEQUENCE_LIMIT => "its sequence is too long",
             Place::Console(_) if self.shutting_down => "the server is shutting down",
             Place::Console(console) => match vm.moving {
+                Some(moved) if self.is_left_behind(moved, id) => "the vm has moved away from this connection",
                 Some(moved) => return self.step(moved, Input::Begin, Some((id, sequence)), now),
                 None => return self.start_move(console, id, sequence, now),
             },
@@ -41,6 +46,12 @@ impl Concentrator {
         self.reply(id, |out| Message::VmotionNotnow { sequence }.put(out));
         self.count_for(id).vmotions_refused += 1;
         self.tell(id, What::Vmotion(VmotionStep::Refused(refusal)));
+    }
+
+    /// Whether the target has taken over and this is the source, whose last bytes are being taken in.
+    fn is_left_behind(&self, moving: MoveId, id: ConnId) -> bool {
+        let moved = self.moves.get(moving);
+        moved.is_some_and(|moved| moved.state == State::Adopting && moved.source == Some(id))
     }
 
     /// VMOTION-PEER.
@@ -222,6 +233,7 @@ impl Concentrator {
                     leg.conn = None;
                 }
                 self.timers.set(Timer::Move(moving), now + vmotion::MOVE_LIMIT);
+                self.lose_oldest_orphan(console, now);
             }
             Order::Resume | Order::ResumeLate => {
                 self.retract_goahead(moving);
@@ -266,6 +278,18 @@ impl Concentrator {
                     self.remove_leg(console, index, now);
                 }
             }
+        }
+    }
+
+    /// Sources that end cost their peers nothing: of too many that are waited for, the oldest is given up.
+    fn lose_oldest_orphan(&mut self, console: ConsoleId, now: Instant) {
+        let Some(console) = self.consoles.get(console) else { return };
+        let mut orphans = console.legs.iter().filter(|leg| leg.conn.is_none()).filter_map(|leg| leg.moving);
+        let oldest = orphans.next();
+        if orphans.count() >= ORPHAN_LIMIT
+            && let Some(oldest) = oldest
+        {
+            self.step(oldest, Input::MoveTimer, None, now);
         }
     }
 

@@ -150,6 +150,9 @@ pub enum CommandError {
     /// The connection has ended.
     #[error("no such connection")]
     NoConnection,
+    /// Nothing new begins.
+    #[error("the server is shutting down")]
+    ShuttingDown,
 }
 
 impl Concentrator {
@@ -275,7 +278,7 @@ impl Concentrator {
     ///
     /// # Errors
     ///
-    /// The console is gone.
+    /// The console is gone, or the server is going.
     pub fn open_local(
         &mut self,
         console: ConsoleId,
@@ -283,6 +286,9 @@ impl Concentrator {
         now: Instant,
     ) -> Result<ConnId, CommandError> {
         self.now = now;
+        if self.shutting_down {
+            return Err(CommandError::ShuttingDown);
+        }
         let negotiator = Negotiator::new(&[]);
         let id = self
             .attach_client(console, Address::Local, negotiator, Mode::Local, now)
@@ -477,13 +483,9 @@ impl Concentrator {
         }
         if let Closing::Drain(reason) = closing {
             let owed = match &conn.role {
-                Role::Client(client) => {
-                    client.overtaken.is_none()
-                        && self
-                            .consoles
-                            .get(client.console)
-                            .is_some_and(|c| client.needs() < c.journal.head())
-                }
+                Role::Client(client) => self.consoles.get(client.console).is_some_and(|console| {
+                    client.overtaken.is_some() || client.needs() < console.journal.head()
+                }),
                 Role::Vm(_) => conn.console().is_some_and(|console| {
                     self.input_leg(console) == Some(id)
                         && self.consoles.get(console).is_some_and(|console| !console.uplink.is_empty())

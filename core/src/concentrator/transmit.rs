@@ -9,7 +9,7 @@ use crate::telnet::guest_slices;
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Client, Closing, Conn, Role};
+use super::conn::{Client, Closing, Conn, Place, Role};
 use super::console::{Console, READ_MAX};
 use super::id::ConnId;
 
@@ -29,9 +29,11 @@ impl Concentrator {
             return READ_MAX;
         }
         match &conn.role {
-            Role::Vm(_) => {
-                let paused =
-                    conn.console().and_then(|id| self.consoles.get(id)).is_some_and(|console| console.paused);
+            Role::Vm(vm) => {
+                let paused = match vm.place {
+                    Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
+                    _ => false,
+                };
                 if paused { 0 } else { READ_MAX }
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
@@ -55,8 +57,7 @@ impl Concentrator {
         if let Some(conn) = self.conns.get(id)
             && conn.client().is_some_and(|client| client.overtaken.is_some())
         {
-            let now = self.now;
-            self.catch_up(id, now);
+            self.catch_up(id);
         }
         if !self.owes(id) {
             if let Some(conn) = self.conns.get_mut(id) {
@@ -230,6 +231,7 @@ impl Concentrator {
             return;
         }
         console.count().bytes_to_clients += n as u64;
+        let needed = client.needs();
         if let Some((until, resume)) = client.jump {
             let older = n.min((until - client.at) as usize);
             client.at += older as u64;
@@ -244,9 +246,11 @@ impl Concentrator {
         } else {
             client.at += n as u64;
         }
-        let (caught_up, paused, console) =
-            (client.at == console.journal.head(), console.paused, client.console);
-        if caught_up {
+        client.at = client.at.min(console.journal.head());
+        let oldest_end = console.journal.oldest_end();
+        let lets_go = needed < oldest_end && client.needs() >= oldest_end;
+        let (paused, console) = (console.paused, client.console);
+        if lets_go {
             self.trim(console);
         }
         if paused {

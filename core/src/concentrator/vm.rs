@@ -77,6 +77,7 @@ impl Concentrator {
 
     /// Moves a VM connection to its next place.
     pub(super) fn set_place(&mut self, id: ConnId, place: Place) {
+        let was_paused = self.receive_window(id) == 0;
         let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return };
         let before = std::mem::replace(&mut vm.place, place);
         match (before.is_unidentified(), place.is_unidentified()) {
@@ -86,6 +87,12 @@ impl Concentrator {
                 self.unidentified.queue.push_back(id);
             }
             _ => {}
+        }
+        if was_paused
+            && self.receive_window(id) > 0
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            self.outbox.receive(id, &mut conn.announced);
         }
     }
 

@@ -123,7 +123,6 @@ fn scrollback_is_shown_where_asked_for_and_joins_the_live_output() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn scrollback_is_shown_even_to_a_client_that_answers_between_two_halves_of_a_pair() {
     for taken in 0..12 {
         let mut world = World::new(Config { client_scrollback: 1000, banner: false, ..Config::default() });
@@ -245,7 +244,6 @@ fn a_half_closed_client_is_shown_output_for_a_while_and_its_input_arrives() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_raw_client_that_is_overtaken_is_disconnected_even_if_it_never_reads_again() {
     for (slow_client, kind) in [
         (SlowClient::Skip, Kind::Raw),
@@ -405,7 +403,6 @@ fn text_of_ours_never_comes_between_the_halves_of_a_pair() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn ten_thousand_clients_on_one_console_all_see_the_same() {
     let mut world = World::new(Config { banner: false, max_descriptors: 20_000, ..Config::default() });
     let vm = world.vm(vm_config(1));

@@ -98,7 +98,6 @@ fn strangers_take_an_eighth_of_the_descriptors_and_the_oldest_makes_room() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn strangers_that_claim_to_be_targets_are_strangers_all_the_same() {
     let mut world = World::new(Config { max_descriptors: 80, ..Config::default() });
     let mut peer = vec![IAC, 251, 232];
@@ -259,7 +258,6 @@ fn carriage_returns_from_a_vm_are_folded_only_after_binary_was_refused() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn shutting_down_gives_everyone_what_they_are_owed_and_ends() {
     for slow_client in [SlowClient::Skip, SlowClient::Wait] {
         let mut world = World::new(Config { slow_client, banner: false, ..Config::default() });
@@ -299,7 +297,6 @@ fn shutting_down_gives_everyone_what_they_are_owed_and_ends() {
 }
 
 #[test]
-#[ignore = "it does not hold yet"]
 fn a_reader_that_was_overtaken_is_told_so_when_the_server_goes_down() {
     let mut world = World::new(Config { banner: false, ..Config::default() });
     let vm = world.vm(vm_config(1));

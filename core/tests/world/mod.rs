@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) cut: usize,
     /// Gather lists have so many places.
     pub(crate) runs: usize,
+    /// What the engine offered last.
+    pub(crate) offer: Vec<u8>,
     /// Everything the engine has said, for comparing runs.
     trace: SipHasher13,
     dead_listeners: BTreeSet<ListenerId>,
@@ -102,6 +104,7 @@ impl World {
             foreign_ports: BTreeSet::new(),
             cut: usize::MAX,
             runs: 16,
+            offer: Vec::new(),
             trace: SipHasher13::new(),
             dead_listeners: BTreeSet::new(),
             blocked: BTreeSet::new(),
@@ -365,6 +368,7 @@ impl World {
             self.engine.handle_sent(id, taken.len(), self.now);
         }
         let taken = taken.len();
+        self.offer = offered;
         self.drain();
         taken
     }
@@ -488,7 +492,7 @@ impl World {
     }
 
     /// Whoever is owed bytes has been told so.
-    fn check_nobody_is_forgotten(&mut self) {
+    pub(crate) fn check_nobody_is_forgotten(&mut self) {
         for (&id, link) in &self.links {
             if link.is_open() && !link.ready {
                 let offered = offered(&mut self.engine, id, 1);

@@ -1,0 +1,231 @@
+//! Law 8: what an idle VM costs, counted by the allocator. The engine's share: a runtime adds its own
+//! entry and the kernel its socket.
+//!
+//! One process, one thread, no harness: nothing else may allocate while it counts. Prints a line per
+//! measurement, so that a change of the numbers shows in the log.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use vspc_core::concentrator::{Address, Closed, Concentrator, Config, ConnId, ListenerId, Output, Peer};
+use vspc_core::telnet::{Command, IAC, put_command};
+use vspc_core::time::Instant;
+use vspc_core::vmware::{Message, Uuid};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const VMS: usize = 10_000;
+
+/// How many of them print a megabyte each.
+const TALKERS: usize = 2_000;
+
+/// What the runtime keeps per connection comes on top, within the kilobyte of law 8.
+const RUNTIMES_SHARE: usize = 100;
+const IDLE: usize = 1024 - RUNTIMES_SHARE;
+const WITH_PORT: usize = 1536 - RUNTIMES_SHARE;
+
+/// Size of a full-grown segment of a journal: what is kept is kept in whole ones.
+const SEGMENT: usize = 8 << 10;
+
+/// Counts of a console that has seen traffic are kept from then on.
+const COUNTERS: usize = 256;
+
+struct Fleet {
+    engine: Concentrator,
+    now: Instant,
+    vms: Vec<ConnId>,
+    ports: BTreeMap<u16, ListenerId>,
+    hosts: ListenerId,
+}
+
+impl Fleet {
+    fn new(config: Config) -> Self {
+        let now = Instant::from_millis(1);
+        let mut engine = Concentrator::new(Arc::new(config), [1; 32], now);
+        let Some(Output::Listen(hosts, address)) = engine.poll_output() else { panic!("no listener") };
+        engine.handle_listening(hosts, Ok(address), now);
+        let mut fleet = Self { engine, now, vms: Vec::new(), ports: BTreeMap::new(), hosts };
+        fleet.drain();
+        fleet
+    }
+
+    /// Does what a runtime does, with sockets that take everything.
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Transmit(id) => self.take_all(id),
+                Output::Listen(id, address) => {
+                    if let Address::Ip(at) = &address {
+                        self.ports.insert(at.port(), id);
+                    }
+                    self.engine.handle_listening(id, Ok(address), self.now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take_all(&mut self, id: ConnId) {
+        loop {
+            let mut runs = [IoSlice::new(&[]); 16];
+            let count = self.engine.transmit(id, &mut runs);
+            let offered = runs[..count].iter().map(|run| run.len()).sum();
+            if offered == 0 {
+                return;
+            }
+            self.engine.handle_sent(id, offered, self.now);
+        }
+    }
+
+    fn accept(&mut self, on: ListenerId) -> ConnId {
+        let address = Address::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40000));
+        let id = self.engine.handle_accepted(on, Peer::new(address), self.now).expect("there is room");
+        self.drain();
+        id
+    }
+
+    fn say(&mut self, id: ConnId, bytes: &[u8]) {
+        self.engine.handle_received(id, &mut bytes.to_vec(), self.now);
+        self.drain();
+    }
+
+    /// A VM connects and says all that a host says.
+    fn connect(&mut self, n: usize) {
+        let id = self.accept(self.hosts);
+        let mut said = Vec::new();
+        for opt in [0, 3, 232] {
+            said.extend([IAC, 251, opt]);
+        }
+        for opt in [0, 3, 1] {
+            said.extend([IAC, 253, opt]);
+        }
+        Message::KnownSuboptions1(&[0, 1, 2, 3, 40, 41]).put(&mut said);
+        Message::DoProxy { direction: b'S', uri: b"vSPC.py" }.put(&mut said);
+        let (mut uuid, mut text) = ([0xee; 16], Vec::new());
+        uuid[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        Uuid::from_bytes(uuid).put_vmware(&mut text);
+        Message::VmVcUuid(&text).put(&mut said);
+        Message::VmName(format!("a-vm-with-a-name-{n:05}").as_bytes()).put(&mut said);
+        self.say(id, &said);
+        self.vms.push(id);
+    }
+
+    /// Everything has been said: what is only on its way to being forgotten goes.
+    fn rest(&mut self) {
+        self.now = self.now + std::time::Duration::from_secs(60);
+        self.engine.handle_timeout(self.now);
+        self.drain();
+    }
+}
+
+fn heap() -> usize {
+    dhat::HeapStats::get().curr_bytes
+}
+
+/// Bytes per VM that `fleet` holds beyond `before`, printed and held against `budget`.
+fn check(what: &str, before: usize, vms: usize, budget: usize) {
+    let each = (heap() - before) / vms;
+    println!("footprint: {what}: {each} bytes per vm of {budget}");
+    assert!(each <= budget, "{what}: {each} bytes per vm, {budget} were to be enough");
+}
+
+fn main() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    idle_vms_without_ports();
+    idle_vms_with_ports_and_clients();
+    vms_that_printed_a_megabyte(0);
+    vms_that_printed_a_megabyte(16 << 10);
+    memory_comes_back();
+    slow_readers_of_answers_make_nothing_grow();
+}
+
+fn idle_vms_without_ports() {
+    let before = heap();
+    let mut fleet = Fleet::new(Config { client_ports: None, ..Config::default() });
+    (0..VMS).for_each(|n| fleet.connect(n));
+    fleet.rest();
+    check("idle", before, VMS, IDLE);
+}
+
+fn idle_vms_with_ports_and_clients() {
+    let before = heap();
+    let mut fleet = Fleet::new(Config::default());
+    (0..VMS).for_each(|n| fleet.connect(n));
+    fleet.rest();
+    // The table of listeners here is the test's own, and small.
+    check("idle, client port open", before, VMS, WITH_PORT);
+    let with_ports = heap();
+    for port in fleet.ports.clone().into_values() {
+        let client = fleet.accept(port);
+        fleet.say(client, &[IAC, 253, 0, IAC, 253, 3, IAC, 253, 1, IAC, 251, 0, IAC, 251, 3]);
+    }
+    fleet.rest();
+    check("an idle client of its own", with_ports, VMS, IDLE);
+}
+
+fn vms_that_printed_a_megabyte(scrollback: usize) {
+    let before = heap();
+    let config = Config { client_ports: None, scrollback, journal_memory: usize::MAX, ..Config::default() };
+    let mut fleet = Fleet::new(config);
+    (0..TALKERS).for_each(|n| fleet.connect(n));
+    let line = b"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopq\n".repeat(1024);
+    let mut scratch = line.clone();
+    for id in fleet.vms.clone() {
+        for _ in 0..16 {
+            scratch.copy_from_slice(&line);
+            fleet.engine.handle_received(id, &mut scratch, fleet.now);
+            fleet.drain();
+        }
+    }
+    fleet.rest();
+    let kept = if scrollback == 0 { 0 } else { scrollback + SEGMENT };
+    let what = format!("printed 1 MiB, scrollback {scrollback}");
+    check(&what, before, TALKERS, IDLE + COUNTERS + kept);
+}
+
+fn memory_comes_back() {
+    let before = heap();
+    let config = Config { vm_expire: std::time::Duration::from_secs(1), ..Config::default() };
+    let mut fleet = Fleet::new(config);
+    let empty = heap();
+    (0..VMS).for_each(|n| fleet.connect(n));
+    for id in fleet.vms.clone() {
+        fleet.say(id, &[b'x'; 3000]);
+        fleet.engine.handle_closed(id, Closed::Failed(std::io::ErrorKind::ConnectionReset), fleet.now);
+        fleet.drain();
+    }
+    fleet.rest();
+    fleet.rest();
+    // Tables keep their slots, a few dozen bytes each, and the pool its spare segments.
+    let left = heap().saturating_sub(empty).saturating_sub(1 << 20) / VMS;
+    println!("footprint: gone and expired: {left} bytes per vm that was");
+    assert!(left <= 256, "{left} bytes are left of each vm that was");
+    drop(fleet);
+    assert!(heap() <= before + 4096, "{} bytes outlive the engine", heap() - before);
+}
+
+fn slow_readers_of_answers_make_nothing_grow() {
+    let mut fleet = Fleet::new(Config::default());
+    fleet.connect(0);
+    let id = fleet.vms[0];
+    let mut asks = Vec::new();
+    put_command(Command::AYT, &mut asks);
+    let before = heap();
+    for _ in 0..200_000 {
+        // Always one more than it takes.
+        fleet.engine.handle_received(id, &mut asks.clone(), fleet.now);
+        while let Some(output) = fleet.engine.poll_output() {
+            drop(output);
+        }
+        let mut runs = [IoSlice::new(&[]); 4];
+        let count = fleet.engine.transmit(id, &mut runs);
+        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
+        fleet.engine.handle_sent(id, offered.saturating_sub(1), fleet.now);
+    }
+    let grown = heap().saturating_sub(before);
+    println!("footprint: 200000 answers, read slowly: {grown} bytes");
+    assert!(grown < 8 << 10, "{grown} bytes");
+}
