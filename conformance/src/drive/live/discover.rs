@@ -22,6 +22,10 @@ const PRINT_EVERY: Duration = Duration::from_millis(100);
 /// How long a server may take to notice that a probe has gone.
 const FORGOTTEN: Duration = Duration::from_millis(30);
 
+/// How many ports behind the likely one are looked at before all others: so many VMs may have come at the
+/// same moment.
+const BEHIND: u16 = 160;
+
 /// How many open ports are watched at a time.
 const BATCH: usize = 32;
 
@@ -84,8 +88,7 @@ impl Live {
     /// VMs that have gone for a day: so a fresh VM is behind the last one that was found, or where the open
     /// ports end.
     fn candidates(&self, first: u16, last: u16) -> Vec<u16> {
-        let near =
-            |port: u16| port.saturating_sub(BATCH as u16).max(first)..=port.saturating_add(8).min(last);
+        let near = |port: u16| port.saturating_sub(BEHIND).max(first)..=port.saturating_add(8).min(last);
         let mut likely: Vec<u16> = Vec::new();
         if (first..=last).contains(&self.hint) {
             likely.extend(near(self.hint).rev());
