@@ -119,7 +119,7 @@ fn every_two_way_cut_of_every_send_changes_nothing() {
 
 #[test]
 fn every_three_way_cut_of_every_short_send_changes_nothing() {
-    const SHORT: usize = 24;
+    const SHORT: usize = 16;
     let all = all();
     let mut failures = Vec::new();
     for transcript in &all {

@@ -70,6 +70,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 8)]
     jobs: usize,
 
+    /// Allow so many times the time that a case gives to what must come: for busy machines and long lines.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    slack: u32,
+
     /// Show the whole dialogue of each case that fails.
     #[arg(long, short)]
     verbose: bool,
@@ -141,6 +145,7 @@ impl CheckArgs {
             live: LiveOptions { target, clients, client_host },
             config: self.config.clone(),
             service_uri: self.service_uri.clone(),
+            slack: self.slack,
             uuid: self.vm_uuid.unwrap_or(*b"\x42\x1f\x0c\x5avspc\x8echeck-\x00"),
         })
     }

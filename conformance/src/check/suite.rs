@@ -16,6 +16,9 @@ pub struct Server {
     pub config: Vec<Setting>,
     /// The service URI that it serves.
     pub service_uri: String,
+    /// How often the time is allowed that a transcript gives to what must come: 1, if nothing else keeps
+    /// the machines busy.
+    pub slack: u32,
     /// With one client port for one VM: that VM's UUID.
     pub uuid: [u8; 16],
 }
@@ -137,7 +140,8 @@ impl Server {
                 return done(Verdict::NotOffered(why), Vec::new());
             }
         };
-        let played = play(transcript, &mut network, &self.values(transcript, seed), Options::default());
+        let options = Options { slack: self.slack, ..Options::default() };
+        let played = play(transcript, &mut network, &self.values(transcript, seed), options);
         hint.fetch_max(network.hint(), Ordering::Relaxed);
         drop(network);
         if matches!(self.live.clients, ClientPort::Fixed(_)) {

@@ -18,6 +18,9 @@ use std::time::Duration;
 pub struct Options {
     /// How long what is expected may take, where the transcript says nothing.
     pub patience: Duration,
+    /// How often the time is allowed that a transcript gives to what must come. 1 but on a machine that is
+    /// busy with other things.
+    pub slack: u32,
     /// How sends are cut into segments.
     pub cut: Cut,
     /// How long all of it may take, beside what the transcript itself waits.
@@ -26,7 +29,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { patience: Duration::from_secs(3), cut: Cut::Whole, limit: Duration::from_secs(60) }
+        Self { patience: Duration::from_secs(3), slack: 1, cut: Cut::Whole, limit: Duration::from_secs(60) }
     }
 }
 
@@ -279,7 +282,7 @@ impl Player<'_> {
             Action::Wait(time) => self.pass(step, *time),
             Action::Expect { actor, what, within } => {
                 let actor = self.actor(actor);
-                self.expect(step, actor, what, within.unwrap_or(self.options.patience))
+                self.expect(step, actor, what, within.unwrap_or(self.options.patience) * self.options.slack)
             }
         }
     }

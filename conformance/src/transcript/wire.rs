@@ -153,8 +153,13 @@ impl fmt::Display for Word {
                     write!(f, " {}", names::code(*code))?;
                     rest = after;
                 }
-                if !rest.is_empty() {
-                    write!(f, " {}", names::parameters(rest))?;
+                let code = payload.first().copied().filter(|_| *option == names::VMWARE);
+                match code {
+                    _ if rest.is_empty() => {}
+                    // Codes are told as codes, and sequences in hex, even when they look like text.
+                    Some(0..=3) => rest.iter().try_for_each(|code| write!(f, " {code}"))?,
+                    Some(40..=48) => write!(f, " hex({})", names::hex(rest))?,
+                    _ => write!(f, " {}", names::parameters(rest))?,
                 }
                 f.write_str(" SE")
             }

@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The whole search. A server with hundreds of forgotten consoles costs a batch of connections each.
+/// The whole search.
 const SEARCH: Duration = Duration::from_secs(20);
 
 /// How long a client port may take to show what its VM prints. vSPC.py lets half a second pass in which
@@ -18,6 +18,16 @@ const SHOWS_WITHIN: Duration = Duration::from_millis(800);
 
 /// How often the VM prints its mark.
 const PRINT_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a server may take to notice that a probe has gone.
+const FORGOTTEN: Duration = Duration::from_millis(30);
+
+/// How many ports behind the likely one are looked at before all others: so many VMs may have come at the
+/// same moment.
+const BEHIND: u16 = 160;
+
+/// How many open ports are watched at a time.
+const BATCH: usize = 32;
 
 /// How long one port may take to answer.
 const CONNECT: Duration = Duration::from_millis(300);
@@ -35,37 +45,77 @@ struct Probe {
 impl Live {
     pub(super) fn discover(&mut self, vm: PeerId, first: u16, count: u16) -> Result<u16, Trouble> {
         let last = first.saturating_add(count.saturating_sub(1));
-        let hint = self.hint.clamp(first, last);
-        // Servers take the lowest free port: behind the last VM found, or where an older one was.
-        let candidates: Vec<u16> = (hint..=last).chain(first..hint).collect();
-        let nonce = self.begun.elapsed().as_nanos() ^ u128::from(std::process::id()) << 64;
+        // Nobody else has this end of a connection now; the time tells it from those who had it before.
+        let end = self.peers[vm].stream.as_ref().and_then(|stream| stream.local_addr().ok());
+        let nonce = self.begun.elapsed().as_nanos() << 32 | u128::from(end.map_or(0, |end| end.port()));
         let begun = Instant::now();
         // A server may still be opening the port: go round until the time is up.
-        let mut batch = 4;
+        let mut candidates = self.candidates(first, last);
         let mut at = 0;
         let mut any_open = false;
+        let mut again = true;
         while begun.elapsed() < SEARCH {
             let mut probes = Vec::new();
-            while at < candidates.len() && probes.len() < batch {
+            while at < candidates.len() && probes.len() < BATCH {
                 probes.extend(self.probe(candidates[at]));
                 at += 1;
             }
             any_open |= !probes.is_empty();
-            if let Some(port) = self.watch(vm, &mut probes, nonce) {
+            let found = self.watch(vm, &mut probes, nonce);
+            if !probes.is_empty() {
+                // Nobody may still count the probes as clients when the real ones come.
+                probes.clear();
+                std::thread::sleep(FORGOTTEN);
+            }
+            if let Some(port) = found {
                 self.hint = port.saturating_add(1);
                 return Ok(port);
             }
-            if at == candidates.len() {
-                at = 0;
+            // Others may have come meanwhile, so look at the likely places once more before all others.
+            if at == candidates.len() || std::mem::take(&mut again) {
                 std::thread::sleep(PRINT_EVERY);
+                (at, candidates) = (0, self.candidates(first, last));
             }
-            batch = 32;
         }
         Err(Trouble::Failed(if any_open {
             format!("no port of {first}..={last} shows what this VM prints")
         } else {
             format!("no port of {first}..={last} is open")
         }))
+    }
+
+    /// Ports to look at, the likely ones first. Servers give the lowest free port, and some keep the ports of
+    /// VMs that have gone for a day: so a fresh VM is behind the last one that was found, or where the open
+    /// ports end.
+    fn candidates(&self, first: u16, last: u16) -> Vec<u16> {
+        let near = |port: u16| port.saturating_sub(BEHIND).max(first)..=port.saturating_add(8).min(last);
+        let mut likely: Vec<u16> = Vec::new();
+        if (first..=last).contains(&self.hint) {
+            likely.extend(near(self.hint).rev());
+        }
+        likely.extend(near(self.end_of_open(first, last)).rev());
+        let all: Vec<u16> = likely.into_iter().chain(first..=last).collect();
+        let mut seen = std::collections::HashSet::new();
+        all.into_iter().filter(|port| seen.insert(*port)).collect()
+    }
+
+    /// The first closed port, if the open ones have no gaps; a few connections tell.
+    fn end_of_open(&self, first: u16, last: u16) -> u16 {
+        let is_open = |port: u16| self.probe(port).is_some();
+        if !is_open(first) {
+            return first;
+        }
+        let (mut open, mut step) = (first, 1);
+        while open < last && is_open(open.saturating_add(step).min(last)) {
+            open = open.saturating_add(step).min(last);
+            step = step.saturating_mul(2);
+        }
+        let mut closed = open.saturating_add(step).min(last);
+        while closed - open > 1 {
+            let middle = open + (closed - open) / 2;
+            if is_open(middle) { open = middle } else { closed = middle }
+        }
+        closed
     }
 
     fn probe(&self, port: u16) -> Option<Probe> {
@@ -111,6 +161,14 @@ impl Live {
         if let Some(stream) = &mut self.peers[vm].stream {
             write_all(stream, bytes);
         }
+    }
+}
+
+impl Drop for Probe {
+    /// By RST: a client that merely ends its input may still be served for a while.
+    fn drop(&mut self) {
+        // It may have gone already, and then it is not needed.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 }
 
