@@ -87,7 +87,7 @@ fn links(c: &mut Criterion) {
     group.bench_function("4096 through two ends in frames of 256", |b| {
         let (mut a, mut z) = (Link::new(LinkConfig::new(1)), Link::new(LinkConfig::new(2)));
         a.open(NOW);
-        let mut pass = |from: &mut Link, to: &mut Link| loop {
+        let pass = |from: &mut Link, to: &mut Link| loop {
             let mut runs = [IoSlice::new(&[]); 1];
             if from.transmit(&mut runs) == 0 {
                 return;
