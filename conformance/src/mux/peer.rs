@@ -230,7 +230,8 @@ impl Peer<'_> {
             }
         }
         let mut scratch = vec![0; 65536];
-        let mut progress = Clock::now();
+        // Only verified payload is progress: HELLO and PING go on for ever.
+        let mut progress = (self.verified, Clock::now());
         let mut saying_goodbye = false;
         loop {
             let now = self.now();
@@ -249,13 +250,13 @@ impl Peer<'_> {
                 saying_goodbye = true;
                 self.session.close();
             }
-            let moved = self.send(&mut ends.write)?;
+            self.send(&mut ends.write)?;
             if done && !self.has_output() {
                 return Ok(None);
             }
-            if moved {
-                progress = Clock::now();
-            } else if progress.elapsed() > Duration::from_secs(self.args.patience) {
+            if self.verified > progress.0 {
+                progress = (self.verified, Clock::now());
+            } else if progress.1.elapsed() > Duration::from_secs(self.args.patience) {
                 let at: Vec<_> = self.flows.iter().map(|flow| (flow.id, flow.read)).collect();
                 return Ok(Some(format!("no progress for {} s, at {at:?}", self.args.patience)));
             }
@@ -273,10 +274,7 @@ impl Peer<'_> {
                 match ends.read.read(&mut scratch[..room]) {
                     Ok(0) if role == Role::Guest => return Ok(None),
                     Ok(0) => return Ok(Some("the line closed".into())),
-                    Ok(n) => {
-                        self.hear(&scratch[..n]);
-                        progress = Clock::now();
-                    }
+                    Ok(n) => self.hear(&scratch[..n]),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     // A terminal whose other side is gone says so like this.
                     Err(error) if role == Role::Guest && error.raw_os_error() == Some(5) => return Ok(None),
@@ -308,9 +306,8 @@ impl Peer<'_> {
         }
     }
 
-    fn send(&mut self, write: &mut File) -> io::Result<bool> {
+    fn send(&mut self, write: &mut File) -> io::Result<()> {
         let now = self.now();
-        let mut moved = false;
         loop {
             let mut runs = [IoSlice::new(&[]); 16];
             let filled = match &mut self.link {
@@ -321,17 +318,16 @@ impl Peer<'_> {
                 None => self.session.transmit(&mut runs),
             };
             if filled == 0 {
-                return Ok(moved);
+                return Ok(());
             }
             match write.write_vectored(&runs[..filled]) {
                 Ok(n) => match &mut self.link {
                     Some(link) => link.handle_sent(n, now),
                     None => self.session.handle_sent(n, now),
                 },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(moved),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
-            moved = true;
         }
     }
 
@@ -347,6 +343,17 @@ impl Peer<'_> {
                     self.flows.push(Flow { id, written: 0, read: 0, ended: false });
                 }
                 Event::Retired(id) if role == Role::Guest => self.flows.retain(|flow| flow.id != id),
+                Event::Retired(id) => {
+                    for flow in self.flows.iter_mut().filter(|flow| flow.id == id) {
+                        flow.ended = true;
+                        if flow.read != self.args.bytes {
+                            return Some(format!(
+                                "stream {id} ended at {} of {}",
+                                flow.read, self.args.bytes
+                            ));
+                        }
+                    }
+                }
                 Event::Reset(id, _) if role == Role::Guest => self.flows.retain(|flow| flow.id != id),
                 Event::Reset(id, reason) if !self.flows.iter().all(|flow| flow.ended) => {
                     return Some(format!("stream {id} was reset: {reason:?}"));
