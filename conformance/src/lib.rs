@@ -7,5 +7,6 @@ pub mod check;
 pub mod drive;
 pub mod fake_vm;
 pub mod load;
+pub mod mux;
 pub mod replay;
 pub mod transcript;

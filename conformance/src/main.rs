@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vspc_conformance::{check, fake_vm, load, replay};
+use vspc_conformance::{check, fake_vm, load, mux, replay};
 
 /// Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     FakeVm(fake_vm::FakeVmArgs),
     /// Fleets of simulated VMs and clients: what a server carries, and whether it carries it unharmed
     Load(load::LoadArgs),
+    /// Many streams over one serial line: two ends against each other, transcripts, or one end on a line
+    Mux(mux::MuxArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +33,6 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::FakeVm(args) => fake_vm::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Mux(args) => mux::run(args),
     }
 }

@@ -20,6 +20,7 @@
 //! | [`telnet`] | RFC 854, 855, 1143: decoder, encoder, option negotiation; knows nothing of VMs |
 //! | [`vmware`] | option 232: its messages, one VM's dialogue in both roles |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
+//! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
 //! | [`time`] | the caller's clock |
 //!
 //! # A whole runtime
@@ -82,6 +83,7 @@
 #![forbid(unsafe_code)]
 
 pub mod concentrator;
+pub mod mux;
 pub mod telnet;
 pub mod time;
 pub mod vmware;

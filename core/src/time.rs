@@ -33,6 +33,18 @@ impl Instant {
         self.0
     }
 
+    /// The moment `duration` later; `None` if it is too far away to be told.
+    #[must_use]
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        u64::try_from(duration.as_micros()).ok().and_then(|micros| self.0.checked_add(micros)).map(Self)
+    }
+
+    /// The moment `duration` later, or the last that can be told.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        self.checked_add(duration).unwrap_or(Self(u64::MAX))
+    }
+
     /// The time from `earlier` to this moment; zero when `earlier` is the later one.
     #[must_use]
     pub const fn duration_since(self, earlier: Self) -> Duration {
@@ -45,7 +57,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates: a deadline too far away to be told is never reached, which is what was asked for.
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        self.saturating_add(rhs)
     }
 }
 

@@ -306,6 +306,8 @@ impl Check {
             (By::Vm, Some(code::ABORT), Meaning::OutOfPlace) => {
                 self.report(if unfinished { rules::VM_BEGIN_TARGET } else { rules::VM_ABORT }, step, "");
             }
+            // The PEER, or its GOAHEAD on another connection, may be what the capture lacks.
+            (_, Some(code::COMPLETE | code::PEER_OK), Meaning::OutOfPlace) if self.lacks_any() => {}
             (By::Vm, Some(code::COMPLETE), Meaning::OutOfPlace) => self.report(rules::VM_COMPLETE, step, ""),
             (By::Proxy, Some(code::GOAHEAD), Meaning::OutOfPlace) => self.goahead(item, step, lacking),
             (By::Proxy, Some(code::NOTNOW), Meaning::OutOfPlace) if !lacking => {
@@ -326,6 +328,11 @@ impl Check {
         } else if !lacking {
             self.report(rules::PROXY_GOAHEAD, step, "");
         }
+    }
+
+    /// Whether something of any connection so far is not in the capture.
+    fn lacks_any(&self) -> bool {
+        self.talks.values().any(|talk| talk.lacking)
     }
 
     fn in_time(&mut self, since: Duration, rule: Rule, step: &Step) {

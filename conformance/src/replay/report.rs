@@ -143,7 +143,8 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
     let (found, apart) = consoles::of(&played.steps, &script.identities, multi_console);
     let partial: Vec<bool> = script.conns.iter().map(|conn| conn.lacking).collect();
     let captured = check::check(&script.steps, &partial);
-    let replayed = check::check(&played.steps, &partial);
+    // Of the replay nothing is missing.
+    let replayed = check::check(&played.steps, &[]);
     let lines = |conns: &[usize]| lines(&captured, &replayed, conns);
     let mut failures = played.failures.clone();
     let mut seen: Vec<Option<Seen>> = seen.into_iter().map(Some).collect();
@@ -282,8 +283,12 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
         return (typed.len(), typed.len());
     }
     // Our side has ended the connection that it was typed for: whether it might is another rule's business.
-    let ends =
-        |step: &Step| console.conns.contains(&step.conn) && matches!(step.act, Act::End(By::Proxy, ..));
+    let moves = &played.moves;
+    let left = |conn| moves.leaving(conn).is_some_and(|n| moves.moves[n].state == State::Completed);
+    let ends = |step: &Step| {
+        let by_us = matches!(step.act, Act::End(By::Proxy, ..));
+        by_us && console.conns.contains(&step.conn) && !left(step.conn)
+    };
     if played.steps.iter().any(ends) {
         return (got.len(), got.len());
     }

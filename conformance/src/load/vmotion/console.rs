@@ -18,7 +18,7 @@ use mio::{Interest, Registry, Token};
 use vspc_core::telnet::{Decoder, Item};
 use vspc_core::vmware::{Resume, VmConfig, VmEvent};
 
-use super::tally::Tally;
+use super::tally::{Due, Tally};
 use crate::fake_vm::leg::Leg;
 use crate::load::lines::{LineCheck, put_line, put_line_escaped};
 
@@ -46,6 +46,8 @@ pub(super) struct Console {
     legs: [Option<Leg>; 2],
     current: usize,
     phase: Phase,
+    /// What the target will prove itself with.
+    resume: Option<Resume>,
     pub(super) printed: u64,
     pub(super) heard: LineCheck,
     client: Option<Client>,
@@ -86,6 +88,7 @@ impl Console {
             legs: [None, None],
             current: 0,
             phase: Phase::Starting,
+            resume: None,
             printed: 0,
             heard: LineCheck::new(client_name(number)),
             client: None,
@@ -196,7 +199,7 @@ impl Console {
     }
 
     /// A socket told something: 0 and 1 are the VM's, 2 the client's.
-    pub(super) fn wake(&mut self, place: usize, event: &Event, registry: &Registry, tally: &mut Tally) {
+    pub(super) fn wake(&mut self, place: usize, event: &Event, tally: &mut Tally) {
         if place == 2 {
             let Some(client) = &mut self.client else { return };
             client.wake(event);
@@ -218,7 +221,7 @@ impl Console {
         for (at, event) in events {
             self.heard_from(place, &typed[from..at], tally);
             from = at;
-            self.happened(place, event, registry, tally);
+            self.happened(place, event, tally);
         }
         self.heard_from(place, &typed[from..], tally);
         // A move may have put another connection in this place meanwhile; flushing that one is harmless.
@@ -273,7 +276,7 @@ impl Console {
         }
     }
 
-    fn happened(&mut self, place: usize, event: VmEvent, registry: &Registry, tally: &mut Tally) {
+    fn happened(&mut self, place: usize, event: VmEvent, tally: &mut Tally) {
         match (event, self.phase) {
             (VmEvent::ProxyAgreed, Phase::Starting) => self.phase = Phase::Up,
             (VmEvent::Refused | VmEvent::NotProxy, _) => {
@@ -284,7 +287,7 @@ impl Console {
                 if place == self.current =>
             {
                 tally.goahead.push(since.elapsed());
-                self.go(Resume { sequence, secret }, since, course, registry, tally);
+                self.go(Resume { sequence, secret }, since, course, tally);
             }
             (VmEvent::Notnow { .. }, Phase::Asking { .. }) => {
                 tally.refused += 1;
@@ -299,14 +302,14 @@ impl Console {
                 let peer_sent = Some(Instant::now());
                 self.phase = Phase::Moving { since, course, peer_sent };
             }
-            (VmEvent::PeerOk { .. }, Phase::Moving { since, course, peer_sent }) if place != self.current => {
+            (VmEvent::PeerOk { .. }, Phase::Moving { course, peer_sent, .. }) if place != self.current => {
                 if let Some(sent) = peer_sent {
                     tally.peer_ok.push(sent.elapsed());
                 }
                 if course == Course::AbortLate {
                     self.abort(tally);
                 } else {
-                    self.arrive(since, tally);
+                    tally.due.push_back(Due::Arrive(self.number));
                 }
             }
             (VmEvent::Unexpected(code), _) => {
@@ -320,22 +323,30 @@ impl Console {
     }
 
     /// GOAHEAD is in.
-    fn go(&mut self, resume: Resume, since: Instant, course: Course, registry: &Registry, tally: &mut Tally) {
+    fn go(&mut self, resume: Resume, since: Instant, course: Course, tally: &mut Tally) {
         self.phase = Phase::Moving { since, course, peer_sent: None };
         match course {
-            Course::GiveUp => {
-                self.phase = Phase::Lingering { until: since + SILENT_HOST };
-                return;
+            Course::GiveUp => self.phase = Phase::Lingering { until: since + SILENT_HOST },
+            Course::AbortEarly => self.abort(tally),
+            Course::Plain | Course::SourceDiesFirst | Course::AbortLate => {
+                self.resume = Some(resume);
+                tally.due.push_back(Due::Dial(self.number));
             }
-            Course::AbortEarly => {
-                self.abort(tally);
-                return;
-            }
-            Course::SourceDiesFirst => self.legs[self.current] = None,
-            Course::Plain | Course::AbortLate => {}
+        }
+    }
+
+    /// The next step of its host.
+    pub(super) fn step(&mut self, due: Due, registry: &Registry, tally: &mut Tally) {
+        let Phase::Moving { since, course, .. } = self.phase else { return };
+        if let Due::Arrive(_) = due {
+            self.arrive(since, tally);
+            return;
+        }
+        if course == Course::SourceDiesFirst {
+            self.legs[self.current] = None;
         }
         let other = 1 - self.current;
-        let config = Arc::new(VmConfig { resume: Some(resume), ..(*self.config).clone() });
+        let config = Arc::new(VmConfig { resume: self.resume.take(), ..(*self.config).clone() });
         match Leg::open(self.target, config, registry, self.token(other)) {
             Ok(leg) => self.legs[other] = Some(leg),
             Err(error) => {

@@ -9,7 +9,7 @@ use memchr::memmem;
 use mio::{Events, Poll, Token};
 
 use super::console::{Client, Console, Course, PLACES};
-use super::tally::Tally;
+use super::tally::{Due, Tally};
 use crate::load::LoadError;
 use crate::load::link::{ANSWERS, PATIENCE, nonce, word};
 use crate::load::way::LOCALHOST;
@@ -181,7 +181,16 @@ impl Stage {
                 self.turn(Duration::ZERO);
                 continue;
             }
+            if let Some(due) = self.tally.due.pop_front() {
+                let (Due::Dial(mover) | Due::Arrive(mover)) = due;
+                self.consoles[mover].step(due, self.poll.registry(), &mut self.tally);
+                self.turn(Duration::ZERO);
+                continue;
+            }
             self.turn(Duration::from_millis(1));
+            if !self.tally.due.is_empty() {
+                continue;
+            }
             self.say_lines();
             let now = Instant::now();
             for &(mover, _) in movers {
@@ -238,9 +247,8 @@ impl Stage {
         }
         for event in &self.events {
             let Token(token) = event.token();
-            let registry = self.poll.registry();
             if let Some(console) = self.consoles.get_mut(token / PLACES) {
-                console.wake(token % PLACES, event, registry, &mut self.tally);
+                console.wake(token % PLACES, event, &mut self.tally);
             } else if let Some(place) = self.knocking.get_mut(token - self.consoles.len() * PLACES)
                 && let Some(client) = place
             {

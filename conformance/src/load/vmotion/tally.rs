@@ -1,5 +1,7 @@
 //! What happened in a vMotion run.
 
+use std::collections::VecDeque;
+
 use crate::load::stats::Samples;
 
 /// Counts and latencies of all consoles.
@@ -19,8 +21,20 @@ pub(super) struct Tally {
     pub(super) downtime: Samples,
     /// Bytes that were sent to a connection that had no right to them.
     pub(super) misdirected: u64,
+    /// What VMs are to do next, oldest first: done one at a time, so that an answer that lies in a socket is
+    /// not made to look late by what another VM's host does.
+    pub(super) due: VecDeque<Due>,
     problems: Vec<String>,
     more: u64,
+}
+
+/// A host's next step in a move of this VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// GOAHEAD is in: the target connects.
+    Dial(usize),
+    /// PEER-OK is in: the source ends, the target completes.
+    Arrive(usize),
 }
 
 impl Tally {

@@ -1,0 +1,106 @@
+//! What a session tells its owner.
+
+use super::decoder::Dialect;
+use super::error::Violation;
+use super::wire::{Features, GoAwayCode, StreamId};
+
+/// Something changed. Events are coalesced: at most five wait per live stream and seven for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Both sides know what they speak; streams begin to move.
+    Started(Terms),
+    /// The peer started anew: every stream was reset (a [`Event::Reset`] follows for each), and new terms hold.
+    Restarted(Terms),
+    /// The peer opened this stream.
+    Opened(StreamId),
+    /// Bytes, or the end of them, wait to be read; said once until it was polled, then again for new bytes.
+    Readable(StreamId),
+    /// After a short write there is room again.
+    Writable(StreamId),
+    /// v1 up to API 4242: the process behind this stream ended with this code (255 where the peer sent none).
+    Exited(StreamId, u8),
+    /// The stream is gone in both directions; its id is dead.
+    Reset(StreamId, ResetReason),
+    /// Both directions ended in good order; its id is dead.
+    Retired(StreamId),
+    /// The peer takes no new streams; those of ours above `last` it has not seen and never will.
+    GoingAway {
+        /// Why.
+        code: GoAwayCode,
+        /// The highest of our streams that it accepted.
+        last: StreamId,
+    },
+    /// The session is over; said once, last.
+    Closed(CloseReason),
+}
+
+/// Why a stream was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResetReason {
+    /// This side asked.
+    Local,
+    /// The peer asked.
+    Remote,
+    /// The peer broke the protocol on this stream.
+    Violation(Violation),
+    /// The peer started anew.
+    Restarted,
+    /// The peer went away before it accepted the stream.
+    Refused,
+    /// The dialect found cannot carry this stream.
+    Dialect,
+    /// The session ended.
+    SessionClosed,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side said so.
+    Local,
+    /// The peer said GOAWAY with an error code.
+    Remote(GoAwayCode),
+    /// The peer broke the protocol.
+    Violation(Violation),
+    /// No common version.
+    Version,
+    /// Three PINGs in a row went unanswered.
+    Silent,
+    /// `handle_sent` was told of more bytes than were offered: what is on the line is unknown.
+    Misuse,
+}
+
+/// What two sides agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The language.
+    pub dialect: Dialect,
+    /// What both understand; none in v1.
+    pub features: Features,
+    /// Largest DATA payload, either way.
+    pub max_frame: u16,
+    /// Bytes per stream that may be under way to the peer; 0: one frame at a time. Not meaningful in v1.
+    pub send_window: u32,
+}
+
+/// What a session has done so far; wraps after 2^64 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Payload bytes sent, repetitions included.
+    pub sent: u64,
+    /// Payload bytes that will be sent again because the peer threw them away.
+    pub repeated: u64,
+    /// Payload bytes kept.
+    pub received: u64,
+    /// Payload bytes thrown away: to come again, for nobody, or (v1) lost.
+    pub discarded: u64,
+    /// Frames and words that made no sense where they came and were survived.
+    pub malformed: u64,
+    /// Frames for streams that are not open.
+    pub stray: u64,
+    /// Bytes skipped while waiting for HELLO.
+    pub skipped: u64,
+}

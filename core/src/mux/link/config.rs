@@ -1,0 +1,67 @@
+//! What a link is told when it is made.
+
+use std::time::Duration;
+
+use super::frame::{CHECKSUM, EscapeSet, HEADER};
+
+/// How a receiver asks for what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Keeps nothing behind a gap; everything from it on comes again. For lines that lose little.
+    GoBackN,
+    /// Keeps what it can; the gap alone comes again. From one error in 10 000 bytes on.
+    Selective,
+}
+
+/// Everything a [`super::Link`] needs to know beforehand.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// How this side asks for what is missing.
+    pub repeat: Repeat,
+    /// Largest payload: 256, a frame of which costs 5 % and is lost to one error in three at 1e-3.
+    pub max_payload: u16,
+    /// Frames under way, and stored behind a gap: 16; at most 32, what a SACK can name.
+    pub window: u16,
+    /// What is escaped.
+    pub escapes: EscapeSet,
+    /// The line's speed in bits per second, 10 bits a byte; 0: fast enough not to matter.
+    pub bits_per_second: u32,
+    /// Identifies this start of this side: any number that differs from the last one.
+    pub nonce: u32,
+}
+
+impl LinkConfig {
+    /// The defaults, with selective repeat.
+    #[must_use]
+    pub const fn new(nonce: u32) -> Self {
+        Self {
+            repeat: Repeat::Selective,
+            max_payload: 256,
+            window: 16,
+            escapes: EscapeSet::serial(),
+            bits_per_second: 0,
+            nonce,
+        }
+    }
+
+    /// How long a full frame occupies the line.
+    #[must_use]
+    pub fn frame_time(&self) -> Duration {
+        let bits = (HEADER + CHECKSUM + 1 + usize::from(self.max_payload)) as u64 * 10;
+        bits.checked_mul(1_000_000)
+            .and_then(|micros| micros.checked_div(self.bits_per_second.into()))
+            .map_or(Duration::ZERO, Duration::from_micros)
+    }
+
+    /// The window, cut to what a SACK can name.
+    pub(super) fn window(&self) -> u16 {
+        self.window.clamp(1, MAX_WINDOW)
+    }
+
+    pub(super) fn max_payload(&self) -> u16 {
+        self.max_payload.max(1)
+    }
+}
+
+/// Bits in a SACK.
+pub(super) const MAX_WINDOW: u16 = 32;

@@ -1,0 +1,633 @@
+//! One end of a link: opening, closing, signs of life, and the routing between the halves (SPEC §10).
+//!
+//! Owns at most one encoded frame, being sent. Refuses to know what the bytes are.
+//!
+//! ```text
+//!            open: SYN, again after 1 s, 2, 4, 8, 8 …
+//!   CLOSED ───────────────────────────────▶ SYN_SENT
+//!     │                                      │ SYNACK with my nonce: ACK
+//!     │ SYN: SYNACK, again after 1 s, 2 …    │ SYN: SYNACK (both opened at once)
+//!     ▼                                      ▼
+//!   SYN_RECEIVED ── any frame with an ack ─▶ OPEN ── both FINs acked ──────────────────────▶ DONE
+//!                                            │ ▲ │
+//!         SYN, new nonce: reset, SYNACK ─────┘ │ └─ 10 time-outs, 3 PINGs lost, RST ───────▶ CLOSED
+//!         SYN, same nonce: SYNACK ─────────────┘
+//!
+//!   state         what else may come
+//!   CLOSED        anything numbered: RST 1 (the peer believes in a link that is gone)
+//!   SYN_SENT      anything but SYN, SYNACK, RST: ignored
+//!   DONE          FIN or DATA again: ACK (the last one was lost); SYN: a new start
+//! ```
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use super::config::LinkConfig;
+use super::frame::{Bad, FLAG, Frame, FrameDecoder, FrameType, Header, encode};
+use super::receiver::{Due, LinkReceiver};
+use super::sender::LinkSender;
+use crate::time::Instant;
+
+/// First and longest wait for an answer to SYN.
+const SYN_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// Silence after which PING is sent.
+const IDLE: Duration = Duration::from_secs(5);
+/// PINGs that may go unanswered.
+const MAX_PINGS: u8 = 3;
+/// Payload of a SYNACK, the longest besides DATA: let through however short DATA is to be.
+const SYN_ACK: usize = 12;
+/// RST: there is no such link.
+const NO_LINK: u16 = 1;
+
+/// One end of a line that loses, turns or invents bytes; carries one byte stream each way. See the
+/// [module](super) for the loop around it.
+#[derive(Debug)]
+pub struct Link {
+    config: LinkConfig,
+    state: LinkState,
+    decoder: FrameDecoder,
+    sender: LinkSender,
+    receiver: LinkReceiver,
+    peer_nonce: Option<u32>,
+    control: Control,
+    syn_at: Option<Instant>,
+    syn_interval: Duration,
+    idle_at: Option<Instant>,
+    pings: u8,
+    token: u32,
+    /// The frame being sent, and what it is.
+    out: Vec<u8>,
+    out_at: usize,
+    out_seq: Option<u16>,
+    /// A write was short.
+    wants_room: bool,
+    /// Nothing was sent since the last frame's closing flag, so it may have decayed: lead with another.
+    idle_line: bool,
+    events: Events,
+    counters: LinkCounters,
+}
+
+/// Frames due besides numbered ones and acknowledgements.
+#[derive(Debug, Default)]
+struct Control {
+    syn: bool,
+    syn_ack: bool,
+    rst: Option<u16>,
+    ping: bool,
+    pong: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    opened: Option<LinkEvent>,
+    readable: bool,
+    writable: bool,
+    ended: bool,
+    closed: Option<LinkClosed>,
+}
+
+/// Where a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not open; answers SYN.
+    Closed,
+    /// Said SYN.
+    SynSent,
+    /// Heard SYN, said SYNACK.
+    SynReceived,
+    /// Carries bytes.
+    Open,
+    /// Both directions ended in good order.
+    Done,
+}
+
+/// Something about a link changed. At most one of each kind waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// It carries bytes now.
+    Opened,
+    /// The peer started anew: what was under way is lost, the byte stream begins again in both directions.
+    Restarted,
+    /// Bytes wait to be read.
+    Readable,
+    /// After a short write there is room again, or the link has opened.
+    Writable,
+    /// The peer will send nothing more; said when it is known, bytes may still wait.
+    Ended,
+    /// It is over.
+    Closed(LinkClosed),
+}
+
+/// Why a link closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkClosed {
+    /// Both directions ended in good order.
+    Done,
+    /// Ten time-outs in a row.
+    TimedOut,
+    /// Three PINGs went unanswered.
+    Silent,
+    /// The peer said RST with this code.
+    Reset(u16),
+    /// This side said RST.
+    Local,
+}
+
+/// What a link has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Frames put on the line.
+    pub frames: u64,
+    /// Of these, numbered frames that had been sent before.
+    pub repeated: u64,
+    /// Numbered frames that came again without need.
+    pub duplicates: u64,
+    /// Frames whose checksum was wrong.
+    pub bad_checksum: u64,
+    /// Frames cut short.
+    pub short: u64,
+    /// Frames longer than agreed.
+    pub long: u64,
+    /// Frames given up by their sender.
+    pub aborted: u64,
+    /// Frames that were whole and made no sense.
+    pub malformed: u64,
+}
+
+impl Link {
+    /// A closed link that answers a peer's SYN. Allocates nothing.
+    #[must_use]
+    pub fn new(config: LinkConfig) -> Self {
+        let (sender, receiver) = halves(&config);
+        Self {
+            decoder: FrameDecoder::new(usize::from(config.max_payload()).max(SYN_ACK)),
+            config,
+            state: LinkState::Closed,
+            sender,
+            receiver,
+            peer_nonce: None,
+            control: Control::default(),
+            syn_at: None,
+            syn_interval: SYN_INTERVAL.0,
+            idle_at: None,
+            pings: 0,
+            token: 0,
+            out: Vec::new(),
+            out_at: 0,
+            out_seq: None,
+            wants_room: false,
+            idle_line: true,
+            events: Events::default(),
+            counters: LinkCounters::default(),
+        }
+    }
+
+    /// Begins to open: says SYN until it is answered. No-op unless closed.
+    pub fn open(&mut self, now: Instant) {
+        if self.state == LinkState::Closed {
+            self.state = LinkState::SynSent;
+            self.control.syn = true;
+            self.syn_interval = SYN_INTERVAL.0;
+            self.syn_at = Some(now + self.syn_interval);
+        }
+    }
+
+    /// Bytes came from the line, cut anywhere, damaged in any way. Work in proportion to `data`.
+    pub fn handle_received(&mut self, data: &[u8], now: Instant) {
+        let mut input = data;
+        let mut decoder = std::mem::replace(&mut self.decoder, FrameDecoder::new(0));
+        while let Some(frame) = decoder.decode(&mut input) {
+            match frame {
+                Ok(frame) => self.frame(&frame, now),
+                Err(bad) => {
+                    match bad {
+                        Bad::Checksum => self.counters.bad_checksum += 1,
+                        Bad::Short => self.counters.short += 1,
+                        Bad::Long => self.counters.long += 1,
+                        Bad::Aborted => self.counters.aborted += 1,
+                        Bad::Type => self.counters.malformed += 1,
+                    }
+                    self.receiver.handle_bad();
+                }
+            }
+        }
+        self.decoder = decoder;
+    }
+
+    /// Whether there is anything to send.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.out_at < self.out.len() || self.next_kind().is_some()
+    }
+
+    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind more than one.
+    /// Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`].
+    pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
+        if self.out_at == self.out.len() {
+            self.encode_next();
+        }
+        match runs.first_mut() {
+            Some(run) if self.out_at < self.out.len() => {
+                *run = IoSlice::new(&self.out[self.out_at..]);
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    /// `n` bytes of what was offered were taken by the line; more than was offered counts as all of it.
+    pub fn handle_sent(&mut self, n: usize, now: Instant) {
+        if n == 0 || self.out_at == self.out.len() {
+            return;
+        }
+        self.out_at = (self.out_at + n).min(self.out.len());
+        if self.out_at == self.out.len() {
+            if let Some(seq) = self.out_seq.take() {
+                self.sender.handle_sent(seq, now);
+            }
+            self.out.clear();
+            self.out_at = 0;
+        }
+    }
+
+    /// A deadline may have passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.syn_at.is_some_and(|at| at <= now) {
+            self.control.syn = self.state == LinkState::SynSent;
+            self.control.syn_ack = self.state == LinkState::SynReceived;
+            self.syn_interval = (self.syn_interval * 2).min(SYN_INTERVAL.1);
+            self.syn_at = Some(now + self.syn_interval);
+        }
+        if self.state == LinkState::Open {
+            if self.sender.handle_timeout(now) {
+                return self.close(LinkClosed::TimedOut);
+            }
+            if self.idle_at.is_some_and(|at| at <= now) {
+                if self.pings == MAX_PINGS {
+                    return self.close(LinkClosed::Silent);
+                }
+                self.pings += 1;
+                self.token = self.token.wrapping_add(1);
+                self.control.ping = true;
+                self.idle_at = Some(now + IDLE);
+            }
+        }
+        self.receiver.handle_timeout(now);
+    }
+
+    /// When [`Link::handle_timeout`] is to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let open = self.state == LinkState::Open;
+        let sender = self.sender.timer().filter(|_| open);
+        let idle = self.idle_at.filter(|_| open);
+        [self.syn_at, sender, idle, self.receiver.timer()].into_iter().flatten().min()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        let events = &mut self.events;
+        events
+            .opened
+            .take()
+            .or_else(|| std::mem::take(&mut events.readable).then_some(LinkEvent::Readable))
+            .or_else(|| std::mem::take(&mut events.writable).then_some(LinkEvent::Writable))
+            .or_else(|| std::mem::take(&mut events.ended).then_some(LinkEvent::Ended))
+            .or_else(|| events.closed.take().map(LinkEvent::Closed))
+    }
+
+    /// How many bytes a write would take now: what is missing to one full frame that lies ready.
+    #[must_use]
+    pub fn send_window(&self) -> usize {
+        if matches!(self.state, LinkState::Done) { 0 } else { self.sender.room() }
+    }
+
+    /// Copies what fits; returns how much that was.
+    pub fn write(&mut self, data: &[u8]) -> usize {
+        let n = data.len().min(self.send_window());
+        self.wants_room |= n < data.len();
+        self.sender.write(&data[..n])
+    }
+
+    /// Ends this direction behind what was written.
+    pub fn finish(&mut self) {
+        self.sender.finish();
+    }
+
+    /// Says RST with a code and forgets everything.
+    pub fn reset(&mut self, code: u16) {
+        if !matches!(self.state, LinkState::Closed | LinkState::Done) {
+            self.close(LinkClosed::Local);
+            self.control.rst = Some(code);
+        }
+    }
+
+    /// Delivered bytes that were not consumed, in order, borrowed.
+    #[must_use]
+    pub fn received(&self) -> &[u8] {
+        self.receiver.received()
+    }
+
+    /// The first `n` of them were used.
+    pub fn consume(&mut self, n: usize) {
+        self.receiver.consume(n);
+    }
+
+    /// Whether the peer has ended its direction and everything was consumed.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.receiver.is_ended()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> LinkCounters {
+        LinkCounters {
+            repeated: self.counters.repeated + self.sender.repeated,
+            duplicates: self.counters.duplicates + self.receiver.duplicates,
+            ..self.counters
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
+        let Header { kind, has_ack, seq, ack, window } = frame.header;
+        match kind {
+            FrameType::Syn => return self.syn(frame.payload, now),
+            FrameType::SynAck => return self.syn_ack(frame.payload, now),
+            FrameType::Rst => {
+                let code = frame.payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
+                if !matches!(self.state, LinkState::Closed | LinkState::Done) {
+                    self.close(LinkClosed::Reset(code));
+                }
+                return;
+            }
+            _ => {}
+        }
+        match self.state {
+            LinkState::Closed => {
+                // Not in answer to noise: it passed the checksum.
+                self.control.rst = Some(NO_LINK);
+                return;
+            }
+            LinkState::SynSent => return,
+            LinkState::SynReceived if has_ack => self.become_open(LinkEvent::Opened, now),
+            LinkState::SynReceived => return,
+            LinkState::Open | LinkState::Done => {}
+        }
+        self.idle_at = Some(now + IDLE);
+        self.pings = 0;
+        if has_ack {
+            match kind {
+                FrameType::Nak => self.sender.handle_nak(ack, window, now),
+                FrameType::Sack => {
+                    let bitmap =
+                        frame.payload.first_chunk::<4>().map_or(0, |bitmap| u32::from_be_bytes(*bitmap));
+                    self.sender.handle_sack(ack, window, bitmap, now);
+                }
+                _ => self.sender.handle_ack(ack, window, now),
+            }
+        }
+        let token = || frame.payload.first_chunk::<4>().map_or(0, |token| u32::from_be_bytes(*token));
+        match kind {
+            FrameType::Data if frame.payload.len() > usize::from(self.config.max_payload()) => {
+                self.counters.malformed += 1;
+            }
+            FrameType::Data | FrameType::Fin => {
+                let fin = kind == FrameType::Fin;
+                let news = self.receiver.handle_frame(seq, if fin { &[] } else { frame.payload }, fin, now);
+                self.events.readable |= news && !self.receiver.received().is_empty();
+                self.events.ended |= news && self.receiver.has_fin();
+            }
+            FrameType::Ping => self.control.pong = Some(token()),
+            _ => {}
+        }
+        if self.state == LinkState::Open && self.sender.is_done() && self.receiver.has_fin() {
+            self.state = LinkState::Done;
+            self.idle_at = None;
+            self.events.closed = Some(LinkClosed::Done);
+        }
+    }
+
+    fn syn(&mut self, payload: &[u8], now: Instant) {
+        let Some((nonce, max_payload, window, _)) = opening(payload) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let again = self.peer_nonce == Some(nonce);
+        match self.state {
+            LinkState::Closed | LinkState::Done => {
+                if again && self.state == LinkState::Done {
+                    return;
+                }
+                if self.state == LinkState::Done {
+                    self.start_over();
+                }
+                self.state = LinkState::SynReceived;
+                self.syn_interval = SYN_INTERVAL.0;
+                self.syn_at = Some(now + self.syn_interval);
+            }
+            LinkState::SynSent => self.become_open(LinkEvent::Opened, now),
+            LinkState::SynReceived => {}
+            LinkState::Open if again => {}
+            LinkState::Open => {
+                self.start_over();
+                self.become_open(LinkEvent::Restarted, now);
+            }
+        }
+        if !again {
+            self.peer_nonce = Some(nonce);
+            self.sender.set_limits(max_payload, window);
+        }
+        self.control.syn_ack = true;
+    }
+
+    fn syn_ack(&mut self, payload: &[u8], now: Instant) {
+        let Some((nonce, max_payload, window, Some(echo))) = opening(payload) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if echo != self.config.nonce {
+            return;
+        }
+        match self.state {
+            LinkState::SynSent => {
+                self.peer_nonce = Some(nonce);
+                self.sender.set_limits(max_payload, window);
+                self.become_open(LinkEvent::Opened, now);
+                self.receiver.ask_ack();
+            }
+            // It has not heard our answer, or answers a SYN said twice.
+            LinkState::Open if self.peer_nonce == Some(nonce) => self.receiver.ask_ack(),
+            _ => {}
+        }
+    }
+
+    fn become_open(&mut self, event: LinkEvent, now: Instant) {
+        self.state = LinkState::Open;
+        self.control.syn = false;
+        self.syn_at = None;
+        self.idle_at = Some(now + IDLE);
+        self.pings = 0;
+        self.events.opened = Some(event);
+        self.events.writable = true;
+    }
+
+    /// Both halves from the beginning; what was not delivered is lost.
+    fn start_over(&mut self) {
+        self.counters = self.counters();
+        let (sender, receiver) = halves(&self.config);
+        (self.sender, self.receiver) = (sender, receiver);
+        self.control = Control::default();
+        self.events = Events::default();
+        self.peer_nonce = None;
+        self.out_seq = None;
+        self.syn_at = None;
+    }
+
+    fn close(&mut self, why: LinkClosed) {
+        self.start_over();
+        self.state = LinkState::Closed;
+        self.idle_at = None;
+        self.events.closed = Some(why);
+    }
+
+    /// What goes next: openings and answers before payload, a bare acknowledgement only where nothing carries it.
+    fn next_kind(&self) -> Option<FrameType> {
+        let control = &self.control;
+        if control.rst.is_some() {
+            return Some(FrameType::Rst);
+        }
+        if control.syn {
+            return Some(FrameType::Syn);
+        }
+        if control.syn_ack {
+            return Some(FrameType::SynAck);
+        }
+        if !matches!(self.state, LinkState::Open | LinkState::Done) {
+            return None;
+        }
+        if control.pong.is_some() {
+            return Some(FrameType::Pong);
+        }
+        match self.receiver.due() {
+            Due::Nak => return Some(FrameType::Nak),
+            Due::Sack => return Some(FrameType::Sack),
+            Due::Ack | Due::Nothing => {}
+        }
+        if self.state == LinkState::Open && self.sender.has_next() {
+            return Some(FrameType::Data);
+        }
+        if control.ping {
+            return Some(FrameType::Ping);
+        }
+        (self.receiver.due() == Due::Ack).then_some(FrameType::Ack)
+    }
+
+    fn encode_next(&mut self) {
+        self.out.clear();
+        self.out_at = 0;
+        let Some(mut kind) = self.next_kind() else {
+            self.idle_line = true;
+            return;
+        };
+        if std::mem::take(&mut self.idle_line) {
+            self.out.push(FLAG);
+        }
+        let (max_payload, window) = (self.config.max_payload(), self.config.window());
+        let mut opening = [0; 12];
+        opening[..4].copy_from_slice(&self.config.nonce.to_be_bytes());
+        opening[4..6].copy_from_slice(&max_payload.to_be_bytes());
+        opening[6..8].copy_from_slice(&window.to_be_bytes());
+        opening[8..].copy_from_slice(&self.peer_nonce.unwrap_or(0).to_be_bytes());
+        let word;
+        let mut seq = 0;
+        let payload: &[u8] = match kind {
+            FrameType::Rst => {
+                word = (u32::from(self.control.rst.take().unwrap_or(0)) << 16).to_be_bytes();
+                &word[..2]
+            }
+            FrameType::Syn => {
+                self.control.syn = false;
+                &opening[..8]
+            }
+            FrameType::SynAck => {
+                self.control.syn_ack = false;
+                &opening
+            }
+            FrameType::Pong => {
+                word = self.control.pong.take().unwrap_or(0).to_be_bytes();
+                &word
+            }
+            FrameType::Ping => {
+                self.control.ping = false;
+                word = self.token.to_be_bytes();
+                &word
+            }
+            FrameType::Sack => {
+                word = self.receiver.bitmap().to_be_bytes();
+                &word
+            }
+            FrameType::Data => match self.sender.next() {
+                Some(next) => {
+                    seq = next.seq;
+                    self.out_seq = Some(seq);
+                    if next.fin {
+                        kind = FrameType::Fin;
+                    }
+                    next.payload
+                }
+                None => return,
+            },
+            FrameType::Ack | FrameType::Nak | FrameType::Fin => &[],
+        };
+        let has_ack = kind != FrameType::Syn;
+        let header = Header {
+            kind,
+            has_ack,
+            seq,
+            ack: if matches!(kind, FrameType::Syn | FrameType::Rst) { 0 } else { self.receiver.expected() },
+            window: if kind == FrameType::Rst { 0 } else { self.receiver.window() },
+        };
+        encode(&header, payload, &self.config.escapes, &mut self.out);
+        if self.wants_room && self.sender.room() > 0 {
+            self.wants_room = false;
+            self.events.writable = true;
+        }
+        self.counters.frames += 1;
+        if !matches!(kind, FrameType::Syn | FrameType::SynAck | FrameType::Rst) {
+            self.receiver.handle_told(match kind {
+                FrameType::Nak => Due::Nak,
+                FrameType::Sack => Due::Sack,
+                _ => Due::Ack,
+            });
+        }
+    }
+}
+
+fn halves(config: &LinkConfig) -> (LinkSender, LinkReceiver) {
+    (
+        LinkSender::new(config.max_payload(), config.window(), config.frame_time()),
+        LinkReceiver::new(config.repeat, config.max_payload(), config.window()),
+    )
+}
+
+/// SYN's and SYNACK's payload: nonce, largest payload, window, and the echoed nonce where there is one.
+fn opening(payload: &[u8]) -> Option<(u32, u16, u16, Option<u32>)> {
+    let (&[n0, n1, n2, n3, p0, p1, w0, w1], rest) = payload.split_first_chunk::<8>()?;
+    let (max_payload, window) = (u16::from_be_bytes([p0, p1]), u16::from_be_bytes([w0, w1]));
+    let echo = rest.first_chunk::<4>().map(|echo| u32::from_be_bytes(*echo));
+    (max_payload > 0 && window > 0).then_some((
+        u32::from_be_bytes([n0, n1, n2, n3]),
+        max_payload,
+        window,
+        echo,
+    ))
+}

@@ -1,0 +1,309 @@
+//! One stream's receiving half: what is kept, what is thrown away, when to ACK and when to ask again (SPEC §5).
+//!
+//! Counts only. Owns neither bytes nor frames, knows neither time nor the other streams.
+//!
+//! ```text
+//!              does not fit             buffer empty: ACK, REQUEST
+//!   OPEN ────────────────────▶ DROP ────────────────────────────────▶ WAIT
+//!    │ ▲                                                               │
+//!    │ └───────────── REWIND (windowed); DATA that fits (strict) ──────┘
+//!    │ CLOSE               buffer empty: last ACK
+//!    └───────▶ FIN ───────────────────────────────▶ DONE
+//!
+//!   event             OPEN                DROP               WAIT                          FIN
+//!   DATA fits         keep                discard            windowed: discard             violation
+//!                                                            strict: keep → OPEN
+//!   DATA does not     discard → DROP      discard            windowed: discard             violation
+//!                                                            strict: discard → DROP
+//!   consumed k        ACK at half the     same; empty: ACK,  —                             same; empty: last ACK
+//!                     buffer or empty     REQUEST → WAIT                                   → DONE
+//!   REWIND            ignored             ignored            → OPEN                        ignored
+//!   CLOSE             → FIN               violation          violation                     violation
+//! ```
+
+use super::error::Violation;
+
+/// The receiving half of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Receiver {
+    state: ReceiverState,
+    /// The consumer is gone: everything is taken, dropped and acked.
+    sink: bool,
+    /// Bytes kept or, of a frame still arriving, promised a place.
+    held: u32,
+    /// Consumed, not acked.
+    unacked: u32,
+}
+
+/// The state of a [`Receiver`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiverState {
+    /// Takes payload.
+    Open,
+    /// Threw something away and still holds accepted bytes.
+    Drop,
+    /// Threw something away, asked for it again.
+    Wait,
+    /// Saw CLOSE, still holds bytes.
+    Fin,
+    /// Saw CLOSE, everything consumed.
+    Done,
+}
+
+/// What to do with a frame's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Keep every byte of it.
+    Keep,
+    /// Throw every byte of it away; it will come again.
+    Discard,
+    /// Throw it away and say it was consumed: nobody wants it.
+    Sink,
+}
+
+/// What consuming brought about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// ACK this many bytes; 0: none.
+    pub ack: u32,
+    /// Then send REQUEST.
+    pub request: bool,
+}
+
+impl Receiver {
+    /// Open, nothing held.
+    pub(super) const fn new() -> Self {
+        Self { state: ReceiverState::Open, sink: false, held: 0, unacked: 0 }
+    }
+
+    /// Where in the table it is.
+    pub(super) const fn state(&self) -> ReceiverState {
+        self.state
+    }
+
+    /// A frame of `len` bytes begins; `capacity` is the buffer's size.
+    pub(super) fn handle_data(
+        &mut self,
+        len: u32,
+        capacity: u32,
+        windowed: bool,
+    ) -> Result<Verdict, Violation> {
+        let fits = self.sink || self.held.checked_add(len).is_some_and(|held| held <= capacity);
+        match self.state {
+            ReceiverState::Fin | ReceiverState::Done => return Err(Violation::DataAfterClose),
+            ReceiverState::Drop => return Ok(Verdict::Discard),
+            ReceiverState::Wait if windowed => return Ok(Verdict::Discard),
+            // Strict: at most one frame is under way, so whatever comes is the one asked for.
+            ReceiverState::Wait | ReceiverState::Open if fits => self.state = ReceiverState::Open,
+            ReceiverState::Wait | ReceiverState::Open => {
+                self.state = ReceiverState::Drop;
+                return Ok(Verdict::Discard);
+            }
+        }
+        if self.sink {
+            return Ok(Verdict::Sink);
+        }
+        self.held += len;
+        Ok(Verdict::Keep)
+    }
+
+    /// A discarded frame has ended: asks again at once where nothing accepted is left to consume.
+    pub(super) fn handle_discarded(&mut self) -> Due {
+        self.due(0)
+    }
+
+    /// A frame was thrown away and cannot be asked for again (v1): go on as if it had never been sent.
+    pub(super) fn handle_lost(&mut self) {
+        self.state = ReceiverState::Open;
+    }
+
+    /// `len` bytes of a frame nobody wants have been dropped.
+    pub(super) fn handle_sunk(&mut self, len: u32) -> Due {
+        self.unacked += len;
+        self.due(0)
+    }
+
+    /// The consumer took `k` bytes that were held. `threshold`: ACK no later than at so many.
+    pub(super) fn handle_consumed(&mut self, k: u32, threshold: u32) -> Due {
+        self.held -= k;
+        self.unacked += k;
+        self.due(threshold)
+    }
+
+    /// The consumer is gone; `arrived` of the held bytes are in the buffer and dropped now.
+    pub(super) fn handle_sink(&mut self, arrived: u32) -> Due {
+        self.sink = true;
+        self.handle_consumed(arrived, 0)
+    }
+
+    /// CLOSE came.
+    pub(super) fn handle_close(&mut self) -> Result<(), Violation> {
+        match self.state {
+            ReceiverState::Open => {
+                self.state = if self.held == 0 { ReceiverState::Done } else { ReceiverState::Fin };
+                Ok(())
+            }
+            ReceiverState::Drop | ReceiverState::Wait => Err(Violation::CloseWhileWaiting),
+            ReceiverState::Fin | ReceiverState::Done => Err(Violation::SecondClose),
+        }
+    }
+
+    /// REWIND came.
+    pub(super) fn handle_rewind(&mut self) {
+        if self.state == ReceiverState::Wait {
+            self.state = ReceiverState::Open;
+        }
+    }
+
+    /// SPEC §5: with an empty buffer every consumed byte must be acked, or the sender may wait for ever.
+    fn due(&mut self, threshold: u32) -> Due {
+        let mut due = Due::default();
+        let empty = self.held == 0;
+        if self.unacked > 0 && (empty || self.unacked >= threshold) {
+            due.ack = std::mem::take(&mut self.unacked);
+        }
+        if empty {
+            match self.state {
+                ReceiverState::Drop => {
+                    self.state = ReceiverState::Wait;
+                    due.request = true;
+                }
+                ReceiverState::Fin => self.state = ReceiverState::Done,
+                _ => {}
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ReceiverState::{Done, Drop, Fin, Open, Wait};
+
+    const C: u32 = 10;
+
+    /// A receiver in `state` holding 8 bytes where the state allows it.
+    fn receiver(state: ReceiverState) -> Receiver {
+        let mut receiver = Receiver::new();
+        let keep = |receiver: &mut Receiver| assert_eq!(receiver.handle_data(8, C, true), Ok(Verdict::Keep));
+        match state {
+            Open => keep(&mut receiver),
+            Drop => {
+                keep(&mut receiver);
+                assert_eq!(receiver.handle_data(3, C, true), Ok(Verdict::Discard));
+                assert_eq!(receiver.handle_discarded(), Due::default());
+            }
+            Wait => {
+                assert_eq!(receiver.handle_data(11, C, true), Ok(Verdict::Discard));
+                assert_eq!(receiver.handle_discarded(), Due { ack: 0, request: true });
+            }
+            Fin => {
+                keep(&mut receiver);
+                receiver.handle_close().unwrap();
+            }
+            Done => receiver.handle_close().unwrap(),
+        }
+        assert_eq!(receiver.state(), state);
+        receiver
+    }
+
+    #[test]
+    fn data_that_fits() {
+        for (state, windowed, want, then) in [
+            (Open, true, Ok(Verdict::Keep), Open),
+            (Open, false, Ok(Verdict::Keep), Open),
+            (Drop, true, Ok(Verdict::Discard), Drop),
+            (Drop, false, Ok(Verdict::Discard), Drop),
+            (Wait, true, Ok(Verdict::Discard), Wait),
+            (Wait, false, Ok(Verdict::Keep), Open),
+            (Fin, true, Err(Violation::DataAfterClose), Fin),
+            (Done, true, Err(Violation::DataAfterClose), Done),
+        ] {
+            let mut receiver = receiver(state);
+            assert_eq!(receiver.handle_data(2, C, windowed), want, "{state:?}");
+            assert_eq!(receiver.state(), then);
+        }
+    }
+
+    #[test]
+    fn data_that_does_not_fit() {
+        for (state, windowed, want, then) in [
+            (Open, true, Ok(Verdict::Discard), Drop),
+            (Open, false, Ok(Verdict::Discard), Drop),
+            (Drop, true, Ok(Verdict::Discard), Drop),
+            (Wait, true, Ok(Verdict::Discard), Wait),
+            (Wait, false, Ok(Verdict::Discard), Drop),
+            (Fin, true, Err(Violation::DataAfterClose), Fin),
+            (Done, true, Err(Violation::DataAfterClose), Done),
+        ] {
+            let mut receiver = receiver(state);
+            assert_eq!(receiver.handle_data(C + 1, C, windowed), want, "{state:?}");
+            assert_eq!(receiver.state(), then);
+        }
+    }
+
+    #[test]
+    fn consuming_acks_at_the_threshold_or_when_empty() {
+        let mut open = receiver(Open);
+        assert_eq!(open.handle_consumed(4, 5), Due::default());
+        assert_eq!(open.handle_consumed(1, 5), Due { ack: 5, request: false });
+        assert_eq!(open.handle_consumed(3, 5), Due { ack: 3, request: false });
+        assert_eq!(open.state(), Open);
+    }
+
+    #[test]
+    fn draining_after_a_discard_acks_then_asks_again_once() {
+        let mut receiver = receiver(Drop);
+        assert_eq!(receiver.handle_consumed(5, 5), Due { ack: 5, request: false });
+        assert_eq!(receiver.handle_consumed(3, 5), Due { ack: 3, request: true });
+        assert_eq!(receiver.state(), Wait);
+        assert_eq!(receiver.handle_discarded(), Due::default(), "once per wait");
+        receiver.handle_rewind();
+        assert_eq!(receiver.state(), Open);
+    }
+
+    #[test]
+    fn draining_after_close_ends() {
+        let mut receiver = receiver(Fin);
+        assert_eq!(receiver.handle_consumed(8, 5), Due { ack: 8, request: false });
+        assert_eq!(receiver.state(), Done);
+    }
+
+    #[test]
+    fn rewind_matters_only_while_waiting() {
+        for (state, then) in [(Open, Open), (Drop, Drop), (Wait, Open), (Fin, Fin), (Done, Done)] {
+            let mut receiver = receiver(state);
+            receiver.handle_rewind();
+            assert_eq!(receiver.state(), then);
+        }
+    }
+
+    #[test]
+    fn close_is_a_violation_unless_open() {
+        for (state, want) in [
+            (Open, Ok(())),
+            (Drop, Err(Violation::CloseWhileWaiting)),
+            (Wait, Err(Violation::CloseWhileWaiting)),
+            (Fin, Err(Violation::SecondClose)),
+            (Done, Err(Violation::SecondClose)),
+        ] {
+            assert_eq!(receiver(state).handle_close(), want);
+        }
+    }
+
+    #[test]
+    fn a_sink_takes_and_acks_everything() {
+        let mut sink = receiver(Open);
+        assert_eq!(sink.handle_sink(8), Due { ack: 8, request: false });
+        assert_eq!(sink.handle_data(1000, C, true), Ok(Verdict::Sink));
+        assert_eq!(sink.handle_sunk(1000), Due { ack: 1000, request: false });
+        let mut sink = receiver(Drop);
+        assert_eq!(sink.handle_sink(8), Due { ack: 8, request: true });
+        sink.handle_rewind();
+        assert_eq!(sink.handle_data(1000, C, true), Ok(Verdict::Sink));
+        let mut sink = receiver(Fin);
+        assert_eq!(sink.handle_sink(8), Due { ack: 8, request: false });
+        assert_eq!(sink.state(), Done);
+    }
+}

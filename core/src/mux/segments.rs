@@ -1,0 +1,254 @@
+//! The bytes of all streams, in one pool.
+//!
+//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its bytes
+//! lie in 4 KiB segments threaded through the session's [`Pool`], so an idle stream costs its table entry and nothing
+//! else. Refuses to know what the bytes are and how many a stream may have: the machines above count.
+
+/// Bytes in a segment: one frame of the default size, one page; a keystroke under way costs this much once.
+pub const SEGMENT: usize = 4096;
+/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls silent.
+const SPARE: usize = 64;
+const NONE: u32 = u32::MAX;
+
+/// A first-in first-out run of bytes whose memory the pool owns.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    head: u32,
+    tail: u32,
+    /// Bytes of the head segment that are gone already.
+    start: u32,
+    len: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { head: NONE, tail: NONE, start: 0, len: 0 }
+    }
+}
+
+impl Queue {
+    /// Bytes held.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+}
+
+/// A place in a queue: valid until the byte before it is released with nothing after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    segment: u32,
+    offset: u32,
+}
+
+impl Cursor {
+    /// The front of whatever queue it is used with.
+    pub(super) const FRONT: Self = Self { segment: NONE, offset: 0 };
+}
+
+#[derive(Debug)]
+struct Segment {
+    next: u32,
+    bytes: Vec<u8>,
+}
+
+/// All segments of a session.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    segments: Vec<Segment>,
+    /// Slots of `segments` that are in no queue.
+    free: Vec<u32>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// Appends a copy of `data`: the one copy a payload byte sees on its way through a session.
+    pub(super) fn append(&mut self, queue: &mut Queue, mut data: &[u8]) {
+        queue.len += data.len() as u32;
+        while !data.is_empty() {
+            if queue.tail == NONE || self.segments[queue.tail as usize].bytes.len() == SEGMENT {
+                let fresh = self.take();
+                if queue.tail == NONE {
+                    queue.head = fresh;
+                    queue.start = 0;
+                } else {
+                    self.segments[queue.tail as usize].next = fresh;
+                }
+                queue.tail = fresh;
+            }
+            let tail = &mut self.segments[queue.tail as usize].bytes;
+            let (now, later) = data.split_at(data.len().min(SEGMENT - tail.len()));
+            tail.extend_from_slice(now);
+            data = later;
+        }
+    }
+
+    /// Drops the first `n` bytes; `cursor`, somewhere at or after them, stays where it is in the byte stream.
+    pub(super) fn release(&mut self, queue: &mut Queue, n: u32, cursor: Option<&mut Cursor>) {
+        let mut left = n.min(queue.len);
+        queue.len -= left;
+        let mut at = cursor.as_ref().map_or(Cursor::FRONT, |cursor| **cursor);
+        while queue.head != NONE {
+            let segment = &self.segments[queue.head as usize];
+            let here = segment.bytes.len() as u32 - queue.start;
+            let take = left.min(here);
+            left -= take;
+            queue.start += take;
+            // The tail of a queue that still holds bytes is never used up; an empty queue owns nothing.
+            if take < here || (queue.len > 0 && segment.next == NONE) {
+                break;
+            }
+            let next = segment.next;
+            if at.segment == queue.head {
+                at = Cursor { segment: next, offset: 0 };
+            }
+            self.put(queue.head);
+            queue.head = next;
+            queue.start = 0;
+        }
+        if queue.head == NONE {
+            queue.tail = NONE;
+            at = Cursor::FRONT;
+        }
+        if let Some(cursor) = cursor {
+            *cursor = at;
+        }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self, queue: &mut Queue) {
+        let len = queue.len;
+        self.release(queue, len, None);
+    }
+
+    /// The bytes of `queue` from `cursor` on that lie in one piece; empty at the end.
+    pub(super) fn front(&self, queue: &Queue, cursor: Cursor) -> &[u8] {
+        let at = self.settle(queue, cursor);
+        if at.segment == NONE {
+            return &[];
+        }
+        &self.segments[at.segment as usize].bytes[at.offset as usize..]
+    }
+
+    /// Moves `cursor` on by `n` bytes, which must be there. Visits `n / 4096 + 2` segments.
+    pub(super) fn advance(&self, queue: &Queue, cursor: Cursor, mut n: u32) -> Cursor {
+        let mut at = self.settle(queue, cursor);
+        while n > 0 && at.segment != NONE {
+            let segment = &self.segments[at.segment as usize];
+            let here = segment.bytes.len() as u32 - at.offset;
+            if n <= here || segment.next == NONE {
+                at.offset += n.min(here);
+                break;
+            }
+            n -= here;
+            at = Cursor { segment: segment.next, offset: 0 };
+        }
+        at
+    }
+
+    /// Bytes of memory held, in use or spare.
+    pub(super) fn memory(&self) -> usize {
+        (self.segments.len() - self.free.len() + self.spare.len()) * SEGMENT
+    }
+
+    /// Gives spare memory back; called when a session has fallen silent.
+    pub(super) fn trim(&mut self) {
+        self.spare = Vec::new();
+        if self.segments.len() == self.free.len() {
+            self.segments = Vec::new();
+            self.free = Vec::new();
+        }
+    }
+
+    /// A cursor at the end of a segment is the start of the next one.
+    fn settle(&self, queue: &Queue, cursor: Cursor) -> Cursor {
+        if cursor.segment == NONE {
+            return Cursor { segment: queue.head, offset: queue.start };
+        }
+        let segment = &self.segments[cursor.segment as usize];
+        if cursor.offset as usize == segment.bytes.len() && segment.next != NONE {
+            return Cursor { segment: segment.next, offset: 0 };
+        }
+        cursor
+    }
+
+    fn take(&mut self) -> u32 {
+        let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(SEGMENT));
+        if let Some(slot) = self.free.pop() {
+            self.segments[slot as usize] = Segment { next: NONE, bytes };
+            return slot;
+        }
+        self.segments.push(Segment { next: NONE, bytes });
+        self.segments.len() as u32 - 1
+    }
+
+    fn put(&mut self, slot: u32) {
+        let mut bytes = std::mem::take(&mut self.segments[slot as usize].bytes);
+        if self.spare.len() < SPARE {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+        self.free.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+    use std::collections::VecDeque;
+
+    quickcheck! {
+        /// Two queues in one pool against two plain ones, with a cursor that runs ahead of the release point.
+        fn a_queue_is_a_queue(steps: Vec<(bool, u8, u16)>) -> bool {
+            let mut pool = Pool::default();
+            let mut queues = [Queue::default(), Queue::default()];
+            let mut models = [VecDeque::new(), VecDeque::new()];
+            let mut cursors = [(Cursor::FRONT, 0u32); 2];
+            let mut next = 0u8;
+            for (which, what, n) in steps {
+                let which = usize::from(which);
+                let (queue, model, (cursor, ahead)) = (&mut queues[which], &mut models[which], &mut cursors[which]);
+                match what % 3 {
+                    0 => {
+                        let data: Vec<u8> = (0..n % 9000).map(|_| { next = next.wrapping_mul(5).wrapping_add(3); next }).collect();
+                        pool.append(queue, &data);
+                        model.extend(data);
+                    }
+                    1 => {
+                        let n = u32::from(n).min(queue.len() - *ahead);
+                        let mut left = n;
+                        while left > 0 {
+                            let run = pool.front(queue, *cursor);
+                            let take = (run.len() as u32).min(left);
+                            assert!(take > 0);
+                            assert!(run[..take as usize].iter().eq(model.iter().skip(*ahead as usize).take(take as usize)));
+                            *cursor = pool.advance(queue, *cursor, take);
+                            *ahead += take;
+                            left -= take;
+                        }
+                    }
+                    _ => {
+                        let n = u32::from(n).min(*ahead);
+                        pool.release(queue, n, Some(cursor));
+                        *ahead -= n;
+                        model.drain(..n as usize);
+                    }
+                }
+                assert_eq!(queue.len() as usize, model.len());
+            }
+            for (queue, model) in queues.iter_mut().zip(&models) {
+                let mut all = Vec::new();
+                let mut cursor = Cursor::FRONT;
+                while all.len() < model.len() {
+                    let run = pool.front(queue, cursor);
+                    all.extend_from_slice(run);
+                    cursor = pool.advance(queue, cursor, run.len() as u32);
+                }
+                assert!(all.iter().eq(model));
+                pool.clear(queue);
+            }
+            pool.trim();
+            pool.memory() == 0 && pool.segments.capacity() == 0
+        }
+    }
+}

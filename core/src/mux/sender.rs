@@ -1,0 +1,288 @@
+//! One stream's sending half: what may be sent, what must be kept, when CLOSE may go (SPEC §4).
+//!
+//! Counts only. Owns neither bytes nor frames, knows neither time nor the other streams.
+//!
+//! ```text
+//!   una ───── flight ───── nxt ───── unsent ───── end        una: first unacked byte, nxt: next to send, end: written
+//!
+//!              app writes, window allows              ACK of the last byte, app had closed
+//!   IDLE ───────────────────────────────────▶ FLIGHT ─────────────────────────────────────▶ CLOSED
+//!    una==nxt ◀─────────────────────────────── una<nxt        ▲
+//!    │               ACK of the last byte                     │
+//!    └───────────── app closes, nothing unacked ──────────────┘
+//!
+//!   event          IDLE                     FLIGHT                                         CLOSED
+//!   app writes     keep; may send           keep; may send within the window               refused
+//!   app closes     CLOSE once una==end      once una==end                                  no-op
+//!   ACK n ≤ flight violation                una+=n; progress; limit doubles up to M        violation
+//!   ACK n > flight violation                violation                                      violation
+//!   REQUEST        REWIND if windowed       nxt=una; no progress since the last: limit/2;  REWIND if windowed
+//!                                           REWIND first if windowed
+//! ```
+
+use super::error::Violation;
+
+/// The sending half of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    /// Sent and not acked.
+    flight: u32,
+    /// Written and not acked; `flight <= held`.
+    held: u32,
+    /// Largest frame at present; halves while the other side keeps throwing frames away.
+    limit: u16,
+    /// Whether an ACK came since the last rewind.
+    progress: bool,
+    finished: bool,
+    closed: bool,
+}
+
+/// The state of a [`Sender`], for the tests of the table.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SenderState {
+    /// Nothing unacked.
+    Idle,
+    /// Something unacked.
+    Flight,
+    /// CLOSE was sent.
+    Closed,
+}
+
+impl Sender {
+    /// Idle, frames of up to `max_frame`.
+    pub(super) const fn new(max_frame: u16) -> Self {
+        Self { flight: 0, held: 0, limit: max_frame, progress: true, finished: false, closed: false }
+    }
+
+    /// Where in the table it is.
+    #[cfg(test)]
+    pub(super) const fn state(&self) -> SenderState {
+        if self.closed {
+            SenderState::Closed
+        } else if self.flight > 0 {
+            SenderState::Flight
+        } else {
+            SenderState::Idle
+        }
+    }
+
+    /// Bytes written and not acked.
+    pub(super) const fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// Bytes sent and not acked.
+    pub(super) const fn flight(&self) -> u32 {
+        self.flight
+    }
+
+    /// Whether the app has closed.
+    pub(super) const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether CLOSE has gone out.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The app wrote `n` bytes; the caller has checked that it may.
+    pub(super) fn handle_written(&mut self, n: u32) {
+        self.held += n;
+    }
+
+    /// The app closes its half.
+    pub(super) fn handle_finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// How long the next frame may be, given `ahead` bytes that are promised but not sent yet; 0: none now.
+    ///
+    /// `window` 0 is strict: one frame, then its ACK (SPEC §4).
+    pub(super) fn next_frame(&self, window: u32, ahead: u32) -> u32 {
+        let under_way = self.flight + ahead;
+        let unsent = self.held.saturating_sub(under_way);
+        let room = match window {
+            0 if under_way > 0 => 0,
+            0 => u32::MAX,
+            window => window.saturating_sub(under_way),
+        };
+        unsent.min(room).min(self.limit.into())
+    }
+
+    /// `n` bytes of payload left.
+    pub(super) fn handle_sent(&mut self, n: u32) {
+        self.flight += n;
+        debug_assert!(self.flight <= self.held);
+    }
+
+    /// The other side consumed `n` more bytes (`n` ≥ 1), which the caller may now release.
+    pub(super) fn handle_ack(&mut self, n: u32, max_frame: u16) -> Result<(), Violation> {
+        if n > self.flight {
+            return Err(Violation::AckBeyondOutstanding);
+        }
+        self.flight -= n;
+        self.held -= n;
+        self.progress = true;
+        self.limit = self.limit.saturating_mul(2).min(max_frame);
+        Ok(())
+    }
+
+    /// The other side threw payload away. `promised`: a frame of this stream has begun to leave, so even with nothing
+    /// counted as sent there is something to send again. The caller says REWIND first where the session is windowed.
+    pub(super) fn handle_request(&mut self, promised: bool) {
+        if self.flight == 0 && !promised {
+            return;
+        }
+        if !self.progress {
+            // SPEC §4: a frame larger than the other side's buffer would be thrown away for ever.
+            self.limit = (self.limit / 2).max(1);
+        }
+        self.progress = false;
+        self.flight = 0;
+    }
+
+    /// Whether CLOSE is due: the app has closed and every byte is acked, so nothing can be asked for again.
+    pub(super) const fn close_due(&self) -> bool {
+        self.finished && self.held == 0 && !self.closed
+    }
+
+    /// CLOSE left.
+    pub(super) fn handle_close_sent(&mut self) {
+        self.closed = true;
+    }
+
+    /// The session agreed on another frame size.
+    pub(super) fn set_limit(&mut self, max_frame: u16) {
+        self.limit = max_frame;
+    }
+
+    /// The largest frame at present.
+    pub(super) const fn limit(&self) -> u16 {
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const M: u16 = 100;
+
+    fn sender(state: SenderState) -> Sender {
+        let mut sender = Sender::new(M);
+        match state {
+            SenderState::Idle => {}
+            SenderState::Flight => {
+                sender.handle_written(30);
+                sender.handle_sent(10);
+            }
+            SenderState::Closed => {
+                sender.handle_finish();
+                assert!(sender.close_due());
+                sender.handle_close_sent();
+            }
+        }
+        assert_eq!(sender.state(), state);
+        sender
+    }
+
+    #[test]
+    fn ack_of_something_sent_releases_it() {
+        let mut flight = sender(SenderState::Flight);
+        flight.handle_ack(4, M).unwrap();
+        assert_eq!((flight.flight(), flight.held()), (6, 26));
+        flight.handle_ack(6, M).unwrap();
+        assert_eq!((flight.state(), flight.held()), (SenderState::Idle, 20));
+    }
+
+    #[test]
+    fn ack_of_nothing_sent_is_a_violation_in_every_state() {
+        for (state, n) in [(SenderState::Idle, 1), (SenderState::Flight, 11), (SenderState::Closed, 1)] {
+            let mut sender = sender(state);
+            assert_eq!(sender.handle_ack(n, M), Err(Violation::AckBeyondOutstanding));
+            assert_eq!(sender.state(), state);
+        }
+    }
+
+    #[test]
+    fn strict_sends_one_frame_per_flight() {
+        let mut sender = Sender::new(M);
+        sender.handle_written(250);
+        assert_eq!(sender.next_frame(0, 0), 100);
+        assert_eq!(sender.next_frame(0, 100), 0);
+        sender.handle_sent(100);
+        assert_eq!(sender.next_frame(0, 0), 0);
+        sender.handle_ack(99, M).unwrap();
+        assert_eq!(sender.next_frame(0, 0), 0, "one byte is still unacked");
+        sender.handle_ack(1, M).unwrap();
+        assert_eq!(sender.next_frame(0, 0), 100);
+    }
+
+    #[test]
+    fn windowed_fills_the_window_and_no_more() {
+        let mut sender = Sender::new(M);
+        sender.handle_written(1000);
+        assert_eq!(sender.next_frame(150, 0), 100);
+        assert_eq!(sender.next_frame(150, 100), 50);
+        sender.handle_sent(150);
+        assert_eq!(sender.next_frame(150, 0), 0);
+        sender.handle_ack(7, M).unwrap();
+        assert_eq!(sender.next_frame(150, 0), 7);
+    }
+
+    #[test]
+    fn request_rewinds_and_a_second_one_without_progress_halves_the_frame() {
+        let mut sender = sender(SenderState::Flight);
+        sender.handle_request(false);
+        assert_eq!((sender.state(), sender.held(), sender.limit()), (SenderState::Idle, 30, 100));
+        sender.handle_sent(30);
+        sender.handle_request(false);
+        assert_eq!(sender.limit(), 50);
+        for _ in 0..10 {
+            sender.handle_sent(1);
+            sender.handle_request(false);
+        }
+        assert_eq!(sender.limit(), 1, "never below one byte");
+        sender.handle_sent(1);
+        sender.handle_ack(1, M).unwrap();
+        assert_eq!(sender.limit(), 2);
+        sender.handle_sent(1);
+        sender.handle_request(false);
+        assert_eq!(sender.limit(), 2, "there was progress since the last one");
+    }
+
+    #[test]
+    fn request_with_nothing_sent_changes_nothing() {
+        for state in [SenderState::Idle, SenderState::Closed] {
+            let mut sender = sender(state);
+            sender.handle_request(false);
+            sender.handle_request(false);
+            assert_eq!((sender.state(), sender.limit()), (state, M));
+        }
+    }
+
+    #[test]
+    fn request_for_a_frame_whose_header_alone_has_left_counts() {
+        let mut sender = Sender::new(M);
+        sender.handle_written(10);
+        sender.handle_request(true);
+        sender.handle_request(true);
+        assert_eq!(sender.limit(), 50);
+    }
+
+    #[test]
+    fn close_waits_for_the_last_ack() {
+        let mut sender = sender(SenderState::Flight);
+        sender.handle_finish();
+        assert!(!sender.close_due());
+        sender.handle_sent(20);
+        sender.handle_ack(29, M).unwrap();
+        assert!(!sender.close_due());
+        sender.handle_ack(1, M).unwrap();
+        assert!(sender.close_due());
+        sender.handle_close_sent();
+        assert!(!sender.close_due() && sender.is_closed());
+    }
+}

@@ -1,0 +1,15 @@
+//! The multiplexer from outside: vectors, hostile peers, seeded simulations, a modelled v1 guest, the fuzzers' bodies.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests take their seed from the environment and their corpus from files"
+)]
+
+mod fuzz;
+mod guest;
+mod hostile;
+mod line;
+mod link_vectors;
+mod noise;
+mod order;
+mod simulation;
+mod vectors;
