@@ -224,10 +224,11 @@ impl Story {
         let everyone = if self.chance.one_in(4) { self.hosts() } else { self.clients() };
         let Some(id) = self.chance.pick(&everyone) else { return };
         let room = self.chance.size();
+        let capacity = if self.chance.one_in(2) { usize::MAX } else { room };
         let link = self.world.link(id);
         if link.stalled {
             link.stalled = false;
-            link.capacity = if room % 2 == 0 { usize::MAX } else { room };
+            link.capacity = capacity;
         } else {
             link.stalled = true;
             link.capacity = link.outbound.len() + room;
