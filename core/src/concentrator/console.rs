@@ -107,7 +107,7 @@ impl Concentrator {
     pub(super) fn adopt_early(&mut self, console: ConsoleId, early: Early, now: Instant) {
         let Some(adopting) = self.consoles.get_mut(console) else { return };
         let before = adopting.journal.guest_head();
-        adopting.journal.adopt(early.journal, &mut self.pool);
+        adopting.journal.adopt(early.journal, &mut self.early_pool, &mut self.pool);
         let printed = adopting.journal.guest_head() - before;
         if printed > 0 {
             adopting.count().bytes_from_vm += printed;
@@ -126,17 +126,17 @@ impl Concentrator {
         self.trim_memory();
     }
 
-    /// Keeps bytes of a connection that has no console, dropping the oldest beyond the limit, or where
-    /// memory is short and no scrollback is left to give.
+    /// Keeps bytes of a connection that has no console, dropping the oldest beyond the limit, or where the
+    /// memory for such bytes is used up.
     pub(super) fn print_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
         let mut kept = self.keep_early(id, wire, pairs);
-        while kept > EARLY_LIMIT || (kept > 0 && self.pool.is_over()) {
+        while kept > EARLY_LIMIT || (kept > 0 && self.early_pool.is_over()) {
             let Some(early) =
                 self.conns.get_mut(id).and_then(|conn| conn.vm_mut()).and_then(|vm| vm.early.as_mut())
             else {
                 return;
             };
-            let dropped = early.journal.drop_oldest(&mut self.pool).unwrap_or(0) as u64;
+            let dropped = early.journal.drop_oldest(&mut self.early_pool).unwrap_or(0) as u64;
             self.retired.early_bytes_dropped += dropped;
             kept -= dropped;
         }
@@ -146,7 +146,7 @@ impl Concentrator {
     /// too many, they are in.
     pub(super) fn print_adopted(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
         let kept = self.keep_early(id, wire, pairs);
-        if (kept > self.lag_limit() / 2 || self.pool.is_over())
+        if (kept > self.lag_limit() / 2 || self.early_pool.is_over())
             && let Some(moving) = self.conns.get(id).and_then(|conn| conn.vm()).and_then(|vm| vm.moving)
         {
             self.quiet_timer(moving, now);
@@ -157,10 +157,8 @@ impl Concentrator {
     fn keep_early(&mut self, id: ConnId, wire: &[u8], pairs: usize) -> u64 {
         let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return 0 };
         let journal = &mut vm.early.get_or_insert_default().journal;
-        journal.append(wire, pairs, &mut self.pool);
-        let kept = journal.head() - journal.tail();
-        self.trim_memory();
-        kept
+        journal.append(wire, pairs, &mut self.early_pool);
+        journal.head() - journal.tail()
     }
 
     /// Wakes every reader of a console.

@@ -174,11 +174,11 @@ impl Journal {
         self.segments.front().map_or(self.head, Segment::end)
     }
 
-    /// Moves the bytes of `other` behind the own ones.
-    pub(super) fn adopt(&mut self, mut other: Journal, pool: &mut Pool) {
+    /// Moves the bytes of `other`, whose memory comes `from` another pool, behind the own ones.
+    pub(super) fn adopt(&mut self, mut other: Journal, from: &mut Pool, pool: &mut Pool) {
         while let Some(segment) = other.segments.pop_front() {
             self.append(&segment.bytes, count_pairs(&segment.bytes), pool);
-            pool.put(segment.bytes, segment.size);
+            from.put(segment.bytes, segment.size);
         }
     }
 
@@ -449,11 +449,12 @@ mod tests {
 
     #[test]
     fn adopting_moves_bytes_and_counts() {
-        let mut pool = Pool::new(usize::MAX);
+        let (mut pool, mut from) = (Pool::new(usize::MAX), Pool::new(usize::MAX));
         let (mut console, mut early) = (Journal::default(), Journal::default());
         append(&mut console, b"before ", &mut pool);
-        append(&mut early, &patterned(9000), &mut pool);
-        console.adopt(early, &mut pool);
+        append(&mut early, &patterned(9000), &mut from);
+        console.adopt(early, &mut from, &mut pool);
+        assert_eq!(from.used(), 0);
         assert_eq!(console.guest_head(), 7 + 9000);
         assert_eq!(wire(&console, 7), doubled(&patterned(9000)));
         console.clear(&mut pool);

@@ -75,6 +75,9 @@ use vmotion::{Move, MoveId, SECRET};
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The part of the journals' memory that is for connections without a console.
+const EARLY_PART: usize = 8;
+
 /// The concentrator. `Send`; holds no descriptor, no clock and no callback.
 #[derive(Debug)]
 pub struct Concentrator {
@@ -87,7 +90,11 @@ pub struct Concentrator {
     by_secret: HashMap<[u8; SECRET], MoveId, Keyed>,
     by_silence: Order,
     ports: Option<Ports>,
+    /// The memory of consoles' journals.
     pool: Pool,
+    /// The memory of what connections say before they have a console: strangers' words must not push out
+    /// what VMs have said.
+    early_pool: Pool,
     buffers: Buffers,
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
@@ -173,7 +180,8 @@ impl Concentrator {
             by_secret: HashMap::with_hasher(keys),
             by_silence: Order::new(),
             ports: config.client_ports.map(Ports::new),
-            pool: Pool::new(config.journal_memory),
+            pool: Pool::new(config.journal_memory - config.journal_memory / EARLY_PART),
+            early_pool: Pool::new(config.journal_memory / EARLY_PART),
             buffers: Buffers::default(),
             scratch: Vec::new(),
             outbox: Outbox::default(),

@@ -409,7 +409,7 @@ impl Concentrator {
         }
         if let Some(mut early) = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take())
         {
-            early.journal.clear(&mut self.pool);
+            early.journal.clear(&mut self.early_pool);
         }
     }
 

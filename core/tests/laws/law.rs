@@ -238,6 +238,29 @@ fn good_client_sees_the_same_with_and_without_stalled_neighbours() {
     }
 }
 
+#[test]
+fn what_strangers_say_pushes_out_nothing_that_a_vm_has_said() {
+    for slow_client in [SlowClient::Skip, SlowClient::Disconnect] {
+        let config = Config { slow_client, journal_memory: 256 << 10, banner: false, ..Config::default() };
+        let mut world = World::new(config);
+        let vm = world.vm(vm_config(1));
+        let raw = world.client(uuid(1), Kind::Raw);
+        world.type_wire(raw, b"$");
+        let strangers: Vec<_> = (0..30).map(|_| world.stranger()).collect();
+        let mut printed = Vec::new();
+        for n in 0..10 {
+            for &stranger in &strangers {
+                world.type_wire(stranger, &[b'x'; 20_000]);
+            }
+            let text = pattern(20_000, n);
+            world.print(vm, &text);
+            printed.extend(text);
+        }
+        assert!(seen_of(&mut world, raw)[15..] == printed);
+        assert!(world.is_open(raw));
+    }
+}
+
 // Law 3.
 
 #[test]

@@ -121,8 +121,11 @@ fn no_connection_is_taken_beyond_the_descriptors() {
     for n in 1..=4 {
         world.vm(vm_config(n));
     }
-    assert!(world.connect_to_vms(Part::Mute).is_some());
+    // Whoever may be a VM will need a port as well.
     assert!(world.connect_to_vms(Part::Mute).is_none());
+    let port = world.port(uuid(1)).unwrap();
+    assert!(world.connect_to(port, Part::Client(Client::new(Kind::Raw))).is_some());
+    assert!(world.connect_to(port, Part::Client(Client::new(Kind::Raw))).is_none());
 }
 
 #[test]
