@@ -116,7 +116,7 @@ fn strangers_that_claim_to_be_targets_are_strangers_all_the_same() {
 
 #[test]
 fn no_connection_is_taken_beyond_the_descriptors() {
-    let mut world = World::new(Config { max_descriptors: 11, ..Config::default() });
+    let mut world = World::new(Config { max_descriptors: 10, ..Config::default() });
     // A listener for hosts, and for each VM a connection and a client port.
     for n in 1..=4 {
         world.vm(vm_config(n));
