@@ -110,7 +110,7 @@ impl Peer {
         match self.stream.read(&mut bytes) {
             Ok(n) => self.raw.extend_from_slice(&bytes[..n]),
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}")
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
             }
         }
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
