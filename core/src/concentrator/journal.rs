@@ -119,12 +119,13 @@ impl Journal {
     /// Appends a run of wire form that holds whole pairs only, `pairs` of them. Copies it once.
     pub(super) fn append(&mut self, mut bytes: &[u8], pairs: usize, pool: &mut Pool) {
         self.guest_head += (bytes.len() - pairs) as u64;
+        let is_pairs_only = 2 * pairs == bytes.len();
         while !bytes.is_empty() {
             let room = match self.segments.back() {
                 Some(open) => open.size - open.bytes.len(),
                 None => 0,
             };
-            let part = whole_pairs(bytes, room);
+            let part = if is_pairs_only { room.min(bytes.len()) & !1 } else { whole_pairs(bytes, room) };
             if part == 0 {
                 self.grow(bytes.len(), pool);
                 continue;
@@ -291,15 +292,16 @@ fn whole_pairs(bytes: &[u8], room: usize) -> usize {
 }
 
 /// How many IACs `bytes` end in.
-fn trailing_iacs(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    while let Some((front, last)) = rest.split_last_chunk::<8>()
-        && *last == [IAC; 8]
-    {
-        rest = front;
-    }
+pub(super) fn trailing_iacs(bytes: &[u8]) -> usize {
+    // Folding a block instead of stopping at the first byte that differs lets it be compared as a whole.
+    let is_solid = |block: &&[u8]| block.iter().fold(IAC, |all, byte| all & byte) == IAC;
+    let solid = BLOCK * bytes.rchunks_exact(BLOCK).take_while(is_solid).count();
+    let rest = &bytes[..bytes.len() - solid];
     bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
 }
+
+/// Bytes compared at once in a run of IACs.
+const BLOCK: usize = 64;
 
 /// How many IACs `bytes` begin with.
 fn leading_iacs(bytes: &[u8]) -> usize {

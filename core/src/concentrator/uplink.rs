@@ -4,7 +4,9 @@
 //! While a VM moves nothing leaves and what is here waits for the connection that wins. A doubled IAC or a
 //! command that a socket has taken half of is finished before anything else goes to that socket.
 
-use crate::telnet::{self, IAC};
+use crate::telnet;
+
+use super::journal::trailing_iacs;
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;
@@ -128,7 +130,7 @@ impl Uplink {
         let n = n.min(self.pending().len());
         let chunk = &self.bytes[self.taken..self.taken + n];
         // IACs alternate between first and second half; any other byte is data or ends a command.
-        let iacs = chunk.iter().rev().take_while(|&&byte| byte == IAC).count();
+        let iacs = trailing_iacs(chunk);
         self.mid_pair = (iacs % 2 == 1) != (self.mid_pair && iacs == chunk.len());
         self.taken += n;
         self.free_if_empty(buffers);
@@ -173,6 +175,7 @@ impl Uplink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telnet::IAC;
 
     fn uplink(wire: &[u8]) -> (Uplink, Buffers) {
         let (mut uplink, mut buffers) = (Uplink::default(), Buffers::default());
