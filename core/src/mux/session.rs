@@ -340,14 +340,20 @@ impl Session {
 
     /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the end apart.
     pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            let Received::Bytes(bytes) = self.received(id)? else { break };
-            let n = bytes.len().min(buf.len() - filled);
-            buf[filled..filled + n].copy_from_slice(&bytes[..n]);
+        let stream = self.streams.peek(id).ok_or(StreamError::Unknown)?;
+        let (mut filled, mut cursor) = (0, Cursor::FRONT);
+        while filled < buf.len() && filled < stream.input.len() as usize {
+            let run = self.pool.front(&stream.input, cursor);
+            let n = run.len().min(buf.len() - filled);
+            buf[filled..filled + n].copy_from_slice(&run[..n]);
             filled += n;
-            self.consume(id, n)?;
+            cursor = self.pool.advance(&stream.input, cursor, n as u32);
         }
+        if filled == 0 {
+            return self.received(id).map(|_| 0);
+        }
+        // Once for all of it: one acknowledgement, one look at the lists.
+        self.consume(id, filled)?;
         Ok(filled)
     }
 
