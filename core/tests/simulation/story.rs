@@ -454,7 +454,9 @@ impl Story {
                 if reader.is_gdb && self.decisions.remove(&id).is_some() {
                     reader.becomes_raw(&self.consoles[reader.console].shown);
                 }
-                if is_attached {
+                // gdb may have proved by this very byte that it is one that was overtaken and may not skip.
+                let is_heard = self.world.links[&id].reason.is_none();
+                if is_attached && is_heard {
                     let console = &mut self.consoles[reader.console];
                     console.admitted += guest.len();
                     console.typed.extend(guest);
