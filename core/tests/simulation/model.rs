@@ -284,7 +284,7 @@ impl Reader {
                 self.at += missed.parse::<usize>().expect("a number");
                 self.skips += 1;
             }
-            ["[vspc:", "connected", ..] => {}
+            ["[vspc:", "connected", ..] | ["[yes]"] => {}
             _ => panic!("what is this: {text:?}"),
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vspc_core::concentrator::{Attach, CloseReason, Config, ConnId, Counters, SlowClient, VmotionStep, What};
+use vspc_core::telnet::Command;
 use vspc_core::vmware::{Opens, Resume, VmConfig, VmEvent};
 
 use crate::chance::Chance;
 use crate::model::{Console, Leg, Reader, Totals, bytes_of};
-use crate::world::peer::doubled;
+use crate::world::peer::{command, doubled};
 use crate::world::{Client, Host, Kind, Part, World, uuid, vm_config};
 
 /// A move, as its hosts know it.
@@ -72,8 +73,8 @@ impl Story {
             garbage: Vec::new(),
             events_seen: 0,
             lost: vec![0; count],
-            floods: chance.one_in(12),
-            two_legs: chance.one_in(4),
+            floods: chance.one_in(8),
+            two_legs: chance.one_in(3),
             is_short,
             chance,
         }
@@ -171,7 +172,7 @@ impl Story {
         if link.fin || link.inbound.len() > 5000 {
             return;
         }
-        let len = self.chance.size();
+        let len = if self.floods && self.chance.one_in(8) { 200_000 } else { self.chance.size() };
         let reader = self.readers.get_mut(&id).expect("it is a client");
         let mut bytes = bytes_of(reader.slot, len, &mut self.chance);
         let opens = !std::mem::replace(&mut reader.spoken, true);
@@ -196,6 +197,10 @@ impl Story {
                 bytes[0] -= 1;
             }
             bytes = doubled(&bytes);
+            if self.chance.one_in(8) {
+                let asks = 1 + self.chance.below(300);
+                bytes.extend(command(Command::AYT).repeat(asks));
+            }
         }
         self.world.link(id).inbound.extend(bytes);
     }
@@ -208,7 +213,7 @@ impl Story {
         let Some(port) = self.world.port(uuid(self.consoles[console].uuid)) else { return };
         let kind = [Kind::Raw, Kind::Telnet, Kind::TelnetAscii][self.chance.below(3)];
         let Some(id) = self.world.connect_to(port, Part::Client(Client::new(kind))) else { return };
-        let slot = self.chance.below(8) as u8;
+        let slot = if self.chance.one_in(3) { 7 } else { self.chance.below(8) as u8 };
         let at = self.consoles[console].shown.len();
         self.readers.insert(id, Reader::new(console, slot, kind, at));
         if kind == Kind::Raw {
@@ -420,7 +425,7 @@ impl Story {
     }
 
     fn everything_is_carried(&mut self) {
-        let cut = if self.chance.one_in(3) { 1 + self.chance.below(50) } else { 4096 };
+        let cut = if self.chance.one_in(3) { 1 + self.chance.below(50) } else { usize::MAX };
         for round in 0.. {
             assert!(round < 1_000_000, "the world does not come to rest");
             let mut moved = false;
@@ -440,10 +445,12 @@ impl Story {
     fn feed(&mut self, id: ConnId, max: usize) -> bool {
         let link = &self.world.links[&id];
         let was_heard = link.reason.is_none();
-        let bytes: Vec<u8> = link.inbound.iter().copied().take(max.min(4096)).collect();
+        // No more at once than a journal that is short of memory can show to everyone.
+        let max = max.min(if self.is_short { 4096 } else { 32 << 10 });
+        let bytes: Vec<u8> = link.inbound.iter().copied().take(max).collect();
         let console = self.console_of(id);
         let is_attached = console.is_some_and(|console| self.is_attached(console));
-        let n = self.world.feed(id, max.min(4096));
+        let n = self.world.feed(id, max);
         let bytes = &bytes[..n.min(bytes.len())];
         if was_heard && !bytes.is_empty() {
             if let Some(leg) = self.legs.get_mut(&id) {
