@@ -5,7 +5,7 @@
 //!   Undecided ──────────────────────────────▶ Telnet
 //!       │ first byte is '+' or '$'              ▲
 //!       ├──────────────────▶ Raw, for ever      │ its first IAC begins an answer to our offers
-//!       │ 1 s                                   │
+//!       │ 1 s, being read                       │
 //!       └──────────────────▶ Raw ───────────────┘
 //!                              └── its first IAC begins anything else: Raw, for ever
 //! ```
@@ -241,9 +241,12 @@ impl Concentrator {
 
     /// A second has passed, or held bytes have waited long enough.
     pub(super) fn decide(&mut self, id: ConnId) {
+        // Its answer may be in its socket: while its VM takes nothing it is not read, and not judged.
+        let is_heard = self.receive_window(id) > 0;
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         match client.mode {
-            Mode::Undecided => self.becomes_raw(id, false),
+            Mode::Undecided if is_heard => self.becomes_raw(id, false),
+            Mode::Undecided => self.timers.set(Timer::Decide(id), self.now + DECIDE_AFTER),
             Mode::Raw { .. } => {
                 let held = std::mem::take(&mut client.held);
                 self.becomes_raw(id, true);

@@ -324,6 +324,24 @@ fn the_window_of_a_client_closes_while_its_vm_takes_nothing_and_every_byte_arriv
 }
 
 #[test]
+fn a_telnet_client_that_cannot_be_read_is_not_taken_for_raw() {
+    let mut world = World::new(Config { banner: false, ..Config::default() });
+    let vm = world.vm(vm_config(1));
+    let raw = world.client(uuid(1), Kind::Raw);
+    world.type_wire(raw, b"$");
+    world.stall(vm, 0);
+    world.type_wire(raw, &[b'x'; 800_000]);
+    let late = world.client(uuid(1), Kind::Telnet);
+    assert_eq!(world.engine.receive_window(late), 0);
+    world.pass(Duration::from_secs(10));
+    world.print(vm, b"a\xff\xf1b");
+    assert_eq!(world.seen(late), "a\\xff\\xf1b");
+    world.unstall(vm);
+    world.print(vm, b"\xff");
+    assert_eq!(world.seen(late), "a\\xff\\xf1b\\xff");
+}
+
+#[test]
 fn clients_share_the_way_to_a_slow_vm() {
     let mut world = World::new(Config::default());
     let vm = world.vm(vm_config(1));

@@ -505,8 +505,13 @@ impl Story {
             let now = self.world.now;
             let due: Vec<ConnId> =
                 self.decisions.iter().filter(|&(_, &at)| at <= now).map(|(&id, _)| id).collect();
+            let (heard, unheard): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|&id| self.world.engine.receive_window(id) > 0);
             self.world.fire();
-            for id in due {
+            for id in unheard {
+                self.decisions.insert(id, now + Duration::from_secs(1));
+            }
+            for id in heard {
                 self.decisions.remove(&id);
                 if let Some(reader) = self.readers.get_mut(&id) {
                     reader.becomes_raw(&self.consoles[reader.console].shown);
@@ -587,6 +592,9 @@ impl Story {
         self.pass(Duration::from_secs(3));
         self.rest();
         self.pass(Duration::from_secs(130));
+        self.rest();
+        // Who could not be read while a VM moved is known a second later.
+        self.pass(Duration::from_secs(3));
         self.rest();
         let mut skips = 0;
         for (id, reader) in &self.readers {
