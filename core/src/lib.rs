@@ -21,6 +21,7 @@
 //! | [`vmware`] | option 232: its messages, one VM's dialogue in both roles |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
 //! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
+//! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
 //!
 //! # A whole runtime
@@ -86,4 +87,5 @@ pub mod concentrator;
 pub mod mux;
 pub mod telnet;
 pub mod time;
+pub mod transport;
 pub mod vmware;

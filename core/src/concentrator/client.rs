@@ -39,20 +39,37 @@ const TOO_MANY: &[u8] = b"\r\nThis console has as many clients as it may have.\r
 const ARE_YOU_THERE: &[u8] = b"\r\n[yes]\r\n";
 
 impl Concentrator {
-    /// A connection on a console's client port.
+    /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.
     pub(super) fn accept_client(
         &mut self,
         console: ConsoleId,
         peer: Address,
         now: Instant,
     ) -> Option<ConnId> {
+        self.consoles.get(console)?;
+        let transport = self.client_transport()?;
         let negotiator = Negotiator::new(CLIENT_POLICY);
-        let id = self.attach_client(console, peer, negotiator, Mode::Undecided, now)?;
+        let secure = transport.is_tls();
+        let id = self.insert_conn(peer, transport, negotiator, Role::Arriving(console));
+        if secure {
+            self.await_handshake(id, now);
+        } else {
+            self.enter(id, console, now);
+        }
+        Some(id)
+    }
+
+    /// Lets a client in.
+    pub(super) fn enter(&mut self, id: ConnId, console: ConsoleId, now: Instant) {
+        if !self.attach_client(id, console, Mode::Undecided, now) {
+            self.drop_conn(id, CloseReason::Gone, now);
+            return;
+        }
         let clients = self.consoles.get(console).map_or(0, |console| console.clients.len());
         if self.config.max_clients.is_some_and(|limit| clients > limit) {
             self.say(id, |out| out.extend_from_slice(TOO_MANY));
             self.close(id, CloseReason::TooManyClients, now);
-            return Some(id);
+            return;
         }
         if let Some(conn) = self.conns.get_mut(id) {
             for (side, opt) in [
@@ -70,19 +87,15 @@ impl Concentrator {
         self.wake(id);
         self.timers.set(Timer::Decide(id), now + DECIDE_AFTER);
         self.tell(id, What::ClientAttached { clients });
-        Some(id)
     }
 
-    pub(super) fn attach_client(
-        &mut self,
-        console: ConsoleId,
-        peer: Address,
-        negotiator: Negotiator,
-        mode: Mode,
-        now: Instant,
-    ) -> Option<ConnId> {
-        let head = self.consoles.get(console)?.journal.head();
-        let client = Client {
+    /// Makes a connection a reader of a console. Returns false if there is no such console any more.
+    pub(super) fn attach_client(&mut self, id: ConnId, console: ConsoleId, mode: Mode, now: Instant) -> bool {
+        let (Some(conn), Some(attached)) = (self.conns.get_mut(id), self.consoles.get_mut(console)) else {
+            return false;
+        };
+        let head = attached.journal.head();
+        conn.role = Role::Client(Client {
             console,
             mode,
             at: head,
@@ -94,11 +107,10 @@ impl Concentrator {
             spoken: false,
             ended: false,
             held: Held::default(),
-        };
-        let id = self.insert_conn(peer, negotiator, Role::Client(client));
-        self.consoles.get_mut(console)?.clients.push(id);
+        });
+        attached.clients.push(id);
         self.consider_expiry(console, now);
-        Some(id)
+        true
     }
 
     /// Bytes from a client. One pass; nothing it says waits for anything.

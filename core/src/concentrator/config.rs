@@ -19,6 +19,12 @@ pub struct Config {
     pub multi_console: bool,
     /// Serve only VMs whose port names this service URI (its query string does not count).
     pub service_uri: Option<String>,
+    /// TLS where hosts connect.
+    pub vm_tls: VmTls,
+    /// What becomes of a host's offer to go over to TLS on a telnet connection.
+    pub in_band_tls: InBandTls,
+    /// TLS where clients connect.
+    pub client_tls: bool,
     /// What happens to a client that does not keep up.
     pub slow_client: SlowClient,
     /// How far a reader may fall behind its VM, in bytes.
@@ -49,6 +55,9 @@ impl Default for Config {
             vm_expire: Duration::from_secs(86400),
             multi_console: false,
             service_uri: None,
+            vm_tls: VmTls::Off,
+            in_band_tls: InBandTls::Off,
+            client_tls: false,
             slow_client: SlowClient::Skip,
             lag_limit: 2 << 20,
             scrollback: 16 << 10,
@@ -69,6 +78,30 @@ pub struct PortRange {
     pub first: u16,
     /// The highest port of the range.
     pub last: u16,
+}
+
+/// How a connection to a VM listener begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmTls {
+    /// With telnet (`telnet://`).
+    Off,
+    /// With TLS (`telnets://`).
+    On,
+    /// With whichever the host begins: the first byte tells. A host that says nothing is greeted in
+    /// telnet after 300 ms.
+    Auto,
+}
+
+/// Whether option 37 (AUTHENTICATION, type SSL) may turn a telnet connection into a TLS one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InBandTls {
+    /// The host's offer is declined.
+    Off,
+    /// The host's offer is taken; who makes none within 300 ms is served in clear. A host whose upgrade
+    /// failed is served in clear for 10 minutes.
+    Offer,
+    /// Who does not go over to TLS is not served.
+    Require,
 }
 
 /// What happens to a client that falls behind by the lag limit.

@@ -1,6 +1,7 @@
 //! What the engine keeps per connection: plain data, about 300 bytes for an idle VM.
 
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy};
+use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid};
 
 use super::control::Control;
@@ -9,6 +10,7 @@ use super::id::{ConnId, ConsoleId};
 use super::journal::Journal;
 use super::outbox::Announced;
 use super::output::Address;
+use super::upgrade::Upgrade;
 use super::vmotion::MoveId;
 
 /// What we are willing to have switched on towards a client (telnet.md §3.4).
@@ -21,6 +23,7 @@ pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) peer: Address,
+    pub(super) transport: Transport,
     pub(super) announced: Announced,
     pub(super) control: Control,
     pub(super) decoder: Decoder,
@@ -40,10 +43,49 @@ pub(super) enum Closing {
     Drain(CloseReason),
 }
 
+/// What the connection's bytes go through.
+#[derive(Debug, Default)]
+pub(super) enum Transport {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Nothing yet: what the peer says is heard, and what it is to be told waits for how it will be told.
+    Held(Box<Upgrade>),
+    /// TLS.
+    Tls(Box<Tls>),
+}
+
+impl Transport {
+    /// Bytes for the socket that are not the connection's own. `None`: it has only its own.
+    pub(super) fn pending(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain => None,
+            Self::Held(upgrade) => Some(upgrade.pending()),
+            Self::Tls(tls) => Some(tls.pending()),
+        }
+    }
+
+    /// Nothing of what the connection says can reach the peer, now or later.
+    pub(super) fn is_mute(&self) -> bool {
+        matches!(self, Self::Tls(tls) if !tls.is_up())
+    }
+
+    /// What is said now may be said by anyone, and TLS is required.
+    pub(super) fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Held(upgrade) if upgrade.is_required())
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Role {
     Vm(Vm),
     Client(Client),
+    /// A client of this console whose TLS is not up: nobody yet.
+    Arriving(ConsoleId),
 }
 
 /// The connection of a host, for one serial port of one VM.
@@ -59,6 +101,8 @@ pub(super) struct Vm {
     pub(super) fold: Option<bool>,
     /// Its identification has been told as an event.
     pub(super) told: bool,
+    /// Its TLS began on a telnet connection and is not up yet.
+    pub(super) upgrading: bool,
 }
 
 /// Where a VM connection stands.
@@ -160,28 +204,28 @@ impl Conn {
     pub(super) fn vm(&self) -> Option<&Vm> {
         match &self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) => None,
+            Role::Client(_) | Role::Arriving(_) => None,
         }
     }
 
     pub(super) fn vm_mut(&mut self) -> Option<&mut Vm> {
         match &mut self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) => None,
+            Role::Client(_) | Role::Arriving(_) => None,
         }
     }
 
     pub(super) fn client(&self) -> Option<&Client> {
         match &self.role {
             Role::Client(client) => Some(client),
-            Role::Vm(_) => None,
+            Role::Vm(_) | Role::Arriving(_) => None,
         }
     }
 
     pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match &mut self.role {
             Role::Client(client) => Some(client),
-            Role::Vm(_) => None,
+            Role::Vm(_) | Role::Arriving(_) => None,
         }
     }
 
@@ -189,6 +233,7 @@ impl Conn {
     pub(super) fn console(&self) -> Option<ConsoleId> {
         match &self.role {
             Role::Client(client) => Some(client.console),
+            Role::Arriving(console) => Some(*console),
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::Left(console) => Some(console),
                 Place::New | Place::Stray | Place::Target | Place::Gone => None,

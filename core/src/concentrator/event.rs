@@ -86,6 +86,10 @@ pub enum What {
     },
     /// A connection of a VM ended.
     VmDisconnected(CloseReason),
+    /// TLS is up: version and cipher suite.
+    TlsUp(String),
+    /// TLS did not come up, or broke; why.
+    TlsFailed(String),
     /// A client attached.
     ClientAttached {
         /// How many clients the console has now.
@@ -145,6 +149,10 @@ pub enum CloseReason {
     IdentifyTimeout,
     /// It was the oldest of too many connections that had not said which VM they are.
     Evicted,
+    /// TLS did not come up, or broke.
+    Tls,
+    /// It did not go over to TLS, which is required here.
+    InClear,
     /// Its service URI is not served here.
     ServiceUri,
     /// It asked to be dialled (direction C), which is refused.
@@ -153,6 +161,8 @@ pub enum CloseReason {
     MovedAway,
     /// It did not keep up with the VM.
     TooSlow,
+    /// Its console was forgotten before it was let in.
+    Gone,
     /// It is one client too many for this console.
     TooManyClients,
     /// An operator closed it.
@@ -171,13 +181,14 @@ impl Event {
             What::SecondLeg { .. }
             | What::ReaderSkipped(_)
             | What::Malformed(_)
+            | What::TlsFailed(_)
             | What::PortsExhausted
             | What::PortTaken(..) => Warn,
             What::VmDisconnected(CloseReason::Failed(_) | CloseReason::Evicted | CloseReason::ServiceUri) => {
                 Warn
             }
             What::Vmotion(VmotionStep::Refused(_) | VmotionStep::BadPeer | VmotionStep::Aborted(_)) => Warn,
-            What::Suppressed(_) => Debug,
+            What::Suppressed(_) | What::TlsUp(_) => Debug,
             _ => Info,
         }
     }
@@ -216,6 +227,8 @@ impl fmt::Display for What {
                 "{legs} connections have this uuid and uri (two ports of one vm? --multi-console tells them apart)"
             ),
             Self::VmDisconnected(why) => write!(f, "vm disconnected: {why}"),
+            Self::TlsUp(terms) => write!(f, "tls up: {terms}"),
+            Self::TlsFailed(why) => write!(f, "tls failed: {why}"),
             Self::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
             Self::ClientDetached(why) => write!(f, "client detached: {why}"),
             Self::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
@@ -255,10 +268,13 @@ impl fmt::Display for CloseReason {
             Self::NotVm => f.write_str("not a vm: it refused the vmware extension"),
             Self::IdentifyTimeout => f.write_str("it did not say which vm it is"),
             Self::Evicted => f.write_str("too many unidentified connections, this was the oldest"),
+            Self::Tls => f.write_str("tls failed"),
+            Self::InClear => f.write_str("it did not go over to tls, which is required"),
             Self::ServiceUri => f.write_str("its service uri is not served here"),
             Self::Direction => f.write_str("it asked to be dialled, which is not offered"),
             Self::MovedAway => f.write_str("the vm has moved to another host"),
             Self::TooSlow => f.write_str("it did not keep up"),
+            Self::Gone => f.write_str("the console is gone"),
             Self::TooManyClients => f.write_str("too many clients on this console"),
             Self::Kicked => f.write_str("closed by the operator"),
             Self::ShuttingDown => f.write_str("server is shutting down"),

@@ -167,7 +167,7 @@ impl Concentrator {
             return None;
         }
         match purpose {
-            Purpose::Vms => Some(self.accept_vm(peer.address, now)),
+            Purpose::Vms => self.accept_vm(peer.address, now),
             Purpose::Clients(console, _) => self.accept_client(console, peer.address, now),
         }
     }

@@ -10,6 +10,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `vm` | a host's connection from its first byte to its identity |
+//! | `secure`, `upgrade`, `spared` | TLS: carrying it; when it begins; who is not offered it again |
 //! | `vmotion`, `migrate` | the table of a move; carrying it out |
 //! | `client` | who is telnet, who is raw, what each may send |
 //! | `console` | readers and legs of one serial port, lag, pauses, expiry |
@@ -34,9 +35,12 @@ mod order;
 mod outbox;
 mod output;
 mod ports;
+mod secure;
 mod slab;
+mod spared;
 mod timers;
 mod transmit;
+mod upgrade;
 mod uplink;
 mod vm;
 mod vmotion;
@@ -52,14 +56,15 @@ use siphasher::sip::SipHasher13;
 
 use crate::telnet::{Decoder, IAC, Negotiator};
 use crate::time::Instant;
+use crate::transport::Acceptors;
 
-pub use config::{Config, PortRange, SlowClient};
+pub use config::{Config, InBandTls, PortRange, SlowClient, VmTls};
 pub use counters::Counters;
 pub use event::{CloseReason, Event, Label, Severity, VmotionStep, What};
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use output::{Address, Closed, Output, Peer, Shutdown};
 
-use conn::{Closing, Conn, Mode, Role, Unidentified};
+use conn::{Closing, Conn, Mode, Role, Transport, Unidentified};
 use console::{Console, Identity};
 use control::Control;
 use journal::Pool;
@@ -68,6 +73,7 @@ use order::Order;
 use outbox::{Announced, Outbox};
 use ports::Ports;
 use slab::Slab;
+use spared::Spared;
 use timers::{Timer, Timers};
 use uplink::Buffers;
 use vmotion::{Move, MoveId, SECRET};
@@ -96,6 +102,11 @@ pub struct Concentrator {
     /// what VMs have said.
     early_pool: Pool,
     buffers: Buffers,
+    acceptors: Acceptors,
+    /// Hosts whose upgrade to TLS failed.
+    spared: Spared,
+    /// Where TLS puts what it has opened. Up to 96 KiB, and nothing without TLS.
+    opened: Vec<u8>,
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
     outbox: Outbox,
@@ -183,6 +194,9 @@ impl Concentrator {
             pool: Pool::new(config.journal_memory - config.journal_memory / EARLY_PART),
             early_pool: Pool::new(config.journal_memory / EARLY_PART),
             buffers: Buffers::default(),
+            acceptors: Acceptors::default(),
+            spared: Spared::new(keys),
+            opened: Vec::new(),
             scratch: Vec::new(),
             outbox: Outbox::default(),
             timers: Timers::default(),
@@ -208,9 +222,19 @@ impl Concentrator {
         if conn.closing.is_some() || data.is_empty() {
             return;
         }
-        match conn.role {
-            Role::Vm(_) => self.receive_vm(id, data, now),
-            Role::Client(_) => self.receive_client(id, data, now),
+        match conn.transport {
+            Transport::Plain => self.receive_plain(id, data, now),
+            Transport::Held(_) => self.receive_held(id, data, now),
+            Transport::Tls(_) => self.receive_sealed(id, data, now),
+        }
+    }
+
+    /// Bytes of the peer's own, whatever they came through.
+    fn receive_plain(&mut self, id: ConnId, data: &[u8], now: Instant) {
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(Role::Vm(_)) => self.receive_vm(id, data, now),
+            Some(Role::Client(_)) => self.receive_client(id, data, now),
+            Some(Role::Arriving(_)) | None => {}
         }
     }
 
@@ -219,9 +243,9 @@ impl Concentrator {
         self.now = now;
         let Some(conn) = self.conns.get(id) else { return };
         match (how, &conn.role) {
-            (Closed::Input, Role::Client(_)) if conn.closing.is_none() => self.end_input(id, now),
             // The farewell may still be taken.
             (Closed::Input, _) if conn.closing.is_some() => {}
+            (Closed::Input, Role::Client(_)) => self.end_of_input(id, now),
             (Closed::Input, _) => self.close(id, CloseReason::PeerClosed, now),
             (Closed::Failed(why), _) => self.drop_conn(id, CloseReason::Failed(why), now),
         }
@@ -234,6 +258,7 @@ impl Concentrator {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Ask(id) => self.ask(id),
+                Timer::Secure(id) => self.secure_timer(id, now),
                 Timer::Identify(id) => self.give_up_identifying(id, now),
                 Timer::Decide(id) => self.decide(id),
                 Timer::Linger(id) => self.end_of_linger(id, now),
@@ -254,10 +279,13 @@ impl Concentrator {
             let output = self.outbox.pop()?;
             match &output {
                 Output::Transmit(id) if self.conns.get(*id).is_none() => {}
-                Output::Receive(id) => {
-                    if let Some(conn) = self.conns.get_mut(*id) {
+                &Output::Receive(id) => {
+                    if let Some(conn) = self.conns.get_mut(id) {
                         conn.announced.receive = false;
-                        return Some(output);
+                        // What TLS has opened already comes before what is still in the socket.
+                        if self.deliver_held(id) {
+                            return Some(output);
+                        }
                     }
                 }
                 Output::Event(event) => {
@@ -298,9 +326,9 @@ impl Concentrator {
             return Err(CommandError::ShuttingDown);
         }
         let negotiator = Negotiator::new(&[]);
-        let id = self
-            .attach_client(console, Address::Local, negotiator, Mode::Local, now)
-            .ok_or(CommandError::NoConsole)?;
+        self.consoles.get(console).ok_or(CommandError::NoConsole)?;
+        let id = self.insert_conn(Address::Local, Transport::Plain, negotiator, Role::Arriving(console));
+        self.attach_client(id, console, Mode::Local, now);
         if let Attach::Scrollback(len) = how
             && let Some(console) = self.consoles.get(console)
             && let Some(client) = self.conns.get_mut(id).and_then(|conn| conn.client_mut())
@@ -343,6 +371,7 @@ impl Concentrator {
                 && conn.closing.is_none()
             {
                 conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
+                self.release(id);
                 self.timers.set(Timer::Linger(id), now + LINGER);
                 self.consider_closed(id, now);
             }
@@ -376,9 +405,16 @@ impl Concentrator {
         })
     }
 
-    fn insert_conn(&mut self, peer: Address, negotiator: Negotiator, role: Role) -> ConnId {
+    fn insert_conn(
+        &mut self,
+        peer: Address,
+        transport: Transport,
+        negotiator: Negotiator,
+        role: Role,
+    ) -> ConnId {
         self.conns.insert(Conn {
             peer,
+            transport,
             announced: Announced::default(),
             control: Control::default(),
             decoder: Decoder::new(),
@@ -411,7 +447,9 @@ impl Concentrator {
     /// Tells the runtime that a connection has bytes, if it has control bytes or a reader's.
     fn wake(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
-            && (!conn.control.is_empty() || conn.client().is_some())
+            && (!conn.control.is_empty()
+                || conn.client().is_some()
+                || conn.transport.pending().is_some_and(|bytes| !bytes.is_empty()))
         {
             self.outbox.transmit(id, &mut conn.announced);
         }
@@ -443,6 +481,7 @@ impl Concentrator {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.closing = Some(Closing::Farewell);
         }
+        self.release(id);
         self.timers.set(Timer::Linger(id), now + LINGER);
         self.consider_closed(id, now);
     }
@@ -475,7 +514,7 @@ impl Concentrator {
                 self.tell(id, What::VmDisconnected(reason));
                 self.detach_vm(id, now);
             }
-            Role::Client(_) => {
+            Role::Client(_) | Role::Arriving(_) => {
                 self.tell(id, What::ClientDetached(reason));
                 self.detach_client(id, now);
             }
@@ -486,11 +525,14 @@ impl Concentrator {
     fn consider_closed(&mut self, id: ConnId, now: Instant) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(closing) = conn.closing else { return };
-        if !conn.control.is_empty() {
+        let mute = conn.transport.is_mute();
+        if !conn.control.is_empty() && !mute {
             return;
         }
         if let Closing::Drain(reason) = closing {
             let owed = match &conn.role {
+                _ if mute => false,
+                Role::Arriving(_) => false,
                 Role::Client(client) => self.consoles.get(client.console).is_some_and(|console| {
                     client.overtaken.is_some() || client.needs() < console.journal.head()
                 }),
@@ -504,7 +546,9 @@ impl Concentrator {
             }
             self.detach(id, reason, now);
         }
-        self.forget(id, Shutdown::Graceful);
+        if self.close_transport(id) {
+            self.forget(id, Shutdown::Graceful);
+        }
     }
 
     /// A closing connection, or one that has ended its input, has had its time.
@@ -513,13 +557,14 @@ impl Concentrator {
         match (conn.closing, &conn.role) {
             (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason, now),
             (Some(Closing::Farewell), _) => self.forget(id, Shutdown::Abort),
-            (None, Role::Client(_)) => self.close(id, CloseReason::PeerClosed, now),
+            (None, Role::Client(_) | Role::Arriving(_)) => self.close(id, CloseReason::PeerClosed, now),
             (None, Role::Vm(_)) => self.end_linger(id, now),
         }
     }
 
     fn forget(&mut self, id: ConnId, how: Shutdown) {
         self.timers.cancel(Timer::Linger(id));
+        self.timers.cancel(Timer::Secure(id));
         if self.conns.remove(id).is_some() {
             self.outbox.push(Output::Close(id, how));
         }

@@ -16,6 +16,8 @@ use super::vmotion::MoveId;
 pub(super) enum Timer {
     /// A VM connection has said nothing yet that makes us ask who it is, or has not told its name.
     Ask(ConnId),
+    /// A connection that has not said whether it wants TLS, or has not got there, has had its time.
+    Secure(ConnId),
     /// A connection has to say which VM it is.
     Identify(ConnId),
     /// An undecided client is raw from then on.

@@ -7,9 +7,10 @@ use std::io::IoSlice;
 
 use crate::telnet::guest_slices;
 use crate::time::Instant;
+use crate::transport::{RECORD, RUNS};
 
 use super::Concentrator;
-use super::conn::{Client, Closing, Conn, Place, Role};
+use super::conn::{Client, Closing, Conn, Place, Role, Transport};
 use super::console::{Console, READ_MAX};
 use super::id::ConnId;
 
@@ -28,7 +29,19 @@ impl Concentrator {
         if conn.closing.is_some() {
             return READ_MAX;
         }
+        let window = self.plain_window(conn);
+        match &conn.transport {
+            // What a record holds is not known before it is whole.
+            Transport::Tls(tls) if tls.held.is_empty() && window > 0 => window.max(RECORD),
+            Transport::Tls(_) => 0,
+            Transport::Plain | Transport::Held(_) => window,
+        }
+    }
+
+    /// How many bytes of its own a connection may send.
+    pub(super) fn plain_window(&self, conn: &Conn) -> usize {
         match &conn.role {
+            Role::Arriving(_) => RECORD,
             Role::Vm(vm) => {
                 let paused = match vm.place {
                     Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
@@ -54,23 +67,76 @@ impl Concentrator {
     /// other call about this connection. Bounded by the length of `runs` (a raw client's dense IACs are
     /// copied once, 64 KiB at most).
     pub fn transmit<'a>(&'a mut self, id: ConnId, runs: &mut [IoSlice<'a>]) -> usize {
+        let plain = self.conns.get(id).is_some_and(|conn| matches!(conn.transport, Transport::Plain));
+        let prepared = if plain {
+            self.prepare(id, runs.len())
+        } else {
+            self.seal(id);
+            self.conns
+                .get(id)
+                .and_then(|conn| conn.transport.pending())
+                .is_some_and(|bytes| !bytes.is_empty())
+                .then_some(false)
+        };
+        let Some(copied) = prepared else {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.announced.transmit = false;
+            }
+            return 0;
+        };
+        let Some(conn) = self.conns.get(id) else { return 0 };
+        match (conn.transport.pending(), runs.first_mut()) {
+            (Some(bytes), Some(run)) => {
+                *run = IoSlice::new(bytes);
+                1
+            }
+            _ => self.own_runs(id, copied, runs),
+        }
+    }
+
+    /// Seals the next of what a connection is owed, if it is TLS and the socket has taken all that was
+    /// sealed before. What is sealed counts as taken: nothing can change it any more.
+    fn seal(&mut self, id: ConnId) {
+        let is_free = self.conns.get(id).is_some_and(
+            |conn| matches!(&conn.transport, Transport::Tls(tls) if tls.is_up() && tls.pending().is_empty()),
+        );
+        if !is_free {
+            return;
+        }
+        let Some(copied) = self.prepare(id, RUNS) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let mut transport = std::mem::take(&mut conn.transport);
+        let mut runs = [IoSlice::new(&[]); RUNS];
+        let count = self.own_runs(id, copied, &mut runs);
+        let sealed = match &mut transport {
+            Transport::Tls(tls) => tls.seal(&runs[..count]),
+            Transport::Plain | Transport::Held(_) => 0,
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.transport = transport;
+        }
+        if sealed > 0 {
+            self.took(id, sealed, self.now);
+        }
+    }
+
+    /// Gets a connection's own bytes ready to be borrowed; `None`: there are none. Otherwise whether they
+    /// were copied.
+    fn prepare(&mut self, id: ConnId, runs: usize) -> Option<bool> {
         if let Some(conn) = self.conns.get(id)
             && conn.client().is_some_and(|client| client.overtaken.is_some())
         {
             self.catch_up(id);
         }
-        if !self.owes(id) {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.announced.transmit = false;
-            }
-            return 0;
-        }
-        let copied = self.copy_crumbs(id, runs.len());
-        let engine = &*self;
-        let Some(conn) = engine.conns.get(id) else { return 0 };
+        self.owes(id).then(|| self.copy_crumbs(id, runs))
+    }
+
+    fn own_runs<'a>(&'a self, id: ConnId, copied: bool, runs: &mut [IoSlice<'a>]) -> usize {
+        let Some(conn) = self.conns.get(id) else { return 0 };
         match &conn.role {
-            Role::Vm(_) => engine.vm_runs(id, conn, runs),
-            Role::Client(client) => engine.client_runs(conn, client, copied, runs),
+            Role::Vm(_) => self.vm_runs(id, conn, runs),
+            Role::Client(client) => self.client_runs(conn, client, copied, runs),
+            Role::Arriving(_) => 0,
         }
     }
 
@@ -88,6 +154,7 @@ impl Concentrator {
             Role::Client(client) => self
                 .journal_of(conn, client)
                 .is_some_and(|console| client.jump.is_some() || client.at < console.journal.head()),
+            Role::Arriving(_) => false,
         }
     }
 
@@ -173,18 +240,32 @@ impl Concentrator {
     /// than a look at each of them.
     pub fn handle_sent(&mut self, id: ConnId, n: usize, now: Instant) {
         self.now = now;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &mut conn.transport {
+            Transport::Plain => self.took(id, n, now),
+            Transport::Held(upgrade) => {
+                upgrade.sent(n);
+                self.end_upgrade(id);
+            }
+            Transport::Tls(tls) => tls.sent(n),
+        }
+        if self.conns.get(id).is_some_and(|conn| conn.closing.is_some()) {
+            self.consider_closed(id, now);
+        }
+    }
+
+    /// `n` of a connection's own bytes are out of our hands.
+    fn took(&mut self, id: ConnId, n: usize, now: Instant) {
         let Some(conn) = self.conns.get(id) else { return };
         let over_limit = conn.control.is_over_limit();
         match conn.role {
             Role::Vm(_) => self.vm_took(id, n, now),
             Role::Client(_) => self.client_took(id, n),
+            Role::Arriving(_) => {}
         }
         let Some(conn) = self.conns.get_mut(id) else { return };
         if over_limit && !conn.control.is_over_limit() {
             self.outbox.receive(id, &mut conn.announced);
-        }
-        if conn.closing.is_some() {
-            self.consider_closed(id, now);
         }
     }
 

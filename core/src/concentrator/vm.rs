@@ -8,7 +8,7 @@ use crate::time::Instant;
 use crate::vmware::{self, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
 use super::Concentrator;
-use super::conn::{Conn, Place, Role, Vm};
+use super::conn::{Conn, Place, Role, Transport, Vm};
 use super::console::{Console, Identity, Leg};
 use super::event::{CloseReason, Label, What};
 use super::id::{ConnId, ConsoleId};
@@ -37,22 +37,42 @@ concentrator\").\r\nTo use a console, connect to the client port of its VM.\r\n"
 const NOT_IDENTIFIED: &[u8] = b"\r\nNo VM was identified on this connection in time; closing it.\r\n";
 
 impl Concentrator {
-    /// A connection on a VM listener.
-    pub(super) fn accept_vm(&mut self, peer: Address, now: Instant) -> ConnId {
+    /// A connection on a VM listener. `None`: it needs TLS, and there is none to be had.
+    pub(super) fn accept_vm(&mut self, peer: Address, now: Instant) -> Option<ConnId> {
+        let transport = self.vm_transport(&peer, now)?;
         self.make_room_for_stranger(now);
         let mut dialogue = Dialogue::new();
-        let mut negotiator = Negotiator::new(Dialogue::POLICY);
+        let mut negotiator = Negotiator::new(match transport {
+            Transport::Held(_) => Dialogue::POLICY_WITH_TLS,
+            Transport::Plain | Transport::Tls(_) => Dialogue::POLICY,
+        });
         let mut opening = Vec::new();
         dialogue.open(&mut negotiator, &mut opening);
-        let vm = Vm { dialogue, place: Place::New, moving: None, early: None, fold: None, told: false };
-        let id = self.insert_conn(peer, negotiator, Role::Vm(vm));
+        let vm = Vm {
+            dialogue,
+            place: Place::New,
+            moving: None,
+            early: None,
+            fold: None,
+            told: false,
+            upgrading: false,
+        };
+        let is_tls = transport.is_tls();
+        let is_held = matches!(transport, Transport::Held(_));
+        let id = self.insert_conn(peer, transport, negotiator, Role::Vm(vm));
+        // Goes out as soon as it is known how.
         self.say(id, |out| *out = opening);
+        if is_tls {
+            self.await_handshake(id, now);
+        } else if is_held {
+            self.await_upgrade(id, now);
+        }
         self.timers.set(Timer::Ask(id), now + ASK_AFTER);
         self.timers.set(Timer::Identify(id), now + self.config.identify_timeout);
         self.unidentified.queue.push_back(id);
         self.unidentified.count += 1;
         self.tell(id, What::VmConnected);
-        id
+        Some(id)
     }
 
     /// Evicts the oldest connections that have not said which VM they are, if there are too many: strangers
@@ -102,13 +122,19 @@ impl Concentrator {
 
     /// Bytes from a host. One pass; what is left of a command stays in the decoder.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8], now: Instant) {
-        for piece in data.chunks(PIECE) {
-            self.receive_piece(id, piece, now);
+        for (nth, piece) in data.chunks(PIECE).enumerate() {
+            if let Some(left) = self.receive_piece(id, piece, now) {
+                let at = nth * PIECE + piece.len() - left;
+                self.receive_sealed(id, &data[at..], now);
+                return;
+            }
         }
     }
 
-    fn receive_piece(&mut self, id: ConnId, data: &[u8], now: Instant) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+    /// Returns how many bytes are left of a piece in which TLS began.
+    fn receive_piece(&mut self, id: ConnId, data: &[u8], now: Instant) -> Option<usize> {
+        let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
+        let was_tls = conn.transport.is_tls();
         let mut decoder = std::mem::take(&mut conn.decoder);
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
@@ -116,6 +142,7 @@ impl Concentrator {
                 Item::Wire(run) => self.vm_prints(id, run.bytes, run.pairs, now),
                 Item::Negotiation(verb, opt) => self.vm_negotiates(id, verb, opt, now),
                 Item::Subnegotiation(VMWARE_TELNET_EXT, body) => self.vm_says(id, body, now),
+                Item::Subnegotiation(Opt::AUTHENTICATION, body) => self.vm_authenticates(id, body, now),
                 Item::Subnegotiation(opt, _) => {
                     self.malformed(id, format_args!("subnegotiation of {opt}, which is off"));
                 }
@@ -124,17 +151,23 @@ impl Concentrator {
                 Item::Command(_) | Item::Data(_) => {}
                 Item::Malformed(fault) => self.malformed(id, format_args!("{fault}")),
             }
-            if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
-                return;
+            let conn = self.conns.get(id).filter(|conn| conn.closing.is_none())?;
+            if conn.transport.is_tls() != was_tls {
+                // A subnegotiation has just ended: the decoder holds nothing.
+                return Some(input.len());
             }
         }
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.decoder = decoder;
-        }
+        self.conns.get_mut(id)?.decoder = decoder;
+        None
     }
 
     fn vm_prints(&mut self, id: ConnId, wire: &[u8], pairs: usize, now: Instant) {
-        let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.transport.is_untrusted() {
+            self.malformed(id, format_args!("serial data before TLS"));
+            return;
+        }
+        let Role::Vm(vm) = &mut conn.role else { return };
         let Some(mut after_cr) = vm.fold else {
             self.vm_output(id, wire, pairs, now);
             return;
@@ -171,6 +204,10 @@ impl Concentrator {
     }
 
     fn vm_negotiates(&mut self, id: ConnId, verb: Verb, opt: Opt, now: Instant) {
+        if opt == Opt::AUTHENTICATION {
+            self.vm_negotiates_tls(id, verb, now);
+            return;
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let outcome = conn.negotiator.receive(verb, opt);
         if let Some((verb, opt)) = outcome.send {
@@ -194,6 +231,10 @@ impl Concentrator {
 
     fn vm_says(&mut self, id: ConnId, body: &[u8], now: Instant) {
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.transport.is_untrusted() {
+            self.malformed(id, format_args!("{VMWARE_TELNET_EXT} spoken before TLS"));
+            return;
+        }
         let Role::Vm(vm) = &mut conn.role else { return };
         let mut answer = Vec::new();
         let said = vm.dialogue.received(body, &mut answer);
@@ -395,6 +436,7 @@ impl Concentrator {
     pub(super) fn detach_vm(&mut self, id: ConnId, now: Instant) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         let (place, moving) = (vm.place, vm.moving);
+        self.note_failed_upgrade(id, now);
         self.set_place(id, Place::Gone);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.timers.cancel(timer);

@@ -8,8 +8,10 @@
 //! option is a number and a [`OptionPolicy`] that someone else wrote.
 //!
 //! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
-//! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK) and RFC 1143 (the Q method).
+//! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC 2941
+//! what in-band TLS needs ([`auth`]).
 
+pub mod auth;
 mod codes;
 mod decode;
 mod encode;

@@ -21,7 +21,7 @@ mod vm;
 
 pub use code::{Code, VMWARE_TELNET_EXT};
 pub use message::{Malformed, Message};
-pub use proxy::{Dialogue, KNOWN_SUBOPTIONS, POLICY, REPLY_LIMIT, Said};
+pub use proxy::{Dialogue, KNOWN_SUBOPTIONS, POLICY, POLICY_WITH_TLS, REPLY_LIMIT, Said};
 pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};
 pub use vm::{ANSWER_LIMIT, NoUuid, Opens, PENDING_LIMIT, Resume, VmConfig, VmEvent, VmSession};

@@ -15,6 +15,15 @@ pub const POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: VMWARE_TELNET_EXT, us: false, him: true },
 ];
 
+/// As [`POLICY`], for connections that may go over to TLS in the middle (PROTOCOL, tls-in-band).
+pub const POLICY_WITH_TLS: &[OptionPolicy] = &[
+    POLICY[0],
+    POLICY[1],
+    POLICY[2],
+    POLICY[3],
+    OptionPolicy { opt: Opt::AUTHENTICATION, us: false, him: true },
+];
+
 /// Every code a concentrator can send or take, as KNOWN-SUBOPTIONS-2 lists them.
 pub const KNOWN_SUBOPTIONS: &[u8] = &[
     Code::KNOWN_SUBOPTIONS_1.0,
@@ -123,6 +132,9 @@ pub struct Dialogue {
 impl Dialogue {
     /// The [`POLICY`] its negotiator is to be made with.
     pub const POLICY: &'static [OptionPolicy] = POLICY;
+
+    /// The same where in-band TLS is on offer.
+    pub const POLICY_WITH_TLS: &'static [OptionPolicy] = POLICY_WITH_TLS;
 
     /// A dialogue in which nobody has spoken.
     pub fn new() -> Self {

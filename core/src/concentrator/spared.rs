@@ -1,0 +1,86 @@
+//! Hosts whose upgrade to TLS failed, and until when each is spared another offer: one that takes the offer
+//! and cannot carry it through would else connect and fail for ever, without a console.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::time::Instant;
+
+use super::Keyed;
+
+/// How long a host is spared. Long enough that people see its console, short enough that a host that was
+/// put right is found out without anyone's doing.
+const SPARED_FOR: Duration = Duration::from_secs(600);
+
+/// Hosts remembered; the one that failed first is forgotten first. More than the largest fleets have.
+const LIMIT: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Spared {
+    until: HashMap<IpAddr, Instant, Keyed>,
+    /// By the time they failed.
+    order: VecDeque<(IpAddr, Instant)>,
+}
+
+impl Spared {
+    pub(super) fn new(keys: Keyed) -> Self {
+        Self { until: HashMap::with_hasher(keys), order: VecDeque::new() }
+    }
+
+    /// The upgrade of `host` failed.
+    pub(super) fn add(&mut self, host: IpAddr, now: Instant) {
+        let until = now + SPARED_FOR;
+        self.until.insert(host, until);
+        self.order.push_back((host, until));
+        while let Some(&(oldest, at)) = self.order.front()
+            && (at <= now || self.order.len() > LIMIT)
+        {
+            self.order.pop_front();
+            if self.until.get(&oldest) == Some(&at) {
+                self.until.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether `host` is not to be offered an upgrade.
+    pub(super) fn contains(&self, host: IpAddr, now: Instant) -> bool {
+        self.until.get(&host).is_some_and(|&until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn host(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(n).into()
+    }
+
+    #[test]
+    fn host_is_spared_for_ten_minutes_after_its_last_failure() {
+        let mut spared = Spared::new(Keyed(1, 2));
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        spared.add(host(1), at(0));
+        spared.add(host(1), at(100));
+        assert!(spared.contains(host(1), at(699)));
+        assert!(!spared.contains(host(1), at(700)));
+        assert!(!spared.contains(host(2), at(100)));
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_the_limit_and_the_oldest_goes() {
+        let mut spared = Spared::new(Keyed(1, 2));
+        for n in 0..10 * LIMIT as u32 {
+            spared.add(host(n), Instant::ZERO);
+        }
+        assert_eq!((spared.until.len(), spared.order.len()), (LIMIT, LIMIT));
+        assert!(!spared.contains(host(0), Instant::ZERO));
+        assert!(spared.contains(host(10 * LIMIT as u32 - 1), Instant::ZERO));
+        for _ in 0..10 * LIMIT {
+            spared.add(host(1), Instant::ZERO);
+        }
+        assert_eq!((spared.until.len(), spared.order.len()), (1, LIMIT));
+    }
+}

@@ -1,0 +1,53 @@
+//! What is left of TLS where the feature `tls` is off: types of which there is no value, so that the
+//! engine needs no second version of itself.
+
+use std::io::IoSlice;
+
+use super::Fault;
+
+/// With what TLS connections would be answered. There is none: this build has no TLS.
+#[derive(Clone, Debug)]
+pub enum Acceptor {}
+
+/// A TLS connection. There is none.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    never: Acceptor,
+    pub(crate) held: Vec<u8>,
+    pub(crate) ended: bool,
+    pub(crate) failed: bool,
+}
+
+impl Tls {
+    pub(crate) fn accept(acceptor: &Acceptor, _: Vec<u8>) -> Result<Box<Self>, Fault> {
+        match *acceptor {}
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        match self.never {}
+    }
+
+    pub(crate) fn terms(&self) -> String {
+        match self.never {}
+    }
+
+    pub(crate) fn open(&mut self, _: &mut &[u8], _: &mut Vec<u8>) -> Result<(), Fault> {
+        match self.never {}
+    }
+
+    pub(crate) fn seal(&mut self, _: &[IoSlice<'_>]) -> usize {
+        match self.never {}
+    }
+
+    pub(crate) fn close(&mut self) {
+        match self.never {}
+    }
+
+    pub(crate) fn pending(&self) -> &[u8] {
+        match self.never {}
+    }
+
+    pub(crate) fn sent(&mut self, _: usize) {
+        match self.never {}
+    }
+}

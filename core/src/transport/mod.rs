@@ -1,0 +1,36 @@
+//! What lies between a connection's bytes and its socket's: nothing, or TLS.
+//!
+//! **Owns** the records: what a socket brought is opened into the peer's bytes, what the engine has for
+//! the peer is sealed, one record ahead of the socket at most. **Refuses to know** what the bytes mean,
+//! who may start TLS and when (that is the engine's), files and clocks: certificates and the time come in
+//! with the [`Acceptor`].
+//!
+//! `tls` is the only file that names rustls; `absent` has its place, and the same face, where the feature
+//! `tls` is off.
+
+#[cfg_attr(feature = "tls", path = "tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "absent.rs")]
+mod tls;
+
+pub use tls::Acceptor;
+pub(crate) use tls::Tls;
+
+/// With what TLS connections are answered; no acceptor, no TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Acceptors {
+    /// For ESXi hosts.
+    pub vms: Option<Acceptor>,
+    /// For clients.
+    pub clients: Option<Acceptor>,
+}
+
+/// Largest plaintext of one record (RFC 8446 §5.1): what is sealed ahead of the socket.
+pub(crate) const RECORD: usize = 16 << 10;
+
+/// From how many places the bytes of one record may come.
+pub(crate) const RUNS: usize = 16;
+
+/// Why TLS came to an end: a line for people.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Fault(pub(crate) String);
