@@ -545,6 +545,9 @@ impl Concentrator {
                 return;
             }
             self.detach(id, reason, now);
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.closing = Some(Closing::Farewell);
+            }
         }
         if self.close_transport(id) {
             self.forget(id, Shutdown::Graceful);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vspc_core::concentrator::{Attach, CloseReason, Config, ConnId, Counters, SlowClient, VmotionStep, What};
+use vspc_core::concentrator::{
+    Attach, CloseReason, Config, ConnId, Counters, InBandTls, SlowClient, VmTls, VmotionStep, What,
+};
 use vspc_core::telnet::Command;
 use vspc_core::vmware::{Opens, Resume, VmConfig, VmEvent};
 
@@ -17,6 +19,36 @@ struct Journey {
     source: ConnId,
     sequence: Vec<u8>,
     targets: Vec<ConnId>,
+}
+
+/// What connections go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    Plain,
+    /// TLS from the first byte.
+    #[cfg(feature = "tls")]
+    Tls,
+    /// TLS after an upgrade by option 37.
+    #[cfg(feature = "tls")]
+    InBand,
+}
+
+impl Form {
+    fn vm_tls(self) -> VmTls {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls => VmTls::On,
+            _ => VmTls::Off,
+        }
+    }
+
+    fn in_band_tls(self) -> InBandTls {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::InBand => InBandTls::Require,
+            _ => InBandTls::Off,
+        }
+    }
 }
 
 pub(crate) struct Story {
@@ -43,7 +75,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, form: Form) -> Self {
         let mut chance = Chance::new(seed);
         let slow_client =
             [SlowClient::Skip, SlowClient::Skip, SlowClient::Disconnect, SlowClient::Wait][chance.below(4)];
@@ -55,6 +87,9 @@ impl Story {
             // Enough for what a VM says before a witness can be found.
             scrollback: [4000, 16 << 10][chance.below(2)],
             banner: chance.one_in(2),
+            vm_tls: form.vm_tls(),
+            in_band_tls: form.in_band_tls(),
+            client_tls: form != Form::Plain,
             ..Config::default()
         };
         let mut world = World::seeded(config, seed as u8);

@@ -6,7 +6,11 @@
 //! id is never named again, a window that rises is told, each connection has one reason for its end,
 //! outputs do not pile up, and after `handle_timeout` nothing is due.
 
+#[cfg(feature = "tls")]
+mod carry;
 pub(crate) mod peer;
+#[cfg(feature = "tls")]
+pub(crate) mod secure;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -24,6 +28,8 @@ use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
 
 pub(crate) use peer::{Client, Host, Kind, Part};
+#[cfg(feature = "tls")]
+use secure::Sealed;
 
 /// A connection, from its socket outwards.
 pub(crate) struct Link {
@@ -48,6 +54,9 @@ pub(crate) struct Link {
     pub(crate) closed: Option<Shutdown>,
     /// The peer's end of it is gone.
     reset: bool,
+    /// It is TLS: `inbound` is not sealed yet, `outbound` is opened.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Box<Sealed>>,
 }
 
 impl Link {
@@ -85,6 +94,7 @@ pub(crate) struct World {
     ids: usize,
     shutting_down: bool,
     never_waits: bool,
+    config: Config,
 }
 
 impl World {
@@ -96,7 +106,7 @@ impl World {
         let never_waits = config.slow_client != SlowClient::Wait;
         let now = Instant::from_millis(1000);
         let mut world = Self {
-            engine: Concentrator::new(Arc::new(config), [seed; 32], now),
+            engine: Concentrator::new(Arc::new(config.clone()), [seed; 32], now),
             now,
             links: BTreeMap::new(),
             events: Vec::new(),
@@ -111,7 +121,10 @@ impl World {
             ids: 0,
             shutting_down: false,
             never_waits,
+            config,
         };
+        #[cfg(feature = "tls")]
+        world.engine.set_acceptors(secure::acceptors(false));
         world.drain();
         world
     }
@@ -136,6 +149,9 @@ impl World {
         let id = self.engine.handle_accepted(on, Peer::new(Address::Ip(from)), self.now);
         if let Some(id) = id {
             self.insert(id, part);
+            self.drain();
+            #[cfg(feature = "tls")]
+            self.secure(id);
         }
         self.drain();
         id
@@ -163,6 +179,8 @@ impl World {
             reason: None,
             closed: None,
             reset: false,
+            #[cfg(feature = "tls")]
+            tls: None,
         };
         assert!(self.links.insert(id, link).is_none(), "{id} was given out twice");
         self.ids += 1;
@@ -351,15 +369,20 @@ impl World {
     /// The engine's socket takes up to `max` bytes.
     pub(crate) fn pull(&mut self, id: ConnId, max: usize) -> usize {
         let runs = self.runs;
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return 0 };
+        let Some(link) = self.links.get(&id).filter(|link| link.is_open()) else { return 0 };
         let room = link.capacity.saturating_sub(link.outbound.len()).min(max);
         if !link.ready || room == 0 {
             return 0;
+        }
+        #[cfg(feature = "tls")]
+        if link.tls.is_some() {
+            return self.pull_record(id);
         }
         let offered = offered(&mut self.engine, id, runs);
         let again = self::offered(&mut self.engine, id, runs);
         assert!(offered == again, "{id} was offered other bytes the second time");
         let taken = &offered[..room.min(offered.len())];
+        let link = self.links.get_mut(&id).expect("it is open");
         link.outbound.extend(taken);
         self.trace.write(taken);
         if offered.is_empty() {
@@ -402,6 +425,10 @@ impl World {
             );
             self.blocked.insert(id);
             return 0;
+        }
+        #[cfg(feature = "tls")]
+        if link.tls.is_some() {
+            return self.feed_record(id, max);
         }
         if link.inbound.is_empty() {
             link.fin_told = true;

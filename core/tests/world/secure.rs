@@ -1,0 +1,178 @@
+//! The other end's TLS: rustls as a client, with the upgrade by option 37 before it where that is asked for.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
+use vspc_core::transport::{Acceptor, Acceptors};
+
+/// A certificate for everyone, made once.
+struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+fn identity() -> &'static Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(["vspc.example".to_owned()]).expect("it can be made");
+        Identity {
+            certificate: made.cert.der().clone(),
+            key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key"),
+        }
+    })
+}
+
+/// Noon on the first of January 2026, for ever: the tests read no clock.
+#[derive(Debug)]
+struct Noon;
+
+impl TimeProvider for Noon {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_767_268_800)))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(ring::default_provider())))
+}
+
+/// Acceptors for hosts and for clients; `ask`: clients have to show a certificate.
+pub(crate) fn acceptors(ask: bool) -> Acceptors {
+    Acceptors { vms: Some(acceptor(false)), clients: Some(acceptor(ask)) }
+}
+
+fn acceptor(ask: bool) -> Acceptor {
+    let builder = ServerConfig::builder_with_details(provider(), Arc::new(Noon))
+        .with_safe_default_protocol_versions()
+        .expect("both are there");
+    let builder = if ask {
+        let mut roots = RootCertStore::empty();
+        roots.add(identity().certificate.clone()).expect("it is a certificate");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        builder.with_client_cert_verifier(verifier.expect("there is a root"))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let config = builder.with_single_cert(vec![identity().certificate.clone()], identity().key.clone_key());
+    Acceptor::new(config.expect("key and certificate belong together"))
+}
+
+/// Takes any certificate: who the server is, is not what these tests are about.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Which TLS a peer speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    V12,
+    V13,
+}
+
+/// A peer's end.
+pub(crate) struct Sealed {
+    session: ClientConnection,
+    /// What the fault was, if there was one.
+    pub(crate) fault: Option<rustls::Error>,
+    pub(crate) ended: bool,
+}
+
+impl Sealed {
+    pub(crate) fn new(version: Version) -> Self {
+        let version = match version {
+            Version::V12 => &rustls::version::TLS12,
+            Version::V13 => &rustls::version::TLS13,
+        };
+        let config = ClientConfig::builder_with_details(provider(), Arc::new(Noon))
+            .with_protocol_versions(&[version])
+            .expect("it is there")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone))
+            .with_no_client_auth();
+        let name = ServerName::try_from("vspc.example").expect("a name");
+        let session = ClientConnection::new(Arc::new(config), name).expect("a configuration");
+        Self { session, fault: None, ended: false }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        !self.session.is_handshaking() && self.fault.is_none()
+    }
+
+    /// What the socket brought, opened.
+    pub(crate) fn open(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        while !bytes.is_empty() && self.fault.is_none() && !self.ended {
+            self.session.read_tls(&mut bytes).expect("there is room");
+            match self.session.process_new_packets() {
+                Ok(state) => {
+                    let len = plain.len();
+                    plain.resize(len + state.plaintext_bytes_to_read(), 0);
+                    self.session.reader().read_exact(&mut plain[len..]).expect("it is there");
+                    self.ended = state.peer_has_closed();
+                }
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+        plain
+    }
+
+    /// What it has to say for its socket: handshake, and `plain` sealed, once that can be.
+    pub(crate) fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.session.set_buffer_limit(None);
+        self.session.writer().write_all(plain).expect("there is no limit");
+        let mut sealed = Vec::new();
+        while self.session.wants_write() {
+            self.session.write_tls(&mut sealed).expect("into memory");
+        }
+        sealed
+    }
+
+    /// Says that nothing follows.
+    pub(crate) fn close(&mut self) -> Vec<u8> {
+        self.session.send_close_notify();
+        self.seal(&[])
+    }
+}
