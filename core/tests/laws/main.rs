@@ -9,4 +9,6 @@ mod clients;
 mod law;
 mod moves;
 mod ports;
+#[cfg(feature = "tls")]
+mod tls;
 mod vms;

@@ -95,6 +95,8 @@ pub(crate) struct World {
     shutting_down: bool,
     never_waits: bool,
     config: Config,
+    /// The test goes through upgrades and handshakes itself.
+    pub(crate) by_hand: bool,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             shutting_down: false,
             never_waits,
             config,
+            by_hand: false,
         };
         #[cfg(feature = "tls")]
         world.engine.set_acceptors(secure::acceptors(false));

@@ -1,0 +1,576 @@
+//! TLS: who is spoken to how, and when; what must not be heard or said in clear (tls-in-band.md).
+
+use std::time::Duration;
+
+use vspc_core::concentrator::{CloseReason, Config, ConnId, InBandTls, VmTls, VmotionStep, What};
+use vspc_core::transport::Acceptors;
+use vspc_core::vmware::{Resume, VmEvent};
+
+use crate::world::secure::{Sealed, Version, acceptors};
+use crate::world::{Client, Host, Kind, Part, World, show, uuid, vm_config};
+
+const WILL_AUTH: &[u8] = b"\xff\xfb\x25";
+const WONT_AUTH: &[u8] = b"\xff\xfc\x25";
+const DO_AUTH: &[u8] = b"\xff\xfd\x25";
+const DONT_AUTH: &[u8] = b"\xff\xfe\x25";
+const SEND: &[u8] = b"\xff\xfa\x25\x01\x07\x00\xff\xf0";
+const START: &[u8] = b"\xff\xfa\x25\x00\x07\x00\x01\xff\xf0";
+const ACCEPT: &[u8] = b"\xff\xfa\x25\x02\x07\x00\x02\xff\xf0";
+const REJECT: &[u8] = b"\xff\xfa\x25\x02\x07\x00\x03\xff\xf0";
+const IS_NULL: &[u8] = b"\xff\xfa\x25\x00\x00\x00\xff\xf0";
+
+/// Our opening: WILL BINARY, SGA, ECHO, DO BINARY, SGA, 232.
+const OPENING: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfb\x01\xff\xfd\x00\xff\xfd\x03\xff\xfd\xe8";
+
+const HOLD: Duration = Duration::from_millis(300);
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+fn in_band(policy: InBandTls) -> World {
+    by_hand(Config { in_band_tls: policy, ..Config::default() })
+}
+
+fn by_hand(config: Config) -> World {
+    let mut world = World::new(Config { banner: false, ..config });
+    world.by_hand = true;
+    world
+}
+
+fn all_tls() -> World {
+    World::new(Config { vm_tls: VmTls::On, client_tls: true, banner: false, ..Config::default() })
+}
+
+fn host(world: &mut World) -> ConnId {
+    world.connect_to_vms(Part::Host(Host::new(vm_config(1)))).expect("there is room")
+}
+
+/// A client on the console's port that has not shaken hands.
+fn client(world: &mut World, kind: Kind) -> ConnId {
+    let port = world.port(uuid(1)).expect("it has a port");
+    world.connect_to(port, Part::Client(Client::new(kind))).expect("there is room")
+}
+
+/// Upgrades as far as ACCEPT.
+fn accepted(world: &mut World) -> ConnId {
+    let id = host(world);
+    world.deal(id, WILL_AUTH);
+    assert_eq!(show(&world.take(id)), show(&[DO_AUTH, SEND].concat()));
+    world.deal(id, START);
+    assert_eq!(show(&world.take(id)), show(ACCEPT));
+    id
+}
+
+fn failures(world: &World) -> usize {
+    world.told(|what| matches!(what, What::TlsFailed(_)))
+}
+
+fn is_identified(world: &World) -> bool {
+    world.console(uuid(1)).is_some_and(|console| console.vms == 1)
+}
+
+// The upgrade.
+
+#[test]
+fn nothing_is_said_before_it_is_known_how() {
+    for policy in [InBandTls::Offer, InBandTls::Require] {
+        let mut world = in_band(policy);
+        let id = host(&mut world);
+        // An early word of the host's is answered, but not yet.
+        world.deal(id, b"\xff\xfb\xe8");
+        world.pass(HOLD - A_MOMENT);
+        assert_eq!(show(&world.take(id)), "", "{policy:?}");
+    }
+}
+
+#[test]
+fn upgraded_host_is_told_everything_under_tls_and_nothing_in_clear() {
+    for version in [Version::V12, Version::V13] {
+        let mut world = in_band(InBandTls::Offer);
+        let id = accepted(&mut world);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(show(&world.take(id)), "");
+        world.shake_hands(id, version, Vec::new());
+        world.settle();
+        assert!(is_identified(&world), "{version:?}");
+        let wire = world.wire(id).clone();
+        assert!(wire.starts_with(OPENING), "{}", show(&wire));
+    }
+}
+
+#[test]
+fn options_agreed_in_clear_stay_agreed() {
+    let mut world = in_band(InBandTls::Offer);
+    let id = host(&mut world);
+    world.deal(id, b"\xff\xfb\x25\xff\xfb\x00\xff\xfd\x00");
+    world.take(id);
+    world.deal(id, START);
+    world.take(id);
+    world.shake_hands(id, Version::V13, Vec::new());
+    world.pull(id, usize::MAX);
+    let said: Vec<u8> = world.link(id).outbound.drain(..).collect();
+    assert_eq!(show(&said), show(OPENING), "asked for once, and answered by what had been said before");
+    world.type_wire(id, b"\xff\xfb\x00\xff\xfb\x25");
+    world.pull(id, usize::MAX);
+    assert!(world.link(id).outbound.is_empty(), "never answer a request for the state that is");
+}
+
+#[test]
+fn every_cut_of_the_upgrade_gives_the_same() {
+    let hello = Sealed::new(Version::V13).seal(&[]);
+    let all = [WILL_AUTH, START, &hello].concat();
+    for cut in 1..WILL_AUTH.len() + START.len() + 8 {
+        let mut world = in_band(InBandTls::Require);
+        let id = host(&mut world);
+        for part in [&all[..cut], &all[cut..]] {
+            world.engine.handle_received(id, &mut part.to_vec(), world.now);
+            world.drain();
+        }
+        let said = world.take(id);
+        let in_clear = [DO_AUTH, SEND, ACCEPT].concat();
+        assert!(said.starts_with(&in_clear), "cut at {cut}: {}", show(&said));
+        assert_eq!(said.get(in_clear.len()), Some(&0x16), "the server's flight, cut at {cut}");
+        assert_eq!(failures(&world), 0);
+    }
+}
+
+#[test]
+fn clear_bytes_between_start_and_tls_are_an_attack_and_end_the_connection() {
+    for injected in [&b"\xff\xfa\xe8\x52evil\xff\xf0"[..], b"l", b"\xff"] {
+        for together in [true, false] {
+            let mut world = in_band(InBandTls::Require);
+            let id = host(&mut world);
+            world.deal(id, WILL_AUTH);
+            world.take(id);
+            if together {
+                let mut both = [START, injected].concat();
+                world.engine.handle_received(id, &mut both, world.now);
+                world.drain();
+            } else {
+                world.deal(id, START);
+                world.deal(id, injected);
+            }
+            world.settle();
+            assert_eq!(world.reason(id), Some(CloseReason::Tls));
+            assert_eq!(failures(&world), 1);
+            assert_eq!(world.engine.consoles().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn where_tls_is_required_nothing_said_in_clear_counts() {
+    let mut world = in_band(InBandTls::Require);
+    let id = host(&mut world);
+    let mut forged = Host::new(vm_config(9));
+    forged.session.print(b"forged");
+    let said = forged.session.transmit().to_vec();
+    world.deal(id, &said);
+    let mut uuid_message = Vec::new();
+    let mut text = Vec::new();
+    uuid(9).put_vmware(&mut text);
+    vspc_core::vmware::Message::VmVcUuid(&text).put(&mut uuid_message);
+    world.deal(id, &uuid_message);
+    world.deal(id, WILL_AUTH);
+    world.take(id);
+    world.deal(id, START);
+    world.take(id);
+    world.shake_hands(id, Version::V13, Vec::new());
+    world.settle();
+    assert!(world.console(uuid(9)).is_none());
+    assert!(is_identified(&world));
+    assert_ne!(world.engine.totals().malformed, 0);
+}
+
+#[test]
+fn who_makes_no_offer_is_served_in_clear_where_tls_is_offered() {
+    for answers in [&[][..], &[WONT_AUTH]] {
+        let mut world = in_band(InBandTls::Offer);
+        let id = host(&mut world);
+        for answer in answers {
+            world.deal(id, answer);
+        }
+        world.pass(HOLD);
+        assert!(is_identified(&world));
+        assert!(world.wire(id).starts_with(OPENING));
+    }
+}
+
+#[test]
+fn who_cannot_go_through_with_its_offer_is_served_in_clear_where_tls_is_offered() {
+    for (answer, patience) in
+        [(IS_NULL, 0), (WONT_AUTH, 0), (&b"\xff\xfa\x25\x00\x07\x02\x01\xff\xf0"[..], 0), (b"", 3)]
+    {
+        let mut world = in_band(InBandTls::Offer);
+        let id = host(&mut world);
+        world.deal(id, WILL_AUTH);
+        world.take(id);
+        world.deal(id, answer);
+        world.pass(Duration::from_secs(patience));
+        world.settle();
+        assert!(is_identified(&world), "{}", show(answer));
+        assert_eq!(world.reason(id), None);
+    }
+}
+
+#[test]
+fn who_does_not_go_over_to_tls_is_told_so_and_closed_where_it_is_required() {
+    let invited = [DO_AUTH].concat();
+    for (said, patience) in [
+        (&[][..], 3300),
+        (&[WONT_AUTH][..], 3300),
+        (&[WILL_AUTH, IS_NULL], 0),
+        (&[WILL_AUTH, WONT_AUTH], 0),
+        (&[WILL_AUTH], 3000),
+    ] {
+        let mut world = in_band(InBandTls::Require);
+        let id = world.connect_to_vms(Part::Client(Client::new(Kind::Raw))).expect("there is room");
+        for said in said {
+            world.deal(id, said);
+        }
+        world.pass(Duration::from_millis(patience));
+        world.settle();
+        assert_eq!(world.reason(id), Some(CloseReason::InClear), "{said:?}");
+        let seen = world.wire(id).clone();
+        assert!(seen.ends_with(b"an upgrade by option 37).\r\n"), "{}", show(&seen));
+        assert!(seen.starts_with(&invited));
+        assert!(!seen.windows(3).any(|part| part == b"\xff\xfd\xe8"), "nothing else is said");
+    }
+}
+
+#[test]
+fn host_that_waits_to_be_asked_is_asked_where_tls_is_required() {
+    let mut world = in_band(InBandTls::Require);
+    let id = host(&mut world);
+    world.now = world.now + HOLD;
+    world.fire();
+    assert_eq!(show(&world.take(id)), show(DO_AUTH));
+    world.deal(id, WILL_AUTH);
+    assert_eq!(show(&world.take(id)), show(SEND));
+    world.deal(id, START);
+    assert_eq!(show(&world.take(id)), show(ACCEPT));
+    world.shake_hands(id, Version::V13, Vec::new());
+    world.settle();
+    assert!(is_identified(&world));
+}
+
+#[test]
+fn offer_that_comes_too_late_is_declined() {
+    let mut world = in_band(InBandTls::Offer);
+    let id = world.stranger();
+    world.pass(HOLD);
+    world.take(id);
+    world.deal(id, WILL_AUTH);
+    assert_eq!(show(&world.take(id)), show(DONT_AUTH));
+    world.deal(id, START);
+    assert_eq!(show(&world.take(id)), show(REJECT));
+}
+
+#[test]
+fn offer_is_declined_at_once_where_tls_is_off() {
+    let mut world = in_band(InBandTls::Off);
+    let id = world.stranger();
+    world.deal(id, WILL_AUTH);
+    assert_eq!(show(&world.take(id)), show(&[OPENING, DONT_AUTH].concat()));
+}
+
+#[test]
+fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
+    for how in 0..3 {
+        let mut world = in_band(InBandTls::Offer);
+        let id = accepted(&mut world);
+        match how {
+            0 => world.deal(id, b"\x16\x03\x01\x00\x05hello"),
+            1 => world.end(id),
+            _ => world.pass(Duration::from_secs(10)),
+        }
+        world.settle();
+        assert!(world.reason(id).is_some(), "{how}");
+        // Now it does what it did before, and has a console.
+        let again = host(&mut world);
+        world.deal(again, WILL_AUTH);
+        world.settle();
+        assert!(is_identified(&world));
+        world.end(again);
+        world.pass(Duration::from_secs(599));
+        let again = world.stranger();
+        assert!(world.take(again).starts_with(OPENING));
+        world.pass(Duration::from_secs(1));
+        accepted(&mut world);
+    }
+}
+
+#[test]
+fn upgrade_that_succeeded_is_offered_again() {
+    let mut world = in_band(InBandTls::Offer);
+    let id = accepted(&mut world);
+    world.shake_hands(id, Version::V12, Vec::new());
+    world.settle();
+    world.end(id);
+    accepted(&mut world);
+}
+
+// Both on one port.
+
+#[test]
+fn one_port_serves_telnet_and_tls() {
+    for policy in [InBandTls::Off, InBandTls::Offer, InBandTls::Require] {
+        let mut world = by_hand(Config { vm_tls: VmTls::Auto, in_band_tls: policy, ..Config::default() });
+        let id = host(&mut world);
+        world.shake_hands(id, Version::V13, Vec::new());
+        world.settle();
+        assert!(is_identified(&world), "{policy:?}");
+        world.end(id);
+        // One that speaks telnet is known by its first byte.
+        let id = accepted_or_clear(&mut world, policy);
+        world.settle();
+        assert!(is_identified(&world), "{policy:?}");
+        assert!(world.wire(id).starts_with(OPENING));
+    }
+}
+
+fn accepted_or_clear(world: &mut World, policy: InBandTls) -> ConnId {
+    if policy == InBandTls::Off {
+        let id = host(world);
+        world.deal(id, WILL_AUTH);
+        return id;
+    }
+    let id = accepted(world);
+    world.shake_hands(id, Version::V13, Vec::new());
+    id
+}
+
+#[test]
+fn silent_host_is_greeted_in_telnet_where_either_is_welcome() {
+    let mut world = by_hand(Config { vm_tls: VmTls::Auto, ..Config::default() });
+    let id = host(&mut world);
+    world.pass(HOLD - A_MOMENT);
+    assert!(world.take(id).is_empty());
+    world.pass(A_MOMENT);
+    world.settle();
+    assert!(is_identified(&world));
+}
+
+// Handshakes.
+
+#[test]
+fn who_never_shakes_hands_is_closed_after_ten_seconds_and_costs_nobody_anything() {
+    let mut world = all_tls();
+    world.vm(vm_config(1));
+    world.by_hand = true;
+    let silent: Vec<ConnId> =
+        (0..100).map(|_| world.connect_to_vms(Part::Mute).expect("there is room")).collect();
+    let at_client_port = client(&mut world, Kind::Raw);
+    // Half of a hello, byte by byte.
+    let hello = Sealed::new(Version::V13).seal(&[]);
+    for &byte in &hello[..hello.len() / 2] {
+        world.deal(silent[0], &[byte]);
+    }
+    world.by_hand = false;
+    let vm = world.vm(vm_config(2));
+    assert!(world.is_open(vm));
+    world.by_hand = true;
+    assert_eq!(world.console(uuid(1)).unwrap().clients, 0, "nobody yet");
+    world.pass(Duration::from_millis(9_999));
+    assert_eq!(world.reason(at_client_port), None);
+    world.pass(A_MOMENT);
+    for id in silent.into_iter().chain([at_client_port]) {
+        assert_eq!(world.reason(id), Some(CloseReason::Tls));
+    }
+    assert_eq!(failures(&world), 101);
+}
+
+#[test]
+fn telnet_on_a_tls_port_is_closed_with_an_alert() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.by_hand = true;
+    let stray = client(&mut world, Kind::Raw);
+    world.link(stray).inbound.extend(b"\xff\xfb\x03hello?\r\n");
+    world.settle();
+    assert_eq!(world.reason(stray), Some(CloseReason::Tls));
+    assert_eq!(world.told(|what| *what == What::TlsFailed("it does not speak tls".to_owned())), 1);
+    assert!(world.is_open(vm));
+}
+
+#[test]
+fn client_without_the_certificate_that_is_asked_for_is_not_let_in() {
+    let mut world = all_tls();
+    world.vm(vm_config(1));
+    world.engine.set_acceptors(acceptors(true));
+    world.by_hand = true;
+    let id = client(&mut world, Kind::Raw);
+    let mut tls = Sealed::new(Version::V13);
+    let hello = tls.seal(&[]);
+    world.deal(id, &hello);
+    let flight = world.take(id);
+    tls.open(&flight);
+    let finished = tls.seal(b"let me in\r");
+    world.deal(id, &finished);
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls));
+    assert_eq!(world.told(|what| matches!(what, What::ClientAttached { .. })), 0);
+    assert_eq!(world.engine.totals().bytes_from_clients, 0);
+}
+
+#[test]
+fn without_an_acceptor_nobody_is_let_in_who_would_need_it() {
+    let mut world = all_tls();
+    world.engine.set_acceptors(Acceptors::default());
+    assert!(world.connect_to_vms(Part::Mute).is_none());
+}
+
+#[test]
+fn new_acceptors_leave_those_who_are_there_alone() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Telnet);
+    world.engine.set_acceptors(acceptors(false));
+    world.print(vm, b"still here");
+    assert_eq!(world.seen(reader), "still here");
+    let new = world.client(uuid(1), Kind::Telnet);
+    world.print(vm, b"!");
+    assert_eq!(world.seen(new), "!");
+}
+
+#[test]
+fn tls_that_breaks_ends_the_connection_with_an_alert_and_what_came_before_counts() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Raw);
+    let tls = world.link(reader).tls.as_mut().unwrap();
+    let mut sealed = tls.seal(b"typed ");
+    sealed.extend(tls.seal(b"forged"));
+    *sealed.last_mut().unwrap() ^= 1;
+    world.engine.handle_received(reader, &mut sealed, world.now);
+    world.settle();
+    assert_eq!(world.typed(vm), "typed ");
+    assert_eq!(world.reason(reader), Some(CloseReason::Tls));
+    assert!(world.link(reader).tls.as_ref().unwrap().fault.is_some(), "it got the alert");
+}
+
+// What passes through.
+
+#[test]
+fn record_larger_than_the_window_waits_and_every_byte_arrives_before_the_end() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.stall(vm, 0);
+    let typist = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    let text: Vec<u8> = (0..600_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
+    let sealed = world.link(typist).tls.as_mut().unwrap().seal(&text);
+    let mut rest = &sealed[..];
+    while world.engine.receive_window(typist) > 0 {
+        let n = world.engine.receive_window(typist).min(rest.len());
+        world.engine.handle_received(typist, &mut rest[..n].to_vec(), world.now);
+        world.drain();
+        rest = &rest[n..];
+    }
+    assert!(rest.len() > 200_000, "a full queue is not added to: {} left", rest.len());
+    world.link(vm).stalled = false;
+    world.link(vm).capacity = usize::MAX;
+    while !rest.is_empty() {
+        world.settle();
+        let n = world.engine.receive_window(typist).min(rest.len());
+        assert_ne!(n, 0, "the vm takes everything");
+        world.engine.handle_received(typist, &mut rest[..n].to_vec(), world.now);
+        world.drain();
+        rest = &rest[n..];
+    }
+    world.settle();
+    assert!(world.host(vm).typed == text);
+}
+
+#[test]
+fn end_of_a_clients_input_comes_behind_what_is_held_of_it() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.stall(vm, 0);
+    let typist = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    let mut typed = 0;
+    while world.engine.receive_window(typist) > 0 {
+        let mut sealed = world.link(typist).tls.as_mut().unwrap().seal(&[b'x'; 16 << 10]);
+        world.engine.handle_received(typist, &mut sealed, world.now);
+        world.drain();
+        typed += 16 << 10;
+    }
+    world.engine.handle_closed(typist, vspc_core::concentrator::Closed::Input, world.now);
+    world.drain();
+    world.unstall(vm);
+    assert_eq!(world.host(vm).typed.len(), typed);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.reason(typist), Some(CloseReason::PeerClosed));
+}
+
+#[test]
+fn one_record_at_most_is_sealed_ahead_of_the_socket() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    world.link(reader).stalled = true;
+    world.link(reader).capacity = 0;
+    world.print(vm, &[b'x'; 100_000]);
+    let mut runs = [std::io::IoSlice::new(&[]); 16];
+    let count = world.engine.transmit(reader, &mut runs);
+    let sealed: usize = runs[..count].iter().map(|run| run.len()).sum();
+    assert!((16 << 10..17 << 10).contains(&sealed), "{sealed}");
+}
+
+#[test]
+fn vm_moves_from_telnet_to_tls_and_back() {
+    let mut world = World::new(Config { vm_tls: VmTls::Auto, banner: false, ..Config::default() });
+    world.by_hand = true;
+    let mut at = host(&mut world);
+    world.deal(at, WILL_AUTH);
+    world.settle();
+    let reader = client(&mut world, Kind::Telnet);
+    world.settle();
+    for round in 0..4_u8 {
+        world.host(at).session.begin(&[round]);
+        world.settle();
+        world.type_wire(reader, b"typed while it moves;");
+        let secret = world.host(at).secret().expect("goahead");
+        let config = vspc_core::vmware::VmConfig {
+            resume: Some(Resume { sequence: vec![round], secret }),
+            ..vm_config(1)
+        };
+        let target = world.connect_to_vms(Part::Host(Host::new(config))).expect("there is room");
+        if round % 2 == 0 {
+            world.shake_hands(target, Version::V13, Vec::new());
+        } else {
+            world.deal(target, WILL_AUTH);
+        }
+        world.settle();
+        assert_eq!(world.host(target).was_told(|event| matches!(event, VmEvent::PeerOk { .. })), 1);
+        world.host(target).session.complete();
+        world.host(target).session.print(b"here;");
+        world.settle();
+        world.pass(Duration::from_secs(7));
+        assert_eq!(world.typed(target), "typed while it moves;");
+        at = target;
+    }
+    assert_eq!(world.seen(reader), "here;here;here;here;");
+    assert_eq!(world.told(|what| matches!(what, What::Vmotion(VmotionStep::Completed(_)))), 4);
+}
+
+#[test]
+fn those_who_shake_hands_while_the_server_goes_down_do_not_keep_it() {
+    let mut world = all_tls();
+    world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Telnet);
+    world.by_hand = true;
+    client(&mut world, Kind::Raw);
+    world.connect_to_vms(Part::Mute).expect("there is room");
+    world.shut_down();
+    assert!(world.engine.is_empty());
+    assert!(world.link(reader).tls.as_ref().unwrap().ended, "it was told that nothing follows");
+}
+
+#[test]
+fn host_that_is_held_does_not_keep_the_server() {
+    let mut world = in_band(InBandTls::Require);
+    host(&mut world);
+    world.shut_down();
+    assert!(world.engine.is_empty());
+}
