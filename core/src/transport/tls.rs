@@ -88,6 +88,10 @@ impl Tls {
     /// On failure the alert is among the [`pending`](Self::pending) bytes and there is nothing more to be
     /// had.
     pub(crate) fn open(&mut self, input: &mut &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
+        if self.closed || self.failed {
+            *input = &[];
+            return Ok(());
+        }
         let was_up = self.is_up();
         let outcome = self.open_records(input, plain, was_up);
         if outcome.is_err() {

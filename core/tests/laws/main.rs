@@ -6,6 +6,8 @@
 mod world;
 
 mod clients;
+#[cfg(feature = "tls")]
+mod fuzz;
 mod law;
 mod moves;
 mod ports;

@@ -6,6 +6,7 @@ use vspc_core::concentrator::{CloseReason, Config, ConnId, InBandTls, VmTls, Vmo
 use vspc_core::transport::Acceptors;
 use vspc_core::vmware::{Resume, VmEvent};
 
+use crate::fuzz;
 use crate::world::secure::{Sealed, Version, acceptors};
 use crate::world::{Client, Host, Kind, Part, World, show, uuid, vm_config};
 
@@ -573,4 +574,28 @@ fn host_that_is_held_does_not_keep_the_server() {
     host(&mut world);
     world.shut_down();
     assert!(world.engine.is_empty());
+}
+
+// Whatever a fuzzer has found.
+
+#[test]
+fn fuzzers_corpus_is_survived() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/tls_listener");
+    let mut played = 0;
+    for entry in std::fs::read_dir(corpus).expect("the corpus is there") {
+        let path = entry.expect("it can be read").path();
+        #[allow(clippy::disallowed_methods, reason = "the corpus is on disk")]
+        fuzz::tls_listener(&std::fs::read(&path).expect("it can be read"));
+        played += 1;
+    }
+    assert_ne!(played, 0);
+}
+
+/// Programs by chance, as a fuzzer begins with.
+#[test]
+fn strangers_programs_are_survived() {
+    fn survives(program: Vec<u8>) {
+        fuzz::tls_listener(&program);
+    }
+    quickcheck::QuickCheck::new().tests(300).quickcheck(survives as fn(Vec<u8>));
 }

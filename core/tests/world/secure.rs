@@ -118,6 +118,8 @@ pub(crate) struct Sealed {
     /// What the fault was, if there was one.
     pub(crate) fault: Option<rustls::Error>,
     pub(crate) ended: bool,
+    /// It has said that nothing follows, and hears no more: rustls asserts that an end has one cause.
+    closed: bool,
 }
 
 impl Sealed {
@@ -134,7 +136,7 @@ impl Sealed {
             .with_no_client_auth();
         let name = ServerName::try_from("vspc.example").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a configuration");
-        Self { session, fault: None, ended: false }
+        Self { session, fault: None, ended: false, closed: false }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -144,7 +146,7 @@ impl Sealed {
     /// What the socket brought, opened.
     pub(crate) fn open(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
-        while !bytes.is_empty() && self.fault.is_none() && !self.ended {
+        while !bytes.is_empty() && self.fault.is_none() && !self.ended && !self.closed {
             self.session.read_tls(&mut bytes).expect("there is room");
             match self.session.process_new_packets() {
                 Ok(state) => {
@@ -172,6 +174,7 @@ impl Sealed {
 
     /// Says that nothing follows.
     pub(crate) fn close(&mut self) -> Vec<u8> {
+        self.closed = true;
         self.session.send_close_notify();
         self.seal(&[])
     }
