@@ -14,6 +14,14 @@ use vspc_core::telnet::{Command, IAC, put_command};
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Message, Uuid};
 
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "every test binary plays on its own part of the stage")]
+#[path = "world/secure.rs"]
+mod secure;
+
+#[cfg(feature = "tls")]
+use secure::{Sealed, Version};
+
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
@@ -32,6 +40,12 @@ const SEGMENT: usize = 8 << 10;
 
 /// Counts of a console that has seen traffic are kept from then on.
 const COUNTERS: usize = 256;
+
+/// A handshake costs more than a connection.
+#[cfg(feature = "tls")]
+const TLS_VMS: usize = 500;
+#[cfg(feature = "tls")]
+const TLS_IDLE: usize = (8 << 10) - RUNTIMES_SHARE;
 
 struct Fleet {
     engine: Concentrator,
@@ -95,22 +109,37 @@ impl Fleet {
     /// A VM connects and says all that a host says.
     fn connect(&mut self, n: usize) {
         let id = self.accept(self.hosts);
-        let mut said = Vec::new();
-        for opt in [0, 3, 232] {
-            said.extend([IAC, 251, opt]);
-        }
-        for opt in [0, 3, 1] {
-            said.extend([IAC, 253, opt]);
-        }
-        Message::KnownSuboptions1(&[0, 1, 2, 3, 40, 41]).put(&mut said);
-        Message::DoProxy { direction: b'S', uri: b"vSPC.py" }.put(&mut said);
-        let (mut uuid, mut text) = ([0xee; 16], Vec::new());
-        uuid[..8].copy_from_slice(&(n as u64).to_le_bytes());
-        Uuid::from_bytes(uuid).put_vmware(&mut text);
-        Message::VmVcUuid(&text).put(&mut said);
-        Message::VmName(format!("a-vm-with-a-name-{n:05}").as_bytes()).put(&mut said);
-        self.say(id, &said);
+        self.say(id, &host_says(n));
         self.vms.push(id);
+    }
+
+    /// As [`connect`](Self::connect), over TLS, and prints `printed` bytes. Its own end is forgotten after that.
+    #[cfg(feature = "tls")]
+    fn connect_over_tls(&mut self, n: usize, printed: usize) {
+        let id = self.accept(self.hosts);
+        let mut tls = Sealed::new(if n % 2 == 0 { Version::V12 } else { Version::V13 });
+        while !tls.is_up() {
+            let said = tls.seal(&[]);
+            self.engine.handle_received(id, &mut said.clone(), self.now);
+            let brought = self.take_bytes(id);
+            tls.open(&brought);
+        }
+        let said = tls.seal(&host_says(n));
+        self.say(id, &said);
+        for _ in 0..printed >> 16 {
+            let said = tls.seal(&[b'x'; 1 << 16]);
+            self.say(id, &said);
+        }
+        self.vms.push(id);
+    }
+
+    #[cfg(feature = "tls")]
+    fn take_bytes(&mut self, id: ConnId) -> Vec<u8> {
+        let mut runs = [IoSlice::new(&[]); 16];
+        let count = self.engine.transmit(id, &mut runs);
+        let bytes: Vec<u8> = runs[..count].iter().flat_map(|run| run.iter().copied()).collect();
+        self.engine.handle_sent(id, bytes.len(), self.now);
+        bytes
     }
 
     /// Everything has been said: what is only on its way to being forgotten goes.
@@ -119,6 +148,25 @@ impl Fleet {
         self.engine.handle_timeout(self.now);
         self.drain();
     }
+}
+
+/// All that a host says, for VM number `n`.
+fn host_says(n: usize) -> Vec<u8> {
+    let mut said = Vec::new();
+    for opt in [0, 3, 232] {
+        said.extend([IAC, 251, opt]);
+    }
+    for opt in [0, 3, 1] {
+        said.extend([IAC, 253, opt]);
+    }
+    Message::KnownSuboptions1(&[0, 1, 2, 3, 40, 41]).put(&mut said);
+    Message::DoProxy { direction: b'S', uri: b"vSPC.py" }.put(&mut said);
+    let (mut uuid, mut text) = ([0xee; 16], Vec::new());
+    uuid[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    Uuid::from_bytes(uuid).put_vmware(&mut text);
+    Message::VmVcUuid(&text).put(&mut said);
+    Message::VmName(format!("a-vm-with-a-name-{n:05}").as_bytes()).put(&mut said);
+    said
 }
 
 fn heap() -> usize {
@@ -138,6 +186,8 @@ fn main() {
     idle_vms_with_ports_and_clients();
     vms_that_printed_a_megabyte(0);
     vms_that_printed_a_megabyte(16 << 10);
+    #[cfg(feature = "tls")]
+    idle_tls_vms();
     memory_comes_back();
     slow_readers_of_answers_make_nothing_grow();
 }
@@ -184,6 +234,24 @@ fn vms_that_printed_a_megabyte(scrollback: usize) {
     let kept = if scrollback == 0 { 0 } else { scrollback + SEGMENT };
     let what = format!("printed 1 MiB, scrollback {scrollback}");
     check(&what, before, TALKERS, IDLE + COUNTERS + kept);
+}
+
+/// Over TLS; every tenth has printed a megabyte through its records.
+#[cfg(feature = "tls")]
+fn idle_tls_vms() {
+    use vspc_core::concentrator::VmTls;
+
+    let config = Config { client_ports: None, vm_tls: VmTls::On, scrollback: 0, ..Config::default() };
+    let mut fleet = Fleet::new(config);
+    fleet.engine.set_acceptors(secure::acceptors(false));
+    // What is made once for all, and what the engine keeps for the next, is not of these VMs.
+    fleet.connect_over_tls(0, 1 << 20);
+    let before = heap();
+    for n in 1..=TLS_VMS {
+        fleet.connect_over_tls(n, if n % 10 == 0 { 1 << 20 } else { 0 });
+    }
+    fleet.rest();
+    check("idle, over tls", before, TLS_VMS, TLS_IDLE);
 }
 
 fn memory_comes_back() {

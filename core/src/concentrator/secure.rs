@@ -74,7 +74,7 @@ impl Concentrator {
     }
 
     /// Bytes of a host that has been told nothing yet.
-    pub(super) fn receive_held(&mut self, id: ConnId, data: &[u8], now: Instant) {
+    pub(super) fn receive_held(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
         let Some(&first) = data.first() else { return };
         self.upgrade(id, Step::FirstByte { tls: first == TLS_RECORD }, now);
         match self.conns.get(id).map(|conn| &conn.transport) {
@@ -203,15 +203,15 @@ impl Concentrator {
     }
 
     /// Bytes of a TLS peer, as its socket brought them.
-    pub(super) fn receive_sealed(&mut self, id: ConnId, data: &[u8], now: Instant) {
-        let mut input = data;
-        while !input.is_empty() {
+    pub(super) fn receive_sealed(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
+        let mut at = 0;
+        while at < data.len() {
             let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
             let Transport::Tls(tls) = &mut conn.transport else { return };
             let mut plain = std::mem::take(&mut self.opened);
             plain.append(&mut tls.held);
             let was_up = tls.is_up();
-            let outcome = tls.open(&mut input, &mut plain);
+            let outcome = tls.open(&mut data[at..], &mut plain);
             let came_up = !was_up && tls.is_up();
             if came_up {
                 let terms = tls.terms();
@@ -221,9 +221,12 @@ impl Concentrator {
             self.deliver(id, &mut plain, now);
             plain.clear();
             self.opened = plain;
-            if let Err(fault) = outcome {
-                self.fail_tls(id, &fault, now);
-                return;
+            match outcome {
+                Ok(done) => at += done,
+                Err(fault) => {
+                    self.fail_tls(id, &fault, now);
+                    return;
+                }
             }
         }
         self.consider_end(id, now);

@@ -125,7 +125,7 @@ impl Concentrator {
         for (nth, piece) in data.chunks(PIECE).enumerate() {
             if let Some(left) = self.receive_piece(id, piece, now) {
                 let at = nth * PIECE + piece.len() - left;
-                self.receive_sealed(id, &data[at..], now);
+                self.receive_sealed(id, &mut data[at..].to_vec(), now);
                 return;
             }
         }

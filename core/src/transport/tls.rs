@@ -1,21 +1,27 @@
 //! One TLS connection, on rustls: the only file that names it.
 //!
 //! TLS 1.2 and 1.3, whatever the [`ServerConfig`] allows; rustls has no renegotiation, no compression and
-//! nothing older. Idle it keeps rustls' state and no buffer of its own but the 4 KiB in which rustls looks
-//! for the next record.
+//! nothing older. Its unbuffered API is used: records are opened where they were read and sealed where they
+//! are sent from, and an idle connection keeps no buffer.
 //!
 //! ```text
-//! socket ─▶ open ─▶ plain        (whole records; the part of one waits in rustls, 64 KiB at most)
-//! socket ◀─ sealed ◀─ seal ◀─ runs   (one record, and what the handshake has to say)
+//! socket ─▶ open ─▶ plain              whole records; the part of one waits in `partial`
+//! socket ◀─ sealed ◀─ seal ◀─ runs     one record, and what the handshake has to say
 //! ```
+//!
+//! The one rule of that API: what rustls has not told to discard it is shown again, the same bytes at the
+//! same place, at the next call. So there are two places where records lie, `partial` and the caller's
+//! input, and never a whole record in the former between two calls of ours.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::fmt;
+use std::io::IoSlice;
 use std::sync::Arc;
 
-use rustls::server::NoServerSessionStorage;
-use rustls::{Error, ServerConfig, ServerConnection};
+use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{Error, ServerConfig};
 
-use super::{Fault, RECORD, RUNS};
+use super::{Fault, RECORD};
 
 /// A certificate and its key, and who may connect: with what TLS connections are answered.
 #[derive(Clone, Debug)]
@@ -36,9 +42,12 @@ impl Acceptor {
 }
 
 /// The server's end of one TLS connection.
-#[derive(Debug)]
 pub(crate) struct Tls {
-    session: ServerConnection,
+    session: UnbufferedServerConnection,
+    /// What was read and is no whole record yet, or part of a handshake message over several.
+    partial: Vec<u8>,
+    /// `partial` begins with whole records that rustls still needs: more is to be put behind them.
+    joining: bool,
     /// Bytes for the socket: clear ones that go before the first record, then records.
     sealed: Vec<u8>,
     /// How many of them it has taken.
@@ -57,9 +66,12 @@ pub(crate) struct Tls {
 impl Tls {
     /// A connection whose peer has to begin. `clear` goes out before anything else, as it is.
     pub(crate) fn accept(acceptor: &Acceptor, clear: Vec<u8>) -> Result<Box<Self>, Fault> {
-        let session = ServerConnection::new(Arc::clone(&acceptor.0)).map_err(|error| fault(&error))?;
+        let session =
+            UnbufferedServerConnection::new(Arc::clone(&acceptor.0)).map_err(|error| fault(&error))?;
         Ok(Box::new(Self {
             session,
+            partial: Vec::new(),
+            joining: false,
             sealed: clear,
             taken: 0,
             held: Vec::new(),
@@ -82,55 +94,107 @@ impl Tls {
         format!("{} {}", version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
     }
 
-    /// Takes bytes off `input`, as the socket brought them, and puts what they say into `plain`. Returns
-    /// when `input` is used up, `plain` holds [`ENOUGH`], or the handshake has just ended.
+    /// Opens bytes that the socket brought, in place, and puts what they say into `plain`; returns how many
+    /// it is done with. Stops before the end only when `plain` has [`ENOUGH`]; the rest is to be shown again
+    /// before anything is sealed. What a failing call has put into `plain` came before the fault.
     ///
     /// On failure the alert is among the [`pending`](Self::pending) bytes and there is nothing more to be
     /// had.
-    pub(crate) fn open(&mut self, input: &mut &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
-        if self.closed || self.failed {
-            *input = &[];
-            return Ok(());
+    pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
+        if self.closed || self.failed || self.ended {
+            return Ok(input.len());
         }
-        let was_up = self.is_up();
-        let outcome = self.open_records(input, plain, was_up);
+        let outcome = self.open_records(input, plain);
         if outcome.is_err() {
             self.failed = true;
-            // What came before the fault is as good as if it had come alone. Ends in WouldBlock.
-            let _ = self.session.reader().read_to_end(plain);
+            self.partial = Vec::new();
         }
-        self.flush();
         outcome
     }
 
-    fn open_records(&mut self, input: &mut &[u8], plain: &mut Vec<u8>, was_up: bool) -> Result<(), Fault> {
+    fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
         if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.fresh))
             && *first != HANDSHAKE
         {
             return Err(Fault("it does not speak tls".to_owned()));
         }
-        while !input.is_empty() && !self.ended && plain.len() < ENOUGH && self.is_up() == was_up {
-            // Cannot fail but for a record or handshake message that never ends.
-            self.session.read_tls(input).map_err(|error| Fault(error.to_string()))?;
-            let state = self.session.process_new_packets().map_err(|error| fault(&error))?;
-            let len = plain.len();
-            plain.resize(len + state.plaintext_bytes_to_read(), 0);
-            // All of it is there, so that this is a copy and cannot fail.
-            let _ = self.session.reader().read_exact(&mut plain[len..]);
-            self.ended = state.peer_has_closed();
+        let mut done = 0;
+        while !self.partial.is_empty() && done < input.len() && plain.len() < ENOUGH {
+            let missing = if self.joining { RECORD } else { missing(&self.partial) };
+            let n = missing.min(input.len() - done);
+            self.partial.extend_from_slice(&input[done..done + n]);
+            done += n;
+            if self.partial.len() > PARTIAL_LIMIT {
+                return Err(Fault("its handshake message has no end".to_owned()));
+            }
+            if n < missing && !self.joining {
+                break;
+            }
+            let mut partial = std::mem::take(&mut self.partial);
+            let used = self.process(&mut partial, plain, usize::MAX)?;
+            partial.drain(..used);
+            self.keep(partial);
         }
-        if self.ended {
-            *input = &[];
+        if self.partial.is_empty() && done < input.len() && plain.len() < ENOUGH && !self.ended {
+            done += self.process(&mut input[done..], plain, ENOUGH)?;
+            let rest = &input[done..];
+            if plain.len() < ENOUGH {
+                self.keep(rest.to_vec());
+                done = input.len();
+            }
         }
-        if input.is_empty() {
-            self.let_go();
-        }
-        Ok(())
+        Ok(if self.ended { input.len() } else { done })
     }
 
-    /// Has rustls give back all but the least of its buffer if no part of a record is in it.
-    fn let_go(&mut self) {
-        let _ = self.session.read_tls(&mut Nothing);
+    /// Keeps what rustls wants to be shown again. If a whole record is at its front, that is part of a
+    /// handshake message that goes on in the next.
+    fn keep(&mut self, partial: Vec<u8>) {
+        self.joining = missing(&partial) == 0;
+        self.partial = if partial.is_empty() { Vec::new() } else { partial };
+    }
+
+    /// Has rustls look at `records` until it wants more of them, or `plain` has `enough`; returns how many
+    /// bytes it needs no more.
+    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>, enough: usize) -> Result<usize, Fault> {
+        let mut done = 0;
+        while plain.len() < enough {
+            let UnbufferedStatus { mut discard, state } =
+                self.session.process_tls_records(&mut records[done..]);
+            let mut is_last = false;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(|error| fault(&error))?;
+                        plain.extend_from_slice(record.payload);
+                        discard += record.discard;
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => put(data, &mut self.sealed),
+                // It is in `sealed`, which is as good as sent.
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => {
+                    self.ended = true;
+                    return Ok(records.len());
+                }
+                Ok(_) => is_last = true,
+                Err(error) => {
+                    // The alert, if there is one, is to be had at the next call, and only at that: after it
+                    // rustls would go on with records that are spoiled.
+                    let rest = &mut records[done + discard..];
+                    if let Ok(ConnectionState::EncodeTlsData(alert)) =
+                        self.session.process_tls_records(rest).state
+                    {
+                        put(alert, &mut self.sealed);
+                    }
+                    return Err(fault(&error));
+                }
+            }
+            done += discard;
+            if is_last {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Seals up to one record from the front of `runs`; returns how many bytes. 0: it cannot now, because
@@ -139,32 +203,64 @@ impl Tls {
         if !self.is_up() || self.closed || !self.pending().is_empty() {
             return 0;
         }
-        let mut record = [IoSlice::new(&[]); RUNS];
-        let mut room = RECORD;
-        for (part, run) in record.iter_mut().zip(runs) {
-            *part = IoSlice::new(&run[..room.min(run.len())]);
-            room -= part.len();
-        }
-        // Into memory: cannot fail.
-        let sealed = self.session.writer().write_vectored(&record).unwrap_or(0);
-        self.flush();
-        sealed
+        let joined;
+        let plain = match runs {
+            [only] | [only, ..] if only.len() >= RECORD || runs.len() == 1 => &only[..RECORD.min(only.len())],
+            _ => {
+                joined = join(runs);
+                &joined[..]
+            }
+        };
+        self.with_traffic(|traffic, sealed| {
+            let at = sealed.len();
+            sealed.resize(at + plain.len() + OVERHEAD, 0);
+            let written = traffic.encrypt(plain, &mut sealed[at..]);
+            sealed.truncate(at + written.as_ref().map_or(0, |&written| written));
+            written.is_ok()
+        })
+        .then_some(plain.len())
+        .unwrap_or(0)
     }
 
     /// Tells the peer that nothing follows. Once.
     pub(crate) fn close(&mut self) {
-        if !std::mem::replace(&mut self.closed, true) && !self.failed {
-            self.session.send_close_notify();
-            self.flush();
+        if !self.closed && self.is_up() {
+            self.with_traffic(|traffic, sealed| {
+                let at = sealed.len();
+                sealed.resize(at + OVERHEAD, 0);
+                let written = traffic.queue_close_notify(&mut sealed[at..]);
+                sealed.truncate(at + written.as_ref().map_or(0, |&written| written));
+                written.is_ok()
+            });
         }
+        self.closed = true;
     }
 
-    /// Moves what rustls has for the socket to where it can be borrowed.
-    fn flush(&mut self) {
-        while self.session.wants_write() {
-            // Into memory: cannot fail.
-            let _ = self.session.write_tls(&mut self.sealed);
+    /// Gets to where rustls lets bytes be sealed. Returns what `act` returns, or false.
+    fn with_traffic(&mut self, act: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> bool) -> bool {
+        let mut partial = std::mem::take(&mut self.partial);
+        let mut acted = false;
+        let mut act = Some(act);
+        loop {
+            let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut partial);
+            let mut is_last = false;
+            match state {
+                Ok(ConnectionState::EncodeTlsData(data)) => put(data, &mut self.sealed),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    acted = act.take().is_some_and(|act| act(&mut traffic, &mut self.sealed));
+                    is_last = true;
+                }
+                Ok(ConnectionState::PeerClosed) => self.ended = true,
+                _ => is_last = true,
+            }
+            partial.drain(..discard);
+            if is_last {
+                break;
+            }
         }
+        self.partial = partial;
+        acted
     }
 
     /// Bytes for the socket.
@@ -182,12 +278,43 @@ impl Tls {
     }
 }
 
-/// A reader that has nothing now.
-struct Nothing;
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("is_up", &self.is_up()).finish_non_exhaustive()
+    }
+}
 
-impl Read for Nothing {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
+type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
+type Encode<'a> = EncodeTlsData<'a, rustls::server::ServerConnectionData>;
+
+/// Puts what the handshake has to say behind what is to be sent.
+fn put(mut data: Encode<'_>, sealed: &mut Vec<u8>) {
+    if let Err(EncodeError::InsufficientSize(wanted)) = data.encode(&mut []) {
+        let at = sealed.len();
+        sealed.resize(at + wanted.required_size, 0);
+        let written = data.encode(&mut sealed[at..]).unwrap_or(0);
+        sealed.truncate(at + written);
+    }
+}
+
+/// The front of `runs` in one piece, up to a record.
+fn join(runs: &[IoSlice<'_>]) -> Vec<u8> {
+    let len: usize = runs.iter().map(|run| run.len()).sum();
+    let mut joined = Vec::with_capacity(len.min(RECORD));
+    for run in runs {
+        let room = RECORD - joined.len();
+        joined.extend_from_slice(&run[..room.min(run.len())]);
+    }
+    joined
+}
+
+/// How many bytes the record at the front of `partial` lacks; of its header, if that is not whole.
+fn missing(partial: &[u8]) -> usize {
+    match partial {
+        [_, _, _, high, low, body @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(body.len())
+        }
+        short => HEADER - short.len(),
     }
 }
 
@@ -205,5 +332,15 @@ fn fault(error: &Error) -> Fault {
 /// The type of a TLS record that a handshake begins with (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 0x16;
 
+/// Type, version and length of a record (RFC 8446 §5.1).
+const HEADER: usize = 5;
+
+/// What sealing adds at most: header, nonce, type and tag (RFC 5246 §6.2.3.3, RFC 8446 §5.2); an alert.
+const OVERHEAD: usize = 64;
+
 /// Opened bytes that are enough for one go: four records.
 const ENOUGH: usize = 4 * RECORD;
+
+/// A handshake message may have 64 KiB (rustls), and be in pieces; what is more than that in tiny ones has
+/// no good reason.
+const PARTIAL_LIMIT: usize = 128 << 10;
