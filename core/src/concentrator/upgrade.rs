@@ -161,9 +161,11 @@ mod tests {
     const TLS: Step = Step::FirstByte { tls: true };
     const TELNET: Step = Step::FirstByte { tls: false };
 
+    type Outcomes = [(State, Verdict); 3];
+
     /// State, what happens, and for each policy (off, offer, require) what comes of it, without auto.
     #[rustfmt::skip]
-    const ROWS: &[(State, Step, [(State, Verdict); 3])] = &[
+    const ROWS: &[(State, Step, Outcomes)] = &[
         (Waiting, TLS, [(Released, Verdict::Clear), (Waiting, Verdict::Wait), (Waiting, Verdict::Wait)]),
         (Waiting, TELNET, [(Released, Verdict::Clear), (Waiting, Verdict::Wait), (Waiting, Verdict::Wait)]),
         (Waiting, Step::Offered, [(Waiting, Verdict::Wait), (Asked, Verdict::Ask), (Asked, Verdict::Ask)]),

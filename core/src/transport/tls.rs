@@ -18,7 +18,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 use rustls::{Error, ServerConfig};
 
 use super::{Fault, RECORD};
@@ -211,27 +211,16 @@ impl Tls {
                 &joined[..]
             }
         };
-        self.with_traffic(|traffic, sealed| {
-            let at = sealed.len();
-            sealed.resize(at + plain.len() + OVERHEAD, 0);
-            let written = traffic.encrypt(plain, &mut sealed[at..]);
-            sealed.truncate(at + written.as_ref().map_or(0, |&written| written));
-            written.is_ok()
-        })
-        .then_some(plain.len())
-        .unwrap_or(0)
+        let sealed = self.with_traffic(|traffic, out| {
+            write(out, plain.len() + OVERHEAD, |out| traffic.encrypt(plain, out))
+        });
+        if sealed { plain.len() } else { 0 }
     }
 
     /// Tells the peer that nothing follows. Once.
     pub(crate) fn close(&mut self) {
         if !self.closed && self.is_up() {
-            self.with_traffic(|traffic, sealed| {
-                let at = sealed.len();
-                sealed.resize(at + OVERHEAD, 0);
-                let written = traffic.queue_close_notify(&mut sealed[at..]);
-                sealed.truncate(at + written.as_ref().map_or(0, |&written| written));
-                written.is_ok()
-            });
+            self.with_traffic(|traffic, out| write(out, OVERHEAD, |out| traffic.queue_close_notify(out)));
         }
         self.closed = true;
     }
@@ -297,6 +286,23 @@ fn put(mut data: Encode<'_>, sealed: &mut Vec<u8>) {
     }
 }
 
+/// Puts what `seal` writes, `guess` bytes or as many as it says it needs, behind what is to be sent.
+fn write(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut seal: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+) -> bool {
+    let at = out.len();
+    out.resize(at + guess, 0);
+    let mut written = seal(&mut out[at..]);
+    if let Err(EncryptError::InsufficientSize(wanted)) = &written {
+        out.resize(at + wanted.required_size, 0);
+        written = seal(&mut out[at..]);
+    }
+    out.truncate(at + written.as_ref().map_or(0, |&written| written));
+    written.is_ok()
+}
+
 /// The front of `runs` in one piece, up to a record.
 fn join(runs: &[IoSlice<'_>]) -> Vec<u8> {
     let len: usize = runs.iter().map(|run| run.len()).sum();
@@ -335,7 +341,7 @@ const HANDSHAKE: u8 = 0x16;
 /// Type, version and length of a record (RFC 8446 §5.1).
 const HEADER: usize = 5;
 
-/// What sealing adds at most: header, nonce, type and tag (RFC 5246 §6.2.3.3, RFC 8446 §5.2); an alert.
+/// What sealing adds: header, nonce, type and tag (RFC 5246 §6.2.3.3, RFC 8446 §5.2); and an alert's room.
 const OVERHEAD: usize = 64;
 
 /// Opened bytes that are enough for one go: four records.

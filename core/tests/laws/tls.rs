@@ -448,6 +448,64 @@ fn tls_that_breaks_ends_the_connection_with_an_alert_and_what_came_before_counts
     assert!(world.link(reader).tls.as_ref().unwrap().fault.is_some(), "it got the alert");
 }
 
+#[test]
+fn handshake_messages_in_many_records_and_many_reads_are_put_together() {
+    for version in [Version::V12, Version::V13] {
+        for (fragment, read) in [(32 + 5, 1), (32 + 5, 7), (64, 100), (100, 5000)] {
+            let mut world = all_tls();
+            world.by_hand = true;
+            let id = host(&mut world);
+            let mut tls = Sealed::cut(version, Some(fragment));
+            for _ in 0..8 {
+                for piece in tls.seal(&[]).chunks(read) {
+                    world.engine.handle_received(id, &mut piece.to_vec(), world.now);
+                    world.drain();
+                }
+                let brought = world.take(id);
+                tls.open(&brought);
+            }
+            assert!(tls.is_up(), "{version:?} {fragment} {read}");
+        }
+    }
+}
+
+#[test]
+fn handshake_message_that_has_no_end_is_ended() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    let id = host(&mut world);
+    // A client's hello of 64000 bytes, one byte in each record.
+    let record = |byte: u8| [0x16, 3, 1, 0, 1, byte];
+    let hello: Vec<u8> =
+        [1, 0, 250, 0].into_iter().chain(std::iter::repeat(7)).take(60_000).flat_map(record).collect();
+    for piece in hello.chunks(10_000) {
+        world.deal(id, piece);
+    }
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls));
+}
+
+#[test]
+fn keys_may_be_changed_in_the_middle() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Telnet);
+    let mut changed = 0;
+    for id in [vm, reader] {
+        if let Some(tls) = world.link(id).tls.as_mut().filter(|tls| tls.is_v13()) {
+            tls.refresh_keys();
+            changed += 1;
+        }
+    }
+    assert_ne!(changed, 0);
+    for _ in 0..3 {
+        world.print(vm, b"printed ");
+        world.type_wire(reader, b"typed ");
+    }
+    assert_eq!(world.seen(reader), "printed printed printed ");
+    assert_eq!(world.typed(vm), "typed typed typed ");
+}
+
 // What passes through.
 
 #[test]

@@ -124,16 +124,22 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     pub(crate) fn new(version: Version) -> Self {
+        Self::cut(version, None)
+    }
+
+    /// One that cuts what it says into records of `fragment` bytes.
+    pub(crate) fn cut(version: Version, fragment: Option<usize>) -> Self {
         let version = match version {
             Version::V12 => &rustls::version::TLS12,
             Version::V13 => &rustls::version::TLS13,
         };
-        let config = ClientConfig::builder_with_details(provider(), Arc::new(Noon))
+        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(Noon))
             .with_protocol_versions(&[version])
             .expect("it is there")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone))
             .with_no_client_auth();
+        config.max_fragment_size = fragment;
         let name = ServerName::try_from("vspc.example").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a configuration");
         Self { session, fault: None, ended: false, closed: false }
@@ -170,6 +176,15 @@ impl Sealed {
             self.session.write_tls(&mut sealed).expect("into memory");
         }
         sealed
+    }
+
+    pub(crate) fn is_v13(&self) -> bool {
+        self.session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
+    }
+
+    /// Changes its keys, and asks for the same.
+    pub(crate) fn refresh_keys(&mut self) {
+        self.session.refresh_traffic_keys().expect("TLS 1.3 that is up");
     }
 
     /// Says that nothing follows.
