@@ -66,6 +66,14 @@ pub(crate) enum Fault {
     EarlyDataEverywhere,
     OneConsole,
     CommandsAsData,
+    DirectionCUnanswered,
+    // Seen without a client
+    DeafAfterOddities,
+    DiesWithStrangers,
+    NameIsAFile,
+    EarlyDataCloses,
+    OnceOnly,
+    InsistsOnBinary,
 }
 
 pub(crate) type Id = usize;
@@ -103,6 +111,8 @@ struct Conn {
     him: HashMap<u8, On>,
     us: HashMap<u8, On>,
     marks: usize,
+    /// It listens no more (a fault).
+    deaf: bool,
     closed: bool,
 }
 
@@ -248,7 +258,15 @@ impl Server {
         let mut words = Vec::new();
         self.conns[id].decoder.read(&bytes, &mut words);
         for word in words {
+            if self.is(Fault::DeafAfterOddities) {
+                self.conns[id].deaf |= match &word {
+                    Word::Command(_) | Word::Fault(_) => true,
+                    Word::Sub(option, payload) => *option != VMWARE || payload.is_empty(),
+                    _ => false,
+                };
+            }
             match word {
+                _ if self.conns[id].deaf => {}
                 Word::Data(data) if self.conns[id].client_of.is_some() => self.client_types(id, data),
                 Word::Data(data) => self.vm_prints(id, data),
                 Word::Negotiation(verb, option) => self.negotiate(id, verb, option),
@@ -273,6 +291,11 @@ impl Server {
 
     /// The peer has sent its last byte, or the connection was cut.
     pub(crate) fn ended(&mut self, id: Id) {
+        let conn = &self.conns[id];
+        let stranger = conn.client_of.is_none() && conn.console.is_none();
+        if self.is(Fault::DiesWithStrangers) && (stranger || !conn.decoder.unfinished().is_empty()) {
+            return self.die();
+        }
         if !self.is(Fault::TailLost) {
             let line = std::mem::take(&mut self.conns[id].line);
             self.show(id, &line);
@@ -318,6 +341,9 @@ impl Server {
                 self.say(id, &Word::Negotiation(WONT, TM));
             }
             return;
+        }
+        if (verb, option) == (WONT, 0) && !is_client && self.is(Fault::InsistsOnBinary) {
+            return self.end(id);
         }
         if self.is(Fault::AnswersEverything) && !matches!(option, 0 | 1 | 3 | VMWARE) {
             let answer = if matches!(verb, WILL | WONT) { DONT } else { WONT };
@@ -390,9 +416,11 @@ impl Server {
             70 if parameters.first() == Some(&b'S') || self.is(Fault::AcceptsDirectionC) => {
                 self.sub(id, 71, &[]);
             }
+            70 if self.is(Fault::DirectionCUnanswered) => {}
             70 => self.sub(id, 73, &[]),
             80 if parameters.is_empty() => self.ask_bios(id),
             80 | 84 => self.identify(id, parameters),
+            82 if self.is(Fault::NameIsAFile) && parameters.contains(&b'/') => self.end(id),
             82 => {
                 parameters.clone_into(&mut self.conns[id].name);
                 if self.is(Fault::IdentifiesByName) {
@@ -434,6 +462,9 @@ impl Server {
             return;
         }
         let known = self.consoles.iter().position(|console| console.identity == identity);
+        if known.is_some() && self.is(Fault::OnceOnly) {
+            return self.end(id);
+        }
         let console = match known.filter(|_| !self.is(Fault::NewConsoleEachTime)) {
             Some(console) => console,
             None => {
@@ -493,6 +524,7 @@ impl Server {
         match conn.console {
             _ if conn.left => {}
             Some(console) => self.broadcast(console, data),
+            None if self.fault == Some(Fault::EarlyDataCloses) && !data.is_empty() => self.end(id),
             None => conn.early.extend_from_slice(data),
         }
     }
