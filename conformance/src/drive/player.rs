@@ -315,7 +315,7 @@ impl Player<'_> {
             (Found::Never | Found::NotYet, Unless::Words(words))
                 if matches!(player.find(actor, words), Found::Yes) =>
             {
-                instead = Some(show(&[words.clone()], &player.values));
+                instead = Some(show(std::slice::from_ref(words), &player.values));
                 Found::Never
             }
             (found, _) => found,
@@ -326,9 +326,7 @@ impl Player<'_> {
                 Err(Stop::NotOffered(format!("the server says {instead} instead of {expected}")))
             }
             (Err(Stop::Failed(_)), _)
-                if *unless == Unless::Nothing
-                    && !self.actors[actor].ended
-                    && !self.actors[actor].stuck() =>
+                if *unless == Unless::Nothing && !self.actors[actor].ended && !self.actors[actor].stuck() =>
             {
                 Err(Stop::NotOffered(format!("the server never says {expected}")))
             }

@@ -74,6 +74,16 @@ pub(crate) enum Fault {
     EarlyDataCloses,
     OnceOnly,
     InsistsOnBinary,
+    NoSession,
+    KnownOnceOnly,
+    RefusesSilently,
+    AsksAgain,
+    AgreesAgain,
+    NoOffersToClients,
+    DoubledIacObeyed,
+    SameNameCloses,
+    ProxyCodesKill,
+    FloodCloses,
 }
 
 pub(crate) type Id = usize;
@@ -102,6 +112,7 @@ struct Conn {
     /// Its VM has moved away.
     left: bool,
     asked: bool,
+    told: bool,
     name: Vec<u8>,
     early: Vec<u8>,
     line: Vec<u8>,
@@ -183,7 +194,9 @@ impl Server {
         let id = self.conns.len();
         self.conns.push(Conn { client_of: Some(console), ..Conn::default() });
         self.consoles[console].clients.push(id);
-        self.offer(id, &[0, 3, 1], &[0, 3]);
+        if !self.is(Fault::NoOffersToClients) {
+            self.offer(id, &[0, 3, 1], &[0, 3]);
+        }
         id
     }
 
@@ -251,7 +264,14 @@ impl Server {
         if self.conns[id].closed || self.dead {
             return;
         }
-        let bytes = if self.is(Fault::EscapedIacEndsSub) { naive_sub_end(bytes) } else { bytes.to_vec() };
+        if self.is(Fault::FloodCloses) && bytes.len() > 16_384 {
+            return self.end(id);
+        }
+        let bytes = match self.fault {
+            Some(Fault::EscapedIacEndsSub) => naive_sub_end(bytes),
+            Some(Fault::DoubledIacObeyed) => undoubled(bytes),
+            _ => bytes.to_vec(),
+        };
         if self.is(Fault::ForgetsAcrossReads) {
             self.conns[id].decoder = Decoder::default();
         }
@@ -354,6 +374,8 @@ impl Server {
             _ => matches!(option, 0 | 1 | 3),
         };
         let (yes, no) = if matches!(verb, WILL | WONT) { (DO, DONT) } else { (WILL, WONT) };
+        let refuses_silently = self.is(Fault::RefusesSilently);
+        let (agrees_again, asks_again) = (self.is(Fault::AgreesAgain), self.is(Fault::AsksAgain));
         let conn = &mut self.conns[id];
         let state =
             if yes == DO { conn.him.entry(option).or_default() } else { conn.us.entry(option).or_default() };
@@ -363,10 +385,14 @@ impl Server {
                 *state = On::Yes;
                 Some(yes)
             }
-            (true, On::No) => Some(no),
+            (true, On::No) => (!refuses_silently).then_some(no),
             (true, _) => {
                 *state = On::Yes;
-                None
+                (agrees_again && before == On::Yes).then_some(yes)
+            }
+            (false, On::Yes) if asks_again => {
+                *state = On::Asked;
+                Some(yes)
             }
             (false, _) => {
                 *state = On::No;
@@ -409,7 +435,12 @@ impl Server {
             self.sub(id, 83, &[]);
         }
         match code {
+            0 if self.is(Fault::KnownOnceOnly) && std::mem::replace(&mut self.conns[id].told, true) => {
+                self.sub(id, 3, &[0]);
+            }
             0 | 86 => {}
+            41 | 45 | 71 | 73 | 81 if self.is(Fault::ProxyCodesKill) => self.die(),
+            70 if self.is(Fault::NoSession) => {}
             2 if self.is(Fault::UnknownFromVmKills) => self.end(id),
             2 if parameters == [81] => self.ask_bios(id),
             2 => {}
@@ -422,6 +453,10 @@ impl Server {
             80 | 84 => self.identify(id, parameters),
             82 if self.is(Fault::NameIsAFile) && parameters.contains(&b'/') => self.end(id),
             82 => {
+                let twin = self.conns.iter().position(|conn| conn.name == parameters && !conn.closed);
+                if let (Some(twin), true) = (twin, self.is(Fault::SameNameCloses)) {
+                    self.end(twin);
+                }
                 parameters.clone_into(&mut self.conns[id].name);
                 if self.is(Fault::IdentifiesByName) {
                     self.join(id, parameters.to_vec());
@@ -702,6 +737,16 @@ fn naive_sub_end(bytes: &[u8]) -> Vec<u8> {
         let step = if bytes[index] == 255 { 2.min(bytes.len() - index) } else { 1 };
         out.extend_from_slice(&bytes[index..index + step]);
         index += step;
+    }
+    out
+}
+
+/// Two bytes 255 are taken for one before anybody looks for commands.
+fn undoubled(bytes: &[u8]) -> Vec<u8> {
+    let (mut out, mut index) = (Vec::new(), 0);
+    while index < bytes.len() {
+        out.push(bytes[index]);
+        index += 1 + usize::from(bytes[index..].starts_with(&[255, 255]));
     }
     out
 }
