@@ -105,6 +105,8 @@ fn is_like(t: &Transcript, only: &str) -> bool {
 #[derive(Default)]
 struct Watch<'a> {
     played: Vec<Span<'a>>,
+    /// What the server says it knows, as another case heard.
+    known: Option<Vec<u8>>,
     died_during: Option<Vec<&'a str>>,
 }
 
@@ -214,12 +216,20 @@ impl Server {
         };
         let options = Options { slack: self.slack, ..Options::default() };
         locked(watch).begins(&transcript.id);
-        let played = play(transcript, &mut network, &self.values(transcript, seed), options);
+        let mut played = play(transcript, &mut network, &self.values(transcript, seed), options);
         hint.fetch_max(network.hint(), Ordering::Relaxed);
         drop(network);
         if matches!(self.live.clients, ClientPort::Fixed(_)) {
             // The same VM comes again at once: let the server see the last of this one.
             std::thread::sleep(Duration::from_millis(100));
+        }
+        {
+            // A case that ended before the server had said what it knows is judged by what others heard.
+            let shared = &mut locked(watch).known;
+            if shared.is_none() {
+                shared.clone_from(&played.known);
+            }
+            played.known = played.known.take().or_else(|| shared.clone());
         }
         let log = played.log.clone();
         let verdict = judge(transcript, played);

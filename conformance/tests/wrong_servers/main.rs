@@ -187,6 +187,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::DoubledIacObeyed, &["telnet-all-bytes-without-client", "sub-with-doubled-iac-without-client"]),
     (Fault::SameNameCloses, &["identity-same-name", "identity-same-name-without-client"]),
     (Fault::ProxyCodesKill, &["robust-proxy-codes-from-vm", "robust-proxy-codes-from-vm-without-client"]),
+    (Fault::NonsenseUuidKills, &["identity-uuid-nonsense"]),
     (Fault::FloodCloses, &["robust-flood-of-ff", "robust-flood-of-ff-without-client"]),
     (Fault::InsistsOnBinary, &["option-all-refused-by-vm", "option-all-refused-by-vm-without-client"]),
 ];

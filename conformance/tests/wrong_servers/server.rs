@@ -84,6 +84,7 @@ pub(crate) enum Fault {
     SameNameCloses,
     ProxyCodesKill,
     FloodCloses,
+    NonsenseUuidKills,
 }
 
 pub(crate) type Id = usize;
@@ -482,6 +483,9 @@ impl Server {
         let is_uuid = digits.len() == 32 && text.len() == 47;
         if !self.is(Fault::CaseSensitiveUuid) {
             digits.make_ascii_lowercase();
+        }
+        if !is_uuid && !text.is_empty() && self.is(Fault::NonsenseUuidKills) {
+            return self.die();
         }
         if self.is(Fault::OneConsole) {
             digits.clear();
