@@ -135,7 +135,15 @@ impl<'a> Watch<'a> {
         let Some(began) = self.played.iter().find(|span| span.id == finder).map(|span| span.began) else {
             return;
         };
-        let from = if finder_connected { began } else { began.checked_sub(JUST_BEFORE).unwrap_or(began) };
+        let others = || self.played.iter().filter(|span| span.id != finder);
+        let from = match finder_connected {
+            true => began,
+            // One at a time: the last one.
+            false if others().all(|span| span.ended.is_some()) => {
+                others().filter_map(|span| span.ended).max().unwrap_or(began)
+            }
+            false => began.checked_sub(JUST_BEFORE).unwrap_or(began),
+        };
         let suspects = self.played.iter().filter(|span| {
             (finder_connected || span.id != finder) && span.ended.is_none_or(|ended| ended >= from)
         });
