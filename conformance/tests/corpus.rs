@@ -18,10 +18,14 @@ fn all() -> Vec<Transcript> {
 
 /// Collects failures, so that one run tells all of them.
 fn judge(failures: &mut Vec<String>, what: &str, transcript: &Transcript, played: &Played) {
-    if let Outcome::Fail(failure) = &played.outcome {
-        let log = played.log.join("\n    ");
-        failures.push(format!("{} {what}\n{failure}\n    {log}", transcript.id));
-    }
+    let failure = match &played.outcome {
+        Outcome::Pass => return,
+        Outcome::Fail(failure) => failure.to_string(),
+        // The core has all that a transcript may ask for.
+        Outcome::NotOffered(why) => format!("not offered: {why}"),
+    };
+    let log = played.log.join("\n    ");
+    failures.push(format!("{} {what}\n{failure}\n    {log}", transcript.id));
 }
 
 /// Law 5: not only the verdict stays the same, every peer also hears the very same bytes.

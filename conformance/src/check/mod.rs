@@ -8,7 +8,7 @@
 mod report;
 mod suite;
 
-pub use suite::{Case, Selection, Server, Verdict, judge};
+pub use suite::{Case, Checked, Selection, Server, Verdict, judge};
 
 use crate::drive::{ClientPort, LiveOptions};
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
@@ -48,8 +48,9 @@ pub struct CheckArgs {
     #[arg(long, value_name = "URI", default_value = "vSPC.py")]
     service_uri: String,
 
-    /// Only cases whose id contains this, or of this section (rfc854, rfc855, rfc1143, vmware, identity,
-    /// vmotion, robustness, clients); may be repeated.
+    /// Only the case of this id (also one that --own or --slow would have to add); or the cases of this section
+    /// (rfc854, rfc855, rfc1143, vmware, identity, vmotion, robustness, clients); or those whose ids begin
+    /// (text*), end (*text) or contain this. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
 
@@ -78,7 +79,8 @@ pub struct CheckArgs {
     #[arg(long, short)]
     verbose: bool,
 
-    /// Print one JSON object instead of the table.
+    /// Print one JSON object instead of the table. Each case stands on a line of its own, and is printed as
+    /// soon as it ends.
     #[arg(long)]
     json: bool,
 
@@ -106,7 +108,8 @@ fn checked(args: &CheckArgs) -> Result<bool, String> {
     if chosen.is_empty() {
         return Err("no case is called so; --list shows them".to_owned());
     }
-    let left_out = Selection { slow: true, ..selection }.choose(&corpus).len() - chosen.len();
+    let all = Selection { slow: true, ..selection }.choose(&corpus);
+    let left_out = all.len() - chosen.len();
     if args.list {
         report::list(&chosen, args.json);
         return Ok(false);
@@ -117,14 +120,18 @@ fn checked(args: &CheckArgs) -> Result<bool, String> {
     }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = since_1970.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(40);
-    let cases = server.check(&chosen, args.jobs, seed, |_| {});
     let target = args.target.as_deref().unwrap_or_default();
-    if args.json {
-        report::json(target, &cases, left_out);
+    let checked = if args.json {
+        let mut stream = report::Stream::begin(target);
+        let checked = server.check(&chosen, args.jobs, seed, |case| stream.case(case));
+        stream.end(&checked, left_out);
+        checked
     } else {
-        report::table(target, &cases, left_out, args.verbose);
-    }
-    Ok(cases.iter().any(|case| matches!(case.verdict, Verdict::Fail(_) | Verdict::NotRun)))
+        let checked = server.check(&chosen, args.jobs, seed, |_| {});
+        report::table(target, &checked, left_out, args.verbose);
+        checked
+    };
+    Ok(checked.cases.iter().any(|case| matches!(case.verdict, Verdict::Fail(_) | Verdict::NotRun)))
 }
 
 impl CheckArgs {

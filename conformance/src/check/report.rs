@@ -1,8 +1,9 @@
 //! What came of a run, for people and for programs.
 
-use super::{Case, Verdict};
+use super::{Case, Checked, Verdict};
 use crate::transcript::{Section, Transcript};
 use serde_json::{Value, json};
+use std::io::Write;
 
 /// The cases, without playing them.
 pub(super) fn list(chosen: &[&Transcript], as_json: bool) {
@@ -50,24 +51,25 @@ fn about(t: &Transcript) -> Value {
 }
 
 /// The table that people read: failures in full, everything else in a line.
-pub(super) fn table(target: &str, cases: &[Case<'_>], left_out: usize, verbose: bool) {
+pub(super) fn table(target: &str, checked: &Checked<'_>, left_out: usize, verbose: bool) {
     println!("{target}\n");
     for section in Section::ALL {
-        let of_section: Vec<_> = cases.iter().filter(|case| case.transcript.section == section).collect();
+        let of_section: Vec<_> =
+            checked.cases.iter().filter(|case| case.transcript.section == section).collect();
         if of_section.is_empty() {
             continue;
         }
         let passed = of_section.iter().filter(|case| case.verdict == Verdict::Pass).count();
         println!("{} ({passed} of {} pass)", section.title(), of_section.len());
         for case in of_section {
-            one(case, verbose);
+            one(case, checked.died_during.contains(&case.transcript.id.as_str()), verbose);
         }
         println!();
     }
-    println!("{}", summary(cases, left_out));
+    println!("{}", summary(checked, left_out));
 }
 
-fn one(case: &Case<'_>, verbose: bool) {
+fn one(case: &Case<'_>, last: bool, verbose: bool) {
     let t = case.transcript;
     match &case.verdict {
         Verdict::Pass => println!("  pass  {:44} {}", t.id, t.title),
@@ -84,9 +86,25 @@ fn one(case: &Case<'_>, verbose: bool) {
             }
         }
     }
+    if last {
+        println!("        and then  the server took no connections any more");
+    }
 }
 
-fn summary(cases: &[Case<'_>], left_out: usize) -> String {
+/// Why nothing more was played.
+fn death(died_during: &[&str]) -> String {
+    match died_during {
+        [] => "the server took no connections any more".to_owned(),
+        [one] => format!("the server took no connections any more after {one}"),
+        several => format!(
+            "the server took no connections any more after one of {} (--jobs 1 tells which)",
+            several.join(", ")
+        ),
+    }
+}
+
+fn summary(checked: &Checked<'_>, left_out: usize) -> String {
+    let cases = &checked.cases;
     let count = |is: fn(&Verdict) -> bool| cases.iter().filter(|case| is(&case.verdict)).count();
     let mut text = format!(
         "{} cases: {} pass, {} fail, {} not offered",
@@ -97,7 +115,10 @@ fn summary(cases: &[Case<'_>], left_out: usize) -> String {
     );
     let not_run = count(|v| *v == Verdict::NotRun);
     if not_run > 0 {
-        text.push_str(&format!(", {not_run} not run: the server takes no connections any more"));
+        text.push_str(&format!(", {not_run} not run"));
+    }
+    if not_run > 0 || !checked.died_during.is_empty() {
+        text.push_str(&format!("; {}", death(&checked.died_during)));
     }
     if left_out > 0 {
         text.push_str(&format!("; {left_out} slow ones left out (--slow)"));
@@ -105,13 +126,37 @@ fn summary(cases: &[Case<'_>], left_out: usize) -> String {
     text
 }
 
-/// One object for programs.
-pub(super) fn json(target: &str, cases: &[Case<'_>], left_out: usize) {
-    let all: Vec<Value> = cases.iter().map(result).collect();
-    println!(
-        "{:#}",
-        json!({ "target": target, "summary": summary(cases, left_out), "left_out": left_out, "cases": all })
-    );
+/// One object for programs, written as the cases end: each is a line of its own, in the order of ending.
+pub(super) struct Stream {
+    first: bool,
+}
+
+impl Stream {
+    pub(super) fn begin(target: &str) -> Self {
+        write(&format!("{{\"target\":{},\"cases\":[\n", json!(target)));
+        Self { first: true }
+    }
+
+    pub(super) fn case(&mut self, case: &Case<'_>) {
+        let comma = if std::mem::take(&mut self.first) { "" } else { ",\n" };
+        write(&format!("{comma}{}", result(case)));
+    }
+
+    pub(super) fn end(self, checked: &Checked<'_>, left_out: usize) {
+        let rest = json!({
+            "summary": summary(checked, left_out),
+            "left_out": left_out,
+            "died_during": checked.died_during,
+        });
+        // What is inside the braces goes on with the object that was begun.
+        write(&format!("\n],{}\n", rest.to_string().trim_start_matches('{')));
+    }
+}
+
+/// Whoever reads this may have gone: then there is nobody to tell.
+fn write(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn result(case: &Case<'_>) -> Value {

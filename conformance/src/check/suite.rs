@@ -3,8 +3,8 @@
 use crate::drive::{ClientPort, Failure, Live, LiveOptions, Options, Outcome, Played, Values, play};
 use crate::transcript::{Action, Scope, Section, Setting, Transcript};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A server, as far as the suite needs to know it.
@@ -26,7 +26,9 @@ pub struct Server {
 /// What to play.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Only ids that contain one of these, and sections of these names; empty: all.
+    /// Only these; empty: all. A section's name means its cases; an id means that one case, whatever else is
+    /// chosen; `text*`, `*text` and `*text*` mean the ids that begin, end or go on so; any other text means
+    /// the ids that contain it.
     pub only: Vec<String>,
     /// Also what binds this project's servers only.
     pub own: bool,
@@ -60,21 +62,99 @@ pub enum Verdict {
     NotRun,
 }
 
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    /// The cases, in the order in which they were asked for.
+    pub cases: Vec<Case<'a>>,
+    /// When the server stopped taking connections: the cases that were being played, or had just ended. One,
+    /// if one is played at a time.
+    pub died_during: Vec<&'a str>,
+}
+
 impl Selection {
     /// The transcripts that are meant, by section.
     #[must_use]
     pub fn choose<'a>(&self, corpus: &'a [Transcript]) -> Vec<&'a Transcript> {
+        let named = |t: &Transcript| self.only.contains(&t.id);
+        let exact: Vec<bool> = self.only.iter().map(|only| corpus.iter().any(|t| t.id == *only)).collect();
         let wanted = |t: &Transcript| {
-            self.only.is_empty()
-                || self.only.iter().any(|only| t.id.contains(only.as_str()) || t.section.word() == only)
+            let mut only = self.only.iter().zip(&exact);
+            self.only.is_empty() || only.any(|(only, exact)| !exact && is_like(t, only))
         };
-        let mut chosen: Vec<&Transcript> = corpus
-            .iter()
-            .filter(|t| wanted(t) && (self.own || t.scope == Scope::Any) && (self.slow || !t.is_slow()))
-            .collect();
+        let general = |t: &Transcript| (self.own || t.scope == Scope::Any) && (self.slow || !t.is_slow());
+        let mut chosen: Vec<&Transcript> =
+            corpus.iter().filter(|t| named(t) || (wanted(t) && general(t))).collect();
         chosen.sort_by_key(|t| t.section);
         chosen
     }
+}
+
+/// Is it of this section, or is its id like this?
+fn is_like(t: &Transcript, only: &str) -> bool {
+    let id = t.id.as_str();
+    match (only.strip_prefix('*'), only.strip_suffix('*')) {
+        _ if t.section.word() == only => true,
+        (Some(end), None) => id.ends_with(end),
+        (None, Some(beginning)) => id.starts_with(beginning),
+        _ => id.contains(only.trim_matches('*')),
+    }
+}
+
+/// Who plays when, and when the server was found gone.
+#[derive(Default)]
+struct Watch<'a> {
+    played: Vec<Span<'a>>,
+    /// What the server says it knows, as another case heard.
+    known: Option<Vec<u8>>,
+    died_during: Option<Vec<&'a str>>,
+}
+
+struct Span<'a> {
+    id: &'a str,
+    began: Instant,
+    ended: Option<Instant>,
+}
+
+/// A case that ended so shortly before may be the one that the server died of.
+const JUST_BEFORE: Duration = Duration::from_millis(300);
+
+impl<'a> Watch<'a> {
+    fn begins(&mut self, id: &'a str) {
+        self.played.push(Span { id, began: Instant::now(), ended: None });
+    }
+
+    fn ends(&mut self, id: &str) {
+        if let Some(span) = self.played.iter_mut().find(|span| span.id == id) {
+            span.ended = Some(Instant::now());
+        }
+    }
+
+    /// The server is gone, as `finder` noticed. One that got no connection at all did not do it.
+    fn gone(&mut self, finder: &str, finder_connected: bool) {
+        let Some(began) = self.played.iter().find(|span| span.id == finder).map(|span| span.began) else {
+            return;
+        };
+        let others = || self.played.iter().filter(|span| span.id != finder);
+        let from = match finder_connected {
+            true => began,
+            // One at a time: the last one.
+            false if others().all(|span| span.ended.is_some()) => {
+                others().filter_map(|span| span.ended).max().unwrap_or(began)
+            }
+            false => began.checked_sub(JUST_BEFORE).unwrap_or(began),
+        };
+        let suspects = self.played.iter().filter(|span| {
+            (finder_connected || span.id != finder) && span.ended.is_none_or(|ended| ended >= from)
+        });
+        let suspects = suspects.map(|span| span.id).collect();
+        self.died_during.get_or_insert(suspects);
+    }
+}
+
+/// A thread that panicked has left nothing half done here.
+fn locked<'m, 'a>(watch: &'m Mutex<Watch<'a>>) -> MutexGuard<'m, Watch<'a>> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
@@ -86,7 +166,7 @@ impl Server {
         jobs: usize,
         seed: u64,
         mut seen: impl FnMut(&Case<'a>),
-    ) -> Vec<Case<'a>> {
+    ) -> Checked<'a> {
         // What takes longest begins first, so that no straggler is left at the end.
         let mut order: Vec<usize> = (0..transcripts.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(transcripts[*index].waits()));
@@ -95,15 +175,16 @@ impl Server {
             ClientPort::Fixed(_) => 1,
             _ => jobs.max(1),
         };
-        let (next, hint, gone) = (AtomicUsize::new(0), AtomicU16::new(0), AtomicBool::new(false));
+        let (next, hint) = (AtomicUsize::new(0), AtomicU16::new(0));
+        let watch = Mutex::new(Watch::default());
         let (sender, results) = mpsc::channel();
         let mut cases: Vec<Option<Case<'a>>> = transcripts.iter().map(|_| None).collect();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (sender, order, next, hint, gone) = (sender.clone(), &order, &next, &hint, &gone);
+                let (sender, order, next, hint, watch) = (sender.clone(), &order, &next, &hint, &watch);
                 scope.spawn(move || {
                     while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let case = self.case(transcripts[index], seed, hint, gone);
+                        let case = self.case(transcripts[index], seed, hint, watch);
                         // The receiver outlives this scope.
                         let _ = sender.send((index, case));
                     }
@@ -115,7 +196,8 @@ impl Server {
                 cases[index] = Some(case);
             }
         });
-        cases.into_iter().flatten().collect()
+        let died_during = locked(&watch).died_during.take().unwrap_or_default();
+        Checked { cases: cases.into_iter().flatten().collect(), died_during }
     }
 
     fn case<'a>(
@@ -123,36 +205,49 @@ impl Server {
         transcript: &'a Transcript,
         seed: u64,
         hint: &AtomicU16,
-        gone: &AtomicBool,
+        watch: &Mutex<Watch<'a>>,
     ) -> Case<'a> {
         let begun = Instant::now();
         let done = |verdict, log| Case { transcript, verdict, log, took: begun.elapsed() };
-        if gone.load(Ordering::Relaxed) {
+        if locked(watch).died_during.is_some() {
             return done(Verdict::NotRun, Vec::new());
         }
         if let Some(why) = self.cannot(transcript) {
             return done(Verdict::NotOffered(why), Vec::new());
         }
         let mut network = match Live::new(self.live, hint.load(Ordering::Relaxed)) {
-            Ok(network) => network,
+            Ok(network) => network.with_slack(self.slack),
             Err(error) => {
                 let why = format!("this machine cannot do it: {error}");
                 return done(Verdict::NotOffered(why), Vec::new());
             }
         };
         let options = Options { slack: self.slack, ..Options::default() };
-        let played = play(transcript, &mut network, &self.values(transcript, seed), options);
+        locked(watch).begins(&transcript.id);
+        let mut played = play(transcript, &mut network, &self.values(transcript, seed), options);
         hint.fetch_max(network.hint(), Ordering::Relaxed);
         drop(network);
         if matches!(self.live.clients, ClientPort::Fixed(_)) {
             // The same VM comes again at once: let the server see the last of this one.
             std::thread::sleep(Duration::from_millis(100));
         }
+        {
+            // A case that ended before the server had said what it knows is judged by what others heard.
+            let shared = &mut locked(watch).known;
+            if shared.is_none() {
+                shared.clone_from(&played.known);
+            }
+            played.known = played.known.take().or_else(|| shared.clone());
+        }
         let log = played.log.clone();
         let verdict = judge(transcript, played);
-        if matches!(verdict, Verdict::Fail(_)) && !self.is_there() {
-            gone.store(true, Ordering::Relaxed);
+        let gone = matches!(verdict, Verdict::Fail(_)) && !self.is_there();
+        let mut watch = locked(watch);
+        if gone {
+            watch.gone(&transcript.id, !log.is_empty());
         }
+        watch.ends(&transcript.id);
+        drop(watch);
         done(verdict, log)
     }
 

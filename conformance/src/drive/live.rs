@@ -44,6 +44,7 @@ pub struct Live {
     /// The client port of a VM connection, once it was found.
     ports: HashMap<PeerId, u16>,
     hint: u16,
+    slack: u32,
 }
 
 struct Socket {
@@ -79,7 +80,14 @@ impl Live {
             arrivals: VecDeque::new(),
             ports: HashMap::new(),
             hint,
+            slack: 1,
         })
+    }
+
+    /// Allows so many times the time for finding a client port.
+    #[must_use]
+    pub fn with_slack(self, slack: u32) -> Self {
+        Self { slack, ..self }
     }
 
     /// Where the next fresh VM is likely to be found.

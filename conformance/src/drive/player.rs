@@ -9,7 +9,7 @@
 
 use super::{Arrival, Network, PeerId, Trouble, Values};
 use crate::transcript::wire::{Decoder, Word, sentence};
-use crate::transcript::{Action, Expect, Item, Part, Place, SETTLED, Step, Transcript, names};
+use crate::transcript::{Action, Expect, Item, Part, Place, SETTLED, Step, Transcript, Unless, names};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -145,6 +145,9 @@ struct Player<'a> {
 /// More answers by rule than any dialogue needs: two peers that answer each other for ever are a loop.
 const MOST_ANSWERS: usize = 500;
 
+/// How often an actor says again what nobody has heard yet.
+const AGAIN: Duration = Duration::from_millis(200);
+
 struct Actor {
     name: String,
     peer: PeerId,
@@ -244,6 +247,10 @@ impl Player<'_> {
                 self.say(actor, &wire, *urgent);
                 self.absorb(step)
             }
+            Action::Repeat { actor, item, hearer } => {
+                let (actor, hearer) = (self.actor(actor), self.actor(hearer));
+                self.repeat(step, actor, item, hearer)
+            }
             Action::Answer { actor, once, to, with } => {
                 let actor = self.actor(actor);
                 let rule = Rule { once: *once, spent: false, to: to.clone(), with: with.clone() };
@@ -280,11 +287,84 @@ impl Player<'_> {
                 Ok(())
             }
             Action::Wait(time) => self.pass(step, *time),
-            Action::Expect { actor, what, within } => {
+            Action::Expect { actor, what, within, unless } => {
                 let actor = self.actor(actor);
-                self.expect(step, actor, what, within.unwrap_or(self.options.patience) * self.options.slack)
+                let within = within.unwrap_or(self.options.patience) * self.options.slack;
+                match (unless, what) {
+                    (Some(unless), Expect::Words(words)) => {
+                        words.iter().try_for_each(|word| self.unless(step, actor, word, within, unless))
+                    }
+                    _ => self.expect(step, actor, what, within),
+                }
             }
         }
+    }
+
+    /// Expects `word`, which the server need not say: then the transcript is not for it.
+    fn unless(
+        &mut self,
+        step: &Step,
+        actor: usize,
+        word: &[Item],
+        within: Duration,
+        unless: &Unless,
+    ) -> Result<(), Stop> {
+        let mut instead = None;
+        let deadline = self.network.now() + within;
+        let heard = self.until(step, actor, deadline, |player| match (player.find(actor, word), unless) {
+            (Found::Never | Found::NotYet, Unless::Words(words))
+                if matches!(player.find(actor, words), Found::Yes) =>
+            {
+                instead = Some(show(std::slice::from_ref(words), &player.values));
+                Found::Never
+            }
+            (found, _) => found,
+        });
+        let expected = show(&[word.to_vec()], &self.values);
+        match (heard, instead) {
+            (Err(Stop::Failed(_)), Some(instead)) => {
+                Err(Stop::NotOffered(format!("the server says {instead} instead of {expected}")))
+            }
+            (Err(Stop::Failed(_)), _)
+                if *unless == Unless::Nothing && !self.actors[actor].ended && !self.actors[actor].stuck() =>
+            {
+                Err(Stop::NotOffered(format!("the server never says {expected}")))
+            }
+            (heard, _) => heard,
+        }
+    }
+
+    /// Says `item` every [`AGAIN`], until `hearer` has heard it. What comes before it is not looked at.
+    fn repeat(&mut self, step: &Step, actor: usize, item: &Item, hearer: usize) -> Result<(), Stop> {
+        let wire = self.encode(actor, std::slice::from_ref(item), step)?;
+        let begun = self.network.now();
+        let deadline = begun + self.options.patience * self.options.slack;
+        while self.network.now() < deadline && !self.actors[hearer].ended {
+            self.say(actor, &wire, false);
+            self.absorb(step)?;
+            let next = (self.network.now() + AGAIN).min(deadline);
+            loop {
+                loop {
+                    match self.find(hearer, std::slice::from_ref(item)) {
+                        Found::Yes => return Ok(()),
+                        Found::Never => drop(self.actors[hearer].speech.pop_front()),
+                        Found::NotYet => break,
+                    }
+                }
+                if self.actors[hearer].ended || !self.more(step, next)? {
+                    break;
+                }
+            }
+        }
+        let after = self.network.now().saturating_sub(begun);
+        Err(match self.disappointed(step, hearer, Some(after)) {
+            Stop::Failed(failure) => {
+                let shown = show(&[vec![item.clone()]], &self.values);
+                let expected = format!("{} to hear {shown}", self.actors[hearer].name);
+                Stop::Failed(Failure { expected, ..failure })
+            }
+            stop @ Stop::NotOffered(_) => stop,
+        })
     }
 
     fn expect(&mut self, step: &Step, actor: usize, what: &Expect, within: Duration) -> Result<(), Stop> {

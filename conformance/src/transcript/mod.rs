@@ -238,6 +238,15 @@ pub enum Action {
         /// With the last byte as TCP urgent data, as telnet's Synch is sent.
         urgent: bool,
     },
+    /// An actor says something again and again, until another one hears it.
+    Repeat {
+        /// Who.
+        actor: String,
+        /// What: data.
+        item: Item,
+        /// By whom it must be heard.
+        hearer: String,
+    },
     /// From here on the actor answers these words by itself.
     Answer {
         /// Who.
@@ -265,7 +274,18 @@ pub enum Action {
         what: Expect,
         /// Within this time; `None`: the driver's default.
         within: Option<Duration>,
+        /// What a server may do instead: then there is nothing to see here.
+        unless: Option<Unless>,
     },
+}
+
+/// What a server may do instead of what is expected, so that the rest of a transcript cannot be played.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unless {
+    /// Not say it, and keep the connection open.
+    Nothing,
+    /// Say this.
+    Words(Vec<Item>),
 }
 
 impl Action {

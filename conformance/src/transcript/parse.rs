@@ -1,7 +1,9 @@
 //! From text to [`Transcript`]s. Every error names the line and says what to write instead.
 
 use super::lex::{self, Token};
-use super::{Action, Expect, Item, Part, Place, Scope, Section, Setting, Step, Template, Transcript, names};
+use super::{
+    Action, Expect, Item, Part, Place, Scope, Section, Setting, Step, Template, Transcript, Unless, names,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +89,8 @@ struct Phrase {
 /// A phrase may use phrases, but not for ever.
 const MAX_DEPTH: usize = 8;
 
-const VERBS: [&str; 8] = ["connect", "send", "urge", "answer", "expect", "settle", "close", "reset"];
+const VERBS: [&str; 9] =
+    ["connect", "send", "urge", "repeat", "answer", "expect", "settle", "close", "reset"];
 
 impl Reader {
     fn line(&mut self, place: &Place, line: &str) -> Result<(), String> {
@@ -239,6 +242,7 @@ fn check_actor(before: &[Step], action: &Action) -> Result<(), String> {
         }
         Action::ConnectVm { .. } | Action::Wait(_) => Ok(()),
         Action::ConnectClient { of, .. } => must(of),
+        Action::Repeat { actor, hearer, .. } => must(actor).and_then(|()| must(hearer)),
         Action::Send { actor, .. }
         | Action::Answer { actor, .. }
         | Action::Close(actor)
@@ -350,6 +354,20 @@ fn action(tokens: &[Token]) -> Result<Action, String> {
             let items = said(rest)?;
             Ok(Action::Send { actor, items, urgent: true })
         }
+        "repeat" => {
+            let [what @ .., Token::Bare(until), Token::Bare(hearer), Token::Bare(hears), Token::Bare(it)] =
+                rest
+            else {
+                return Err(REPEAT.to_owned());
+            };
+            let mut items = said(what)?;
+            match (items.pop(), items.is_empty(), [until, hears, it].map(String::as_str)) {
+                (Some(item @ Item::Data(_)), true, ["until", "hears", "it"]) => {
+                    Ok(Action::Repeat { actor, item, hearer: hearer.clone() })
+                }
+                _ => Err(REPEAT.to_owned()),
+            }
+        }
         "answer" => {
             let once = words.first() == Some(&"once");
             let rest = &rest[usize::from(once)..];
@@ -375,7 +393,13 @@ fn action(tokens: &[Token]) -> Result<Action, String> {
     }
 }
 
+const REPEAT: &str = "write: repeat DATA until ACTOR hears it";
+
 fn expect(actor: String, tokens: &[Token]) -> Result<Action, String> {
+    let (tokens, unless) = match tokens.iter().position(|token| bare(Some(token)) == Some("unless")) {
+        None => (tokens, None),
+        Some(at) => (&tokens[..at], Some(unless(&tokens[at + 1..])?)),
+    };
     // A time at the end: `within 5s` bounds what must come, `for 5s` what must not.
     let (mut tokens, mut within, mut lasts) = (tokens, None, None);
     if let [head @ .., Token::Bare(word), Token::Bare(time)] = tokens {
@@ -407,7 +431,22 @@ fn expect(actor: String, tokens: &[Token]) -> Result<Action, String> {
     if lasts.is_some() != may_last || (within.is_some() && may_last) {
         return Err("write within TIME for what must come, for TIME for what must not".to_owned());
     }
-    Ok(Action::Expect { actor, what, within })
+    if unless.is_some() && !matches!(&what, Expect::Words(words) if words.len() == 1) {
+        return Err("unless stands behind one word: expect DO 3 unless DONT 3".to_owned());
+    }
+    Ok(Action::Expect { actor, what, within, unless })
+}
+
+fn unless(tokens: &[Token]) -> Result<Unless, String> {
+    if let [Token::Bare(word)] = tokens
+        && word == "nothing"
+    {
+        return Ok(Unless::Nothing);
+    }
+    match heard(tokens)?.as_mut_slice() {
+        [alternatives] => Ok(Unless::Words(std::mem::take(alternatives))),
+        _ => Err("unless is followed by nothing or by one word: expect DO 3 unless DONT 3".to_owned()),
+    }
 }
 
 /// Words to say: every one is known.
@@ -621,6 +660,12 @@ A expect SB VMWARE VMOTION-GOAHEAD {seq:m} {secret:*} SE
             ("wait", "wait 5s"),
             ("title late", "before the first step"),
             ("A send {x:y}", "{name:8}"),
+            ("A repeat \"x\"", "until ACTOR hears it"),
+            ("A repeat NOP until A hears it", "until ACTOR hears it"),
+            ("A repeat \"x\" until c hears it", "c has not connected"),
+            ("A expect closed unless nothing", "unless stands behind one word"),
+            ("A expect DO 3, DO 1 unless DONT 3", "unless stands behind one word"),
+            ("A expect DO 3 unless DONT 3, WONT 3", "followed by nothing or by one word"),
         ] {
             let error = one(body).map(|t| t.id).unwrap_err();
             assert!(error.message.contains(hint), "{body}: {error}");

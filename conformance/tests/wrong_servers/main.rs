@@ -1,21 +1,26 @@
 //! Proof that the suite finds what it is for: servers that are wrong on purpose, one for each class of fault
-//! that servers in the field have, and the cases that must name it.
+//! that servers in the field have, and the cases that must name it. And proof that every case that binds every
+//! server can fail.
 
 mod network;
 mod program;
 mod server;
 mod tcp;
 
+use std::collections::BTreeSet;
+
 use network::Small;
 use server::Fault;
 use vspc_conformance::check::{Selection, Verdict, judge};
 use vspc_conformance::drive::{Options, Values, play};
-use vspc_conformance::transcript::corpus;
+use vspc_conformance::transcript::{Scope, corpus};
 
-/// The cases that fail or are not offered.
+/// The cases that fail or are not offered, of those that bind everybody and those that a fault is named by.
 fn check(fault: Fault) -> (Vec<String>, Vec<String>) {
     let corpus = corpus().unwrap_or_else(|error| panic!("{error}"));
-    let cases = Selection { own: false, slow: true, only: Vec::new() }.choose(&corpus);
+    let named = |id: &str| FAULTS.iter().any(|(_, ids)| ids.contains(&id));
+    let mut cases = Selection { own: true, slow: true, only: Vec::new() }.choose(&corpus);
+    cases.retain(|transcript| transcript.scope == Scope::Any || named(&transcript.id));
     let (mut failed, mut not_offered) = (Vec::new(), Vec::new());
     for transcript in cases {
         let played = play(transcript, &mut Small::new(fault), &Values::new(7), Options::default());
@@ -62,8 +67,22 @@ const FAULTS: &[(Fault, &[&str])] = &[
         Fault::SecretLivesOn,
         &["vmotion-reused-secret", "vmotion-begin-replaces", "vmotion-abort-kills-the-secret"],
     ),
-    (Fault::SourceEndEndsMove, &["vmotion-source-ends-before-complete", "vmotion-source-is-cut-before-peer"]),
-    (Fault::CompleteCrashes, &["vmotion-complete-without-peer", "vmotion-complete-on-source"]),
+    (
+        Fault::SourceEndEndsMove,
+        &[
+            "vmotion-source-ends-before-complete",
+            "vmotion-source-ends-without-client",
+            "vmotion-source-is-cut-before-peer",
+        ],
+    ),
+    (
+        Fault::CompleteCrashes,
+        &[
+            "vmotion-complete-without-peer",
+            "vmotion-complete-without-peer-or-client",
+            "vmotion-complete-on-source",
+        ],
+    ),
     (Fault::TargetJoinsByUuid, &["vmotion-made-up-peer", "vmotion-reused-secret"]),
     (Fault::BeginBeforeIdentity, &["vmotion-begin-before-identity"]),
     (Fault::ForgetsTargetOnAbort, &["vmotion-abort-kills-the-secret", "vmotion-abort"]),
@@ -72,7 +91,16 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::Utf8Only, &["telnet-all-bytes-from-vm", "telnet-iac-iac"]),
     (Fault::FoldsLineEnds, &["telnet-line-ends-from-vm"]),
     (Fault::HoldsUntilNegotiated, &["client-gdb-packet-arrives", "client-raw-types"]),
-    (Fault::ForgetsAcrossReads, &["telnet-command-cut", "telnet-iac-iac-cut", "session-one-byte-segments"]),
+    (
+        Fault::ForgetsAcrossReads,
+        &[
+            "telnet-command-cut",
+            "telnet-command-cut-without-client",
+            "telnet-iac-iac-cut",
+            "session-one-byte-segments",
+            "session-one-byte-segments-without-client",
+        ],
+    ),
     (Fault::EscapedIacEndsSub, &["sub-with-doubled-iac", "session-unknown-code-255"]),
     (Fault::DataIacNotUndoubled, &["telnet-iac-iac", "telnet-all-bytes-from-client"]),
     (Fault::DataIacNotDoubled, &["telnet-iac-iac", "telnet-all-bytes-from-vm"]),
@@ -81,8 +109,16 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::Echoes, &["telnet-no-echo"]),
     (Fault::NvtNulKept, &["telnet-cr-nul-from-client-nvt"]),
     (Fault::UnknownFromVmKills, &["session-unknown-from-vm", "session-unknown-of-unknown"]),
-    (Fault::GarbageKills, &["robust-garbage", "sub-of-vmware-without-code", "telnet-stray-se-from-vm"]),
-    (Fault::OverlongCloses, &["sub-overlong"]),
+    (
+        Fault::GarbageKills,
+        &[
+            "robust-garbage",
+            "sub-of-vmware-without-code",
+            "sub-empty-without-client",
+            "telnet-stray-se-from-vm",
+        ],
+    ),
+    (Fault::OverlongCloses, &["sub-overlong", "sub-overlong-without-client"]),
     (Fault::AnswersEverything, &["option-no-loop-with-answer-everything", "option-refusal-of-refusal"]),
     (Fault::NoTimingMark, &["telnet-timing-mark-from-client", "telnet-timing-mark-from-vm"]),
     (Fault::TimingMarkOnce, &["telnet-timing-mark-each-time"]),
@@ -90,9 +126,10 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::WaitsForVm, &["session-as-hosts-do"]),
     (Fault::KnownOnlyAsAnswer, &["session-known-suboptions-at-once"]),
     (Fault::UnknownNotAnswered, &["session-unknown-code", "session-unknown-codes-each"]),
-    (Fault::AcceptsDirectionC, &["session-direction-c"]),
+    (Fault::AcceptsDirectionC, &["session-direction-c-refused"]),
+    (Fault::DirectionCUnanswered, &["session-direction-c"]),
     (Fault::KeepsStrangers, &["session-not-a-vm", "session-not-a-vm-telnet"]),
-    (Fault::ClosesOldLeg, &["identity-half-open"]),
+    (Fault::ClosesOldLeg, &["identity-half-open", "identity-half-open-without-client"]),
     (Fault::ClosesClientsWithVm, &["identity-reboot", "identity-reset"]),
     (
         Fault::NewConsoleEachTime,
@@ -105,14 +142,65 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::EarlyDataEverywhere, &["identity-data-before-not-elsewhere"]),
     (Fault::OneConsole, &["identity-two-vms"]),
     (Fault::CommandsAsData, &["telnet-nothing-to-do", "telnet-nothing-to-do-from-client"]),
+    (
+        Fault::DeafAfterOddities,
+        &[
+            "telnet-nothing-to-do-without-client",
+            "telnet-unknown-command-without-client",
+            "telnet-stray-se-without-client",
+            "telnet-synch-without-client",
+            "sub-of-unknown-option-without-client",
+            "sub-empty-without-client",
+            "sub-cut-without-client",
+            "sub-with-doubled-iac-without-client",
+            "sub-overlong-without-client",
+        ],
+    ),
+    (
+        Fault::DiesWithStrangers,
+        &[
+            "robust-web-browser-without-client",
+            "robust-garbage-without-client",
+            "robust-dies-before-identity-without-client",
+            "robust-ends-in-the-middle-without-client",
+            "robust-connect-and-go",
+            "robust-ends-in-iac",
+        ],
+    ),
+    (Fault::NameIsAFile, &["identity-name-with-anything", "identity-name-with-anything-without-client"]),
+    (Fault::EarlyDataCloses, &["identity-data-before", "identity-data-before-without-client"]),
+    (Fault::OnceOnly, &["identity-reboot", "identity-reboot-without-client"]),
+    (Fault::NoSession, &["session-vm-opens", "session-nobody-waits", "robust-slow-session-without-client"]),
+    (Fault::KnownOnceOnly, &["session-known-suboptions-twice"]),
+    (
+        Fault::RefusesSilently,
+        &[
+            "option-unknown-refused",
+            "option-unknown-refused-to-client",
+            "option-255",
+            "session-auth-answered",
+            "session-com-port-answered",
+        ],
+    ),
+    (Fault::AsksAgain, &["option-turned-off", "option-turned-off-and-on", "option-ours-turned-off"]),
+    (Fault::AgreesAgain, &["option-said-again", "option-vmware-said-again"]),
+    (Fault::NoOffersToClients, &["client-offers-character-mode"]),
+    (Fault::DoubledIacObeyed, &["telnet-all-bytes-without-client", "sub-with-doubled-iac-without-client"]),
+    (Fault::SameNameCloses, &["identity-same-name", "identity-same-name-without-client"]),
+    (Fault::ProxyCodesKill, &["robust-proxy-codes-from-vm", "robust-proxy-codes-from-vm-without-client"]),
+    (Fault::NonsenseUuidKills, &["identity-uuid-nonsense"]),
+    (Fault::FloodCloses, &["robust-flood-of-ff", "robust-flood-of-ff-without-client"]),
+    (Fault::InsistsOnBinary, &["option-all-refused-by-vm", "option-all-refused-by-vm-without-client"]),
 ];
 
 #[test]
-fn every_fault_is_caught_and_named() {
+fn every_fault_is_caught_and_named_and_every_case_can_fail() {
     let mut missed = Vec::new();
+    let mut able_to_fail = BTreeSet::new();
     for (fault, named) in FAULTS {
         let (failed, _) = check(*fault);
         println!("{fault:?}: {} cases fail", failed.len());
+        able_to_fail.extend(failed.iter().cloned());
         missed.extend(
             named
                 .iter()
@@ -120,6 +208,9 @@ fn every_fault_is_caught_and_named() {
                 .map(|id| format!("{fault:?} passes {id}")),
         );
     }
+    let corpus = corpus().unwrap_or_else(|error| panic!("{error}"));
+    let never = corpus.iter().filter(|t| t.scope == Scope::Any && !able_to_fail.contains(&t.id));
+    missed.extend(never.map(|t| format!("no wrong server fails {}", t.id)));
     assert!(missed.is_empty(), "{missed:#?}");
 }
 

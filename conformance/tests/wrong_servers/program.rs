@@ -43,7 +43,7 @@ fn one_client_port_serves_the_cases_of_one_vm() {
     let server = Tcp::start(Fault::None, true);
     let base = server.first_client_port.to_string();
     let (code, json) =
-        against(&server, &["--client-port", &base, "--only", "vmotion-two", "--only", "vmotion-abort"]);
+        against(&server, &["--client-port", &base, "--only", "vmotion-two", "--only", "vmotion-abort*"]);
     assert_eq!((code, failed(&json)), (0, vec![]), "{json:#}");
     assert!(count(&json, "pass") > 5 && count(&json, "not offered") > 0, "{json:#}");
 }
@@ -76,6 +76,49 @@ fn when_the_server_dies_the_rest_is_not_run() {
     let (code, json) = against(&server, &["--jobs", "1", "--client-port-base", &base, "--only", "complete"]);
     assert_eq!(code, 1);
     assert!(count(&json, "not run") > 0, "{json:#}");
+    let last = json["died_during"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last: Vec<&str> = last.iter().filter_map(Value::as_str).collect();
+    let [last] = last.as_slice() else { panic!("{json:#}") };
+    assert!(last.contains("complete") && failed(&json).contains(last), "{json:#}");
+    assert!(json["summary"].as_str().is_some_and(|text| text.ends_with(last)), "{json:#}");
+}
+
+#[test]
+fn a_case_that_is_named_in_full_is_played_alone_and_parts_of_names_choose_many() {
+    let ids = |only: &str| -> Vec<String> {
+        let output = check(&["--list", "--json", "--only", only]);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let cases = json["cases"].as_array().map(Vec::as_slice).unwrap_or_default();
+        cases.iter().filter_map(|case| case["id"].as_str()).map(str::to_owned).collect()
+    };
+    assert_eq!(ids("vmotion-abort"), ["vmotion-abort"]);
+    assert!(
+        ids("vmotion-abort*").len() > 5
+            && ids("vmotion-abort*").iter().all(|id| id.starts_with("vmotion-abort"))
+    );
+    assert!(ids("*-without-client").len() > 20);
+    assert_eq!(ids("*-without-client"), ids("*without-client*"));
+    assert_eq!(ids("after-peer"), ["vmotion-abort-after-peer", "vmotion-begin-replaces-after-peer"]);
+    // Named in full, a case is played though it takes long, or binds this project's servers only.
+    assert_eq!(ids("vmotion-silence-for-a-minute").len(), 1);
+    assert_eq!(ids("identity-timer-is-off").len(), 1);
+    assert!(ids("clients").contains(&"client-fan-out".to_owned()));
+}
+
+#[test]
+fn each_case_is_a_line_of_json_as_soon_as_it_ends() {
+    let server = Tcp::start(Fault::None, false);
+    let target = server.vms.to_string();
+    let output = check(&["--json", "--target", &target, "--only", "rfc1143"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let [head, cases @ .., tail] = lines.as_slice() else { panic!("{text}") };
+    assert!(head.starts_with("{\"target\":") && tail.starts_with("],"), "{text}");
+    let ids: Vec<Value> = cases
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line.trim_end_matches(',')).unwrap()["id"].clone())
+        .collect();
+    assert!(ids.len() > 5 && ids.iter().all(Value::is_string), "{text}");
 }
 
 #[test]

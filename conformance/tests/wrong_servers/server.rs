@@ -66,6 +66,25 @@ pub(crate) enum Fault {
     EarlyDataEverywhere,
     OneConsole,
     CommandsAsData,
+    DirectionCUnanswered,
+    // Seen without a client
+    DeafAfterOddities,
+    DiesWithStrangers,
+    NameIsAFile,
+    EarlyDataCloses,
+    OnceOnly,
+    InsistsOnBinary,
+    NoSession,
+    KnownOnceOnly,
+    RefusesSilently,
+    AsksAgain,
+    AgreesAgain,
+    NoOffersToClients,
+    DoubledIacObeyed,
+    SameNameCloses,
+    ProxyCodesKill,
+    FloodCloses,
+    NonsenseUuidKills,
 }
 
 pub(crate) type Id = usize;
@@ -94,6 +113,7 @@ struct Conn {
     /// Its VM has moved away.
     left: bool,
     asked: bool,
+    told: bool,
     name: Vec<u8>,
     early: Vec<u8>,
     line: Vec<u8>,
@@ -103,6 +123,8 @@ struct Conn {
     him: HashMap<u8, On>,
     us: HashMap<u8, On>,
     marks: usize,
+    /// It listens no more (a fault).
+    deaf: bool,
     closed: bool,
 }
 
@@ -173,7 +195,9 @@ impl Server {
         let id = self.conns.len();
         self.conns.push(Conn { client_of: Some(console), ..Conn::default() });
         self.consoles[console].clients.push(id);
-        self.offer(id, &[0, 3, 1], &[0, 3]);
+        if !self.is(Fault::NoOffersToClients) {
+            self.offer(id, &[0, 3, 1], &[0, 3]);
+        }
         id
     }
 
@@ -241,14 +265,29 @@ impl Server {
         if self.conns[id].closed || self.dead {
             return;
         }
-        let bytes = if self.is(Fault::EscapedIacEndsSub) { naive_sub_end(bytes) } else { bytes.to_vec() };
+        if self.is(Fault::FloodCloses) && bytes.len() > 16_384 {
+            return self.end(id);
+        }
+        let bytes = match self.fault {
+            Some(Fault::EscapedIacEndsSub) => naive_sub_end(bytes),
+            Some(Fault::DoubledIacObeyed) => undoubled(bytes),
+            _ => bytes.to_vec(),
+        };
         if self.is(Fault::ForgetsAcrossReads) {
             self.conns[id].decoder = Decoder::default();
         }
         let mut words = Vec::new();
         self.conns[id].decoder.read(&bytes, &mut words);
         for word in words {
+            if self.is(Fault::DeafAfterOddities) {
+                self.conns[id].deaf |= match &word {
+                    Word::Command(_) | Word::Fault(_) => true,
+                    Word::Sub(option, payload) => *option != VMWARE || payload.is_empty(),
+                    _ => false,
+                };
+            }
             match word {
+                _ if self.conns[id].deaf => {}
                 Word::Data(data) if self.conns[id].client_of.is_some() => self.client_types(id, data),
                 Word::Data(data) => self.vm_prints(id, data),
                 Word::Negotiation(verb, option) => self.negotiate(id, verb, option),
@@ -273,6 +312,11 @@ impl Server {
 
     /// The peer has sent its last byte, or the connection was cut.
     pub(crate) fn ended(&mut self, id: Id) {
+        let conn = &self.conns[id];
+        let stranger = conn.client_of.is_none() && conn.console.is_none();
+        if self.is(Fault::DiesWithStrangers) && (stranger || !conn.decoder.unfinished().is_empty()) {
+            return self.die();
+        }
         if !self.is(Fault::TailLost) {
             let line = std::mem::take(&mut self.conns[id].line);
             self.show(id, &line);
@@ -319,6 +363,9 @@ impl Server {
             }
             return;
         }
+        if (verb, option) == (WONT, 0) && !is_client && self.is(Fault::InsistsOnBinary) {
+            return self.end(id);
+        }
         if self.is(Fault::AnswersEverything) && !matches!(option, 0 | 1 | 3 | VMWARE) {
             let answer = if matches!(verb, WILL | WONT) { DONT } else { WONT };
             return self.say(id, &Word::Negotiation(answer, option));
@@ -328,6 +375,8 @@ impl Server {
             _ => matches!(option, 0 | 1 | 3),
         };
         let (yes, no) = if matches!(verb, WILL | WONT) { (DO, DONT) } else { (WILL, WONT) };
+        let refuses_silently = self.is(Fault::RefusesSilently);
+        let (agrees_again, asks_again) = (self.is(Fault::AgreesAgain), self.is(Fault::AsksAgain));
         let conn = &mut self.conns[id];
         let state =
             if yes == DO { conn.him.entry(option).or_default() } else { conn.us.entry(option).or_default() };
@@ -337,10 +386,14 @@ impl Server {
                 *state = On::Yes;
                 Some(yes)
             }
-            (true, On::No) => Some(no),
+            (true, On::No) => (!refuses_silently).then_some(no),
             (true, _) => {
                 *state = On::Yes;
-                None
+                (agrees_again && before == On::Yes).then_some(yes)
+            }
+            (false, On::Yes) if asks_again => {
+                *state = On::Asked;
+                Some(yes)
             }
             (false, _) => {
                 *state = On::No;
@@ -383,17 +436,28 @@ impl Server {
             self.sub(id, 83, &[]);
         }
         match code {
+            0 if self.is(Fault::KnownOnceOnly) && std::mem::replace(&mut self.conns[id].told, true) => {
+                self.sub(id, 3, &[0]);
+            }
             0 | 86 => {}
+            41 | 45 | 71 | 73 | 81 if self.is(Fault::ProxyCodesKill) => self.die(),
+            70 if self.is(Fault::NoSession) => {}
             2 if self.is(Fault::UnknownFromVmKills) => self.end(id),
             2 if parameters == [81] => self.ask_bios(id),
             2 => {}
             70 if parameters.first() == Some(&b'S') || self.is(Fault::AcceptsDirectionC) => {
                 self.sub(id, 71, &[]);
             }
+            70 if self.is(Fault::DirectionCUnanswered) => {}
             70 => self.sub(id, 73, &[]),
             80 if parameters.is_empty() => self.ask_bios(id),
             80 | 84 => self.identify(id, parameters),
+            82 if self.is(Fault::NameIsAFile) && parameters.contains(&b'/') => self.end(id),
             82 => {
+                let twin = self.conns.iter().position(|conn| conn.name == parameters && !conn.closed);
+                if let (Some(twin), true) = (twin, self.is(Fault::SameNameCloses)) {
+                    self.end(twin);
+                }
                 parameters.clone_into(&mut self.conns[id].name);
                 if self.is(Fault::IdentifiesByName) {
                     self.join(id, parameters.to_vec());
@@ -420,6 +484,9 @@ impl Server {
         if !self.is(Fault::CaseSensitiveUuid) {
             digits.make_ascii_lowercase();
         }
+        if !is_uuid && !text.is_empty() && self.is(Fault::NonsenseUuidKills) {
+            return self.die();
+        }
         if self.is(Fault::OneConsole) {
             digits.clear();
         }
@@ -434,6 +501,9 @@ impl Server {
             return;
         }
         let known = self.consoles.iter().position(|console| console.identity == identity);
+        if known.is_some() && self.is(Fault::OnceOnly) {
+            return self.end(id);
+        }
         let console = match known.filter(|_| !self.is(Fault::NewConsoleEachTime)) {
             Some(console) => console,
             None => {
@@ -493,6 +563,7 @@ impl Server {
         match conn.console {
             _ if conn.left => {}
             Some(console) => self.broadcast(console, data),
+            None if self.fault == Some(Fault::EarlyDataCloses) && !data.is_empty() => self.end(id),
             None => conn.early.extend_from_slice(data),
         }
     }
@@ -670,6 +741,16 @@ fn naive_sub_end(bytes: &[u8]) -> Vec<u8> {
         let step = if bytes[index] == 255 { 2.min(bytes.len() - index) } else { 1 };
         out.extend_from_slice(&bytes[index..index + step]);
         index += step;
+    }
+    out
+}
+
+/// Two bytes 255 are taken for one before anybody looks for commands.
+fn undoubled(bytes: &[u8]) -> Vec<u8> {
+    let (mut out, mut index) = (Vec::new(), 0);
+    while index < bytes.len() {
+        out.push(bytes[index]);
+        index += 1 + usize::from(bytes[index..].starts_with(&[255, 255]));
     }
     out
 }

@@ -9,8 +9,14 @@ use mio::net::TcpStream;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The whole search.
-const SEARCH: Duration = Duration::from_secs(20);
+/// How long is searched at least: a server may take its time to open a port.
+const SEARCH: Duration = Duration::from_secs(6);
+
+/// How often all ports are looked at, at least.
+const ROUNDS: u32 = 2;
+
+/// The whole search, however many ports there are and however long they take.
+const AT_MOST: Duration = Duration::from_secs(20);
 
 /// How long a client port may take to show what its VM prints. vSPC.py lets half a second pass in which
 /// the client negotiates.
@@ -54,9 +60,11 @@ impl Live {
         let mut at = 0;
         let mut any_open = false;
         let mut again = true;
-        while begun.elapsed() < SEARCH {
+        let mut rounds = 0;
+        let (search, at_most) = (SEARCH * self.slack, AT_MOST * self.slack);
+        while begun.elapsed() < at_most && (rounds < ROUNDS || begun.elapsed() < search) {
             let mut probes = Vec::new();
-            while at < candidates.len() && probes.len() < BATCH {
+            while at < candidates.len() && probes.len() < BATCH && begun.elapsed() < at_most {
                 probes.extend(self.probe(candidates[at]));
                 at += 1;
             }
@@ -72,6 +80,7 @@ impl Live {
                 return Ok(port);
             }
             // Others may have come meanwhile, so look at the likely places once more before all others.
+            rounds += u32::from(at == candidates.len());
             if at == candidates.len() || std::mem::take(&mut again) {
                 std::thread::sleep(PRINT_EVERY);
                 (at, candidates) = (0, self.candidates(first, last));
