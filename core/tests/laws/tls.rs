@@ -652,6 +652,7 @@ fn fuzzers_corpus_is_survived() {
 /// Programs by chance, as a fuzzer begins with.
 #[test]
 fn strangers_programs_are_survived() {
+    #[allow(clippy::needless_pass_by_value, reason = "quickcheck gives it away")]
     fn survives(program: Vec<u8>) {
         fuzz::tls_listener(&program);
     }

@@ -19,7 +19,7 @@ impl World {
             return;
         }
         let is_vms = self.link(id).part.is_vms();
-        let version = if id.to_bits() % 3 == 0 { Version::V12 } else { Version::V13 };
+        let version = if id.to_bits().is_multiple_of(3) { Version::V12 } else { Version::V13 };
         if !is_vms && self.config.client_tls || is_vms && self.config.vm_tls != VmTls::Off {
             self.shake_hands(id, version, Vec::new());
         } else if is_vms && self.config.in_band_tls != InBandTls::Off {
