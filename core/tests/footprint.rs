@@ -117,7 +117,7 @@ impl Fleet {
     #[cfg(feature = "tls")]
     fn connect_over_tls(&mut self, n: usize, printed: usize) {
         let id = self.accept(self.hosts);
-        let mut tls = Sealed::new(if n % 2 == 0 { Version::V12 } else { Version::V13 });
+        let mut tls = Sealed::new(if n.is_multiple_of(2) { Version::V12 } else { Version::V13 });
         while !tls.is_up() {
             let said = tls.seal(&[]);
             self.engine.handle_received(id, &mut said.clone(), self.now);
