@@ -11,6 +11,7 @@ use vspc_core::concentrator::{Config, PortRange, SlowClient};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
+use crate::tls::TlsOptions;
 
 /// What an operator can say on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
@@ -80,6 +81,10 @@ pub struct Options {
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = SlowPolicy::Skip, help_heading = CLIENTS)]
     pub slow_client: SlowPolicy,
 
+    /// TLS, for hosts and for clients.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
     /// How far a client may fall behind its VM before that.
     #[arg(long, value_name = "SIZE", default_value_t = Size(2 << 20), help_heading = MEMORY)]
     pub lag_limit: Size,
@@ -148,7 +153,7 @@ impl Options {
     /// The engine's configuration, for a process in which it may use `max_descriptors`.
     #[must_use]
     pub fn config(&self, max_descriptors: usize) -> Config {
-        Config {
+        let mut config = Config {
             vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
             client_interface: self.interface,
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
@@ -168,7 +173,16 @@ impl Options {
             max_clients: self.max_clients,
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
-        }
+            ..Config::default()
+        };
+        self.tls.configure(&mut config);
+        config
+    }
+
+    /// Where client ports can be reached from other machines.
+    pub(crate) fn exposed(&self) -> Option<IpAddr> {
+        let ip = self.interface;
+        (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
@@ -213,6 +227,8 @@ impl Options {
             )
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else if let Some(fault) = self.tls.fault(self) {
+            fault
         } else {
             return Ok(());
         };
@@ -270,7 +286,7 @@ Examples:
   {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
       IPv4 and IPv6; several serial ports per VM; show new clients what came last
 
-Signals: TERM or INT stops, a second one at once; USR1 logs the counters.
+Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP loads certificates anew.
 Exit code: 0 stopped, 2 bad option or address, 1 anything else."
     )
 }
@@ -288,4 +304,4 @@ const LEAST_LAG: Size = Size(128 << 10);
 
 #[cfg(test)]
 #[path = "options_tests.rs"]
-mod tests;
+pub(crate) mod tests;

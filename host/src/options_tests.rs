@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn parse(args: &str) -> Result<Options, String> {
+pub(crate) fn parse(args: &str) -> Result<Options, String> {
     match Options::parse("vspc", ["vspc"].into_iter().chain(args.split_whitespace())) {
         Ok(Parsed::Serve(options)) => Ok(*options),
         Ok(Parsed::Print(text)) => Err(text),
