@@ -15,6 +15,10 @@ pub enum Fatal {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Certificate(crate::tls::LoadError),
+    /// A certificate that cannot be made.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    MakeCertificate(crate::tls::MakeError),
     /// The VMs' listener cannot be opened.
     #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1))]
     Listen(SocketAddr, io::Error),

@@ -11,12 +11,15 @@ use vspc_core::concentrator::{Config, PortRange, SlowClient};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
+#[cfg(feature = "tls")]
+use crate::tls::CertOptions;
 use crate::tls::TlsOptions;
 
 /// What an operator can say on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(version, about = ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Options {
     /// Port that ESXi hosts connect to; 0 lets the system choose.
     #[arg(long, value_name = "PORT", default_value_t = 13370, value_parser = port, help_heading = VMS)]
@@ -97,6 +100,10 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", default_value_t = Size(256 << 20), help_heading = MEMORY)]
     pub journal_memory: Size,
 
+    #[cfg(feature = "tls")]
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Log more (RUST_LOG, if set, decides instead).
     #[arg(long, help_heading = DIAGNOSTICS)]
     pub debug: bool,
@@ -121,6 +128,14 @@ pub enum SlowPolicy {
     Wait,
 }
 
+/// What the program does besides serving.
+#[cfg(feature = "tls")]
+#[derive(Clone, PartialEq, Eq, Debug, clap::Subcommand)]
+enum Command {
+    /// Make a certificate for --cert, and its key.
+    Cert(CertOptions),
+}
+
 /// What a command line led to.
 #[derive(Debug)]
 pub enum Parsed {
@@ -128,6 +143,9 @@ pub enum Parsed {
     Serve(Box<Options>),
     /// Text that was asked for (help, version): print it and go.
     Print(String),
+    /// Make a certificate and go.
+    #[cfg(feature = "tls")]
+    Make(CertOptions),
 }
 
 impl Options {
@@ -137,6 +155,8 @@ impl Options {
         I: IntoIterator<Item: Into<OsString> + Clone>,
     {
         let command = Self::command().name(program).bin_name(program).after_help(examples(program));
+        #[cfg(feature = "tls")]
+        let command = command.mut_subcommand("cert", |cert| cert.after_help(CertOptions::examples(program)));
         let parsed = command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches));
         let mut options = match parsed {
             Ok(options) => options,
@@ -145,6 +165,10 @@ impl Options {
             }
             Err(error) => return Err(Fatal::Options(one_line(&error.to_string()))),
         };
+        #[cfg(feature = "tls")]
+        if let Some(Command::Cert(cert)) = options.command {
+            return cert.check().map(|()| Parsed::Make(cert)).map_err(Fatal::Options);
+        }
         options.validate()?;
         options.drop_covered_interfaces();
         Ok(Parsed::Serve(Box::new(options)))

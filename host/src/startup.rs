@@ -40,10 +40,13 @@ pub struct Host {
 pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>) -> ExitCode {
     let options = match Options::parse(program, env::args_os()) {
         Ok(Parsed::Serve(options)) => options,
-        Ok(Parsed::Print(text)) => {
-            // A reader that has seen enough (`| head`) is no reason to complain.
-            let _ = io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+        Ok(Parsed::Print(text)) => return print(&text),
+        #[cfg(feature = "tls")]
+        Ok(Parsed::Make(cert)) => {
+            return match cert.make(program) {
+                Ok(text) => print(&text),
+                Err(error) => refuse(program, &Fatal::MakeCertificate(error)),
+            };
         }
         Err(fatal) => return refuse(program, &fatal),
     };
@@ -105,6 +108,12 @@ fn room(options: &Options, limits: &Limits) -> String {
             limits.fleet(2)
         ),
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no reason to complain.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn refuse(program: &str, fatal: &Fatal) -> ExitCode {

@@ -163,8 +163,8 @@ impl Loader {
 }
 
 impl ProxyUri {
-    /// The URI for a server of this name. Where something is not known yet, it says so in capitals.
-    fn with(self, name: Option<&str>) -> String {
+    /// The URI for a server of this name. What is not known is in capitals.
+    pub(super) fn with(self, name: Option<&str>) -> String {
         let port = if self.port == 0 { "PORT".to_owned() } else { self.port.to_string() };
         format!("{}://{}:{port}", self.scheme, host(name.unwrap_or("HOST")))
     }

@@ -14,6 +14,8 @@ mod folder;
 #[cfg(feature = "tls")]
 mod load;
 #[cfg(feature = "tls")]
+mod make;
+#[cfg(feature = "tls")]
 mod options;
 
 #[cfg(not(feature = "tls"))]
@@ -24,6 +26,8 @@ pub(crate) use absent::{CLEAR_ADVICE, Loader};
 pub use load::LoadError;
 #[cfg(feature = "tls")]
 pub(crate) use load::Loader;
+#[cfg(feature = "tls")]
+pub use make::{CertOptions, MakeError};
 #[cfg(feature = "tls")]
 pub(crate) use options::CLEAR_ADVICE;
 #[cfg(feature = "tls")]

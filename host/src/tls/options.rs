@@ -13,12 +13,9 @@ use super::load::{Loader, ProxyUri};
 /// What an operator can say about TLS on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
 pub struct TlsOptions {
-    /// What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either [default: off].
+    /// What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either (auto)
+    /// [default: off].
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, help_heading = TLS)]
-    #[arg(
-        help = "What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either (auto) \
-                  [default: off]"
-    )]
     pub tls: Option<OnConnect>,
 
     /// The same as --tls on.
@@ -33,12 +30,9 @@ pub struct TlsOptions {
     #[arg(long, value_name = "FILE", help_heading = TLS)]
     pub key: Option<PathBuf>,
 
-    /// Let hosts that began with telnet go over to TLS: not at all, if they offer to, or or else not be served.
+    /// Hosts that begin with telnet: leave them in clear (off), take their offer to go over to TLS
+    /// (offer), serve only those that do (require).
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = InBand::Off, help_heading = TLS)]
-    #[arg(
-        help = "Hosts that begin with telnet: leave them in clear (off), take their offer to go over to TLS \
-                  (offer), serve only those that do (require)"
-    )]
     #[arg(hide_possible_values = true)]
     pub in_band_tls: InBand,
 
