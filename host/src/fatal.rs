@@ -11,6 +11,14 @@ pub enum Fatal {
     /// A bad command line; the text says which option and what to do.
     #[error("{0}")]
     Options(String),
+    /// A certificate or key that cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Certificate(crate::tls::LoadError),
+    /// A certificate that cannot be made.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    MakeCertificate(crate::tls::MakeError),
     /// The VMs' listener cannot be opened.
     #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1))]
     Listen(SocketAddr, io::Error),

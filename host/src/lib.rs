@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod credentials;
 pub mod events;
 pub mod fatal;
 pub mod limits;
@@ -17,3 +18,4 @@ pub mod size;
 pub mod sockets;
 pub mod spare;
 pub mod startup;
+pub mod tls;

@@ -11,11 +11,15 @@ use vspc_core::concentrator::{Config, PortRange, SlowClient};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
+#[cfg(feature = "tls")]
+use crate::tls::CertOptions;
+use crate::tls::TlsOptions;
 
 /// What an operator can say on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(version, about = ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Options {
     /// Port that ESXi hosts connect to; 0 lets the system choose.
     #[arg(long, value_name = "PORT", default_value_t = 13370, value_parser = port, help_heading = VMS)]
@@ -80,6 +84,10 @@ pub struct Options {
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = SlowPolicy::Skip, help_heading = CLIENTS)]
     pub slow_client: SlowPolicy,
 
+    /// TLS, for hosts and for clients.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+
     /// How far a client may fall behind its VM before that.
     #[arg(long, value_name = "SIZE", default_value_t = Size(2 << 20), help_heading = MEMORY)]
     pub lag_limit: Size,
@@ -91,6 +99,10 @@ pub struct Options {
     /// What the output of all VMs together may take; the longest silent ones lose theirs first.
     #[arg(long, value_name = "SIZE", default_value_t = Size(256 << 20), help_heading = MEMORY)]
     pub journal_memory: Size,
+
+    #[cfg(feature = "tls")]
+    #[command(subcommand)]
+    command: Option<Command>,
 
     /// Log more (RUST_LOG, if set, decides instead).
     #[arg(long, help_heading = DIAGNOSTICS)]
@@ -116,6 +128,14 @@ pub enum SlowPolicy {
     Wait,
 }
 
+/// What the program does besides serving.
+#[cfg(feature = "tls")]
+#[derive(Clone, PartialEq, Eq, Debug, clap::Subcommand)]
+enum Command {
+    /// Make a certificate for --cert, and its key.
+    Cert(CertOptions),
+}
+
 /// What a command line led to.
 #[derive(Debug)]
 pub enum Parsed {
@@ -123,6 +143,9 @@ pub enum Parsed {
     Serve(Box<Options>),
     /// Text that was asked for (help, version): print it and go.
     Print(String),
+    /// Make a certificate and go.
+    #[cfg(feature = "tls")]
+    Make(CertOptions),
 }
 
 impl Options {
@@ -132,6 +155,8 @@ impl Options {
         I: IntoIterator<Item: Into<OsString> + Clone>,
     {
         let command = Self::command().name(program).bin_name(program).after_help(examples(program));
+        #[cfg(feature = "tls")]
+        let command = command.mut_subcommand("cert", |cert| cert.after_help(CertOptions::examples(program)));
         let parsed = command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches));
         let mut options = match parsed {
             Ok(options) => options,
@@ -140,6 +165,10 @@ impl Options {
             }
             Err(error) => return Err(Fatal::Options(one_line(&error.to_string()))),
         };
+        #[cfg(feature = "tls")]
+        if let Some(Command::Cert(cert)) = options.command {
+            return cert.check().map(|()| Parsed::Make(cert)).map_err(Fatal::Options);
+        }
         options.validate()?;
         options.drop_covered_interfaces();
         Ok(Parsed::Serve(Box::new(options)))
@@ -148,7 +177,7 @@ impl Options {
     /// The engine's configuration, for a process in which it may use `max_descriptors`.
     #[must_use]
     pub fn config(&self, max_descriptors: usize) -> Config {
-        Config {
+        let mut config = Config {
             vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
             client_interface: self.interface,
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
@@ -168,7 +197,16 @@ impl Options {
             max_clients: self.max_clients,
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
-        }
+            ..Config::default()
+        };
+        self.tls.configure(&mut config);
+        config
+    }
+
+    /// Where client ports can be reached from other machines.
+    pub(crate) fn exposed(&self) -> Option<IpAddr> {
+        let ip = self.interface;
+        (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
@@ -213,6 +251,8 @@ impl Options {
             )
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else if let Some(fault) = self.tls.fault(self) {
+            fault
         } else {
             return Ok(());
         };
@@ -270,7 +310,7 @@ Examples:
   {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
       IPv4 and IPv6; several serial ports per VM; show new clients what came last
 
-Signals: TERM or INT stops, a second one at once; USR1 logs the counters.
+Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP loads certificates anew.
 Exit code: 0 stopped, 2 bad option or address, 1 anything else."
     )
 }
@@ -288,4 +328,4 @@ const LEAST_LAG: Size = Size(128 << 10);
 
 #[cfg(test)]
 #[path = "options_tests.rs"]
-mod tests;
+pub(crate) mod tests;

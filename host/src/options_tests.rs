@@ -2,10 +2,12 @@
 
 use super::*;
 
-fn parse(args: &str) -> Result<Options, String> {
+pub(crate) fn parse(args: &str) -> Result<Options, String> {
     match Options::parse("vspc", ["vspc"].into_iter().chain(args.split_whitespace())) {
         Ok(Parsed::Serve(options)) => Ok(*options),
         Ok(Parsed::Print(text)) => Err(text),
+        #[cfg(feature = "tls")]
+        Ok(Parsed::Make(cert)) => Err(format!("{cert:?}")),
         Err(fatal) => {
             assert_eq!(fatal.exit_code(), 2, "{fatal}");
             Err(fatal.to_string())

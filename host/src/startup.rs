@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use vspc_core::concentrator::Config;
 
+use crate::credentials::Credentials;
 use crate::fatal::Fatal;
 use crate::limits::Limits;
 use crate::logging::Logging;
@@ -17,6 +18,7 @@ use crate::options::{Options, Parsed};
 use crate::seed::seed;
 use crate::signals::Signals;
 use crate::sockets;
+use crate::tls::{CLEAR_ADVICE, Loader};
 
 /// What a server is given to run with.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Host {
     pub config: Arc<Config>,
     /// The engine's randomness.
     pub seed: [u8; 32],
+    /// What TLS connections are answered with at first.
+    pub credentials: Credentials,
     /// What signals ask for.
     pub signals: Signals,
     /// Readable when a signal came.
@@ -36,10 +40,13 @@ pub struct Host {
 pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>) -> ExitCode {
     let options = match Options::parse(program, env::args_os()) {
         Ok(Parsed::Serve(options)) => options,
-        Ok(Parsed::Print(text)) => {
-            // A reader that has seen enough (`| head`) is no reason to complain.
-            let _ = io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+        Ok(Parsed::Print(text)) => return print(&text),
+        #[cfg(feature = "tls")]
+        Ok(Parsed::Make(cert)) => {
+            return match cert.make(program) {
+                Ok(text) => print(&text),
+                Err(error) => refuse(program, &Fatal::MakeCertificate(error)),
+            };
         }
         Err(fatal) => return refuse(program, &fatal),
     };
@@ -66,9 +73,30 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
         let ip = config.client_interface;
         sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;
     }
+    if let Some(ip) = options.exposed().filter(|_| !config.client_tls) {
+        log::warn!("client ports on {ip} are open to the network without TLS: {CLEAR_ADVICE}");
+    }
+    let loader = options.tls.loader(options);
+    let credentials = loader.as_ref().map(Loader::load).transpose()?.unwrap_or_default();
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
-    let (signals, wake) = Signals::register().map_err(|error| Fatal::System("set up signals", error))?;
-    Ok(Host { config, seed, signals, wake })
+    let (signals, wake) = Signals::register(move || reload(loader.as_ref()))
+        .map_err(|error| Fatal::System("set up signals", error))?;
+    Ok(Host { config, seed, credentials, signals, wake })
+}
+
+/// What SIGHUP asks for. What cannot be loaded leaves what there is in use.
+fn reload(loader: Option<&Loader>) -> Option<Credentials> {
+    let Some(loader) = loader else {
+        log::info!("SIGHUP: nothing to load anew, no certificate is in use");
+        return None;
+    };
+    match loader.load() {
+        Ok(credentials) => Some(credentials),
+        Err(fatal) => {
+            log::error!("SIGHUP: the certificate in use stays: {fatal}");
+            None
+        }
+    }
 }
 
 /// What fleet the descriptors allow, in words.
@@ -80,6 +108,12 @@ fn room(options: &Options, limits: &Limits) -> String {
             limits.fleet(2)
         ),
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no reason to complain.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn refuse(program: &str, fatal: &Fatal) -> ExitCode {

@@ -69,9 +69,11 @@ impl Server {
         let spare = Spare::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let clock = Clock::start();
         let now = clock.now();
+        let mut engine = Concentrator::new(host.config, host.seed, now);
+        host.credentials.take_effect(&mut engine);
         Ok(Self {
             poll,
-            engine: Concentrator::new(host.config, host.seed, now),
+            engine,
             clock,
             now,
             connections: Connections::default(),
@@ -188,6 +190,9 @@ impl Server {
         let requests = self.signals.take();
         if requests.report {
             log_counters(&self.engine);
+        }
+        if let Some(credentials) = requests.credentials {
+            credentials.take_effect(&mut self.engine);
         }
         if requests.stop && self.stop_at.is_none() {
             log::info!("stopping");

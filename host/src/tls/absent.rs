@@ -1,0 +1,37 @@
+//! What is left of TLS where the feature `tls` is off: no options and nothing to load.
+
+use clap::Args;
+use vspc_core::concentrator::Config;
+
+use crate::credentials::Credentials;
+use crate::fatal::Fatal;
+use crate::options::Options;
+
+/// The options about TLS. There are none.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct TlsOptions {}
+
+impl TlsOptions {
+    pub(crate) fn fault(&self, _: &Options) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn configure(&self, _: &mut Config) {}
+
+    pub(crate) fn loader(&self, _: &Options) -> Option<Loader> {
+        None
+    }
+}
+
+/// Loads certificates. There is none.
+#[derive(Clone, Debug)]
+pub(crate) enum Loader {}
+
+impl Loader {
+    pub(crate) fn load(&self) -> Result<Credentials, Fatal> {
+        match *self {}
+    }
+}
+
+/// What to do about client ports in clear.
+pub(crate) const CLEAR_ADVICE: &str = "keep them in a network you trust";

@@ -1,0 +1,34 @@
+//! TLS as the host has it: the options, the files that certificates and keys are in, and the time.
+//!
+//! **Owns** the way from PEM files to what the engine answers with. **Refuses to know** what is done with
+//! it: handshakes, records and upgrades are the core's.
+//!
+//! `absent` has the place of all this, and the same face, where the feature `tls` is off.
+
+#[cfg(not(feature = "tls"))]
+mod absent;
+#[cfg(feature = "tls")]
+mod certificate;
+#[cfg(all(test, feature = "tls"))]
+mod folder;
+#[cfg(feature = "tls")]
+mod load;
+#[cfg(feature = "tls")]
+mod make;
+#[cfg(feature = "tls")]
+mod options;
+
+#[cfg(not(feature = "tls"))]
+pub use absent::TlsOptions;
+#[cfg(not(feature = "tls"))]
+pub(crate) use absent::{CLEAR_ADVICE, Loader};
+#[cfg(feature = "tls")]
+pub use load::LoadError;
+#[cfg(feature = "tls")]
+pub(crate) use load::Loader;
+#[cfg(feature = "tls")]
+pub use make::{CertOptions, MakeError};
+#[cfg(feature = "tls")]
+pub(crate) use options::CLEAR_ADVICE;
+#[cfg(feature = "tls")]
+pub use options::{InBand, OnConnect, TlsOptions};

@@ -1,0 +1,175 @@
+//! The options about TLS, what they may not say together, and the engine's configuration made of them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use vspc_core::concentrator::{Config, InBandTls, VmTls};
+
+use crate::options::Options;
+
+use super::load::{Loader, ProxyUri};
+
+/// What an operator can say about TLS on the command line.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct TlsOptions {
+    /// What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either (auto)
+    /// [default: off].
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, help_heading = TLS)]
+    pub tls: Option<OnConnect>,
+
+    /// The same as --tls on.
+    #[arg(long, help_heading = TLS)]
+    pub ssl: bool,
+
+    /// The server's certificate, and behind it those up to its CA, in PEM; `cert` makes one.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM; default: it is in the same file.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub key: Option<PathBuf>,
+
+    /// Hosts that begin with telnet: leave them in clear (off), take their offer to go over to TLS
+    /// (offer), serve only those that do (require).
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = InBand::Off, help_heading = TLS)]
+    #[arg(hide_possible_values = true)]
+    pub in_band_tls: InBand,
+
+    /// TLS on client ports.
+    #[arg(long, help_heading = TLS)]
+    pub client_tls: bool,
+
+    /// Let in only clients with a certificate that a CA in this file has signed, in PEM.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub client_ca: Option<PathBuf>,
+
+    /// Do not start with client ports that are open to the network without TLS.
+    #[arg(long, help_heading = TLS)]
+    pub require_tls: bool,
+}
+
+/// What a connection from a host begins with, as an option's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum OnConnect {
+    /// Telnet.
+    Off,
+    /// TLS.
+    On,
+    /// Either.
+    Auto,
+}
+
+/// What becomes of a host's offer to go over to TLS, as an option's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum InBand {
+    /// It is declined.
+    Off,
+    /// It is taken.
+    Offer,
+    /// Only those that make it are served.
+    Require,
+}
+
+impl TlsOptions {
+    /// What contradicts itself, with what to do about it.
+    pub(crate) fn fault(&self, options: &Options) -> Option<String> {
+        let user = self.user();
+        let fault = match (self.ssl, self.tls) {
+            (true, Some(OnConnect::Off)) => "--ssl and --tls off contradict each other: drop one",
+            (true, Some(OnConnect::Auto)) => "--ssl and --tls auto contradict each other: drop one",
+            _ if self.in_band_tls != InBand::Off && self.on_connect() == OnConnect::On => {
+                "--in-band-tls is for hosts that begin with telnet, and with --tls on none does: drop it, or \
+                 give --tls auto"
+            }
+            _ if self.client_ca.is_some() && !self.client_tls => {
+                "--client-ca asks clients for certificates, which takes TLS on their ports: add --client-tls"
+            }
+            _ if self.client_tls && options.no_vm_ports => {
+                "--client-tls is for client ports, and --no-vm-ports opens none: drop one"
+            }
+            _ if self.key.is_some() && self.cert.is_none() => {
+                "--key is given without its certificate: add --cert FILE"
+            }
+            _ if self.cert.is_some() && user.is_none() => {
+                "--cert is given, but nothing uses it: add --tls on (or auto), --in-band-tls or --client-tls"
+            }
+            _ => match (user, exposed_in_clear(options)) {
+                (Some(user), _) if self.cert.is_none() => {
+                    return Some(format!(
+                        "{user} needs a certificate: add --cert FILE (the subcommand `cert` makes one)"
+                    ));
+                }
+                (_, Some(ip)) if self.require_tls => {
+                    return Some(format!(
+                        "--require-tls: client ports on {ip} would be open to the network without TLS: add \
+                         --client-tls, or --interface 127.0.0.1"
+                    ));
+                }
+                _ => return None,
+            },
+        };
+        Some(fault.to_owned())
+    }
+
+    pub(crate) fn configure(&self, config: &mut Config) {
+        config.vm_tls = match self.on_connect() {
+            OnConnect::Off => VmTls::Off,
+            OnConnect::On => VmTls::On,
+            OnConnect::Auto => VmTls::Auto,
+        };
+        config.in_band_tls = match self.in_band_tls {
+            InBand::Off => InBandTls::Off,
+            InBand::Offer => InBandTls::Offer,
+            InBand::Require => InBandTls::Require,
+        };
+        config.client_tls = self.client_tls;
+    }
+
+    /// What loads the files, if there is any use for them.
+    pub(crate) fn loader(&self, options: &Options) -> Option<Loader> {
+        let cert = self.cert.clone()?;
+        let scheme = match (self.on_connect(), self.in_band_tls) {
+            (OnConnect::On | OnConnect::Auto, _) => Some("telnets"),
+            (OnConnect::Off, InBand::Offer | InBand::Require) => Some("telnet"),
+            (OnConnect::Off, InBand::Off) => None,
+        };
+        Some(Loader {
+            cert,
+            key: self.key.clone(),
+            client_ca: self.client_ca.clone(),
+            clients: self.client_tls,
+            hosts: scheme.map(|scheme| ProxyUri { scheme, port: options.proxy_port }),
+        })
+    }
+
+    fn on_connect(&self) -> OnConnect {
+        self.tls.unwrap_or(if self.ssl { OnConnect::On } else { OnConnect::Off })
+    }
+
+    /// The option that makes use of a certificate.
+    fn user(&self) -> Option<&'static str> {
+        match (self.on_connect(), self.in_band_tls) {
+            _ if self.ssl => Some("--ssl"),
+            (OnConnect::On, _) => Some("--tls on"),
+            (OnConnect::Auto, _) => Some("--tls auto"),
+            (OnConnect::Off, InBand::Offer) => Some("--in-band-tls offer"),
+            (OnConnect::Off, InBand::Require) => Some("--in-band-tls require"),
+            (OnConnect::Off, InBand::Off) => self.client_tls.then_some("--client-tls"),
+        }
+    }
+}
+
+/// Where client ports are reachable from other machines, without TLS.
+fn exposed_in_clear(options: &Options) -> Option<IpAddr> {
+    options.exposed().filter(|_| !options.tls.client_tls)
+}
+
+/// What to do about client ports in clear.
+pub(crate) const CLEAR_ADVICE: &str = "add --client-tls, or keep them in a network you trust";
+
+const TLS: &str = "TLS";
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;
