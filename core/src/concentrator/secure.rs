@@ -304,7 +304,7 @@ impl Concentrator {
         }
     }
 
-    fn fail_tls(&mut self, id: ConnId, fault: &Fault, now: Instant) {
+    pub(super) fn fail_tls(&mut self, id: ConnId, fault: &Fault, now: Instant) {
         if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }

@@ -110,13 +110,15 @@ impl Concentrator {
         let count = self.own_runs(id, copied, &mut runs);
         let sealed = match &mut transport {
             Transport::Tls(tls) => tls.seal(&runs[..count]),
-            Transport::Plain | Transport::Held(_) => 0,
+            Transport::Plain | Transport::Held(_) => Ok(0),
         };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.transport = transport;
         }
-        if sealed > 0 {
-            self.took(id, sealed, self.now);
+        match sealed {
+            Ok(0) => {}
+            Ok(sealed) => self.took(id, sealed, self.now),
+            Err(fault) => self.fail_tls(id, &fault, self.now),
         }
     }
 

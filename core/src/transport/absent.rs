@@ -35,7 +35,7 @@ impl Tls {
         match self.never {}
     }
 
-    pub(crate) fn seal(&mut self, _: &[IoSlice<'_>]) -> usize {
+    pub(crate) fn seal(&mut self, _: &[IoSlice<'_>]) -> Result<usize, Fault> {
         match self.never {}
     }
 

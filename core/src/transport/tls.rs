@@ -127,9 +127,7 @@ impl Tls {
             if self.partial.len() > PARTIAL_LIMIT {
                 return Err(Fault("its handshake message has no end".to_owned()));
             }
-            if n < missing && !self.joining {
-                break;
-            }
+            // Also what is no whole record is looked at: what cannot become one is a fault at once.
             let mut partial = std::mem::take(&mut self.partial);
             let used = self.process(&mut partial, plain, usize::MAX)?;
             partial.drain(..used);
@@ -177,17 +175,7 @@ impl Tls {
                     return Ok(records.len());
                 }
                 Ok(_) => is_last = true,
-                Err(error) => {
-                    // The alert, if there is one, is to be had at the next call, and only at that: after it
-                    // rustls would go on with records that are spoiled.
-                    let rest = &mut records[done + discard..];
-                    if let Ok(ConnectionState::EncodeTlsData(alert)) =
-                        self.session.process_tls_records(rest).state
-                    {
-                        put(alert, &mut self.sealed);
-                    }
-                    return Err(fault(&error));
-                }
+                Err(error) => return Err(self.fail(&error, &mut records[done + discard..])),
             }
             done += discard;
             if is_last {
@@ -197,11 +185,26 @@ impl Tls {
         Ok(done)
     }
 
+    /// Notes that rustls has given up at the front of `records`, and takes the alert that it has for the peer.
+    ///
+    /// If there is one it is to be had at the next call, and only at that: after it rustls would go on with
+    /// records that are spoiled.
+    fn fail(&mut self, error: &Error, records: &mut [u8]) -> Fault {
+        self.failed = true;
+        if let Ok(ConnectionState::EncodeTlsData(alert)) = self.session.process_tls_records(records).state {
+            put(alert, &mut self.sealed);
+        }
+        fault(error)
+    }
+
     /// Seals up to one record from the front of `runs`; returns how many bytes. 0: it cannot now, because
     /// the peer is not known yet or the socket has not taken what was sealed before.
-    pub(crate) fn seal(&mut self, runs: &[IoSlice<'_>]) -> usize {
+    ///
+    /// Fails when the keys have sealed as much as they may and cannot be changed: with TLS 1.2, after 2^24
+    /// records.
+    pub(crate) fn seal(&mut self, runs: &[IoSlice<'_>]) -> Result<usize, Fault> {
         if !self.is_up() || self.closed || !self.pending().is_empty() {
-            return 0;
+            return Ok(0);
         }
         let joined;
         let plain = match runs {
@@ -211,45 +214,53 @@ impl Tls {
                 &joined[..]
             }
         };
-        let sealed = self.with_traffic(|traffic, out| {
+        self.with_traffic(|traffic, out| {
             write(out, plain.len() + OVERHEAD, |out| traffic.encrypt(plain, out))
-        });
-        if sealed { plain.len() } else { 0 }
+        })?;
+        Ok(plain.len())
     }
 
     /// Tells the peer that nothing follows. Once.
     pub(crate) fn close(&mut self) {
         if !self.closed && self.is_up() {
-            self.with_traffic(|traffic, out| write(out, OVERHEAD, |out| traffic.queue_close_notify(out)));
+            // Where that fails there is nothing left to close.
+            let _ =
+                self.with_traffic(|traffic, out| write(out, OVERHEAD, |out| traffic.queue_close_notify(out)));
         }
         self.closed = true;
     }
 
-    /// Gets to where rustls lets bytes be sealed. Returns what `act` returns, or false.
-    fn with_traffic(&mut self, act: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> bool) -> bool {
+    /// Gets to where rustls lets bytes be sealed, and does that.
+    fn with_traffic(
+        &mut self,
+        mut act: impl FnMut(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), EncryptError>,
+    ) -> Result<(), Fault> {
         let mut partial = std::mem::take(&mut self.partial);
-        let mut acted = false;
-        let mut act = Some(act);
         loop {
             let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut partial);
-            let mut is_last = false;
-            match state {
-                Ok(ConnectionState::EncodeTlsData(data)) => put(data, &mut self.sealed),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    acted = act.take().is_some_and(|act| act(&mut traffic, &mut self.sealed));
-                    is_last = true;
+            let outcome = match state {
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    put(data, &mut self.sealed);
+                    None
                 }
-                Ok(ConnectionState::PeerClosed) => self.ended = true,
-                _ => is_last = true,
-            }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    None
+                }
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(
+                    act(&mut traffic, &mut self.sealed).map_err(|_| Fault("its keys are used up".to_owned())),
+                ),
+                // All that is there has been looked at: there is nothing else to come.
+                Ok(other) => Some(Err(Fault(format!("{other:?} out of place")))),
+                Err(error) => return Err(self.fail(&error, &mut partial[discard..])),
+            };
             partial.drain(..discard);
-            if is_last {
-                break;
+            if let Some(outcome) = outcome {
+                self.failed |= outcome.is_err();
+                self.partial = partial;
+                return outcome;
             }
         }
-        self.partial = partial;
-        acted
     }
 
     /// Bytes for the socket.
@@ -291,7 +302,7 @@ fn write(
     out: &mut Vec<u8>,
     guess: usize,
     mut seal: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-) -> bool {
+) -> Result<(), EncryptError> {
     let at = out.len();
     out.resize(at + guess, 0);
     let mut written = seal(&mut out[at..]);
@@ -300,7 +311,7 @@ fn write(
         written = seal(&mut out[at..]);
     }
     out.truncate(at + written.as_ref().map_or(0, |&written| written));
-    written.is_ok()
+    written.map(|_| ())
 }
 
 /// The front of `runs` in one piece, up to a record.
