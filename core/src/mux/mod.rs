@@ -92,6 +92,7 @@
 #![doc = "\n# Specification\n\n"]
 #![doc = include_str!("SPEC.md")]
 
+mod arrival;
 mod config;
 mod decoder;
 mod error;
@@ -103,6 +104,7 @@ mod keepalive;
 pub mod link;
 mod outgoing;
 mod output;
+mod owner;
 mod receiver;
 mod segments;
 mod sender;
@@ -111,11 +113,13 @@ mod streams;
 mod v1;
 pub mod wire;
 
+pub use arrival::Arrival;
 pub use config::{Config, Role, Start};
 pub use decoder::{Decoder, Dialect, Item};
 pub use error::{ConfigError, OpenError, StreamError, Violation};
 pub use event::{CloseReason, Counters, Event, ResetReason, Terms};
+pub use owner::Received;
 pub use segments::SEGMENT;
-pub use session::{READ, REPLIES, Received, Session};
+pub use session::{READ, REPLIES, Session};
 pub use v1::{Overflow, V1Config};
 pub use wire::{Features, GoAwayCode, Hello, StreamId};

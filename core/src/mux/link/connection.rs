@@ -15,7 +15,7 @@
 //!
 //!   state         what else may come
 //!   CLOSED        anything numbered: RST 1 (the peer believes in a link that is gone)
-//!   SYN_SENT      anything but SYN, SYNACK, RST: ignored
+//!   SYN_SENT      anything but SYN, SYNACK: ignored
 //!   DONE          FIN or DATA again: ACK (the last one was lost); SYN: a new start
 //! ```
 
@@ -364,7 +364,8 @@ impl Link {
             FrameType::SynAck => return self.syn_ack(frame.payload, now),
             FrameType::Rst => {
                 let code = frame.payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
-                if !matches!(self.state, LinkState::Closed | LinkState::Done) {
+                // To SYN nobody says RST: in SYN_SENT it is meant for the link before.
+                if !matches!(self.state, LinkState::Closed | LinkState::SynSent | LinkState::Done) {
                     self.close(LinkClosed::Reset(code));
                 }
                 return;
