@@ -113,7 +113,7 @@ impl LinkReceiver {
         while self.held.last().is_some_and(Option::is_none) {
             self.held.pop();
         }
-        self.unacked += 1;
+        self.unacked = self.unacked.saturating_add(1);
         if !self.held.is_empty() {
             self.want(Due::Sack);
         } else if gap || self.fin || self.unacked >= ACK_EVERY {
@@ -211,7 +211,7 @@ impl LinkReceiver {
     }
 
     pub(super) fn consume(&mut self, n: usize) {
-        self.consumed = (self.consumed + n).min(self.delivered.len());
+        self.consumed = self.consumed.saturating_add(n).min(self.delivered.len());
         if self.consumed == self.delivered.len() {
             self.delivered.clear();
             self.consumed = 0;
@@ -335,6 +335,16 @@ mod tests {
         }
         assert_eq!(receiver.received(), b"d");
         assert!(receiver.delivered.capacity() <= 4 * 4 * 8, "{}", receiver.delivered.capacity());
+    }
+
+    #[test]
+    fn a_peer_that_never_waits_for_an_answer_breaks_nothing() {
+        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        for seq in 0..1000 {
+            assert!(receiver.handle_frame(seq, b"abcd", false, NOW));
+            receiver.consume(usize::MAX);
+        }
+        assert_eq!((told(&mut receiver), receiver.expected()), (Due::Ack, 1000));
     }
 
     #[test]
