@@ -5,14 +5,15 @@
 //!
 //! ```text
 //!            write ─▶ output queue ─┐                                   ┌─▶ handle_received
-//!   app                             ├─ transmit ─▶ writev ═══ line ═══ read                ─▶ the same, mirrored
+//!   app                             ├─ transmit ─▶ writev ═══ line ═══ read   receive      ─▶ the same, mirrored
 //!            ◀─ received, consume ──┘  handle_sent
 //! ```
 //!
 //! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit`] as runs that borrow
 //! what was written (for `writev`), facts go in through `handle_*`, and what changed comes out of
-//! [`Session::poll_event`]. A payload byte is copied once on its way in (by [`Session::write`]) and once on its way out
-//! of the line (by [`Session::handle_received`]); the consumer borrows it.
+//! [`Session::poll_event`]. A payload byte is copied once on its way in, by [`Session::write`]. On its way out
+//! [`Session::receive`] lends it to its consumer where it was read; what is not taken then is copied once and waits in
+//! [`Session::received`], which is also where [`Session::handle_received`] puts everything.
 //!
 //! **Flow.** A stream's peer may have `window` bytes under way and no more until they are *consumed*, so a consumer that
 //! stalls stops its own stream only, and nothing within the window is ever thrown away. Streams share the line frame by

@@ -79,7 +79,7 @@ impl Session {
     }
 
     /// Copies what fits of `data` towards the peer; returns how much that was. After a short write
-    /// [`Event::Writable`] tells when there is room.
+    /// [`Event::Writable`](super::Event::Writable) tells when there is room.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, StreamError> {
         let slot = self.live(id).ok_or(StreamError::Unknown)?;
         let stream = &mut self.streams[slot];
