@@ -91,14 +91,18 @@ impl Session {
         }
     }
 
+    /// Whether `id` is one of those the peer opens.
+    const fn is_peers(&self, id: StreamId) -> bool {
+        id.0 & StreamId::GUEST_BIT != self.config.own_bit()
+    }
+
     /// The live stream `id`, or a new one where the peer may open it with this frame.
     fn accept(&mut self, id: StreamId) -> Option<u32> {
         if let Some(slot) = self.live(id) {
             return Some(slot);
         }
-        let peers = id.0 & StreamId::GUEST_BIT != self.config.own_bit();
         // Not while an entry of that id waits for its last event to be polled: it is from before the peer started anew.
-        if !peers || id.number() == 0 || self.streams.find(id).is_some() {
+        if !self.is_peers(id) || id.number() == 0 || self.streams.find(id).is_some() {
             return None;
         }
         // Nothing is used up behind a GOAWAY, which says how far that went.
@@ -241,8 +245,8 @@ impl Session {
         let found = if word == Word::Close { self.accept(id) } else { self.live(id) };
         let Some(slot) = found else {
             self.counters.stray += 1;
-            if word == Word::Close {
-                // Whoever opened it with this word would wait for ever.
+            if word == Word::Close && self.is_peers(id) {
+                // Whoever opened it with this word and is refused would wait for ever.
                 if self.has(Features::RESET) {
                     self.reply(id, Reply::Reset);
                 } else {
