@@ -5,7 +5,9 @@ use vspc_core::mux::link::{Link, LinkConfig, LinkState};
 use vspc_core::mux::wire::{Message, Word};
 use vspc_core::mux::{Config, Event, GoAwayCode, OpenError, ResetReason, Role, Session, StreamId};
 
-use crate::line::{START, data, events, frame, frames, hex, host_against, pair, settle, take_all};
+use crate::line::{
+    Chance, START, data, events, frame, frames, hex, host_against, pair, seeds, settle, take_all,
+};
 
 const GUESTS: u64 = 1 | StreamId::GUEST_BIT;
 
@@ -190,4 +192,58 @@ fn a_rst_for_the_link_before_does_not_close_the_one_that_opens() {
     link.open(START);
     link.handle_received(&bytes, START);
     assert_eq!((link.state(), link.poll_event()), (LinkState::SynSent, None));
+}
+
+/// A host that is made anew again and again, in front of a guest that is not, both with streams in every state.
+#[test]
+fn whoever_begins_anew_finds_a_table_without_ghosts() {
+    for seed in seeds(2000) {
+        let mut chance = Chance(seed);
+        let config = |role| {
+            let mut config = Config::new(role);
+            (config.max_streams, config.window, config.receive_buffer) = (8, 300, 300);
+            config
+        };
+        let mut guest = Session::new(config(Role::Guest), START).unwrap();
+        let mut leftovers = Vec::new();
+        for life in 0..4 {
+            let mut host = Session::new(config(Role::Host), START).unwrap();
+            host.handle_received(&leftovers, START);
+            settle(&mut host, &mut guest);
+            assert!(host.terms().is_some() && guest.terms().is_some(), "SEED={seed} life {life}");
+            // What it opened before is gone at the guest as soon as that has looked.
+            events(&mut guest);
+            assert_eq!(guest.stream_count(), 0, "SEED={seed} life {life}");
+            // Until it has said something its HELLO might be the last one's, repeated (SPEC §3).
+            let first = host.open().unwrap();
+            host.write(first, b"x").unwrap();
+            guest.handle_received(&take_all(&mut host), START);
+            for _ in 0..chance.below(60) {
+                let (one, other) =
+                    if chance.one_in(2) { (&mut host, &mut guest) } else { (&mut guest, &mut host) };
+                let id =
+                    StreamId(1 + chance.below(6) | if chance.one_in(2) { StreamId::GUEST_BIT } else { 0 });
+                match chance.below(10) {
+                    0 | 1 => drop(one.open()),
+                    2 | 3 => drop(one.write(id, &vec![1; chance.size(500) as usize])),
+                    4 => drop(one.consume(id, chance.size(400) as usize)),
+                    5 => drop(one.finish(id)),
+                    6 if chance.one_in(4) => drop(one.reset(id)),
+                    6 if chance.one_in(20) => host.go_away(),
+                    7 => drop(events(one)),
+                    _ => other.handle_received(&take_all(one), START),
+                }
+                let known = [&host, &guest].map(Session::stream_count);
+                assert!(known[0] <= 8 && known[1] <= 8, "SEED={seed}");
+            }
+            // Frames end; what the guest says into the dark reaches the next one.
+            guest.handle_received(&take_all(&mut host), START);
+            leftovers = take_all(&mut guest);
+            leftovers.truncate(chance.below(leftovers.len() as u64 + 1) as usize);
+            if guest.is_closed() {
+                break;
+            }
+        }
+        assert_eq!(guest.counters().malformed, 0, "SEED={seed}");
+    }
 }
