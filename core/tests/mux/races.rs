@@ -222,7 +222,7 @@ fn whoever_begins_anew_finds_a_table_without_ghosts() {
                 let (one, other) =
                     if chance.one_in(2) { (&mut host, &mut guest) } else { (&mut guest, &mut host) };
                 let id =
-                    StreamId(1 + chance.below(6) | if chance.one_in(2) { StreamId::GUEST_BIT } else { 0 });
+                    StreamId((1 + chance.below(6)) | if chance.one_in(2) { StreamId::GUEST_BIT } else { 0 });
                 match chance.below(10) {
                     0 | 1 => drop(one.open()),
                     2 | 3 => drop(one.write(id, &vec![1; chance.size(500) as usize])),
