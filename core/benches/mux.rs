@@ -14,7 +14,8 @@ use vspc_core::time::Instant;
 const NOW: Instant = Instant::from_micros(0);
 const CHUNK: usize = 64 * 1024;
 
-fn pass(from: &mut Session, to: &mut Session, line: &mut Vec<u8>) {
+/// Moves everything from one end to the other, where it is taken as it arrives or kept.
+fn pass(from: &mut Session, to: &mut Session, line: &mut Vec<u8>, take: bool) {
     loop {
         line.clear();
         let mut runs = [IoSlice::new(&[]); 64];
@@ -26,34 +27,40 @@ fn pass(from: &mut Session, to: &mut Session, line: &mut Vec<u8>) {
             line.extend_from_slice(run);
         }
         from.handle_sent(line.len(), NOW);
-        to.handle_received(line, NOW);
+        let mut input = &line[..];
+        while let Some(mut arrival) = to.receive(&mut input, NOW) {
+            if take {
+                arrival.consume(black_box(arrival.bytes()).len());
+            }
+        }
     }
 }
 
 fn sessions(c: &mut Criterion) {
     let mut group = c.benchmark_group("session");
-    for streams in [1usize, 64] {
+    for (streams, take) in [(1usize, true), (1, false), (64, true), (64, false)] {
         group.throughput(Throughput::Bytes((CHUNK * streams) as u64));
-        group.bench_function(format!("64 KiB through each of {streams}"), |b| {
+        let how = if take { "taken" } else { "kept" };
+        group.bench_function(format!("64 KiB through each of {streams}, {how}"), |b| {
             let mut host = Session::new(Config::new(Role::Host), NOW).unwrap();
             let mut guest = Session::new(Config::new(Role::Guest), NOW).unwrap();
             let mut line = Vec::new();
-            pass(&mut host, &mut guest, &mut line);
-            pass(&mut guest, &mut host, &mut line);
+            pass(&mut host, &mut guest, &mut line, take);
+            pass(&mut guest, &mut host, &mut line, take);
             let ids: Vec<_> = (0..streams).map(|_| host.open().unwrap()).collect();
             let data = vec![7; CHUNK];
             b.iter(|| {
                 for id in &ids {
                     assert_eq!(host.write(*id, &data), Ok(CHUNK));
                 }
-                pass(&mut host, &mut guest, &mut line);
+                pass(&mut host, &mut guest, &mut line, take);
                 for id in &ids {
                     while let Ok(Received::Bytes(bytes)) = guest.received(*id) {
                         let n = black_box(bytes).len();
                         guest.consume(*id, n).unwrap();
                     }
                 }
-                pass(&mut guest, &mut host, &mut line);
+                pass(&mut guest, &mut host, &mut line, take);
                 while guest.poll_event().is_some() {}
             });
         });

@@ -4,11 +4,13 @@
 //! One process, one thread, no harness: nothing else may allocate while it counts. Prints a line per
 //! measurement, so that a change of the numbers shows in the log.
 
+use std::alloc::System;
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use vspc_core::concentrator::{Address, Closed, Concentrator, Config, ConnId, ListenerId, Output, Peer};
 use vspc_core::telnet::{Command, IAC, put_command};
 use vspc_core::time::Instant;
@@ -23,7 +25,7 @@ mod secure;
 use secure::{Sealed, Version};
 
 #[global_allocator]
-static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const VMS: usize = 10_000;
 
@@ -170,7 +172,8 @@ fn host_says(n: usize) -> Vec<u8> {
 }
 
 fn heap() -> usize {
-    dhat::HeapStats::get().curr_bytes
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
 }
 
 /// Bytes per VM that `fleet` holds beyond `before`, printed and held against `budget`.
@@ -181,7 +184,6 @@ fn check(what: &str, before: usize, vms: usize, budget: usize) {
 }
 
 fn main() {
-    let _profiler = dhat::Profiler::builder().testing().build();
     idle_vms_without_ports();
     idle_vms_with_ports_and_clients();
     vms_that_printed_a_megabyte(0);

@@ -4,16 +4,15 @@
 //! a counted oddity or a [`Violation`]; none blocks, and none keeps more than its stream's buffer.
 
 use super::config::Role;
-use super::decoder::{Dialect, Item};
+use super::decoder::Dialect;
 use super::error::Violation;
 use super::event::{CloseReason, ResetReason};
-use super::hello::{Found, agree, v1_terms};
 use super::receiver::{Due, ReceiverState, Verdict};
 use super::segments::Cursor;
-use super::session::{Life, REPLIES, Session};
+use super::session::{REPLIES, Session};
 use super::streams::{Bits, EVENTS};
 use super::v1::Overflow;
-use super::wire::{Features, GoAwayCode, HEADER, Hello, MAX_MESSAGE, Message, StreamId, Word};
+use super::wire::{Features, GoAwayCode, HEADER, MAX_MESSAGE, Message, StreamId, Word};
 use crate::time::Instant;
 
 /// Where the payload that is arriving goes.
@@ -59,72 +58,8 @@ pub(super) enum Reply {
 }
 
 impl Session {
-    /// Bytes came from the line, cut anywhere; give at most [`Session::receive_window`] at a time. Each payload byte is
-    /// copied once, into its stream's buffer. Work in proportion to `data`.
-    pub fn handle_received(&mut self, data: &[u8], now: Instant) {
-        self.forget_plan();
-        if data.is_empty() || self.life != Life::Open {
-            return;
-        }
-        self.keepalive.handle_received(now, self.config.keepalive);
-        self.note_activity(now);
-        let mut input = data;
-        if self.terms.is_none() {
-            match self.handshake.handle_received(&mut input, &mut self.counters.skipped) {
-                None => return,
-                Some(Found::Hello(hello)) => {
-                    self.hello_due |= self.config.role == Role::Guest;
-                    self.settle(&hello, now);
-                }
-                Some(Found::V1) => {
-                    self.hello_due = false;
-                    self.start(v1_terms(&self.config), now);
-                    if self.config.role == Role::Guest {
-                        let (held, have) = self.handshake.held();
-                        self.decode(&held[..have], now);
-                    }
-                }
-            }
-        }
-        self.decode(input, now);
-    }
-
-    fn decode(&mut self, mut input: &[u8], now: Instant) {
-        while self.life == Life::Open
-            && let Some(item) = self.decoder.decode(&mut input)
-        {
-            match item {
-                Item::Payload { bytes, last } => self.payload(bytes, last, now),
-                Item::Data { id, len } => {
-                    self.incoming = match self.dialect() {
-                        Some(Dialect::V1) => self.begin_v1(id, len),
-                        _ => self.begin(id, len),
-                    }
-                }
-                Item::Word { id, word } => {
-                    self.handshake.handle_conversation();
-                    self.word(id, word);
-                }
-                Item::Bare { id, length } => self.bare(id, length),
-            }
-        }
-    }
-
-    /// Two HELLOs are known.
-    fn settle(&mut self, peer: &Hello, now: Instant) {
-        if peer.version == 0 {
-            self.start(agree(&self.config, peer), now);
-            self.fail(CloseReason::Version, Some(GoAwayCode::Version));
-        } else if peer.max_frame == 0 {
-            self.start(agree(&self.config, peer), now);
-            self.violated(Violation::EmptyFrames);
-        } else {
-            self.start(agree(&self.config, peer), now);
-        }
-    }
-
     /// The peer broke the protocol in a way that costs the session.
-    fn violated(&mut self, violation: Violation) {
+    pub(super) fn violated(&mut self, violation: Violation) {
         self.counters.malformed += 1;
         self.fail(CloseReason::Violation(violation), Some(GoAwayCode::ProtocolError));
     }
@@ -143,7 +78,7 @@ impl Session {
 
     /// Queues an answer to a frame for no stream. Bounded by [`REPLIES`] while the owner keeps to the receive window;
     /// beyond twice that answers are dropped.
-    fn reply(&mut self, id: StreamId, reply: Reply) {
+    pub(super) fn reply(&mut self, id: StreamId, reply: Reply) {
         if let (Some((last, Reply::Ack(before))), Reply::Ack(n)) = (self.replies.back_mut(), reply)
             && *last == id
             && let Some(sum) = before.checked_add(n).filter(|sum| *sum <= super::wire::MAX_ACK)
@@ -156,26 +91,36 @@ impl Session {
         }
     }
 
+    /// Whether `id` is one of those the peer opens.
+    const fn is_peers(&self, id: StreamId) -> bool {
+        id.0 & StreamId::GUEST_BIT != self.config.own_bit()
+    }
+
     /// The live stream `id`, or a new one where the peer may open it with this frame.
     fn accept(&mut self, id: StreamId) -> Option<u32> {
         if let Some(slot) = self.live(id) {
             return Some(slot);
         }
-        let peers = id.0 & StreamId::GUEST_BIT != self.config.own_bit();
-        if !peers || id.number() == 0 || !self.unused.take(id.number()) {
+        // Not while an entry of that id waits for its last event to be polled: it is from before the peer started anew.
+        if !self.is_peers(id) || id.number() == 0 || self.streams.find(id).is_some() {
             return None;
         }
-        if self.going_away || self.streams.len() >= self.config.max_streams as usize {
+        // Nothing is used up behind a GOAWAY, which says how far that went.
+        if self.is_going_away() || !self.unused.take(id.number()) {
+            return None;
+        }
+        if self.streams.len() >= self.config.max_streams as usize {
             return None;
         }
         let slot = self.streams.insert(id, self.terms.map_or(self.config.max_frame, |terms| terms.max_frame));
+        self.streams[slot].spoken = true;
         self.streams[slot].events.set(Bits::OPENED);
         self.streams.link(EVENTS, slot);
         Some(slot)
     }
 
     /// S2: a payload begins.
-    fn begin(&mut self, id: StreamId, len: u32) -> Incoming {
+    pub(super) fn begin(&mut self, id: StreamId, len: u32) -> Incoming {
         if id == StreamId::SESSION {
             if len > MAX_MESSAGE {
                 self.violated(Violation::MessageTooLong);
@@ -209,10 +154,16 @@ impl Session {
         }
     }
 
-    /// A piece of a payload.
-    fn payload(&mut self, bytes: &[u8], last: bool, now: Instant) {
+    /// A piece of a payload; `Some`: it is for the stream in this slot, which holds a place for it.
+    pub(super) fn payload(&mut self, bytes: &[u8], last: bool, now: Instant) -> Option<u32> {
+        let mut whose = None;
         match self.incoming {
-            Incoming::Keep(slot) => self.keep(slot, bytes),
+            Incoming::Keep(slot) if self.streams[slot].receiver.is_sink() => {
+                // The consumer went while the frame was arriving.
+                self.counters.discarded += bytes.len() as u64;
+                self.consumed(slot, bytes.len() as u32);
+            }
+            Incoming::Keep(slot) => whose = Some(slot),
             Incoming::Message => {
                 let room = &mut self.message[self.message_len..];
                 let n = bytes.len().min(room.len());
@@ -226,64 +177,59 @@ impl Session {
             _ => self.counters.discarded += bytes.len() as u64,
         }
         if last {
-            match std::mem::replace(&mut self.incoming, Incoming::Nowhere) {
-                Incoming::Nowhere | Incoming::Keep(_) => {}
-                Incoming::Stray(id, len) => {
-                    self.reply(id, Reply::Ack(len));
-                    if self.strays_closed.len() < self.config.max_streams as usize
-                        && self.strays_closed.insert(id.0)
-                    {
-                        self.reply(id, Reply::Close);
-                    }
-                }
-                Incoming::Message => self.message(now),
-                Incoming::Discard(slot) => {
-                    let due = self.streams[slot].receiver.handle_discarded();
-                    self.apply(slot, due);
-                }
-                Incoming::Sink(slot, len) => {
-                    let due = self.streams[slot].receiver.handle_sunk(len);
-                    self.apply(slot, due);
-                }
-                Incoming::Exit(slot, _) => {
-                    self.streams[slot].exited = true;
-                    self.streams[slot].events.set(Bits::EXITED);
-                    self.streams.link(EVENTS, slot);
-                    self.refresh(slot);
-                }
+            let incoming = std::mem::replace(&mut self.incoming, Incoming::Nowhere);
+            self.payload_ended(incoming, now);
+        }
+        whose
+    }
+
+    fn payload_ended(&mut self, incoming: Incoming, now: Instant) {
+        match incoming {
+            Incoming::Nowhere | Incoming::Keep(_) => {}
+            Incoming::Stray(id, len) => {
+                self.reply(id, Reply::Ack(len));
+                self.close_stray(id);
+            }
+            Incoming::Message => self.message(now),
+            Incoming::Discard(slot) => {
+                let due = self.streams[slot].receiver.handle_discarded();
+                self.apply(slot, due);
+            }
+            Incoming::Sink(slot, len) => {
+                let due = self.streams[slot].receiver.handle_sunk(len);
+                self.apply(slot, due);
+            }
+            Incoming::Exit(slot, _) => {
+                self.streams[slot].exited = true;
+                self.streams[slot].events.set(Bits::EXITED);
+                self.streams.link(EVENTS, slot);
+                self.refresh(slot);
             }
         }
     }
 
-    fn keep(&mut self, slot: u32, bytes: &[u8]) {
-        let stream = &mut self.streams[slot];
-        self.counters.received += bytes.len() as u64;
-        self.pool.append(&mut stream.input, bytes);
-        stream.events.set(Bits::READABLE);
-        self.streams.link(EVENTS, slot);
-        if self.dialect() == Some(Dialect::V1) {
-            self.update_blocking(slot);
+    /// RESET was not agreed: a stream that is not open here is closed in this direction, once.
+    fn close_stray(&mut self, id: StreamId) {
+        if self.strays_closed.len() < self.config.max_streams as usize && self.strays_closed.insert(id.0) {
+            self.reply(id, Reply::Close);
         }
     }
 
     /// What a receiving half wants said.
     pub(super) fn apply(&mut self, slot: u32, due: Due) {
-        let v1 = self.dialect() != Some(Dialect::S2);
-        let stream = &mut self.streams[slot];
-        if !v1 {
+        if self.dialect() == Some(Dialect::S2) {
+            let stream = &mut self.streams[slot];
             stream.ack = stream.ack.saturating_add(due.ack);
             if due.request {
                 stream.due.set(Bits::REQUEST);
             }
         }
-        if v1 {
-            self.update_blocking(slot);
-        }
+        self.update_blocking(slot);
         self.refresh(slot);
     }
 
     /// S2: a word without payload.
-    fn word(&mut self, id: StreamId, word: Word) {
+    pub(super) fn word(&mut self, id: StreamId, word: Word) {
         match word {
             Word::Empty | Word::Data(_) => {
                 self.counters.malformed += 1;
@@ -299,6 +245,14 @@ impl Session {
         let found = if word == Word::Close { self.accept(id) } else { self.live(id) };
         let Some(slot) = found else {
             self.counters.stray += 1;
+            if word == Word::Close && self.is_peers(id) {
+                // Whoever opened it with this word and is refused would wait for ever.
+                if self.has(Features::RESET) {
+                    self.reply(id, Reply::Reset);
+                } else {
+                    self.close_stray(id);
+                }
+            }
             return;
         };
         let windowed = self.has(Features::WINDOWED);
@@ -374,6 +328,8 @@ impl Session {
                     self.pongs.clear();
                     self.strays_closed.clear();
                     self.unused = super::ids::Unused::new(self.config.max_streams as usize);
+                    // The one that went away is gone; whoever is there now has not heard of ours.
+                    (self.away_heard, self.peer_away) = (false, None);
                     self.restarted = true;
                     self.settle(&peer, now);
                 }
@@ -402,10 +358,11 @@ impl Session {
         if code != GoAwayCode::Normal {
             return self.fail(CloseReason::Remote(code), None);
         }
-        if self.peer_away.is_none() {
-            self.peer_away = Some((code, last));
+        if std::mem::replace(&mut self.away_heard, true) {
+            // What was accepted stays accepted; nothing was opened since.
+            return;
         }
-        self.going_away = true;
+        self.peer_away = Some((code, last));
         let own = self.config.own_bit();
         for slot in self.streams.slots() {
             let id = self.streams[slot].id;
@@ -416,7 +373,7 @@ impl Session {
     }
 
     /// v1: a payload begins.
-    fn begin_v1(&mut self, id: StreamId, len: u32) -> Incoming {
+    pub(super) fn begin_v1(&mut self, id: StreamId, len: u32) -> Incoming {
         let Some(slot) = self.live(id) else {
             self.counters.stray += 1;
             if self.config.role == Role::Guest {
@@ -448,7 +405,7 @@ impl Session {
     }
 
     /// v1: a header without payload.
-    fn bare(&mut self, id: StreamId, length: u32) {
+    pub(super) fn bare(&mut self, id: StreamId, length: u32) {
         if (length as usize) < HEADER {
             self.counters.malformed += 1;
             if self.config.role == Role::Guest {

@@ -5,14 +5,15 @@
 //!
 //! ```text
 //!            write ─▶ output queue ─┐                                   ┌─▶ handle_received
-//!   app                             ├─ transmit ─▶ writev ═══ line ═══ read                ─▶ the same, mirrored
+//!   app                             ├─ transmit ─▶ writev ═══ line ═══ read   receive      ─▶ the same, mirrored
 //!            ◀─ received, consume ──┘  handle_sent
 //! ```
 //!
 //! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit`] as runs that borrow
 //! what was written (for `writev`), facts go in through `handle_*`, and what changed comes out of
-//! [`Session::poll_event`]. A payload byte is copied once on its way in (by [`Session::write`]) and once on its way out
-//! of the line (by [`Session::handle_received`]); the consumer borrows it.
+//! [`Session::poll_event`]. A payload byte is copied once on its way in, by [`Session::write`]. On its way out
+//! [`Session::receive`] lends it to its consumer where it was read; what is not taken then is copied once and waits in
+//! [`Session::received`], which is also where [`Session::handle_received`] puts everything.
 //!
 //! **Flow.** A stream's peer may have `window` bytes under way and no more until they are *consumed*, so a consumer that
 //! stalls stops its own stream only, and nothing within the window is ever thrown away. Streams share the line frame by
@@ -92,6 +93,7 @@
 #![doc = "\n# Specification\n\n"]
 #![doc = include_str!("SPEC.md")]
 
+mod arrival;
 mod config;
 mod decoder;
 mod error;
@@ -103,6 +105,7 @@ mod keepalive;
 pub mod link;
 mod outgoing;
 mod output;
+mod owner;
 mod receiver;
 mod segments;
 mod sender;
@@ -111,11 +114,13 @@ mod streams;
 mod v1;
 pub mod wire;
 
+pub use arrival::Arrival;
 pub use config::{Config, Role, Start};
 pub use decoder::{Decoder, Dialect, Item};
 pub use error::{ConfigError, OpenError, StreamError, Violation};
 pub use event::{CloseReason, Counters, Event, ResetReason, Terms};
+pub use owner::Received;
 pub use segments::SEGMENT;
-pub use session::{READ, REPLIES, Received, Session};
+pub use session::{READ, REPLIES, Session};
 pub use v1::{Overflow, V1Config};
 pub use wire::{Features, GoAwayCode, Hello, StreamId};

@@ -239,6 +239,9 @@ impl Session {
     /// The first byte of a planned frame has left, and `payload` bytes of its payload.
     fn frame_sent(&mut self, frame: &Planned, payload: u32, now: Instant) {
         let slot = frame.slot;
+        if slot != NONE {
+            self.streams[slot].spoken = true;
+        }
         match frame.kind {
             Kind::Hello => self.hello_due = false,
             Kind::GoAway => self.go_away_due = None,

@@ -29,6 +29,8 @@ pub(super) struct Receiver {
     state: ReceiverState,
     /// The consumer is gone: everything is taken, dropped and acked.
     sink: bool,
+    /// A frame that is thrown away is still arriving.
+    discarding: bool,
     /// Bytes kept or, of a frame still arriving, promised a place.
     held: u32,
     /// Consumed, not acked.
@@ -73,12 +75,17 @@ pub(super) struct Due {
 impl Receiver {
     /// Open, nothing held.
     pub(super) const fn new() -> Self {
-        Self { state: ReceiverState::Open, sink: false, held: 0, unacked: 0 }
+        Self { state: ReceiverState::Open, sink: false, discarding: false, held: 0, unacked: 0 }
     }
 
     /// Where in the table it is.
     pub(super) const fn state(&self) -> ReceiverState {
         self.state
+    }
+
+    /// Whether the consumer is gone.
+    pub(super) const fn is_sink(&self) -> bool {
+        self.sink
     }
 
     /// A frame of `len` bytes begins; `capacity` is the buffer's size.
@@ -88,6 +95,12 @@ impl Receiver {
         capacity: u32,
         windowed: bool,
     ) -> Result<Verdict, Violation> {
+        let verdict = self.judge(len, capacity, windowed)?;
+        self.discarding = verdict == Verdict::Discard;
+        Ok(verdict)
+    }
+
+    fn judge(&mut self, len: u32, capacity: u32, windowed: bool) -> Result<Verdict, Violation> {
         let fits = self.sink || self.held.checked_add(len).is_some_and(|held| held <= capacity);
         match self.state {
             ReceiverState::Fin | ReceiverState::Done => return Err(Violation::DataAfterClose),
@@ -109,6 +122,7 @@ impl Receiver {
 
     /// A discarded frame has ended: asks again at once where nothing accepted is left to consume.
     pub(super) fn handle_discarded(&mut self) -> Due {
+        self.discarding = false;
         self.due(0)
     }
 
@@ -164,7 +178,8 @@ impl Receiver {
         }
         if empty {
             match self.state {
-                ReceiverState::Drop => {
+                // SPEC §5: not in the middle of a frame, which the sender would have to count as sent.
+                ReceiverState::Drop if !self.discarding => {
                     self.state = ReceiverState::Wait;
                     due.request = true;
                 }
@@ -261,6 +276,15 @@ mod tests {
         assert_eq!(receiver.handle_discarded(), Due::default(), "once per wait");
         receiver.handle_rewind();
         assert_eq!(receiver.state(), Open);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_while_the_discarded_frame_still_arrives() {
+        let mut receiver = receiver(Open);
+        assert_eq!(receiver.handle_data(3, C, true), Ok(Verdict::Discard));
+        assert_eq!(receiver.handle_consumed(8, 5), Due { ack: 8, request: false });
+        assert_eq!((receiver.state(), receiver.handle_discarded()), (Drop, Due { ack: 0, request: true }));
+        assert_eq!(receiver.state(), Wait);
     }
 
     #[test]

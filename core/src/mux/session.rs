@@ -1,20 +1,19 @@
-//! One end of a multiplexed line: the routing between the machines, and what an owner may ask.
+//! One end of a multiplexed line: its parts, its time, its events, its beginning and its end.
 //!
-//! Owns the machines and passes facts between them; what bytes that come mean is in `incoming`, what leaves in
-//! `outgoing`. Refuses to know sockets, clocks and processes.
+//! Owns the machines and passes facts between them; bytes come in through `arrival`, `incoming` says what they mean,
+//! `outgoing` what leaves, `owner` what may be asked. Refuses to know sockets, clocks and processes.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::config::{Config, Role};
+use super::config::Config;
 use super::decoder::{Decoder, Dialect};
-use super::error::{ConfigError, OpenError, StreamError};
+use super::error::{ConfigError, StreamError};
 use super::event::{CloseReason, Counters, Event, ResetReason, Terms};
 use super::hello::{Handshake, HandshakePhase};
 use super::ids::Unused;
 use super::incoming::{Incoming, Reply};
 use super::keepalive::Keepalive;
 use super::output::Output;
-use super::receiver::ReceiverState;
 use super::segments::{Cursor, Pool};
 use super::streams::{Bits, CONTROL, EVENTS, READY, Streams};
 use super::v1::Overflow;
@@ -51,8 +50,10 @@ pub struct Session {
     pub(super) pongs: VecDeque<u32>,
     pub(super) hello_due: bool,
     pub(super) go_away_due: Option<GoAwayCode>,
-    /// GOAWAY was said or heard.
-    pub(super) going_away: bool,
+    /// This side takes no new streams: GOAWAY is said to whoever is or comes to be the peer.
+    pub(super) away_said: bool,
+    /// The peer takes none.
+    pub(super) away_heard: bool,
     pub(super) keepalive: Keepalive,
     pub(super) started: Option<Terms>,
     pub(super) restarted: bool,
@@ -75,17 +76,6 @@ pub(super) enum Life {
     Ending,
     /// Over.
     Ended,
-}
-
-/// What there is to read on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received<'a> {
-    /// The oldest bytes not consumed, in one piece; there may be more behind them.
-    Bytes(&'a [u8]),
-    /// Nothing yet.
-    Pending,
-    /// Nothing more: the peer closed its half and every byte was consumed.
-    End,
 }
 
 impl Session {
@@ -111,7 +101,8 @@ impl Session {
             pongs: VecDeque::new(),
             hello_due: false,
             go_away_due: None,
-            going_away: false,
+            away_said: false,
+            away_heard: false,
             keepalive: Keepalive::new(),
             started: None,
             restarted: false,
@@ -217,191 +208,6 @@ impl Session {
         Some(event)
     }
 
-    // What an owner may ask.
-
-    /// Opens a stream of this side's. The peer learns of it with the first byte, or with [`Session::finish`].
-    pub fn open(&mut self) -> Result<StreamId, OpenError> {
-        if self.config.role == Role::Guest && self.dialect() == Some(Dialect::V1) {
-            return Err(OpenError::Dialect);
-        }
-        self.may_open()?;
-        let id = StreamId(self.config.own_bit() | self.next_own);
-        self.next_own += 1;
-        self.streams.insert(id, self.terms.map_or(self.config.max_frame, |terms| terms.max_frame));
-        Ok(id)
-    }
-
-    /// Makes a stream whose id was agreed on elsewhere (v1's control channel announces them so) usable on this side.
-    pub fn attach(&mut self, id: StreamId) -> Result<(), OpenError> {
-        self.may_open()?;
-        if id.number() == 0 || self.streams.find(id).is_some() {
-            return Err(OpenError::Used);
-        }
-        if id.0 & StreamId::GUEST_BIT == self.config.own_bit() {
-            if id.number() < self.next_own {
-                return Err(OpenError::Used);
-            }
-            self.next_own = id.number() + 1;
-        } else if !self.unused.take(id.number()) {
-            return Err(OpenError::Used);
-        }
-        self.streams.insert(id, self.terms.map_or(self.config.max_frame, |terms| terms.max_frame));
-        Ok(())
-    }
-
-    fn may_open(&self) -> Result<(), OpenError> {
-        if self.going_away || self.life != Life::Open || self.next_own >= StreamId::GUEST_BIT - 1 {
-            return Err(OpenError::GoingAway);
-        }
-        if self.streams.len() >= self.config.max_streams as usize {
-            return Err(OpenError::TooMany);
-        }
-        Ok(())
-    }
-
-    /// How many bytes a write to the stream would take now.
-    #[must_use]
-    pub fn send_window(&self, id: StreamId) -> usize {
-        match self.streams.peek(id) {
-            Some(stream) if !stream.dead && !stream.sender.is_finished() => {
-                self.config.send_buffer.saturating_sub(stream.sender.held()) as usize
-            }
-            _ => 0,
-        }
-    }
-
-    /// Copies what fits of `data` towards the peer; returns how much that was. After a short write
-    /// [`Event::Writable`] tells when there is room.
-    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, StreamError> {
-        let slot = self.live(id).ok_or(StreamError::Unknown)?;
-        let stream = &mut self.streams[slot];
-        if stream.sender.is_finished() {
-            return Err(StreamError::Finished);
-        }
-        let room = self.config.send_buffer.saturating_sub(stream.sender.held()) as usize;
-        let taken = &data[..data.len().min(room)];
-        stream.wants_room |= taken.len() < data.len();
-        self.pool.append(&mut stream.output, taken);
-        stream.sender.handle_written(taken.len() as u32);
-        self.refresh(slot);
-        Ok(taken.len())
-    }
-
-    /// Closes this side's half: what was written still arrives, then the peer reads the end.
-    pub fn finish(&mut self, id: StreamId) -> Result<(), StreamError> {
-        let Some(slot) = self.known(id)? else { return Ok(()) };
-        self.streams[slot].sender.handle_finish();
-        self.refresh(slot);
-        Ok(())
-    }
-
-    /// v1 guest, API 4242 or lower: closes this side's half, then says how the process ended. Else as
-    /// [`Session::finish`], the code is lost.
-    pub fn exit(&mut self, id: StreamId, code: u8) -> Result<(), StreamError> {
-        let Some(slot) = self.known(id)? else { return Ok(()) };
-        if self.config.role == Role::Guest && self.config.v1.has_exit_codes() {
-            self.streams[slot].exit = code;
-            self.streams[slot].due.set(Bits::EXIT);
-        }
-        self.finish(id)
-    }
-
-    /// What there is to read: borrowed, nothing is copied. The peer may send more only once it is consumed.
-    pub fn received(&self, id: StreamId) -> Result<Received<'_>, StreamError> {
-        let stream = self.streams.peek(id).ok_or(StreamError::Unknown)?;
-        if stream.input.len() > 0 {
-            return Ok(Received::Bytes(self.pool.front(&stream.input, Cursor::FRONT)));
-        }
-        match stream.receiver.state() {
-            ReceiverState::Done => Ok(Received::End),
-            _ if stream.dead => Err(StreamError::Unknown),
-            _ => Ok(Received::Pending),
-        }
-    }
-
-    /// Bytes that wait to be read.
-    #[must_use]
-    pub fn received_len(&self, id: StreamId) -> usize {
-        self.streams.peek(id).map_or(0, |stream| stream.input.len() as usize)
-    }
-
-    /// The first `n` bytes of what there is to read were used; `n` beyond that counts as all of it.
-    pub fn consume(&mut self, id: StreamId, n: usize) -> Result<(), StreamError> {
-        let Some(slot) = self.known(id)? else { return Ok(()) };
-        let window = if self.config.window == 0 { u32::MAX } else { self.config.window };
-        let threshold = self.config.receive_buffer.min(window).div_ceil(2);
-        let stream = &mut self.streams[slot];
-        let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.input.len());
-        self.pool.release(&mut stream.input, n, None);
-        let due = stream.receiver.handle_consumed(n, threshold);
-        self.apply(slot, due);
-        Ok(())
-    }
-
-    /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the end apart.
-    pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
-        let stream = self.streams.peek(id).ok_or(StreamError::Unknown)?;
-        let (mut filled, mut cursor) = (0, Cursor::FRONT);
-        while filled < buf.len() && filled < stream.input.len() as usize {
-            let run = self.pool.front(&stream.input, cursor);
-            let n = run.len().min(buf.len() - filled);
-            buf[filled..filled + n].copy_from_slice(&run[..n]);
-            filled += n;
-            cursor = self.pool.advance(&stream.input, cursor, n as u32);
-        }
-        if filled == 0 {
-            return self.received(id).map(|_| 0);
-        }
-        // Once for all of it: one acknowledgement, one look at the lists.
-        self.consume(id, filled)?;
-        Ok(filled)
-    }
-
-    /// Nobody wants this stream's input any more: what comes is dropped, and acked so that the peer can go on.
-    pub fn stop_reading(&mut self, id: StreamId) -> Result<(), StreamError> {
-        let Some(slot) = self.known(id)? else { return Ok(()) };
-        let stream = &mut self.streams[slot];
-        let arrived = stream.input.len();
-        self.counters.discarded += u64::from(arrived);
-        self.pool.clear(&mut stream.input);
-        let due = stream.receiver.handle_sink(arrived);
-        self.apply(slot, due);
-        Ok(())
-    }
-
-    /// Ends the stream in both directions at once and drops its buffers. Where RESET was not agreed: input is dropped
-    /// from now on and the output finishes. In v1, or before the dialect is known, it is simply forgotten.
-    pub fn reset(&mut self, id: StreamId) -> Result<(), StreamError> {
-        let Some(slot) = self.known(id)? else { return Ok(()) };
-        match self.terms {
-            Some(terms) if terms.dialect == Dialect::S2 && !terms.features.has(Features::RESET) => {
-                self.streams[slot].sender.handle_finish();
-                self.stop_reading(id)?;
-            }
-            terms => {
-                self.forget_plan();
-                if terms.is_some_and(|terms| terms.dialect == Dialect::S2) {
-                    self.replies.push_back((id, Reply::Reset));
-                }
-                self.kill(slot, Some(ResetReason::Local));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes no new streams and says so; the open ones go on. To be followed by [`Session::close`].
-    pub fn go_away(&mut self) {
-        if self.life == Life::Open && !self.going_away {
-            self.going_away = true;
-            self.go_away_due = self.has(Features::MESSAGES).then_some(GoAwayCode::Normal);
-        }
-    }
-
-    /// Ends the session: every stream is reset; a GOAWAY may remain to be transmitted.
-    pub fn close(&mut self) {
-        self.fail(CloseReason::Local, Some(GoAwayCode::Normal));
-    }
-
     // What is known.
 
     /// What was agreed on; `None` before that.
@@ -457,9 +263,14 @@ impl Session {
 
     /// The entry of a stream that the owner may know: `None` inside for one whose end it has not polled yet, with which
     /// nothing can be done and nothing is wrong.
-    fn known(&mut self, id: StreamId) -> Result<Option<u32>, StreamError> {
+    pub(super) fn known(&mut self, id: StreamId) -> Result<Option<u32>, StreamError> {
         let slot = self.streams.find(id).ok_or(StreamError::Unknown)?;
         Ok((!self.streams[slot].dead).then_some(slot))
+    }
+
+    /// Whether no new streams are taken or may be opened.
+    pub(super) const fn is_going_away(&self) -> bool {
+        self.away_said || self.away_heard
     }
 
     pub(super) fn has(&self, feature: Features) -> bool {
@@ -474,6 +285,9 @@ impl Session {
         self.keepalive.start(terms.features.has(Features::MESSAGES), now, self.config.keepalive);
         if first {
             self.started = Some(terms);
+        }
+        if self.away_said {
+            self.go_away_due = self.has(Features::MESSAGES).then_some(GoAwayCode::Normal);
         }
         for slot in self.streams.slots() {
             let stream = &mut self.streams[slot];
@@ -503,7 +317,6 @@ impl Session {
         self.paused = VecDeque::new();
         self.strays_closed = BTreeSet::new();
         self.hello_due = false;
-        self.going_away = true;
         self.go_away_due = code.filter(|_| self.has(Features::MESSAGES));
         self.life = if self.go_away_due.is_some() { Life::Ending } else { Life::Ended };
     }

@@ -107,6 +107,8 @@ pub(super) struct Stream {
     pub exited: bool,
     /// v1: its buffer is full and the line waits for it.
     pub blocks: bool,
+    /// The peer may know of it: it opened it, or a frame of it has begun to leave.
+    pub spoken: bool,
     /// Gone; the entry waits for its last event to be polled.
     pub dead: bool,
     /// Why, unless it retired in good order.
@@ -134,6 +136,7 @@ impl Stream {
             exit: 0,
             exited: false,
             blocks: false,
+            spoken: false,
             dead: false,
             reset: None,
             planned: 0,

@@ -92,6 +92,15 @@ pub(crate) fn session(data: &[u8]) {
                 let word = words[usize::from(arg) % words.len()].to_u32();
                 session.handle_received(&vspc_core::mux::wire::header(id, word), now);
             }
+            14 => {
+                let bytes: Vec<u8> = (0..arg).map_while(|_| byte()).collect();
+                let mut input = &bytes[..bytes.len().min(session.receive_window())];
+                while let Some(mut arrival) = session.receive(&mut input, now) {
+                    assert!(!arrival.bytes().is_empty());
+                    arrival.consume((op >> 4).into());
+                }
+                assert!(input.is_empty());
+            }
             _ => {
                 let bytes: Vec<u8> = (0..arg).map_while(|_| byte()).collect();
                 let n = bytes.len().min(session.receive_window());

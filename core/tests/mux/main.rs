@@ -4,6 +4,7 @@
     reason = "tests take their seed from the environment and their corpus from files"
 )]
 
+mod arrival;
 mod fuzz;
 mod guest;
 mod hostile;
@@ -11,5 +12,6 @@ mod line;
 mod link_vectors;
 mod noise;
 mod order;
+mod races;
 mod simulation;
 mod vectors;

@@ -24,6 +24,8 @@ struct End {
     host: bool,
     /// What it reads at a time.
     appetite: u64,
+    /// Whether it takes payload as it arrives.
+    at_once: bool,
     /// Bytes on their way to the other end.
     line: VecDeque<u8>,
     watch: Option<Watch>,
@@ -71,6 +73,7 @@ impl World {
             session: Session::new(config.clone(), START).unwrap(),
             host: config.role == Role::Host,
             appetite: chance.size(6000),
+            at_once: chance.one_in(2),
             line: VecDeque::new(),
             watch: watch(peer),
             live: Vec::new(),
@@ -214,7 +217,25 @@ impl World {
         if let Some(watch) = &mut to.watch {
             watch.heard(&bytes);
         }
-        to.session.handle_received(&bytes, self.now);
+        if !to.at_once {
+            return to.session.handle_received(&bytes, self.now);
+        }
+        let mut input = &bytes[..];
+        while let Some(mut arrival) = to.session.receive(&mut input, self.now) {
+            let id = arrival.id();
+            assert!(to.live.contains(&id), "{id} arrives unannounced");
+            let flow = &mut self.flows.get_mut(&id).unwrap()[which];
+            // Sometimes nothing, often all of it, sometimes in two bites.
+            for _ in 0..self.chance.below(3) {
+                let n = arrival.bytes().len().min(self.chance.size(to.appetite) as usize);
+                for (i, byte) in arrival.bytes()[..n].iter().enumerate() {
+                    assert_eq!(*byte, byte_at(id, !to.host, flow.read + i as u64), "{id} at {}", flow.read);
+                }
+                flow.read += n as u64;
+                arrival.consume(n);
+            }
+        }
+        assert!(input.is_empty());
     }
 
     fn step(&mut self, which: usize) {

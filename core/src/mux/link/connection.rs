@@ -1,6 +1,6 @@
 //! One end of a link: opening, closing, signs of life, and the routing between the halves (SPEC §10).
 //!
-//! Owns at most one encoded frame, being sent. Refuses to know what the bytes are.
+//! Owns the state and its timers; what leaves, and in which order, is in `outgoing`. Refuses to know what the bytes are.
 //!
 //! ```text
 //!            open: SYN, again after 1 s, 2, 4, 8, 8 …
@@ -15,16 +15,17 @@
 //!
 //!   state         what else may come
 //!   CLOSED        anything numbered: RST 1 (the peer believes in a link that is gone)
-//!   SYN_SENT      anything but SYN, SYNACK, RST: ignored
+//!   SYN_SENT      anything but SYN, SYNACK: ignored
 //!   DONE          FIN or DATA again: ACK (the last one was lost); SYN: a new start
 //! ```
 
-use std::io::IoSlice;
 use std::time::Duration;
 
 use super::config::LinkConfig;
-use super::frame::{Bad, FLAG, Frame, FrameDecoder, FrameType, Header, encode};
-use super::receiver::{Due, LinkReceiver};
+use super::event::{Events, LinkClosed, LinkCounters, LinkEvent};
+use super::frame::{Bad, Frame, FrameDecoder, FrameType, Header};
+use super::outgoing::{Control, Outgoing};
+use super::receiver::LinkReceiver;
 use super::sender::LinkSender;
 use crate::time::Instant;
 
@@ -43,47 +44,24 @@ const NO_LINK: u16 = 1;
 /// [module](super) for the loop around it.
 #[derive(Debug)]
 pub struct Link {
-    config: LinkConfig,
-    state: LinkState,
+    pub(super) config: LinkConfig,
+    pub(super) state: LinkState,
     decoder: FrameDecoder,
-    sender: LinkSender,
-    receiver: LinkReceiver,
-    peer_nonce: Option<u32>,
-    control: Control,
+    pub(super) sender: LinkSender,
+    pub(super) receiver: LinkReceiver,
+    pub(super) peer_nonce: Option<u32>,
+    pub(super) control: Control,
     syn_at: Option<Instant>,
     syn_interval: Duration,
     idle_at: Option<Instant>,
     pings: u8,
-    token: u32,
-    /// The frame being sent, and what it is.
-    out: Vec<u8>,
-    out_at: usize,
-    out_seq: Option<u16>,
+    /// Of the last PING.
+    pub(super) token: u32,
+    pub(super) outgoing: Outgoing,
     /// A write was short.
-    wants_room: bool,
-    /// Nothing was sent since the last frame's closing flag, so it may have decayed: lead with another.
-    idle_line: bool,
-    events: Events,
-    counters: LinkCounters,
-}
-
-/// Frames due besides numbered ones and acknowledgements.
-#[derive(Debug, Default)]
-struct Control {
-    syn: bool,
-    syn_ack: bool,
-    rst: Option<u16>,
-    ping: bool,
-    pong: Option<u32>,
-}
-
-#[derive(Debug, Default)]
-struct Events {
-    opened: Option<LinkEvent>,
-    readable: bool,
-    writable: bool,
-    ended: bool,
-    closed: Option<LinkClosed>,
+    pub(super) wants_room: bool,
+    pub(super) events: Events,
+    pub(super) counters: LinkCounters,
 }
 
 /// Where a link is.
@@ -99,61 +77,6 @@ pub enum LinkState {
     Open,
     /// Both directions ended in good order.
     Done,
-}
-
-/// Something about a link changed. At most one of each kind waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LinkEvent {
-    /// It carries bytes now.
-    Opened,
-    /// The peer started anew: what was under way is lost, the byte stream begins again in both directions.
-    Restarted,
-    /// Bytes wait to be read.
-    Readable,
-    /// After a short write there is room again, or the link has opened.
-    Writable,
-    /// The peer will send nothing more; said when it is known, bytes may still wait.
-    Ended,
-    /// It is over.
-    Closed(LinkClosed),
-}
-
-/// Why a link closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LinkClosed {
-    /// Both directions ended in good order.
-    Done,
-    /// Ten time-outs in a row.
-    TimedOut,
-    /// Three PINGs went unanswered.
-    Silent,
-    /// The peer said RST with this code.
-    Reset(u16),
-    /// This side said RST.
-    Local,
-}
-
-/// What a link has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkCounters {
-    /// Frames put on the line.
-    pub frames: u64,
-    /// Of these, numbered frames that had been sent before.
-    pub repeated: u64,
-    /// Numbered frames that came again without need.
-    pub duplicates: u64,
-    /// Frames whose checksum was wrong.
-    pub bad_checksum: u64,
-    /// Frames cut short.
-    pub short: u64,
-    /// Frames longer than agreed.
-    pub long: u64,
-    /// Frames given up by their sender.
-    pub aborted: u64,
-    /// Frames that were whole and made no sense.
-    pub malformed: u64,
 }
 
 impl Link {
@@ -174,11 +97,8 @@ impl Link {
             idle_at: None,
             pings: 0,
             token: 0,
-            out: Vec::new(),
-            out_at: 0,
-            out_seq: None,
+            outgoing: Outgoing::new(),
             wants_room: false,
-            idle_line: true,
             events: Events::default(),
             counters: LinkCounters::default(),
         }
@@ -214,42 +134,6 @@ impl Link {
             }
         }
         self.decoder = decoder;
-    }
-
-    /// Whether there is anything to send.
-    #[must_use]
-    pub fn has_output(&self) -> bool {
-        self.out_at < self.out.len() || self.next_kind().is_some()
-    }
-
-    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind more than one.
-    /// Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`].
-    pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
-        if self.out_at == self.out.len() {
-            self.encode_next();
-        }
-        match runs.first_mut() {
-            Some(run) if self.out_at < self.out.len() => {
-                *run = IoSlice::new(&self.out[self.out_at..]);
-                1
-            }
-            _ => 0,
-        }
-    }
-
-    /// `n` bytes of what was offered were taken by the line; more than was offered counts as all of it.
-    pub fn handle_sent(&mut self, n: usize, now: Instant) {
-        if n == 0 || self.out_at == self.out.len() {
-            return;
-        }
-        self.out_at = (self.out_at + n).min(self.out.len());
-        if self.out_at == self.out.len() {
-            if let Some(seq) = self.out_seq.take() {
-                self.sender.handle_sent(seq, now);
-            }
-            self.out.clear();
-            self.out_at = 0;
-        }
     }
 
     /// A deadline may have passed.
@@ -288,14 +172,7 @@ impl Link {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        let events = &mut self.events;
-        events
-            .opened
-            .take()
-            .or_else(|| std::mem::take(&mut events.readable).then_some(LinkEvent::Readable))
-            .or_else(|| std::mem::take(&mut events.writable).then_some(LinkEvent::Writable))
-            .or_else(|| std::mem::take(&mut events.ended).then_some(LinkEvent::Ended))
-            .or_else(|| events.closed.take().map(LinkEvent::Closed))
+        self.events.poll()
     }
 
     /// How many bytes a write would take now: what is missing to one full frame that lies ready.
@@ -364,7 +241,8 @@ impl Link {
             FrameType::SynAck => return self.syn_ack(frame.payload, now),
             FrameType::Rst => {
                 let code = frame.payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
-                if !matches!(self.state, LinkState::Closed | LinkState::Done) {
+                // To SYN nobody says RST: in SYN_SENT it is meant for the link before.
+                if !matches!(self.state, LinkState::Closed | LinkState::SynSent | LinkState::Done) {
                     self.close(LinkClosed::Reset(code));
                 }
                 return;
@@ -488,7 +366,7 @@ impl Link {
         self.control = Control::default();
         self.events = Events::default();
         self.peer_nonce = None;
-        self.out_seq = None;
+        self.outgoing.seq = None;
         self.syn_at = None;
     }
 
@@ -497,118 +375,6 @@ impl Link {
         self.state = LinkState::Closed;
         self.idle_at = None;
         self.events.closed = Some(why);
-    }
-
-    /// What goes next: openings and answers before payload, a bare acknowledgement only where nothing carries it.
-    fn next_kind(&self) -> Option<FrameType> {
-        let control = &self.control;
-        if control.rst.is_some() {
-            return Some(FrameType::Rst);
-        }
-        if control.syn {
-            return Some(FrameType::Syn);
-        }
-        if control.syn_ack {
-            return Some(FrameType::SynAck);
-        }
-        if !matches!(self.state, LinkState::Open | LinkState::Done) {
-            return None;
-        }
-        if control.pong.is_some() {
-            return Some(FrameType::Pong);
-        }
-        match self.receiver.due() {
-            Due::Nak => return Some(FrameType::Nak),
-            Due::Sack => return Some(FrameType::Sack),
-            Due::Ack | Due::Nothing => {}
-        }
-        if self.state == LinkState::Open && self.sender.has_next() {
-            return Some(FrameType::Data);
-        }
-        if control.ping {
-            return Some(FrameType::Ping);
-        }
-        (self.receiver.due() == Due::Ack).then_some(FrameType::Ack)
-    }
-
-    fn encode_next(&mut self) {
-        self.out.clear();
-        self.out_at = 0;
-        let Some(mut kind) = self.next_kind() else {
-            self.idle_line = true;
-            return;
-        };
-        if std::mem::take(&mut self.idle_line) {
-            self.out.push(FLAG);
-        }
-        let (max_payload, window) = (self.config.max_payload(), self.config.window());
-        let mut opening = [0; 12];
-        opening[..4].copy_from_slice(&self.config.nonce.to_be_bytes());
-        opening[4..6].copy_from_slice(&max_payload.to_be_bytes());
-        opening[6..8].copy_from_slice(&window.to_be_bytes());
-        opening[8..].copy_from_slice(&self.peer_nonce.unwrap_or(0).to_be_bytes());
-        let word;
-        let mut seq = 0;
-        let payload: &[u8] = match kind {
-            FrameType::Rst => {
-                word = (u32::from(self.control.rst.take().unwrap_or(0)) << 16).to_be_bytes();
-                &word[..2]
-            }
-            FrameType::Syn => {
-                self.control.syn = false;
-                &opening[..8]
-            }
-            FrameType::SynAck => {
-                self.control.syn_ack = false;
-                &opening
-            }
-            FrameType::Pong => {
-                word = self.control.pong.take().unwrap_or(0).to_be_bytes();
-                &word
-            }
-            FrameType::Ping => {
-                self.control.ping = false;
-                word = self.token.to_be_bytes();
-                &word
-            }
-            FrameType::Sack => {
-                word = self.receiver.bitmap().to_be_bytes();
-                &word
-            }
-            FrameType::Data => match self.sender.next() {
-                Some(next) => {
-                    seq = next.seq;
-                    self.out_seq = Some(seq);
-                    if next.fin {
-                        kind = FrameType::Fin;
-                    }
-                    next.payload
-                }
-                None => return,
-            },
-            FrameType::Ack | FrameType::Nak | FrameType::Fin => &[],
-        };
-        let has_ack = kind != FrameType::Syn;
-        let header = Header {
-            kind,
-            has_ack,
-            seq,
-            ack: if matches!(kind, FrameType::Syn | FrameType::Rst) { 0 } else { self.receiver.expected() },
-            window: if kind == FrameType::Rst { 0 } else { self.receiver.window() },
-        };
-        encode(&header, payload, &self.config.escapes, &mut self.out);
-        if self.wants_room && self.sender.room() > 0 {
-            self.wants_room = false;
-            self.events.writable = true;
-        }
-        self.counters.frames += 1;
-        if !matches!(kind, FrameType::Syn | FrameType::SynAck | FrameType::Rst) {
-            self.receiver.handle_told(match kind {
-                FrameType::Nak => Due::Nak,
-                FrameType::Sack => Due::Sack,
-                _ => Due::Ack,
-            });
-        }
     }
 }
 

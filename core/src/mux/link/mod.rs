@@ -42,11 +42,14 @@
 mod carry;
 mod config;
 mod connection;
+mod event;
 pub mod frame;
+mod outgoing;
 mod receiver;
 mod sender;
 
 pub use carry::carry;
 pub use config::{LinkConfig, Repeat};
-pub use connection::{Link, LinkClosed, LinkCounters, LinkEvent, LinkState};
+pub use connection::{Link, LinkState};
+pub use event::{LinkClosed, LinkCounters, LinkEvent};
 pub use frame::EscapeSet;
