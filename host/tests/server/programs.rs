@@ -127,8 +127,8 @@ impl Program {
         }
     }
 
-    #[cfg(feature = "tls")]
     /// Waits until the program has ended by itself and gives what it showed that nobody has waited for.
+    #[cfg(feature = "tls")]
     pub(super) fn end(&mut self) -> Vec<u8> {
         self.output.read_to_end(&mut self.seen).unwrap();
         self.child.wait().unwrap();
