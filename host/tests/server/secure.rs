@@ -11,6 +11,7 @@ use std::{fs, thread};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -145,7 +146,11 @@ fn carry(mut tls: ClientConnection, mut outer: &TcpStream, mut inner: &TcpStream
                     | when(!opened.is_empty(), PollFlags::OUT),
             ),
         ];
-        poll(&mut sockets, None).unwrap();
+        match poll(&mut sockets, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => panic!("{error}"),
+        }
         let [from_outer, from_inner] = sockets.map(|socket| socket.revents());
         if from_outer.intersects(PollFlags::IN | PollFlags::ERR) {
             match tls.read_tls(&mut outer) {
