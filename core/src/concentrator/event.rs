@@ -97,6 +97,8 @@ pub enum What {
     },
     /// A client went.
     ClientDetached(CloseReason),
+    /// A connection to a client port ended before it was let in.
+    ClientNotLetIn(CloseReason),
     /// A reader did not keep up and skipped this many bytes of output.
     ReaderSkipped(u64),
     /// The first bytes of a peer that break the protocol; the rest is only counted.
@@ -230,6 +232,7 @@ impl fmt::Display for What {
             Self::TlsUp(terms) => write!(f, "tls up: {terms}"),
             Self::TlsFailed(why) => write!(f, "tls failed: {why}"),
             Self::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
+            Self::ClientNotLetIn(why) => write!(f, "client not let in: {why}"),
             Self::ClientDetached(why) => write!(f, "client detached: {why}"),
             Self::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
             Self::Malformed(what) => write!(f, "malformed: {what}; further ones are only counted"),

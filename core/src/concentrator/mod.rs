@@ -514,10 +514,11 @@ impl Concentrator {
                 self.tell(id, What::VmDisconnected(reason));
                 self.detach_vm(id, now);
             }
-            Role::Client(_) | Role::Arriving(_) => {
+            Role::Client(_) => {
                 self.tell(id, What::ClientDetached(reason));
                 self.detach_client(id, now);
             }
+            Role::Arriving(_) => self.tell(id, What::ClientNotLetIn(reason)),
         }
     }
 

@@ -55,7 +55,8 @@ impl Outbox {
     /// Tells an event of a connection, or counts it where that connection has had its share. Its end is
     /// told in any case.
     pub(super) fn event(&mut self, event: Event, announced: &mut Announced) {
-        let is_last = matches!(event.what, What::VmDisconnected(_) | What::ClientDetached(_));
+        let is_last =
+            matches!(event.what, What::VmDisconnected(_) | What::ClientDetached(_) | What::ClientNotLetIn(_));
         if announced.events < EVENTS || is_last {
             announced.events = announced.events.saturating_add(1);
             self.events.push_back(event);

@@ -296,8 +296,8 @@ impl Concentrator {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none()) else { return };
         match (&conn.transport, &conn.role) {
             (Transport::Tls(tls), _) if !tls.ended || !tls.held.is_empty() => {}
-            (Transport::Tls(_), Role::Client(_)) => self.end_input(id, now),
-            (Transport::Tls(_), Role::Vm(_) | Role::Arriving(_)) => {
+            (Transport::Tls(tls), Role::Client(_)) if !tls.deaf => self.end_input(id, now),
+            (Transport::Tls(_), _) => {
                 self.close(id, CloseReason::PeerClosed, now);
             }
             (Transport::Plain | Transport::Held(_), _) => {}

@@ -15,6 +15,7 @@ pub(crate) struct Tls {
     never: Acceptor,
     pub(crate) held: Vec<u8>,
     pub(crate) ended: bool,
+    pub(crate) deaf: bool,
     pub(crate) failed: bool,
 }
 

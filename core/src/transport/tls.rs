@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 
 use super::{Fault, RECORD};
 
@@ -58,6 +58,9 @@ pub(crate) struct Tls {
     fresh: bool,
     /// The peer sends no more.
     pub(crate) ended: bool,
+    /// And wants no more: with TLS 1.2 one end's close is the other's, too (RFC 5246 §7.2.1; not so in TLS
+    /// 1.3, RFC 8446 §6.1).
+    pub(crate) deaf: bool,
     /// It has failed: nothing is opened or sealed any more.
     pub(crate) failed: bool,
     closed: bool,
@@ -77,6 +80,7 @@ impl Tls {
             held: Vec::new(),
             fresh: true,
             ended: false,
+            deaf: false,
             failed: false,
             closed: false,
         }))
@@ -172,6 +176,7 @@ impl Tls {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => {
                     self.ended = true;
+                    self.deaf = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
                     return Ok(records.len());
                 }
                 Ok(_) => is_last = true,
@@ -341,6 +346,12 @@ fn fault(error: &Error) -> Fault {
         Error::AlertReceived(alert) => format!("the peer ended it with the alert {alert:?}"),
         Error::NoCertificatesPresented => "it shows no certificate, and needs one here".to_owned(),
         Error::InvalidCertificate(why) => format!("its certificate is not accepted: {why:?}"),
+        // What peers look like that have nothing newer.
+        Error::PeerIncompatible(
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => "nothing in common: it speaks TLS 1.1 or older, and 1.2 is needed".to_owned(),
         Error::PeerIncompatible(why) => format!("nothing in common: {why:?}"),
         other => other.to_string(),
     })

@@ -528,6 +528,27 @@ fn keys_may_be_changed_in_the_middle() {
     assert_eq!(world.typed(vm), "typed typed typed ");
 }
 
+#[test]
+fn close_of_a_client_ends_both_ways_in_tls_12_and_its_input_only_in_tls_13() {
+    for version in [Version::V12, Version::V13] {
+        let mut world = all_tls();
+        let vm = world.vm(vm_config(1));
+        world.by_hand = true;
+        let leaving = client(&mut world, Kind::Raw);
+        world.shake_hands(leaving, version, Vec::new());
+        world.settle();
+        let bye = world.link(leaving).tls.as_mut().unwrap().close();
+        world.deal(leaving, &bye);
+        world.print(vm, b"goodbye");
+        match version {
+            Version::V12 => assert_eq!(world.reason(leaving), Some(CloseReason::PeerClosed)),
+            Version::V13 => assert_eq!(world.reason(leaving), None),
+        }
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.reason(leaving), Some(CloseReason::PeerClosed), "{version:?}");
+    }
+}
+
 // What passes through.
 
 #[test]

@@ -482,8 +482,10 @@ impl World {
                     gone.push(id);
                 }
                 Output::Event(event) => {
-                    if let (What::VmDisconnected(why) | What::ClientDetached(why), Some(id)) =
-                        (&event.what, event.conn)
+                    if let (
+                        What::VmDisconnected(why) | What::ClientDetached(why) | What::ClientNotLetIn(why),
+                        Some(id),
+                    ) = (&event.what, event.conn)
                     {
                         let link = self.link(id);
                         assert!(link.reason.is_none(), "{id} has ended twice: {:?}, {why:?}", link.reason);
