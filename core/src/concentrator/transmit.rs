@@ -64,7 +64,8 @@ impl Concentrator {
     /// twice gives the same bytes.
     ///
     /// Write them and call [`handle_sent`](Self::handle_sent) with the number the socket took before any
-    /// other call about this connection. Bounded by the length of `runs` (a raw client's dense IACs are
+    /// other call about this connection. Over TLS, bytes are sealed here, a record at a time, and what is sealed
+    /// counts as taken; so there may be outputs to poll after this call, as after every other. Bounded by the length of `runs` (a raw client's dense IACs are
     /// copied once, 64 KiB at most).
     pub fn transmit<'a>(&'a mut self, id: ConnId, runs: &mut [IoSlice<'a>]) -> usize {
         let plain = self.conns.get(id).is_some_and(|conn| matches!(conn.transport, Transport::Plain));
