@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use vspc_conformance::check::{Case, Selection, Server, Verdict};
 use vspc_conformance::drive::{ClientPort, LiveOptions};
 use vspc_conformance::transcript::{Setting, Transcript, corpus};
+use vspc_conformance::tunnel::Dial;
 
 /// A running server, killed when dropped.
 struct Process {
@@ -90,6 +91,7 @@ fn play_all(choose: impl Fn(&Transcript) -> bool) {
                 target: process.vms,
                 clients: ClientPort::From(process.first_port, PORTS),
                 client_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                dial: Dial::default(),
             },
             config: settings,
             service_uri: "vSPC.py".to_owned(),
