@@ -89,7 +89,12 @@ impl Upgrade {
 
     /// One step. Constant cost.
     pub(super) fn step(&mut self, step: Step) -> Verdict {
-        let (state, verdict) = next(self.state, step, self.policy, self.auto);
+        let auto = self.auto;
+        if matches!(step, Step::FirstByte { .. }) {
+            // There is only one.
+            self.auto = false;
+        }
+        let (state, verdict) = next(self.state, step, self.policy, auto);
         self.state = state;
         verdict
     }

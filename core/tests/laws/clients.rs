@@ -228,6 +228,10 @@ fn one_client_too_many_is_told_so() {
 
 #[test]
 fn a_half_closed_client_is_shown_output_for_a_while_and_its_input_arrives() {
+    // A TLS peer that has said its last is deaf here.
+    if crate::SEALED {
+        return;
+    }
     let mut world = World::new(Config::default());
     let vm = world.vm(vm_config(1));
     let client = world.client(uuid(1), Kind::Raw);
@@ -400,6 +404,10 @@ fn ayt_is_answered_to_the_asker_alone() {
 
 #[test]
 fn text_of_ours_never_comes_between_the_halves_of_a_pair() {
+    // A record is taken as a whole.
+    if crate::SEALED {
+        return;
+    }
     for room in 0..20 {
         let mut world = World::new(Config { banner: false, ..Config::default() });
         let vm = world.vm(vm_config(1));

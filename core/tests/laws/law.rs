@@ -116,6 +116,10 @@ fn garbage_from_vms_and_clients_is_survived_and_others_do_not_notice() {
 
 #[test]
 fn ten_thousand_commands_in_one_read_are_answered_within_bounds() {
+    // Many records are many reads.
+    if crate::SEALED {
+        return;
+    }
     let mut floods: Vec<Vec<u8>> = vec![
         command(Command::AYT),
         vec![IAC, 253, 0, IAC, 254, 0],

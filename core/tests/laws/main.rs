@@ -14,3 +14,6 @@ mod ports;
 #[cfg(feature = "tls")]
 mod tls;
 mod vms;
+
+/// Whether every connection is TLS.
+const SEALED: bool = false;

@@ -350,6 +350,28 @@ fn silent_host_is_greeted_in_telnet_where_either_is_welcome() {
     assert!(is_identified(&world));
 }
 
+#[test]
+fn byte_of_a_record_is_data_once_telnet_has_begun() {
+    for policy in [InBandTls::Off, InBandTls::Offer] {
+        let mut world = by_hand(Config {
+            vm_tls: VmTls::Auto,
+            in_band_tls: policy,
+            client_scrollback: 9,
+            ..Config::default()
+        });
+        let id = host(&mut world);
+        for bytes in [&b"\xff\xfb\x00"[..], b"\x16\x03\x01"] {
+            world.engine.handle_received(id, &mut bytes.to_vec(), world.now);
+            world.drain();
+        }
+        world.pass(HOLD);
+        let reader = client(&mut world, Kind::Telnet);
+        world.settle();
+        assert_eq!(world.seen(reader), "\\x16\\x03\\x01", "{policy:?}");
+        assert_eq!(failures(&world), 0);
+    }
+}
+
 // Handshakes.
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
     Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleView, Event, ListenerId, Output, Peer,
-    Shutdown, SlowClient, What,
+    Shutdown, SlowClient, VmTls, What,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -104,7 +104,11 @@ impl World {
         Self::seeded(config, 7)
     }
 
-    pub(crate) fn seeded(config: Config, seed: u8) -> Self {
+    pub(crate) fn seeded(mut config: Config, seed: u8) -> Self {
+        if crate::SEALED {
+            config.vm_tls = VmTls::On;
+            config.client_tls = true;
+        }
         let never_waits = config.slow_client != SlowClient::Wait;
         let now = Instant::from_millis(1000);
         let mut world = Self {

@@ -2,7 +2,7 @@
 //!
 //! Everything that can be wrong with the files is told here, at start or when they are loaded anew, and
 //! not by a connection that fails at night. What is odd but works is told and lived with: a certificate
-//! that has expired (hosts that compare thumbprints do not look at dates), a key that others may read.
+//! that has expired (whoever goes by its thumbprint may not mind), a key that others may read.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -81,8 +81,10 @@ pub(super) enum Why {
         "the key is encrypted, and nobody is there to type its passphrase: store it without (openssl pkey)"
     )]
     EncryptedKey,
-    #[error("the key is of a kind that cannot be used ({0}): give one for RSA, ECDSA or Ed25519")]
-    UnusableKey(String),
+    #[error(
+        "the key cannot be used: it has to be one for RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519"
+    )]
+    UnusableKey,
     #[error("the certificate is not one that can be used ({0})")]
     UnusableCertificate(String),
     #[error("the key is not that of the certificate in {}", .0.display())]
@@ -143,7 +145,7 @@ impl Loader {
             if let Some(fault) = fault {
                 notes.push((
                     Level::Warn,
-                    format!("certificate {path} {fault}: hosts that compare its thumbprint accept it, others do not"),
+                    format!("certificate {path} {fault}: whoever goes by its thumbprint may not mind, others refuse it"),
                 ));
             }
         }
@@ -240,10 +242,7 @@ fn certify(
     key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, LoadError> {
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| file.fault(Why::UnusableKey(error.to_string())))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|_| file.fault(Why::UnusableKey))?;
     let certified = CertifiedKey::new(chain, Arc::clone(&key));
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),

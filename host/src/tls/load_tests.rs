@@ -79,7 +79,7 @@ fn every_fault_is_one_line_that_names_the_file_and_what_to_do() {
         (&cert, Some(""), &["--key", "no private key"]),
         (&cert, Some(encrypted), &["--key", "encrypted", "openssl pkey"]),
         (&cert, Some(older), &["--key", "encrypted"]),
-        (&cert, Some(&no_key_in_it), &["--key", "cannot be used"]),
+        (&cert, Some(&no_key_in_it), &["--key", "the key cannot be used", "P-256"]),
         ("hello", Some(&key), &["--cert", "no certificate", "-----BEGIN CERTIFICATE-----"]),
         ("", None, &["--cert", "no certificate"]),
         (&key, Some(&key), &["--cert", "a key in it, but no certificate"]),

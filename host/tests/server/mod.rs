@@ -8,5 +8,13 @@ mod peer;
 mod process;
 mod programs;
 mod refusing;
+#[cfg(feature = "tls")]
+mod secure;
 mod serving;
 mod stopping;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
+#[cfg(feature = "tls")]
+mod tls_programs;

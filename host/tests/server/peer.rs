@@ -36,21 +36,29 @@ impl Peer {
     }
 
     pub(super) fn vm_without_port(server: &Server, number: u8) -> Self {
-        let mut vm = Self::connect(server.vms);
+        Self::connect(server.vms).introduced(number)
+    }
+
+    /// Tells all about itself as a VM, and waits until it is accepted.
+    pub(super) fn introduced(mut self, number: u8) -> Self {
+        let vm = &mut self;
         vm.send(&[IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3]);
         vm.say(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]);
         vm.say(b"\x46Stest");
         vm.say(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes());
         vm.say(format!("\x52vm{number}").as_bytes());
         vm.hear(71);
-        vm
+        self
     }
 
     /// A telnet client: it answers the server's offers, and that makes it one.
     pub(super) fn client(to: SocketAddr) -> Self {
-        let mut client = Self::connect(to);
-        client.send(&[IAC, DO, 1, IAC, DO, 3, IAC, DO, 0, IAC, WILL, 3, IAC, WILL, 0]);
-        client
+        Self::connect(to).answering()
+    }
+
+    pub(super) fn answering(mut self) -> Self {
+        self.send(&[IAC, DO, 1, IAC, DO, 3, IAC, DO, 0, IAC, WILL, 3, IAC, WILL, 0]);
+        self
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
@@ -205,8 +213,8 @@ const MOMENT: Duration = Duration::from_millis(20);
 pub(super) const IAC: u8 = 255;
 pub(super) const WONT: u8 = 252;
 pub(super) const EXT: u8 = 232;
-const SE: u8 = 240;
-const SB: u8 = 250;
-const WILL: u8 = 251;
-const DO: u8 = 253;
+pub(super) const SE: u8 = 240;
+pub(super) const SB: u8 = 250;
+pub(super) const WILL: u8 = 251;
+pub(super) const DO: u8 = 253;
 const DONT: u8 = 254;

@@ -94,17 +94,23 @@ fn holds_a_conversation(program: &[&str]) {
 }
 
 /// A program on pipes, killed when dropped.
-struct Program {
+pub(super) struct Program {
     child: Child,
-    input: ChildStdin,
+    pub(super) input: ChildStdin,
     output: ChildStdout,
     seen: Vec<u8>,
 }
 
 impl Program {
-    fn at(port: std::net::SocketAddr, program: &[&str]) -> Self {
+    /// A program that takes the server's address and port behind its own arguments.
+    pub(super) fn at(port: std::net::SocketAddr, program: &[&str]) -> Self {
+        let (ip, port) = (port.ip().to_string(), port.port().to_string());
+        Self::start(&[program, &[&ip, &port]].concat())
+    }
+
+    pub(super) fn start(program: &[&str]) -> Self {
         let mut command = Command::new(program[0]);
-        command.args(&program[1..]).arg(port.ip().to_string()).arg(port.port().to_string());
+        command.args(&program[1..]);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -112,13 +118,21 @@ impl Program {
     }
 
     /// Waits until the program has shown these bytes.
-    fn expect(&mut self, bytes: &[u8]) {
+    pub(super) fn expect(&mut self, bytes: &[u8]) {
         let mut more = [0; 4096];
         while !self.seen.windows(bytes.len()).any(|window| window == bytes) {
             let n = self.output.read(&mut more).unwrap();
             assert!(n > 0, "{:?} before the end", String::from_utf8_lossy(&self.seen));
             self.seen.extend_from_slice(&more[..n]);
         }
+    }
+
+    /// Waits until the program has ended by itself and gives what it showed that nobody has waited for.
+    #[cfg(feature = "tls")]
+    pub(super) fn end(&mut self) -> Vec<u8> {
+        self.output.read_to_end(&mut self.seen).unwrap();
+        self.child.wait().unwrap();
+        std::mem::take(&mut self.seen)
     }
 }
 
@@ -130,10 +144,10 @@ impl Drop for Program {
 }
 
 /// A folder of a test's own, gone when dropped.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("vspc-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -146,7 +160,7 @@ impl Drop for Folder {
     }
 }
 
-fn is_here(program: &str) -> bool {
+pub(super) fn is_here(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let here = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if !here {
