@@ -303,6 +303,8 @@ pub enum Action {
 pub enum Unless {
     /// Not say it, and keep the connection open.
     Nothing,
+    /// Close the connection.
+    Closed,
     /// Say this.
     Words(Vec<Item>),
 }

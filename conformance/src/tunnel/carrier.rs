@@ -32,8 +32,16 @@ pub(super) struct Carrier {
     /// Opened, for the near end, and how many of these bytes it has.
     plain: Vec<u8>,
     taken: usize,
-    /// Who waits for TLS to be up.
-    told: Option<Sender<Result<(), String>>>,
+    waiting: Waiting,
+}
+
+/// Who wants to know what becomes of it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Is told that TLS is up, or why it is not.
+    pub(super) tell: Option<Sender<Result<(), String>>>,
+    /// Everybody is told what went wrong, on standard error.
+    pub(super) report: bool,
 }
 
 /// One of the two sockets.
@@ -122,14 +130,9 @@ impl End {
 }
 
 impl Carrier {
-    pub(super) fn new(
-        near: TcpStream,
-        far: TcpStream,
-        secure: Secure,
-        told: Option<Sender<Result<(), String>>>,
-    ) -> Self {
-        let plain = Vec::new();
-        Self { near: End::new(near), far: End::new(far), secure, is_connected: false, plain, taken: 0, told }
+    pub(super) fn new(near: TcpStream, far: TcpStream, secure: Secure, waiting: Waiting) -> Self {
+        let (near, far) = (End::new(near), End::new(far));
+        Self { near, far, secure, is_connected: false, plain: Vec::new(), taken: 0, waiting }
     }
 
     pub(super) fn sockets(&mut self) -> [&mut TcpStream; 2] {
@@ -147,9 +150,9 @@ impl Carrier {
         self.is_connected && self.secure.is_up()
     }
 
-    /// Whether somebody waits to be told that it is up, or why it is not.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.told.is_some()
+    /// Whether everybody is to be told what went wrong.
+    pub(super) fn is_reported(&self) -> bool {
+        self.waiting.report
     }
 
     /// Whether the near end has said something that is not at the far end yet.
@@ -185,7 +188,7 @@ impl Carrier {
         }
         let moved = [self.read_far(scratch)?, self.write_near(), self.read_near(scratch)?, self.write_far()];
         if self.is_up()
-            && let Some(told) = self.told.take()
+            && let Some(told) = self.waiting.tell.take()
         {
             // Who asked may have stopped waiting.
             let _ = told.send(Ok(()));
@@ -296,7 +299,7 @@ impl Carrier {
             Progress::Failed(why) => Err(why.clone()),
             _ => Err("the connection was reset".to_owned()),
         };
-        if let Some(waiting) = &self.told {
+        if let Some(waiting) = &self.waiting.tell {
             let _ = waiting.send(told);
         }
         match progress {

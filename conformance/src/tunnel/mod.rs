@@ -39,6 +39,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use carrier::Waiting;
 use porter::{Order, Porter};
 
 /// What the server's VM port is spoken to.
@@ -88,17 +89,27 @@ impl Dial {
         self.0.as_ref().map_or(VmForm::Off, |tunnel| tunnel.vms)
     }
 
-    /// Connects; blocks for at most `within`. What becomes of TLS shows later: where it fails, the connection
-    /// is reset.
+    /// Connects, and waits until TLS is up where it is to be; each of both for at most `within`.
     ///
     /// # Errors
     ///
-    /// The server's answer, or this machine's.
+    /// The server's answer, or this machine's; or why there is no TLS, in words.
     pub fn connect(&self, port: Port, to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+        self.open(port, to, within, true)
+    }
+
+    fn open(&self, port: Port, to: SocketAddr, within: Duration, report: bool) -> io::Result<TcpStream> {
         let far = TcpStream::connect_timeout(&to, within)?;
         let Some((tunnel, form)) = self.leads_through(port) else { return Ok(far) };
         far.set_nonblocking(true)?;
-        tunnel.carry(mio::net::TcpStream::from_std(far), to, form, None)
+        let (tell, told) = mpsc::channel();
+        let waiting = Waiting { tell: Some(tell), report };
+        let near = tunnel.carry(mio::net::TcpStream::from_std(far), to, form, waiting)?;
+        match told.recv_timeout(within) {
+            Ok(Ok(())) => Ok(near),
+            Ok(Err(why)) => Err(io::Error::other(why)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "TLS does not come up")),
+        }
     }
 
     /// Begins to connect. With a tunnel the connection is there at once, and reset when there is no other end.
@@ -109,25 +120,18 @@ impl Dial {
     pub fn begin(&self, port: Port, to: SocketAddr) -> io::Result<mio::net::TcpStream> {
         let far = mio::net::TcpStream::connect(to)?;
         let Some((tunnel, form)) = self.leads_through(port) else { return Ok(far) };
-        let near = tunnel.carry(far, to, form, None)?;
+        let near = tunnel.carry(far, to, form, Waiting { tell: None, report: true })?;
         near.set_nonblocking(true)?;
         Ok(mio::net::TcpStream::from_std(near))
     }
 
-    /// Connects, waits until TLS is up, if it is to be, and hangs up.
+    /// Connects and hangs up.
     ///
     /// # Errors
     ///
     /// Why there is no such connection, in words.
     pub fn try_out(&self, port: Port, to: SocketAddr) -> Result<(), String> {
-        let far = TcpStream::connect_timeout(&to, TRY).map_err(|error| format!("cannot connect: {error}"))?;
-        let Some((tunnel, form)) = self.leads_through(port) else { return Ok(()) };
-        let (tell, told) = mpsc::channel();
-        let carried = far
-            .set_nonblocking(true)
-            .and_then(|()| tunnel.carry(mio::net::TcpStream::from_std(far), to, form, Some(tell)));
-        let _near = carried.map_err(|error| error.to_string())?;
-        told.recv_timeout(TRY).unwrap_or_else(|_| Err(format!("no TLS within {} s", TRY.as_secs())))
+        self.open(port, to, TRY, false).map(drop).map_err(|error| format!("cannot connect: {error}"))
     }
 
     fn leads_through(&self, port: Port) -> Option<(&Tunnel, VmForm)> {
@@ -181,7 +185,7 @@ impl Tunnel {
         far: mio::net::TcpStream,
         to: SocketAddr,
         form: VmForm,
-        told: Option<Sender<Result<(), String>>>,
+        waiting: Waiting,
     ) -> io::Result<TcpStream> {
         let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(to.ip().into()));
         let tls = ClientConnection::new(Arc::clone(&self.tls), name).map_err(io::Error::other)?;
@@ -189,9 +193,11 @@ impl Tunnel {
         let (near, inner) = self.pair()?;
         inner.set_nonblocking(true)?;
         inner.set_nodelay(true)?;
+        // TLS knows nothing of urgent bytes; they go where they stand.
+        SockRef::from(&inner).set_out_of_band_inline(true)?;
         let near_end = mio::net::TcpStream::from_std(inner);
         let gone = |_| io::Error::other("the tunnel has ended");
-        self.orders.send(Order { near: near_end, far, to, secure, told }).map_err(gone)?;
+        self.orders.send(Order { near: near_end, far, to, secure, waiting }).map_err(gone)?;
         self.waker.wake()?;
         Ok(near)
     }

@@ -5,14 +5,14 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::Secure;
-use super::carrier::{Carrier, Progress};
+use super::carrier::{Carrier, Progress, Waiting};
 
 /// A connection to carry.
 #[derive(Debug)]
@@ -21,8 +21,7 @@ pub(super) struct Order {
     pub(super) far: TcpStream,
     pub(super) to: SocketAddr,
     pub(super) secure: Secure,
-    /// Who wants to know when TLS is up, or why it is not.
-    pub(super) told: Option<Sender<Result<(), String>>>,
+    pub(super) waiting: Waiting,
 }
 
 /// All connections and the loop they share.
@@ -125,8 +124,8 @@ impl Porter {
     }
 
     fn take(&mut self, order: Order) {
-        let Order { near, far, to, secure, told } = order;
-        let mut carrier = Carrier::new(near, far, secure, told);
+        let Order { near, far, to, secure, waiting } = order;
+        let mut carrier = Carrier::new(near, far, secure, waiting);
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() - 1
@@ -182,10 +181,9 @@ impl Porter {
     }
 
     fn ended(&mut self, carrier: Carrier, to: SocketAddr, progress: &Progress) {
-        // Who is told need not read it here too.
-        let is_told = carrier.is_awaited();
+        let report = carrier.is_reported();
         carrier.finish(progress);
-        if let (Progress::Failed(why), false) = (progress, is_told) {
+        if let (Progress::Failed(why), true) = (progress, report) {
             let why = format!("{to}: {why}");
             let count = self.failures.entry(why.clone()).or_default();
             *count += 1;

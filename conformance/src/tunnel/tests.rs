@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -47,7 +48,10 @@ fn server_config(asks: bool) -> Arc<ServerConfig> {
         builder.with_no_client_auth()
     };
     let Identity { certificate, key } = identity();
-    Arc::new(builder.with_single_cert(vec![certificate.clone()], key.clone_key()).unwrap())
+    let mut config = builder.with_single_cert(vec![certificate.clone()], key.clone_key()).unwrap();
+    // A server that reads only after it has written would lose to a reset what came before it.
+    config.send_tls13_tickets = 0;
+    Arc::new(config)
 }
 
 fn roots() -> RootCertStore {
@@ -94,9 +98,16 @@ fn carried<T: Send + 'static>(
 ) -> (Dial, TcpStream, JoinHandle<T>) {
     let (at, thread) = server(|stream| serve(tls(stream, false)));
     let dial = dial(VmForm::On);
-    let near = dial.connect(Port::Vm, at, PATIENCE).unwrap();
-    is_there(&near);
+    let near = begin(&dial, at).unwrap();
     (dial, near, thread)
+}
+
+/// A connection that does not wait for anything.
+fn begin(dial: &Dial, at: SocketAddr) -> io::Result<TcpStream> {
+    let near = TcpStream::from(OwnedFd::from(dial.begin(Port::Vm, at)?));
+    near.set_nonblocking(false)?;
+    is_there(&near);
+    Ok(near)
 }
 
 /// Bytes of which any that is lost, doubled or out of place is noticed.
@@ -209,7 +220,7 @@ fn a_reset_before_tls_is_up_waits_for_it() {
         (heard, is_reset(far.sock.read(&mut [0])))
     });
     let dial = dial(VmForm::On);
-    let mut near = dial.connect(Port::Vm, at, PATIENCE).unwrap();
+    let mut near = begin(&dial, at).unwrap();
     near.write_all(b"last").unwrap();
     SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
     drop(near);
@@ -280,11 +291,7 @@ fn nobody_at_home_is_told_as_without_a_tunnel() {
     let refused = dial.connect(Port::Vm, gone, PATIENCE).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert!(dial.try_out(Port::Client, gone).is_err());
-    let Ok(near) = dial.begin(Port::Vm, gone) else { return };
-    let near: std::os::fd::OwnedFd = near.into();
-    let mut near = TcpStream::from(near);
-    near.set_nonblocking(false).unwrap();
-    is_there(&near);
+    let Ok(mut near) = begin(&dial, gone) else { return };
     assert!(is_reset(near.read(&mut [0])));
 }
 
@@ -315,8 +322,7 @@ fn a_telnet_connection_becomes_a_tls_one_and_what_was_said_before_is_handed_on()
         heard
     });
     let dial = dial(VmForm::InBand);
-    let mut near = dial.connect(Port::Vm, at, PATIENCE).unwrap();
-    is_there(&near);
+    let mut near = begin(&dial, at).unwrap();
     // Before TLS is up it goes nowhere.
     near.write_all(b"mine").unwrap();
     let mut heard = [0; 10];
@@ -335,8 +341,7 @@ fn an_upgrade_that_the_server_does_not_want_resets_the_tool_and_says_why() {
     for (lines, why) in LINES {
         let dial = dial(VmForm::InBand);
         let (at, thread) = server(move |mut stream| says(&mut stream, lines));
-        let mut near = dial.connect(Port::Vm, at, PATIENCE).unwrap();
-        is_there(&near);
+        let mut near = begin(&dial, at).unwrap();
         assert!(is_reset(near.read(&mut [0])), "{why}");
         thread.join().unwrap();
         let (at, thread) = server(move |mut stream| says(&mut stream, lines));
@@ -412,10 +417,8 @@ fn hundreds_of_connections_are_carried_at_once() {
             end.flush().unwrap();
         }
     });
-    let mut near: Vec<TcpStream> =
-        (0..COUNT).map(|_| dial.connect(Port::Vm, at, PATIENCE).unwrap()).collect();
+    let mut near: Vec<TcpStream> = (0..COUNT).map(|_| begin(&dial, at).unwrap()).collect();
     for (number, end) in (0u32..).zip(&mut near) {
-        is_there(end);
         end.write_all(&number.to_be_bytes()).unwrap();
     }
     for (number, end) in (0u32..).zip(&mut near) {
@@ -424,6 +427,19 @@ fn hundreds_of_connections_are_carried_at_once() {
         assert_eq!(heard, number.to_be_bytes());
     }
     server.join().unwrap();
+}
+
+#[test]
+fn an_urgent_byte_stays_where_it_stands() {
+    let (_dial, near, thread) = carried(|mut far| {
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).unwrap();
+        heard
+    });
+    SockRef::from(&near).send_out_of_band(b"ab").unwrap();
+    (&near).write_all(b"c").unwrap();
+    drop(near);
+    assert_eq!(thread.join().unwrap(), b"abc");
 }
 
 #[test]
