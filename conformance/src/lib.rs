@@ -10,3 +10,4 @@ pub mod load;
 pub mod mux;
 pub mod replay;
 pub mod transcript;
+pub mod tunnel;

@@ -12,6 +12,7 @@ pub use suite::{Case, Checked, Selection, Server, Verdict, judge};
 
 use crate::drive::{ClientPort, LiveOptions};
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
+use crate::tunnel::{Port, TlsArgs};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -87,6 +88,9 @@ pub struct CheckArgs {
     /// List the cases and play none.
     #[arg(long)]
     list: bool,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Runs the suite. Exit code 0: nothing failed; 1: something did; 2: it could not be run.
@@ -118,6 +122,8 @@ fn checked(args: &CheckArgs) -> Result<bool, String> {
     if !server.is_there() {
         return Err(format!("nobody takes connections at {}", server.live.target));
     }
+    let trial = server.live.dial.try_out(Port::Vm, server.live.target);
+    trial.map_err(|why| format!("{}: {why}", server.live.target))?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = since_1970.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(40);
     let target = args.target.as_deref().unwrap_or_default();
@@ -137,6 +143,7 @@ fn checked(args: &CheckArgs) -> Result<bool, String> {
 impl CheckArgs {
     fn server(&self) -> Result<Server, String> {
         let target = self.target.as_deref().unwrap_or_default();
+        let dial = self.tls.open(target)?;
         let target: SocketAddr = target
             .to_socket_addrs()
             .map_err(|error| format!("--target {target}: {error}; write host:port"))?
@@ -149,7 +156,7 @@ impl CheckArgs {
         };
         let client_host = self.client_host.unwrap_or(target.ip());
         Ok(Server {
-            live: LiveOptions { target, clients, client_host },
+            live: LiveOptions { target, clients, client_host, dial },
             config: self.config.clone(),
             service_uri: self.service_uri.clone(),
             slack: self.slack,

@@ -2,6 +2,7 @@
 
 use crate::drive::{ClientPort, Failure, Live, LiveOptions, Options, Outcome, Played, Values, play};
 use crate::transcript::{Action, Scope, Section, Setting, Transcript};
+use crate::tunnel::VmForm;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -215,7 +216,7 @@ impl Server {
         if let Some(why) = self.cannot(transcript) {
             return done(Verdict::NotOffered(why), Vec::new());
         }
-        let mut network = match Live::new(self.live, hint.load(Ordering::Relaxed)) {
+        let mut network = match Live::new(self.live.clone(), hint.load(Ordering::Relaxed)) {
             Ok(network) => network.with_slack(self.slack),
             Err(error) => {
                 let why = format!("this machine cannot do it: {error}");
@@ -262,6 +263,9 @@ impl Server {
                 needs => format!("needs a server with {}", needs.join(" and ")),
             });
         }
+        if self.live.dial.vm_form() == VmForm::InBand && transcript.expects_option(AUTHENTICATION) {
+            return Some("the option is on already: TLS came by it".to_owned());
+        }
         if !transcript.needs_client_port() {
             return None;
         }
@@ -298,6 +302,9 @@ impl Server {
         })
     }
 }
+
+/// The option by which a telnet connection becomes a TLS one.
+const AUTHENTICATION: u8 = 37;
 
 /// How many consoles have clients in this dialogue.
 fn consoles(transcript: &Transcript) -> usize {

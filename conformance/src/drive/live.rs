@@ -1,6 +1,7 @@
 //! TCP as a network: any server, real time, every wait bounded.
 
 use super::{Arrival, Network, PeerId, Trouble};
+use crate::tunnel::{Dial, Port};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 mod discover;
 
 /// Which server, and where its client ports are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LiveOptions {
     /// Where VMs connect.
     pub target: SocketAddr,
@@ -19,6 +20,8 @@ pub struct LiveOptions {
     pub clients: ClientPort,
     /// The address of the client ports.
     pub client_host: IpAddr,
+    /// How both are reached.
+    pub dial: Dial,
 }
 
 /// How the client port of a VM is found.
@@ -96,9 +99,9 @@ impl Live {
         self.hint
     }
 
-    fn connect(&mut self, to: SocketAddr) -> Result<PeerId, Trouble> {
+    fn connect(&mut self, port: Port, to: SocketAddr) -> Result<PeerId, Trouble> {
         let peer = self.peers.len();
-        let stream = connect(to, CONNECT).and_then(|mut stream| {
+        let stream = connect(&self.options.dial, port, to, CONNECT).and_then(|mut stream| {
             self.poll.registry().register(&mut stream, Token(peer), Interest::READABLE)?;
             Ok(stream)
         });
@@ -129,8 +132,8 @@ impl Live {
 }
 
 /// A connection that does not block from here on.
-fn connect(to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
-    let stream = std::net::TcpStream::connect_timeout(&to, within)?;
+fn connect(dial: &Dial, port: Port, to: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+    let stream = dial.connect(port, to, within)?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(TcpStream::from_std(stream))
@@ -175,7 +178,7 @@ impl Network for Live {
     }
 
     fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
-        self.connect(self.options.target)
+        self.connect(Port::Vm, self.options.target)
     }
 
     fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
@@ -190,7 +193,7 @@ impl Network for Live {
             (ClientPort::From(first, count), None) => self.discover(of, first, count)?,
         };
         self.ports.insert(of, port);
-        self.connect(SocketAddr::new(self.options.client_host, port))
+        self.connect(Port::Client, SocketAddr::new(self.options.client_host, port))
     }
 
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {

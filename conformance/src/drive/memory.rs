@@ -2,15 +2,21 @@
 
 use super::{Arrival, Network, PeerId, Trouble};
 use crate::transcript::Setting;
+use crate::tunnel::{Secure, VmForm};
+use rustls::ClientConfig;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use vspc_core::concentrator::{
-    Address, Closed, Concentrator, Config, ConnId, ConsoleId, ListenerId, Output, Peer, PortRange, What,
+    Address, Closed, Concentrator, Config, ConnId, ConsoleId, InBandTls, ListenerId, Output, Peer, PortRange,
+    VmTls, What,
 };
 use vspc_core::time::Instant;
+use vspc_core::transport::Acceptors;
 
 /// How the made-up sockets behave. What clients and VMs see must not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +33,21 @@ impl Default for Pace {
     }
 }
 
+/// Both ends of TLS, for a concentrator in memory.
+#[derive(Clone)]
+pub struct Secured {
+    /// What the concentrator answers with.
+    pub acceptors: Acceptors,
+    /// What the other ends trust and show.
+    pub peers: Arc<ClientConfig>,
+    /// How VMs begin.
+    pub vms: VmForm,
+    /// Clients speak TLS.
+    pub clients: bool,
+    /// What the concentrator makes of offers to go over to TLS.
+    pub in_band: InBandTls,
+}
+
 /// A concentrator in this process, under virtual time.
 pub struct Memory {
     core: Concentrator,
@@ -35,9 +56,12 @@ pub struct Memory {
     vm_listener: Option<ListenerId>,
     client_listeners: Vec<(ListenerId, SocketAddr)>,
     next_port: u16,
+    secured: Option<Secured>,
     peers: Vec<Socket>,
     by_conn: HashMap<ConnId, PeerId>,
     arrivals: VecDeque<Arrival>,
+    /// What no peer can take for the server's answer.
+    fault: Option<String>,
 }
 
 #[derive(Default)]
@@ -50,6 +74,8 @@ struct Socket {
     unread: VecDeque<u8>,
     fin: bool,
     fin_told: bool,
+    /// The peer's end of TLS.
+    secure: Option<Box<Secure>>,
 }
 
 const VM_PORT: u16 = 13370;
@@ -61,6 +87,16 @@ impl Memory {
     /// A fresh concentrator, told to do `settings`.
     #[must_use]
     pub fn new(settings: &[Setting], seed: u64, pace: Pace) -> Self {
+        Self::with(settings, seed, pace, None)
+    }
+
+    /// The same behind TLS.
+    #[must_use]
+    pub fn secured(settings: &[Setting], seed: u64, pace: Pace, secured: Secured) -> Self {
+        Self::with(settings, seed, pace, Some(secured))
+    }
+
+    fn with(settings: &[Setting], seed: u64, pace: Pace, secured: Option<Secured>) -> Self {
         let mut config = Config {
             vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
             client_ports: Some(PortRange { first: 50000, last: 50099 }),
@@ -76,6 +112,11 @@ impl Memory {
                 Setting::Scrollback(n) => config.client_scrollback = *n,
             }
         }
+        if let Some(secured) = &secured {
+            config.vm_tls = if secured.vms == VmForm::On { VmTls::On } else { VmTls::Off };
+            config.in_band_tls = secured.in_band;
+            config.client_tls = secured.clients;
+        }
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let now = Instant::from_millis(1000);
@@ -86,10 +127,15 @@ impl Memory {
             vm_listener: None,
             client_listeners: Vec::new(),
             next_port: 40000,
+            secured,
             peers: Vec::new(),
             by_conn: HashMap::new(),
             arrivals: VecDeque::new(),
+            fault: None,
         };
+        if let Some(secured) = &memory.secured {
+            memory.core.set_acceptors(secured.acceptors.clone());
+        }
         memory.drain();
         memory
     }
@@ -100,18 +146,41 @@ impl Memory {
         &self.core
     }
 
-    fn accept(&mut self, on: ListenerId) -> Result<PeerId, Trouble> {
+    fn accept(&mut self, on: ListenerId, form: VmForm) -> Result<PeerId, Trouble> {
         self.next_port += 1;
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.next_port);
         let conn = self.core.handle_accepted(on, Peer::new(Address::Ip(address)), self.now);
         let peer = self.peers.len();
-        self.peers.push(Socket { conn, ..Socket::default() });
+        let secure = self.secure(form)?;
+        self.peers.push(Socket { conn, secure, ..Socket::default() });
         match conn {
             Some(conn) => drop(self.by_conn.insert(conn, peer)),
             None => self.arrivals.push_back(Arrival::Ended(peer)),
         }
         self.input_done();
+        self.flush(peer);
         Ok(peer)
+    }
+
+    /// A peer's end of a connection that is to be `form`.
+    fn secure(&self, form: VmForm) -> Result<Option<Box<Secure>>, Trouble> {
+        let Some(secured) = self.secured.as_ref().filter(|_| form != VmForm::Off) else { return Ok(None) };
+        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
+        let tls = ClientConnection::new(Arc::clone(&secured.peers), name)
+            .map_err(|error| Trouble::Failed(error.to_string()))?;
+        Ok(Some(Box::new(Secure::new(tls, form == VmForm::InBand))))
+    }
+
+    /// What a peer's TLS has to say goes on its way.
+    fn flush(&mut self, peer: PeerId) {
+        let socket = &mut self.peers[peer];
+        if let Some(secure) = &mut socket.secure {
+            while secure.wants_write() {
+                // Into memory.
+                let _ = secure.write_to(&mut socket.unread);
+            }
+            self.read(peer);
+        }
     }
 
     /// Reads what the window lets through, then the end.
@@ -202,9 +271,27 @@ impl Memory {
                 return;
             }
             self.core.handle_sent(conn, bytes.len(), self.now);
-            if let Some(peer) = self.by_conn.get(&conn) {
-                self.arrivals.push_back(Arrival::Bytes(*peer, bytes));
+            if let Some(peer) = self.by_conn.get(&conn).copied() {
+                self.arrive(peer, bytes);
             }
+        }
+    }
+}
+
+impl Memory {
+    /// The peer's socket brought these.
+    fn arrive(&mut self, peer: PeerId, bytes: Vec<u8>) {
+        let Some(secure) = &mut self.peers[peer].secure else {
+            return self.arrivals.push_back(Arrival::Bytes(peer, bytes));
+        };
+        let mut plain = Vec::new();
+        let outcome = secure.open(&bytes, &mut plain);
+        if !plain.is_empty() {
+            self.arrivals.push_back(Arrival::Bytes(peer, plain));
+        }
+        match outcome {
+            Ok(()) => self.flush(peer),
+            Err(why) => self.fault = Some(format!("TLS: {why}")),
         }
     }
 }
@@ -216,7 +303,7 @@ impl Network for Memory {
 
     fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
         let listener = self.vm_listener.ok_or_else(|| Trouble::Failed("nobody listens for VMs".into()))?;
-        self.accept(listener)
+        self.accept(listener, self.secured.as_ref().map_or(VmForm::Off, |secured| secured.vms))
     }
 
     fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
@@ -235,15 +322,25 @@ impl Network for Memory {
             .find(|(_, address)| Some(address.port()) == port)
             .map(|(id, _)| *id)
             .ok_or_else(|| Trouble::Failed(format!("no listener for this console's port {port:?}")))?;
-        self.accept(listener)
+        let is_tls = self.secured.as_ref().is_some_and(|secured| secured.clients);
+        self.accept(listener, if is_tls { VmForm::On } else { VmForm::Off })
     }
 
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {
-        self.peers[peer].unread.extend(bytes);
+        let socket = &mut self.peers[peer];
+        match &mut socket.secure {
+            Some(secure) => secure.seal(bytes),
+            None => socket.unread.extend(bytes),
+        }
+        self.flush(peer);
         self.read(peer);
     }
 
     fn close(&mut self, peer: PeerId) {
+        if let Some(secure) = &mut self.peers[peer].secure {
+            secure.close();
+        }
+        self.flush(peer);
         self.peers[peer].fin = true;
         self.read(peer);
     }
@@ -260,6 +357,9 @@ impl Network for Memory {
         let until = Instant::ZERO + until;
         loop {
             self.drain();
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
             if let Some(arrival) = self.arrivals.pop_front() {
                 return Ok(Some(arrival));
             }

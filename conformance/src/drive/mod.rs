@@ -9,7 +9,7 @@ mod player;
 mod values;
 
 pub use live::{ClientPort, Live, LiveOptions};
-pub use memory::{Memory, Pace};
+pub use memory::{Memory, Pace, Secured};
 pub use player::{Cut, Failure, Options, Outcome, Played, play};
 pub use values::Values;
 

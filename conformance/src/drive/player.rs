@@ -330,6 +330,9 @@ impl Player<'_> {
             {
                 Err(Stop::NotOffered(format!("the server never says {expected}")))
             }
+            (Err(Stop::Failed(_)), _) if *unless == Unless::Closed && self.actors[actor].ended => {
+                Err(Stop::NotOffered(format!("the server ends the connection instead of saying {expected}")))
+            }
             (heard, _) => heard,
         }
     }

@@ -9,6 +9,8 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use vspc_core::vmware::{VmConfig, VmEvent, VmSession};
 
+use crate::tunnel::{Dial, Port};
+
 /// A connection, from the moment it is tried.
 #[derive(Debug)]
 pub struct Leg {
@@ -24,22 +26,24 @@ pub struct Leg {
 impl Leg {
     /// Begins to connect.
     pub fn connect(
+        dial: &Dial,
         target: &str,
         config: Arc<VmConfig>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        Self::open(resolve(target)?, config, registry, token)
+        Self::open(dial, resolve(target)?, config, registry, token)
     }
 
     /// Begins to connect to an address.
     pub fn open(
+        dial: &Dial,
         target: SocketAddr,
         config: Arc<VmConfig>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(target)?;
+        let mut stream = dial.begin(Port::Vm, target)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let session = VmSession::new(config);
         Ok(Self { stream, session, connected: false, readable: false, ended: false })

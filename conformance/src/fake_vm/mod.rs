@@ -29,6 +29,7 @@ use self::gdb_stub::GdbStub;
 use self::guest::Guest;
 use self::port::{Port, World};
 use self::progress::Progress;
+use crate::tunnel::{TlsArgs, VmForm};
 
 /// Options of `fake-vm`.
 #[derive(Args, Clone, Debug)]
@@ -73,6 +74,9 @@ pub struct FakeVmArgs {
     /// Say nothing on standard error
     #[arg(long)]
     pub quiet: bool,
+    /// Whether and how to speak TLS
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// What runs inside a fake VM.
@@ -106,6 +110,7 @@ pub fn run(args: &FakeVmArgs) -> ExitCode {
 /// Plays the VM until `stop` is set; looks at it four times a second at least.
 pub fn serve(args: &FakeVmArgs, stop: &AtomicBool) -> std::io::Result<()> {
     let progress = Progress { quiet: args.quiet };
+    let dial = args.tls.open(&args.target).map_err(std::io::Error::other)?;
     let mut poll = Poll::new()?;
     let start = Instant::now();
     let mut ports = ports(args, progress, start);
@@ -122,7 +127,7 @@ pub fn serve(args: &FakeVmArgs, stop: &AtomicBool) -> std::io::Result<()> {
             other => other?,
         }
         let now = Instant::now();
-        let world = World { registry: poll.registry(), progress, now };
+        let world = World { dial: &dial, registry: poll.registry(), progress, now };
         for event in &events {
             let Token(token) = event.token();
             if let Some(port) = ports.get_mut(token / 2) {
@@ -190,7 +195,8 @@ fn vm_config(args: &FakeVmArgs, uuid: Uuid, uri: &str) -> VmConfig {
         vc_uuid: Some(uuid),
         uri: uri.into(),
         opens: if args.will_first { Opens::WillFirst } else { Opens::WaitsForDo },
-        offers_auth: true,
+        // Inside TLS that was agreed by it, the option is on.
+        offers_auth: args.tls.tls != VmForm::InBand,
         offers_com_port: true,
         ..VmConfig::default()
     }

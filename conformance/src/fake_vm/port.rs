@@ -19,6 +19,7 @@ use vspc_core::vmware::{Resume, VmConfig, VmEvent};
 use super::guest::Guest;
 use super::leg::{BACKLOG, Leg};
 use super::progress::Progress;
+use crate::tunnel::Dial;
 
 /// A port and all that belongs to it.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ enum Phase {
 /// What a port needs from outside while it works.
 #[derive(Clone, Copy, Debug)]
 pub struct World<'w> {
+    /// How the concentrator is reached.
+    pub dial: &'w Dial,
     /// Where its sockets are registered.
     pub registry: &'w Registry,
     /// Where it tells what happens.
@@ -174,7 +177,7 @@ impl Port {
 
     fn dial(&mut self, world: World<'_>) {
         let token = Token(self.first_token + self.current);
-        match Leg::connect(&self.target, Arc::clone(&self.config), world.registry, token) {
+        match Leg::connect(world.dial, &self.target, Arc::clone(&self.config), world.registry, token) {
             Ok(leg) => {
                 self.legs[self.current] = Some(leg);
                 self.phase = Phase::Starting { since: world.now };
@@ -247,7 +250,8 @@ impl Port {
         let resume = Some(Resume { sequence, secret });
         let config = Arc::new(VmConfig { resume, ..(*self.config).clone() });
         let other = 1 - self.current;
-        match Leg::connect(&self.target, config, world.registry, Token(self.first_token + other)) {
+        let token = Token(self.first_token + other);
+        match Leg::connect(world.dial, &self.target, config, world.registry, token) {
             Ok(leg) => {
                 self.legs[other] = Some(leg);
                 self.phase = Phase::Moving { since, asked: world.now - since };

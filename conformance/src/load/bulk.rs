@@ -74,7 +74,7 @@ struct Outcome {
 
 /// Runs `load bulk`.
 pub fn run(args: &BulkArgs) -> Result<Report, LoadError> {
-    require_descriptors(usize::from(args.clients) + 2)?;
+    require_descriptors(args.common.tls.descriptors(usize::from(args.clients) + 2))?;
     let runs = args.beside.runs(&args.common, 1, |open| once(args, open))?;
     let mut report = Report::new();
     let clients = if args.direction == Direction::FromVm { args.clients } else { 1 };

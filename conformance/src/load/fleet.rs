@@ -3,6 +3,7 @@
 //! A VM is *up* when WILL-PROXY is in and its name was asked for and given. Every member's end is noticed.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,13 +16,15 @@ use super::link::{PATIENCE, numbered_vm, tells_name};
 use super::stats::Samples;
 use super::way::Way;
 use crate::fake_vm::leg::Leg;
+use crate::tunnel::Dial;
 
 /// VMs on a loop of their own.
 #[derive(Debug)]
 pub struct Fleet {
     poll: Poll,
     events: Events,
-    way: Way,
+    dial: Dial,
+    vms: SocketAddr,
     members: Vec<Member>,
     typed: Vec<u8>,
 }
@@ -56,9 +59,8 @@ impl Fleet {
         let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
         let now = Instant::now();
         let member = |number| {
-            let config = numbered_vm(number);
             // Through a relay nobody listens: silent until told to print.
-            let config = if way.is_server() { config } else { VmConfig { offers_auth: false, ..config } };
+            let config = way.suits(numbered_vm(number));
             Member {
                 config: Arc::new(config),
                 leg: None,
@@ -70,7 +72,14 @@ impl Fleet {
             }
         };
         let members = (first..first + count).map(member).collect();
-        Ok(Self { poll, events: Events::with_capacity(1024), way: *way, members, typed: Vec::new() })
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(1024),
+            dial: way.dial(),
+            vms: way.vms(),
+            members,
+            typed: Vec::new(),
+        })
     }
 
     /// Brings all of them up, at most `together` at a time, and gives up on those that take longer than
@@ -157,7 +166,7 @@ impl Fleet {
         let member = &mut self.members[index];
         member.began = Instant::now();
         let config = Arc::clone(&member.config);
-        member.leg = Some(Leg::open(self.way.vms(), config, self.poll.registry(), Token(index))?);
+        member.leg = Some(Leg::open(&self.dial, self.vms, config, self.poll.registry(), Token(index))?);
         Ok(())
     }
 
@@ -232,7 +241,7 @@ mod tests {
     #[test]
     fn a_fleet_comes_up_talks_and_stays() {
         let proxy = StandIn::start();
-        let way = Way::Server { vms: proxy.vms, first: 1 };
+        let way = Way::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
         let mut fleet = Fleet::new(&way, 0, 30).unwrap();
         let starts = fleet.start(8, PATIENCE);
         assert_eq!((starts.missing, starts.latency.len(), fleet.up()), (0, 30, 30), "{:?}", starts.why);
@@ -249,7 +258,7 @@ mod tests {
     #[test]
     fn nobody_at_home_is_told_not_waited_for() {
         let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-        let way = Way::Server { vms: gone, first: 1 };
+        let way = Way::Server { vms: gone, first: 1, dial: Dial::default() };
         let mut fleet = Fleet::new(&way, 0, 3).unwrap();
         let starts = fleet.start(8, PATIENCE);
         assert_eq!(starts.missing, 3);

@@ -45,7 +45,7 @@ struct Outcome {
 
 /// Runs `load keystroke`.
 pub fn run(args: &KeystrokeArgs) -> Result<Report, LoadError> {
-    require_descriptors(args.vms + 4)?;
+    require_descriptors(args.common.tls.descriptors(args.vms + 4))?;
     let mut runs = args.beside.runs(&args.common, args.vms + 1, |open| once(args, open))?;
     let mut report = Report::new();
     report.say(format!("{} VMs talking", args.vms));

@@ -8,7 +8,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
@@ -17,6 +16,7 @@ use vspc_core::vmware::{Opens, Uuid, VmConfig, VmEvent, VmSession};
 use super::LoadError;
 use super::pattern::Noise;
 use super::way::{LOCALHOST, Way};
+use crate::tunnel::Port;
 
 /// How a client behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -61,9 +61,9 @@ pub struct VmLink {
 
 impl VmLink {
     /// Connects, and through a server makes the whole session start.
-    pub fn open(way: &Way, config: impl Into<Arc<VmConfig>>) -> Result<Self, LoadError> {
-        let stream = connect(way.vms())?;
-        let session = way.is_server().then(|| VmSession::new(config));
+    pub fn open(way: &Way, config: VmConfig) -> Result<Self, LoadError> {
+        let stream = connect(way, Port::Vm, way.vms())?;
+        let session = way.is_server().then(|| VmSession::new(way.suits(config)));
         let mut link = Self { stream, session, typed: Vec::new() };
         let deadline = Instant::now() + PATIENCE;
         let (mut agreed, mut named) = (link.session.is_none(), link.session.is_none());
@@ -147,11 +147,11 @@ pub fn meet(
     let nonce = nonce();
     let first = match *way {
         Way::Relay { clients, .. } => clients,
-        Way::Server { first, .. } => find_console(vm, first, nonce, kind)?,
+        Way::Server { first, .. } => find_console(vm, way, first, nonce, kind)?,
     };
     let mut clients = Vec::new();
     for number in 0..count {
-        let mut stream = connect(first)?;
+        let mut stream = connect(way, Port::Client, first)?;
         write_all(&mut stream, &hello(kind, nonce, 100_000 + number), "a client")?;
         clients.push(ClientLink { stream, received: Vec::new(), at: first });
     }
@@ -186,14 +186,21 @@ pub fn meet(
 }
 
 /// Tries ports from `first` upwards, more and more of them, until the VM hears one.
-fn find_console(vm: &mut VmLink, first: u16, nonce: u64, kind: ClientKind) -> Result<SocketAddr, LoadError> {
+fn find_console(
+    vm: &mut VmLink,
+    way: &Way,
+    first: u16,
+    nonce: u64,
+    kind: ClientKind,
+) -> Result<SocketAddr, LoadError> {
+    let dial = way.dial();
     let deadline = Instant::now() + PATIENCE;
     let mut span = 1u16;
     loop {
         let mut knocking = Vec::new();
         for port in first..=first.saturating_add(span - 1) {
             let at = SocketAddr::new(LOCALHOST, port);
-            if let Ok(mut stream) = TcpStream::connect(at)
+            if let Ok(mut stream) = dial.connect(Port::Client, at, PATIENCE)
                 && stream.write_all(&hello(kind, nonce, usize::from(port))).is_ok()
             {
                 knocking.push((at, word(b'?', nonce, usize::from(port)), stream));
@@ -246,9 +253,9 @@ pub(super) fn nonce() -> u64 {
     Noise::new(now.as_nanos() as u64 ^ u64::from(std::process::id())).next()
 }
 
-fn connect(at: SocketAddr) -> Result<TcpStream, LoadError> {
+fn connect(way: &Way, port: Port, at: SocketAddr) -> Result<TcpStream, LoadError> {
     let open = || {
-        let stream = TcpStream::connect(at)?;
+        let stream = way.dial().connect(port, at, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(PATIENCE))?;

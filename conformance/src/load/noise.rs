@@ -3,21 +3,22 @@
 //! Meanwhile a probe types keys on a VM of its own; afterwards a new VM must be served as if nothing had been,
 //! and the server's memory is read again.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LoadError;
-use super::link::{ClientKind, VmLink, is_timeout, meet, numbered_vm};
+use super::link::{ClientKind, PATIENCE, VmLink, is_timeout, meet, numbered_vm};
 use super::pattern::Noise;
 use super::probe::Probe;
 use super::process::{Meter, require_descriptors};
 use super::report::Report;
 use super::stats::Samples;
-use super::way::{Common, Open, read};
+use super::way::{Common, Open, Way, read};
 use crate::fake_vm::duration::parse_duration;
+use crate::tunnel::Port;
 
 /// Options of `load garbage`.
 #[derive(clap::Args, Clone, Debug)]
@@ -59,7 +60,7 @@ pub struct HalfOpenArgs {
 
 /// Runs `load garbage`.
 pub fn garbage(args: &GarbageArgs) -> Result<Report, LoadError> {
-    require_descriptors(args.connections * 2 + 8)?;
+    require_descriptors(args.common.tls.descriptors(args.connections * 2 + 8))?;
     let open = Open::server(&args.common, 64)?;
     let mut probe = Probe::open(&open.way)?;
     // The VM at whose client port the other half of the garbage goes.
@@ -73,8 +74,12 @@ pub fn garbage(args: &GarbageArgs) -> Result<Report, LoadError> {
         let stop = &stop;
         let vms = open.way.vms();
         let rate = args.rate * 1e6 / 2.0;
-        let noise = |at, seed| scope.spawn(move || spray(at, args.connections, rate, seed, stop));
-        let (first, second) = (noise(vms, args.seed), noise(at, args.seed ^ 0xFF));
+        let noise = |port, at, seed| {
+            let dial = open.way.dial();
+            let connect = move || dial.connect(port, at, PATIENCE);
+            scope.spawn(move || spray(connect, args.connections, rate, seed, stop))
+        };
+        let (first, second) = (noise(Port::Vm, vms, args.seed), noise(Port::Client, at, args.seed ^ 0xFF));
         let reader = scope.spawn(move || keep_reading(victim, stop));
         let keys = probe.run(KEY_EVERY, time, stop);
         stop.store(true, Ordering::Relaxed);
@@ -97,17 +102,17 @@ pub fn garbage(args: &GarbageArgs) -> Result<Report, LoadError> {
 
 /// Runs `load half-open`.
 pub fn half_open(args: &HalfOpenArgs) -> Result<Report, LoadError> {
-    require_descriptors(args.connections + 8)?;
+    require_descriptors(args.common.tls.descriptors(args.connections + 8))?;
     let open = Open::server(&args.common, 64)?;
     let mut probe = Probe::open(&open.way)?;
     let stop = AtomicBool::new(false);
     let mut before = probe.run(KEY_EVERY, WARM_UP, &stop)?;
     let meter = open.meter()?;
-    let vms = open.way.vms();
+    let way = &open.way;
     let time = Duration::from_secs_f64(args.seconds);
     let (keys, (made, closed)) = thread::scope(|scope| {
         let stop = &stop;
-        let crowd = scope.spawn(move || crowd(vms, args.connections, stop));
+        let crowd = scope.spawn(move || crowd(way, args.connections, stop));
         let keys = probe.run(KEY_EVERY, time, stop);
         stop.store(true, Ordering::Relaxed);
         (keys, crowd.join().unwrap_or((0, 0)))
@@ -160,7 +165,13 @@ fn conclude(
 }
 
 /// Keeps `count` connections busy with `rate` bytes of noise per second, drops some, opens others; returns how many bytes went out.
-fn spray(at: SocketAddr, count: usize, rate: f64, seed: u64, stop: &AtomicBool) -> u64 {
+fn spray(
+    connect: impl Fn() -> io::Result<TcpStream>,
+    count: usize,
+    rate: f64,
+    seed: u64,
+    stop: &AtomicBool,
+) -> u64 {
     let began = Instant::now();
     let mut noise = Noise::new(seed);
     let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
@@ -168,7 +179,7 @@ fn spray(at: SocketAddr, count: usize, rate: f64, seed: u64, stop: &AtomicBool) 
     while !stop.load(Ordering::Relaxed) {
         for place in &mut streams {
             let Some(stream) = place else {
-                *place = TcpStream::connect(at).ok().filter(|stream| stream.set_nonblocking(true).is_ok());
+                *place = connect().ok().filter(|stream| stream.set_nonblocking(true).is_ok());
                 continue;
             };
             make_noise(&mut noise, &mut chunk);
@@ -251,7 +262,7 @@ fn keep_reading(mut vm: VmLink, stop: &AtomicBool) -> bool {
 
 /// Opens connections that stop at some point of the session start and holds them until `stop`; returns how many
 /// were made, and how many of them the server has closed.
-fn crowd(at: SocketAddr, count: usize, stop: &AtomicBool) -> (usize, usize) {
+fn crowd(way: &Way, count: usize, stop: &AtomicBool) -> (usize, usize) {
     // What a host says, up to where this one stops.
     let said: [&[u8]; 6] = [
         b"",
@@ -261,13 +272,13 @@ fn crowd(at: SocketAddr, count: usize, stop: &AtomicBool) -> (usize, usize) {
         b"\xFF\xFB\xE8\xFF\xFA\xE8\x00\x00\x01\xFF\xF0",
         b"\xFF\xFB\xE8\xFF\xFA\xE8\x50\x30\x31 32",
     ];
-    let mut streams = Vec::new();
+    let (mut streams, dial) = (Vec::new(), way.dial());
     for number in 0..count {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         // Nonblocking: with a server that is out of descriptors they wait in its queue.
-        if let Ok(stream) = mio::net::TcpStream::connect(at) {
+        if let Ok(stream) = dial.begin(Port::Vm, way.vms()) {
             streams.push((stream, said[number % said.len()]));
         }
         if number % 64 == 63 {

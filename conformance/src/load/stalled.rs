@@ -46,7 +46,7 @@ pub struct StalledArgs {
 
 /// Runs `load stalled`.
 pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
-    require_descriptors(usize::from(args.stalled) + 3)?;
+    require_descriptors(args.common.tls.descriptors(usize::from(args.stalled) + 3))?;
     let open = Open::server(&args.common, 1)?;
     let mut vm = VmLink::open(&open.way, numbered_vm(0))?;
     let mut clients = meet(&mut vm, &open.way, args.client, usize::from(args.stalled) + 1)?;

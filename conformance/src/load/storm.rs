@@ -50,7 +50,7 @@ struct Outcome {
 
 /// Runs `load storm`.
 pub fn run(args: &StormArgs) -> Result<Report, LoadError> {
-    require_descriptors(args.vms + 2)?;
+    require_descriptors(args.common.tls.descriptors(args.vms + 2))?;
     let mut runs = Vec::new();
     for _ in 0..args.runs.max(1) {
         runs.push(once(args)?);

@@ -4,10 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
+use vspc_core::vmware::VmConfig;
 
 use super::LoadError;
 use super::process::{Cost, Meter, Started, start_relay, start_server};
 use super::relay::BUFFER;
+use crate::tunnel::{Dial, Port, TlsArgs, VmForm};
 
 /// Options that every scenario has.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +30,9 @@ pub struct Common {
     /// Print one JSON object instead of a line
     #[arg(long)]
     pub json: bool,
+    /// Whether and how to speak TLS to the server
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// Options of scenarios that can stand beside the relay.
@@ -48,7 +53,7 @@ pub struct Beside {
 }
 
 /// Where the two ends of a console are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Way {
     /// A concentrator: VMs introduce themselves, each console has a port of its own.
     Server {
@@ -56,6 +61,8 @@ pub enum Way {
         vms: SocketAddr,
         /// The lowest port on which a console may be.
         first: u16,
+        /// How both are reached.
+        dial: Dial,
     },
     /// A raw relay: nobody introduces himself, all clients reach the first VM.
     Relay {
@@ -73,6 +80,23 @@ impl Way {
         match *self {
             Self::Server { vms, .. } | Self::Relay { vms, .. } => vms,
         }
+    }
+
+    /// How its ends are reached.
+    #[must_use]
+    pub fn dial(&self) -> Dial {
+        match self {
+            Self::Server { dial, .. } => dial.clone(),
+            Self::Relay { .. } => Dial::default(),
+        }
+    }
+
+    /// What a host says on it of what it can: no offer to a relay, which would not answer; and inside TLS that
+    /// was agreed by option 37, that option is on.
+    #[must_use]
+    pub fn suits(&self, config: VmConfig) -> VmConfig {
+        let offers_auth = self.is_server() && self.dial().vm_form() != VmForm::InBand;
+        VmConfig { offers_auth, ..config }
     }
 
     /// Whether it takes part in the protocol.
@@ -94,11 +118,19 @@ pub struct Open {
 impl Open {
     /// The server as the options say; `consoles` is how many client ports the run needs.
     pub fn server(common: &Common, consoles: usize) -> Result<Self, LoadError> {
+        let dial = |target: SocketAddr| {
+            let dial = common.tls.open(&target.to_string()).map_err(LoadError::Usage)?;
+            if dial.vm_form() != VmForm::Off {
+                let trial = dial.try_out(Port::Vm, target);
+                trial.map_err(|why| LoadError::Unreachable(format!("{target}: {why}")))?;
+            }
+            Ok(dial)
+        };
         if let Some(command) = &common.spawn {
             let ports = u16::try_from(consoles).unwrap_or(u16::MAX);
             let (process, vms, first) = start_server(command, ports)?;
             return Ok(Self {
-                way: Way::Server { vms, first },
+                way: Way::Server { vms, first, dial: dial(vms)? },
                 pid: Some(process.pid()),
                 _process: Some(process),
             });
@@ -106,7 +138,8 @@ impl Open {
         if !common.target.ip().is_loopback() {
             return Err(LoadError::Usage(format!("{} is not on this machine's loopback", common.target)));
         }
-        let way = Way::Server { vms: common.target, first: common.client_port_base };
+        let dial = dial(common.target)?;
+        let way = Way::Server { vms: common.target, first: common.client_port_base, dial };
         Ok(Self { way, pid: common.server_pid, _process: None })
     }
 

@@ -17,10 +17,12 @@ use super::client::Client;
 use super::telnet::{Item, Said};
 use super::world::{Heard, Seen, World};
 use crate::capture::How;
+use crate::tunnel::{Dial, Port};
 
 /// A server, and our connections to it.
 #[derive(Debug)]
 pub struct Live {
+    dial: Dial,
     target: SocketAddr,
     client_port: u16,
     start: Instant,
@@ -50,29 +52,29 @@ struct Attached {
 }
 
 impl Live {
-    /// Connects to the server at `target`, and attaches to those of its client ports that are open.
+    /// Connects to the server at `target` by `dial`, and attaches to those of its client ports that are open.
     ///
     /// # Errors
     ///
     /// No server answers there; why, in words.
-    pub fn new(target: &str, client_port: u16) -> Result<Self, String> {
+    pub fn new(target: &str, client_port: u16, dial: Dial) -> Result<Self, String> {
         let addresses = target.to_socket_addrs().map_err(|why| format!("cannot find {target}: {why}"))?;
         let mut last = format!("{target} has no address");
         let mut found = None;
         for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(_) => {
+            match dial.try_out(Port::Vm, address) {
+                Ok(()) => {
                     found = Some(address);
                     break;
                 }
-                Err(why) => last = format!("cannot connect to {target}: {why}"),
+                Err(why) => last = format!("{target}: {why}"),
             }
         }
         let target = found.ok_or(last)?;
         let (sender, events) = channel();
         let (vms, clients, heard) = (HashMap::new(), Vec::new(), VecDeque::new());
         let mut live =
-            Self { target, client_port, start: Instant::now(), sender, events, vms, clients, heard };
+            Self { dial, target, client_port, start: Instant::now(), sender, events, vms, clients, heard };
         live.attach_all(0, None);
         live.settle();
         Ok(live)
@@ -85,7 +87,7 @@ impl Live {
             let taken = self.clients.iter().any(|client| client.port == port && !client.client.closed);
             if !taken {
                 let address = SocketAddr::new(self.target.ip(), port);
-                let stream = TcpStream::connect_timeout(&address, KNOCK);
+                let stream = self.dial.connect(Port::Client, address, KNOCK);
                 if stream.is_ok_and(|stream| self.add_client(stream, port, step, uuid)) {
                     (new, closed) = (new + 1, 0);
                 } else {
@@ -194,7 +196,7 @@ impl World for Live {
 
     fn open(&mut self, conn: usize, _peer: SocketAddr) -> Result<(), String> {
         let why = |why| format!("cannot connect to {}: {why}", self.target);
-        let stream = TcpStream::connect_timeout(&self.target, CONNECT).map_err(why)?;
+        let stream = self.dial.connect(Port::Vm, self.target, CONNECT).map_err(why)?;
         if !self.listen_to(&stream, Source::Vm(conn)) {
             return Err("no descriptor left".into());
         }

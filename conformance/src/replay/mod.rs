@@ -38,6 +38,7 @@ use script::Script;
 use world::World;
 
 use crate::capture::{self, Capture, How};
+use crate::tunnel::TlsArgs;
 
 /// Plays a captured session again and judges the answers.
 #[derive(clap::Args, Clone, Debug)]
@@ -66,6 +67,9 @@ pub struct ReplayArgs {
     /// Show every message as it is played.
     #[arg(long, short)]
     pub verbose: bool,
+    /// Whether and how to speak TLS to the target.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 fn speed(text: &str) -> Result<Speed, String> {
@@ -146,10 +150,11 @@ pub fn report(args: &ReplayArgs, show: impl Fn(&Step, &[script::Conn])) -> Resul
     let script = script::of(&capture, args.port)
         .map_err(|why| ReplayError::Nothing { why, broken: capture.broken.clone() })?;
     let show = |step: &Step| show(step, &script.conns);
+    let dial = args.tls.open(args.target.as_deref().unwrap_or_default()).map_err(ReplayError::Target)?;
     let report = match &args.target {
         None => replay(&script, &mut Memory::new(args.port, args.multi_console), args, show),
         Some(target) => {
-            let mut live = Live::new(target, args.client_port).map_err(ReplayError::Target)?;
+            let mut live = Live::new(target, args.client_port, dial).map_err(ReplayError::Target)?;
             replay(&script, &mut live, args, show)
         }
     };

@@ -83,6 +83,7 @@ fn args() -> ReplayArgs {
         multi_console: false,
         json: false,
         verbose: false,
+        tls: TlsArgs::default(),
     }
 }
 

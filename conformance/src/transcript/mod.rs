@@ -60,6 +60,25 @@ impl Transcript {
         self.waits() > Duration::from_secs(4)
     }
 
+    /// Whether it expects, or expects not, to hear of a telnet option.
+    #[must_use]
+    pub fn expects_option(&self, option: u8) -> bool {
+        let is_about = |item: &Item| match item {
+            Item::Negotiation(_, about) | Item::Sub(about, _) => *about == option,
+            Item::Data(_) | Item::Command(_) | Item::Wire(_) => false,
+        };
+        self.steps.iter().any(|step| match &step.action {
+            Action::Expect { what, .. } => match what {
+                Expect::Words(words) | Expect::AnyOrder(words) | Expect::Until(words) => {
+                    words.iter().flatten().any(is_about)
+                }
+                Expect::No(words, _) => words.iter().any(is_about),
+                _ => false,
+            },
+            _ => false,
+        })
+    }
+
     /// The actors that connect as VMs under an identity of their own, as the phrases name it: how many
     /// different VMs a server must tell apart.
     #[must_use]
@@ -284,6 +303,8 @@ pub enum Action {
 pub enum Unless {
     /// Not say it, and keep the connection open.
     Nothing,
+    /// Close the connection.
+    Closed,
     /// Say this.
     Words(Vec<Item>),
 }

@@ -443,9 +443,17 @@ fn unless(tokens: &[Token]) -> Result<Unless, String> {
     {
         return Ok(Unless::Nothing);
     }
+    if let [Token::Bare(word)] = tokens
+        && word == "closed"
+    {
+        return Ok(Unless::Closed);
+    }
     match heard(tokens)?.as_mut_slice() {
         [alternatives] => Ok(Unless::Words(std::mem::take(alternatives))),
-        _ => Err("unless is followed by nothing or by one word: expect DO 3 unless DONT 3".to_owned()),
+        _ => {
+            Err("unless is followed by nothing, by closed, or by one word: expect DO 3 unless DONT 3"
+                .to_owned())
+        }
     }
 }
 
@@ -665,7 +673,7 @@ A expect SB VMWARE VMOTION-GOAHEAD {seq:m} {secret:*} SE
             ("A repeat \"x\" until c hears it", "c has not connected"),
             ("A expect closed unless nothing", "unless stands behind one word"),
             ("A expect DO 3, DO 1 unless DONT 3", "unless stands behind one word"),
-            ("A expect DO 3 unless DONT 3, WONT 3", "followed by nothing or by one word"),
+            ("A expect DO 3 unless DONT 3, WONT 3", "is followed by nothing"),
         ] {
             let error = one(body).map(|t| t.id).unwrap_err();
             assert!(error.message.contains(hint), "{body}: {error}");

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use vspc_conformance::replay::play::Speed;
 use vspc_conformance::replay::{ReplayArgs, report};
+use vspc_conformance::tunnel::TlsArgs;
 
 /// A running server, killed when dropped.
 struct Process(Child);
@@ -48,6 +49,7 @@ fn captures_replay_to_a_server_that_runs() {
         multi_console: false,
         json: false,
         verbose: false,
+        tls: TlsArgs::default(),
     };
     // The same VM comes back for each, to the port that it has by then.
     for name in ["moved.ethernet.pcap", "aborted.sll2.pcap.gz", "refused.sll.pcap.gz", "all.ipv6.pcap.gz"] {

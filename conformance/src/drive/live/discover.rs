@@ -5,8 +5,8 @@ use super::{Live, Trouble, connect, read_all, write_all};
 use crate::drive::PeerId;
 use crate::transcript::names;
 use crate::transcript::wire::{Decoder, Word};
-use mio::net::TcpStream;
-use std::net::SocketAddr;
+use crate::tunnel::Port;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long is searched at least: a server may take its time to open a port.
@@ -41,7 +41,7 @@ const CONNECT: Duration = Duration::from_millis(300);
 /// A client that agrees with everything and looks for a mark.
 struct Probe {
     port: u16,
-    stream: TcpStream,
+    stream: mio::net::TcpStream,
     decoder: Decoder,
     answered: Vec<Word>,
     seen: Vec<u8>,
@@ -110,7 +110,7 @@ impl Live {
 
     /// The first closed port, if the open ones have no gaps; a few connections tell.
     fn end_of_open(&self, first: u16, last: u16) -> u16 {
-        let is_open = |port: u16| self.probe(port).is_some();
+        let is_open = |port: u16| TcpStream::connect_timeout(&self.address(port), CONNECT).is_ok();
         if !is_open(first) {
             return first;
         }
@@ -127,8 +127,12 @@ impl Live {
         closed
     }
 
+    fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.options.client_host, port)
+    }
+
     fn probe(&self, port: u16) -> Option<Probe> {
-        let stream = connect(SocketAddr::new(self.options.client_host, port), CONNECT).ok()?;
+        let stream = connect(&self.options.dial, Port::Client, self.address(port), CONNECT).ok()?;
         let decoder = Decoder::default();
         Some(Probe { port, stream, decoder, answered: Vec::new(), seen: Vec::new(), ended: false })
     }

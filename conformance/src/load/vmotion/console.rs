@@ -21,6 +21,8 @@ use vspc_core::vmware::{Resume, VmConfig, VmEvent};
 use super::tally::{Due, Tally};
 use crate::fake_vm::leg::Leg;
 use crate::load::lines::{LineCheck, put_line, put_line_escaped};
+use crate::load::way::Way;
+use crate::tunnel::{Dial, Port};
 
 /// How one move is to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +43,7 @@ pub(super) enum Course {
 #[derive(Debug)]
 pub(super) struct Console {
     number: usize,
-    target: SocketAddr,
+    way: Way,
     config: Arc<VmConfig>,
     legs: [Option<Leg>; 2],
     current: usize,
@@ -80,10 +82,10 @@ pub(super) struct Client {
 }
 
 impl Console {
-    pub(super) fn new(number: usize, target: SocketAddr, config: VmConfig) -> Self {
+    pub(super) fn new(number: usize, way: Way, config: VmConfig) -> Self {
         Self {
             number,
-            target,
+            way,
             config: Arc::new(config),
             legs: [None, None],
             current: 0,
@@ -102,7 +104,7 @@ impl Console {
     /// The VM connects.
     pub(super) fn dial(&mut self, registry: &Registry) -> io::Result<()> {
         let config = Arc::clone(&self.config);
-        self.legs[0] = Some(Leg::open(self.target, config, registry, self.token(0))?);
+        self.legs[0] = Some(Leg::open(&self.way.dial(), self.way.vms(), config, registry, self.token(0))?);
         Ok(())
     }
 
@@ -347,7 +349,7 @@ impl Console {
         }
         let other = 1 - self.current;
         let config = Arc::new(VmConfig { resume: self.resume.take(), ..(*self.config).clone() });
-        match Leg::open(self.target, config, registry, self.token(other)) {
+        match Leg::open(&self.way.dial(), self.way.vms(), config, registry, self.token(other)) {
             Ok(leg) => self.legs[other] = Some(leg),
             Err(error) => {
                 tally.problem(format!("VM {}: the target cannot connect: {error}", self.number));
@@ -401,12 +403,13 @@ impl Console {
 impl Client {
     /// A client that has just begun to connect and will say `hello` first.
     pub(super) fn connect(
+        dial: &Dial,
         at: SocketAddr,
         hello: Vec<u8>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(at)?;
+        let mut stream = dial.begin(Port::Client, at)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let decoder = Decoder::new();
         Ok(Self { stream, decoder, out: hello, received: Vec::new(), readable: false, ended: false })

@@ -73,14 +73,14 @@ pub fn run(args: &VmotionArgs) -> Result<Report, LoadError> {
     if args.at_once > args.vms || args.vms == 0 {
         return Err(LoadError::Usage(format!("{} of {} VMs cannot move at once", args.at_once, args.vms)));
     }
-    require_descriptors(args.vms * 4 + args.idle + 64)?;
+    require_descriptors(args.common.tls.descriptors(args.vms * 4 + args.idle + 64))?;
     let open = Open::server(&args.common, args.vms + args.idle)?;
     let mut stage = Stage::new(consoles(args, &open), args.line_every)?;
     stage.bring_up(open.way.vms())?;
     let super::way::Way::Server { first, .. } = open.way else {
         return Err(LoadError::Usage("a relay moves no VMs".into()));
     };
-    stage.find_clients(first)?;
+    stage.find_clients(&open.way.dial(), first)?;
     let mut fleet = Fleet::new(&open.way, args.vms, args.idle)?;
     let starts = fleet.start(64, FLEET_PATIENCE);
     if args.idle > 0 {
@@ -115,7 +115,7 @@ fn consoles(args: &VmotionArgs, open: &Open) -> Vec<Console> {
         let uri =
             if ports == 1 { "vSPC.py".into() } else { format!("vSPC.py?port=com{}", number % ports + 1) };
         let config = VmConfig { uri, ..numbered_vm(number / ports) };
-        Console::new(number, open.way.vms(), config)
+        Console::new(number, open.way.clone(), open.way.suits(config))
     };
     (0..args.vms).map(console).collect()
 }

@@ -13,6 +13,7 @@ use super::tally::{Due, Tally};
 use crate::load::LoadError;
 use crate::load::link::{ANSWERS, PATIENCE, nonce, word};
 use crate::load::way::LOCALHOST;
+use crate::tunnel::Dial;
 
 /// All consoles and the loop they share.
 #[derive(Debug)]
@@ -67,12 +68,12 @@ impl Stage {
     }
 
     /// Finds each console's client port: knocks at all of them and listens which VM hears which.
-    pub(super) fn find_clients(&mut self, first: u16) -> Result<(), LoadError> {
+    pub(super) fn find_clients(&mut self, dial: &Dial, first: u16) -> Result<(), LoadError> {
         let (nonce, deadline) = (nonce(), Instant::now() + PATIENCE);
         let wanted = self.consoles.len();
         let mut span = wanted;
         loop {
-            self.knock(first, span, nonce);
+            self.knock(dial, first, span, nonce);
             let until = Instant::now() + KNOCK;
             while Instant::now() < until && self.attached() < wanted {
                 self.turn(Duration::from_millis(5));
@@ -95,13 +96,13 @@ impl Stage {
         self.align(nonce, deadline)
     }
 
-    fn knock(&mut self, first: u16, span: usize, nonce: u64) {
+    fn knock(&mut self, dial: &Dial, first: u16, span: usize, nonce: u64) {
         for number in 0..span.min(usize::from(u16::MAX - first)) {
             let at = SocketAddr::new(LOCALHOST, first + number as u16);
             let mut hello = ANSWERS.to_vec();
             hello.extend_from_slice(&word(b'?', nonce, number));
             let token = Token(self.consoles.len() * PLACES + number);
-            self.knocking.push(Client::connect(at, hello, self.poll.registry(), token).ok());
+            self.knocking.push(Client::connect(dial, at, hello, self.poll.registry(), token).ok());
         }
     }
 
@@ -275,9 +276,11 @@ mod tests {
     use super::*;
     use crate::load::link::numbered_vm;
     use crate::load::stand_in::StandIn;
+    use crate::load::way::Way;
 
     fn move_one(proxy: &StandIn, course: Course) -> Stage {
-        let consoles = vec![Console::new(0, proxy.vms, numbered_vm(0))];
+        let way = Way::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
+        let consoles = vec![Console::new(0, way, numbered_vm(0))];
         let mut stage = Stage::new(consoles, Duration::from_millis(1)).unwrap();
         stage.bring_up(proxy.vms).unwrap();
         let mut sequence = u32::MAX;
