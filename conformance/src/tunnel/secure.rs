@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 
-use rustls::ClientConnection;
+use rustls::{ClientConnection, Error};
 
 use super::upgrade::{Step, Upgrade};
 
@@ -64,7 +64,8 @@ impl Secure {
         while !sealed.is_empty() && !self.ended {
             // Takes a few KiB; none only when it has no room, and everything opened is taken out below.
             self.tls.read_tls(&mut sealed).map_err(|error| error.to_string())?;
-            let state = self.tls.process_new_packets().map_err(|error| error.to_string())?;
+            let was_up = !self.tls.is_handshaking();
+            let state = self.tls.process_new_packets().map_err(|error| why(&error, was_up))?;
             let at = plain.len();
             plain.resize(at + state.plaintext_bytes_to_read(), 0);
             self.tls.reader().read_exact(&mut plain[at..]).map_err(|error| error.to_string())?;
@@ -102,5 +103,15 @@ impl Secure {
             self.tls.write_tls(to)?;
         }
         Ok(())
+    }
+}
+
+/// An error in words.
+fn why(error: &Error, was_up: bool) -> String {
+    match error {
+        // The judge's own words.
+        Error::General(why) => why.clone(),
+        Error::InvalidMessage(_) if !was_up => format!("it does not answer in TLS ({error})"),
+        _ => error.to_string(),
     }
 }

@@ -85,6 +85,8 @@ pub(crate) enum Fault {
     ProxyCodesKill,
     FloodCloses,
     NonsenseUuidKills,
+    StaysInClear,
+    DeafAfterNull,
 }
 
 pub(crate) type Id = usize;
@@ -156,6 +158,7 @@ struct Move {
 }
 
 const VMWARE: u8 = 232;
+const AUTH: u8 = 37;
 const WILL: u8 = 251;
 const WONT: u8 = 252;
 const DO: u8 = 253;
@@ -301,6 +304,12 @@ impl Server {
                 Word::Sub(VMWARE, payload) if self.conns[id].client_of.is_none() => {
                     self.extension(id, &payload);
                 }
+                Word::Sub(AUTH, payload) if payload == [0, 7, 0, 1] && self.is(Fault::StaysInClear) => {
+                    self.say(id, &Word::Sub(AUTH, vec![2, 7, 0, 2]));
+                }
+                Word::Sub(AUTH, payload) if payload == [0, 0, 0] && self.is(Fault::DeafAfterNull) => {
+                    self.conns[id].deaf = true;
+                }
                 Word::Sub(_, payload) if payload.len() > 1024 && self.is(Fault::OverlongCloses) => {
                     self.end(id);
                 }
@@ -374,6 +383,10 @@ impl Server {
             WILL | WONT => matches!(option, 0 | 3) || (option == VMWARE && !is_client),
             _ => matches!(option, 0 | 1 | 3),
         };
+        if (verb, option) == (WILL, AUTH) && (self.is(Fault::StaysInClear) || self.is(Fault::DeafAfterNull)) {
+            self.say(id, &Word::Negotiation(DO, AUTH));
+            return self.say(id, &Word::Sub(AUTH, vec![1, 7, 0]));
+        }
         let (yes, no) = if matches!(verb, WILL | WONT) { (DO, DONT) } else { (WILL, WONT) };
         let refuses_silently = self.is(Fault::RefusesSilently);
         let (agrees_again, asks_again) = (self.is(Fault::AgreesAgain), self.is(Fault::AsksAgain));
