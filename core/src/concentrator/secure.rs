@@ -204,32 +204,25 @@ impl Concentrator {
 
     /// Bytes of a TLS peer, as its socket brought them.
     pub(super) fn receive_sealed(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
-        let mut at = 0;
-        while at < data.len() {
-            let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-            let Transport::Tls(tls) = &mut conn.transport else { return };
-            let mut plain = std::mem::take(&mut self.opened);
-            plain.append(&mut tls.held);
-            let was_up = tls.is_up();
-            let outcome = tls.open(&mut data[at..], &mut plain);
-            let came_up = !was_up && tls.is_up();
-            if came_up {
-                let terms = tls.terms();
-                self.come_up(id, terms, now);
-            }
-            self.wake(id);
-            self.deliver(id, &mut plain, now);
-            plain.clear();
-            self.opened = plain;
-            match outcome {
-                Ok(done) => at += done,
-                Err(fault) => {
-                    self.fail_tls(id, &fault, now);
-                    return;
-                }
-            }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Transport::Tls(tls) = &mut conn.transport else { return };
+        let mut plain = std::mem::take(&mut self.opened);
+        plain.append(&mut tls.held);
+        let was_up = tls.is_up();
+        let outcome = tls.open(data, &mut plain);
+        let came_up = !was_up && tls.is_up();
+        if came_up {
+            let terms = tls.terms();
+            self.come_up(id, terms, now);
         }
-        self.consider_end(id, now);
+        self.wake(id);
+        self.deliver(id, &mut plain, now);
+        plain.clear();
+        self.opened = plain;
+        match outcome {
+            Ok(()) => self.consider_end(id, now),
+            Err(fault) => self.fail_tls(id, &fault, now),
+        }
     }
 
     /// The handshake is over.

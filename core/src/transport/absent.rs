@@ -31,7 +31,7 @@ impl Tls {
         match self.never {}
     }
 
-    pub(crate) fn open(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> Result<usize, Fault> {
+    pub(crate) fn open(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> Result<(), Fault> {
         match self.never {}
     }
 

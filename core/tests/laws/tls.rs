@@ -7,7 +7,7 @@ use vspc_core::transport::Acceptors;
 use vspc_core::vmware::{Resume, VmEvent};
 
 use crate::fuzz;
-use crate::world::secure::{Sealed, Version, acceptors};
+use crate::world::secure::{Bare, Sealed, Version, acceptors};
 use crate::world::{Client, Host, Kind, Part, World, show, uuid, vm_config};
 
 const WILL_AUTH: &[u8] = b"\xff\xfb\x25";
@@ -492,6 +492,20 @@ fn handshake_messages_in_many_records_and_many_reads_are_put_together() {
 }
 
 #[test]
+fn handshake_message_in_more_pieces_than_may_be_kept_is_ended_by_the_read_that_brings_them() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    let id = host(&mut world);
+    let record = |byte: u8| [0x16, 3, 1, 0, 1, byte];
+    let mut hello: Vec<u8> =
+        [1, 0, 250, 0].into_iter().chain(std::iter::repeat(7)).take(40_000).flat_map(record).collect();
+    assert!(hello.len() <= world.engine.receive_window(id));
+    world.engine.handle_received(id, &mut hello, world.now);
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls));
+}
+
+#[test]
 fn handshake_message_that_has_no_end_is_ended() {
     let mut world = all_tls();
     world.by_hand = true;
@@ -505,6 +519,24 @@ fn handshake_message_that_has_no_end_is_ended() {
     }
     world.settle();
     assert_eq!(world.reason(id), Some(CloseReason::Tls));
+}
+
+#[test]
+fn empty_handshake_record_before_more_than_a_go_of_data_is_survived() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    let id = world.stranger();
+    world.shake_hands(id, Version::V13, Vec::new());
+    let mut tls = Bare::new(*world.link(id).tls.take().expect("it is tls"));
+    // It is closed with words while the end of what it has said is still to be opened.
+    let mut said = [tls.handshake(b""), tls.data(b"\xff\xfc\xe8")].concat();
+    for _ in 0..10 {
+        said.extend(tls.data(&[b'x'; 16 << 10]));
+    }
+    world.engine.handle_received(id, &mut said, world.now);
+    world.drain();
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::NotVm));
 }
 
 #[test]
