@@ -210,7 +210,8 @@ impl Concentrator {
         plain.append(&mut tls.held);
         let was_up = tls.is_up();
         let outcome = tls.open(data, &mut plain);
-        let came_up = !was_up && tls.is_up();
+        // What comes behind the handshake in the same read may be a fault: it was up all the same.
+        let came_up = !was_up && tls.has_come_up();
         if came_up {
             let terms = tls.terms();
             self.come_up(id, terms, now);

@@ -23,6 +23,10 @@ impl Tls {
         match *acceptor {}
     }
 
+    pub(crate) fn has_come_up(&self) -> bool {
+        match self.never {}
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         match self.never {}
     }

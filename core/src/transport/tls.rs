@@ -83,8 +83,13 @@ impl Tls {
     }
 
     /// The handshake is over, and the peer is whom the acceptor wants.
+    pub(crate) fn has_come_up(&self) -> bool {
+        !self.session.is_handshaking()
+    }
+
+    /// As [`has_come_up`](Self::has_come_up), and nothing has failed since.
     pub(crate) fn is_up(&self) -> bool {
-        !self.session.is_handshaking() && !self.failed
+        self.has_come_up() && !self.failed
     }
 
     /// Version and cipher suite, once they are agreed.

@@ -471,6 +471,40 @@ fn tls_that_breaks_ends_the_connection_with_an_alert_and_what_came_before_counts
 }
 
 #[test]
+fn what_came_up_and_breaks_in_the_same_read_was_up() {
+    for together in [true, false] {
+        for port in [13370, 50000] {
+            let mut world = all_tls();
+            let vm = world.vm(vm_config(1));
+            world.by_hand = true;
+            let part = if port == 13370 { Part::Mute } else { Part::Client(Client::new(Kind::Raw)) };
+            let id = world.connect_to(port, part).expect("there is room");
+            let mut tls = Sealed::new(Version::V13);
+            let hello = tls.seal(&[]);
+            world.deal(id, &hello);
+            let flight = world.take(id);
+            tls.open(&flight);
+            let mut said = tls.seal(b"typed");
+            let mut broken = tls.seal(b"forged");
+            *broken.last_mut().unwrap() ^= 1;
+            if together {
+                said.append(&mut broken);
+            }
+            for mut bytes in [said, broken] {
+                world.engine.handle_received(id, &mut bytes, world.now);
+                world.drain();
+            }
+            world.settle();
+            assert_eq!(world.told(|what| matches!(what, What::TlsUp(_))), 2, "together: {together}");
+            assert_eq!(world.reason(id), Some(CloseReason::Tls));
+            if port != 13370 {
+                assert_eq!(world.typed(vm), "typed", "together: {together}");
+            }
+        }
+    }
+}
+
+#[test]
 fn handshake_messages_in_many_records_and_many_reads_are_put_together() {
     for version in [Version::V12, Version::V13] {
         for (fragment, read) in [(32 + 5, 1), (32 + 5, 7), (64, 100), (100, 5000)] {

@@ -182,7 +182,7 @@ impl Sealed {
     }
 
     pub(crate) fn is_v13(&self) -> bool {
-        self.session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
+        self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Changes its keys, and asks for the same.
