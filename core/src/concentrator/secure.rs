@@ -92,8 +92,16 @@ impl Concentrator {
             self.reply(id, |out| put_negotiation(Verb::Dont, Opt::AUTHENTICATION, out));
             return;
         }
-        if let Some((verb, opt)) = conn.negotiator.receive(verb, Opt::AUTHENTICATION).send {
-            self.say_of_upgrade(id, |out| put_negotiation(verb, opt, out));
+        let answer = conn.negotiator.receive(verb, Opt::AUTHENTICATION).send;
+        match (verb, answer) {
+            (Verb::Will | Verb::Wont, Some((verb, opt))) => {
+                self.say_of_upgrade(id, |out| put_negotiation(verb, opt, out));
+            }
+            // No part of an upgrade, and to be had without end.
+            (Verb::Do | Verb::Dont, Some((verb, opt))) => {
+                self.reply(id, |out| put_negotiation(verb, opt, out));
+            }
+            (_, None) => {}
         }
         match verb {
             Verb::Will => self.upgrade(id, Step::Offered, now),

@@ -300,6 +300,20 @@ fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
 }
 
 #[test]
+fn answers_to_a_flood_of_option_37_are_bounded_while_it_is_not_known_how_to_speak() {
+    for asked in [&b""[..], WILL_AUTH] {
+        let mut world = in_band(InBandTls::Require);
+        let id = host(&mut world);
+        world.deal(id, asked);
+        for word in [DO_AUTH, DONT_AUTH, WILL_AUTH] {
+            world.deal(id, &word.repeat(10_000));
+        }
+        let said = world.take(id);
+        assert!(said.len() < 2048, "{} bytes", said.len());
+    }
+}
+
+#[test]
 fn upgrade_that_succeeded_is_offered_again() {
     let mut world = in_band(InBandTls::Offer);
     let id = accepted(&mut world);
