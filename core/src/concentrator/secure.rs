@@ -153,10 +153,10 @@ impl Concentrator {
                 self.timers.set(Timer::Secure(id), now + ANSWER_LIMIT);
             }
             Verdict::Tls { accept } => {
+                let mut clear = upgrade.pending().to_vec();
                 if accept {
-                    upgrade.buffer().extend_from_slice(ACCEPT_SSL);
+                    clear.extend_from_slice(ACCEPT_SSL);
                 }
-                let clear = upgrade.pending().to_vec();
                 self.begin_tls(id, clear, accept, now);
             }
             Verdict::Clear => self.release(id),
@@ -172,8 +172,8 @@ impl Concentrator {
 
     /// The next byte of the host is TLS, and so is ours after the `clear` ones.
     fn begin_tls(&mut self, id: ConnId, clear: Vec<u8>, upgrading: bool, now: Instant) {
-        let Some(acceptor) = &self.acceptors.vms else { return };
-        match Tls::accept(acceptor, clear) {
+        let gone = || Err(Fault("there is no certificate for it any more".to_owned()));
+        match self.acceptors.vms.as_ref().map_or_else(gone, |acceptor| Tls::accept(acceptor, clear)) {
             Ok(tls) => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.transport = Transport::Tls(tls);

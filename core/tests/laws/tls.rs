@@ -300,6 +300,29 @@ fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
 }
 
 #[test]
+fn host_that_starts_when_there_is_no_acceptor_any_more_is_not_told_to_go_on() {
+    for policy in [InBandTls::Offer, InBandTls::Require] {
+        let mut world = in_band(policy);
+        let id = host(&mut world);
+        world.deal(id, WILL_AUTH);
+        world.take(id);
+        world.engine.set_acceptors(Acceptors::default());
+        world.deal(id, START);
+        world.settle();
+        let wire = show(world.wire(id));
+        assert!(!wire.contains(&show(ACCEPT)), "{policy:?}: {wire}");
+        assert_eq!(world.reason(id), Some(CloseReason::Tls), "{policy:?}");
+    }
+    let mut world = by_hand(Config { vm_tls: VmTls::Auto, ..Config::default() });
+    let id = host(&mut world);
+    world.engine.set_acceptors(Acceptors::default());
+    let hello = Sealed::new(Version::V13).seal(&[]);
+    world.deal(id, &hello);
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls), "a hello is no telnet");
+}
+
+#[test]
 fn answers_to_a_flood_of_option_37_are_bounded_while_it_is_not_known_how_to_speak() {
     for asked in [&b""[..], WILL_AUTH] {
         let mut world = in_band(InBandTls::Require);
