@@ -513,6 +513,7 @@ impl Concentrator {
         match conn.role {
             Role::Vm(_) => {
                 self.tell(id, What::VmDisconnected(reason));
+                self.note_failed_upgrade(id, reason, now);
                 self.detach_vm(id, now);
             }
             Role::Client(_) | Role::Arriving(_) => {

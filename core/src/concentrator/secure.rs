@@ -331,9 +331,12 @@ impl Concentrator {
     }
 
     /// A host's connection ends: if that was before the TLS that it had started came up, it is not offered
-    /// TLS again for a while.
-    pub(super) fn note_failed_upgrade(&mut self, id: ConnId, now: Instant) {
-        if let Some(conn) = self.conns.get(id)
+    /// TLS again for a while. Unless it was our doing: strangers who have it evicted must not bring it back
+    /// to clear.
+    pub(super) fn note_failed_upgrade(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
+        let ours = matches!(reason, CloseReason::Evicted | CloseReason::Kicked | CloseReason::ShuttingDown);
+        if !ours
+            && let Some(conn) = self.conns.get(id)
             && conn.vm().is_some_and(|vm| vm.upgrading)
             && let Address::Ip(host) = &conn.peer
         {

@@ -300,6 +300,21 @@ fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
 }
 
 #[test]
+fn host_that_was_cut_off_by_us_while_it_upgraded_is_offered_it_again() {
+    let mut world =
+        by_hand(Config { in_band_tls: InBandTls::Offer, max_descriptors: 64, ..Config::default() });
+    let evicted = accepted(&mut world);
+    for _ in 0..8 {
+        world.stranger();
+    }
+    assert_eq!(world.reason(evicted), Some(CloseReason::Evicted));
+    let kicked = accepted(&mut world);
+    world.engine.kick(kicked, world.now).expect("it is there");
+    world.settle();
+    accepted(&mut world);
+}
+
+#[test]
 fn host_that_starts_when_there_is_no_acceptor_any_more_is_not_told_to_go_on() {
     for policy in [InBandTls::Offer, InBandTls::Require] {
         let mut world = in_band(policy);
