@@ -626,6 +626,29 @@ fn empty_handshake_record_before_more_than_a_go_of_data_is_survived() {
 }
 
 #[test]
+fn records_that_say_nothing_change_nothing_however_they_are_cut() {
+    for cut in [1, 7, 22, 23, 30, 60, 1000] {
+        let mut world = all_tls();
+        let vm = world.vm(vm_config(1));
+        world.by_hand = true;
+        let id = client(&mut world, Kind::Raw);
+        world.shake_hands(id, Version::V13, Vec::new());
+        let mut tls = Bare::new(*world.link(id).tls.take().expect("it is tls"));
+        let mut said = Vec::new();
+        for word in ["typed ", "in ", "pieces"] {
+            said.extend([tls.handshake(b""), tls.data(word.as_bytes()), tls.data(b"")].concat());
+        }
+        for piece in said.chunks(cut) {
+            world.engine.handle_received(id, &mut piece.to_vec(), world.now);
+            // What is sealed between the pieces disturbs nothing.
+            world.print(vm, b"!");
+        }
+        assert_eq!(world.typed(vm), "typed in pieces", "cut to {cut}");
+        assert_eq!(world.reason(id), None);
+    }
+}
+
+#[test]
 fn keys_may_be_changed_in_the_middle() {
     let mut world = all_tls();
     let vm = world.vm(vm_config(1));
