@@ -225,7 +225,7 @@ impl Concentrator {
             self.come_up(id, terms, now);
         }
         self.wake(id);
-        self.deliver(id, &mut plain, now);
+        self.deliver(id, &plain, now);
         plain.clear();
         self.opened = plain;
         match outcome {
@@ -247,8 +247,8 @@ impl Concentrator {
     }
 
     /// Gives a connection's role what TLS has opened; what it may not send yet stays with TLS.
-    fn deliver(&mut self, id: ConnId, plain: &mut Vec<u8>, now: Instant) {
-        let mut rest = &plain[..];
+    fn deliver(&mut self, id: ConnId, plain: &[u8], now: Instant) {
+        let mut rest = plain;
         while let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none() && !rest.is_empty()) {
             // A VM's bytes are never refused once they are read.
             let window = match conn.role {
@@ -262,11 +262,12 @@ impl Concentrator {
             self.receive_plain(id, now_due, now);
             rest = later;
         }
-        let rest = rest.len();
-        if rest > 0
-            && let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport)
+        // A copy: the buffer that it lies in is the engine's, and large.
+        if !rest.is_empty()
+            && let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())
+            && let Transport::Tls(tls) = &mut conn.transport
         {
-            tls.held = plain.split_off(plain.len() - rest);
+            tls.held = rest.to_vec();
         }
     }
 
@@ -274,11 +275,11 @@ impl Concentrator {
     pub(super) fn deliver_held(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let Transport::Tls(tls) = &mut conn.transport else { return true };
-        let mut held = std::mem::take(&mut tls.held);
+        let held = std::mem::take(&mut tls.held);
         if held.is_empty() {
             return true;
         }
-        self.deliver(id, &mut held, self.now);
+        self.deliver(id, &held, self.now);
         self.consider_end(id, self.now);
         self.receive_window(id) > 0
     }
