@@ -105,7 +105,8 @@ pub struct Concentrator {
     acceptors: Acceptors,
     /// Hosts whose upgrade to TLS failed.
     spared: Spared,
-    /// Where TLS puts what it has opened. Up to 96 KiB, and nothing without TLS.
+    /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
+    /// nothing without TLS.
     opened: Vec<u8>,
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
@@ -512,6 +513,7 @@ impl Concentrator {
         match conn.role {
             Role::Vm(_) => {
                 self.tell(id, What::VmDisconnected(reason));
+                self.note_failed_upgrade(id, reason, now);
                 self.detach_vm(id, now);
             }
             Role::Client(_) => {

@@ -92,8 +92,16 @@ impl Concentrator {
             self.reply(id, |out| put_negotiation(Verb::Dont, Opt::AUTHENTICATION, out));
             return;
         }
-        if let Some((verb, opt)) = conn.negotiator.receive(verb, Opt::AUTHENTICATION).send {
-            self.say_of_upgrade(id, |out| put_negotiation(verb, opt, out));
+        let answer = conn.negotiator.receive(verb, Opt::AUTHENTICATION).send;
+        match (verb, answer) {
+            (Verb::Will | Verb::Wont, Some((verb, opt))) => {
+                self.say_of_upgrade(id, |out| put_negotiation(verb, opt, out));
+            }
+            // No part of an upgrade, and to be had without end.
+            (Verb::Do | Verb::Dont, Some((verb, opt))) => {
+                self.reply(id, |out| put_negotiation(verb, opt, out));
+            }
+            (_, None) => {}
         }
         match verb {
             Verb::Will => self.upgrade(id, Step::Offered, now),
@@ -145,10 +153,10 @@ impl Concentrator {
                 self.timers.set(Timer::Secure(id), now + ANSWER_LIMIT);
             }
             Verdict::Tls { accept } => {
+                let mut clear = upgrade.pending().to_vec();
                 if accept {
-                    upgrade.buffer().extend_from_slice(ACCEPT_SSL);
+                    clear.extend_from_slice(ACCEPT_SSL);
                 }
-                let clear = upgrade.pending().to_vec();
                 self.begin_tls(id, clear, accept, now);
             }
             Verdict::Clear => self.release(id),
@@ -164,8 +172,8 @@ impl Concentrator {
 
     /// The next byte of the host is TLS, and so is ours after the `clear` ones.
     fn begin_tls(&mut self, id: ConnId, clear: Vec<u8>, upgrading: bool, now: Instant) {
-        let Some(acceptor) = &self.acceptors.vms else { return };
-        match Tls::accept(acceptor, clear) {
+        let gone = || Err(Fault("there is no certificate for it any more".to_owned()));
+        match self.acceptors.vms.as_ref().map_or_else(gone, |acceptor| Tls::accept(acceptor, clear)) {
             Ok(tls) => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.transport = Transport::Tls(tls);
@@ -204,32 +212,26 @@ impl Concentrator {
 
     /// Bytes of a TLS peer, as its socket brought them.
     pub(super) fn receive_sealed(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
-        let mut at = 0;
-        while at < data.len() {
-            let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-            let Transport::Tls(tls) = &mut conn.transport else { return };
-            let mut plain = std::mem::take(&mut self.opened);
-            plain.append(&mut tls.held);
-            let was_up = tls.is_up();
-            let outcome = tls.open(&mut data[at..], &mut plain);
-            let came_up = !was_up && tls.is_up();
-            if came_up {
-                let terms = tls.terms();
-                self.come_up(id, terms, now);
-            }
-            self.wake(id);
-            self.deliver(id, &mut plain, now);
-            plain.clear();
-            self.opened = plain;
-            match outcome {
-                Ok(done) => at += done,
-                Err(fault) => {
-                    self.fail_tls(id, &fault, now);
-                    return;
-                }
-            }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Transport::Tls(tls) = &mut conn.transport else { return };
+        let mut plain = std::mem::take(&mut self.opened);
+        plain.append(&mut tls.held);
+        let was_up = tls.is_up();
+        let outcome = tls.open(data, &mut plain);
+        // What comes behind the handshake in the same read may be a fault: it was up all the same.
+        let came_up = !was_up && tls.has_come_up();
+        if came_up {
+            let terms = tls.terms();
+            self.come_up(id, terms, now);
         }
-        self.consider_end(id, now);
+        self.wake(id);
+        self.deliver(id, &plain, now);
+        plain.clear();
+        self.opened = plain;
+        match outcome {
+            Ok(()) => self.consider_end(id, now),
+            Err(fault) => self.fail_tls(id, &fault, now),
+        }
     }
 
     /// The handshake is over.
@@ -245,8 +247,8 @@ impl Concentrator {
     }
 
     /// Gives a connection's role what TLS has opened; what it may not send yet stays with TLS.
-    fn deliver(&mut self, id: ConnId, plain: &mut Vec<u8>, now: Instant) {
-        let mut rest = &plain[..];
+    fn deliver(&mut self, id: ConnId, plain: &[u8], now: Instant) {
+        let mut rest = plain;
         while let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none() && !rest.is_empty()) {
             // A VM's bytes are never refused once they are read.
             let window = match conn.role {
@@ -260,11 +262,12 @@ impl Concentrator {
             self.receive_plain(id, now_due, now);
             rest = later;
         }
-        let rest = rest.len();
-        if rest > 0
-            && let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport)
+        // A copy: the buffer that it lies in is the engine's, and large.
+        if !rest.is_empty()
+            && let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())
+            && let Transport::Tls(tls) = &mut conn.transport
         {
-            tls.held = plain.split_off(plain.len() - rest);
+            tls.held = rest.to_vec();
         }
     }
 
@@ -272,11 +275,11 @@ impl Concentrator {
     pub(super) fn deliver_held(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let Transport::Tls(tls) = &mut conn.transport else { return true };
-        let mut held = std::mem::take(&mut tls.held);
+        let held = std::mem::take(&mut tls.held);
         if held.is_empty() {
             return true;
         }
-        self.deliver(id, &mut held, self.now);
+        self.deliver(id, &held, self.now);
         self.consider_end(id, self.now);
         self.receive_window(id) > 0
     }
@@ -329,9 +332,12 @@ impl Concentrator {
     }
 
     /// A host's connection ends: if that was before the TLS that it had started came up, it is not offered
-    /// TLS again for a while.
-    pub(super) fn note_failed_upgrade(&mut self, id: ConnId, now: Instant) {
-        if let Some(conn) = self.conns.get(id)
+    /// TLS again for a while. Unless it was our doing: strangers who have it evicted must not bring it back
+    /// to clear.
+    pub(super) fn note_failed_upgrade(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
+        let ours = matches!(reason, CloseReason::Evicted | CloseReason::Kicked | CloseReason::ShuttingDown);
+        if !ours
+            && let Some(conn) = self.conns.get(id)
             && conn.vm().is_some_and(|vm| vm.upgrading)
             && let Address::Ip(host) = &conn.peer
         {

@@ -19,7 +19,8 @@ const LIMIT: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Spared {
     until: HashMap<IpAddr, Instant, Keyed>,
-    /// By the time they failed.
+    /// By the time they failed. Entries of hosts that have failed again since are passed over: all VMs of a
+    /// host fail at once, and must not push out other hosts.
     order: VecDeque<(IpAddr, Instant)>,
 }
 
@@ -34,8 +35,12 @@ impl Spared {
         if self.until.insert(host, until) != Some(until) {
             self.order.push_back((host, until));
         }
+        if self.order.len() > 2 * LIMIT {
+            let latest = &self.until;
+            self.order.retain(|(host, until)| latest.get(host) == Some(until));
+        }
         while let Some(&(oldest, at)) = self.order.front()
-            && (at <= now || self.order.len() > LIMIT)
+            && (at <= now || self.until.len() > LIMIT)
         {
             self.order.pop_front();
             if self.until.get(&oldest) == Some(&at) {
@@ -79,10 +84,17 @@ mod tests {
         assert_eq!((spared.until.len(), spared.order.len()), (LIMIT, LIMIT));
         assert!(!spared.contains(host(0), Instant::ZERO));
         assert!(spared.contains(host(10 * LIMIT as u32 - 1), Instant::ZERO));
+    }
+
+    #[test]
+    fn host_that_fails_again_and_again_pushes_out_no_other_and_takes_no_more_room() {
+        let mut spared = Spared::new(Keyed(1, 2));
+        spared.add(host(2), Instant::ZERO);
         for n in 0..10 * LIMIT as u64 {
             spared.add(host(1), Instant::from_millis(n));
+            assert!(spared.order.len() <= 2 * LIMIT);
         }
-        assert!(spared.contains(host(1), Instant::ZERO));
-        assert!(spared.order.len() <= LIMIT);
+        assert!(spared.contains(host(1), Instant::from_millis(10 * LIMIT as u64)));
+        assert!(spared.contains(host(2), Instant::from_millis(10 * LIMIT as u64)));
     }
 }

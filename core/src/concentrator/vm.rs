@@ -436,7 +436,6 @@ impl Concentrator {
     pub(super) fn detach_vm(&mut self, id: ConnId, now: Instant) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         let (place, moving) = (vm.place, vm.moving);
-        self.note_failed_upgrade(id, now);
         self.set_place(id, Place::Gone);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.timers.cancel(timer);

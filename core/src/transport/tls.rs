@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The one rule of that API: what rustls has not told to discard it is shown again, the same bytes at the
-//! same place, at the next call. So there are two places where records lie, `partial` and the caller's
-//! input, and never a whole record in the former between two calls of ours.
+//! same place, at the next call, whatever that is for; it panics otherwise. So all of an input is opened
+//! when it comes, and what rustls has not done with is kept in `partial`, which every later call begins with.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -87,8 +87,13 @@ impl Tls {
     }
 
     /// The handshake is over, and the peer is whom the acceptor wants.
+    pub(crate) fn has_come_up(&self) -> bool {
+        !self.session.is_handshaking()
+    }
+
+    /// As [`has_come_up`](Self::has_come_up), and nothing has failed since.
     pub(crate) fn is_up(&self) -> bool {
-        !self.session.is_handshaking() && !self.failed
+        self.has_come_up() && !self.failed
     }
 
     /// Version and cipher suite, once they are agreed.
@@ -98,15 +103,14 @@ impl Tls {
         format!("{} {}", version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
     }
 
-    /// Opens bytes that the socket brought, in place, and puts what they say into `plain`; returns how many
-    /// it is done with. Stops before the end only when `plain` has [`ENOUGH`]; the rest is to be shown again
-    /// before anything is sealed. What a failing call has put into `plain` came before the fault.
+    /// Opens bytes that the socket brought, in place, and puts what they say into `plain`. What a failing
+    /// call has put there came before the fault.
     ///
     /// On failure the alert is among the [`pending`](Self::pending) bytes and there is nothing more to be
     /// had.
-    pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
+    pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         if self.closed || self.failed || self.ended {
-            return Ok(input.len());
+            return Ok(());
         }
         let outcome = self.open_records(input, plain);
         if outcome.is_err() {
@@ -116,50 +120,46 @@ impl Tls {
         outcome
     }
 
-    fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
+    fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.fresh))
             && *first != HANDSHAKE
         {
             return Err(Fault("it does not speak tls".to_owned()));
         }
-        let mut done = 0;
-        while !self.partial.is_empty() && done < input.len() && plain.len() < ENOUGH {
+        let mut rest = input;
+        while !self.partial.is_empty() && !rest.is_empty() {
             let missing = if self.joining { RECORD } else { missing(&self.partial) };
-            let n = missing.min(input.len() - done);
-            self.partial.extend_from_slice(&input[done..done + n]);
-            done += n;
-            if self.partial.len() > PARTIAL_LIMIT {
-                return Err(Fault("its handshake message has no end".to_owned()));
-            }
+            let (front, back) = rest.split_at_mut(missing.min(rest.len()));
+            self.partial.extend_from_slice(front);
+            rest = back;
             // Also what is no whole record is looked at: what cannot become one is a fault at once.
             let mut partial = std::mem::take(&mut self.partial);
-            let used = self.process(&mut partial, plain, usize::MAX)?;
+            let used = self.process(&mut partial, plain)?;
             partial.drain(..used);
-            self.keep(partial);
+            self.keep(partial)?;
         }
-        if self.partial.is_empty() && done < input.len() && plain.len() < ENOUGH && !self.ended {
-            done += self.process(&mut input[done..], plain, ENOUGH)?;
-            let rest = &input[done..];
-            if plain.len() < ENOUGH {
-                self.keep(rest.to_vec());
-                done = input.len();
-            }
+        if !rest.is_empty() && !self.ended {
+            let used = self.process(rest, plain)?;
+            self.keep(rest[used..].to_vec())?;
         }
-        Ok(if self.ended { input.len() } else { done })
+        Ok(())
     }
 
     /// Keeps what rustls wants to be shown again. If a whole record is at its front, that is part of a
     /// handshake message that goes on in the next.
-    fn keep(&mut self, partial: Vec<u8>) {
+    fn keep(&mut self, partial: Vec<u8>) -> Result<(), Fault> {
+        if partial.len() > PARTIAL_LIMIT {
+            return Err(Fault("its handshake message has no end".to_owned()));
+        }
         self.joining = missing(&partial) == 0;
         self.partial = if partial.is_empty() { Vec::new() } else { partial };
+        Ok(())
     }
 
-    /// Has rustls look at `records` until it wants more of them, or `plain` has `enough`; returns how many
-    /// bytes it needs no more.
-    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>, enough: usize) -> Result<usize, Fault> {
+    /// Has rustls look at `records` until it wants more of them; returns how many bytes it needs no more.
+    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
         let mut done = 0;
-        while plain.len() < enough {
+        loop {
             let UnbufferedStatus { mut discard, state } =
                 self.session.process_tls_records(&mut records[done..]);
             let mut is_last = false;
@@ -184,10 +184,9 @@ impl Tls {
             }
             done += discard;
             if is_last {
-                break;
+                return Ok(done);
             }
         }
-        Ok(done)
     }
 
     /// Notes that rustls has given up at the front of `records`, and takes the alert that it has for the peer.
@@ -365,9 +364,6 @@ const HEADER: usize = 5;
 
 /// What sealing adds: header, nonce, type and tag (RFC 5246 §6.2.3.3, RFC 8446 §5.2); and an alert's room.
 const OVERHEAD: usize = 64;
-
-/// Opened bytes that are enough for one go: four records.
-const ENOUGH: usize = 4 * RECORD;
 
 /// A handshake message may have 64 KiB (rustls), and be in pieces; what is more than that in tiny ones has
 /// no good reason.

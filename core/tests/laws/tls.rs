@@ -7,7 +7,7 @@ use vspc_core::transport::Acceptors;
 use vspc_core::vmware::{Resume, VmEvent};
 
 use crate::fuzz;
-use crate::world::secure::{Sealed, Version, acceptors};
+use crate::world::secure::{Bare, Sealed, Version, acceptors};
 use crate::world::{Client, Host, Kind, Part, World, show, uuid, vm_config};
 
 const WILL_AUTH: &[u8] = b"\xff\xfb\x25";
@@ -300,6 +300,58 @@ fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
 }
 
 #[test]
+fn host_that_was_cut_off_by_us_while_it_upgraded_is_offered_it_again() {
+    let mut world =
+        by_hand(Config { in_band_tls: InBandTls::Offer, max_descriptors: 64, ..Config::default() });
+    let evicted = accepted(&mut world);
+    for _ in 0..8 {
+        world.stranger();
+    }
+    assert_eq!(world.reason(evicted), Some(CloseReason::Evicted));
+    let kicked = accepted(&mut world);
+    world.engine.kick(kicked, world.now).expect("it is there");
+    world.settle();
+    accepted(&mut world);
+}
+
+#[test]
+fn host_that_starts_when_there_is_no_acceptor_any_more_is_not_told_to_go_on() {
+    for policy in [InBandTls::Offer, InBandTls::Require] {
+        let mut world = in_band(policy);
+        let id = host(&mut world);
+        world.deal(id, WILL_AUTH);
+        world.take(id);
+        world.engine.set_acceptors(Acceptors::default());
+        world.deal(id, START);
+        world.settle();
+        let wire = show(world.wire(id));
+        assert!(!wire.contains(&show(ACCEPT)), "{policy:?}: {wire}");
+        assert_eq!(world.reason(id), Some(CloseReason::Tls), "{policy:?}");
+    }
+    let mut world = by_hand(Config { vm_tls: VmTls::Auto, ..Config::default() });
+    let id = host(&mut world);
+    world.engine.set_acceptors(Acceptors::default());
+    let hello = Sealed::new(Version::V13).seal(&[]);
+    world.deal(id, &hello);
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls), "a hello is no telnet");
+}
+
+#[test]
+fn answers_to_a_flood_of_option_37_are_bounded_while_it_is_not_known_how_to_speak() {
+    for asked in [&b""[..], WILL_AUTH] {
+        let mut world = in_band(InBandTls::Require);
+        let id = host(&mut world);
+        world.deal(id, asked);
+        for word in [DO_AUTH, DONT_AUTH, WILL_AUTH] {
+            world.deal(id, &word.repeat(10_000));
+        }
+        let said = world.take(id);
+        assert!(said.len() < 2048, "{} bytes", said.len());
+    }
+}
+
+#[test]
 fn upgrade_that_succeeded_is_offered_again() {
     let mut world = in_band(InBandTls::Offer);
     let id = accepted(&mut world);
@@ -471,6 +523,40 @@ fn tls_that_breaks_ends_the_connection_with_an_alert_and_what_came_before_counts
 }
 
 #[test]
+fn what_came_up_and_breaks_in_the_same_read_was_up() {
+    for together in [true, false] {
+        for port in [13370, 50000] {
+            let mut world = all_tls();
+            let vm = world.vm(vm_config(1));
+            world.by_hand = true;
+            let part = if port == 13370 { Part::Mute } else { Part::Client(Client::new(Kind::Raw)) };
+            let id = world.connect_to(port, part).expect("there is room");
+            let mut tls = Sealed::new(Version::V13);
+            let hello = tls.seal(&[]);
+            world.deal(id, &hello);
+            let flight = world.take(id);
+            tls.open(&flight);
+            let mut said = tls.seal(b"typed");
+            let mut broken = tls.seal(b"forged");
+            *broken.last_mut().unwrap() ^= 1;
+            if together {
+                said.append(&mut broken);
+            }
+            for mut bytes in [said, broken] {
+                world.engine.handle_received(id, &mut bytes, world.now);
+                world.drain();
+            }
+            world.settle();
+            assert_eq!(world.told(|what| matches!(what, What::TlsUp(_))), 2, "together: {together}");
+            assert_eq!(world.reason(id), Some(CloseReason::Tls));
+            if port != 13370 {
+                assert_eq!(world.typed(vm), "typed", "together: {together}");
+            }
+        }
+    }
+}
+
+#[test]
 fn handshake_messages_in_many_records_and_many_reads_are_put_together() {
     for version in [Version::V12, Version::V13] {
         for (fragment, read) in [(32 + 5, 1), (32 + 5, 7), (64, 100), (100, 5000)] {
@@ -492,6 +578,20 @@ fn handshake_messages_in_many_records_and_many_reads_are_put_together() {
 }
 
 #[test]
+fn handshake_message_in_more_pieces_than_may_be_kept_is_ended_by_the_read_that_brings_them() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    let id = host(&mut world);
+    let record = |byte: u8| [0x16, 3, 1, 0, 1, byte];
+    let mut hello: Vec<u8> =
+        [1, 0, 250, 0].into_iter().chain(std::iter::repeat(7)).take(40_000).flat_map(record).collect();
+    assert!(hello.len() <= world.engine.receive_window(id));
+    world.engine.handle_received(id, &mut hello, world.now);
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::Tls));
+}
+
+#[test]
 fn handshake_message_that_has_no_end_is_ended() {
     let mut world = all_tls();
     world.by_hand = true;
@@ -505,6 +605,47 @@ fn handshake_message_that_has_no_end_is_ended() {
     }
     world.settle();
     assert_eq!(world.reason(id), Some(CloseReason::Tls));
+}
+
+#[test]
+fn empty_handshake_record_before_more_than_a_go_of_data_is_survived() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    let id = world.stranger();
+    world.shake_hands(id, Version::V13, Vec::new());
+    let mut tls = Bare::new(*world.link(id).tls.take().expect("it is tls"));
+    // It is closed with words while the end of what it has said is still to be opened.
+    let mut said = [tls.handshake(b""), tls.data(b"\xff\xfc\xe8")].concat();
+    for _ in 0..10 {
+        said.extend(tls.data(&[b'x'; 16 << 10]));
+    }
+    world.engine.handle_received(id, &mut said, world.now);
+    world.drain();
+    world.settle();
+    assert_eq!(world.reason(id), Some(CloseReason::NotVm));
+}
+
+#[test]
+fn records_that_say_nothing_change_nothing_however_they_are_cut() {
+    for cut in [1, 7, 22, 23, 30, 60, 1000] {
+        let mut world = all_tls();
+        let vm = world.vm(vm_config(1));
+        world.by_hand = true;
+        let id = client(&mut world, Kind::Raw);
+        world.shake_hands(id, Version::V13, Vec::new());
+        let mut tls = Bare::new(*world.link(id).tls.take().expect("it is tls"));
+        let mut said = Vec::new();
+        for word in ["typed ", "in ", "pieces"] {
+            said.extend([tls.handshake(b""), tls.data(word.as_bytes()), tls.data(b"")].concat());
+        }
+        for piece in said.chunks(cut) {
+            world.engine.handle_received(id, &mut piece.to_vec(), world.now);
+            // What is sealed between the pieces disturbs nothing.
+            world.print(vm, b"!");
+        }
+        assert_eq!(world.typed(vm), "typed in pieces", "cut to {cut}");
+        assert_eq!(world.reason(id), None);
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@ use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
+    ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
 };
 use vspc_core::transport::{Acceptor, Acceptors};
 
@@ -140,6 +142,7 @@ impl Sealed {
             .with_custom_certificate_verifier(Arc::new(Anyone))
             .with_no_client_auth();
         config.max_fragment_size = fragment;
+        config.enable_secret_extraction = true;
         let name = ServerName::try_from("vspc.example").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a configuration");
         Self { session, fault: None, ended: false, closed: false }
@@ -179,7 +182,7 @@ impl Sealed {
     }
 
     pub(crate) fn is_v13(&self) -> bool {
-        self.session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
+        self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Changes its keys, and asks for the same.
@@ -192,5 +195,45 @@ impl Sealed {
         self.closed = true;
         self.session.send_close_notify();
         self.seal(&[])
+    }
+}
+
+/// A peer with TLS 1.3 that is up, and from now on seals records as no library would.
+pub(crate) struct Bare {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl Bare {
+    pub(crate) fn new(tls: Sealed) -> Self {
+        let Some(SupportedCipherSuite::Tls13(suite)) = tls.session.negotiated_cipher_suite() else {
+            panic!("it is not TLS 1.3")
+        };
+        let (sequence, secrets) = tls.session.dangerous_extract_secrets().expect("they may be had").tx;
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            panic!("secrets of no known kind")
+        };
+        Self { encrypter: suite.aead_alg.encrypter(key, iv), sequence }
+    }
+
+    /// One record of serial data.
+    pub(crate) fn data(&mut self, plain: &[u8]) -> Vec<u8> {
+        self.record(ContentType::ApplicationData, plain)
+    }
+
+    /// One record of handshake messages.
+    pub(crate) fn handshake(&mut self, messages: &[u8]) -> Vec<u8> {
+        self.record(ContentType::Handshake, messages)
+    }
+
+    fn record(&mut self, typ: ContentType, plain: &[u8]) -> Vec<u8> {
+        let payload = OutboundChunks::Single(plain);
+        let record = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
+        let sealed = self.encrypter.encrypt(record, self.sequence).expect("there is room").encode();
+        self.sequence += 1;
+        sealed
     }
 }

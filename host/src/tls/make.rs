@@ -96,11 +96,16 @@ impl CertOptions {
         let params = self.params()?;
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
-        self.write(&self.key, &key.serialize_pem(), 0o600)?;
-        self.write(&self.cert, &certificate.pem(), 0o644).inspect_err(|_| {
-            // A key without its certificate is of no use, and would be in the way next time.
-            let _ = if self.force { Ok(()) } else { fs::remove_file(&self.key) };
-        })?;
+        let key_made = self.write(&self.key, &key.serialize_pem(), 0o600)?;
+        let made = self.write(&self.cert, &certificate.pem(), 0o644).and_then(|cert_made| {
+            let put = |made: &Path, path: &Path| {
+                fs::rename(made, path).map_err(|error| MakeError::Write(path.to_owned(), error))
+            };
+            let placed = put(&cert_made, &self.cert).and_then(|()| put(&key_made, &self.key));
+            placed.inspect_err(|_| drop(fs::remove_file(&cert_made)))
+        });
+        // A key without its certificate is of no use, and would be in the way next time.
+        made.inspect_err(|_| drop(fs::remove_file(&key_made)))?;
         Ok(self.story(program, certificate.der(), &params))
     }
 
@@ -137,24 +142,28 @@ Examples:
         Ok(params)
     }
 
-    /// Writes a file that is whole or not there, and never more readable than it should be.
-    fn write(&self, path: &Path, text: &str, mode: u32) -> Result<(), MakeError> {
+    /// Writes a file that is whole or not there, and never more readable than it should be; returns where:
+    /// beside the one that it is to replace, so that a server that loads anew meanwhile finds the old one,
+    /// and the old one stays if the other file cannot be made.
+    fn write(&self, path: &Path, text: &str, mode: u32) -> Result<PathBuf, MakeError> {
         let fault = |error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => MakeError::Exists(path.to_owned()),
             _ => MakeError::Write(path.to_owned(), error),
         };
-        // A server that loads anew meanwhile finds the old file or the new one.
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", process::id()));
-        let made = if self.force { Path::new(&beside) } else { path };
+        let mut made = path.as_os_str().to_owned();
+        if self.force {
+            made.push(format!(".{}", process::id()));
+        }
+        let made = PathBuf::from(made);
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(made).map_err(fault)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        let written = written.and_then(|()| if self.force { fs::rename(made, path) } else { Ok(()) });
-        written.map_err(|error| {
-            let _ = fs::remove_file(made);
-            fault(error)
-        })
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&made).map_err(fault)?;
+        match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+            Ok(()) => Ok(made),
+            Err(error) => {
+                let _ = fs::remove_file(made);
+                Err(fault(error))
+            }
+        }
     }
 
     fn story(&self, program: &str, certificate: &[u8], params: &CertificateParams) -> String {

@@ -93,6 +93,20 @@ fn nothing_is_replaced_unless_told_to() {
 }
 
 #[test]
+fn a_pair_in_use_stays_whole_if_it_cannot_be_replaced() {
+    let folder = Folder::new();
+    let key = folder.file("key", "mine");
+    let mut options = parse("--hostname a --force", &folder).unwrap();
+    fs::create_dir(folder.path().join("cert")).unwrap();
+    for cert in ["missing/cert", "cert"] {
+        options.cert = folder.path().join(cert);
+        options.make("vspc").unwrap_err();
+        assert_eq!(fs::read(&key).unwrap(), b"mine", "{cert}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{cert}: nothing is left beside them");
+    }
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_told() {
     let folder = Folder::new();
     let mut options = parse("--hostname a", &folder).unwrap();
