@@ -198,7 +198,11 @@ impl Carrier {
 
     fn is_answered(&mut self) -> Result<bool, Progress> {
         let outcome = match self.far.stream.take_error() {
-            Ok(None) => self.far.stream.peer_addr().map(drop),
+            Ok(None) => self.far.stream.peer_addr().and_then(|peer| match self.far.stream.local_addr()? {
+                // Nobody listens there, and the connection met itself.
+                own if own == peer => Err(ErrorKind::ConnectionRefused.into()),
+                _ => Ok(()),
+            }),
             Ok(Some(error)) | Err(error) => Err(error),
         };
         match outcome {

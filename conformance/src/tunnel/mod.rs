@@ -100,6 +100,10 @@ impl Dial {
 
     fn open(&self, port: Port, to: SocketAddr, within: Duration, report: bool) -> io::Result<TcpStream> {
         let far = TcpStream::connect_timeout(&to, within)?;
+        if far.local_addr()? == to {
+            // A port of this machine where nobody listens, given to the very connection that looked for it.
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let Some((tunnel, form)) = self.leads_through(port) else { return Ok(far) };
         far.set_nonblocking(true)?;
         let (tell, told) = mpsc::channel();

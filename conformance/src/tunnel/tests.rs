@@ -295,8 +295,11 @@ fn nobody_at_home_is_told_as_without_a_tunnel() {
     assert!(is_reset(near.read(&mut [0])));
 }
 
-/// Plays a server of the upgrade: `lines` are what it hears and what it says to that.
-fn says(stream: &mut TcpStream, lines: &[(&[u8], &[u8])]) {
+/// What a server of the upgrade hears, and what it says to that.
+type Line = (&'static [u8], &'static [u8]);
+
+/// Plays a server of the upgrade.
+fn says(stream: &mut TcpStream, lines: &[Line]) {
     for (hears, says) in lines {
         let mut heard = vec![0; hears.len()];
         stream.read_exact(&mut heard).unwrap();
@@ -333,7 +336,7 @@ fn a_telnet_connection_becomes_a_tls_one_and_what_was_said_before_is_handed_on()
 
 #[test]
 fn an_upgrade_that_the_server_does_not_want_resets_the_tool_and_says_why() {
-    const LINES: [(&[(&[u8], &[u8])], &str); 3] = [
+    const LINES: [(&[Line], &str); 3] = [
         (&[(OFFER, b"\xff\xfe\x25")], "declines"),
         (&[(OFFER, ASK), (START, b"\xff\xfa\x25\x02\x07\x00\x03\xff\xf0")], "rejects"),
         (&[(OFFER, b"")], "closed before TLS was up"),

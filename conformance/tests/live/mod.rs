@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use vspc_conformance::check::{Case, Selection, Server, Verdict};
 use vspc_conformance::drive::{ClientPort, LiveOptions};
 use vspc_conformance::transcript::{Setting, Transcript, corpus};
-use vspc_conformance::tunnel::Dial;
+use vspc_conformance::tunnel::TlsArgs;
 
 /// A running server, killed when dropped.
 struct Process {
@@ -41,12 +42,13 @@ fn option(setting: &Setting) -> Vec<String> {
 }
 
 impl Process {
-    fn start(settings: &[Setting]) -> Self {
+    fn start(settings: &[Setting], more: &[String]) -> Self {
         let first_port = first_port();
         let mut child = Command::new(crate::SERVER)
             .args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1"])
             .args(["--port-range-start", &first_port.to_string()])
             .args(settings.iter().flat_map(option))
+            .args(more)
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
             .spawn()
@@ -72,8 +74,12 @@ impl Drop for Process {
     }
 }
 
-fn play_all(choose: impl Fn(&Transcript) -> bool) {
+/// Plays what `choose` says, to servers that are started with `more` and reached as `tls` says.
+fn play_all(choose: impl Fn(&Transcript) -> bool, more: &[String], tls: &TlsArgs) {
     const AT_ONCE: usize = 16;
+    /// Clients are looked for on all client ports, so there must be one server at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let corpus = corpus().unwrap_or_else(|error| panic!("{error}"));
     let only = std::env::var("ONLY").unwrap_or_default();
     let all = Selection { own: true, slow: true, only: Vec::new() }.choose(&corpus);
@@ -85,13 +91,13 @@ fn play_all(choose: impl Fn(&Transcript) -> bool) {
     let mut passed = 0;
     for transcripts in by_settings.values() {
         let settings = transcripts[0].config.clone();
-        let process = Process::start(&settings);
+        let process = Process::start(&settings, more);
         let server = Server {
             live: LiveOptions {
                 target: process.vms,
                 clients: ClientPort::From(process.first_port, PORTS),
                 client_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                dial: Dial::default(),
+                dial: tls.open(&process.vms.to_string()).unwrap(),
             },
             config: settings,
             service_uri: "vSPC.py".to_owned(),
@@ -123,11 +129,42 @@ fn told(case: &Case<'_>) -> Option<String> {
 
 #[test]
 fn the_server_plays_the_corpus() {
-    play_all(|transcript| !transcript.is_slow());
+    play_all(|transcript| !transcript.is_slow(), &[], &TlsArgs::default());
 }
 
 #[test]
 #[ignore = "waits for a minute: the timers of the protocol in real time"]
 fn the_server_plays_the_slow_part_of_the_corpus() {
-    play_all(Transcript::is_slow);
+    play_all(Transcript::is_slow, &[], &TlsArgs::default());
+}
+
+/// Moves, reboots, resets and clients, on connections that became TLS by option 37; and the certificate that
+/// the server's own subcommand makes is the one that it shows. All of the corpus is played so to the core.
+#[cfg(feature = "tls")]
+#[test]
+fn the_server_plays_the_corpus_behind_tls() {
+    use vspc_conformance::tunnel::VmForm;
+
+    let folder = std::env::temp_dir().join(format!("vspc-corpus-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let files = ["--cert".to_owned(), file("cert"), "--key".to_owned(), file("key")];
+    let made = Command::new(crate::SERVER)
+        .args(["cert", "--ip", "127.0.0.1"])
+        .args(&files)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mut more = files.to_vec();
+    more.extend(["--in-band-tls", "require", "--client-tls"].map(str::to_owned));
+    let tls = TlsArgs {
+        tls: VmForm::InBand,
+        client_tls: true,
+        ca: Some(folder.join("cert")),
+        ..TlsArgs::default()
+    };
+    let choose = |transcript: &Transcript| transcript.config.is_empty() && !transcript.is_slow();
+    play_all(choose, &more, &tls);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

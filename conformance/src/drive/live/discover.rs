@@ -5,8 +5,8 @@ use super::{Live, Trouble, connect, read_all, write_all};
 use crate::drive::PeerId;
 use crate::transcript::names;
 use crate::transcript::wire::{Decoder, Word};
-use crate::tunnel::Port;
-use std::net::{SocketAddr, TcpStream};
+use crate::tunnel::{Dial, Port};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long is searched at least: a server may take its time to open a port.
@@ -110,7 +110,10 @@ impl Live {
 
     /// The first closed port, if the open ones have no gaps; a few connections tell.
     fn end_of_open(&self, first: u16, last: u16) -> u16 {
-        let is_open = |port: u16| TcpStream::connect_timeout(&self.address(port), CONNECT).is_ok();
+        let is_open = |port: u16| {
+            // In clear, whatever clients speak: whether it is open shows before anything is said.
+            Dial::default().connect(Port::Client, self.address(port), CONNECT).is_ok()
+        };
         if !is_open(first) {
             return first;
         }
