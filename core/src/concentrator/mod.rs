@@ -13,6 +13,7 @@
 //! | `secure`, `upgrade`, `spared` | TLS: carrying it; when it begins; who is not offered it again |
 //! | `vmotion`, `migrate` | the table of a move; carrying it out |
 //! | `client` | who is telnet, who is raw, what each may send |
+//! | `closing` | how a connection ends, and all of them |
 //! | `console` | readers and legs of one serial port, lag, pauses, expiry |
 //! | `journal` | what a console printed, once for all readers |
 //! | `uplink` | what clients typed and the VM has not taken |
@@ -21,6 +22,7 @@
 //! | `control`, `timers`, `outbox`, `order`, `slab` | bytes owed, deadlines, orders to the runtime, silence, ids |
 
 mod client;
+mod closing;
 mod config;
 mod conn;
 mod console;
@@ -48,13 +50,12 @@ mod vmotion;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
 
-use crate::telnet::{Decoder, IAC, Negotiator};
+use crate::telnet::{Decoder, Negotiator};
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
@@ -64,11 +65,11 @@ pub use event::{CloseReason, Event, Label, Severity, VmotionStep, What};
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use output::{Address, Closed, Output, Peer, Shutdown};
 
-use conn::{Closing, Conn, Mode, Role, Transport, Unidentified};
+use conn::{Conn, Mode, Role, Transport, Unidentified};
 use console::{Console, Identity};
 use control::Control;
 use journal::Pool;
-use listen::{Listener, Purpose};
+use listen::Listener;
 use order::Order;
 use outbox::{Announced, Outbox};
 use ports::Ports;
@@ -77,9 +78,6 @@ use spared::Spared;
 use timers::{Timer, Timers};
 use uplink::Buffers;
 use vmotion::{Move, MoveId, SECRET};
-
-/// How long a closing connection may take to accept its last bytes.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// The part of the journals' memory that is for connections without a console.
 const EARLY_PART: usize = 8;
@@ -352,33 +350,6 @@ impl Concentrator {
         Ok(())
     }
 
-    /// Ends everything in order: accepts nothing more, gives each connection what it is owed and a little
-    /// time to take it, and closes it. [`is_empty`](Self::is_empty) tells when that is done.
-    pub fn shut_down(&mut self, now: Instant) {
-        self.now = now;
-        self.shutting_down = true;
-        for id in self.listeners.ids() {
-            if let Some(Purpose::Clients(console, _)) =
-                self.listeners.get(id).map(|listener| listener.purpose)
-            {
-                self.close_port(console);
-            } else {
-                self.listeners.remove(id);
-                self.outbox.push(Output::Unlisten(id));
-            }
-        }
-        for id in self.conns.ids() {
-            if let Some(conn) = self.conns.get_mut(id)
-                && conn.closing.is_none()
-            {
-                conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
-                self.release(id);
-                self.timers.set(Timer::Linger(id), now + LINGER);
-                self.consider_closed(id, now);
-            }
-        }
-    }
-
     /// Whether no connection is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -469,110 +440,6 @@ impl Concentrator {
         match self.consoles.get_mut(console) {
             Some(console) => console.count(),
             None => &mut self.retired,
-        }
-    }
-
-    /// Takes a connection out of everything and closes it once its control bytes are taken.
-    fn close(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
-        if self.conns.get(id).is_none_or(|conn| conn.closing == Some(Closing::Farewell)) {
-            return;
-        }
-        self.finish_pair(id);
-        self.detach(id, reason, now);
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.closing = Some(Closing::Farewell);
-        }
-        self.release(id);
-        self.timers.set(Timer::Linger(id), now + LINGER);
-        self.consider_closed(id, now);
-    }
-
-    /// A reader that is left with the first half of a pair gets the second before anything else.
-    fn finish_pair(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && let Role::Client(client) = &conn.role
-            && !client.mode.is_guest()
-            && client.overtaken.is_none()
-            && self.consoles.get(client.console).is_some_and(|console| console.journal.is_mid_pair(client.at))
-        {
-            conn.control.push_front(IAC);
-        }
-    }
-
-    /// Takes a connection out of everything and forgets it; its socket is of no more use.
-    fn drop_conn(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
-        let Some(conn) = self.conns.get(id) else { return };
-        if conn.closing != Some(Closing::Farewell) {
-            self.detach(id, reason, now);
-        }
-        self.forget(id, Shutdown::Abort);
-    }
-
-    fn detach(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
-        let Some(conn) = self.conns.get(id) else { return };
-        match conn.role {
-            Role::Vm(_) => {
-                self.tell(id, What::VmDisconnected(reason));
-                self.note_failed_upgrade(id, reason, now);
-                self.detach_vm(id, now);
-            }
-            Role::Client(_) => {
-                self.tell(id, What::ClientDetached(reason));
-                self.detach_client(id, now);
-            }
-            Role::Arriving(_) => self.tell(id, What::ClientNotLetIn(reason)),
-        }
-    }
-
-    /// Closes a closing connection if it has been given all that it is still to be given.
-    fn consider_closed(&mut self, id: ConnId, now: Instant) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let Some(closing) = conn.closing else { return };
-        let mute = conn.transport.is_mute();
-        if !conn.control.is_empty() && !mute {
-            return;
-        }
-        if let Closing::Drain(reason) = closing {
-            let owed = match &conn.role {
-                _ if mute => false,
-                Role::Arriving(_) => false,
-                Role::Client(client) => self.consoles.get(client.console).is_some_and(|console| {
-                    client.overtaken.is_some() || client.needs() < console.journal.head()
-                }),
-                Role::Vm(_) => conn.console().is_some_and(|console| {
-                    self.input_leg(console) == Some(id)
-                        && self.consoles.get(console).is_some_and(|console| !console.uplink.is_empty())
-                }),
-            };
-            if owed {
-                return;
-            }
-            self.detach(id, reason, now);
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.closing = Some(Closing::Farewell);
-            }
-        }
-        if self.close_transport(id) {
-            self.forget(id, Shutdown::Graceful);
-        }
-    }
-
-    /// A closing connection, or one that has ended its input, has had its time.
-    fn end_of_linger(&mut self, id: ConnId, now: Instant) {
-        let Some(conn) = self.conns.get(id) else { return };
-        match (conn.closing, &conn.role) {
-            (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason, now),
-            (Some(Closing::Farewell), _) => self.forget(id, Shutdown::Abort),
-            (None, Role::Client(_) | Role::Arriving(_)) => self.close(id, CloseReason::PeerClosed, now),
-            (None, Role::Vm(_)) => self.end_linger(id, now),
-        }
-    }
-
-    fn forget(&mut self, id: ConnId, how: Shutdown) {
-        self.timers.cancel(Timer::Linger(id));
-        self.timers.cancel(Timer::Secure(id));
-        if self.conns.remove(id).is_some() {
-            self.outbox.push(Output::Close(id, how));
         }
     }
 
