@@ -1,4 +1,4 @@
-//! Both ends of the VMware dialogue against each other, in memory (PROTOCOL §3.1, §3.2).
+//! Both ends of the VMware dialogue against each other, in memory (vmware.md §3, vmotion.md §1).
 
 use quickcheck::quickcheck;
 use vspc_core::telnet::{Command, Decoder, Item, Negotiator, Opt, Side, Verb, escape_into, put_negotiation};

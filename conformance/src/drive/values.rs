@@ -74,7 +74,7 @@ impl Values {
     }
 }
 
-/// `01 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00`: PROTOCOL §3, code 80.
+/// `01 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00`: vmware.md §2.
 fn uuid_text(uuid: &[u8; 16]) -> String {
     let half = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
     format!("{}-{}", half(&uuid[..8]), half(&uuid[8..]))

@@ -353,5 +353,5 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MOST: Duration = Duration::from_secs(4);
 /// A server that does not serve us after that long never will on this connection.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long hosts wait for each step of a move (PROTOCOL §3.2).
+/// How long hosts wait for each step of a move (vmotion.md §4).
 const HOST_LIMIT: Duration = Duration::from_secs(5);

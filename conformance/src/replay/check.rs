@@ -396,7 +396,7 @@ fn of<T>(by: By, vm: T, proxy: T) -> T {
     }
 }
 
-/// What a VM may send (PROTOCOL §3).
+/// What a VM may send (vmware.md §2).
 const VM_CODES: [u8; 11] = [
     code::KNOWN_1,
     code::UNKNOWN_1,

@@ -1,4 +1,4 @@
-//! What each console must have shown: the VM side's serial data under the vMotion rules (PROTOCOL §3.2),
+//! What each console must have shown: the VM side's serial data under the vMotion rules (vmotion.md §3),
 //! computed from the dialogue alone.
 //!
 //! A connection's bytes belong to its VM's console once it has said who it is, the earlier ones included.

@@ -242,7 +242,7 @@ impl Memory {
     }
 }
 
-/// Bytes read from a VM at once (DESIGN §3.1).
+/// Bytes read from a VM at once (flow.md §1).
 const CHUNK: usize = 64 << 10;
 
 /// More than a VM may say before it is known.

@@ -1,4 +1,4 @@
-//! The moves (vMotions) of a dialogue: a ledger that listens and judges nobody (PROTOCOL §3.2).
+//! The moves (vMotions) of a dialogue: a ledger that listens and judges nobody (vmotion.md).
 //!
 //! ```text
 //!            40              41                 44 = seq+secret        45          46

@@ -471,7 +471,7 @@ impl Player<'_> {
         self.script.steps.iter().any(|step| step.mark.time.saturating_sub(begun) > HOST_WAITS)
     }
 
-    /// Plays the opening of a connection whose own is not in the capture (PROTOCOL §3.1).
+    /// Plays the opening of a connection whose own is not in the capture (vmware.md §3).
     fn introduce(&mut self, conn: usize) {
         let who = &self.script.identities[conn];
         let (uuid, name) = (who.uuid.clone().unwrap_or_default(), who.name.clone().unwrap_or_default());

@@ -331,7 +331,7 @@ impl fmt::Display for Line {
         if !self.detail.is_empty() {
             write!(f, " ({})", self.detail)?;
         }
-        write!(f, " [{id}, PROTOCOL {section}]")
+        write!(f, " [{id}, {section}]")
     }
 }
 

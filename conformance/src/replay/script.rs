@@ -159,7 +159,7 @@ fn conn(connection: &Connection, proxy: Side, remarks: &mut Vec<String>) -> Conn
     }
 }
 
-/// Drops what follows an in-band start of TLS (tls-in-band.md): it cannot be read.
+/// Drops what follows an in-band start of TLS (tls-in-band.md §2): it cannot be read.
 fn cut_encrypted(steps: Vec<Step>, conns: &[Conn], remarks: &mut Vec<String>) -> Vec<Step> {
     let mut encrypted = vec![false; conns.len()];
     let mut kept = Vec::with_capacity(steps.len());

@@ -1,7 +1,7 @@
 //! A second reading of telnet and of option 232, for the witness.
 //!
 //! Replay judges the core, so it must not read with the core's eyes: this is written from the table in
-//! protocol/telnet.md §3.2 alone, a byte at a time, with no care for speed. It keeps every item's bytes as
+//! telnet.md §2 alone, a byte at a time, with no care for speed. It keeps every item's bytes as
 //! they were on the wire, so that what is played is what was captured.
 
 use std::fmt;
@@ -301,7 +301,7 @@ pub(super) const COM_PORT: u8 = 44;
 /// The VMware extension.
 pub(super) const VMWARE: u8 = 232;
 
-// The codes of the VMware extension (PROTOCOL §3).
+// The codes of the VMware extension (vmware.md §2).
 pub(super) mod code {
     pub(crate) const KNOWN_1: u8 = 0;
     pub(crate) const KNOWN_2: u8 = 1;

@@ -1,4 +1,4 @@
-//! Sessions written by hand from PROTOCOL §3.1 and §3.2, captured, and played to the core in memory.
+//! Sessions written by hand from vmware.md §3 and vmotion.md §1, captured, and played to the core in memory.
 
 use super::*;
 use crate::capture::write::{ACK, FIN, Packet, RST, Talk, gzip, plain};
@@ -139,7 +139,7 @@ fn a_vm_that_prints_is_seen_to_the_last_byte() {
     assert!(report.differences.is_empty() && report.remarks.is_empty(), "{report}");
 }
 
-/// A move as PROTOCOL §3.2 shows it; the sequence and secret are those of VMware's own capture.
+/// A move as vmotion.md §1 shows it; the sequence and secret are those of VMware's own capture.
 fn moved() -> Vec<Packet> {
     let mut source = source();
     source.client(100, &wire("fffae8 28 7619ffffe9 fff0"));

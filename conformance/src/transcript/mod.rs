@@ -1,6 +1,6 @@
 //! Transcripts: who says what on the wires of a concentrator, in a form that people read and drivers play.
 //!
-//! A transcript is written from the reference (PROTOCOL, protocol/telnet.md), never recorded from an
+//! A transcript is written from the reference (docs/protocol, RFCs), never recorded from an
 //! implementation. The format is described on one page in `conformance/corpus/README.md`; this module
 //! owns its data model, its parser and the corpus that comes with the program. It knows nothing of
 //! sockets or of the core: [`crate::drive`] plays it.

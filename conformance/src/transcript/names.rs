@@ -1,4 +1,4 @@
-//! The names of telnet and of the VMware extension, both ways: PROTOCOL §2 and §3.
+//! The names of telnet and of the VMware extension, both ways: telnet.md §1 and vmware.md §2.
 
 pub(crate) const SE: u8 = 240;
 pub(crate) const NOP: u8 = 241;

@@ -11,7 +11,7 @@
 //!
 //! Owns how a server is reached ([`Dial`]), the options that say so ([`TlsArgs`]), and the host's end of TLS
 //! ([`Secure`], without sockets). Refuses to know what the bytes mean, but for those of the upgrade
-//! (`protocol/tls-in-band.md`; RFC 2941).
+//! (tls-in-band.md §2; RFC 2941).
 
 mod carrier;
 mod options;

@@ -1,4 +1,4 @@
-//! The host's half of the dialogue by which a telnet connection becomes a TLS one (`protocol/tls-in-band.md`).
+//! The host's half of the dialogue by which a telnet connection becomes a TLS one (tls-in-band.md §2).
 //!
 //! ```text
 //!  WILL 37 ─▶ Offered ──SEND [SSL, ..]: IS SSL START──▶ Started ──REPLY SSL ACCEPT──▶ TLS
@@ -79,7 +79,7 @@ impl Upgrade {
     }
 }
 
-/// RFC 2941's option and commands, and SSL's of `protocol/tls-in-band.md`.
+/// RFC 2941's option and commands, and SSL's of tls-in-band.md §1.
 const AUTHENTICATION: u8 = 37;
 const IS: u8 = 0;
 const SEND: u8 = 1;

@@ -48,7 +48,7 @@ fn a_small_correct_server_passes() {
     assert!(failed.is_empty() && not_offered.is_empty(), "{failed:?} {not_offered:?}");
 }
 
-/// Faults as FINDINGS tells them, and the cases that name them.
+/// Faults as faults.md tells them, and the cases that name them.
 const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::NoGoahead, &["vmotion-completes", "vmotion-queued-input-goes-first"]),
     (

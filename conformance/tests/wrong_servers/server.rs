@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use vspc_conformance::transcript::wire::{Decoder, Word};
 
-/// What a server does wrong; `FINDINGS` calls each of these by its victims.
+/// What a server does wrong; faults.md tells who does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     None,

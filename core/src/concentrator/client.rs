@@ -1,4 +1,4 @@
-//! The client side of the engine: people, scripts and debuggers at a console (telnet.md §3.4-3.9).
+//! The client side of the engine: people, scripts and debuggers at a console (telnet.md §4-§9).
 //!
 //! ```text
 //!                    answers a negotiation
@@ -117,7 +117,7 @@ impl Concentrator {
     pub(super) fn receive_client(&mut self, id: ConnId, data: &[u8], now: Instant) {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         let first = !std::mem::replace(&mut client.spoken, true);
-        // gdb opens with '+' or '$' and breaks on anything but the bytes it is owed (telnet.md §3.9).
+        // gdb opens with '+' or '$' and breaks on anything but the bytes it is owed (telnet.md §9).
         if first && client.mode == Mode::Undecided && matches!(data.first(), Some(b'+' | b'$')) {
             self.becomes_raw(id, true);
         }
@@ -163,7 +163,7 @@ impl Concentrator {
         }
     }
 
-    /// What a person's telnet can send (telnet.md §3.7).
+    /// What a person's telnet can send (telnet.md §7).
     fn client_commands(&mut self, id: ConnId, command: Command) {
         match command {
             Command::BRK => {

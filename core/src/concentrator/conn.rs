@@ -13,7 +13,7 @@ use super::output::Address;
 use super::upgrade::Upgrade;
 use super::vmotion::MoveId;
 
-/// What we are willing to have switched on towards a client (telnet.md §3.4).
+/// What we are willing to have switched on towards a client (telnet.md §4).
 pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },

@@ -3,7 +3,7 @@
 //! It owns all protocol state and does no I/O. A runtime tells it what happened (`handle_*`), takes what
 //! is to be done ([`poll_output`](Concentrator::poll_output)), pulls bytes when a socket can take them
 //! ([`transmit`](Concentrator::transmit)) and reads no more than it is granted
-//! ([`receive_window`](Concentrator::receive_window)). Implements PROTOCOL §2-§4.
+//! ([`receive_window`](Concentrator::receive_window)). Implements vmware.md, vmotion.md and flow.md.
 //!
 //! This file only routes. Each state machine has its own:
 //!

@@ -22,7 +22,7 @@ use super::timers::Timer;
 use super::upgrade::{Step, Upgrade, Verdict};
 
 /// How long our first words wait for a host that may want TLS. It says so within a millisecond of
-/// connecting (PROTOCOL, tls-in-band); a round trip over the widest networks is less.
+/// connecting (tls-in-band.md §2); a round trip over the widest networks is less.
 const HOLD: Duration = Duration::from_millis(300);
 
 /// How long a host may take to answer what it is asked about TLS; it waits without a console meanwhile.

@@ -1,4 +1,4 @@
-//! Whether a connection to a VM listener becomes TLS, and when its own words may go out (tls-in-band.md).
+//! Whether a connection to a VM listener becomes TLS, and when its own words may go out (tls-in-band.md §4).
 //!
 //! It begins by listening: a host that wants TLS says so first, with a TLS record or with WILL
 //! AUTHENTICATION. Until it is known how the peer is to be talked to, nothing goes out but the bytes of the

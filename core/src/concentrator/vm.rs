@@ -1,4 +1,4 @@
-//! The VM side of the engine: from a host's first byte to its last (PROTOCOL §3.1).
+//! The VM side of the engine: from a host's first byte to its last (vmware.md §3).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,7 +172,7 @@ impl Concentrator {
             self.vm_output(id, wire, pairs, now);
             return;
         };
-        // BINARY was refused: CR NUL is CR (PROTOCOL §2). CR LF stays.
+        // BINARY was refused: CR NUL is CR (telnet.md §10). CR LF stays.
         let mut rest = wire;
         while let Some(run) = fold(&mut after_cr, &mut rest, false) {
             self.vm_output(id, run, count_pairs(run), now);
@@ -373,7 +373,7 @@ impl Concentrator {
         attached.legs.reserve_exact(1);
         attached.legs.push(Leg { conn: Some(id), moving: None });
         let legs = attached.legs.len();
-        // Nobody can tell a second port from a second life (PROTOCOL §3.1): a dead host answers a NOP
+        // Nobody can tell a second port from a second life (vmware.md §4): a dead host answers a NOP
         // with a reset, or its keepalive will tell.
         for &other in &others {
             self.reply(other, |out| put_command(Command::NOP, out));

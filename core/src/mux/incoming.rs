@@ -171,7 +171,7 @@ impl Session {
                 self.message_len += n;
             }
             Incoming::Exit(slot, len) => {
-                // PROTOCOL: the code is the byte of a message of exactly one, else 255.
+                // SPEC §8: the code is the byte of a message of exactly one, else 255.
                 self.streams[slot].exit = if len == 1 { bytes[0] } else { u8::MAX };
             }
             _ => self.counters.discarded += bytes.len() as u64,

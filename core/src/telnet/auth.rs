@@ -1,7 +1,7 @@
 //! The AUTHENTICATION option (RFC 2941), as far as its type SSL needs it.
 //!
-//! SSL has no RFC; what is spoken is what netkit-telnet-ssl and VMware's hosts speak (PROTOCOL,
-//! tls-in-band). The server of the telnet connection asks, the client starts, and both go on in TLS, the
+//! SSL has no RFC; what is spoken is what netkit-telnet-ssl and VMware's hosts speak (tls-in-band.md §1
+//! and §2). The server of the telnet connection asks, the client starts, and both go on in TLS, the
 //! telnet server as its server. Knows the frames; who may say which when is for its user.
 
 use super::codes::{Command, IAC, Opt};

@@ -10,7 +10,7 @@ use super::codes::{Command, IAC, Opt, Verb};
 
 /// The longest subnegotiation body that is delivered, in bytes after undoubling.
 ///
-/// A subnegotiation announces no length, so a decoder must set one (PROTOCOL §2). The longest in
+/// A subnegotiation announces no length, so a decoder must set one (telnet.md §2). The longest in
 /// use here is a VM's display name or service URI, a few hundred bytes; 1024 leaves room and keeps
 /// what a stranger can make us hold per connection at a kilobyte. What goes beyond is parsed,
 /// dropped, counted and reported as [`Malformed::OversizedSubnegotiation`].

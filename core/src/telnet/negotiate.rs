@@ -88,7 +88,7 @@ impl Negotiator {
     pub fn receive(&mut self, verb: Verb, opt: Opt) -> Outcome {
         let (side, peer_on) = heard(verb);
         if opt == Opt::TIMING_MARK {
-            // A mark, not a state: clients throw output away until it is answered (telnet.md §3.7).
+            // A mark, not a state: clients throw output away until it is answered (telnet.md §7).
             return Outcome { send: (verb == Verb::Do).then_some((Verb::Will, opt)), ..Outcome::default() };
         }
         let Some(index) = self.index(opt) else {
@@ -286,7 +286,7 @@ mod tests {
                     assert_eq!(outcome, Outcome { send: Some((refusal, opt)), ..Outcome::default() });
                 }
             }
-            // nc and telnetlib answer even these: no answer, no loop (telnet.md §3.3).
+            // nc and telnetlib answer even these: no answer, no loop (telnet.md §3).
             assert_eq!(negotiator.receive(Wont, opt), Outcome::default());
             assert_eq!(negotiator.receive(Dont, opt), Outcome::default());
         }

@@ -6,7 +6,7 @@ use memchr::memchr;
 /// if `swallow_lf`) to CR; `None` when the run is used up.
 ///
 /// `after_cr` is the one bit that survives between runs; start with `false`. A NUL that does not
-/// follow a CR is data and kept: debuggers and file transfers need it (telnet.md §3.6). CR is given
+/// follow a CR is data and kept: debuggers and file transfers need it (telnet.md §6). CR is given
 /// out at once, never held back for the byte after it. Works on guest bytes and on wire form alike,
 /// because neither CR, LF nor NUL is ever doubled. Costs one pass.
 pub fn fold<'i>(after_cr: &mut bool, run: &mut &'i [u8], swallow_lf: bool) -> Option<&'i [u8]> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::telnet::Opt;
 
-/// The telnet option under which all of this travels (PROTOCOL §3).
+/// The telnet option under which all of this travels (vmware.md §2).
 pub const VMWARE_TELNET_EXT: Opt = Opt(232);
 
 /// What a subnegotiation of option 232 is about: its first byte.

@@ -3,7 +3,7 @@
 use super::code::{Code, VMWARE_TELNET_EXT};
 use crate::telnet::put_subnegotiation_parts;
 
-/// A suboption with its parameters (PROTOCOL §3). Opaque parameters stay bytes; nothing is copied.
+/// A suboption with its parameters (vmware.md §2). Opaque parameters stay bytes; nothing is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// 0, VM: the codes it can send or take, a byte each; promises nothing.
@@ -180,7 +180,7 @@ impl<'a> Message<'a> {
     }
 
     /// Appends the whole subnegotiation, `IAC SB 232 <code> <parameters> IAC SE`, every 255 in code
-    /// and parameters doubled: a sequence or secret may hold one (PROTOCOL §3.2).
+    /// and parameters doubled: a sequence or secret may hold one (vmotion.md §2).
     pub fn put(&self, out: &mut Vec<u8>) {
         put_subnegotiation_parts(VMWARE_TELNET_EXT, &self.parts(&self.bytes()), out);
     }

@@ -9,7 +9,7 @@
 //! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
 //! sockets.
 //!
-//! **Implements** PROTOCOL §3 and §3.1, after VMware's "Using a Proxy with vSphere Virtual Serial
+//! **Implements** vmware.md §2 and §3, vmotion.md §1, after VMware's "Using a Proxy with vSphere Virtual Serial
 //! Ports".
 
 mod code;

@@ -1,4 +1,4 @@
-//! The concentrator's end of one VM's dialogue (PROTOCOL §3.1).
+//! The concentrator's end of one VM's dialogue (vmware.md §3).
 
 use super::code::{Code, VMWARE_TELNET_EXT};
 use super::message::{Malformed, Message};
@@ -6,7 +6,7 @@ use super::uuid::{Uuid, UuidError};
 use crate::telnet::{Change, Negotiator, Opt, OptionPolicy, Side, put_negotiation};
 
 /// What a concentrator is willing to have switched on towards a VM: BINARY and SGA both ways, our
-/// ECHO, the VM's option 232 (PROTOCOL §2). In-band TLS (37) and COM-PORT (44) are not in it and so are
+/// ECHO, the VM's option 232 (telnet.md §10). In-band TLS (37) and COM-PORT (44) are not in it and so are
 /// answered DONT.
 pub const POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
@@ -15,7 +15,7 @@ pub const POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: VMWARE_TELNET_EXT, us: false, him: true },
 ];
 
-/// As [`POLICY`], for connections that may go over to TLS in the middle (PROTOCOL, tls-in-band).
+/// As [`POLICY`], for connections that may go over to TLS in the middle (tls-in-band.md §2).
 pub const POLICY_WITH_TLS: &[OptionPolicy] = &[
     POLICY[0],
     POLICY[1],
@@ -141,7 +141,7 @@ impl Dialogue {
         Self::default()
     }
 
-    /// Opens: WILL BINARY, WILL SGA, WILL ECHO, DO BINARY, DO SGA, DO 232 (PROTOCOL §2), at once and
+    /// Opens: WILL BINARY, WILL SGA, WILL ECHO, DO BINARY, DO SGA, DO 232 (telnet.md §10), at once and
     /// without waiting for the VM, because hosts wait for DO 232.
     pub fn open(&mut self, negotiator: &mut Negotiator, out: &mut Vec<u8>) {
         for (side, opt) in [
@@ -161,7 +161,7 @@ impl Dialogue {
     /// Takes a change of an option; all but option 232 at the VM's side leave it cold.
     ///
     /// When 232 comes on, KNOWN-SUBOPTIONS-2 is put at once: never held back as the answer to
-    /// KNOWN-SUBOPTIONS-1, for which some hosts wait until it has come (PROTOCOL §3.1).
+    /// KNOWN-SUBOPTIONS-1, for which some hosts wait until it has come (vmware.md §3).
     pub fn changed(&mut self, change: &Change, out: &mut Vec<u8>) -> Option<Said<'static>> {
         if change.side != Side::Him || change.opt != VMWARE_TELNET_EXT {
             return None;
@@ -258,7 +258,7 @@ impl Dialogue {
         uuid.map(|_| None)
     }
 
-    /// A VM without vCenter: the BIOS UUID will have to do (PROTOCOL §3).
+    /// A VM without vCenter: the BIOS UUID will have to do (vmware.md §5).
     fn ask_bios(&mut self, out: &mut Vec<u8>) {
         if self.vc_known {
             return;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// The text a user typed into "Port URI".
 ///
 /// Two serial ports of one VM send the same UUID and the same name; only this tells them apart
-/// (PROTOCOL §3.1). It is shown to people, so it is UTF-8 (what is not becomes U+FFFD) without control
+/// (vmware.md §4). It is shown to people, so it is UTF-8 (what is not becomes U+FFFD) without control
 /// characters (likewise).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceUri<'a> {

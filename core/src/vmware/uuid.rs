@@ -10,7 +10,7 @@ pub struct Uuid([u8; 16]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UuidError {
-    /// Not one digit in it: what a VM without vCenter answers (PROTOCOL §3).
+    /// Not one digit in it: what a VM without vCenter answers (vmware.md §5).
     #[error("no UUID")]
     Empty,
     /// A byte that is neither a hexadecimal digit nor punctuation.
@@ -36,7 +36,7 @@ impl Uuid {
     }
 
     /// Reads exactly 32 hexadecimal digits of either case; white space, dashes and braces are
-    /// skipped wherever they stand, because writers disagree about them (PROTOCOL §4). One pass.
+    /// skipped wherever they stand, because writers disagree about them (vmware.md §5). One pass.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! The VM's end of the dialogue: a whole connection of an ESXi host's, for tests, simulators and
-//! relays (PROTOCOL §3.1, §3.2).
+//! relays (vmware.md §3, vmotion.md §1).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -343,7 +343,7 @@ impl VmSession {
         }
     }
 
-    /// Option 232 is on: what a host says now, in one go (PROTOCOL §3.1, §3.2).
+    /// Option 232 is on: what a host says now, in one go (vmware.md §3, vmotion.md §1).
     fn start(&mut self) {
         self.push(VmEvent::Ready);
         let config = Arc::clone(&self.config);

@@ -1,4 +1,4 @@
-//! The laws of DESIGN §4, one by one.
+//! The laws of laws.md, one by one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What must hold whatever happens (DESIGN §4), and what the parts of the engine promise; each test's name
+//! What must hold whatever happens (laws.md), and what the parts of the engine promise; each test's name
 //! is the promise. Through the public API only.
 
 #[allow(dead_code, reason = "every test binary plays on its own part of the stage")]

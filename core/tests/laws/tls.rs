@@ -1,4 +1,4 @@
-//! TLS: who is spoken to how, and when; what must not be heard or said in clear (tls-in-band.md).
+//! TLS: who is spoken to how, and when; what must not be heard or said in clear (tls-in-band.md §4).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Hosts and clients, made by hand of bytes from PROTOCOL §3, so that a fault shared with the core cannot
+//! Hosts and clients, made by hand of bytes from vmware.md §2, so that a fault shared with the core cannot
 //! hide here.
 
 use std::io::{ErrorKind, Read, Write};

@@ -181,7 +181,7 @@ fn a_stop_delivers_what_is_queued_and_ends_tls_in_order() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-/// A host that has gone over to TLS on a telnet connection, byte by byte as in PROTOCOL (tls-in-band).
+/// A host that has gone over to TLS on a telnet connection, byte by byte as in tls-in-band.md §2.
 fn upgraded(files: &Files, server: &Server) -> Peer {
     let mut vm = Peer::connect(server.vms);
     vm.send(&[IAC, WILL, 37]);

@@ -473,7 +473,7 @@ fn client_name(number: usize) -> String {
 
 /// Tokens per console: two places of the VM and the client's.
 pub(super) const PLACES: usize = 3;
-/// How long hosts wait for 41 or 43 and for 45 (PROTOCOL §3.2).
+/// How long hosts wait for 41 or 43 and for 45 (vmotion.md §4).
 const HOST_LIMIT: Duration = Duration::from_secs(5);
 /// When a host that gave up prints again: past the five seconds within which that would say nothing.
 const SILENT_HOST: Duration = Duration::from_millis(5200);
