@@ -18,6 +18,7 @@ use crate::telnet::{Command, IAC, Item, Negotiator, Opt, Side, Verb, fold, put_n
 use crate::time::Instant;
 
 use super::Concentrator;
+use super::admission::Kind;
 use super::conn::{CLIENT_POLICY, Client, Conn, Held, Mode, Role};
 use super::event::{CloseReason, What};
 use super::id::{ConnId, ConsoleId};
@@ -50,7 +51,9 @@ impl Concentrator {
         let transport = self.client_transport()?;
         let negotiator = Negotiator::new(CLIENT_POLICY);
         let secure = transport.is_tls();
+        let source = peer.source();
         let id = self.insert_conn(peer, transport, negotiator, Role::Arriving(console));
+        self.admission.admit(id, Kind::Client, source, true, now);
         if secure {
             self.await_handshake(id, now);
         } else {
@@ -61,6 +64,7 @@ impl Concentrator {
 
     /// Lets a client in.
     pub(super) fn enter(&mut self, id: ConnId, console: ConsoleId, now: Instant) {
+        self.admission.settle(id);
         if !self.attach_client(id, console, Mode::Undecided, now) {
             self.drop_conn(id, CloseReason::Gone, now);
             return;

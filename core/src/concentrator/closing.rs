@@ -93,7 +93,10 @@ impl Concentrator {
                 self.tell(id, What::ClientDetached(reason));
                 self.detach_client(id, now);
             }
-            Role::Arriving(_) => self.tell(id, What::ClientNotLetIn(reason)),
+            Role::Arriving(_) => {
+                self.tell(id, What::ClientNotLetIn(reason));
+                self.admission.settle(id);
+            }
         }
     }
 
@@ -144,7 +147,10 @@ impl Concentrator {
     pub(super) fn forget(&mut self, id: ConnId, how: Shutdown) {
         self.timers.cancel(Timer::Linger(id));
         self.timers.cancel(Timer::Secure(id));
-        if self.conns.remove(id).is_some() {
+        if let Some(conn) = self.conns.remove(id) {
+            if let Some(kind) = conn.kind() {
+                self.admission.gone(id, kind);
+            }
             self.outbox.push(Output::Close(id, how));
         }
     }

@@ -1,12 +1,13 @@
 //! What the engine keeps per connection: plain data, about 300 bytes for an idle VM.
 
-use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy};
+use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
 use crate::transport::Tls;
-use crate::vmware::{Dialogue, Uuid};
+use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
+use super::admission::{Heard, Kind};
 use super::control::Control;
 use super::event::CloseReason;
-use super::id::{ConnId, ConsoleId};
+use super::id::ConsoleId;
 use super::journal::Journal;
 use super::outbox::Announced;
 use super::output::Address;
@@ -229,6 +230,46 @@ impl Conn {
         }
     }
 
+    /// It has not said which VM it is, or its handshake is not done.
+    pub(super) fn is_nobody(&self) -> bool {
+        match &self.role {
+            Role::Vm(vm) => vm.place.is_unidentified(),
+            Role::Arriving(_) => true,
+            Role::Client(_) => false,
+        }
+    }
+
+    /// What it has sent so far, having sent something.
+    pub(super) fn heard(&self) -> Heard {
+        let has_begun = |opt| self.negotiator.is_on(Side::Him, opt);
+        match self.vm() {
+            // It will never say which VM it is.
+            Some(vm) if vm.place == Place::Stray => Heard::Noise,
+            Some(vm) if vm.early.as_ref().is_some_and(|early| early.uuid.is_some()) => Heard::Dialogue,
+            _ if self.transport.is_tls() => Heard::Dialogue,
+            _ if has_begun(VMWARE_TELNET_EXT) || has_begun(Opt::AUTHENTICATION) => Heard::Dialogue,
+            _ => Heard::Noise,
+        }
+    }
+
+    /// Its socket has taken all that it was to be told by now.
+    pub(super) fn has_been_told_all(&self) -> bool {
+        match &self.transport {
+            Transport::Plain => self.control.is_empty(),
+            Transport::Held(upgrade) => upgrade.pending().is_empty(),
+            Transport::Tls(_) => true,
+        }
+    }
+
+    /// On which side it holds a descriptor; a reader inside the process holds none.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match (&self.peer, &self.role) {
+            (Address::Local, _) => None,
+            (Address::Ip(_), Role::Vm(_)) => Some(Kind::Vm),
+            (Address::Ip(_), Role::Client(_) | Role::Arriving(_)) => Some(Kind::Client),
+        }
+    }
+
     /// The console it has to do with.
     pub(super) fn console(&self) -> Option<ConsoleId> {
         match &self.role {
@@ -240,11 +281,4 @@ impl Conn {
             },
         }
     }
-}
-
-/// Who counts as unidentified, oldest first. Entries of connections that no longer do are passed over.
-#[derive(Debug, Default)]
-pub(super) struct Unidentified {
-    pub(super) queue: std::collections::VecDeque<ConnId>,
-    pub(super) count: usize,
 }

@@ -149,7 +149,7 @@ pub enum CloseReason {
     NotVm,
     /// It did not say in time which VM it is.
     IdentifyTimeout,
-    /// It was the oldest of too many connections that had not said which VM they are.
+    /// Descriptors ran short, and it had not said who it is.
     Evicted,
     /// TLS did not come up, or broke.
     Tls,
@@ -270,7 +270,7 @@ impl fmt::Display for CloseReason {
             Self::Failed(why) => write!(f, "connection failed: {why}"),
             Self::NotVm => f.write_str("not a vm: it refused the vmware extension"),
             Self::IdentifyTimeout => f.write_str("it did not say which vm it is"),
-            Self::Evicted => f.write_str("too many unidentified connections, this was the oldest"),
+            Self::Evicted => f.write_str("descriptors ran short and it had not said who it is"),
             Self::Tls => f.write_str("tls failed"),
             Self::InClear => f.write_str("it did not go over to tls, which is required"),
             Self::ServiceUri => f.write_str("its service uri is not served here"),

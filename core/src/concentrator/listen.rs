@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::event::What;
+use super::admission::{Kind, Source, Verdict};
+use super::event::{CloseReason, What};
 use super::id::{ConnId, ConsoleId, ListenerId};
 use super::output::{Address, Output, Peer};
 use super::ports::RETRY;
@@ -156,19 +157,27 @@ impl Concentrator {
     pub fn handle_accepted(&mut self, on: ListenerId, peer: Peer, now: Instant) -> Option<ConnId> {
         self.now = now;
         let purpose = self.listeners.get(on)?.purpose;
-        // Whoever may turn out to be a VM will need a second descriptor, for its client port.
-        let reserved = match purpose {
-            Purpose::Vms if self.ports.is_some() => self.unidentified.count + 1,
-            _ => 0,
+        let kind = match purpose {
+            Purpose::Vms => Kind::Vm,
+            Purpose::Clients(..) => Kind::Client,
         };
-        if self.shutting_down
-            || self.conns.len() + self.listeners.len() + reserved >= self.config.max_descriptors
-        {
+        if self.shutting_down || !self.make_room(kind, peer.address.source(), now) {
             return None;
         }
         match purpose {
             Purpose::Vms => self.accept_vm(peer.address, now),
             Purpose::Clients(console, _) => self.accept_client(console, peer.address, now),
+        }
+    }
+
+    /// Closes connections that have to leave for a newcomer. Returns whether there is room then.
+    fn make_room(&mut self, kind: Kind, from: Source, now: Instant) -> bool {
+        loop {
+            match self.admission.judge(kind, from, self.listeners.len(), now) {
+                Verdict::Admit => return true,
+                Verdict::Refuse => return false,
+                Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted, now),
+            }
         }
     }
 }

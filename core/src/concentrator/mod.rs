@@ -18,9 +18,11 @@
 //! | `journal` | what a console printed, once for all readers |
 //! | `uplink` | what clients typed and the VM has not taken |
 //! | `transmit` | the order in which a connection's bytes leave |
+//! | `admission` | who leaves when descriptors run short |
 //! | `listen`, `ports` | listeners; which client port is whose |
 //! | `control`, `timers`, `outbox`, `order`, `slab` | bytes owed, deadlines, orders to the runtime, silence, ids |
 
+mod admission;
 mod client;
 mod closing;
 mod config;
@@ -65,7 +67,8 @@ pub use event::{CloseReason, Event, Label, Severity, VmotionStep, What};
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use output::{Address, Closed, Output, Peer, Shutdown};
 
-use conn::{Conn, Mode, Role, Transport, Unidentified};
+use admission::Admission;
+use conn::{Conn, Mode, Role, Transport};
 use console::{Console, Identity};
 use control::Control;
 use journal::Pool;
@@ -110,7 +113,7 @@ pub struct Concentrator {
     scratch: Vec<u8>,
     outbox: Outbox,
     timers: Timers,
-    unidentified: Unidentified,
+    admission: Admission,
     rng: ChaCha12Rng,
     /// Counts that belong to no console, or to one that was forgotten.
     retired: Counters,
@@ -199,7 +202,7 @@ impl Concentrator {
             scratch: Vec::new(),
             outbox: Outbox::default(),
             timers: Timers::default(),
-            unidentified: Unidentified::default(),
+            admission: Admission::new(config.max_descriptors, config.client_ports.is_some()),
             rng,
             retired: Counters::default(),
             now,
@@ -221,10 +224,14 @@ impl Concentrator {
         if conn.closing.is_some() || data.is_empty() {
             return;
         }
+        let was_nobody = conn.is_nobody();
         match conn.transport {
             Transport::Plain => self.receive_plain(id, data, now),
             Transport::Held(_) => self.receive_held(id, data, now),
             Transport::Tls(_) => self.receive_sealed(id, data, now),
+        }
+        if was_nobody && let Some(conn) = self.conns.get(id) {
+            self.admission.heard(id, conn.heard(), now);
         }
     }
 

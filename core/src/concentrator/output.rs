@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::admission::Source;
 use super::event::Event;
 use super::id::{ConnId, ListenerId};
 
@@ -54,6 +55,16 @@ pub enum Address {
     Ip(SocketAddr),
     /// No socket: a consumer inside this process.
     Local,
+}
+
+impl Address {
+    /// Whose connections are counted together when descriptors run short.
+    pub(super) fn source(&self) -> Source {
+        match self {
+            Self::Ip(address) => address.ip().into(),
+            Self::Local => IpAddr::V4(Ipv4Addr::UNSPECIFIED).into(),
+        }
+    }
 }
 
 impl fmt::Display for Address {

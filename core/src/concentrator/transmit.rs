@@ -252,6 +252,12 @@ impl Concentrator {
             }
             Transport::Tls(tls) => tls.sent(n),
         }
+        if let Some(conn) = self.conns.get(id)
+            && conn.is_nobody()
+            && conn.has_been_told_all()
+        {
+            self.admission.greeted(id, now);
+        }
         if self.conns.get(id).is_some_and(|conn| conn.closing.is_some()) {
             self.consider_closed(id, now);
         }

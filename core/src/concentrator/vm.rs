@@ -8,6 +8,7 @@ use crate::time::Instant;
 use crate::vmware::{self, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
 use super::Concentrator;
+use super::admission::Kind;
 use super::conn::{Conn, Place, Role, Transport, Vm};
 use super::console::{Console, Identity, Leg};
 use super::event::{CloseReason, Label, What};
@@ -27,9 +28,6 @@ const NAME_LIMIT: usize = 128;
 /// cache the second time. Three to five percent of a busy VM's cost.
 const PIECE: usize = 16 << 10;
 
-/// Unidentified connections take at most this part of the descriptors.
-const UNIDENTIFIED_PART: usize = 8;
-
 const NOT_A_VM: &[u8] =
     b"\r\nThis port is for the serial ports of virtual machines (ESXi: \"use virtual serial port \
 concentrator\").\r\nTo use a console, connect to the client port of its VM.\r\n";
@@ -40,7 +38,6 @@ impl Concentrator {
     /// A connection on a VM listener. `None`: it needs TLS, and there is none to be had.
     pub(super) fn accept_vm(&mut self, peer: Address, now: Instant) -> Option<ConnId> {
         let transport = self.vm_transport(&peer, now)?;
-        self.make_room_for_stranger(now);
         let mut dialogue = Dialogue::new();
         let mut negotiator = Negotiator::new(match transport {
             Transport::Held(_) => Dialogue::POLICY_WITH_TLS,
@@ -59,7 +56,9 @@ impl Concentrator {
         };
         let is_tls = transport.is_tls();
         let is_held = matches!(transport, Transport::Held(_));
+        let source = peer.source();
         let id = self.insert_conn(peer, transport, negotiator, Role::Vm(vm));
+        self.admission.admit(id, Kind::Vm, source, is_tls, now);
         // Goes out as soon as it is known how.
         self.say(id, |out| *out = opening);
         if is_tls {
@@ -69,47 +68,21 @@ impl Concentrator {
         }
         self.timers.set(Timer::Ask(id), now + ASK_AFTER);
         self.timers.set(Timer::Identify(id), now + self.config.identify_timeout);
-        self.unidentified.queue.push_back(id);
-        self.unidentified.count += 1;
         self.tell(id, What::VmConnected);
         Some(id)
-    }
-
-    /// Evicts the oldest connections that have not said which VM they are, if there are too many: strangers
-    /// must not push out VMs.
-    fn make_room_for_stranger(&mut self, now: Instant) {
-        let limit = (self.config.max_descriptors / UNIDENTIFIED_PART).max(1);
-        while self.unidentified.count >= limit
-            && let Some(oldest) = self.unidentified.queue.pop_front()
-        {
-            if self.is_unidentified(oldest) {
-                self.drop_conn(oldest, CloseReason::Evicted, now);
-            }
-        }
-        if self.unidentified.queue.len() > 2 * self.unidentified.count + 64 {
-            let mut queue = std::mem::take(&mut self.unidentified.queue);
-            queue.retain(|&id| self.is_unidentified(id));
-            self.unidentified.queue = queue;
-        }
-    }
-
-    fn is_unidentified(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| {
-            conn.closing.is_none() && conn.vm().is_some_and(|vm| vm.place.is_unidentified())
-        })
     }
 
     /// Moves a VM connection to its next place.
     pub(super) fn set_place(&mut self, id: ConnId, place: Place) {
         let was_paused = self.receive_window(id) == 0;
-        let Some(vm) = self.conns.get_mut(id).and_then(|conn| conn.vm_mut()) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let source = conn.peer.source();
+        let Some(vm) = conn.vm_mut() else { return };
         let before = std::mem::replace(&mut vm.place, place);
-        match (before.is_unidentified(), place.is_unidentified()) {
-            (true, false) => self.unidentified.count -= 1,
-            (false, true) => {
-                self.unidentified.count += 1;
-                self.unidentified.queue.push_back(id);
-            }
+        match place {
+            // It will not say which VM it is any more.
+            Place::Stray if before != Place::Stray => self.admission.unsettle(id, source, self.now),
+            _ if before.is_unidentified() && !place.is_unidentified() => self.admission.settle(id),
             _ => {}
         }
         if was_paused

@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod admission;
 mod clients;
 #[cfg(feature = "tls")]
 mod fuzz;

@@ -302,12 +302,14 @@ fn host_whose_upgrade_failed_is_served_in_clear_for_ten_minutes() {
 #[test]
 fn host_that_was_cut_off_by_us_while_it_upgraded_is_offered_it_again() {
     let mut world =
-        by_hand(Config { in_band_tls: InBandTls::Offer, max_descriptors: 64, ..Config::default() });
+        by_hand(Config { in_band_tls: InBandTls::Offer, max_descriptors: 5, ..Config::default() });
     let evicted = accepted(&mut world);
-    for _ in 0..8 {
-        world.stranger();
-    }
+    world.pass(Duration::from_secs(5));
+    world.stranger();
+    world.stranger();
     assert_eq!(world.reason(evicted), Some(CloseReason::Evicted));
+    world.settle();
+    world.pass(Duration::from_secs(3));
     let kicked = accepted(&mut world);
     world.engine.kick(kicked, world.now).expect("it is there");
     world.settle();

@@ -84,37 +84,6 @@ fn a_plain_telnet_client_on_the_vm_port_is_told_where_to_go() {
 }
 
 #[test]
-fn strangers_take_an_eighth_of_the_descriptors_and_the_oldest_makes_room() {
-    let mut world = World::new(Config { max_descriptors: 80, ..Config::default() });
-    let vms: Vec<_> = (1..=20).map(|n| world.vm(vm_config(n))).collect();
-    let strangers: Vec<_> = (0..25).map(|_| world.stranger()).collect();
-    for (n, &stranger) in strangers.iter().enumerate() {
-        assert_eq!(world.is_open(stranger), n >= 15, "stranger {n}");
-    }
-    assert_eq!(world.reason(strangers[0]), Some(CloseReason::Evicted));
-    assert!(vms.iter().all(|&vm| world.is_open(vm)));
-    let another = world.vm(vm_config(21));
-    assert!(world.is_open(another));
-}
-
-#[test]
-fn strangers_that_claim_to_be_targets_are_strangers_all_the_same() {
-    let mut world = World::new(Config { max_descriptors: 80, ..Config::default() });
-    let mut peer = vec![IAC, 251, 232];
-    Message::VmotionPeer { sequence_and_secret: b"seq0wrongone" }.put(&mut peer);
-    let strangers: Vec<_> = (0..25)
-        .map(|_| {
-            let id = world.stranger();
-            world.type_wire(id, &peer);
-            id
-        })
-        .collect();
-    assert_eq!(strangers.iter().filter(|&&id| world.is_open(id)).count(), 10);
-    world.pass(Duration::from_secs(31));
-    assert!(strangers.iter().all(|&id| !world.is_open(id)));
-}
-
-#[test]
 fn no_connection_is_taken_beyond_the_descriptors() {
     let mut world = World::new(Config { max_descriptors: 10, ..Config::default() });
     // A listener for hosts, and for each VM a connection and a client port.

@@ -6,6 +6,8 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+#[path = "../laws/admission.rs"]
+mod admission;
 #[path = "../laws/clients.rs"]
 mod clients;
 #[path = "../laws/law.rs"]

@@ -95,6 +95,8 @@ pub(crate) struct World {
     shutting_down: bool,
     never_waits: bool,
     config: Config,
+    /// Where whoever connects next comes from.
+    pub(crate) from: Ipv4Addr,
     /// The test goes through upgrades and handshakes itself.
     pub(crate) by_hand: bool,
 }
@@ -128,6 +130,7 @@ impl World {
             shutting_down: false,
             never_waits,
             config,
+            from: Ipv4Addr::new(192, 0, 2, 1),
             by_hand: false,
         };
         #[cfg(feature = "tls")]
@@ -151,8 +154,7 @@ impl World {
             .iter()
             .find(|(_, address)| matches!(address, Address::Ip(at) if at.port() == port))?
             .0;
-        let from =
-            SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 1024 + (self.links.len() % 60000) as u16);
+        let from = SocketAddr::new(self.from.into(), 1024 + (self.links.len() % 60000) as u16);
         let id = self.engine.handle_accepted(on, Peer::new(Address::Ip(from)), self.now);
         if let Some(id) = id {
             self.insert(id, part);
@@ -230,6 +232,11 @@ impl World {
 
     pub(crate) fn is_open(&self, id: ConnId) -> bool {
         self.links[&id].is_open()
+    }
+
+    /// Live connections and listeners.
+    pub(crate) fn open(&self) -> usize {
+        self.ids
     }
 
     pub(crate) fn reason(&self, id: ConnId) -> Option<CloseReason> {

@@ -1,0 +1,542 @@
+//! Who may come in, and who has to leave for it when descriptors run short.
+//!
+//! Owns: how many descriptors the connections hold, and every connection that is nobody yet: one that has not
+//! said which VM it is, or a client whose TLS handshake is not done. Refuses to know: what a connection is
+//! made of, its bytes, its timers. The engine tells what happened to whom and asks for a verdict.
+//!
+//! Nobody is turned away while there are descriptors. When there are none, the first of these leaves:
+//!
+//! ```text
+//!   1  Overdue    has sent nothing for 2 s since its socket took our opening
+//!   2  Noise      has sent something, but nothing of the VMware option or TLS
+//!   3  Silent     has sent nothing yet; only for a possible VM, and only after a grace
+//!   4  Dialogue   has begun to say who it is; only if it has been at it for 5 s
+//!   5             otherwise the newcomer is refused
+//! ```
+//!
+//! Within a class the address that has the most such connections gives up the one that has waited longest:
+//! a crowd behind one address does not push out others, and a fleet behind the address of a crowd is not
+//! confused with it, because it answers. Who has a UUID or is attached to a console is never judged here.
+//!
+//! Every call costs at most the logarithm of how many are nobody yet, times a constant. Memory is that of
+//! those connections: about 200 bytes each, all of it given back when they are somebody or gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::time::Instant;
+
+use super::id::ConnId;
+
+/// The descriptors, and who holds them without having said who it is.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Descriptors that connections, listeners and what is reserved may take together.
+    limit: usize,
+    /// A VM takes a second descriptor, for its console's client port.
+    ports: bool,
+    /// Connections that hold a descriptor, by kind.
+    open: [usize; KINDS],
+    /// Those of them that are nobody yet, by kind.
+    waiting: [usize; KINDS],
+    entries: BTreeMap<ConnId, Entry>,
+    crowds: [[Crowd; STAGES]; KINDS],
+    /// All that are [`Stage::Silent`], the first to become overdue first.
+    silent: BTreeSet<(Instant, ConnId)>,
+}
+
+/// On which side a connection came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Where hosts connect: possibly a VM.
+    Vm,
+    /// On a console's client port.
+    Client,
+}
+
+/// What a connection that is nobody yet has sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Heard {
+    /// Something, but nothing that a VM or a TLS client begins with.
+    Noise,
+    /// Something of the VMware option, or TLS.
+    Dialogue,
+}
+
+/// What is to become of a newcomer.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// There is room.
+    Admit,
+    /// Close this connection, then ask again.
+    Evict(ConnId),
+    /// There is no room, and nobody who would have to leave for this one.
+    Refuse,
+}
+
+/// Where a connection comes from: an IPv4 address or an IPv6 /64, which is what one owner has at the least.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & V6_NETWORK).into(),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    kind: Kind,
+    source: Source,
+    stage: Stage,
+    /// When it came, when its socket took our opening, or when its dialogue began.
+    since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Our opening is still with us: not judged, whatever the time.
+    Greeting,
+    Silent,
+    Overdue,
+    Noise,
+    Dialogue,
+}
+
+impl Admission {
+    /// Nobody is there. `limit` descriptors may be taken; with `ports` a VM needs two of them.
+    pub(super) fn new(limit: usize, ports: bool) -> Self {
+        Self {
+            limit,
+            ports,
+            open: [0; KINDS],
+            waiting: [0; KINDS],
+            entries: BTreeMap::new(),
+            crowds: Default::default(),
+            silent: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a connection of this kind may come in beside so many listeners. After `Evict`, which always
+    /// names a connection that is nobody yet, the engine closes that one and asks again.
+    pub(super) fn judge(&mut self, kind: Kind, from: Source, listeners: usize, now: Instant) -> Verdict {
+        self.age(now);
+        let possible_vms = self.waiting[Kind::Vm as usize] + usize::from(kind == Kind::Vm);
+        let reserved = if self.ports { possible_vms } else { 0 };
+        let taken = self.open.iter().sum::<usize>() + listeners + reserved;
+        let victim = if kind == Kind::Client && self.open[kind as usize] >= self.limit - self.limit / VMS_PART
+        {
+            self.victim(&[Kind::Client], kind, from, now)
+        } else if taken >= self.limit {
+            self.victim(&[Kind::Vm, Kind::Client], kind, from, now)
+        } else {
+            return Verdict::Admit;
+        };
+        victim.map_or(Verdict::Refuse, Verdict::Evict)
+    }
+
+    /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
+    pub(super) fn admit(&mut self, id: ConnId, kind: Kind, source: Source, speaks_first: bool, now: Instant) {
+        self.open[kind as usize] += 1;
+        let stage = if speaks_first { Stage::Silent } else { Stage::Greeting };
+        self.insert(id, Entry { kind, source, stage, since: now });
+    }
+
+    /// Its socket has taken what we open with.
+    pub(super) fn greeted(&mut self, id: ConnId, now: Instant) {
+        if let Some(entry) = self.entries.get(&id)
+            && entry.stage == Stage::Greeting
+        {
+            self.restage(id, Entry { stage: Stage::Silent, since: now, ..*entry });
+        }
+    }
+
+    /// It has sent something.
+    pub(super) fn heard(&mut self, id: ConnId, what: Heard, now: Instant) {
+        let Some(&entry) = self.entries.get(&id) else { return };
+        match (entry.stage, what) {
+            (Stage::Dialogue, _) | (Stage::Noise, Heard::Noise) => {}
+            (_, Heard::Noise) => self.restage(id, Entry { stage: Stage::Noise, ..entry }),
+            // What it is given time for begins now.
+            (_, Heard::Dialogue) => self.restage(id, Entry { stage: Stage::Dialogue, since: now, ..entry }),
+        }
+    }
+
+    /// It is somebody now, or is being closed: it is not judged any more. Its descriptor stays taken.
+    pub(super) fn settle(&mut self, id: ConnId) {
+        if let Some(entry) = self.entries.remove(&id) {
+            self.waiting[entry.kind as usize] -= 1;
+            self.leave_crowd(id, &entry);
+        }
+    }
+
+    /// A VM's connection that was somebody is nobody again, and has nothing to say who it is.
+    pub(super) fn unsettle(&mut self, id: ConnId, source: Source, now: Instant) {
+        self.settle(id);
+        self.insert(id, Entry { kind: Kind::Vm, source, stage: Stage::Noise, since: now });
+    }
+
+    /// Its descriptor is free.
+    pub(super) fn gone(&mut self, id: ConnId, kind: Kind) {
+        self.settle(id);
+        self.open[kind as usize] -= 1;
+    }
+
+    /// Who leaves for a newcomer.
+    fn victim(&self, among: &[Kind], newcomer: Kind, from: Source, now: Instant) -> Option<ConnId> {
+        for stage in [Stage::Overdue, Stage::Noise] {
+            if let Some((first, _)) = self.first(stage, among) {
+                return Some(first);
+            }
+        }
+        // A client becomes somebody at once: it is not worth a VM whose answer is on its way.
+        if newcomer == Kind::Vm
+            && let Some((first, entry)) = self.first(Stage::Silent, among)
+        {
+            let crowd = &self.crowds[entry.kind as usize][Stage::Silent as usize];
+            let has_more = crowd.count(entry.source) > crowd.count(from) + 1;
+            if has_more || now >= entry.since + GRACE {
+                return Some(first);
+            }
+        }
+        let (first, entry) = self.first(Stage::Dialogue, among)?;
+        (now >= entry.since + STALLED).then_some(first)
+    }
+
+    /// The longest waiting of the address that has the most in this stage.
+    fn first(&self, stage: Stage, among: &[Kind]) -> Option<(ConnId, &Entry)> {
+        let crowds = among.iter().map(|&kind| &self.crowds[kind as usize][stage as usize]);
+        let (_, id) = crowds.filter_map(Crowd::first).max_by_key(|&(count, _)| count)?;
+        Some((id, self.entries.get(&id)?))
+    }
+
+    /// Moves those whose time to say something has passed: a few per call, longest silent first. Of a crowd
+    /// that nobody has judged for long the oldest come up first, whatever their address.
+    fn age(&mut self, now: Instant) {
+        for _ in 0..AGED_PER_CALL {
+            let Some(&(since, id)) = self.silent.first() else { return };
+            if now < since + PATIENCE {
+                return;
+            }
+            let Some(&entry) = self.entries.get(&id) else { return };
+            self.restage(id, Entry { stage: Stage::Overdue, ..entry });
+        }
+    }
+
+    fn insert(&mut self, id: ConnId, entry: Entry) {
+        self.waiting[entry.kind as usize] += 1;
+        self.join_crowd(id, &entry);
+        self.entries.insert(id, entry);
+    }
+
+    fn restage(&mut self, id: ConnId, entry: Entry) {
+        if let Some(old) = self.entries.insert(id, entry) {
+            self.leave_crowd(id, &old);
+        }
+        self.join_crowd(id, &entry);
+    }
+
+    fn join_crowd(&mut self, id: ConnId, entry: &Entry) {
+        self.crowds[entry.kind as usize][entry.stage as usize].insert(entry.source, entry.since, id);
+        if entry.stage == Stage::Silent {
+            self.silent.insert((entry.since, id));
+        }
+    }
+
+    fn leave_crowd(&mut self, id: ConnId, entry: &Entry) {
+        self.crowds[entry.kind as usize][entry.stage as usize].remove(entry.source, entry.since, id);
+        if entry.stage == Stage::Silent {
+            self.silent.remove(&(entry.since, id));
+        }
+    }
+}
+
+/// Connections in one stage, by address.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// Of each address the longest waiting first.
+    members: BTreeSet<(Source, Instant, ConnId)>,
+    counts: BTreeMap<Source, usize>,
+    /// The addresses by how many they have.
+    ranking: BTreeSet<(usize, Source)>,
+}
+
+impl Crowd {
+    fn count(&self, source: Source) -> usize {
+        self.counts.get(&source).copied().unwrap_or(0)
+    }
+
+    /// How many the address with the most has, and the longest waiting of them.
+    fn first(&self) -> Option<(usize, ConnId)> {
+        let &(count, source) = self.ranking.last()?;
+        let nobody = ConnId { index: 0, generation: 0 };
+        let &(_, _, id) = self.members.range((source, Instant::ZERO, nobody)..).next()?;
+        Some((count, id))
+    }
+
+    fn insert(&mut self, source: Source, since: Instant, id: ConnId) {
+        if self.members.insert((source, since, id)) {
+            self.recount(source, self.count(source) + 1);
+        }
+    }
+
+    fn remove(&mut self, source: Source, since: Instant, id: ConnId) {
+        if self.members.remove(&(source, since, id)) {
+            self.recount(source, self.count(source) - 1);
+        }
+    }
+
+    fn recount(&mut self, source: Source, count: usize) {
+        self.ranking.remove(&(self.count(source), source));
+        if count == 0 {
+            self.counts.remove(&source);
+        } else {
+            self.counts.insert(source, count);
+            self.ranking.insert((count, source));
+        }
+    }
+}
+
+const KINDS: usize = Kind::Client as usize + 1;
+const STAGES: usize = Stage::Dialogue as usize + 1;
+
+/// Clients never take the last eighth of the descriptors: VMs find room however many people watch.
+const VMS_PART: usize = 8;
+
+/// How long a connection may say nothing once our opening is in its socket. A VM answers in one round trip;
+/// two seconds are more than any network and a retransmission need.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one that says nothing is left alone at the least, unless its address has more such than the
+/// newcomer's: a round trip over the networks hosts are on. Under a flood a VM can answer in it.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A VM that has begun and not ended by then has stopped: it is asked after 2 s, and has been asked.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// How many are moved to the overdue per verdict. One newcomer needs one of them; the more are moved, the
+/// sooner the addresses are ranked as they are. All of 10 000 are after 160 newcomers.
+const AGED_PER_CALL: usize = 64;
+
+/// The network part of an IPv6 address.
+const V6_NETWORK: u128 = !0 << 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    struct Door {
+        admission: Admission,
+        now: Instant,
+        next: u32,
+        listeners: usize,
+    }
+
+    impl Door {
+        fn new(limit: usize) -> Self {
+            Self {
+                admission: Admission::new(limit, true),
+                now: Instant::from_millis(1000),
+                next: 0,
+                listeners: 1,
+            }
+        }
+
+        fn pass(&mut self, millis: u64) {
+            self.now = self.now + Duration::from_millis(millis);
+        }
+
+        fn verdict(&mut self, kind: Kind, from: u8) -> Verdict {
+            self.admission.judge(kind, source(from), self.listeners, self.now)
+        }
+
+        /// Comes in with whatever leaving that takes; who left.
+        fn comes(&mut self, kind: Kind, from: u8) -> (Option<ConnId>, Vec<ConnId>) {
+            let mut evicted = Vec::new();
+            loop {
+                match self.verdict(kind, from) {
+                    Verdict::Admit => break,
+                    Verdict::Evict(id) => {
+                        let kind = self.admission.entries[&id].kind;
+                        self.admission.gone(id, kind);
+                        evicted.push(id);
+                    }
+                    Verdict::Refuse => return (None, evicted),
+                }
+            }
+            let id = ConnId { index: self.next, generation: 1 };
+            self.next += 1;
+            self.admission.admit(id, kind, source(from), false, self.now);
+            (Some(id), evicted)
+        }
+
+        fn stranger(&mut self, from: u8) -> ConnId {
+            let (id, evicted) = self.comes(Kind::Vm, from);
+            assert_eq!(evicted, [], "there is room");
+            let id = id.expect("there is room");
+            self.admission.greeted(id, self.now);
+            id
+        }
+    }
+
+    fn source(n: u8) -> Source {
+        IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
+    }
+
+    #[test]
+    fn nobody_leaves_while_there_are_descriptors_however_long_they_are_silent() {
+        let mut door = Door::new(21);
+        for _ in 0..10 {
+            door.stranger(1);
+            door.pass(60_000);
+        }
+        let (newcomer, evicted) = door.comes(Kind::Vm, 2);
+        assert!(newcomer.is_some());
+        assert_eq!(evicted, [ConnId { index: 0, generation: 1 }]);
+    }
+
+    #[test]
+    fn silence_counts_from_when_the_opening_was_taken() {
+        let mut door = Door::new(5);
+        let (slow, _) = door.comes(Kind::Vm, 1);
+        let slow = slow.unwrap();
+        let other = door.stranger(1);
+        door.pass(10_000);
+        // Its opening has not left: that is our doing.
+        assert_eq!(door.verdict(Kind::Vm, 1), Verdict::Evict(other));
+        door.admission.gone(other, Kind::Vm);
+        door.admission.greeted(slow, door.now);
+        door.stranger(1);
+        door.pass(99);
+        assert_eq!(door.verdict(Kind::Vm, 1), Verdict::Refuse);
+        door.pass(1);
+        assert_eq!(door.verdict(Kind::Vm, 1), Verdict::Evict(slow));
+    }
+
+    #[test]
+    fn classes_leave_in_their_order_and_a_vm_that_is_answering_never() {
+        let mut door = Door::new(9);
+        let [dialogue, noise, silent, overdue] = [1, 2, 3, 4].map(|from| door.stranger(from));
+        door.admission.heard(dialogue, Heard::Dialogue, door.now);
+        door.admission.heard(dialogue, Heard::Noise, door.now);
+        door.admission.heard(noise, Heard::Noise, door.now);
+        door.pass(2000);
+        door.admission.settle(silent);
+        door.admission.gone(silent, Kind::Vm);
+        let silent = door.stranger(3);
+        door.pass(100);
+        for expected in [overdue, noise, silent] {
+            assert_eq!(door.verdict(Kind::Vm, 5), Verdict::Evict(expected));
+            door.admission.gone(expected, Kind::Vm);
+            door.listeners += 2;
+        }
+        assert_eq!(door.verdict(Kind::Vm, 5), Verdict::Refuse);
+        door.pass(2900);
+        assert_eq!(door.verdict(Kind::Vm, 5), Verdict::Evict(dialogue));
+    }
+
+    #[test]
+    fn the_address_with_the_most_gives_up_its_longest_waiting() {
+        let mut door = Door::new(13);
+        let quiet = door.stranger(1);
+        door.pass(10);
+        let crowd = [0; 4].map(|_| {
+            door.pass(10);
+            door.stranger(2)
+        });
+        let other = door.stranger(3);
+        door.pass(2000);
+        for expected in [crowd[0], crowd[1], crowd[2]] {
+            assert_eq!(door.verdict(Kind::Vm, 1), Verdict::Evict(expected));
+            door.admission.gone(expected, Kind::Vm);
+            door.listeners += 2;
+        }
+        let mut rest = Vec::new();
+        while let Verdict::Evict(id) = door.verdict(Kind::Vm, 1) {
+            door.admission.gone(id, Kind::Vm);
+            door.listeners += 2;
+            rest.push(id);
+        }
+        rest.sort_unstable();
+        assert_eq!(rest, [quiet, crowd[3], other]);
+    }
+
+    #[test]
+    fn under_a_flood_others_come_in_at_once_and_the_flooder_waits() {
+        let mut door = Door::new(21);
+        for _ in 0..10 {
+            door.stranger(1);
+        }
+        assert_eq!(door.verdict(Kind::Vm, 1), Verdict::Refuse);
+        assert!(matches!(door.verdict(Kind::Vm, 2), Verdict::Evict(_)));
+        // A client is not worth a VM that may be about to answer.
+        door.listeners += 1;
+        assert_eq!(door.verdict(Kind::Client, 2), Verdict::Refuse);
+        door.pass(2000);
+        assert!(matches!(door.verdict(Kind::Client, 2), Verdict::Evict(_)));
+    }
+
+    #[test]
+    fn clients_never_take_the_last_eighth() {
+        let mut door = Door::new(80);
+        let mut clients = Vec::new();
+        while let (Some(id), _) = door.comes(Kind::Client, 1) {
+            door.admission.settle(id);
+            clients.push(id);
+        }
+        assert_eq!(clients.len(), 70);
+        for _ in 0..4 {
+            door.stranger(1);
+        }
+        // Of handshakes that do not get on the silent ones leave for other clients.
+        door.admission.gone(clients[0], Kind::Client);
+        let (silent, _) = door.comes(Kind::Client, 1);
+        door.admission.greeted(silent.unwrap(), door.now);
+        assert_eq!(door.verdict(Kind::Client, 2), Verdict::Refuse);
+        door.pass(2000);
+        assert_eq!(door.verdict(Kind::Client, 2), Verdict::Evict(silent.unwrap()));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_address_is_itself() {
+        let source = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:10.0.0.1"), source("10.0.0.1"));
+        assert_ne!(source("::ffff:10.0.0.1"), source("::ffff:10.0.0.2"));
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_that_are_gone() {
+        let mut door = Door::new(1000);
+        let ids: Vec<ConnId> = (0..400u32).map(|n| door.stranger((n % 7) as u8)).collect();
+        for (n, &id) in ids.iter().enumerate() {
+            match n % 5 {
+                0 => door.admission.heard(id, Heard::Noise, door.now),
+                1 => door.admission.heard(id, Heard::Dialogue, door.now),
+                2 => door.admission.unsettle(id, source(9), door.now),
+                3 => door.admission.settle(id),
+                _ => {}
+            }
+        }
+        door.pass(3000);
+        let _ = door.verdict(Kind::Vm, 1);
+        for id in ids {
+            door.admission.gone(id, Kind::Vm);
+            door.admission.heard(id, Heard::Dialogue, door.now);
+            door.admission.greeted(id, door.now);
+        }
+        let left = &door.admission;
+        assert_eq!((left.open, left.waiting), ([0; KINDS], [0; KINDS]));
+        assert!(left.entries.is_empty() && left.silent.is_empty());
+        for crowd in left.crowds.iter().flatten() {
+            assert!(crowd.members.is_empty() && crowd.counts.is_empty() && crowd.ranking.is_empty());
+        }
+    }
+}
