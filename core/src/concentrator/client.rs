@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use memchr::memchr;
 
-use crate::telnet::{Command, IAC, Item, Negotiator, Opt, Side, Verb, fold, put_negotiation};
+use crate::telnet::{Command, IAC, Item, Negotiator, Opt, Side, Verb, count_pairs, fold, put_negotiation};
 use crate::time::Instant;
 
 use super::Concentrator;
@@ -22,7 +22,6 @@ use super::admission::Kind;
 use super::conn::{CLIENT_POLICY, Client, Conn, Held, Mode, Role};
 use super::event::{CloseReason, What};
 use super::id::{ConnId, ConsoleId};
-use super::journal::count_pairs;
 use super::output::Address;
 use super::timers::Timer;
 

@@ -16,9 +16,9 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-use crate::telnet::IAC;
+use crate::telnet::{count_pairs, trailing_iacs, undouble_into, whole_pairs, wire_len};
 
 /// Size of a full-grown segment. Large enough that a full read is 32 borrowed runs, small enough
 /// that a silent console keeps little more than the scrollback it was told to keep.
@@ -215,7 +215,7 @@ impl Journal {
             if out.len() >= limit {
                 break;
             }
-            undouble(bytes, limit - out.len(), out);
+            undouble_into(bytes, limit - out.len(), out);
         }
     }
 
@@ -283,76 +283,10 @@ impl Journal {
     }
 }
 
-/// The longest part of `bytes` of at most `room` that ends in no half pair.
-fn whole_pairs(bytes: &[u8], room: usize) -> usize {
-    if room >= bytes.len() {
-        return bytes.len();
-    }
-    room - trailing_iacs(&bytes[..room]) % 2
-}
-
-/// How many IACs `bytes` end in.
-pub(super) fn trailing_iacs(bytes: &[u8]) -> usize {
-    // Folding a block instead of stopping at the first byte that differs lets it be compared as a whole.
-    let is_solid = |block: &&[u8]| block.iter().fold(IAC, |all, byte| all & byte) == IAC;
-    let solid = BLOCK * bytes.rchunks_exact(BLOCK).take_while(is_solid).count();
-    let rest = &bytes[..bytes.len() - solid];
-    bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
-}
-
-/// Bytes compared at once in a run of IACs.
-const BLOCK: usize = 64;
-
-/// How many IACs `bytes` begin with.
-fn leading_iacs(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    while let Some((first, behind)) = rest.split_first_chunk::<8>()
-        && *first == [IAC; 8]
-    {
-        rest = behind;
-    }
-    bytes.len() - rest.len() + rest.iter().position(|&byte| byte != IAC).unwrap_or(rest.len())
-}
-
-/// Appends the guest bytes of a wire-form run of whole pairs to `out`, at most `limit` of them.
-pub(super) fn undouble(mut wire: &[u8], mut limit: usize, out: &mut Vec<u8>) {
-    while !wire.is_empty() && limit > 0 {
-        let plain = memchr(IAC, wire).unwrap_or(wire.len());
-        let taken = plain.min(limit);
-        out.extend_from_slice(&wire[..taken]);
-        limit -= taken;
-        wire = &wire[plain..];
-        let iacs = leading_iacs(wire);
-        let taken = (iacs / 2).min(limit);
-        out.resize(out.len() + taken, IAC);
-        limit -= taken;
-        wire = &wire[iacs..];
-    }
-}
-
-/// How much of a wire-form run of whole pairs holds its first `guest` guest bytes: wire bytes, and the
-/// guest bytes in them (fewer than asked for when the run ends).
-fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
-    let (mut at, mut covered) = (0, 0);
-    while at < wire.len() && covered < guest {
-        let plain = memchr(IAC, &wire[at..]).unwrap_or(wire.len() - at).min(guest - covered);
-        at += plain;
-        covered += plain;
-        let pairs = (leading_iacs(&wire[at..]) / 2).min(guest - covered);
-        at += 2 * pairs;
-        covered += pairs;
-    }
-    (at, covered)
-}
-
-/// How many pairs a wire-form run of whole pairs holds.
-pub(super) fn count_pairs(wire: &[u8]) -> usize {
-    memchr_iter(IAC, wire).count() / 2
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telnet::IAC;
 
     fn doubled(guest: &[u8]) -> Vec<u8> {
         guest.iter().flat_map(|&byte| if byte == IAC { vec![IAC, IAC] } else { vec![byte] }).collect()

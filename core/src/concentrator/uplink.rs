@@ -4,9 +4,7 @@
 //! While a VM moves nothing leaves and what is here waits for the connection that wins. A doubled IAC or a
 //! command that a socket has taken half of is finished before anything else goes to that socket.
 
-use crate::telnet;
-
-use super::journal::trailing_iacs;
+use crate::telnet::{self, trailing_iacs};
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;

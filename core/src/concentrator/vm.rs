@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::telnet::{Command, Item, Negotiator, Opt, Side, Verb, fold, put_command, put_negotiation};
+use crate::telnet::{
+    Command, Item, Negotiator, Opt, Side, Verb, count_pairs, fold, put_command, put_negotiation,
+};
 use crate::time::Instant;
 use crate::vmware::{self, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
@@ -13,7 +15,6 @@ use super::conn::{Conn, Place, Role, Transport, Vm};
 use super::console::{Console, Identity, Leg};
 use super::event::{CloseReason, Label, What};
 use super::id::{ConnId, ConsoleId};
-use super::journal::count_pairs;
 use super::output::Address;
 use super::timers::Timer;
 

@@ -4,9 +4,8 @@
 //! is there and holds no doubled byte; only one that is cut by the end of a read, or holds a
 //! doubled IAC, is gathered in a buffer, which is bounded and given back.
 
-use memchr::memchr;
-
 use super::codes::{Command, IAC, Opt, Verb};
+use super::wire_form::{find_iac, guest_prefix, wire_prefix};
 
 /// The longest subnegotiation body that is delivered, in bytes after undoubling.
 ///
@@ -338,84 +337,16 @@ fn continue_or_end(input: &[u8]) -> Option<()> {
 #[inline]
 fn take_data<'i, const WIRE: bool>(input: &mut &'i [u8]) -> Option<Item<'i>> {
     if WIRE {
-        let (len, pairs) = wire_run(input);
+        let (len, pairs) = wire_prefix(input);
         let (bytes, rest) = input.split_at(len);
         *input = rest;
         (len > 0).then_some(Item::Wire(WireRun { bytes, pairs }))
     } else {
-        let (len, skip) = guest_run(input);
+        let (len, skip) = guest_prefix(input);
         let data = &input[..len];
         *input = &input[len + skip..];
         (len > 0).then_some(Item::Data(data))
     }
-}
-
-/// The length of the longest prefix that is data in wire form, and how many pairs are in it.
-#[inline]
-fn wire_run(input: &[u8]) -> (usize, usize) {
-    let mut at = 0;
-    let mut pairs = 0;
-    while let Some(plain) = find_iac(&input[at..]) {
-        let iacs = leading_iacs(&input[at + plain..]);
-        pairs += iacs / 2;
-        at += plain + (iacs & !1);
-        if !iacs.is_multiple_of(2) {
-            // The last IAC begins a command, or waits for the next read.
-            return (at, pairs);
-        }
-    }
-    (input.len(), pairs)
-}
-
-/// The length of the longest prefix that is data as the peer meant it, and how many bytes behind
-/// it are the other halves of its doubled IACs.
-#[inline]
-pub(super) fn guest_run(input: &[u8]) -> (usize, usize) {
-    match find_iac(input) {
-        None => (input.len(), 0),
-        Some(plain) => {
-            let pairs = leading_iacs(&input[plain..]) / 2;
-            (plain + pairs, pairs)
-        }
-    }
-}
-
-/// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
-/// vector search for each costs more than the search.
-#[inline]
-pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
-    // One word: two and four measured no better on dense pairs and worse on random bytes.
-    let mut searched = 0;
-    if let Some(word) = input.first_chunk::<8>() {
-        // A byte is an IAC if its complement is zero; the lowest such byte is found exactly.
-        let complement = !u64::from_le_bytes(*word);
-        let zeros = complement.wrapping_sub(LOW_BITS) & !complement & HIGH_BITS;
-        if zeros != 0 {
-            return Some(zeros.trailing_zeros() as usize / 8);
-        }
-        searched = word.len();
-    }
-    memchr(IAC, &input[searched..]).map(|at| searched + at)
-}
-
-/// How many IACs `input` begins with.
-#[inline]
-pub(super) fn leading_iacs(input: &[u8]) -> usize {
-    // One pair between plain bytes is by far the most frequent.
-    if let [IAC, IAC, other, ..] = *input
-        && other != IAC
-    {
-        return 2;
-    }
-    let mut len = 0;
-    let (blocks, _) = input.as_chunks::<BLOCK>();
-    for block in blocks {
-        if *block != [IAC; BLOCK] {
-            break;
-        }
-        len += BLOCK;
-    }
-    len + input[len..].iter().take_while(|&&b| b == IAC).count()
 }
 
 const SB: u8 = Command::SB.0;
@@ -423,13 +354,6 @@ const SE: u8 = Command::SE.0;
 
 /// A doubled IAC that was cut between two reads, whole again.
 static PAIR: [u8; 2] = [IAC, IAC];
-
-/// The lowest and the highest bit of each byte of a word.
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// Compared as a whole when counting IACs: two vector registers on common machines.
-const BLOCK: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -662,23 +586,6 @@ mod tests {
         ];
         for chunk in [1, 340, 100_000] {
             assert_eq!(decoded(wire.chunks(chunk)), items);
-        }
-    }
-
-    #[test]
-    fn fast_searches_find_what_slow_ones_find() {
-        for plain in 0..40 {
-            for iacs in 0..140 {
-                let mut input = vec![0xfe; plain];
-                input.resize(plain + iacs, IAC);
-                for tail in [&[][..], &[0x00], &[0xfe, IAC]] {
-                    let input = [&input, tail].concat();
-                    assert_eq!(find_iac(&input), input.iter().position(|&b| b == IAC));
-                    let from = &input[plain..];
-                    let slow = from.iter().take_while(|&&b| b == IAC).count();
-                    assert_eq!(leading_iacs(from), slow, "{plain} plain, {iacs} IACs, {tail:?}");
-                }
-            }
         }
     }
 

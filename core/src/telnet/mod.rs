@@ -18,12 +18,12 @@ mod encode;
 mod negotiate;
 mod nvt;
 pub mod qmethod;
+mod wire_form;
 
 pub use codes::{Command, IAC, Opt, Verb};
 pub use decode::{Decoder, Item, Malformed, SUBNEGOTIATION_LIMIT, WireRun};
-pub use encode::{
-    escape_into, escaped_len, guest_slices, put_command, put_negotiation, put_subnegotiation,
-    put_subnegotiation_parts,
-};
+pub use encode::{put_command, put_negotiation, put_subnegotiation, put_subnegotiation_parts};
 pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Side};
 pub use nvt::fold;
+pub(crate) use wire_form::{count_pairs, trailing_iacs, undouble_into, whole_pairs, wire_len};
+pub use wire_form::{escape_into, escaped_len, guest_slices};

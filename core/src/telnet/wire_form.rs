@@ -1,0 +1,357 @@
+//! Data in wire form: every IAC doubled, so that it can stand beside commands (RFC 854).
+//!
+//! **Owns** the arithmetic between guest bytes (what a peer means) and wire bytes (what travels): doubling,
+//! undoubling, counting, and where one may cut. **Refuses to know** commands: an IAC that is not one of a
+//! pair ends what these functions look at, or is passed on, as each of them says.
+//!
+//! A *pair* is a doubled IAC, and which of two neighbouring IACs is a pair's first half is decided from the
+//! start of their run. All of it works on runs of *whole pairs*: none is cut at either end.
+
+use memchr::{memchr, memchr_iter};
+
+use super::codes::IAC;
+
+/// Appends `data` with every IAC doubled (RFC 854). Costs one pass and one copy.
+pub fn escape_into(data: &[u8], out: &mut Vec<u8>) {
+    // Room for the data alone: doubling it beforehand would waste half for text, and counting
+    // would be a pass of its own.
+    out.reserve(data.len());
+    let mut rest = data;
+    while let Some(plain) = find_iac(rest) {
+        let iacs = leading_iacs(&rest[plain..]);
+        out.extend_from_slice(&rest[..plain + iacs]);
+        out.resize(out.len() + iacs, IAC);
+        rest = &rest[plain + iacs..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// How many bytes [`escape_into`] appends for `data`. Costs one pass.
+pub fn escaped_len(data: &[u8]) -> usize {
+    data.len() + memchr_iter(IAC, data).count()
+}
+
+/// The guest bytes of `wire`, which is data in wire form holding only whole pairs (a
+/// [`WireRun`](super::WireRun), or several joined). Nothing is copied: each slice ends within a run
+/// of doubled IACs, of which the first half is what the guest meant and the second is skipped.
+///
+/// A lone IAC, which verified wire form does not have, is passed on as one byte.
+pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = wire;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (len, skip) = match find_iac(rest) {
+            None => (rest.len(), 0),
+            Some(plain) => {
+                let iacs = leading_iacs(&rest[plain..]);
+                (plain + iacs.div_ceil(2), iacs / 2)
+            }
+        };
+        let slice = &rest[..len];
+        rest = &rest[len + skip..];
+        Some(slice)
+    })
+}
+
+/// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Costs one
+/// pass and one copy.
+pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) {
+    let mut left = limit;
+    for slice in guest_slices(wire) {
+        let taken = slice.len().min(left);
+        out.extend_from_slice(&slice[..taken]);
+        left -= taken;
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// How much of `wire`, a run of whole pairs, holds its first `guest` guest bytes: wire bytes, never half a
+/// pair, and the guest bytes in them (fewer than asked for when the run ends). Costs at most two passes over
+/// them.
+pub(crate) fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
+    let (mut at, mut covered) = (0, 0);
+    // Any number of wire bytes holds at most as many guest bytes, and at least half.
+    while at < wire.len() && covered < guest {
+        let rest = &wire[at..];
+        let len = (guest - covered).min(rest.len());
+        let half = trailing_iacs(&rest[..len]) % 2;
+        let whole = &rest[..(len + half).min(rest.len())];
+        at += whole.len();
+        covered += whole.len() - count_pairs(whole);
+    }
+    (at, covered)
+}
+
+/// How many pairs `wire`, a run of whole pairs, holds. Costs one pass.
+pub(crate) fn count_pairs(wire: &[u8]) -> usize {
+    memchr_iter(IAC, wire).count() / 2
+}
+
+/// How much of `wire`, which begins with no second half, can be taken if no more than `room` may be: no half
+/// pair at its end, unless it is all of `wire`. Looks at as many bytes as `wire` has IACs before `room`.
+pub(crate) fn whole_pairs(wire: &[u8], room: usize) -> usize {
+    if room >= wire.len() {
+        return wire.len();
+    }
+    room - trailing_iacs(&wire[..room]) % 2
+}
+
+/// The length of the longest prefix of `input` that is data in wire form and holds whole pairs only, and how
+/// many pairs are in it. Behind it stands a command, the start of one, or nothing. Costs one pass over it.
+#[inline]
+pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
+    let mut at = 0;
+    let mut pairs = 0;
+    while let Some(plain) = find_iac(&input[at..]) {
+        let iacs = leading_iacs(&input[at + plain..]);
+        pairs += iacs / 2;
+        at += plain + (iacs & !1);
+        if !iacs.is_multiple_of(2) {
+            // The last IAC begins a command, or waits for the next read.
+            return (at, pairs);
+        }
+    }
+    (input.len(), pairs)
+}
+
+/// The length of the longest prefix of `input` that is data as the peer meant it, and how many bytes behind
+/// it are the second halves of its pairs.
+#[inline]
+pub(super) fn guest_prefix(input: &[u8]) -> (usize, usize) {
+    match find_iac(input) {
+        None => (input.len(), 0),
+        Some(plain) => {
+            let pairs = leading_iacs(&input[plain..]) / 2;
+            (plain + pairs, pairs)
+        }
+    }
+}
+
+/// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
+/// vector search for each costs more than the search.
+#[inline]
+pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
+    // One word: two and four measured no better on dense pairs and worse on random bytes.
+    let mut searched = 0;
+    if let Some(word) = input.first_chunk::<8>() {
+        // A byte is an IAC if its complement is zero; the lowest such byte is found exactly.
+        let complement = !u64::from_le_bytes(*word);
+        let zeros = complement.wrapping_sub(LOW_BITS) & !complement & HIGH_BITS;
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+        searched = word.len();
+    }
+    memchr(IAC, &input[searched..]).map(|at| searched + at)
+}
+
+/// How many IACs `bytes` begin with.
+#[inline]
+fn leading_iacs(bytes: &[u8]) -> usize {
+    // One pair between plain bytes is by far the most frequent.
+    if let [IAC, IAC, other, ..] = *bytes
+        && other != IAC
+    {
+        return 2;
+    }
+    let solid = SOLID * bytes.chunks_exact(SOLID).take_while(is_solid).count();
+    solid + bytes[solid..].iter().take_while(|&&byte| byte == IAC).count()
+}
+
+/// How many IACs `bytes` end in.
+pub(crate) fn trailing_iacs(bytes: &[u8]) -> usize {
+    let solid = SOLID * bytes.rchunks_exact(SOLID).take_while(is_solid).count();
+    let rest = &bytes[..bytes.len() - solid];
+    bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
+}
+
+/// Whether a block holds nothing but IACs.
+fn is_solid(block: &&[u8]) -> bool {
+    // Folding it, instead of stopping at the first byte that differs, lets it be compared as a whole.
+    block.iter().fold(IAC, |all, byte| all & byte) == IAC
+}
+
+/// The lowest and the highest bit of each byte of a word.
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Bytes compared at once in a run of IACs: four vector registers on common machines.
+const SOLID: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    /// Bytes among which IACs are rare, frequent or in long runs, as `density` has it.
+    fn guest(bytes: &[u8], density: u8) -> Vec<u8> {
+        let mut guest = Vec::new();
+        for &byte in bytes {
+            match density % 4 {
+                0 => guest.push(byte),
+                1 => guest.push(if byte % 3 == 0 { IAC } else { byte }),
+                2 => guest.resize(guest.len() + usize::from(byte) / 2, [b'x', IAC][usize::from(byte % 2)]),
+                _ => guest.extend([byte & 0x7f; 9].iter().chain(&[IAC][..usize::from(byte % 5 == 0)])),
+            }
+        }
+        guest
+    }
+
+    /// Doubled the slow way.
+    fn doubled(guest: &[u8]) -> Vec<u8> {
+        guest.iter().flat_map(|&byte| if byte == IAC { vec![IAC, IAC] } else { vec![byte] }).collect()
+    }
+
+    fn escaped(guest: &[u8]) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        escape_into(guest, &mut out);
+        out.split_off(6)
+    }
+
+    fn undoubled(wire: &[u8], limit: usize) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        undouble_into(wire, limit, &mut out);
+        out.split_off(6)
+    }
+
+    /// The prefix found a byte at a time, and the pairs in it.
+    fn slow_prefix(input: &[u8]) -> (usize, usize) {
+        let (mut at, mut pairs) = (0, 0);
+        while let Some(&byte) = input.get(at) {
+            match input.get(at + 1) {
+                _ if byte != IAC => at += 1,
+                Some(&IAC) => (at, pairs) = (at + 2, pairs + 1),
+                _ => break,
+            }
+        }
+        (at, pairs)
+    }
+
+    #[test]
+    fn iac_is_doubled_wherever_it_stands() {
+        let rows: [(&[u8], &[u8]); 6] = [
+            (b"", b""),
+            (b"abc", b"abc"),
+            (b"\xff", b"\xff\xff"),
+            (b"a\xffb", b"a\xff\xffb"),
+            (b"\xff\xff\xffa\xff", b"\xff\xff\xff\xff\xff\xffa\xff\xff"),
+            (b"\xfe\xff\xf0", b"\xfe\xff\xff\xf0"),
+        ];
+        for (data, wire) in rows {
+            assert_eq!(escaped(data), wire);
+        }
+        assert_eq!(escaped(&[IAC; 1000]), [IAC; 2000]);
+    }
+
+    #[test]
+    fn a_lone_iac_is_passed_on() {
+        assert_eq!(guest_slices(b"a\xff").collect::<Vec<_>>(), [b"a\xff"]);
+        assert_eq!(guest_slices(b"\xff\xff\xffb").flatten().copied().collect::<Vec<_>>(), b"\xff\xffb");
+    }
+
+    #[test]
+    fn a_run_of_pairs_is_one_slice() {
+        let wire = [b'a', IAC, IAC, IAC, IAC, b'b'];
+        let slices: Vec<_> = guest_slices(&wire).collect();
+        assert_eq!(slices, [&b"a\xff\xff"[..], b"b"]);
+        assert_eq!(guest_slices(&[IAC; 4096]).map(<[u8]>::len).collect::<Vec<_>>(), [2048]);
+    }
+
+    /// Every place of a command near every border of a block that could be looked at as a whole.
+    #[test]
+    fn a_command_ends_the_prefix_wherever_it_stands() {
+        for plain in 0..140 {
+            for iacs in 0..140 {
+                let mut input = vec![0xfe; plain];
+                input.resize(plain + iacs, IAC);
+                for tail in [&[][..], &[0x00], &[0xfe, IAC], &[b'x'; 150], &[IAC; 150]] {
+                    let input = [&input, tail].concat();
+                    assert_eq!(
+                        wire_prefix(&input),
+                        slow_prefix(&input),
+                        "{plain} plain, {iacs} IACs, {tail:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fast_searches_find_what_slow_ones_find() {
+        for plain in 0..40 {
+            for iacs in 0..140 {
+                let mut input = vec![0xfe; plain];
+                input.resize(plain + iacs, IAC);
+                for tail in [&[][..], &[0x00], &[0xfe, IAC]] {
+                    let input = [&input, tail].concat();
+                    assert_eq!(find_iac(&input), input.iter().position(|&b| b == IAC));
+                    let from = &input[plain..];
+                    let slow = from.iter().take_while(|&&b| b == IAC).count();
+                    assert_eq!(leading_iacs(from), slow, "{plain} plain, {iacs} IACs, {tail:?}");
+                    let slow = input.iter().rev().take_while(|&&b| b == IAC).count();
+                    assert_eq!(trailing_iacs(&input), slow, "{plain} plain, {iacs} IACs, {tail:?}");
+                }
+            }
+        }
+    }
+
+    quickcheck! {
+        fn escaping_is_doubling(bytes: Vec<u8>, density: u8) -> bool {
+            let guest = guest(&bytes, density);
+            let wire = escaped(&guest);
+            wire == doubled(&guest) && wire.len() == escaped_len(&guest)
+        }
+
+        fn guest_slices_undo_escaping(bytes: Vec<u8>, density: u8) -> bool {
+            let guest = guest(&bytes, density);
+            let wire = doubled(&guest);
+            guest_slices(&wire).all(|slice| !slice.is_empty())
+                && guest_slices(&wire).flatten().copied().collect::<Vec<_>>() == guest
+        }
+
+        fn undoubling_undoes_escaping_up_to_the_limit(bytes: Vec<u8>, density: u8, limit: u16) -> bool {
+            let guest = guest(&bytes, density);
+            let wire = doubled(&guest);
+            let limit = usize::from(limit) % (guest.len() + 2);
+            undoubled(&wire, limit) == guest[..limit.min(guest.len())]
+                && undoubled(&wire, usize::MAX) == guest
+        }
+
+        fn wire_len_is_the_length_of_what_is_escaped(bytes: Vec<u8>, density: u8, asked: u16) -> bool {
+            let guest = guest(&bytes, density);
+            let asked = usize::from(asked) % (guest.len() + 2);
+            let covered = asked.min(guest.len());
+            wire_len(&doubled(&guest), asked) == (doubled(&guest[..covered]).len(), covered)
+        }
+
+        fn pairs_are_counted(bytes: Vec<u8>, density: u8) -> bool {
+            let guest = guest(&bytes, density);
+            count_pairs(&doubled(&guest)) == guest.iter().filter(|&&byte| byte == IAC).count()
+        }
+
+        fn a_cut_leaves_whole_pairs_and_wastes_no_room(bytes: Vec<u8>, density: u8, room: u16) -> bool {
+            let wire = doubled(&guest(&bytes, density));
+            let room = usize::from(room) % (wire.len() + 2);
+            let taken = whole_pairs(&wire, room);
+            slow_prefix(&wire[..taken]).0 == taken && taken <= room && taken + 1 >= room.min(wire.len())
+        }
+
+        fn the_prefix_ends_where_a_slow_look_ends_it(bytes: Vec<u8>, density: u8, commands: Vec<u16>) -> bool {
+            let mut wire = doubled(&guest(&bytes, density));
+            for at in commands.iter().take(usize::from(density) % 3) {
+                let at = usize::from(*at) % (wire.len() + 1);
+                wire.insert(at, IAC);
+            }
+            let (len, skip) = guest_prefix(&wire);
+            let data = &wire[..len];
+            wire_prefix(&wire) == slow_prefix(&wire)
+                && doubled(data).len() <= slow_prefix(&wire).0
+                && data.iter().filter(|&&byte| byte == IAC).count() == skip
+        }
+    }
+}
