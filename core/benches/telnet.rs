@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vspc_core::telnet::{
-    Command, Decoder, IAC, Item, Opt, Verb, escape_into, guest_slices, put_command, put_negotiation,
+    Command, Decoder, IAC, Item, Opt, Verb, WireRun, escape_into, guest_slices, put_command, put_negotiation,
     put_subnegotiation,
 };
 
@@ -61,10 +61,9 @@ fn random() -> Vec<u8> {
         .collect()
 }
 
-fn weigh(item: Item<'_>) -> usize {
+fn weigh<D>(item: Item<'_, D>, len: impl Fn(D) -> usize) -> usize {
     match item {
-        Item::Data(data) => data.len(),
-        Item::Wire(run) => run.guest_len(),
+        Item::Data(data) => len(data),
         _ => 1,
     }
 }
@@ -81,11 +80,11 @@ fn decoding(c: &mut Criterion) {
                     let mut weight = 0;
                     if wire {
                         while let Some(item) = decoder.decode_wire(&mut rest) {
-                            weight += weigh(item);
+                            weight += weigh(item, |run: WireRun<'_>| run.guest_len());
                         }
                     } else {
                         while let Some(item) = decoder.decode(&mut rest) {
-                            weight += weigh(item);
+                            weight += weigh(item, <[u8]>::len);
                         }
                     }
                     weight

@@ -81,7 +81,7 @@ impl Session {
                 Item::Subnegotiation(SHOUT, &[n]) => self.exclamation_marks = usize::from(n),
                 Item::Command(Command::AYT) => self.say("yes", out),
                 // Other commands have no meaning here, and noise does no harm.
-                Item::Subnegotiation(..) | Item::Command(_) | Item::Malformed(_) | Item::Wire(_) => {}
+                Item::Subnegotiation(..) | Item::Command(_) | Item::Malformed(_) => {}
             }
             if flow.is_break() {
                 break;

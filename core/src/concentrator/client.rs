@@ -139,14 +139,13 @@ impl Concentrator {
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
             match item {
-                Item::Wire(run) => self.type_wire(id, run.bytes, run.pairs),
+                Item::Data(run) => self.type_wire(id, run.bytes, run.pairs),
                 Item::Negotiation(verb, opt) => self.client_negotiates(id, verb, opt),
                 Item::Command(command) => self.client_commands(id, command),
                 Item::Malformed(fault) => self.malformed(id, format_args!("{fault}")),
                 Item::Subnegotiation(opt, _) => {
                     self.malformed(id, format_args!("subnegotiation of {opt}, which is off"));
                 }
-                Item::Data(_) => {}
             }
         }
         let _ = now;

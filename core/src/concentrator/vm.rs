@@ -113,7 +113,7 @@ impl Concentrator {
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
             match item {
-                Item::Wire(run) => self.vm_prints(id, run.bytes, run.pairs, now),
+                Item::Data(run) => self.vm_prints(id, run.bytes, run.pairs, now),
                 Item::Negotiation(verb, opt) => self.vm_negotiates(id, verb, opt, now),
                 Item::Subnegotiation(VMWARE_TELNET_EXT, body) => self.vm_says(id, body, now),
                 Item::Subnegotiation(Opt::AUTHENTICATION, body) => self.vm_authenticates(id, body, now),
@@ -122,7 +122,7 @@ impl Concentrator {
                 }
                 // Text would be typed into the guest; a NOP shows that someone is here.
                 Item::Command(Command::AYT) => self.reply(id, |out| put_command(Command::NOP, out)),
-                Item::Command(_) | Item::Data(_) => {}
+                Item::Command(_) => {}
                 Item::Malformed(fault) => self.malformed(id, format_args!("{fault}")),
             }
             let conn = self.conns.get(id).filter(|conn| conn.closing.is_none())?;

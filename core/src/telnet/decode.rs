@@ -15,13 +15,12 @@ use super::wire_form::{find_iac, guest_prefix, wire_prefix};
 /// dropped, counted and reported as [`Malformed::OversizedSubnegotiation`].
 pub const SUBNEGOTIATION_LIMIT: usize = 1024;
 
-/// One thing a peer said.
+/// One thing a peer said. Its data comes as `D`: bytes as the peer meant them from [`Decoder::decode`], a
+/// [`WireRun`] from [`Decoder::decode_wire`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// Data as the peer meant it, IAC undoubled; never empty. Only from [`Decoder::decode`].
-    Data(&'a [u8]),
-    /// Data as it travels, IAC still doubled; never empty. Only from [`Decoder::decode_wire`].
-    Wire(WireRun<'a>),
+pub enum Item<'a, D = &'a [u8]> {
+    /// Data; never empty.
+    Data(D),
     /// A two-byte command from EOF (236) to GA (249), but not SE.
     Command(Command),
     /// `IAC <verb> <option>`.
@@ -119,9 +118,45 @@ enum State {
 }
 
 /// What one step found; the gathered body is borrowed only after the step is over.
-enum Step<'i> {
-    Item(Item<'i>),
+enum Step<'i, D> {
+    Item(Item<'i, D>),
     Gathered(Opt),
+}
+
+/// The form in which data is taken off the input.
+trait Data<'i>: Sized {
+    /// The longest run off the front of `input`; `None` if it begins with no data.
+    fn take(input: &mut &'i [u8]) -> Option<Self>;
+    /// A doubled IAC that was cut between two reads, of which `second` is the second half.
+    fn pair(second: &'i [u8]) -> Self;
+}
+
+impl<'i> Data<'i> for &'i [u8] {
+    #[inline]
+    fn take(input: &mut &'i [u8]) -> Option<Self> {
+        let (len, skip) = guest_prefix(input);
+        let data = &input[..len];
+        *input = &input[len + skip..];
+        (len > 0).then_some(data)
+    }
+
+    fn pair(second: &'i [u8]) -> Self {
+        second
+    }
+}
+
+impl<'i> Data<'i> for WireRun<'i> {
+    #[inline]
+    fn take(input: &mut &'i [u8]) -> Option<Self> {
+        let (len, pairs) = wire_prefix(input);
+        let (bytes, rest) = input.split_at(len);
+        *input = rest;
+        (len > 0).then_some(WireRun { bytes, pairs })
+    }
+
+    fn pair(_: &'i [u8]) -> Self {
+        WireRun { bytes: &[IAC; 2], pairs: 1 }
+    }
 }
 
 impl Decoder {
@@ -136,7 +171,7 @@ impl Decoder {
     /// A run of doubled IACs comes out in one slice: half of the run is what the peer meant.
     /// Costs one pass over the bytes taken.
     pub fn decode<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
-        match self.step::<false>(input)? {
+        match self.step(input)? {
             Step::Item(item) => Some(item),
             Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
         }
@@ -144,8 +179,8 @@ impl Decoder {
 
     /// As [`decode`](Self::decode), but data comes out as verified runs still in wire form, each as
     /// long as possible. A pair that was cut between two reads comes out as a run of its own.
-    pub fn decode_wire<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
-        match self.step::<true>(input)? {
+    pub fn decode_wire<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s, WireRun<'s>>> {
+        match self.step(input)? {
             Step::Item(item) => Some(item),
             Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
         }
@@ -162,21 +197,21 @@ impl Decoder {
     }
 
     #[inline]
-    fn step<'i, const WIRE: bool>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+    fn step<'i, D: Data<'i>>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i, D>> {
         if self.state == State::Data {
             if self.body.capacity() != 0 {
                 self.body = Vec::new();
             }
-            if let Some(item) = take_data::<WIRE>(input) {
-                return Some(Step::Item(item));
+            if let Some(data) = D::take(input) {
+                return Some(Step::Item(Item::Data(data)));
             }
         }
-        self.step_command::<WIRE>(input)
+        self.step_command(input)
     }
 
     /// Everything but a run of data. On entry in state Data, the input is empty or begins with an
     /// IAC that is not doubled in this input.
-    fn step_command<'i, const WIRE: bool>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+    fn step_command<'i, D: Data<'i>>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i, D>> {
         loop {
             if self.state == State::Sb {
                 if let Some(step) = self.take_body(input) {
@@ -193,14 +228,10 @@ impl Decoder {
                     continue;
                 }
                 (State::Iac, IAC) => {
-                    let (pair, after) = input.split_at(1);
+                    let (second, after) = input.split_at(1);
                     *input = after;
                     self.state = State::Data;
-                    return Some(Step::Item(if WIRE {
-                        Item::Wire(WireRun { bytes: &PAIR, pairs: 1 })
-                    } else {
-                        Item::Data(pair)
-                    }));
+                    Item::Data(D::pair(second))
                 }
                 (State::Iac, _) => {
                     *input = rest;
@@ -263,7 +294,7 @@ impl Decoder {
     }
 
     /// The byte after an IAC, not itself an IAC. `None`: more bytes belong to it.
-    fn command(&mut self, byte: u8) -> Option<Item<'static>> {
+    fn command<D>(&mut self, byte: u8) -> Option<Item<'static, D>> {
         self.state = State::Data;
         match byte {
             0..=235 => Some(Item::Malformed(Malformed::UnknownCommand(byte))),
@@ -284,7 +315,7 @@ impl Decoder {
 
     /// In state Sb: takes body bytes up to the next IAC, and that IAC. Delivers straight from the
     /// input when the whole body is there and plain.
-    fn take_body<'i>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i>> {
+    fn take_body<'i, D>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i, D>> {
         let Some(len) = find_iac(input) else {
             self.append(input);
             *input = &[];
@@ -333,27 +364,8 @@ fn continue_or_end(input: &[u8]) -> Option<()> {
     (!input.is_empty()).then_some(())
 }
 
-/// Takes the longest run of data off the front of `input`; `None` if it begins with no data.
-#[inline]
-fn take_data<'i, const WIRE: bool>(input: &mut &'i [u8]) -> Option<Item<'i>> {
-    if WIRE {
-        let (len, pairs) = wire_prefix(input);
-        let (bytes, rest) = input.split_at(len);
-        *input = rest;
-        (len > 0).then_some(Item::Wire(WireRun { bytes, pairs }))
-    } else {
-        let (len, skip) = guest_prefix(input);
-        let data = &input[..len];
-        *input = &input[len + skip..];
-        (len > 0).then_some(Item::Data(data))
-    }
-}
-
 const SB: u8 = Command::SB.0;
 const SE: u8 = Command::SE.0;
-
-/// A doubled IAC that was cut between two reads, whole again.
-static PAIR: [u8; 2] = [IAC, IAC];
 
 #[cfg(test)]
 mod tests {
@@ -372,17 +384,18 @@ mod tests {
         Malformed(Malformed),
     }
 
-    fn keep(items: &mut Vec<Owned>, item: Item<'_>) {
-        let data: Vec<u8> = match item {
-            Item::Data(data) => data.to_vec(),
-            Item::Wire(run) => {
-                let guest: Vec<u8> = guest_slices(run.bytes).flatten().copied().collect();
-                assert_eq!(guest.len(), run.guest_len());
-                let mut again = Vec::new();
-                escape_into(&guest, &mut again);
-                assert_eq!(again, run.bytes, "not whole pairs only");
-                guest
-            }
+    fn guest(run: WireRun<'_>) -> Vec<u8> {
+        let guest: Vec<u8> = guest_slices(run.bytes).flatten().copied().collect();
+        assert_eq!(guest.len(), run.guest_len());
+        let mut again = Vec::new();
+        escape_into(&guest, &mut again);
+        assert_eq!(again, run.bytes, "not whole pairs only");
+        guest
+    }
+
+    fn keep<D>(items: &mut Vec<Owned>, item: Item<'_, D>, guest: impl Fn(D) -> Vec<u8>) {
+        let data = match item {
+            Item::Data(data) => guest(data),
             Item::Command(command) => return items.push(Owned::Command(command)),
             Item::Negotiation(verb, opt) => return items.push(Owned::Negotiation(verb, opt)),
             Item::Subnegotiation(opt, body) => {
@@ -410,8 +423,8 @@ mod tests {
         let mut decoder = Decoder::new();
         for mut piece in pieces {
             while let Some(item) = decoder.decode(&mut piece) {
-                assert!(!matches!(item, Item::Wire(_)));
-                keep(&mut items, item);
+                assert!(!matches!(item, Item::Data(_)));
+                keep(&mut items, item, <[u8]>::to_vec);
             }
             assert!(piece.is_empty());
             check(&decoder);
@@ -424,8 +437,7 @@ mod tests {
         let mut decoder = Decoder::new();
         for mut piece in pieces {
             while let Some(item) = decoder.decode_wire(&mut piece) {
-                assert!(!matches!(item, Item::Data(_)));
-                keep(&mut items, item);
+                keep(&mut items, item, guest);
             }
             assert!(piece.is_empty());
             check(&decoder);
@@ -517,7 +529,7 @@ mod tests {
     fn a_run_is_as_long_as_the_input_allows() {
         let mut decoder = Decoder::new();
         let mut input: &[u8] = b"one\xff\xfftwo\xff\xff\xff\xff\xff\xf1";
-        let Some(Item::Wire(run)) = decoder.decode_wire(&mut input) else { panic!() };
+        let Some(Item::Data(run)) = decoder.decode_wire(&mut input) else { panic!() };
         assert_eq!((run.bytes, run.pairs, run.guest_len()), (&b"one\xff\xfftwo\xff\xff\xff\xff"[..], 3, 9));
         assert_eq!(decoder.decode_wire(&mut input), Some(Item::Command(Command::NOP)));
         assert_eq!(decoder.decode_wire(&mut input), None);
@@ -533,13 +545,13 @@ mod tests {
     fn a_pair_cut_by_a_read_is_a_run_of_its_own() {
         let mut decoder = Decoder::new();
         let mut input: &[u8] = b"a\xff";
-        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Wire(WireRun { bytes: b"a", pairs: 0 })));
+        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Data(WireRun { bytes: b"a", pairs: 0 })));
         assert_eq!(decoder.decode_wire(&mut input), None);
         assert!(decoder.pending_iac());
         let mut input: &[u8] = b"\xffb";
-        let pair = Item::Wire(WireRun { bytes: b"\xff\xff", pairs: 1 });
+        let pair = Item::Data(WireRun { bytes: b"\xff\xff", pairs: 1 });
         assert_eq!(decoder.decode_wire(&mut input), Some(pair));
-        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Wire(WireRun { bytes: b"b", pairs: 0 })));
+        assert_eq!(decoder.decode_wire(&mut input), Some(Item::Data(WireRun { bytes: b"b", pairs: 0 })));
     }
 
     #[test]

@@ -211,7 +211,6 @@ impl VmSession {
         while let Some(item) = decoder.decode(&mut rest) {
             match item {
                 Item::Data(data) => input.extend_from_slice(data),
-                Item::Wire(run) => input.extend(crate::telnet::guest_slices(run.bytes).flatten()),
                 Item::Command(Command::BRK) => self.push(VmEvent::Break),
                 Item::Command(_) => {}
                 Item::Negotiation(verb, opt) => self.negotiated(verb, opt),
