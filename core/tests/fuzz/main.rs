@@ -1,0 +1,72 @@
+//! What the fuzzers do, on stable: their corpora again, and programs made by chance. The fuzz crate includes
+//! the bodies.
+
+#![allow(clippy::disallowed_methods, reason = "corpora are files")]
+#![allow(clippy::needless_pass_by_value, reason = "quickcheck passes by value")]
+
+mod telnet;
+mod vmware;
+
+/// Runs a target's body on every file of its corpus.
+fn replay(target: &str, body: fn(&[u8])) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        body(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", folder.display());
+}
+
+/// Bytes of which many mean something to telnet.
+#[derive(Clone, Debug)]
+struct Telnetish(Vec<u8>);
+
+impl quickcheck::Arbitrary for Telnetish {
+    fn arbitrary(g: &mut quickcheck::Gen) -> Self {
+        const FREQUENT: [u8; 12] = [255, 255, 255, 250, 240, 251, 253, 232, 13, 10, 0, 65];
+        let bytes = Vec::<(bool, u8)>::arbitrary(g);
+        Self(
+            bytes
+                .into_iter()
+                .map(|(any, byte)| if any { byte } else { FREQUENT[usize::from(byte) % 12] })
+                .collect(),
+        )
+    }
+}
+
+#[test]
+fn telnet_decoder_corpus_replays() {
+    replay("telnet_decoder", telnet::telnet_decoder);
+}
+
+#[test]
+fn the_decoder_does_what_the_table_says_however_bytes_are_cut() {
+    fn run(stream: Telnetish) -> bool {
+        telnet::telnet_decoder(&stream.0);
+        true
+    }
+    quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(Telnetish) -> bool);
+}
+
+#[test]
+fn vmware_corpora_replay() {
+    replay("vmware_message", vmware::vmware_message);
+    replay("vmware_dialogue", vmware::vmware_dialogue);
+}
+
+#[test]
+fn any_message_is_read_and_written_and_any_dialogue_keeps_its_bounds() {
+    fn run(mut body: Vec<u8>, code: u8, program: Vec<(u8, u8, Telnetish)>) -> bool {
+        body.insert(0, code % 100);
+        vmware::vmware_message(&body);
+        let mut bytes = Vec::new();
+        for (op, code, said) in program {
+            bytes.extend([op, 20, code % 100]);
+            bytes.extend((0..19).map(|at| said.0.get(at).copied().unwrap_or_default()));
+        }
+        vmware::vmware_dialogue(&bytes);
+        true
+    }
+    quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(_, _, _) -> bool);
+}
