@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mio::Token;
 use mio::net::TcpStream;
-use vspc_core::concentrator::{ConnId, Shutdown};
+use vspc_core::concentrator::{Closed, ConnId, Shutdown};
 use vspc_core::time::Instant;
 
 use crate::connections::{Connection, token};
@@ -107,7 +107,7 @@ impl Server {
     pub(crate) fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else { return };
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        if how == Shutdown::Abort || connection.ended {
+        if how == Shutdown::Abort || connection.closed == Some(Closed::Input) {
             return;
         }
         if connection.stream.shutdown(net::Shutdown::Write).is_ok() {

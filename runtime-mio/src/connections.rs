@@ -2,7 +2,7 @@
 
 use mio::Token;
 use mio::net::TcpStream;
-use vspc_core::concentrator::ConnId;
+use vspc_core::concentrator::{Closed, ConnId};
 
 /// One socket and what is known about it. Edge-triggered readiness is told once, so it is kept here until
 /// a read or a write has used it up.
@@ -15,14 +15,14 @@ pub(crate) struct Connection {
     /// Something lies behind the data (an end, an error, an urgent mark, at which a read stops short): a
     /// short read does not mean that all has been read.
     pub(crate) more_behind: bool,
-    /// The socket takes bytes, as far as is known.
-    pub(crate) writable: bool,
-    /// The engine has bytes that the socket has not taken.
-    pub(crate) pending: bool,
+    /// The engine has bytes that the socket did not take: it is written to again when it tells that it takes
+    /// more.
+    pub(crate) full: bool,
     /// The connection waits in the loop's list of sockets to visit.
     pub(crate) queued: bool,
-    /// The peer has ended: nothing more will be read.
-    pub(crate) ended: bool,
+    /// How far it is closed. The input: nothing more is read. Failed: nothing more is written, and what had
+    /// arrived before is still read.
+    pub(crate) closed: Option<Closed>,
 }
 
 /// Live connections by their engine's slot: idle ones cost these few bytes in the runtime.
@@ -32,7 +32,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Takes up a connection that was just accepted. It is taken to be writable, because a new socket is;
+    /// Takes up a connection that was just accepted. It is not full, because a new socket is not;
     /// whether it is readable the poller will say.
     pub(crate) fn insert(&mut self, id: ConnId, stream: TcpStream) {
         if self.slots.len() <= id.index() {
@@ -43,10 +43,9 @@ impl Connections {
             generation: generation(id),
             readable: false,
             more_behind: false,
-            writable: true,
-            pending: false,
+            full: false,
             queued: false,
-            ended: false,
+            closed: None,
         });
     }
 

@@ -6,6 +6,7 @@
 //! next turn, which then does not wait. So no peer, however much it sends, keeps others from their turn,
 //! and what it sent is offered to its readers before more of it is read.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) struct Server {
     ready: Vec<Token>,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
+    /// Connections whose socket has failed, and when each is given up although input is unread.
+    failing: VecDeque<(Instant, ConnId)>,
     scratch: Box<[u8]>,
     pub(crate) spare: Spare,
     pub(crate) refusals: Refusals,
@@ -81,6 +84,7 @@ impl Server {
             closing: Closing::default(),
             ready: Vec::new(),
             writers: Vec::new(),
+            failing: VecDeque::new(),
             scratch: vec![0; READ_SIZE].into_boxed_slice(),
             spare,
             refusals: Refusals::default(),
@@ -109,10 +113,14 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
             match self.poll.poll(&mut events, self.patience()) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    return Err(Fatal::System("wait for sockets", error));
+                Ok(()) => {}
+                // The poller has not looked: timers must not fire before it has, or bytes that are there
+                // would be too late. It does not wait for a deadline that has passed meanwhile.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    self.now = self.clock.now();
+                    continue;
                 }
-                _ => {}
+                Err(error) => return Err(Fatal::System("wait for sockets", error)),
             }
             self.now = self.clock.now();
             let mut told = 0;
@@ -144,6 +152,7 @@ impl Server {
         let deadlines = [
             self.engine.poll_timeout(),
             self.closing.deadline(),
+            self.failing.front().map(|&(at, _)| at),
             self.refusals.deadline(),
             self.listeners.retry,
             self.stop_at,
@@ -162,13 +171,11 @@ impl Server {
         }
         let id = ConnId::from_bits(token.0 as u64);
         let Some(connection) = self.connections.get(id) else { return self.enqueue_closing(token) };
-        if readiness.is_writable() {
-            connection.writable = true;
-            if connection.pending {
-                self.writers.push(id);
-            }
+        let failed = matches!(connection.closed, Some(Closed::Failed(_)));
+        if readiness.is_writable() && !failed && mem::take(&mut connection.full) {
+            self.writers.push(id);
         }
-        if readiness.is_error() && (connection.ended || self.engine.receive_window(id) == 0) {
+        if readiness.is_error() && connection.closed == Some(Closed::Input) {
             // Nobody is going to read, so nobody would notice.
             let error = connection.stream.take_error().ok().flatten();
             return self.fail(id, error.map_or(ErrorKind::ConnectionReset, |error| error.kind()));
@@ -230,23 +237,48 @@ impl Server {
     fn receive(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         connection.queued = false;
-        let window = self.engine.receive_window(id).min(READ_SIZE);
-        // With no window the readiness stays remembered until the engine says `Receive`.
-        if !connection.readable || connection.ended || window == 0 {
+        if !connection.readable || connection.closed == Some(Closed::Input) {
             return;
         }
-        match connection.stream.read(&mut self.scratch[..window]) {
-            Ok(0) => {
-                connection.ended = true;
-                self.engine.handle_closed(id, Closed::Input, self.now);
-            }
-            Ok(n) => {
+        let window = self.engine.receive_window(id).min(READ_SIZE);
+        if window == 0 {
+            return self.look(id);
+        }
+        match (connection.stream.read(&mut self.scratch[..window]), connection.closed) {
+            (Ok(n @ 1..), _) => {
                 // A read that brings less than asked for has emptied the socket (epoll(7)): what comes
                 // later is told anew, and a second read would only be told to wait.
                 connection.readable = n == window || connection.more_behind;
                 self.engine.handle_received(id, &mut self.scratch[..n], self.now);
                 self.enqueue(id);
             }
+            (Err(error), _) if error.kind() == ErrorKind::Interrupted => self.enqueue(id),
+            // All that had arrived before the socket failed has been read.
+            (_, Some(Closed::Failed(why))) => self.fail(id, why),
+            (Ok(_), _) => self.end_input(id),
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
+                connection.readable = false;
+                connection.more_behind = false;
+            }
+            (Err(error), _) => self.fail(id, error.kind()),
+        }
+    }
+
+    /// Looks for an end or an error of a connection whose window is 0, so that it does not stay when its
+    /// peer has left. Input that lies before it is not read: it stays remembered as readable until the
+    /// engine says `Receive`.
+    fn look(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        match connection.stream.peek(&mut [0]) {
+            Ok(1..) => {
+                if let Ok(Some(error)) = connection.stream.take_error() {
+                    self.fail_write(id, error.kind());
+                }
+            }
+            Ok(_) => match connection.closed {
+                Some(Closed::Failed(why)) => self.fail(id, why),
+                _ => self.end_input(id),
+            },
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
                     connection.readable = false;
@@ -255,6 +287,14 @@ impl Server {
                 ErrorKind::Interrupted => self.enqueue(id),
                 kind => self.fail(id, kind),
             },
+        }
+    }
+
+    /// The peer has ended its half of a connection.
+    fn end_input(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get(id) {
+            connection.closed = Some(Closed::Input);
+            self.engine.handle_closed(id, Closed::Input, self.now);
         }
     }
 
@@ -269,6 +309,9 @@ impl Server {
             self.engine.handle_timeout(self.now);
         }
         self.closing.expire(self.now);
+        while self.failing.front().is_some_and(|&(at, _)| at <= self.now) {
+            self.give_up_oldest();
+        }
         self.refusals.settle(self.now);
     }
 
@@ -307,9 +350,8 @@ impl Server {
     /// Writes what the engine has for a connection, until one of them has enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.pending = true;
         let mut taken = 0;
-        while connection.writable {
+        while !connection.full {
             if taken >= WRITE_SIZE {
                 return self.writers.push(id);
             }
@@ -317,22 +359,52 @@ impl Server {
             let count = self.engine.transmit(id, &mut runs);
             let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
             if offered == 0 {
-                connection.pending = false;
                 return;
             }
             match connection.stream.write_vectored(&runs[..count]) {
                 Ok(n) => {
                     taken += n;
                     // A socket that takes less than it is offered is full, and tells when it is not.
-                    connection.writable = n == offered;
+                    connection.full = n < offered;
                     self.engine.handle_sent(id, n, self.now);
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => connection.writable = false,
+                    ErrorKind::WouldBlock => connection.full = true,
                     ErrorKind::Interrupted => {}
-                    kind => return self.fail(id, kind),
+                    kind => return self.fail_write(id, kind),
                 },
             }
+        }
+    }
+
+    /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
+    /// client's last command) is read before the connection is given up, unless nobody takes it for too
+    /// long.
+    fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
+        let Some(connection) = self.connections.get(id) else { return };
+        connection.full = true;
+        if connection.closed == Some(Closed::Input) {
+            return self.fail(id, why);
+        }
+        if connection.closed.is_none() {
+            connection.closed = Some(Closed::Failed(why));
+            connection.readable = true;
+            connection.more_behind = true;
+            if self.failing.len() >= MOST_FAILING {
+                self.give_up_oldest();
+            }
+            self.failing.push_back((self.now + UNREAD_PATIENCE, id));
+            self.enqueue(id);
+        }
+    }
+
+    /// Gives up the connection whose socket failed first, with what is unread.
+    fn give_up_oldest(&mut self) {
+        if let Some((_, id)) = self.failing.pop_front()
+            && let Some(Closed::Failed(why)) =
+                self.connections.get(id).and_then(|connection| connection.closed)
+        {
+            self.fail(id, why);
         }
     }
 
@@ -343,13 +415,13 @@ impl Server {
         }
     }
 
-    /// Puts a connection on the list of sockets to visit, if a visit would read.
+    /// Puts a connection on the list of sockets to visit, if a visit would read or find an end.
     fn enqueue(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.readable
-            && !connection.ended
+            && connection.closed != Some(Closed::Input)
             && !connection.queued
-            && self.engine.receive_window(id) > 0
+            && (connection.more_behind || self.engine.receive_window(id) > 0)
         {
             connection.queued = true;
             self.ready.push(connections::token(id));
@@ -396,6 +468,13 @@ const RUNS: usize = 32;
 /// Written to one connection in one visit, about: a reader that catches up on megabytes lets others have
 /// their turn.
 const WRITE_SIZE: usize = 512 << 10;
+
+/// How long a failed socket is kept for input that nobody takes: long enough for a VM that takes what was
+/// typed before, short enough that a peer that has left is not taken for one that is there.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many failed sockets may be kept for that at once; beyond it the oldest is given up.
+const MOST_FAILING: usize = 1024;
 
 /// How long a stop may take to send what is queued and to say goodbye.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);

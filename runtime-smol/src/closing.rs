@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_io::Async;
-use vspc_core::concentrator::{ConnId, Shutdown};
+use vspc_core::concentrator::{Closed, ConnId, Shutdown};
 use vspc_core::time::Instant;
 
 use crate::connections::Connection;
@@ -112,7 +112,7 @@ impl Server {
     pub(crate) fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else { return };
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !connection.ended;
+        let graceful = how == Shutdown::Graceful && connection.closed != Some(Closed::Input);
         if graceful && connection.stream.get_ref().shutdown(net::Shutdown::Write).is_ok() {
             self.closing.insert(id, connection, self.now);
         } else {

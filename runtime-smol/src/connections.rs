@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::task::Waker;
 
 use async_io::Async;
-use vspc_core::concentrator::ConnId;
+use vspc_core::concentrator::{Closed, ConnId};
 
 /// One socket and what is known about it. Readiness is remembered, so that a task asks the reactor only
 /// after a read or a write has used it up.
@@ -14,12 +14,14 @@ pub(crate) struct Connection {
     generation: u32,
     /// There is something to read, as far as is known: data, an end or an error.
     pub(crate) readable: bool,
-    /// The socket takes bytes, as far as is known.
-    pub(crate) writable: bool,
-    /// The engine has bytes that the socket has not taken.
-    pub(crate) pending: bool,
-    /// The peer has ended: nothing more will be read.
-    pub(crate) ended: bool,
+    /// The engine has bytes that the socket did not take: it is written to again when it tells that it takes
+    /// more.
+    pub(crate) full: bool,
+    /// How far it is closed. The input: nothing more is read. Failed: nothing more is written, and what had
+    /// arrived before is still read.
+    pub(crate) closed: Option<Closed>,
+    /// The reactor would not tell of its end: it is looked for by the clock.
+    pub(crate) unwatched: bool,
     /// The connection's task, once it has run.
     pub(crate) task: Option<Waker>,
 }
@@ -31,7 +33,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Takes up a connection that was just accepted. It is taken to be writable, because a new socket is;
+    /// Takes up a connection that was just accepted. It is not full, because a new socket is not;
     /// whether it is readable its task will find out.
     pub(crate) fn insert(&mut self, id: ConnId, stream: Async<TcpStream>) {
         if self.slots.len() <= id.index() {
@@ -41,9 +43,9 @@ impl Connections {
             stream,
             generation: generation(id),
             readable: false,
-            writable: true,
-            pending: false,
-            ended: false,
+            full: false,
+            closed: None,
+            unwatched: false,
             task: None,
         });
     }

@@ -6,8 +6,13 @@
 //! that were ready with this one: so no peer, however much it sends, keeps others from their turn, all
 //! replies to one batch of input leave together, and what a peer sent is offered to its readers before
 //! more of it is read. Writes are tried at once; only a socket that is full makes its task wait for it.
+//!
+//! Whatever wakes a task, it tries to read and to write. It must not rely on `poll_readable` to say that
+//! it can: for an event that came in the tick in which the task registered, that says "pending" and
+//! registers again, and so on for as long as other tasks keep the executor busy.
 
 use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem;
@@ -47,6 +52,11 @@ pub(crate) struct Server {
     pub(crate) closing: Closing,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
+    /// Connections whose socket has failed, and when each is given up although input is unread.
+    failing: VecDeque<(Instant, ConnId)>,
+    /// Connections whose end the reactor would not tell of, and when they are looked at.
+    unwatched: Vec<ConnId>,
+    look_at: Option<Instant>,
     scratch: Box<[u8]>,
     pub(crate) spare: Spare,
     pub(crate) refusals: Refusals,
@@ -96,6 +106,9 @@ impl Server {
                 listeners: Listeners::default(),
                 closing: Closing::default(),
                 writers: Vec::new(),
+                failing: VecDeque::new(),
+                unwatched: Vec::new(),
+                look_at: None,
                 scratch: vec![0; READ_SIZE].into_boxed_slice(),
                 spare,
                 refusals: Refusals::default(),
@@ -157,6 +170,8 @@ impl Server {
         let deadlines = [
             self.engine.poll_timeout(),
             self.closing.deadline(),
+            self.failing.front().map(|&(at, _)| at),
+            self.look_at,
             self.refusals.deadline(),
             self.listeners.retry,
             self.stop_at,
@@ -187,22 +202,16 @@ impl Server {
         }
     }
 
-    /// One visit of a connection: reads once, writes what waits, and waits for what it can do neither of.
-    /// Ready when the connection is gone and closed.
+    /// One visit of a connection: reads once, has written what waits, and waits for what it can do neither
+    /// of. Ready when the connection is gone and closed.
     pub(crate) fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
         let again = self.receive(id, cx);
         let Some(connection) = self.connections.get(id) else { return self.discard(id, cx) };
         connection.task.get_or_insert_with(|| cx.waker().clone());
-        if connection.pending && !connection.writable {
-            match connection.stream.poll_writable(cx) {
-                Poll::Ready(Ok(())) => {
-                    connection.writable = true;
-                    self.writers.push(id);
-                    self.stir();
-                }
-                Poll::Ready(Err(error)) => self.fail(id, error.kind()),
-                Poll::Pending => {}
-            }
+        let failed = matches!(connection.closed, Some(Closed::Failed(_)));
+        if !failed && mem::take(&mut connection.full) {
+            self.writers.push(id);
+            self.stir();
         }
         if again {
             cx.waker().wake_by_ref();
@@ -212,46 +221,126 @@ impl Server {
 
     /// Reads once from a connection; true if there may be more. If not, its task is told when there is.
     fn receive(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
-        let mut read = false;
-        loop {
-            let Some(connection) = self.connections.get(id) else { return false };
-            let window = self.engine.receive_window(id).min(READ_SIZE);
-            // With no window the readiness stays remembered until the engine says `Receive`.
-            if connection.ended || window == 0 {
-                return false;
+        let Some(connection) = self.connections.get(id) else { return false };
+        let window = self.engine.receive_window(id).min(READ_SIZE);
+        if connection.closed == Some(Closed::Input) || window == 0 {
+            return self.look(id, cx);
+        }
+        if !connection.readable
+            && let Poll::Ready(Err(error)) = connection.stream.poll_readable(cx)
+        {
+            self.fail(id, error.kind());
+            return false;
+        }
+        match (connection.stream.get_ref().read(&mut self.scratch[..window]), connection.closed) {
+            (Ok(n @ 1..), _) => {
+                // A read that brings less than asked for has emptied the socket, mostly; if it has not,
+                // the reactor says so at once.
+                connection.readable = n == window || connection.closed.is_some();
+                self.engine.handle_received(id, &mut self.scratch[..n], self.now);
             }
-            if !connection.readable {
-                match connection.stream.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => connection.readable = true,
-                    Poll::Ready(Err(error)) => {
-                        self.fail(id, error.kind());
-                        return false;
-                    }
-                    Poll::Pending => return false,
+            (Err(error), _) if error.kind() == ErrorKind::Interrupted => connection.readable = true,
+            // All that had arrived before the socket failed has been read.
+            (_, Some(Closed::Failed(why))) => self.fail(id, why),
+            (Ok(_), _) => self.end_input(id),
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
+            (Err(error), _) => self.fail(id, error.kind()),
+        }
+        self.stir();
+        self.wait_to_read(id, cx)
+    }
+
+    /// Looks for an end or an error of a connection that is not read, because its window is 0 or its peer
+    /// has ended, so that it does not stay when its peer has left. Input that lies before it stays until
+    /// the engine says `Receive`. True if the connection is to be visited again at once.
+    fn look(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
+        let Some(connection) = self.connections.get(id) else { return false };
+        if let Ok(Some(error)) = connection.stream.get_ref().take_error() {
+            self.fail_write(id, error.kind());
+            return false;
+        }
+        if connection.closed == Some(Closed::Input) {
+            self.look_later(id);
+            return false;
+        }
+        match connection.stream.get_ref().peek(&mut [0]) {
+            // The reactor would tell of this byte for ever.
+            Ok(1..) => {
+                connection.readable = true;
+                self.look_later(id);
+                false
+            }
+            Ok(_) => {
+                match connection.closed {
+                    Some(Closed::Failed(why)) => self.fail(id, why),
+                    _ => self.end_input(id),
                 }
+                self.stir();
+                false
             }
-            if read {
-                return true;
-            }
-            read = true;
-            match connection.stream.get_ref().read(&mut self.scratch[..window]) {
-                Ok(0) => {
-                    connection.ended = true;
-                    self.engine.handle_closed(id, Closed::Input, self.now);
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => true,
+                ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                    self.wait_to_read(id, cx)
                 }
-                Ok(n) => {
-                    // A read that brings less than asked for has emptied the socket, mostly; if it has
-                    // not, the reactor says so at once.
-                    connection.readable = n == window;
-                    self.engine.handle_received(id, &mut self.scratch[..n], self.now);
+                kind => {
+                    self.fail(id, kind);
+                    false
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => connection.readable = false,
-                    ErrorKind::Interrupted => {}
-                    kind => self.fail(id, kind),
-                },
+            },
+        }
+    }
+
+    /// Has a connection looked at again after a while.
+    fn look_later(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get(id)
+            && !mem::replace(&mut connection.unwatched, true)
+        {
+            self.unwatched.push(id);
+            self.look_at.get_or_insert(self.now + LOOK_EVERY);
+        }
+    }
+
+    /// Has the reactor wake a connection's task when there is something to read. True if there is.
+    fn wait_to_read(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
+        let Some(connection) = self.connections.get(id) else { return false };
+        if connection.readable || connection.closed == Some(Closed::Input) {
+            return true;
+        }
+        match connection.stream.poll_readable(cx) {
+            Poll::Ready(Ok(())) => {
+                connection.readable = true;
+                true
             }
-            self.stir();
+            Poll::Ready(Err(error)) => {
+                self.fail(id, error.kind());
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    /// Has the reactor wake a connection's task when its socket takes more.
+    fn wait_to_write(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        // A task that has not run yet will try.
+        let Some(task) = &connection.task else { return };
+        match connection.stream.poll_writable(&mut Context::from_waker(task)) {
+            Poll::Ready(Ok(())) => {
+                connection.full = false;
+                self.writers.push(id);
+            }
+            Poll::Ready(Err(error)) => self.fail_write(id, error.kind()),
+            Poll::Pending => {}
+        }
+    }
+
+    /// The peer has ended its half of a connection.
+    fn end_input(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get(id) {
+            connection.closed = Some(Closed::Input);
+            self.engine.handle_closed(id, Closed::Input, self.now);
         }
     }
 
@@ -296,6 +385,18 @@ impl Server {
             self.engine.handle_timeout(self.now);
         }
         self.closing.expire(self.now);
+        while self.failing.front().is_some_and(|&(at, _)| at <= self.now) {
+            self.give_up_oldest();
+        }
+        if self.look_at.is_some_and(|at| at <= self.now) {
+            self.look_at = None;
+            for id in mem::take(&mut self.unwatched) {
+                if let Some(connection) = self.connections.get(id) {
+                    connection.unwatched = false;
+                    wake(connection.task.clone());
+                }
+            }
+        }
         self.refusals.settle(self.now);
         self.listeners.wake_failed(self.now);
     }
@@ -346,9 +447,8 @@ impl Server {
     /// Writes what the engine has for a connection, until one of them has enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.pending = true;
         let mut taken = 0;
-        while connection.writable {
+        while !connection.full {
             if taken >= WRITE_SIZE {
                 return self.writers.push(id);
             }
@@ -356,25 +456,53 @@ impl Server {
             let count = self.engine.transmit(id, &mut runs);
             let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
             if offered == 0 {
-                connection.pending = false;
                 return;
             }
             match connection.stream.get_ref().write_vectored(&runs[..count]) {
                 Ok(n) => {
                     taken += n;
                     // A socket that takes less than it is offered is full.
-                    connection.writable = n == offered;
+                    connection.full = n < offered;
                     self.engine.handle_sent(id, n, self.now);
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => connection.writable = false,
+                    ErrorKind::WouldBlock => connection.full = true,
                     ErrorKind::Interrupted => {}
-                    kind => return self.fail(id, kind),
+                    kind => return self.fail_write(id, kind),
                 },
             }
         }
-        // Its task waits until the socket takes more.
-        self.wake(id);
+        self.wait_to_write(id);
+    }
+
+    /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
+    /// client's last command) is read before the connection is given up, unless nobody takes it for too
+    /// long.
+    fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
+        let Some(connection) = self.connections.get(id) else { return };
+        connection.full = true;
+        if connection.closed == Some(Closed::Input) {
+            return self.fail(id, why);
+        }
+        if connection.closed.is_none() {
+            connection.closed = Some(Closed::Failed(why));
+            connection.readable = true;
+            wake(connection.task.clone());
+            if self.failing.len() >= MOST_FAILING {
+                self.give_up_oldest();
+            }
+            self.failing.push_back((self.now + UNREAD_PATIENCE, id));
+        }
+    }
+
+    /// Gives up the connection whose socket failed first, with what is unread.
+    fn give_up_oldest(&mut self) {
+        if let Some((_, id)) = self.failing.pop_front()
+            && let Some(Closed::Failed(why)) =
+                self.connections.get(id).and_then(|connection| connection.closed)
+        {
+            self.fail(id, why);
+        }
     }
 
     /// A connection is gone both ways.
@@ -406,6 +534,16 @@ const RUNS: usize = 32;
 /// Written to one connection in one visit, about: a reader that catches up on megabytes lets others have
 /// their turn.
 const WRITE_SIZE: usize = 512 << 10;
+
+/// How long a failed socket is kept for input that nobody takes: long enough for a VM that takes what was
+/// typed before, short enough that a peer that has left is not taken for one that is there.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many failed sockets may be kept for that at once; beyond it the oldest is given up.
+const MOST_FAILING: usize = 1024;
+
+/// How often connections are looked at whose end the reactor would not tell of: one system call each.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a stop may take to send what is queued and to say goodbye.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);

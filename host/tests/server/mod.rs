@@ -4,6 +4,8 @@
 //! listens, and plays hosts and clients over loopback. Nothing here waits for a length of time: it waits
 //! for a line, a byte, an end, and gives up after [`process::PATIENCE`].
 
+mod fairness;
+mod leaving;
 mod peer;
 mod process;
 mod programs;

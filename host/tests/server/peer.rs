@@ -5,6 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
+
 use super::process::{PATIENCE, Server};
 
 /// One end of a connection to the server: what it sent, with telnet's commands taken out.
@@ -41,14 +44,19 @@ impl Peer {
 
     /// Tells all about itself as a VM, and waits until it is accepted.
     pub(super) fn introduced(mut self, number: u8) -> Self {
-        let vm = &mut self;
+        self.introduce(number);
+        self.hear(71);
+        self
+    }
+
+    /// Tells all about itself as a VM.
+    pub(super) fn introduce(&mut self, number: u8) {
+        let vm = self;
         vm.send(&[IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3]);
         vm.say(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]);
         vm.say(b"\x46Stest");
         vm.say(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes());
         vm.say(format!("\x52vm{number}").as_bytes());
-        vm.hear(71);
-        self
     }
 
     /// A telnet client: it answers the server's offers, and that makes it one.
@@ -148,6 +156,34 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// As the server's log calls it.
+    pub(super) fn address(&self) -> String {
+        self.stream.local_addr().unwrap().to_string()
+    }
+
+    /// Ends the connection with a reset, as the kernel of a process that dies with unread input does.
+    pub(super) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends until nothing on the way takes more.
+    pub(super) fn fill(&mut self) {
+        self.stream.set_nonblocking(true).unwrap();
+        loop {
+            match self.stream.write(&[b'x'; 64 << 10]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut room = [PollFd::new(&self.stream, PollFlags::OUT)];
+                    if poll(&mut room, Some(&QUIET)).unwrap() == 0 {
+                        break;
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
     /// Reads once; 0 at the end.
     fn read(&mut self) -> usize {
         let mut bytes = [0; 64 << 10];
@@ -206,6 +242,9 @@ fn subnegotiation(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }
+
+/// A socket that has taken nothing for this long takes no more.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
 
 /// How long [`Peer::take`] waits before it lets its caller look at other things.
 const MOMENT: Duration = Duration::from_millis(20);

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, prlimit, waitpid,
+};
 
 /// How long a test waits for what must come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,6 +88,17 @@ impl Server {
 
     pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Has the process stand still while `meanwhile` goes on, as a busy machine does to it: all that happens
+    /// in it is there at once for the server.
+    pub(super) fn while_stopped(&self, meanwhile: impl FnOnce()) {
+        let pid = Pid::from_child(&self.child);
+        self.signal(Signal::STOP);
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped());
+        meanwhile();
+        self.signal(Signal::CONT);
     }
 
     /// Changes how many descriptors the running process may have.

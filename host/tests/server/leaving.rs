@@ -1,0 +1,102 @@
+//! Peers that leave: what they said before counts, and that they have left is noticed.
+
+use std::io::Read;
+use std::thread;
+use std::time::Duration;
+
+use super::peer::Peer;
+use super::process::Server;
+
+#[test]
+fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
+    let server = Server::start(&["--no-banner"]);
+    let (vm, port) = Peer::vm(&server, 0);
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    let mut others = Others::new(&server);
+    // All of this is there in one turn of the loop: a key to be written to the VM, others to be served
+    // first, and the VM's end. The write fails before the VM's words have been read.
+    server.while_stopped(|| {
+        client.print(b"keys");
+        others.print();
+        let mut vm = vm;
+        vm.print(LAST_WORDS);
+        vm.reset();
+    });
+    client.expect(LAST_WORDS);
+    server.line_with("vm disconnected");
+}
+
+#[test]
+fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 0);
+    let client = Peer::client(port);
+    server.line_with("client attached");
+    let mut others = Others::new(&server);
+    server.while_stopped(|| {
+        vm.print(b"a line of the kernel's\r\n");
+        others.print();
+        let mut client = client;
+        client.print(b"reboot\r");
+        client.reset();
+    });
+    vm.expect(b"reboot\r");
+    server.line_with("client detached");
+}
+
+#[test]
+fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
+    let server = Server::start(&["--no-banner"]);
+    let (_vm, port) = Peer::vm(&server, 1);
+    let (mut quitter, mut typist) = (Peer::connect(port), Peer::connect(port));
+    let mut paster = Peer::client(port);
+    for _ in 0..3 {
+        server.line_with("client attached");
+    }
+    // Unread input would make the kernel reset the connection.
+    quitter.stream.read_exact(&mut [0; OFFERS]).unwrap();
+    // From now on nothing that a client types is read.
+    paster.fill();
+    let gone = [quitter.address(), typist.address()];
+    drop(quitter);
+    typist.print(b"unread");
+    typist.reset();
+    for _ in &gone {
+        let line = server.line_with("client detached");
+        assert!(gone.iter().any(|address| line.contains(address.as_str())), "{line}");
+    }
+}
+
+#[test]
+fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
+    let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
+    let mut vm = Peer::connect(server.vms);
+    server.line_with("vm connected");
+    server.while_stopped(|| {
+        vm.introduce(1);
+        // The time that it has to say who it is, and nothing to wait for but the clock.
+        thread::sleep(Duration::from_millis(1100));
+    });
+    vm.hear(71);
+}
+
+/// VMs whose bytes the loop reads before it comes to those that a test is about.
+struct Others(Vec<Peer>);
+
+impl Others {
+    fn new(server: &Server) -> Self {
+        Self((1..=12).map(|number| Peer::vm(server, number).0).collect())
+    }
+
+    fn print(&mut self) {
+        for vm in &mut self.0 {
+            vm.print(b".");
+        }
+    }
+}
+
+/// Bytes of the offers that greet every client.
+const OFFERS: usize = 15;
+
+const LAST_WORDS: &[u8] = b"Kernel panic - not syncing\r\n---[ end Kernel panic ]---\r\n";
