@@ -10,12 +10,11 @@ mod suite;
 
 pub use suite::{Case, Checked, Selection, Server, Verdict, judge};
 
-use crate::drive::{ClientPort, LiveOptions};
+use crate::drive::{ClientPort, LiveOptions, nonce};
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
 use crate::tunnel::{Port, TlsArgs};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What to check, and how to tell.
 #[derive(Clone, Debug, clap::Args)]
@@ -124,8 +123,7 @@ fn checked(args: &CheckArgs) -> Result<bool, String> {
     }
     let trial = server.live.dial.try_out(Port::Vm, server.live.target);
     trial.map_err(|why| format!("{}: {why}", server.live.target))?;
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = since_1970.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(40);
+    let seed = nonce();
     let target = args.target.as_deref().unwrap_or_default();
     let checked = if args.json {
         let mut stream = report::Stream::begin(target);

@@ -1,6 +1,6 @@
-//! TCP as a network: any server, real time, every wait bounded.
+//! A server over TCP as a target: any server, real time, every wait bounded.
 
-use super::{Arrival, Network, PeerId, Trouble};
+use super::{Arrival, PeerId, Target, Trouble};
 use crate::tunnel::{Dial, Port};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -48,6 +48,7 @@ pub struct Live {
     ports: HashMap<PeerId, u16>,
     hint: u16,
     slack: u32,
+    gap: Duration,
 }
 
 struct Socket {
@@ -57,18 +58,8 @@ struct Socket {
     last_send: Option<Instant>,
 }
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(3);
-
-/// How long a server may leave a send unread.
-const STALLED: Duration = Duration::from_secs(5);
-
-/// Between two segments: long enough that a server that is awake reads them one by one.
-const BETWEEN_SEGMENTS: Duration = Duration::from_millis(2);
-
 impl Live {
-    /// A network that leads to one server. `hint`: the client port at which a fresh VM is looked for first
-    /// (0: none).
+    /// A server. `hint`: the client port at which a fresh VM is looked for first (0: none).
     ///
     /// # Errors
     ///
@@ -84,6 +75,7 @@ impl Live {
             ports: HashMap::new(),
             hint,
             slack: 1,
+            gap: BETWEEN_SEGMENTS,
         })
     }
 
@@ -91,6 +83,12 @@ impl Live {
     #[must_use]
     pub fn with_slack(self, slack: u32) -> Self {
         Self { slack, ..self }
+    }
+
+    /// Sends without pauses: how the server cuts its reads does not matter.
+    #[must_use]
+    pub fn without_gaps(self) -> Self {
+        Self { gap: Duration::ZERO, ..self }
     }
 
     /// Where the next fresh VM is likely to be found.
@@ -108,6 +106,29 @@ impl Live {
         let stream = stream.map_err(|error| Trouble::Failed(format!("cannot connect to {to}: {error}")))?;
         self.peers.push(Socket { stream: Some(stream), ended: false, last_send: None });
         Ok(peer)
+    }
+
+    /// Writes all of it, and goes on reading meanwhile: nobody here may be the slow one. A peer that has gone, or
+    /// does not read for [`STALLED`], loses the rest.
+    fn write(&mut self, peer: PeerId, mut bytes: &[u8]) {
+        let mut last = Instant::now();
+        while !bytes.is_empty() && last.elapsed() < STALLED {
+            let Some(stream) = &mut self.peers[peer].stream else { return };
+            match stream.write(&bytes[..bytes.len().min(CHUNK)]) {
+                Ok(n) => {
+                    bytes = &bytes[n..];
+                    last = Instant::now();
+                    if !bytes.is_empty() {
+                        self.read(Duration::ZERO);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.read(Duration::from_millis(1));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Waits at most `timeout` for something to read and reads it.
@@ -153,22 +174,7 @@ fn read_all(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Writes all of it; a peer that has gone or does not read for [`STALLED`] loses the rest.
-fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) {
-    let begun = Instant::now();
-    while !bytes.is_empty() && begun.elapsed() < STALLED {
-        match stream.write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
-}
-
-impl Network for Live {
+impl Target for Live {
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -181,8 +187,8 @@ impl Network for Live {
         self.connect(Port::Vm, self.options.target)
     }
 
-    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
-        let port = match (self.options.clients, self.ports.get(&of)) {
+    fn client_port(&mut self, vm: PeerId) -> Result<u16, Trouble> {
+        let port = match (self.options.clients, self.ports.get(&vm)) {
             (_, Some(port)) => *port,
             (ClientPort::Unknown, None) => {
                 return Err(Trouble::NotOffered(
@@ -190,20 +196,23 @@ impl Network for Live {
                 ));
             }
             (ClientPort::Fixed(port), None) => port,
-            (ClientPort::From(first, count), None) => self.discover(of, first, count)?,
+            (ClientPort::From(first, count), None) => self.discover(vm, first, count)?,
         };
-        self.ports.insert(of, port);
+        self.ports.insert(vm, port);
+        Ok(port)
+    }
+
+    fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble> {
         self.connect(Port::Client, SocketAddr::new(self.options.client_host, port))
     }
 
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {
-        let socket = &mut self.peers[peer];
-        let Some(stream) = &mut socket.stream else { return };
-        if let Some(wait) = socket.last_send.and_then(|last| BETWEEN_SEGMENTS.checked_sub(last.elapsed())) {
+        let last = self.peers[peer].last_send;
+        if let Some(wait) = last.and_then(|last| self.gap.checked_sub(last.elapsed())) {
             std::thread::sleep(wait);
         }
-        write_all(stream, bytes);
-        socket.last_send = Some(Instant::now());
+        self.write(peer, bytes);
+        self.peers[peer].last_send = Some(Instant::now());
     }
 
     fn send_urgent(&mut self, peer: PeerId, bytes: &[u8]) {
@@ -243,3 +252,15 @@ impl Network for Live {
         }
     }
 }
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long a server may leave a send unread.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Between two segments: long enough that a server that is awake reads them one by one.
+const BETWEEN_SEGMENTS: Duration = Duration::from_millis(2);
+
+/// How much is written between two looks at what has come: a fraction of what any socket holds.
+const CHUNK: usize = 16 << 10;

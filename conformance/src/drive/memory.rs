@@ -1,6 +1,8 @@
-//! The core as a network: no sockets, and time passes only when nothing else can happen.
+//! The core as a target: no sockets, and time passes only when nothing else can happen.
+//!
+//! The only file of this crate that drives the engine.
 
-use super::{Arrival, Network, PeerId, Trouble};
+use super::{Arrival, PeerId, Target, Trouble};
 use crate::transcript::Setting;
 use crate::tunnel::{Secure, VmForm};
 use rustls::ClientConfig;
@@ -53,6 +55,7 @@ pub struct Memory {
     core: Concentrator,
     now: Instant,
     pace: Pace,
+    shows_all: bool,
     vm_listener: Option<ListenerId>,
     client_listeners: Vec<(ListenerId, SocketAddr)>,
     next_port: u16,
@@ -78,55 +81,53 @@ struct Socket {
     secure: Option<Box<Secure>>,
 }
 
-const VM_PORT: u16 = 13370;
-
-/// How long the core may take to tell of a VM that said its UUID but not its name.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
-
 impl Memory {
     /// A fresh concentrator, told to do `settings`.
     #[must_use]
     pub fn new(settings: &[Setting], seed: u64, pace: Pace) -> Self {
-        Self::with(settings, seed, pace, None)
+        Self::with(config(settings), seed, pace, None)
     }
 
     /// The same behind TLS.
     #[must_use]
     pub fn secured(settings: &[Setting], seed: u64, pace: Pace, secured: Secured) -> Self {
-        Self::with(settings, seed, pace, Some(secured))
+        let config = Config {
+            vm_tls: if secured.vms == VmForm::On { VmTls::On } else { VmTls::Off },
+            in_band_tls: secured.in_band,
+            client_tls: secured.clients,
+            ..config(settings)
+        };
+        Self::with(config, seed, pace, Some(secured))
     }
 
-    fn with(settings: &[Setting], seed: u64, pace: Pace, secured: Option<Secured>) -> Self {
-        let mut config = Config {
-            vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
-            client_ports: Some(PortRange { first: 50000, last: 50099 }),
-            ..Config::default()
+    /// A fresh concentrator whose consoles forget nothing: they never expire, and whoever attaches sees all that
+    /// was printed, up to a MiB of it, and nothing else.
+    #[must_use]
+    pub fn keeping_all(multi_console: bool) -> Self {
+        let config = Config {
+            client_ports: Some(PortRange { first: 50_000, last: u16::MAX }),
+            vm_expire: Duration::from_secs(10 * 365 * 86_400),
+            multi_console,
+            scrollback: KEPT,
+            client_scrollback: KEPT,
+            banner: false,
+            ..config(&[])
         };
-        for setting in settings {
-            match setting {
-                Setting::MultiConsole => config.multi_console = true,
-                Setting::ServiceUri(uri) => config.service_uri = Some(uri.clone()),
-                Setting::IdentifyTimeout(time) => config.identify_timeout = *time,
-                Setting::VmExpire(time) => config.vm_expire = *time,
-                Setting::MaxClients(n) => config.max_clients = Some(*n),
-                Setting::Scrollback(n) => config.client_scrollback = *n,
-            }
-        }
-        if let Some(secured) = &secured {
-            config.vm_tls = if secured.vms == VmForm::On { VmTls::On } else { VmTls::Off };
-            config.in_band_tls = secured.in_band;
-            config.client_tls = secured.clients;
-        }
+        Self { shows_all: true, ..Self::with(config, 7, Pace::default(), None) }
+    }
+
+    fn with(config: Config, seed: u64, pace: Pace, secured: Option<Secured>) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
-        let now = Instant::from_millis(1000);
+        let now = START;
         let mut memory = Self {
             core: Concentrator::new(Arc::new(config), key, now),
             now,
             pace,
+            shows_all: false,
             vm_listener: None,
             client_listeners: Vec::new(),
-            next_port: 40000,
+            next_port: FIRST_OWN_PORT,
             secured,
             peers: Vec::new(),
             by_conn: HashMap::new(),
@@ -146,9 +147,15 @@ impl Memory {
         &self.core
     }
 
-    fn accept(&mut self, on: ListenerId, form: VmForm) -> Result<PeerId, Trouble> {
-        self.next_port += 1;
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.next_port);
+    fn accept(
+        &mut self,
+        on: ListenerId,
+        form: VmForm,
+        address: Option<SocketAddr>,
+    ) -> Result<PeerId, Trouble> {
+        self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_OWN_PORT);
+        let made_up = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.next_port);
+        let address = address.unwrap_or(made_up);
         let conn = self.core.handle_accepted(on, Peer::new(Address::Ip(address)), self.now);
         let peer = self.peers.len();
         let secure = self.secure(form)?;
@@ -160,6 +167,11 @@ impl Memory {
         self.input_done();
         self.flush(peer);
         Ok(peer)
+    }
+
+    fn accept_vm(&mut self, from: Option<SocketAddr>) -> Result<PeerId, Trouble> {
+        let listener = self.vm_listener.ok_or_else(|| Trouble::Failed("nobody listens for VMs".into()))?;
+        self.accept(listener, self.secured.as_ref().map_or(VmForm::Off, |secured| secured.vms), from)
     }
 
     /// A peer's end of a connection that is to be `form`.
@@ -296,34 +308,42 @@ impl Memory {
     }
 }
 
-impl Network for Memory {
+impl Target for Memory {
     fn now(&self) -> Duration {
-        self.now.duration_since(Instant::ZERO)
+        self.now.duration_since(START)
+    }
+
+    fn shows_all(&self) -> bool {
+        self.shows_all
     }
 
     fn connect_vm(&mut self) -> Result<PeerId, Trouble> {
-        let listener = self.vm_listener.ok_or_else(|| Trouble::Failed("nobody listens for VMs".into()))?;
-        self.accept(listener, self.secured.as_ref().map_or(VmForm::Off, |secured| secured.vms))
+        self.accept_vm(None)
     }
 
-    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
+    fn connect_vm_from(&mut self, address: SocketAddr) -> Result<PeerId, Trouble> {
+        self.accept_vm(Some(address))
+    }
+
+    fn client_port(&mut self, vm: PeerId) -> Result<u16, Trouble> {
         self.drain();
         // An engine tells late of a VM that does not tell its name: let it.
         let limit = self.now + TOLD_WITHIN;
-        while self.peers[of].console.is_none() && self.turn(limit).map_err(Trouble::Failed)? {}
-        let console = self.peers[of]
+        while self.peers[vm].console.is_none() && self.turn(limit).map_err(Trouble::Failed)? {}
+        let console = self.peers[vm]
             .console
             .ok_or_else(|| Trouble::Failed("this connection has not been identified".to_owned()))?;
-        let port =
-            self.core.consoles().find(|view| view.label.id == console).and_then(|view| view.label.port);
-        let listener = self
-            .client_listeners
-            .iter()
-            .find(|(_, address)| Some(address.port()) == port)
-            .map(|(id, _)| *id)
-            .ok_or_else(|| Trouble::Failed(format!("no listener for this console's port {port:?}")))?;
+        let view = self.core.consoles().find(|view| view.label.id == console);
+        view.and_then(|view| view.label.port)
+            .ok_or_else(|| Trouble::Failed("this console has no port".to_owned()))
+    }
+
+    fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble> {
+        let listener = self.client_listeners.iter().find(|(_, address)| address.port() == port);
+        let (listener, _) =
+            *listener.ok_or_else(|| Trouble::Failed(format!("nobody listens on port {port}")))?;
         let is_tls = self.secured.as_ref().is_some_and(|secured| secured.clients);
-        self.accept(listener, if is_tls { VmForm::On } else { VmForm::Off })
+        self.accept(listener, if is_tls { VmForm::On } else { VmForm::Off }, None)
     }
 
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {
@@ -354,7 +374,7 @@ impl Network for Memory {
     }
 
     fn pump(&mut self, until: Duration) -> Result<Option<Arrival>, String> {
-        let until = Instant::ZERO + until;
+        let until = START + until;
         loop {
             self.drain();
             if let Some(fault) = self.fault.take() {
@@ -370,3 +390,38 @@ impl Network for Memory {
         }
     }
 }
+
+/// What `settings` mean to the engine.
+fn config(settings: &[Setting]) -> Config {
+    let mut config = Config {
+        vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
+        client_ports: Some(PortRange { first: 50_000, last: 50_099 }),
+        ..Config::default()
+    };
+    for setting in settings {
+        match setting {
+            Setting::MultiConsole => config.multi_console = true,
+            Setting::ServiceUri(uri) => config.service_uri = Some(uri.clone()),
+            Setting::IdentifyTimeout(time) => config.identify_timeout = *time,
+            Setting::VmExpire(time) => config.vm_expire = *time,
+            Setting::MaxClients(n) => config.max_clients = Some(*n),
+            Setting::Scrollback(n) => config.client_scrollback = *n,
+        }
+    }
+    config
+}
+
+/// Where VMs connect.
+const VM_PORT: u16 = 13370;
+
+/// The first of the made-up ports that peers connect from.
+const FIRST_OWN_PORT: u16 = 40_000;
+
+/// When the engine's time begins: not at 0, which would hide what is subtracted from it.
+const START: Instant = Instant::from_millis(1000);
+
+/// How long the core may take to tell of a VM that said its UUID but not its name.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+/// More than any capture in the tests prints before its client attaches.
+const KEPT: usize = 1 << 20;

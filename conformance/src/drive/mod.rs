@@ -1,7 +1,8 @@
-//! Plays transcripts: one player ([`play`]) that knows what the words mean, and a [`Network`] under it that knows
-//! how bytes travel: [`Memory`] is the core itself under virtual time, [`Live`] is TCP.
+//! Plays transcripts: one player ([`play`]) that knows what the words mean, and a [`Target`] under it that knows
+//! how bytes travel: [`Memory`] is the core itself under virtual time, [`Live`] is a server over TCP.
 //!
-//! The verdict is the player's alone, so a transcript means the same over both.
+//! The verdict is the player's alone, so a transcript means the same over both. Captures are played over the
+//! same targets ([`crate::replay`]).
 
 mod live;
 mod memory;
@@ -11,14 +12,15 @@ mod values;
 pub use live::{ClientPort, Live, LiveOptions};
 pub use memory::{Memory, Pace, Secured};
 pub use player::{Cut, Failure, Options, Outcome, Played, play};
-pub use values::Values;
+pub use values::{Values, nonce};
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A connection that a [`Network`] holds, counted from 0 in the order of connecting.
+/// A connection that a [`Target`] holds, counted from 0 in the order of connecting.
 pub type PeerId = usize;
 
-/// Something that a peer of the server hears.
+/// Something that a peer of the server receives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival {
     /// Bytes.
@@ -36,15 +38,21 @@ pub enum Trouble {
     Failed(String),
 }
 
-/// How bytes get to a server and back, and how time passes.
-pub trait Network {
-    /// The time since this network began.
+/// A concentrator that VMs and clients can be connected to: in memory or over TCP, in clear or by TLS.
+pub trait Target {
+    /// The time since this target began.
     fn now(&self) -> Duration;
 
-    /// How long a VM must have been silent before the client port of its console is looked for: until then
-    /// the player answers for it.
+    /// How long a VM must have been silent before [`client_port`](Self::client_port) is asked for its console:
+    /// meanwhile nobody answers for the VM.
     fn quiet_before_client(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Whether a new client is shown everything that its console has printed so far. Elsewhere a client is
+    /// expected to see only what comes after it.
+    fn shows_all(&self) -> bool {
+        false
     }
 
     /// Connects where VMs connect.
@@ -54,12 +62,28 @@ pub trait Network {
     /// The server does not take the connection.
     fn connect_vm(&mut self) -> Result<PeerId, Trouble>;
 
-    /// Connects to the client port of the console that the VM connection `of` feeds.
+    /// The same, from this address where addresses can be made up.
+    ///
+    /// # Errors
+    ///
+    /// The server does not take the connection.
+    fn connect_vm_from(&mut self, _address: SocketAddr) -> Result<PeerId, Trouble> {
+        self.connect_vm()
+    }
+
+    /// The client port of the console that the VM connection `vm` feeds. To find it, the VM may have to print.
     ///
     /// # Errors
     ///
     /// There is no such port, or it cannot be found.
-    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble>;
+    fn client_port(&mut self, vm: PeerId) -> Result<u16, Trouble>;
+
+    /// Connects to a client port.
+    ///
+    /// # Errors
+    ///
+    /// The server does not take the connection.
+    fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble>;
 
     /// Sends one segment. Sending to a connection that has ended does nothing.
     fn send(&mut self, peer: PeerId, bytes: &[u8]);
@@ -79,6 +103,6 @@ pub trait Network {
     ///
     /// # Errors
     ///
-    /// The server broke the contract of this network.
+    /// The server broke the contract of this target.
     fn pump(&mut self, until: Duration) -> Result<Option<Arrival>, String>;
 }

@@ -7,7 +7,7 @@
 //! at any time and in any order, may be expected or not, and waits until it is. A raw actor hears bytes, and
 //! all of them are speech.
 
-use super::{Arrival, Network, PeerId, Trouble, Values};
+use super::{Arrival, PeerId, Target, Trouble, Values};
 use crate::transcript::wire::{Decoder, Word, sentence};
 use crate::transcript::{Action, Expect, Item, Part, Place, SETTLED, Step, Transcript, Unless, names};
 use std::collections::VecDeque;
@@ -106,10 +106,10 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Plays `transcript` over `network`. It takes as long as the transcript waits plus its patience, at most.
-pub fn play(transcript: &Transcript, network: &mut dyn Network, values: &Values, options: Options) -> Played {
+/// Plays `transcript` to `target`. It takes as long as the transcript waits plus its patience, at most.
+pub fn play(transcript: &Transcript, target: &mut dyn Target, values: &Values, options: Options) -> Played {
     let mut player = Player {
-        network,
+        target,
         values: values.clone(),
         options: Options { cut: if transcript.single_bytes { Cut::Bytes } else { options.cut }, ..options },
         actors: Vec::new(),
@@ -129,7 +129,7 @@ pub fn play(transcript: &Transcript, network: &mut dyn Network, values: &Values,
 }
 
 struct Player<'a> {
-    network: &'a mut dyn Network,
+    target: &'a mut dyn Target,
     values: Values,
     options: Options,
     actors: Vec<Actor>,
@@ -213,7 +213,7 @@ fn expects_speech(item: &Item) -> bool {
 
 impl Player<'_> {
     fn run(&mut self, transcript: &Transcript) -> Result<(), Stop> {
-        self.limit = self.network.now() + self.options.limit + transcript.waits();
+        self.limit = self.target.now() + self.options.limit + transcript.waits();
         transcript.steps.iter().try_for_each(|step| self.step(step))?;
         // What was said and not expected is an error, even when nobody asked for silence.
         if let Some(last) = transcript.steps.last() {
@@ -231,14 +231,14 @@ impl Player<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Stop> {
         match &step.action {
             Action::ConnectVm { actor } => {
-                let peer = self.network.connect_vm();
+                let peer = self.target.connect_vm();
                 self.connected(step, actor, false, peer)
             }
             Action::ConnectClient { actor, raw, of } => {
                 let vm = self.actor(of);
-                self.quiet(vm, step, self.network.quiet_before_client())?;
-                let vm = self.actors[vm].peer;
-                let peer = self.network.connect_client(vm);
+                self.quiet(vm, step, self.target.quiet_before_client())?;
+                let port = self.target.client_port(self.actors[vm].peer);
+                let peer = port.and_then(|port| self.target.connect_client(port));
                 self.connected(step, actor, *raw, peer)
             }
             Action::Send { actor, items, urgent } => {
@@ -267,7 +267,7 @@ impl Player<'_> {
             Action::Close(actor) => {
                 let actor = self.actor(actor);
                 self.note(actor, "closes (FIN)");
-                self.network.close(self.actors[actor].peer);
+                self.target.close(self.actors[actor].peer);
                 self.absorb(step)
             }
             Action::Reset(actor) => {
@@ -275,7 +275,7 @@ impl Player<'_> {
                 self.note(actor, "resets (RST)");
                 self.actors[actor].ended = true;
                 self.actors[actor].speech.clear();
-                self.network.reset(self.actors[actor].peer);
+                self.target.reset(self.actors[actor].peer);
                 self.absorb(step)
             }
             Action::Settle(actor) => {
@@ -310,7 +310,7 @@ impl Player<'_> {
         unless: &Unless,
     ) -> Result<(), Stop> {
         let mut instead = None;
-        let deadline = self.network.now() + within;
+        let deadline = self.target.now() + within;
         let heard = self.until(step, actor, deadline, |player| match (player.find(actor, word), unless) {
             (Found::Never | Found::NotYet, Unless::Words(words))
                 if matches!(player.find(actor, words), Found::Yes) =>
@@ -340,12 +340,12 @@ impl Player<'_> {
     /// Says `item` every [`AGAIN`], until `hearer` has heard it. What comes before it is not looked at.
     fn repeat(&mut self, step: &Step, actor: usize, item: &Item, hearer: usize) -> Result<(), Stop> {
         let wire = self.encode(actor, std::slice::from_ref(item), step)?;
-        let begun = self.network.now();
+        let begun = self.target.now();
         let deadline = begun + self.options.patience * self.options.slack;
-        while self.network.now() < deadline && !self.actors[hearer].ended {
+        while self.target.now() < deadline && !self.actors[hearer].ended {
             self.say(actor, &wire, false);
             self.absorb(step)?;
-            let next = (self.network.now() + AGAIN).min(deadline);
+            let next = (self.target.now() + AGAIN).min(deadline);
             loop {
                 loop {
                     match self.find(hearer, std::slice::from_ref(item)) {
@@ -359,7 +359,7 @@ impl Player<'_> {
                 }
             }
         }
-        let after = self.network.now().saturating_sub(begun);
+        let after = self.target.now().saturating_sub(begun);
         Err(match self.disappointed(step, hearer, Some(after)) {
             Stop::Failed(failure) => {
                 let shown = show(&[vec![item.clone()]], &self.values);
@@ -371,7 +371,7 @@ impl Player<'_> {
     }
 
     fn expect(&mut self, step: &Step, actor: usize, what: &Expect, within: Duration) -> Result<(), Stop> {
-        let deadline = self.network.now() + within;
+        let deadline = self.target.now() + within;
         match what {
             Expect::Words(items) => items.iter().try_for_each(|item| self.hear(step, actor, item, deadline)),
             Expect::AnyOrder(items) => {
@@ -441,7 +441,7 @@ impl Player<'_> {
                 actor.speech.is_empty() && !actor.ended && !actor.chatter.iter().any(heard)
             }),
             Expect::No(items, time) => {
-                let end = self.network.now() + *time;
+                let end = self.target.now() + *time;
                 loop {
                     let heard = self.actors[actor].everything();
                     for item in items {
@@ -474,7 +474,7 @@ impl Player<'_> {
         deadline: Duration,
         mut look: impl FnMut(&mut Self) -> Found,
     ) -> Result<(), Stop> {
-        let begun = self.network.now();
+        let begun = self.target.now();
         self.absorb(step)?;
         loop {
             let late = match look(self) {
@@ -485,7 +485,7 @@ impl Player<'_> {
                 Found::NotYet => !self.more(step, deadline)?,
             };
             if late {
-                let after = self.network.now().saturating_sub(begun);
+                let after = self.target.now().saturating_sub(begun);
                 return Err(self.disappointed(step, actor, Some(after)));
             }
         }
@@ -523,7 +523,7 @@ impl Player<'_> {
         time: Duration,
         so: impl Fn(&Actor) -> bool,
     ) -> Result<(), Stop> {
-        let end = self.network.now() + time;
+        let end = self.target.now() + time;
         loop {
             if !so(&self.actors[actor]) {
                 let actor = &self.actors[actor];
@@ -555,39 +555,38 @@ impl Player<'_> {
 
     fn quiet(&mut self, actor: usize, step: &Step, time: Duration) -> Result<(), Stop> {
         const AT_MOST: Duration = Duration::from_secs(10);
-        let limit = self.network.now() + AT_MOST;
-        let mut end = self.network.now() + time;
+        let limit = self.target.now() + AT_MOST;
+        let mut end = self.target.now() + time;
         let mut heard = self.actors[actor].wire.len();
-        while self.network.now() < limit && self.more(step, end)? {
+        while self.target.now() < limit && self.more(step, end)? {
             if self.actors[actor].wire.len() != heard {
                 heard = self.actors[actor].wire.len();
-                end = self.network.now() + time;
+                end = self.target.now() + time;
             }
         }
         Ok(())
     }
 
     fn pass(&mut self, step: &Step, time: Duration) -> Result<(), Stop> {
-        let end = self.network.now() + time;
+        let end = self.target.now() + time;
         while self.more(step, end)? {}
         Ok(())
     }
 
     /// Takes in what has arrived already.
     fn absorb(&mut self, step: &Step) -> Result<(), Stop> {
-        let now = self.network.now();
+        let now = self.target.now();
         while self.more(step, now)? {}
         Ok(())
     }
 
     /// Waits for one arrival and takes it in; false when `until` comes first.
     fn more(&mut self, step: &Step, until: Duration) -> Result<bool, Stop> {
-        if self.network.now() > self.limit {
+        if self.target.now() > self.limit {
             let expected = "an end of all this in reasonable time".to_owned();
             return Err(fail(step, expected, "more and more".to_owned()));
         }
-        let arrival =
-            self.network.pump(until).map_err(|why| fail(step, "a server that works".into(), why))?;
+        let arrival = self.target.pump(until).map_err(|why| fail(step, "a server that works".into(), why))?;
         match arrival {
             None => return Ok(false),
             Some(Arrival::Bytes(peer, bytes)) => {
@@ -660,7 +659,7 @@ impl Player<'_> {
         let wire = self.encode(actor, &with, step)?;
         self.note(actor, &format!("answers {}", spoken(&wire)));
         let peer = self.actors[actor].peer;
-        self.network.send(peer, &wire);
+        self.target.send(peer, &wire);
         Ok(true)
     }
 
@@ -829,10 +828,10 @@ impl Player<'_> {
         let shown = if raw { names::quoted(wire) } else { spoken(wire) };
         self.note(actor, &format!("says {shown}"));
         if urgent {
-            return self.network.send_urgent(peer, wire);
+            return self.target.send_urgent(peer, wire);
         }
         for piece in self.options.cut.pieces(send, wire) {
-            self.network.send(peer, piece);
+            self.target.send(peer, piece);
         }
     }
 
@@ -868,7 +867,7 @@ impl Player<'_> {
     }
 
     fn note(&mut self, actor: usize, what: &str) {
-        let now = self.network.now();
+        let now = self.target.now();
         self.log.push(format!("{:8.3} {} {what}", now.as_secs_f64(), self.actors[actor].name));
     }
 }

@@ -14,8 +14,8 @@ use memchr::memmem;
 use vspc_core::vmware::{Opens, Uuid, VmConfig, VmEvent, VmSession};
 
 use super::LoadError;
-use super::pattern::Noise;
 use super::way::{LOCALHOST, Way};
+use crate::drive::nonce;
 use crate::tunnel::Port;
 
 /// How a client behaves.
@@ -245,12 +245,6 @@ pub(super) fn word(kind: u8, nonce: u64, number: usize) -> Vec<u8> {
     let mut word = vec![kind];
     word.extend_from_slice(format!("vspc-load {nonce:016x} {number:06}\n").as_bytes());
     word
-}
-
-/// A number that no earlier run has used.
-pub(super) fn nonce() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Noise::new(now.as_nanos() as u64 ^ u64::from(std::process::id())).next()
 }
 
 fn connect(way: &Way, port: Port, at: SocketAddr) -> Result<TcpStream, LoadError> {

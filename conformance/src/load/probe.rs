@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 
 use super::LoadError;
-use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, nonce, numbered_vm, read_some, word};
+use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, numbered_vm, read_some, word};
 use super::stats::Samples;
 use super::way::Way;
+use crate::drive::nonce;
 
 /// A client and its echoing VM (number 0).
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! A target's belong to it from COMPLETE on; the source's no longer from then on. A target whose move ends
 //! otherwise, or whose PEER fits nothing, belongs to none.
 
+use super::clients::Key;
 use super::dialogue::{Act, By, Step};
 use super::identity::{self, Identity};
 use super::moves::{Ledger, Meaning};
@@ -41,6 +42,12 @@ pub struct Run {
 }
 
 impl Console {
+    /// What it is told apart by.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.uuid.clone(), self.uri.clone())
+    }
+
     /// The frame that carried the byte at `at`.
     #[must_use]
     pub fn frame(&self, at: usize) -> Option<u64> {

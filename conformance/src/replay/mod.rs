@@ -2,7 +2,7 @@
 //! runs, and judges what comes back.
 //!
 //! ```text
-//! capture ─▶ script ─▶ play ◀─▶ memory (the core) or live (a server)
+//! capture ─▶ script ─▶ play ◀─▶ target: the core in memory, or a server that runs
 //!               │        │
 //!               └─▶ check + consoles + moves ─▶ report ─▶ text or json
 //! ```
@@ -11,34 +11,31 @@
 
 pub mod check;
 pub mod client;
+pub mod clients;
 pub mod consoles;
 pub mod dialogue;
 pub mod identity;
 pub mod json;
-pub mod live;
-pub mod memory;
 pub mod moves;
 pub mod play;
 pub mod report;
 pub mod rules;
 pub mod script;
 pub mod telnet;
-pub mod world;
 
 use std::io::{Write, stderr, stdout};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use dialogue::{Act, Step};
-use live::Live;
-use memory::Memory;
 use play::Speed;
 use report::Report;
 use script::Script;
-use world::World;
 
 use crate::capture::{self, Capture, How};
-use crate::tunnel::TlsArgs;
+use crate::drive::{ClientPort, Live, LiveOptions, Memory, Target};
+use crate::tunnel::{Dial, Port, TlsArgs};
 
 /// Plays a captured session again and judges the answers.
 #[derive(clap::Args, Clone, Debug)]
@@ -54,6 +51,9 @@ pub struct ReplayArgs {
     /// The first of the target's client ports.
     #[arg(long, default_value_t = 50000, value_name = "PORT", requires = "target")]
     pub client_port: u16,
+    /// How many client ports to look at.
+    #[arg(long, value_name = "COUNT", default_value_t = 2000, requires = "target")]
+    pub client_ports: u16,
     /// How fast: max, original, or how many times the original speed. In memory time costs nothing.
     #[arg(long, default_value = "original", value_name = "SPEED", value_parser = speed)]
     pub speed: Speed,
@@ -152,22 +152,40 @@ pub fn report(args: &ReplayArgs, show: impl Fn(&Step, &[script::Conn])) -> Resul
     let show = |step: &Step| show(step, &script.conns);
     let dial = args.tls.open(args.target.as_deref().unwrap_or_default()).map_err(ReplayError::Target)?;
     let report = match &args.target {
-        None => replay(&script, &mut Memory::new(args.port, args.multi_console), args, show),
+        None => replay(&script, &mut Memory::keeping_all(args.multi_console), args, show),
         Some(target) => {
-            let mut live = Live::new(target, args.client_port, dial).map_err(ReplayError::Target)?;
-            replay(&script, &mut live, args, show)
+            let clients = ClientPort::From(args.client_port, args.client_ports);
+            let target = reach(target, &dial).map_err(ReplayError::Target)?;
+            let live = Live::new(LiveOptions { target, clients, client_host: target.ip(), dial }, 0);
+            let live = live.map_err(|why| ReplayError::Target(why.to_string()))?;
+            replay(&script, &mut live.without_gaps(), args, show)
         }
     };
     Ok(complete(report, &capture, args.capture.display().to_string()))
 }
 
-/// Plays `script` against `world` and draws up the report.
-fn replay(script: &Script, world: &mut dyn World, args: &ReplayArgs, mut tell: impl FnMut(&Step)) -> Report {
-    let played = play::play(script, world, args.speed, &mut tell);
-    let (consoles, _) = consoles::of(&played.steps, &script.identities, args.multi_console);
-    let expected: Vec<&[u8]> = consoles.iter().map(|console| &console.bytes[..]).collect();
-    world.finish(&expected);
-    report::draw(script, &played, args.multi_console, world.seen())
+/// The address of `target` at which a server answers, or why there is none, in words.
+fn reach(target: &str, dial: &Dial) -> Result<SocketAddr, String> {
+    let addresses = target.to_socket_addrs().map_err(|why| format!("cannot find {target}: {why}"))?;
+    let mut last = format!("{target} has no address");
+    for address in addresses {
+        match dial.try_out(Port::Vm, address) {
+            Ok(()) => return Ok(address),
+            Err(why) => last = format!("{target}: {why}"),
+        }
+    }
+    Err(last)
+}
+
+/// Plays `script` to `target` and draws up the report.
+fn replay(
+    script: &Script,
+    target: &mut dyn Target,
+    args: &ReplayArgs,
+    mut tell: impl FnMut(&Step),
+) -> Report {
+    let played = play::play(script, target, args.speed, args.multi_console, &mut tell);
+    report::draw(script, &played, args.multi_console)
 }
 
 fn complete(mut report: Report, capture: &Capture, name: String) -> Report {

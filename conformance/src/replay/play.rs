@@ -1,4 +1,5 @@
-//! The player: says what the VM side said, in the captured order, to another concentrator.
+//! The player: says what the VM side said, in the captured order, to another concentrator, and attaches a client
+//! to each VM's console before that prints.
 //!
 //! Three things differ from the capture. Secrets are the other concentrator's: a PEER carries the one that
 //! it issued for that sequence. What was an answer waits until it is one: nothing is said before this
@@ -8,6 +9,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use super::client::Client;
+use super::clients::{Attached, Key, Typed};
+use super::consoles;
 use super::dialogue::{Act, By, Inside, Mark, Step};
 use super::identity;
 use super::moves::{HOST_WAITS, Ledger, Meaning, Move, State};
@@ -15,8 +19,8 @@ use super::script::{self, Introduce, Script};
 use super::telnet::{
     AUTHENTICATION, BINARY, COM_PORT, CodeName, ECHO, Item, Reader, SGA, Said, VMWARE, Verb, code,
 };
-use super::world::{Heard, World};
 use crate::capture::How;
+use crate::drive::{Arrival, PeerId, Target, Trouble, nonce};
 
 /// How fast to play.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -38,30 +42,44 @@ pub struct Played {
     pub differences: Vec<(u64, String)>,
     /// What could not be played, for reasons on our side: each is a failure.
     pub failures: Vec<(u64, String)>,
-    /// What was typed at each console, by UUID.
-    pub typed: HashMap<String, Vec<u8>>,
+    /// What was typed at each console.
+    pub typed: HashMap<Key, Typed>,
+    /// The clients that were attached, at most one to each console.
+    pub clients: Vec<Attached>,
 }
 
-/// Plays `script` against `world`. `tell` is called with each step as it happens.
-pub fn play(script: &Script, world: &mut dyn World, speed: Speed, tell: &mut dyn FnMut(&Step)) -> Played {
+/// Plays `script` to `target`; with `multi_console`, serial ports of one VM have consoles of their own. `tell` is
+/// called with each step as it happens.
+pub fn play(
+    script: &Script,
+    target: &mut dyn Target,
+    speed: Speed,
+    multi_console: bool,
+    tell: &mut dyn FnMut(&Step),
+) -> Played {
     let mut player = Player {
         script,
-        world,
+        target,
         tell,
         speed,
+        multi_console,
         peers: script::moves_of_peers(script),
         legs: script.conns.iter().map(|_| Leg::default()).collect(),
+        ends: HashMap::new(),
         batch: None,
         frame: 0,
         shift: Duration::ZERO,
-        attached: HashSet::new(),
+        attached: HashMap::new(),
         ours: HashMap::new(),
+        calls_off: VecDeque::new(),
+        is_broken: false,
         played: Played {
             steps: Vec::new(),
             moves: Ledger::default(),
             differences: Vec::new(),
             failures: Vec::new(),
             typed: HashMap::new(),
+            clients: Vec::new(),
         },
     };
     for n in 0..script.steps.len() {
@@ -69,33 +87,49 @@ pub fn play(script: &Script, world: &mut dyn World, speed: Speed, tell: &mut dyn
     }
     player.flush();
     player.linger();
+    player.finish();
     player.played
 }
 
 struct Player<'a> {
     script: &'a Script,
-    world: &'a mut dyn World,
+    target: &'a mut dyn Target,
     tell: &'a mut dyn FnMut(&Step),
     speed: Speed,
+    multi_console: bool,
     peers: HashMap<usize, (Option<usize>, bool)>,
     legs: Vec<Leg>,
+    /// Who is at the near end of each connection.
+    ends: HashMap<PeerId, End>,
     /// Bytes of one frame that go out together: their connection, frame, and the bytes.
     batch: Option<(usize, u64, Vec<u8>)>,
     /// The frame played last.
     frame: u64,
     /// By how much waiting has delayed everything.
     shift: Duration,
-    /// VMs, and their URIs, that have a client.
-    attached: HashSet<(String, Option<String>)>,
+    /// Consoles to which a client was to be attached, and the client, if it was.
+    attached: HashMap<Key, Option<usize>>,
     /// Captured moves by their number: ours.
     ours: HashMap<usize, usize>,
+    /// Sources that are about to call their move off.
+    calls_off: VecDeque<usize>,
+    /// The target broke its contract.
+    is_broken: bool,
 
     played: Played,
 }
 
+#[derive(Clone, Copy)]
+enum End {
+    Vm(usize),
+    Client(usize),
+}
+
 #[derive(Default)]
 struct Leg {
-    open: bool,
+    peer: Option<PeerId>,
+    /// The VM has said who it is.
+    is_known: bool,
     /// Our side, or its absence, has ended it.
     gone: bool,
     told_gone: bool,
@@ -177,7 +211,9 @@ impl Player<'_> {
                         self.legs[conn].waived.remove(&word);
                     }
                     // What it has to say about a move makes both hosts go on.
-                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK)) && self.legs[conn].open {
+                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK))
+                        && self.legs[conn].peer.is_some()
+                    {
                         self.wait_for(conn, &[word]);
                     }
                 }
@@ -209,8 +245,12 @@ impl Player<'_> {
         if !matches!(&self.batch, Some((c, frame, _)) if *c == conn && *frame == step.mark.frame) {
             self.go_to(step.mark);
         }
+        let told = item.as_vmware().map(|(what, _)| what);
+        if matches!(&item.said, Said::Data(data) if !data.is_empty()) || told == Some(code::BEGIN) {
+            self.attach(conn);
+        }
         self.wait_for(conn, &Word::before(item));
-        if self.legs[conn].gone || !self.legs[conn].open {
+        if self.legs[conn].gone || self.legs[conn].peer.is_none() {
             self.unsaid(conn, item);
             return;
         }
@@ -220,33 +260,93 @@ impl Player<'_> {
         let Some(item) = said.or_else(|| half.then(|| Item::new(Said::Command(NOP)))) else { return };
         let (_, _, bytes) = self.batch.get_or_insert_with(|| (conn, step.mark.frame, Vec::new()));
         bytes.extend_from_slice(&item.raw);
-        let told = item.as_vmware().map(|(what, _)| what);
         if let Meaning::Begun(captured, _) = self.script.meanings[n] {
             self.ours.insert(captured, self.played.moves.moves.len());
             self.legs[conn].heard.remove(&Word::Code(code::GOAHEAD));
             self.legs[conn].captured.remove(&Word::Code(code::GOAHEAD));
         }
+        if let Some((code::UUID | code::BIOS_UUID, text)) = item.as_vmware() {
+            let own = identity::fold(text);
+            self.legs[conn].is_known |= own.is_some() && own == self.script.identities[conn].uuid;
+        }
         self.record(conn, Act::Say(By::Vm, item));
         if matches!(told, Some(code::UUID | code::BIOS_UUID | code::BEGIN | code::COMPLETE | code::ABORT)) {
             self.flush();
         }
-        if matches!(told, Some(code::UUID | code::BIOS_UUID)) {
-            self.attach(conn);
-        }
     }
 
-    /// A VM has said who it is; the first time it needs a client.
-    fn attach(&mut self, conn: usize) {
-        self.listen();
+    /// The console of a VM that has said who it is, as the clients know it.
+    fn console(&self, conn: usize) -> Option<Key> {
         let who = &self.script.identities[conn];
-        let (Some(uuid), uri) = (who.uuid.clone(), who.uri.clone()) else { return };
-        if self.played.moves.arriving(conn).is_some() || !self.attached.insert((uuid.clone(), uri)) {
+        let uri = who.uri.clone().filter(|_| self.multi_console).unwrap_or_default();
+        Some((who.uuid.clone()?, uri))
+    }
+
+    /// Attaches a client to the console of a VM that has said who it is, the first time that it needs one: before
+    /// it prints, moves, is typed to or goes.
+    fn attach(&mut self, conn: usize) {
+        let leg = &self.legs[conn];
+        if !leg.is_known || leg.gone || leg.half {
             return;
         }
-        let before = self.world.now();
-        self.world.attach(self.played.steps.len(), &uuid);
-        self.shift += self.world.now().saturating_sub(before);
+        let Some(console) = self.console(conn).filter(|console| !self.attached.contains_key(console)) else {
+            return;
+        };
+        let moves = &self.played.moves;
+        if moves.arriving(conn).is_some_and(|n| moves.moves[n].state != State::Completed) {
+            return;
+        }
+        self.flush();
+        let before = self.target.now();
+        let client = self.client_of(conn, &console);
+        self.shift += self.target.now().saturating_sub(before);
+        if let Err(Trouble::NotOffered(why) | Trouble::Failed(why)) = &client {
+            self.differ(format!("no client can be attached: {why}"));
+        }
+        self.attached.insert(console, client.ok());
         self.listen();
+    }
+
+    fn client_of(&mut self, conn: usize, console: &Key) -> Result<usize, Trouble> {
+        let Some(vm) = self.legs[conn].peer else { return Err(Trouble::Failed("the vm has gone".into())) };
+        let port = self.target.client_port(vm)?;
+        let peer = self.target.connect_client(port)?;
+        let client = self.played.clients.len();
+        let shows_all = self.target.shows_all();
+        self.ends.insert(peer, End::Client(client));
+        self.played.clients.push(Attached {
+            console: console.clone(),
+            port,
+            peer,
+            attached_at: if shows_all { 0 } else { self.played.steps.len() },
+            greeting: 0,
+            client: Client::default(),
+        });
+        if !shows_all {
+            self.begin(client, vm);
+        }
+        Ok(client)
+    }
+
+    /// Lets the VM print words until one of them is the last thing that its client sees: what the server shows of
+    /// its own accord, and of the past, is before that, and from there on every byte counts.
+    fn begin(&mut self, client: usize, vm: PeerId) {
+        let limit = self.target.now() + SHOWN;
+        let (mut word, mut before) = (Vec::new(), usize::MAX);
+        while self.target.now() < limit {
+            let seen = &self.played.clients[client].client.bytes;
+            if seen.len() == before {
+                if !word.is_empty() && seen.ends_with(&word) {
+                    break;
+                }
+                word = format!("[from here {:016x}]", nonce()).into_bytes();
+                self.target.send(vm, &word);
+            }
+            before = self.played.clients[client].client.bytes.len();
+            let quiet = self.target.now() + QUIET;
+            while self.pump(quiet) {}
+        }
+        self.played.clients[client].greeting = self.played.clients[client].client.bytes.len();
     }
 
     /// What the captured VM said, as it has to be said here; `None`: not at all.
@@ -323,26 +423,29 @@ impl Player<'_> {
 
     fn wait_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
         self.flush();
-        let start = self.world.now();
+        self.listen();
+        let start = self.target.now();
         let limit = start + limit;
-        while !done(self) && self.world.now() < limit {
-            self.world.wait(limit);
+        while !done(self) && self.pump(limit) {
             self.listen();
         }
-        self.shift += self.world.now().saturating_sub(start);
+        self.shift += self.target.now().saturating_sub(start);
     }
 
     /// Lets time pass up to a captured moment.
     fn go_to(&mut self, mark: Mark) {
         self.flush();
         if let Speed::Times(factor) = self.speed {
-            let at = mark.time.div_f64(factor) + self.shift;
-            if at > self.world.now() {
-                self.world.advance(at);
-            }
+            self.advance(mark.time.div_f64(factor) + self.shift);
         }
         self.listen();
         self.frame = mark.frame;
+    }
+
+    fn advance(&mut self, to: Duration) {
+        while self.pump(to) {
+            self.listen();
+        }
     }
 
     fn open(&mut self, conn: usize) {
@@ -350,20 +453,21 @@ impl Player<'_> {
         // A new connection between the same endpoints: whatever became of the old one, it is dead.
         for old in 0..conn {
             let same = (self.script.conns[old].vm, self.script.conns[old].proxy) == (here.vm, here.proxy);
-            if same && self.legs[old].open && !self.legs[old].ended {
+            if same && self.legs[old].peer.is_some() && !self.legs[old].ended {
                 self.end(old, How::Rst);
             }
         }
-        match self.world.open(conn, here.vm) {
-            Ok(()) => {
-                self.legs[conn].open = true;
+        match self.target.connect_vm_from(here.vm) {
+            Ok(peer) => {
+                self.legs[conn].peer = Some(peer);
+                self.ends.insert(peer, End::Vm(conn));
                 self.record(conn, Act::Open);
                 if here.introduce != Introduce::No {
                     self.introduce(conn);
                 }
                 self.listen();
             }
-            Err(why) => {
+            Err(Trouble::NotOffered(why) | Trouble::Failed(why)) => {
                 self.played.failures.push((self.frame, format!("the connection from {}: {why}", here.vm)));
             }
         }
@@ -371,7 +475,8 @@ impl Player<'_> {
 
     fn end(&mut self, conn: usize, how: How) {
         self.flush();
-        if !self.legs[conn].open || self.legs[conn].ended {
+        self.attach(conn);
+        if self.legs[conn].peer.is_none() || self.legs[conn].ended {
             return;
         }
         self.legs[conn].ended = true;
@@ -379,51 +484,101 @@ impl Player<'_> {
             return;
         }
         self.record(conn, Act::End(By::Vm, how, Inside::Nothing));
-        self.world.end(conn, how);
+        if let Some(peer) = self.legs[conn].peer {
+            match how {
+                How::Fin => self.target.close(peer),
+                How::Rst => self.target.reset(peer),
+            }
+        }
         self.listen();
     }
 
     fn flush(&mut self) {
         if let Some((conn, _, bytes)) = self.batch.take() {
-            self.world.send(conn, &bytes);
+            self.send(conn, &bytes);
             self.listen();
+        }
+    }
+
+    fn send(&mut self, conn: usize, bytes: &[u8]) {
+        if let Some(peer) = self.legs[conn].peer {
+            self.target.send(peer, bytes);
+        }
+    }
+
+    /// Waits for one arrival, until `until` at the latest, and takes it down; false if there was none.
+    fn pump(&mut self, until: Duration) -> bool {
+        if self.is_broken {
+            return false;
+        }
+        match self.target.pump(until) {
+            Ok(None) => false,
+            Ok(Some(arrival)) => {
+                self.take(arrival);
+                true
+            }
+            Err(why) => {
+                self.is_broken = true;
+                self.played.failures.push((self.frame, why));
+                false
+            }
+        }
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        let peer = match &arrival {
+            Arrival::Bytes(peer, _) | Arrival::Ended(peer) => *peer,
+        };
+        match (self.ends.get(&peer), arrival) {
+            (Some(End::Vm(conn)), Arrival::Bytes(_, bytes)) => {
+                let conn = *conn;
+                for item in self.legs[conn].reader.read(&bytes) {
+                    self.answered(conn, item);
+                }
+            }
+            (Some(End::Vm(conn)), Arrival::Ended(_)) => {
+                let conn = *conn;
+                let inside = self.legs[conn].reader.is_inside();
+                let inside = if inside { Inside::Command } else { Inside::Nothing };
+                if !self.legs[conn].ended {
+                    self.record(conn, Act::End(By::Proxy, How::Fin, inside));
+                }
+                self.legs[conn].gone = true;
+            }
+            (Some(End::Client(n)), Arrival::Bytes(_, bytes)) => {
+                let answer = self.played.clients[*n].client.read(&bytes);
+                if !answer.is_empty() {
+                    self.target.send(peer, &answer);
+                }
+            }
+            (Some(End::Client(n)), Arrival::Ended(_)) => self.played.clients[*n].client.closed = true,
+            (None, _) => {}
         }
     }
 
     /// Takes down what our side has done, and does what a host would do then.
     fn listen(&mut self) {
-        let mut calls_off = VecDeque::new();
         loop {
-            while let Some(heard) = self.world.heard() {
-                match heard {
-                    Heard::Said(conn, bytes) => {
-                        for item in self.legs[conn].reader.read(&bytes) {
-                            self.answered(conn, item, &mut calls_off);
-                        }
-                    }
-                    Heard::Ended(conn, how) => {
-                        let inside = self.legs[conn].reader.is_inside();
-                        let inside = if inside { Inside::Command } else { Inside::Nothing };
-                        if !self.legs[conn].ended {
-                            self.record(conn, Act::End(By::Proxy, how, inside));
-                        }
-                        self.legs[conn].gone = true;
-                    }
-                }
-            }
-            let Some(conn) = calls_off.pop_front() else { return };
+            while self.pump(self.target.now()) {}
+            let Some(conn) = self.calls_off.pop_front() else { return };
             let abort = Item::vmware(code::ABORT, b"");
             let bytes = abort.raw.clone();
             self.record(conn, Act::Say(By::Vm, abort));
-            self.world.send(conn, &bytes);
+            self.send(conn, &bytes);
         }
     }
 
-    fn answered(&mut self, conn: usize, item: Item, calls_off: &mut VecDeque<usize>) {
+    fn answered(&mut self, conn: usize, item: Item) {
         if let Some(word) = Word::of(&item) {
             self.legs[conn].heard.insert(word);
         }
         match &item.said {
+            Said::Data(data) => {
+                let console = self.console(conn);
+                if let Some(typed) = console.and_then(|console| self.played.typed.get_mut(&console)) {
+                    typed.arrive(data.len());
+                }
+            }
             Said::Verb(Verb::Dont, option) => drop(self.legs[conn].refused.insert(*option)),
             Said::Verb(Verb::Do, option) => drop(self.legs[conn].refused.remove(option)),
             _ => {}
@@ -442,7 +597,7 @@ impl Player<'_> {
                 self.differ(
                     "the captured proxy said NOTNOW, our side GOAHEAD: the vm calls the move off".into(),
                 );
-                calls_off.push_back(conn);
+                self.calls_off.push_back(conn);
             }
             (State::GoneAhead, _, false) if self.had_time(captured) => {
                 self.differ("the captured proxy said nothing to VMOTION-BEGIN, our side GOAHEAD".into());
@@ -480,11 +635,11 @@ impl Player<'_> {
         let service = [b"S", uri.unwrap_or_else(|| "vSPC".into()).as_bytes()].concat();
         let knows = [code::KNOWN_1, 1, 2, 3, 40, 41, 43, 44, 45, 46, 48, 70, 71, 73, 80, 81, 82, 83];
         let mut read = self.played.steps.len();
-        let limit = self.world.now() + 2 * ANSWER;
+        let limit = self.target.now() + 2 * ANSWER;
         let target = self.script.conns[conn].introduce == Introduce::Target;
         let mut told = false;
         self.listen();
-        while !told && self.world.now() < limit && !self.legs[conn].gone {
+        while !told && self.target.now() < limit && !self.legs[conn].gone {
             let steps = self.played.steps[read..].to_vec();
             read += steps.len();
             for step in steps.iter().filter(|step| step.conn == conn) {
@@ -510,44 +665,53 @@ impl Player<'_> {
                     (_, Some((code::GET_UUID, _))) if !target => {
                         answer.push(Item::vmware(code::UUID, identity::spoken(&uuid).as_bytes()));
                         told = true;
+                        self.legs[conn].is_known = true;
                     }
                     _ => {}
                 }
                 for item in answer {
                     let bytes = item.raw.clone();
                     self.record(conn, Act::Say(By::Vm, item));
-                    self.world.send(conn, &bytes);
+                    self.send(conn, &bytes);
                 }
             }
             self.listen();
-            if !told && self.played.steps.len() == read {
-                self.world.wait(limit);
-                self.listen();
+            if !told && self.played.steps.len() == read && !self.pump(limit) {
+                break;
             }
+            self.listen();
         }
         if !told && !self.legs[conn].gone {
             self.differ(
                 "our side does not ask a connection who it is whose beginning is not in the capture".into(),
             );
         }
-        self.attach(conn);
     }
 
-    /// What was typed in the capture is typed again, where a client is attached.
+    /// What was typed in the capture is typed again, where a client is attached, and waited for: the captured VM
+    /// had it by then, and so it has to be here before the VM goes on.
     fn type_in(&mut self, step: &Step, data: &[u8]) {
-        let who = &self.script.identities[step.conn];
-        let Some(uuid) = who.uuid.clone() else { return };
+        let Some(console) = self.console(step.conn) else { return };
         self.go_to(step.mark);
-        if self.world.type_in(&uuid, data) {
-            self.played.typed.entry(uuid).or_default().extend_from_slice(data);
-            self.listen();
+        self.attach(step.conn);
+        let client = self.attached.get(&console).copied().flatten().map(|n| &self.played.clients[n]);
+        let Some(peer) = client.filter(|client| !client.client.closed).map(|client| client.peer) else {
+            return;
+        };
+        self.played.typed.entry(console.clone()).or_default().bytes.extend_from_slice(data);
+        self.target.send(peer, &Item::new(Said::Data(data.to_vec())).raw);
+        let has_arrived = |player: &Self| player.played.typed.get(&console).is_none_or(Typed::has_arrived);
+        self.wait_until(ANSWER, has_arrived);
+        if let Some(typed) = self.played.typed.get_mut(&console) {
+            typed.give_up();
         }
     }
 
     /// Our side ended a connection on which the VM had more to say.
     fn unsaid(&mut self, conn: usize, item: &Item) {
         let leg = &mut self.legs[conn];
-        if !leg.told_gone && leg.open && matches!(&item.said, Said::Data(data) if !data.is_empty()) {
+        if !leg.told_gone && leg.peer.is_some() && matches!(&item.said, Said::Data(data) if !data.is_empty())
+        {
             leg.told_gone = true;
             self.differ("our side ended this connection while the vm had more to say on it".into());
         }
@@ -555,11 +719,35 @@ impl Player<'_> {
 
     /// Lets our side finish what it is about.
     fn linger(&mut self) {
+        for conn in 0..self.legs.len() {
+            self.attach(conn);
+        }
         if let Speed::Times(_) = self.speed {
-            let end = self.world.now() + LINGER;
-            self.world.advance(end);
+            self.advance(self.target.now() + LINGER);
         }
         self.listen();
+    }
+
+    /// Waits until each client has seen its console to the last byte, for a bounded time.
+    fn finish(&mut self) {
+        let (consoles, _) = consoles::of(&self.played.steps, &self.script.identities, self.multi_console);
+        let limit = self.target.now() + FINISH;
+        let seen = |player: &Self| {
+            player.played.clients.iter().all(|attached| {
+                let console = consoles.iter().find(|console| console.key() == attached.console);
+                // The end of a stream tells that it has arrived.
+                console.is_none_or(|console| {
+                    let due = &console.bytes[console.said_before(attached.attached_at)..];
+                    attached.saw().ends_with(&due[due.len().saturating_sub(TAIL)..])
+                })
+            })
+        };
+        while self.target.now() < limit {
+            let quiet = if seen(self) { QUIET } else { LAST_QUIET };
+            if !self.pump(self.target.now() + quiet) {
+                return;
+            }
+        }
     }
 
     fn differ(&mut self, what: String) {
@@ -567,7 +755,7 @@ impl Player<'_> {
     }
 
     fn record(&mut self, conn: usize, act: Act) -> Meaning {
-        let step = Step { mark: Mark { frame: self.frame, time: self.world.now() }, conn, act };
+        let step = Step { mark: Mark { frame: self.frame, time: self.target.now() }, conn, act };
         (self.tell)(&step);
         let meaning = self.played.moves.hear(&step);
         self.played.steps.push(step);
@@ -583,3 +771,20 @@ const ANSWER: Duration = Duration::from_millis(500);
 
 /// How long the other side is listened to after the last step.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// How long a client may take to show what its VM prints and nothing else. vSPC.py lets half a second pass in
+/// which the client negotiates.
+const SHOWN: Duration = Duration::from_secs(2);
+
+/// What a server shows in one go comes with shorter pauses; in the end, what comes later is more than was
+/// expected.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// In the end: what has not come after this long of silence will not come.
+const LAST_QUIET: Duration = Duration::from_secs(2);
+
+/// How long all of that may take.
+const FINISH: Duration = Duration::from_secs(60);
+
+/// This much of the end of a stream is looked at.
+const TAIL: usize = 4096;

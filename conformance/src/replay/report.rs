@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::check::{self, Violation};
+use super::clients::Attached;
 use super::consoles::{self, Console};
 use super::dialogue::{Act, By, Step};
 use super::identity;
@@ -12,7 +13,6 @@ use super::play::Played;
 use super::rules;
 use super::script::Script;
 use super::telnet::Said;
-use super::world::Seen;
 
 /// Everything found out.
 #[derive(Clone, Debug)]
@@ -137,9 +137,9 @@ impl Report {
     }
 }
 
-/// Draws up the report. `seen`: what the clients saw.
+/// Draws up the report.
 #[must_use]
-pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<Seen>) -> Report {
+pub fn draw(script: &Script, played: &Played, multi_console: bool) -> Report {
     let (found, apart) = consoles::of(&played.steps, &script.identities, multi_console);
     let partial: Vec<bool> = script.conns.iter().map(|conn| conn.lacking).collect();
     let captured = check::check(&script.steps, &partial);
@@ -147,9 +147,8 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
     let replayed = check::check(&played.steps, &[]);
     let lines = |conns: &[usize]| lines(&captured, &replayed, conns);
     let mut failures = played.failures.clone();
-    let mut seen: Vec<Option<Seen>> = seen.into_iter().map(Some).collect();
-    for client in seen.iter().flatten().filter(|seen| seen.client.malformed > 0) {
-        failures.push((0, format!("malformed telnet was sent to the client on port {}", client.port)));
+    for attached in played.clients.iter().filter(|attached| attached.client.malformed > 0) {
+        failures.push((0, format!("malformed telnet was sent to the client on port {}", attached.port)));
     }
     let vms = found.iter().map(|console| {
         let has = |conn: &usize| console.conns.contains(conn);
@@ -163,7 +162,7 @@ pub fn draw(script: &Script, played: &Played, multi_console: bool, seen: Vec<See
             replayed: of(&played.moves),
             bytes: console.bytes.len(),
             late: console.late,
-            client: verdict(console, &mut seen),
+            client: verdict(console, &played.clients),
             typed: typed(console, played),
             malformed: malformed(&captured, &console.conns),
             violations: lines(&console.conns),
@@ -228,48 +227,25 @@ fn lines(captured: &[Violation], replayed: &[Violation], conns: &[usize]) -> Vec
     lines
 }
 
-/// Compares what a console had to show with what its client saw. Of several clients that may be the one,
-/// the one that saw most of it is.
-fn verdict(console: &Console, seen: &mut [Option<Seen>]) -> Verdict {
-    let key = (console.uuid.clone(), console.uri.clone());
-    let mut best: Option<(usize, usize, Verdict)> = None;
-    for (n, client) in seen.iter().enumerate() {
-        let Some(client) = client else { continue };
-        if client.console.as_ref().is_some_and(|console| *console != key) {
-            continue;
-        }
-        let from = console.said_before(client.attached_at);
-        let due = &console.bytes[from..];
-        let saw = &client.client.bytes[client.greeting.min(client.client.bytes.len())..];
-        let same = saw.iter().zip(due).take_while(|(a, b)| a == b).count();
-        let verdict = if saw == due {
-            Verdict::Exact { from }
-        } else {
-            let at = from + same;
-            Verdict::Differs {
-                saw: saw.len(),
-                at,
-                frame: console.frame(at.min(console.bytes.len().max(1) - 1)),
-            }
-        };
-        let worth = if saw == due { usize::MAX } else { same };
-        if best.as_ref().is_none_or(|(before, ..)| worth > *before) {
-            best = Some((worth, n, verdict));
-        }
+/// Compares what a console had to show with what its client saw.
+fn verdict(console: &Console, clients: &[Attached]) -> Verdict {
+    let key = console.key();
+    let Some(attached) = clients.iter().find(|attached| attached.console == key) else {
+        return Verdict::NoClient;
+    };
+    let from = console.said_before(attached.attached_at);
+    let (due, saw) = (&console.bytes[from..], attached.saw());
+    if saw == due {
+        return Verdict::Exact { from };
     }
-    match best {
-        Some((_, n, verdict)) => {
-            // A client whose console is not known for certain is no other console's.
-            seen[n] = None;
-            verdict
-        }
-        None => Verdict::NoClient,
-    }
+    let at = from + saw.iter().zip(due).take_while(|(a, b)| a == b).count();
+    let frame = console.frame(at.min(console.bytes.len().max(1) - 1));
+    Verdict::Differs { saw: saw.len(), at, frame }
 }
 
 /// How much was typed at a console, and how much of it came out at its VM, in order.
 fn typed(console: &Console, played: &Played) -> (usize, usize) {
-    let Some(typed) = played.typed.get(&console.uuid) else { return (0, 0) };
+    let Some(typed) = played.typed.get(&console.key()).map(|typed| &typed.bytes) else { return (0, 0) };
     let mut got = Vec::new();
     for step in &played.steps {
         if let Act::Say(By::Proxy, item) = &step.act

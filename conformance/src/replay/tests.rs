@@ -79,6 +79,7 @@ fn args() -> ReplayArgs {
         port: 13370,
         target: None,
         client_port: 50000,
+        client_ports: 2000,
         speed: Speed::Times(1.0),
         multi_console: false,
         json: false,
@@ -95,7 +96,7 @@ fn checked_in(name: &str) -> Report {
 fn report_of(bytes: &[u8], args: &ReplayArgs) -> Report {
     let capture = capture::read(bytes, args.port).unwrap();
     let script = script::of(&capture, args.port).unwrap();
-    let mut memory = Memory::new(args.port, args.multi_console);
+    let mut memory = Memory::keeping_all(args.multi_console);
     let said = std::cell::RefCell::new(Vec::new());
     let report = replay(&script, &mut memory, args, |step| said.borrow_mut().push(step.clone()));
     complete(report, &capture, "test".into())
@@ -319,7 +320,7 @@ fn any_beginning_may_be_missing() {
     for first in 1..packets.len() {
         let Ok(capture) = capture::read(&plain(&packets[first..])[..], 13370) else { continue };
         let Ok(script) = script::of(&capture, 13370) else { continue };
-        let report = replay(&script, &mut Memory::new(13370, false), &args(), |_| {});
+        let report = replay(&script, &mut Memory::keeping_all(false), &args(), |_| {});
         assert!(report.is_good(), "from packet {} on:\n{report}", first + 1);
     }
 }

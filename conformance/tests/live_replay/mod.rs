@@ -45,6 +45,7 @@ fn captures_replay_to_a_server_that_runs() {
         port: 13370,
         target: Some(target.clone()),
         client_port: first_port,
+        client_ports: 2000,
         speed,
         multi_console: false,
         json: false,
@@ -52,10 +53,16 @@ fn captures_replay_to_a_server_that_runs() {
         tls: TlsArgs::default(),
     };
     // The same VM comes back for each, to the port that it has by then.
-    for name in ["moved.ethernet.pcap", "aborted.sll2.pcap.gz", "refused.sll.pcap.gz", "all.ipv6.pcap.gz"] {
+    for (name, typed) in [
+        ("moved.ethernet.pcap", 12),
+        ("aborted.sll2.pcap.gz", 8),
+        ("refused.sll.pcap.gz", 8),
+        ("all.ipv6.pcap.gz", 18),
+    ] {
         for speed in [Speed::Times(1.0), Speed::Max] {
             let report = report(&args(name, speed), |_, _| {}).unwrap();
-            assert!(report.is_good() && report.vms.len() == 1, "{report}");
+            let [vm] = &report.vms[..] else { panic!("{report}") };
+            assert!(report.is_good() && vm.typed == (typed, typed), "{name} {speed:?}: {report}");
         }
     }
 }

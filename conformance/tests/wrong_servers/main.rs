@@ -2,14 +2,14 @@
 //! that servers in the field have, and the cases that must name it. And proof that every case that binds every
 //! server can fail.
 
-mod network;
+mod memory;
 mod program;
 mod server;
 mod tcp;
 
 use std::collections::BTreeSet;
 
-use network::Small;
+use memory::Small;
 use server::Fault;
 use vspc_conformance::check::{Selection, Verdict, judge};
 use vspc_conformance::drive::{Options, Values, play};

@@ -29,8 +29,9 @@ impl Tcp {
     pub(crate) fn start(fault: Fault, with_clients: bool) -> Self {
         let vms = listen(0).unwrap();
         let address = vms.local_addr().unwrap();
-        // Next to a port that the system has just given out, and so most likely free; taken ones are skipped.
-        let first_client_port = 40_000 - 20 * (address.port() % 500);
+        // Below the ports that the system gives to outgoing connections, and another stretch for each server.
+        let first = 6_000 + 20 * (address.port() % 500);
+        let first_client_port = (first..first + 20).find(|port| listen(*port).is_ok()).unwrap_or(first);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let next_port = if with_clients { first_client_port } else { 0 };

@@ -1,11 +1,12 @@
 //! Which port shows this VM? Nothing in the protocol says, and servers word their banners as they like. So
 //! the VM prints a mark that occurs nowhere else, and the client port that shows it is the right one.
 
-use super::{Live, Trouble, connect, read_all, write_all};
-use crate::drive::PeerId;
+use super::{Live, Trouble, connect, read_all};
+use crate::drive::{PeerId, nonce};
 use crate::transcript::names;
 use crate::transcript::wire::{Decoder, Word};
 use crate::tunnel::{Dial, Port};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -51,9 +52,7 @@ struct Probe {
 impl Live {
     pub(super) fn discover(&mut self, vm: PeerId, first: u16, count: u16) -> Result<u16, Trouble> {
         let last = first.saturating_add(count.saturating_sub(1));
-        // Nobody else has this end of a connection now; the time tells it from those who had it before.
-        let end = self.peers[vm].stream.as_ref().and_then(|stream| stream.local_addr().ok());
-        let nonce = self.begun.elapsed().as_nanos() << 32 | u128::from(end.map_or(0, |end| end.port()));
+        let nonce = nonce();
         let begun = Instant::now();
         // A server may still be opening the port: go round until the time is up.
         let mut candidates = self.candidates(first, last);
@@ -142,7 +141,7 @@ impl Live {
 
     /// Lets the VM print until a probe shows it. When one does, waits for the last print too, so that none
     /// turns up later where it is not expected.
-    fn watch(&mut self, vm: PeerId, probes: &mut [Probe], nonce: u128) -> Option<u16> {
+    fn watch(&mut self, vm: PeerId, probes: &mut [Probe], nonce: u64) -> Option<u16> {
         if probes.is_empty() {
             return None;
         }
@@ -152,7 +151,7 @@ impl Live {
         while begun.elapsed() < SHOWS_WITHIN {
             if begun.elapsed() >= PRINT_EVERY * printed {
                 printed += 1;
-                self.say(vm, format!("{}\r\n", mark(printed)).as_bytes());
+                self.write(vm, format!("{}\r\n", mark(printed)).as_bytes());
             }
             if let Some(port) = shows(probes, mark(0).trim_end_matches("0]")) {
                 let until = Instant::now() + Duration::from_secs(1);
@@ -170,12 +169,6 @@ impl Live {
         self.read(Duration::from_millis(1));
         for probe in probes {
             probe.read();
-        }
-    }
-
-    fn say(&mut self, vm: PeerId, bytes: &[u8]) {
-        if let Some(stream) = &mut self.peers[vm].stream {
-            write_all(stream, bytes);
         }
     }
 }
@@ -221,7 +214,8 @@ impl Probe {
                     if !self.answered.contains(&answer) {
                         let mut wire = Vec::new();
                         answer.encode(&mut wire);
-                        write_all(&mut self.stream, &wire);
+                        // A few bytes on a fresh connection: they fit, or it has gone.
+                        let _ = self.stream.write(&wire);
                         self.answered.push(answer);
                     }
                 }

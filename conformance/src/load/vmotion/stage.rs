@@ -10,8 +10,9 @@ use mio::{Events, Poll, Token};
 
 use super::console::{Client, Console, Course, PLACES};
 use super::tally::{Due, Tally};
+use crate::drive::nonce;
 use crate::load::LoadError;
-use crate::load::link::{ANSWERS, PATIENCE, nonce, word};
+use crate::load::link::{ANSWERS, PATIENCE, word};
 use crate::load::way::LOCALHOST;
 use crate::tunnel::Dial;
 

@@ -1,9 +1,9 @@
-//! The small server as a network: in memory, and over TCP.
+//! The small server as a target, in memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use vspc_conformance::drive::{Arrival, Network, PeerId, Trouble};
+use vspc_conformance::drive::{Arrival, PeerId, Target, Trouble};
 
 use crate::server::{Fault, Server};
 
@@ -33,7 +33,7 @@ impl Small {
     }
 }
 
-impl Network for Small {
+impl Target for Small {
     fn now(&self) -> Duration {
         self.now
     }
@@ -45,11 +45,16 @@ impl Network for Small {
         Ok(id)
     }
 
-    fn connect_client(&mut self, of: PeerId) -> Result<PeerId, Trouble> {
+    fn client_port(&mut self, vm: PeerId) -> Result<u16, Trouble> {
         self.alive()?;
-        let console = self.server.console_of(of);
-        let console = console.ok_or_else(|| Trouble::Failed("this VM has no client port".to_owned()))?;
-        let id = self.server.connect_client(console);
+        // Consoles are numbered, and so are their ports.
+        let console = self.server.console_of(vm).and_then(|console| u16::try_from(console).ok());
+        console.ok_or_else(|| Trouble::Failed("this VM has no client port".to_owned()))
+    }
+
+    fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble> {
+        self.alive()?;
+        let id = self.server.connect_client(usize::from(port));
         self.gather();
         Ok(id)
     }
