@@ -8,10 +8,11 @@
 //! option is a number and a [`OptionPolicy`] that someone else wrote.
 //!
 //! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
-//! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC 2941
-//! what in-band TLS needs ([`auth`]).
+//! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC
+//! 2941 what in-band TLS needs ([`auth`]).
 
 pub mod auth;
+mod blocks;
 mod codes;
 mod decode;
 mod encode;

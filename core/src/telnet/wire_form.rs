@@ -9,6 +9,7 @@
 
 use memchr::{memchr, memchr_iter};
 
+use super::blocks::{BLOCK, DENSE, Prefix, Runs, block_prefix, dense, is_solid, mask};
 use super::codes::IAC;
 
 /// Appends `data` with every IAC doubled (RFC 854). Costs one pass and one copy.
@@ -18,10 +19,9 @@ pub fn escape_into(data: &[u8], out: &mut Vec<u8>) {
     out.reserve(data.len());
     let mut rest = data;
     while let Some(plain) = find_iac(rest) {
-        let iacs = leading_iacs(&rest[plain..]);
-        out.extend_from_slice(&rest[..plain + iacs]);
-        out.resize(out.len() + iacs, IAC);
-        rest = &rest[plain + iacs..];
+        let (before, dense) = rest.split_at(plain);
+        out.extend_from_slice(before);
+        rest = &dense[escape_dense(dense, out)..];
     }
     out.extend_from_slice(rest);
 }
@@ -58,15 +58,20 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Costs one
 /// pass and one copy.
 pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) {
+    let mut rest = wire;
     let mut left = limit;
-    for slice in guest_slices(wire) {
-        let taken = slice.len().min(left);
-        out.extend_from_slice(&slice[..taken]);
+    while left > 0
+        && let Some(plain) = find_iac(rest)
+    {
+        let (before, dense) = rest.split_at(plain);
+        let taken = plain.min(left);
+        out.extend_from_slice(&before[..taken]);
         left -= taken;
-        if left == 0 {
-            return;
-        }
+        let start = out.len();
+        rest = &dense[undouble_dense(dense, left, out)..];
+        left -= out.len() - start;
     }
+    out.extend_from_slice(&rest[..left.min(rest.len())]);
 }
 
 /// How much of `wire`, a run of whole pairs, holds its first `guest` guest bytes: wire bytes, never half a
@@ -107,12 +112,22 @@ pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
     let mut at = 0;
     let mut pairs = 0;
     while let Some(plain) = find_iac(&input[at..]) {
-        let iacs = leading_iacs(&input[at + plain..]);
-        pairs += iacs / 2;
-        at += plain + (iacs & !1);
-        if !iacs.is_multiple_of(2) {
-            // The last IAC begins a command, or waits for the next read.
+        at += plain;
+        if input.get(at + 1) != Some(&IAC) {
             return (at, pairs);
+        }
+        loop {
+            let (blocks, _) = input[at..].as_chunks();
+            let prefix = dense(blocks).map_or_else(|| run_prefix(&input[at..]), block_prefix);
+            at += prefix.len;
+            pairs += prefix.pairs;
+            if prefix.is_ended {
+                return (at, pairs);
+            }
+            // Where IACs are rare, a search finds the next one faster.
+            if prefix.pairs < DENSE {
+                break;
+            }
         }
     }
     (input.len(), pairs)
@@ -129,6 +144,75 @@ pub(super) fn guest_prefix(input: &[u8]) -> (usize, usize) {
             (plain + pairs, pairs)
         }
     }
+}
+
+/// Escapes the front of `data`, which begins with an IAC. Returns how much of it.
+fn escape_dense(data: &[u8], out: &mut Vec<u8>) -> usize {
+    let (blocks, _) = data.as_chunks();
+    let Some(blocks) = dense(blocks) else {
+        let iacs = leading_iacs(data);
+        out.resize(out.len() + 2 * iacs, IAC);
+        return iacs;
+    };
+    for (nth, block) in blocks.iter().enumerate() {
+        let start = nth * BLOCK;
+        let mut from = start;
+        for run in Runs(mask(block)) {
+            append(&data[from..], start + run.end - from, out);
+            // The run again, and what is behind it.
+            from = start + run.start;
+        }
+        append(&data[from..], start + BLOCK - from, out);
+    }
+    blocks.as_flattened().len()
+}
+
+/// Undoubles the front of `wire`, which begins with a pair, as far as it goes into `limit` bytes. Returns
+/// how much of it.
+fn undouble_dense(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
+    let (blocks, _) = wire.as_chunks();
+    let Some(blocks) = dense(&blocks[..blocks.len().min(limit / BLOCK)]) else {
+        let iacs = leading_iacs(wire);
+        let pairs = iacs.div_ceil(2).min(limit);
+        out.resize(out.len() + pairs, IAC);
+        return iacs.min(2 * pairs);
+    };
+    // 1 while the first half of a pair ended the block before.
+    let mut begun = 0;
+    for (nth, block) in blocks.iter().enumerate() {
+        let start = nth * BLOCK;
+        let mut from = start;
+        let iacs = mask(block);
+        begun &= iacs as usize;
+        for run in Runs(iacs) {
+            let halves = run.len() + begun;
+            append(&wire[from..], start + run.end - halves / 2 - from, out);
+            from = start + run.end;
+            begun = if run.end == BLOCK { halves % 2 } else { 0 };
+        }
+        append(&wire[from..], start + BLOCK - from, out);
+    }
+    wire.len().min(blocks.as_flattened().len() + begun)
+}
+
+/// Appends the first `len` bytes of `input`, at most a block of them. A whole block is copied where there is
+/// one, and the rest of it taken back: copies of one length cost less than a decision on each length.
+#[inline]
+fn append(input: &[u8], len: usize, out: &mut Vec<u8>) {
+    match input.first_chunk::<BLOCK>() {
+        Some(block) => {
+            let end = out.len() + len;
+            out.extend_from_slice(block);
+            out.truncate(end);
+        }
+        None => out.extend_from_slice(&input[..len]),
+    }
+}
+
+/// The run of IACs that `input` begins with.
+fn run_prefix(input: &[u8]) -> Prefix {
+    let iacs = leading_iacs(input);
+    Prefix { len: iacs & !1, pairs: iacs / 2, is_ended: !iacs.is_multiple_of(2) }
 }
 
 /// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
@@ -158,29 +242,22 @@ fn leading_iacs(bytes: &[u8]) -> usize {
     {
         return 2;
     }
-    let solid = SOLID * bytes.chunks_exact(SOLID).take_while(is_solid).count();
+    let (blocks, _) = bytes.as_chunks();
+    let solid = BLOCK * blocks.iter().take_while(|block| is_solid(block)).count();
     solid + bytes[solid..].iter().take_while(|&&byte| byte == IAC).count()
 }
 
 /// How many IACs `bytes` end in.
 pub(crate) fn trailing_iacs(bytes: &[u8]) -> usize {
-    let solid = SOLID * bytes.rchunks_exact(SOLID).take_while(is_solid).count();
+    let (_, blocks) = bytes.as_rchunks();
+    let solid = BLOCK * blocks.iter().rev().take_while(|block| is_solid(block)).count();
     let rest = &bytes[..bytes.len() - solid];
     bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
-}
-
-/// Whether a block holds nothing but IACs.
-fn is_solid(block: &&[u8]) -> bool {
-    // Folding it, instead of stopping at the first byte that differs, lets it be compared as a whole.
-    block.iter().fold(IAC, |all, byte| all & byte) == IAC
 }
 
 /// The lowest and the highest bit of each byte of a word.
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// Bytes compared at once in a run of IACs: four vector registers on common machines.
-const SOLID: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -341,9 +418,9 @@ mod tests {
             slow_prefix(&wire[..taken]).0 == taken && taken <= room && taken + 1 >= room.min(wire.len())
         }
 
-        fn the_prefix_ends_where_a_slow_look_ends_it(bytes: Vec<u8>, density: u8, commands: Vec<u16>) -> bool {
+        fn the_prefix_ends_where_a_slow_look_ends_it(bytes: Vec<u8>, density: u8, cuts: Vec<u16>) -> bool {
             let mut wire = doubled(&guest(&bytes, density));
-            for at in commands.iter().take(usize::from(density) % 3) {
+            for at in cuts.iter().take(usize::from(density) % 3) {
                 let at = usize::from(*at) % (wire.len() + 1);
                 wire.insert(at, IAC);
             }
