@@ -7,11 +7,11 @@
 //! do the same.
 //!
 //! ```text
-//!             handle_accepted / received / sent / closed / timeout          what happened
+//!             handle_accepted / received / closed / timeout                 what happened
 //!   runtime ──────────────────────────────────────────────────▶ Concentrator
 //!           ◀──────────────────────────────────────────────────
 //!             poll_output   Transmit, Receive, Listen, Close, Event         what to do
-//!             transmit      borrowed bytes, when the socket can take them   (pulled, never pushed)
+//!             transmit      borrowed bytes, offered to the socket           (pulled, never pushed)
 //!             receive_window  how much may be read                          (granted, never assumed)
 //! ```
 //!
@@ -32,7 +32,7 @@
 //! ```
 //! use std::io::IoSlice;
 //! use std::sync::Arc;
-//! use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, Output, Peer, What};
+//! use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, EventKind, Output, Peer};
 //! use vspc_core::time::Instant;
 //! use vspc_core::vmware::{Uuid, VmConfig, VmSession};
 //!
@@ -61,23 +61,20 @@
 //!                     vm_conn = engine.handle_accepted(id, Peer::new(address), now);
 //!                 }
 //!             }
-//!             Output::Transmit(id) => loop {
-//!                 let mut runs = [IoSlice::new(&[]); 8];
-//!                 let count = engine.transmit(id, &mut runs);
-//!                 if count == 0 {
-//!                     break;
-//!                 }
-//!                 // A real runtime calls `write_vectored` here.
-//!                 let bytes: Vec<u8> = runs[..count].iter().flat_map(|run| run.iter().copied()).collect();
-//!                 vm.handle_received(&bytes, &mut Vec::new());
-//!                 engine.handle_sent(id, bytes.len(), now);
-//!             },
-//!             Output::Event(event) => log.push(event.what),
+//!             Output::Transmit(id) => {
+//!                 // A real runtime calls `write_vectored` here, and stops when the socket is full.
+//!                 let mut write = |runs: &[IoSlice<'_>]| {
+//!                     runs.iter().for_each(|run| vm.handle_received(run, &mut Vec::new()));
+//!                     runs.iter().map(|run| run.len()).sum()
+//!                 };
+//!                 while !engine.transmit(id, now, &mut write).is_idle() {}
+//!             }
+//!             Output::Event(event) => log.push(event.kind),
 //!             _ => {}
 //!         }
 //!     }
 //! }
-//! assert!(log.contains(&What::VmIdentified));
+//! assert!(log.contains(&EventKind::VmIdentified));
 //! assert_eq!(engine.consoles().next().unwrap().label.name, "web01");
 //! ```
 

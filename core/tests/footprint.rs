@@ -85,15 +85,8 @@ impl Fleet {
     }
 
     fn take_all(&mut self, id: ConnId) {
-        loop {
-            let mut runs = [IoSlice::new(&[]); 16];
-            let count = self.engine.transmit(id, &mut runs);
-            let offered = runs[..count].iter().map(|run| run.len()).sum();
-            if offered == 0 {
-                return;
-            }
-            self.engine.handle_sent(id, offered, self.now);
-        }
+        let all = |runs: &[IoSlice<'_>]| runs.iter().map(|run| run.len()).sum();
+        while !self.engine.transmit(id, self.now, all).is_idle() {}
     }
 
     fn accept(&mut self, on: ListenerId) -> ConnId {
@@ -137,10 +130,11 @@ impl Fleet {
 
     #[cfg(feature = "tls")]
     fn take_bytes(&mut self, id: ConnId) -> Vec<u8> {
-        let mut runs = [IoSlice::new(&[]); 16];
-        let count = self.engine.transmit(id, &mut runs);
-        let bytes: Vec<u8> = runs[..count].iter().flat_map(|run| run.iter().copied()).collect();
-        self.engine.handle_sent(id, bytes.len(), self.now);
+        let mut bytes = Vec::new();
+        let _ = self.engine.transmit(id, self.now, |runs| {
+            bytes.extend(runs.iter().flat_map(|run| run.iter().copied()));
+            bytes.len()
+        });
         bytes
     }
 
@@ -290,10 +284,8 @@ fn slow_readers_of_answers_make_nothing_grow() {
         while let Some(output) = fleet.engine.poll_output() {
             drop(output);
         }
-        let mut runs = [IoSlice::new(&[]); 4];
-        let count = fleet.engine.transmit(id, &mut runs);
-        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
-        fleet.engine.handle_sent(id, offered.saturating_sub(1), fleet.now);
+        let all_but_one = |runs: &[IoSlice<'_>]| runs.iter().map(|run| run.len()).sum::<usize>() - 1;
+        let _ = fleet.engine.transmit(id, fleet.now, all_but_one);
     }
     let grown = heap().saturating_sub(before);
     println!("footprint: 200000 answers, read slowly: {grown} bytes");

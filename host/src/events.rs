@@ -1,11 +1,20 @@
-//! From the engine's events to log lines. The wording is the core's, so both servers log the same.
+//! From the engine's facts to log lines: the only place that has sentences for them, so that both servers log
+//! the same.
+//!
+//! A line says what happened first and whom it concerns after it, as `key=value` pairs.
+
+use std::fmt;
 
 use log::Level;
-use vspc_core::concentrator::{Event, Severity};
+use vspc_core::concentrator::{
+    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity, VmotionStep,
+};
+use vspc_core::transport::TlsFailure;
+use vspc_core::vmware::Code;
 
 /// Logs one event. Never waits (see [`logging`](crate::logging)).
 pub fn log_event(event: &Event) {
-    log::log!(target: TARGET, level(event.severity()), "{event}");
+    log::log!(target: TARGET, level(event.severity()), "{}", Line(event));
 }
 
 /// The log level of a severity.
@@ -19,5 +28,235 @@ pub fn level(severity: Severity) -> Level {
     }
 }
 
+/// An event as one log line.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a>(pub &'a Event);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let event = self.0;
+        match (&event.kind, &event.console) {
+            // Whatever that was, it was no VM that anyone knows.
+            (EventKind::VmDisconnected(why), None) => {
+                write!(f, "unidentified connection closed: {}", Words(why))?;
+            }
+            (kind, _) => Words(kind).fmt(f)?,
+        }
+        if let Some(console) = &event.console {
+            write!(f, " {console}")?;
+        }
+        if let Some(peer) = &event.peer {
+            write!(f, " peer={peer}")?;
+        }
+        if let Some(conn) = &event.conn {
+            write!(f, " conn={conn}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A fact in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a, T>(pub &'a T);
+
+impl fmt::Display for Words<'_, EventKind> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            EventKind::Listening(_, address) => write!(f, "listening on {address}"),
+            EventKind::ListenFailed(_, address, why) => {
+                write!(f, "cannot listen on {address}: {}", Words(why))
+            }
+            EventKind::VmConnected => f.write_str("vm connected"),
+            EventKind::VmIdentified => f.write_str("vm identified"),
+            EventKind::VmRenamed(from) => write!(f, "vm renamed from {from:?}"),
+            EventKind::SecondLeg { legs } => write!(
+                f,
+                "{legs} connections have this uuid and uri (two ports of one vm? --multi-console tells them apart)"
+            ),
+            EventKind::VmDisconnected(why) => write!(f, "vm disconnected: {}", Words(why)),
+            EventKind::TlsUp { version, suite } => write!(f, "tls up: {version} {suite}"),
+            EventKind::TlsFailed(why) => write!(f, "tls failed: {}", Words(why)),
+            EventKind::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
+            EventKind::ClientNotLetIn(why) => write!(f, "client not let in: {}", Words(why)),
+            EventKind::ClientDetached(why) => write!(f, "client detached: {}", Words(why)),
+            EventKind::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
+            EventKind::Malformed(fault) => {
+                write!(f, "malformed: {}; further ones are only counted", Words(fault))
+            }
+            EventKind::Vmotion(step) => write!(f, "vmotion {}", Words(step)),
+            EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
+            EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
+            EventKind::ConsoleExpired => f.write_str("console expired"),
+            EventKind::Suppressed(n) => write!(f, "{n} further events not shown"),
+            // A fact newer than these words.
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, ListenError> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ListenError::InUse => f.write_str("address in use"),
+            ListenError::Denied => f.write_str("permission denied"),
+            ListenError::Exhausted => f.write_str("no descriptor left"),
+            ListenError::Other(why) => write!(f, "{why}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, Fault> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Fault::Telnet(fault) => write!(f, "{fault}"),
+            Fault::Vmware(fault) => write!(f, "{fault}"),
+            Fault::OptionOff(opt) => write!(f, "subnegotiation of {opt}, which is off"),
+            Fault::AuthenticationOutOfPlace => f.write_str("AUTHENTICATION out of place"),
+            Fault::DataBeforeTls => f.write_str("serial data before TLS"),
+            Fault::VmwareBeforeTls => f.write_str("VMWARE-TELNET-EXT spoken before TLS"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, VmotionStep> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            VmotionStep::Begun => f.write_str("begun"),
+            VmotionStep::Goahead(after) => write!(f, "goahead after {} us", after.as_micros()),
+            VmotionStep::Refused(why) => write!(f, "refused: {}", Words(why)),
+            VmotionStep::Peer => f.write_str("peer accepted"),
+            VmotionStep::BadPeer => f.write_str("peer unknown: no move has this sequence and secret"),
+            VmotionStep::Completed(down) => write!(f, "completed after {} ms", down.as_millis()),
+            VmotionStep::Aborted(why) => write!(f, "aborted: {}", Words(why)),
+            VmotionStep::OutOfPlace(code) => write!(f, "{} out of place, ignored", word(*code)),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// What the vendor calls a code.
+fn word(code: Code) -> &'static str {
+    code.name().unwrap_or("a suboption")
+}
+
+impl fmt::Display for Words<'_, RefusedBecause> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            RefusedBecause::LongSequence => "its sequence is too long",
+            RefusedBecause::ShuttingDown => "the server is shutting down",
+            RefusedBecause::MovedAway => "the vm has moved away from this connection",
+            RefusedBecause::Unidentified => "the vm is not identified yet",
+            RefusedBecause::NotFeeding => "this connection does not feed the vm's console",
+            RefusedBecause::OutOfPlace => "no move can begin here",
+            RefusedBecause::GoaheadNotTaken => "the host does not take its goahead",
+            other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+impl fmt::Display for Words<'_, AbortedBecause> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            AbortedBecause::SourceAborted => "the source host says so",
+            AbortedBecause::SourceRunsOn => "the source runs on",
+            AbortedBecause::TimedOut => "nothing happened for too long",
+            AbortedBecause::NoTarget => "no target came, the vm is gone",
+            AbortedBecause::SourceEnded => "the source ended before its goahead",
+            other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+impl fmt::Display for Words<'_, CloseReason> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            CloseReason::PeerClosed => "closed by peer",
+            CloseReason::Failed(why) => return write!(f, "connection failed: {why}"),
+            CloseReason::NotVm => "not a vm: it refused the vmware extension",
+            CloseReason::IdentifyTimeout => "it did not say which vm it is",
+            CloseReason::Evicted => "descriptors ran short, and it had not said who it is",
+            CloseReason::Tls => "tls failed",
+            CloseReason::InClear => "it did not go over to tls, which is required",
+            CloseReason::ServiceUri => "its service uri is not served here",
+            CloseReason::Direction => "it asked to be dialled, which is not offered",
+            CloseReason::MovedAway => "the vm has moved to another host",
+            CloseReason::TooSlow => "it did not keep up",
+            CloseReason::Gone => "the console is gone",
+            CloseReason::TooManyClients => "too many clients on this console",
+            CloseReason::Kicked => "closed by the operator",
+            CloseReason::ShuttingDown => "server is shutting down",
+            other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+impl fmt::Display for Words<'_, TlsFailure> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            TlsFailure::NotTls => f.write_str("it does not speak tls"),
+            TlsFailure::Timeout(within) => write!(f, "no handshake within {} s", within.as_secs()),
+            TlsFailure::NoCertificate => f.write_str("there is no certificate for it any more"),
+            TlsFailure::EndlessMessage => f.write_str("its handshake message has no end"),
+            TlsFailure::KeysUsedUp => f.write_str("its keys are used up"),
+            TlsFailure::Alert(alert) => write!(f, "the peer ended it with the alert {alert}"),
+            TlsFailure::NoPeerCertificate => f.write_str("it shows no certificate, and needs one here"),
+            TlsFailure::PeerCertificate(why) => write!(f, "its certificate is not accepted: {why}"),
+            TlsFailure::TooOld => {
+                f.write_str("nothing in common: it speaks TLS 1.1 or older, and 1.2 is needed")
+            }
+            TlsFailure::Incompatible(why) => write!(f, "nothing in common: {why}"),
+            TlsFailure::Other(why) => f.write_str(why),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
 /// What `RUST_LOG` calls the engine's events, whichever server runs.
 const TARGET: &str = "vspc";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn said<T>(fact: &T) -> String
+    where
+        for<'a> Words<'a, T>: fmt::Display,
+    {
+        Words(fact).to_string()
+    }
+
+    #[test]
+    fn facts_have_their_sentences() {
+        let rows = [
+            (said(&EventKind::VmIdentified), "vm identified"),
+            (said(&EventKind::VmRenamed("a\"b".into())), r#"vm renamed from "a\"b""#),
+            (
+                said(&EventKind::PortTaken(50000, ListenError::InUse)),
+                "cannot open client port 50000: address in use",
+            ),
+            (
+                said(&EventKind::PortTaken(50000, ListenError::Exhausted)),
+                "cannot open client port 50000: no descriptor left",
+            ),
+            (
+                said(&EventKind::Vmotion(VmotionStep::OutOfPlace(Code::VMOTION_ABORT))),
+                "vmotion VMOTION-ABORT out of place, ignored",
+            ),
+            (
+                said(&EventKind::Vmotion(VmotionStep::Completed(Duration::from_micros(2_300)))),
+                "vmotion completed after 2 ms",
+            ),
+            (said(&TlsFailure::Timeout(Duration::from_secs(10))), "no handshake within 10 s"),
+            (
+                said(&EventKind::VmDisconnected(CloseReason::Failed(std::io::ErrorKind::ConnectionReset))),
+                "vm disconnected: connection failed: connection reset",
+            ),
+        ];
+        for (said, wanted) in rows {
+            assert_eq!(said, wanted);
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
+use vspc_core::concentrator::ListenError;
 use vspc_core::time::Instant;
 
 /// A descriptor held back for the day none is left.
@@ -75,11 +76,15 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// An error's kind, as the engine is told it and its events show it: the standard library has no word of
-/// its own for descriptors that have run out.
+/// Why a listener could not be opened, as the engine is told it.
 #[must_use]
-pub fn kind(error: &io::Error) -> io::ErrorKind {
-    if is_exhaustion(error) { io::ErrorKind::QuotaExceeded } else { error.kind() }
+pub fn listen_error(error: &io::Error) -> ListenError {
+    match error.kind() {
+        _ if is_exhaustion(error) => ListenError::Exhausted,
+        io::ErrorKind::AddrInUse => ListenError::InUse,
+        io::ErrorKind::PermissionDenied => ListenError::Denied,
+        other => ListenError::Other(other),
+    }
 }
 
 /// How many connections to accept in one visit of a listener: a storm of them must not keep others waiting
@@ -166,9 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn exhaustion_has_a_name() {
-        assert_eq!(kind(&rustix::io::Errno::MFILE.into()), io::ErrorKind::QuotaExceeded);
-        assert_eq!(kind(&rustix::io::Errno::ADDRINUSE.into()), io::ErrorKind::AddrInUse);
+    fn listeners_failures_are_told_apart() {
+        use rustix::io::Errno;
+        for (errno, why) in [
+            (Errno::MFILE, ListenError::Exhausted),
+            (Errno::NFILE, ListenError::Exhausted),
+            (Errno::ADDRINUSE, ListenError::InUse),
+            (Errno::ACCESS, ListenError::Denied),
+            (Errno::ADDRNOTAVAIL, ListenError::Other(io::ErrorKind::AddrNotAvailable)),
+        ] {
+            assert_eq!(listen_error(&errno.into()), why, "{errno:?}");
+        }
     }
 
     #[test]

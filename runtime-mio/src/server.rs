@@ -7,21 +7,21 @@
 //! and what it sent is offered to its readers before more of it is read.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
-use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Output};
+use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output};
 use vspc_core::time::Instant;
 use vspc_host::clock::Clock;
 use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::report::log_counters;
 use vspc_host::signals::Signals;
-use vspc_host::spare::{Refusals, Spare, kind};
+use vspc_host::spare::{Refusals, Spare, listen_error};
 use vspc_host::startup::Host;
 
 use crate::accept::{self, Listeners};
@@ -336,13 +336,15 @@ impl Server {
             Output::Receive(id) => self.enqueue(id),
             Output::Listen(id, address) => {
                 let bound = match address {
-                    Address::Ip(address) => self.listen(id, address).map_err(|error| kind(&error)),
-                    _ => Err(ErrorKind::Unsupported),
+                    Address::Ip(address) => self.listen(id, address).map_err(|error| listen_error(&error)),
+                    _ => Err(ListenError::Other(ErrorKind::Unsupported)),
                 };
                 self.engine.handle_listening(id, bound.map(Address::Ip), self.now);
             }
             Output::Unlisten(id) => self.listeners.remove(id),
             Output::Close(id, how) => self.close(id, how),
+            // Nobody inside this process reads a console, or mirrors one, yet.
+            Output::Local(_) | Output::Changed(_) => {}
             Output::Event(event) => log_event(&event),
         }
     }
@@ -355,24 +357,25 @@ impl Server {
             if taken >= WRITE_SIZE {
                 return self.writers.push(id);
             }
-            let mut runs = [IoSlice::new(&[]); RUNS];
-            let count = self.engine.transmit(id, &mut runs);
-            let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
-            if offered == 0 {
+            let mut failure = None;
+            let sent = self.engine.transmit(id, self.now, |runs| {
+                connection.stream.write_vectored(runs).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    0
+                })
+            });
+            if sent.is_idle() {
                 return;
             }
-            match connection.stream.write_vectored(&runs[..count]) {
-                Ok(n) => {
-                    taken += n;
+            match failure.map(|error| error.kind()) {
+                None => {
+                    taken += sent.taken;
                     // A socket that takes less than it is offered is full, and tells when it is not.
-                    connection.full = n < offered;
-                    self.engine.handle_sent(id, n, self.now);
+                    connection.full = sent.is_short();
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => connection.full = true,
-                    ErrorKind::Interrupted => {}
-                    kind => return self.fail_write(id, kind),
-                },
+                Some(ErrorKind::WouldBlock) => connection.full = true,
+                Some(ErrorKind::Interrupted) => {}
+                Some(kind) => return self.fail_write(id, kind),
             }
         }
     }
@@ -460,10 +463,6 @@ const MOST_HELD_BACK: u32 = 8;
 /// four times 64 KiB costs a busy VM a fifth less processor time per byte; beyond that little is gained,
 /// and everybody else would wait longer than the tenth of a millisecond that this takes.
 const READ_SIZE: usize = 256 << 10;
-
-/// Runs handed to one write. Two would do for a journal that is one ring; many small runs come from
-/// replies and from bytes that are cut at doubled 0xFFs.
-const RUNS: usize = 32;
 
 /// Written to one connection in one visit, about: a reader that catches up on megabytes lets others have
 /// their turn.

@@ -9,13 +9,12 @@ use rustls::ClientConfig;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use std::collections::{HashMap, VecDeque};
-use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use vspc_core::concentrator::{
-    Address, Closed, Concentrator, Config, ConnId, ConsoleId, InBandTls, ListenerId, Output, Peer, PortRange,
-    VmTls, What,
+    Address, Closed, Concentrator, Config, ConnId, ConsoleId, EventKind, InBandTls, ListenerId, Output, Peer,
+    PortRange, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::transport::Acceptors;
@@ -241,9 +240,11 @@ impl Memory {
                         self.arrivals.push_back(Arrival::Ended(peer));
                     }
                 }
+                // Nobody here reads inside the process, or mirrors a console.
+                Output::Local(_) | Output::Changed(_) => {}
                 Output::Event(event) => {
-                    if let (What::VmIdentified, Some(conn), Some(label)) =
-                        (&event.what, event.conn, &event.console)
+                    if let (EventKind::VmIdentified, Some(conn), Some(label)) =
+                        (&event.kind, event.conn, &event.console)
                         && let Some(peer) = self.by_conn.get(&conn)
                     {
                         self.peers[*peer].console = Some(label.id);
@@ -274,15 +275,16 @@ impl Memory {
     }
 
     fn transmit(&mut self, conn: ConnId) {
+        let write = self.pace.write;
         loop {
-            let mut runs = [IoSlice::new(&[]); 16];
-            let _ = self.core.transmit(conn, &mut runs);
-            let bytes: Vec<u8> =
-                runs.iter().flat_map(|run| run.iter()).take(self.pace.write).copied().collect();
-            if bytes.is_empty() {
+            let mut bytes = Vec::new();
+            let sent = self.core.transmit(conn, self.now, |runs| {
+                bytes.extend(runs.iter().flat_map(|run| run.iter()).take(write));
+                bytes.len()
+            });
+            if sent.is_idle() {
                 return;
             }
-            self.core.handle_sent(conn, bytes.len(), self.now);
             if let Some(peer) = self.by_conn.get(&conn).copied() {
                 self.arrive(peer, bytes);
             }

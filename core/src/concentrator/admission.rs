@@ -22,11 +22,12 @@
 //! those connections: about 200 bytes each, all of it given back when they are somebody or gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::time::Instant;
 
+use super::address::Address;
 use super::id::ConnId;
 
 /// The descriptors, and who holds them without having said who it is.
@@ -79,6 +80,13 @@ pub(super) enum Verdict {
 /// Where a connection comes from: an IPv4 address or an IPv6 /64, which is what one owner has at the least.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Source(IpAddr);
+
+impl Source {
+    /// The source of connections from an address.
+    pub(super) fn of(address: &Address) -> Self {
+        address.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).into()
+    }
+}
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {

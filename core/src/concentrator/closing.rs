@@ -3,155 +3,156 @@
 
 use std::time::Duration;
 
-use crate::telnet::IAC;
 use crate::time::Instant;
 
 use super::Concentrator;
 use super::conn::{Closing, Role};
-use super::event::{CloseReason, What};
-use super::id::ConnId;
-use super::listen::Purpose;
-use super::output::{Output, Shutdown};
+use super::event::{CloseReason, EventKind};
+use super::id::{ConnId, ConsoleId};
+use super::output::Shutdown;
 use super::timers::Timer;
 
-/// How long a closing connection may take to accept its last bytes.
-const LINGER: Duration = Duration::from_secs(2);
-
 impl Concentrator {
-    /// Ends everything in order: accepts nothing more, gives each connection what it is owed and a little
-    /// time to take it, and closes it. [`is_empty`](Self::is_empty) tells when that is done.
+    /// Ends everything in order: accepts nothing more, gives each connection what is queued for it and a
+    /// little time to take it, and closes it. [`is_empty`](Self::is_empty) tells when that is done.
     pub fn shut_down(&mut self, now: Instant) {
-        self.now = now;
+        self.fx.now = now;
         self.shutting_down = true;
-        for id in self.listeners.ids() {
-            if let Some(Purpose::Clients(console, _)) =
-                self.listeners.get(id).map(|listener| listener.purpose)
-            {
-                self.close_port(console);
-            } else {
-                self.listeners.remove(id);
-                self.outbox.push(Output::Unlisten(id));
-            }
-        }
+        self.close_listeners();
         for id in self.conns.ids() {
             if let Some(conn) = self.conns.get_mut(id)
                 && conn.closing.is_none()
             {
                 conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
-                self.release(id);
-                self.timers.set(Timer::Linger(id), now + LINGER);
-                self.consider_closed(id, now);
+                conn.release(id, &mut self.fx);
+                self.fx.timers.set(Timer::Linger(id), now + LINGER);
+                self.consider_closed(id);
             }
         }
+        self.settle();
+    }
+
+    /// Does what the present call has left to be done: ends the connections that it has doomed. To be called
+    /// at the end of every call from the runtime.
+    pub(super) fn settle(&mut self) {
+        while let Some((id, why)) = self.fx.next_doomed() {
+            self.close(id, why);
+        }
+        #[cfg(debug_assertions)]
+        self.check_now_and_then();
     }
 
     /// Takes a connection out of everything and closes it once its control bytes are taken.
-    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
+    fn close(&mut self, id: ConnId, reason: CloseReason) {
         if self.conns.get(id).is_none_or(|conn| conn.closing == Some(Closing::Farewell)) {
             return;
         }
-        self.finish_pair(id);
-        self.detach(id, reason, now);
+        self.detach(id, reason);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.closing = Some(Closing::Farewell);
+            conn.release(id, &mut self.fx);
         }
-        self.release(id);
-        self.timers.set(Timer::Linger(id), now + LINGER);
-        self.consider_closed(id, now);
-    }
-
-    /// A reader that is left with the first half of a pair gets the second before anything else.
-    pub(super) fn finish_pair(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && let Role::Client(client) = &conn.role
-            && !client.mode.is_guest()
-            && client.overtaken.is_none()
-            && self.consoles.get(client.console).is_some_and(|console| console.journal.is_mid_pair(client.at))
-        {
-            conn.control.push_front(IAC);
-        }
+        self.fx.timers.set(Timer::Linger(id), self.fx.now + LINGER);
+        self.consider_closed(id);
     }
 
     /// Takes a connection out of everything and forgets it; its socket is of no more use.
-    pub(super) fn drop_conn(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
+    pub(super) fn drop_conn(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get(id) else { return };
         if conn.closing != Some(Closing::Farewell) {
-            self.detach(id, reason, now);
+            self.detach(id, reason);
         }
         self.forget(id, Shutdown::Abort);
     }
 
-    pub(super) fn detach(&mut self, id: ConnId, reason: CloseReason, now: Instant) {
+    fn detach(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get(id) else { return };
         match conn.role {
             Role::Vm(_) => {
-                self.tell(id, What::VmDisconnected(reason));
-                self.note_failed_upgrade(id, reason, now);
-                self.detach_vm(id, now);
+                self.tls.note_end(conn, reason, self.fx.now);
+                self.tell(id, EventKind::VmDisconnected(reason));
+                self.detach_vm(id);
             }
-            Role::Client(_) => {
-                self.tell(id, What::ClientDetached(reason));
-                self.detach_client(id, now);
+            Role::Client(_) | Role::Local(_) => {
+                self.tell(id, EventKind::ClientDetached(reason));
+                self.detach_reader(id);
             }
             Role::Arriving(_) => {
-                self.tell(id, What::ClientNotLetIn(reason));
+                self.tell(id, EventKind::ClientNotLetIn(reason));
                 self.admission.settle(id);
             }
         }
     }
 
+    /// A console is about to be forgotten: those who only watched it are told.
+    pub(super) fn close_witnesses(&mut self, at: ConsoleId) {
+        let Some(console) = self.consoles.get(at) else { return };
+        let witnesses: Vec<ConnId> = console.fanout.readers().map(|(_, key, _)| key.id).collect();
+        for id in witnesses {
+            self.close(id, CloseReason::Gone);
+        }
+    }
+
     /// Closes a closing connection if it has been given all that it is still to be given.
-    pub(super) fn consider_closed(&mut self, id: ConnId, now: Instant) {
+    pub(super) fn consider_closed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(closing) = conn.closing else { return };
-        let mute = conn.transport.is_mute();
-        if !conn.control.is_empty() && !mute {
+        let is_mute = conn.transport.is_mute();
+        if closing == Closing::Doomed || (!conn.control.is_empty() && !is_mute) {
             return;
         }
         if let Closing::Drain(reason) = closing {
-            let owed = match &conn.role {
-                _ if mute => false,
-                Role::Arriving(_) => false,
-                Role::Client(client) => self.consoles.get(client.console).is_some_and(|console| {
-                    client.overtaken.is_some() || client.needs() < console.journal.head()
-                }),
-                Role::Vm(_) => conn.console().is_some_and(|console| {
-                    self.input_leg(console) == Some(id)
-                        && self.consoles.get(console).is_some_and(|console| !console.uplink.is_empty())
-                }),
-            };
-            if owed {
+            if !is_mute && self.is_unserved(id) {
                 return;
             }
-            self.detach(id, reason, now);
+            self.detach(id, reason);
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.closing = Some(Closing::Farewell);
             }
         }
-        if self.close_transport(id) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let is_silent = conn.control.is_empty() || is_mute;
+        if is_silent && conn.close_transport(id, &mut self.fx) {
             self.forget(id, Shutdown::Graceful);
         }
     }
 
-    /// A closing connection, or one that has ended its input, has had its time.
-    pub(super) fn end_of_linger(&mut self, id: ConnId, now: Instant) {
-        let Some(conn) = self.conns.get(id) else { return };
-        match (conn.closing, &conn.role) {
-            (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason, now),
-            (Some(Closing::Farewell), _) => self.forget(id, Shutdown::Abort),
-            (None, Role::Client(_) | Role::Arriving(_)) => self.close(id, CloseReason::PeerClosed, now),
-            (None, Role::Vm(_)) => self.end_linger(id, now),
+    /// Whether a connection's console still holds something for it.
+    fn is_unserved(&self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get(id) else { return false };
+        let Some(console) = conn.console().and_then(|console| self.consoles.get(console)) else {
+            return false;
+        };
+        match conn.seat() {
+            Some((_, seat)) => console.fanout.is_unserved(seat),
+            None => console.legs.input() == Some(id) && !console.uplink.is_empty(),
         }
     }
 
-    pub(super) fn forget(&mut self, id: ConnId, how: Shutdown) {
-        self.timers.cancel(Timer::Linger(id));
-        self.timers.cancel(Timer::Secure(id));
-        if let Some(conn) = self.conns.remove(id) {
-            if let Some(kind) = conn.kind() {
-                self.admission.gone(id, kind);
+    /// A closing connection, or one that has ended its input, has had its time.
+    pub(super) fn end_of_linger(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match (conn.closing, &conn.role) {
+            (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason),
+            (Some(Closing::Farewell | Closing::Doomed), _) => self.forget(id, Shutdown::Abort),
+            (None, Role::Client(_) | Role::Arriving(_) | Role::Local(_)) => {
+                conn.doom(id, CloseReason::PeerClosed, &mut self.fx);
             }
-            self.outbox.push(Output::Close(id, how));
+            (None, Role::Vm(_)) => self.end_of_source(id),
+        }
+    }
+
+    fn forget(&mut self, id: ConnId, how: Shutdown) {
+        self.fx.timers.cancel(Timer::Linger(id));
+        self.fx.timers.cancel(Timer::Tls(id));
+        if let Some(conn) = self.conns.remove(id) {
+            if let Some(side) = conn.side() {
+                self.admission.gone(id, side);
+            }
+            self.fx.outbox.close(id, how);
         }
     }
 }
+
+/// How long a closing connection may take to accept its last bytes.
+const LINGER: Duration = Duration::from_secs(2);

@@ -1,20 +1,20 @@
-//! What the engine keeps per connection: plain data, about 300 bytes for an idle VM.
+//! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
 
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
 use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
-use super::admission::{Heard, Kind};
+use super::address::Address;
+use super::admission::{Heard, Kind, Source};
 use super::control::Control;
+use super::effects::Effects;
 use super::event::CloseReason;
-use super::id::ConsoleId;
+use super::fanout::Seat;
+use super::id::{ConnId, ConsoleId, MoveId};
 use super::journal::Journal;
-use super::outbox::Announced;
-use super::output::Address;
 use super::upgrade::Upgrade;
-use super::vmotion::MoveId;
 
-/// What we are willing to have switched on towards a client (telnet.md §4).
+/// What we are willing to have switched on towards a client (telnet.md §3.4).
 pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },
@@ -25,7 +25,6 @@ pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
 pub(super) struct Conn {
     pub(super) peer: Address,
     pub(super) transport: Transport,
-    pub(super) announced: Announced,
     pub(super) control: Control,
     pub(super) decoder: Decoder,
     pub(super) negotiator: Negotiator,
@@ -38,6 +37,8 @@ pub(super) struct Conn {
 /// How far a closing connection is served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Closing {
+    /// It is about to become a `Farewell`, before the present call returns.
+    Doomed,
     /// Until its control bytes are taken.
     Farewell,
     /// Until what its console held for it at the time is taken, too.
@@ -50,7 +51,7 @@ pub(super) enum Transport {
     /// Nothing.
     #[default]
     Plain,
-    /// Nothing yet: what the peer says is heard, and what it is to be told waits for how it will be told.
+    /// Undecided: input is parsed; output waits until plain or TLS is known.
     Held(Box<Upgrade>),
     /// TLS.
     Tls(Box<Tls>),
@@ -87,6 +88,8 @@ pub(super) enum Role {
     Client(Client),
     /// A client of this console whose TLS is not up: nobody yet.
     Arriving(ConsoleId),
+    /// A reader inside the process.
+    Local(Local),
 }
 
 /// The connection of a host, for one serial port of one VM.
@@ -110,23 +113,23 @@ pub(super) struct Vm {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
     /// It has not said which VM it is.
-    New,
+    Unidentified,
     /// It said it is the target of a move that has ended since, or that never was: it joins no console.
-    Stray,
+    Rejected,
     /// It is the accepted target of a move.
     Target,
     /// It feeds this console.
     Console(ConsoleId),
     /// Its VM has moved away.
-    Left(ConsoleId),
+    MovedAway(ConsoleId),
     /// It has part in nothing any more.
-    Gone,
+    Detached,
 }
 
 impl Place {
     /// It may be a stranger for all we know.
     pub(super) fn is_unidentified(self) -> bool {
-        matches!(self, Self::New | Self::Stray)
+        matches!(self, Self::Unidentified | Self::Rejected)
     }
 }
 
@@ -140,33 +143,37 @@ pub(super) struct Early {
     pub(super) suffix: Option<String>,
 }
 
-/// Someone who reads a console, and may type.
+/// A connection on a client port: someone who reads a console, and may type.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) console: ConsoleId,
+    pub(super) seat: Seat,
     pub(super) mode: Mode,
-    /// Its place in the console's journal.
-    pub(super) at: u64,
-    /// It is being shown older output up to the first offset, and goes on at the second.
-    pub(super) jump: Option<(u64, u64)>,
-    /// The journal has gone on without it since this many guest bytes had been printed.
-    pub(super) overtaken: Option<u64>,
     /// Of the uplink, when it last sent something.
     pub(super) epoch: u32,
-    /// Where the journal stood when it came.
-    pub(super) attached_at: u64,
     pub(super) after_cr: bool,
     /// It has sent something.
     pub(super) spoken: bool,
     /// It will send no more.
     pub(super) ended: bool,
     /// Bytes of a raw client that may yet turn out to be an answer to our offers.
-    pub(super) held: Held,
+    pub(super) held: HeldBytes,
+}
+
+/// A reader inside the process.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) console: ConsoleId,
+    pub(super) seat: Seat,
+    /// Of the uplink, when it last sent something.
+    pub(super) epoch: u32,
+    /// It may type; witnesses may not.
+    pub(super) may_type: bool,
 }
 
 /// Up to two bytes that began like an answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldBytes {
     pub(super) bytes: [u8; 2],
     pub(super) len: u8,
 }
@@ -183,51 +190,87 @@ pub(super) enum Mode {
         /// Not even an answer to our offers changes it any more.
         last: bool,
     },
-    /// It lives in this process and gets guest bytes.
-    Local,
 }
 
 impl Mode {
-    /// It reads guest bytes, IAC undoubled.
-    pub(super) fn is_guest(self) -> bool {
-        matches!(self, Self::Raw { .. } | Self::Local)
-    }
-}
-
-impl Client {
-    /// The oldest byte it still has to be given.
-    pub(super) fn needs(&self) -> u64 {
-        self.jump.map_or(self.at, |(_, resume)| self.at.min(resume))
+    /// It takes part in nothing but guest bytes, IAC undoubled.
+    pub(super) fn is_raw(self) -> bool {
+        matches!(self, Self::Raw { .. })
     }
 }
 
 impl Conn {
+    pub(super) fn new(
+        peer: Address,
+        transport: Transport,
+        policy: &'static [OptionPolicy],
+        role: Role,
+    ) -> Self {
+        Self {
+            peer,
+            transport,
+            control: Control::default(),
+            decoder: Decoder::new(),
+            negotiator: Negotiator::new(policy),
+            closing: None,
+            malformed_told: false,
+            role,
+        }
+    }
+
     pub(super) fn vm(&self) -> Option<&Vm> {
         match &self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) | Role::Arriving(_) => None,
+            Role::Client(_) | Role::Arriving(_) | Role::Local(_) => None,
         }
     }
 
     pub(super) fn vm_mut(&mut self) -> Option<&mut Vm> {
         match &mut self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) | Role::Arriving(_) => None,
+            Role::Client(_) | Role::Arriving(_) | Role::Local(_) => None,
         }
     }
 
     pub(super) fn client(&self) -> Option<&Client> {
         match &self.role {
             Role::Client(client) => Some(client),
-            Role::Vm(_) | Role::Arriving(_) => None,
+            Role::Vm(_) | Role::Arriving(_) | Role::Local(_) => None,
         }
     }
 
     pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match &mut self.role {
             Role::Client(client) => Some(client),
+            Role::Vm(_) | Role::Arriving(_) | Role::Local(_) => None,
+        }
+    }
+
+    /// Where it sits as a reader.
+    pub(super) fn seat(&self) -> Option<(ConsoleId, Seat)> {
+        match &self.role {
+            Role::Client(client) => Some((client.console, client.seat)),
+            Role::Local(local) => Some((local.console, local.seat)),
             Role::Vm(_) | Role::Arriving(_) => None,
         }
+    }
+
+    /// The console it has to do with.
+    pub(super) fn console(&self) -> Option<ConsoleId> {
+        match &self.role {
+            Role::Client(client) => Some(client.console),
+            Role::Local(local) => Some(local.console),
+            Role::Arriving(console) => Some(*console),
+            Role::Vm(vm) => match vm.place {
+                Place::Console(console) | Place::MovedAway(console) => Some(console),
+                Place::Unidentified | Place::Rejected | Place::Target | Place::Detached => None,
+            },
+        }
+    }
+
+    /// Whose connections are counted together when descriptors run short.
+    pub(super) fn source(&self) -> Source {
+        Source::of(&self.peer)
     }
 
     /// It has not said which VM it is, or its handshake is not done.
@@ -235,7 +278,7 @@ impl Conn {
         match &self.role {
             Role::Vm(vm) => vm.place.is_unidentified(),
             Role::Arriving(_) => true,
-            Role::Client(_) => false,
+            Role::Client(_) | Role::Local(_) => false,
         }
     }
 
@@ -244,7 +287,7 @@ impl Conn {
         let has_begun = |opt| self.negotiator.is_on(Side::Him, opt);
         match self.vm() {
             // It will never say which VM it is.
-            Some(vm) if vm.place == Place::Stray => Heard::Noise,
+            Some(vm) if vm.place == Place::Rejected => Heard::Noise,
             Some(vm) if vm.early.as_ref().is_some_and(|early| early.uuid.is_some()) => Heard::Dialogue,
             _ if self.transport.is_tls() => Heard::Dialogue,
             _ if has_begun(VMWARE_TELNET_EXT) || has_begun(Opt::AUTHENTICATION) => Heard::Dialogue,
@@ -262,23 +305,43 @@ impl Conn {
     }
 
     /// On which side it holds a descriptor; a reader inside the process holds none.
-    pub(super) fn kind(&self) -> Option<Kind> {
-        match (&self.peer, &self.role) {
-            (Address::Local, _) => None,
-            (Address::Ip(_), Role::Vm(_)) => Some(Kind::Vm),
-            (Address::Ip(_), Role::Client(_) | Role::Arriving(_)) => Some(Kind::Client),
+    pub(super) fn side(&self) -> Option<Kind> {
+        match &self.role {
+            Role::Vm(_) => Some(Kind::Vm),
+            Role::Client(_) | Role::Arriving(_) => Some(Kind::Client),
+            Role::Local(_) => None,
         }
     }
 
-    /// The console it has to do with.
-    pub(super) fn console(&self) -> Option<ConsoleId> {
-        match &self.role {
-            Role::Client(client) => Some(client.console),
-            Role::Arriving(console) => Some(*console),
-            Role::Vm(vm) => match vm.place {
-                Place::Console(console) | Place::Left(console) => Some(console),
-                Place::New | Place::Stray | Place::Target | Place::Gone => None,
-            },
+    /// Queues bytes for the peer beside its data, and says so. For what the engine's own states bound.
+    pub(super) fn queue_control(&mut self, id: ConnId, fx: &mut Effects, put: impl FnOnce(&mut Vec<u8>)) {
+        put(self.control.buffer());
+        fx.outbox.transmit(id);
+    }
+
+    /// As [`queue_control`](Self::queue_control), in answer to what a peer may send without end: bounded.
+    /// Clients that do not read are not read either; VMs always are, so what they do not take is dropped.
+    /// Returns whether it was queued.
+    #[must_use]
+    pub(super) fn queue_reply(
+        &mut self,
+        id: ConnId,
+        fx: &mut Effects,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let has_room = !self.control.is_over_limit();
+        if has_room {
+            self.queue_control(id, fx, put);
         }
+        has_room
+    }
+
+    /// Ends this connection, with what it still has to be told, before the present call returns. Nothing it
+    /// says from now on counts.
+    pub(super) fn doom(&mut self, id: ConnId, why: CloseReason, fx: &mut Effects) {
+        if self.closing.is_none() {
+            self.closing = Some(Closing::Doomed);
+        }
+        fx.doom(id, why);
     }
 }

@@ -64,10 +64,9 @@ impl Control {
         self.free_if_empty();
     }
 
-    /// Notes that `n` bytes were taken; returns how many of them were not ours.
-    pub(super) fn sent(&mut self, n: usize) -> usize {
-        let own = n.min(self.bytes.len() - self.taken);
-        self.taken += own;
+    /// The socket took the first `n` bytes.
+    pub(super) fn took(&mut self, n: usize) {
+        self.taken += n.min(self.bytes.len() - self.taken);
         self.free_if_empty();
         // A queue that never runs quite empty must not grow for ever. Moving the rest costs no more than
         // taking the front did.
@@ -76,7 +75,6 @@ impl Control {
             self.base += self.taken as u64;
             self.taken = 0;
         }
-        n - own
     }
 
     fn free_if_empty(&mut self) {
@@ -96,10 +94,10 @@ mod tests {
     fn taken_bytes_leave_and_an_empty_queue_owns_nothing() {
         let mut control = Control::default();
         control.buffer().extend_from_slice(b"hello");
-        assert_eq!(control.sent(2), 0);
+        control.took(2);
         assert_eq!(control.pending(), b"llo");
         assert_eq!((control.taken(), control.end()), (2, 5));
-        assert_eq!(control.sent(4), 1);
+        control.took(4);
         assert!(control.is_empty());
         assert_eq!(control.bytes.capacity(), 0);
         assert_eq!((control.taken(), control.end()), (5, 5));
@@ -110,7 +108,7 @@ mod tests {
         for taken_before in [b"ab".len(), b"abc".len()] {
             let mut control = Control::default();
             control.buffer().extend_from_slice(b"abc");
-            control.sent(taken_before);
+            control.took(taken_before);
             let from = control.end();
             control.buffer().extend_from_slice(b"GOAHEAD");
             control.push_front(b'!');
@@ -125,7 +123,7 @@ mod tests {
         control.buffer().extend_from_slice(b"ab");
         for n in 0..100_000 {
             control.buffer().extend_from_slice(b"cd");
-            control.sent(2);
+            control.took(2);
             assert_eq!(control.pending(), b"cd");
             assert_eq!(control.taken(), 2 * (n + 1));
             assert_eq!(control.end(), control.taken() + 2);
@@ -141,7 +139,7 @@ mod tests {
         control.buffer().extend_from_slice(b"GOAHEAD");
         let to = control.end();
         control.buffer().extend_from_slice(b"cd");
-        control.sent(1);
+        control.took(1);
         control.retract(from, to);
         assert_eq!(control.pending(), b"bcd");
     }

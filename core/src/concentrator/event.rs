@@ -1,55 +1,33 @@
-//! What the world should know: one value per log line. Ignoring all of them is safe.
+//! What the world should know, as facts: one value per event, no sentence among them.
 //!
-//! Wording lives here, in `Display`, so that both servers log the same line. A line says what happened
-//! first and whom it concerns after it, as `key=value` pairs.
+//! Ignoring all of them is safe, and the engine suppresses events of a connection that causes too many, so
+//! nothing that mirrors the engine's state may be derived from events:
+//! [`Output::Changed`](super::Output::Changed) is for that. A host puts them into words.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::vmware::Uuid;
+use crate::telnet::{self, Opt};
+use crate::transport::TlsFailure;
+use crate::vmware::{self, Code};
 
-use super::id::{ConnId, ConsoleId, ListenerId};
-use super::output::Address;
+use super::address::Address;
+use super::id::{ConnId, ListenerId};
+use super::label::Label;
 
 /// Something that happened, and whom it concerns.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Event {
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
     /// The connection it happened on.
     pub conn: Option<ConnId>,
     /// The peer of that connection.
     pub peer: Option<Address>,
     /// The console it concerns.
     pub console: Option<Arc<Label>>,
-}
-
-/// What people call a console.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Label {
-    /// Its id inside the engine.
-    pub id: ConsoleId,
-    /// The VM's UUID.
-    pub uuid: Uuid,
-    /// The `_<uri>` suffix that tells ports of one VM apart; empty without multi-console.
-    pub suffix: String,
-    /// The VM's name as it was last told, control characters replaced; empty until it is known.
-    pub name: String,
-    /// Where clients connect, once that is open.
-    pub port: Option<u16>,
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vm={:?} uuid={}{}", self.name, self.uuid, self.suffix)?;
-        match self.port {
-            Some(port) => write!(f, " port={port}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// How loud an event is.
@@ -65,19 +43,19 @@ pub enum Severity {
     Error,
 }
 
-/// The kinds of event.
+/// What happened.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Debug)]
-pub enum What {
+pub enum EventKind {
     /// A listener is open at this address.
     Listening(ListenerId, Address),
     /// A listener could not be opened.
-    ListenFailed(ListenerId, Address, io::ErrorKind),
+    ListenFailed(ListenerId, Address, ListenError),
     /// A connection came in on a VM listener.
     VmConnected,
     /// It said which VM it is.
     VmIdentified,
-    /// The VM's name was told or has changed; the old one is given.
+    /// The VM's name has changed; the old one is given.
     VmRenamed(String),
     /// A second connection with this UUID and URI; `legs` are attached now.
     SecondLeg {
@@ -86,10 +64,15 @@ pub enum What {
     },
     /// A connection of a VM ended.
     VmDisconnected(CloseReason),
-    /// TLS is up: version and cipher suite.
-    TlsUp(String),
-    /// TLS did not come up, or broke; why.
-    TlsFailed(String),
+    /// TLS is up.
+    TlsUp {
+        /// The protocol's version, as `TLSv1_3`.
+        version: &'static str,
+        /// The cipher suite, as `TLS13_AES_256_GCM_SHA384`.
+        suite: &'static str,
+    },
+    /// TLS did not come up, or broke.
+    TlsFailed(TlsFailure),
     /// A client attached.
     ClientAttached {
         /// How many clients the console has now.
@@ -99,14 +82,14 @@ pub enum What {
     ClientDetached(CloseReason),
     /// A connection to a client port ended before it was let in.
     ClientNotLetIn(CloseReason),
-    /// A reader did not keep up and skipped this many bytes of output.
+    /// A reader did not keep up and skipped this many guest bytes of output.
     ReaderSkipped(u64),
-    /// The first bytes of a peer that break the protocol; the rest is only counted.
-    Malformed(String),
+    /// The first bytes of a peer that break the protocol; further ones are only counted.
+    Malformed(Fault),
     /// The move of a VM came one step further.
     Vmotion(VmotionStep),
-    /// A client port cannot be had now; it is tried again.
-    PortTaken(u16, io::ErrorKind),
+    /// A client port cannot be opened now; another is tried, or this one later.
+    PortTaken(u16, ListenError),
     /// No port of the range is free; the VM is served without one until one is.
     PortsExhausted,
     /// A console was forgotten, having had no VM and no client for the expiry time.
@@ -115,26 +98,94 @@ pub enum What {
     Suppressed(u32),
 }
 
+/// Why a listener could not be opened.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenError {
+    /// Something else holds the address; a connection in TIME_WAIT is enough.
+    InUse,
+    /// This process may not open it.
+    Denied,
+    /// No descriptor is left, in this process or in the whole system.
+    Exhausted,
+    /// Anything else.
+    Other(io::ErrorKind),
+}
+
+/// What a peer got wrong.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Bytes that are not telnet.
+    Telnet(telnet::Malformed),
+    /// A message of option 232 that is none.
+    Vmware(vmware::Malformed),
+    /// A subnegotiation of an option that is off.
+    OptionOff(Opt),
+    /// A step of AUTHENTICATION where it means nothing.
+    AuthenticationOutOfPlace,
+    /// Serial data before TLS, where TLS is required.
+    DataBeforeTls,
+    /// A message of option 232 before TLS, where TLS is required.
+    VmwareBeforeTls,
+}
+
 /// One step of a vMotion.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VmotionStep {
     /// The source host announced a move.
     Begun,
-    /// GOAHEAD was sent, this long after BEGIN.
+    /// The socket took GOAHEAD, this long after BEGIN.
     Goahead(Duration),
-    /// NOTNOW was sent; why.
-    Refused(&'static str),
+    /// NOTNOW was sent.
+    Refused(RefusedBecause),
     /// A target proved to be this VM.
     Peer,
     /// A VMOTION-PEER that fits no move under way.
     BadPeer,
     /// The target is the VM's connection now; the VM stood still for this long.
     Completed(Duration),
-    /// The move is off; why.
-    Aborted(&'static str),
+    /// The move is off.
+    Aborted(AbortedBecause),
     /// A word of the dialogue that means nothing at this point, and was ignored.
-    OutOfPlace(&'static str),
+    OutOfPlace(Code),
+}
+
+/// Why a move was refused.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefusedBecause {
+    /// Its sequence is longer than any host's.
+    LongSequence,
+    /// The server is shutting down.
+    ShuttingDown,
+    /// The VM has moved away from this connection.
+    MovedAway,
+    /// The connection has not said which VM it is.
+    Unidentified,
+    /// The connection does not feed the VM's console.
+    NotFeeding,
+    /// The move under way on this connection cannot be replaced now.
+    OutOfPlace,
+    /// The host did not take its GOAHEAD in time.
+    GoaheadNotTaken,
+}
+
+/// Why a move that had begun is off.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AbortedBecause {
+    /// The source host said so.
+    SourceAborted,
+    /// The source printed again although its time for a move was over.
+    SourceRunsOn,
+    /// Nothing happened for too long.
+    TimedOut,
+    /// The source had ended and no target came: the VM is gone.
+    NoTarget,
+    /// The source ended before its GOAHEAD.
+    SourceEnded,
 }
 
 /// Why a connection ended. Told exactly once per connection.
@@ -149,7 +200,7 @@ pub enum CloseReason {
     NotVm,
     /// It did not say in time which VM it is.
     IdentifyTimeout,
-    /// Descriptors ran short, and it had not said who it is.
+    /// Descriptors ran short, and it had said the least of those that had not said which VM they are.
     Evicted,
     /// TLS did not come up, or broke.
     Tls,
@@ -177,110 +228,71 @@ impl Event {
     /// How loud this is.
     #[must_use]
     pub fn severity(&self) -> Severity {
+        self.kind.severity()
+    }
+}
+
+impl EventKind {
+    /// How loud this is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
         use Severity::{Debug, Error, Info, Warn};
-        match &self.what {
-            What::ListenFailed(..) => Error,
-            What::SecondLeg { .. }
-            | What::ReaderSkipped(_)
-            | What::Malformed(_)
-            | What::TlsFailed(_)
-            | What::PortsExhausted
-            | What::PortTaken(..) => Warn,
-            What::VmDisconnected(CloseReason::Failed(_) | CloseReason::Evicted | CloseReason::ServiceUri) => {
-                Warn
+        match self {
+            Self::ListenFailed(..) => Error,
+            Self::SecondLeg { .. }
+            | Self::ReaderSkipped(_)
+            | Self::Malformed(_)
+            | Self::TlsFailed(_)
+            | Self::PortsExhausted
+            | Self::PortTaken(..) => Warn,
+            Self::VmDisconnected(why) => why.severity(),
+            Self::Vmotion(step) => step.severity(),
+            Self::Suppressed(_) | Self::TlsUp { .. } => Debug,
+            Self::Listening(..)
+            | Self::VmConnected
+            | Self::VmIdentified
+            | Self::VmRenamed(_)
+            | Self::ClientAttached { .. }
+            | Self::ClientDetached(_)
+            | Self::ClientNotLetIn(_)
+            | Self::ConsoleExpired => Info,
+        }
+    }
+
+    /// Whether it is the last of its connection.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, Self::VmDisconnected(_) | Self::ClientDetached(_) | Self::ClientNotLetIn(_))
+    }
+}
+
+impl VmotionStep {
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Refused(_) | Self::BadPeer | Self::Aborted(_) => Severity::Warn,
+            Self::Begun | Self::Goahead(_) | Self::Peer | Self::Completed(_) | Self::OutOfPlace(_) => {
+                Severity::Info
             }
-            What::Vmotion(VmotionStep::Refused(_) | VmotionStep::BadPeer | VmotionStep::Aborted(_)) => Warn,
-            What::Suppressed(_) | What::TlsUp(_) => Debug,
-            _ => Info,
         }
     }
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.what, &self.console) {
-            // Whatever that was, it was no VM that anyone knows.
-            (What::VmDisconnected(why), None) => write!(f, "unidentified connection closed: {why}")?,
-            (what, _) => what.fmt(f)?,
-        }
-        if let Some(console) = &self.console {
-            write!(f, " {console}")?;
-        }
-        if let Some(peer) = &self.peer {
-            write!(f, " peer={peer}")?;
-        }
-        if let Some(conn) = &self.conn {
-            write!(f, " conn={conn}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CloseReason {
+    /// How loud it is that a VM's connection ended for this reason.
+    fn severity(self) -> Severity {
         match self {
-            Self::Listening(_, address) => write!(f, "listening on {address}"),
-            Self::ListenFailed(_, address, why) => write!(f, "cannot listen on {address}: {why}"),
-            Self::VmConnected => f.write_str("vm connected"),
-            Self::VmIdentified => f.write_str("vm identified"),
-            Self::VmRenamed(old) => write!(f, "vm renamed from {old:?}"),
-            Self::SecondLeg { legs } => write!(
-                f,
-                "{legs} connections have this uuid and uri (two ports of one vm? --multi-console tells them apart)"
-            ),
-            Self::VmDisconnected(why) => write!(f, "vm disconnected: {why}"),
-            Self::TlsUp(terms) => write!(f, "tls up: {terms}"),
-            Self::TlsFailed(why) => write!(f, "tls failed: {why}"),
-            Self::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
-            Self::ClientNotLetIn(why) => write!(f, "client not let in: {why}"),
-            Self::ClientDetached(why) => write!(f, "client detached: {why}"),
-            Self::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
-            Self::Malformed(what) => write!(f, "malformed: {what}; further ones are only counted"),
-            Self::Vmotion(step) => write!(f, "vmotion {step}"),
-            Self::PortTaken(port, io::ErrorKind::QuotaExceeded) => {
-                write!(f, "client port {port} is not to be had: no descriptor left")
-            }
-            Self::PortTaken(port, why) => write!(f, "client port {port} is not to be had: {why}"),
-            Self::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
-            Self::ConsoleExpired => f.write_str("console expired"),
-            Self::Suppressed(n) => write!(f, "{n} further events not shown"),
-        }
-    }
-}
-
-impl fmt::Display for VmotionStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Begun => f.write_str("begun"),
-            Self::Goahead(after) => write!(f, "goahead after {} us", after.as_micros()),
-            Self::Refused(why) => write!(f, "refused: {why}"),
-            Self::Peer => f.write_str("peer accepted"),
-            Self::BadPeer => f.write_str("peer unknown: no move has this sequence and secret"),
-            Self::Completed(down) => write!(f, "completed after {} ms", down.as_millis()),
-            Self::Aborted(why) => write!(f, "aborted: {why}"),
-            Self::OutOfPlace(word) => write!(f, "{word} out of place, ignored"),
-        }
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PeerClosed => f.write_str("closed by peer"),
-            Self::Failed(why) => write!(f, "connection failed: {why}"),
-            Self::NotVm => f.write_str("not a vm: it refused the vmware extension"),
-            Self::IdentifyTimeout => f.write_str("it did not say which vm it is"),
-            Self::Evicted => f.write_str("descriptors ran short and it had not said who it is"),
-            Self::Tls => f.write_str("tls failed"),
-            Self::InClear => f.write_str("it did not go over to tls, which is required"),
-            Self::ServiceUri => f.write_str("its service uri is not served here"),
-            Self::Direction => f.write_str("it asked to be dialled, which is not offered"),
-            Self::MovedAway => f.write_str("the vm has moved to another host"),
-            Self::TooSlow => f.write_str("it did not keep up"),
-            Self::Gone => f.write_str("the console is gone"),
-            Self::TooManyClients => f.write_str("too many clients on this console"),
-            Self::Kicked => f.write_str("closed by the operator"),
-            Self::ShuttingDown => f.write_str("server is shutting down"),
+            Self::Failed(_) | Self::Evicted | Self::ServiceUri => Severity::Warn,
+            Self::PeerClosed
+            | Self::NotVm
+            | Self::IdentifyTimeout
+            | Self::Tls
+            | Self::InClear
+            | Self::Direction
+            | Self::MovedAway
+            | Self::TooSlow
+            | Self::Gone
+            | Self::TooManyClients
+            | Self::Kicked
+            | Self::ShuttingDown => Severity::Info,
         }
     }
 }

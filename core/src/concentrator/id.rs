@@ -59,3 +59,10 @@ id!(
     /// One console: a serial port of a VM, with its clients, its journal and its client port.
     ConsoleId, "k"
 );
+
+/// Names one move; unknown outside the engine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct MoveId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}

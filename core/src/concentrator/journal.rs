@@ -14,11 +14,10 @@
 //! still needed.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 use memchr::memchr;
 
-use crate::telnet::{count_pairs, trailing_iacs, undouble_into, whole_pairs, wire_len};
+use crate::telnet::{count_pairs, guest_slices, trailing_iacs, undouble_into, whole_pairs, wire_len};
 
 /// Size of a full-grown segment. Large enough that a full read is 32 borrowed runs, small enough
 /// that a silent console keeps little more than the scrollback it was told to keep.
@@ -111,6 +110,11 @@ impl Journal {
         self.segments.front().map_or(self.head, |segment| segment.start)
     }
 
+    /// Bytes that are still here.
+    pub(super) fn kept(&self) -> u64 {
+        self.head - self.tail()
+    }
+
     /// Guest bytes ever printed.
     pub(super) fn guest_head(&self) -> u64 {
         self.guest_head
@@ -183,16 +187,6 @@ impl Journal {
         }
     }
 
-    /// Fills `runs` with the bytes from `at` on, in wire form. Returns how many runs.
-    pub(super) fn wire_runs<'a>(&'a self, at: u64, until: u64, runs: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (run, bytes) in runs.iter_mut().zip(self.slices(at, until)) {
-            *run = IoSlice::new(bytes);
-            filled += 1;
-        }
-        filled
-    }
-
     /// The stored bytes between two offsets, a slice per segment.
     pub(super) fn slices(&self, at: u64, until: u64) -> impl Iterator<Item = &[u8]> {
         let first = self.segment_index(at);
@@ -209,14 +203,26 @@ impl Journal {
             .filter(|slice| !slice.is_empty())
     }
 
-    /// Copies guest bytes from `at` on into `out`, up to `limit` of them.
-    pub(super) fn copy_guest(&self, at: u64, until: u64, limit: usize, out: &mut Vec<u8>) {
-        for bytes in self.slices(at, until) {
+    /// The guest bytes from `at` on, in slices, each with the offset behind it. Nothing is copied.
+    pub(super) fn guest_slices(&self, at: u64) -> impl Iterator<Item = (&[u8], u64)> {
+        let mut position = at;
+        self.slices(at, self.head).flat_map(guest_slices).map(move |slice| {
+            // The second halves of the pairs that a slice ends in are passed over.
+            position += (slice.len() + trailing_iacs(slice)) as u64;
+            (slice, position)
+        })
+    }
+
+    /// Appends guest bytes from `at` on to `out`, up to `limit` of them. Returns the offset behind them.
+    pub(super) fn copy_guest(&self, at: u64, limit: usize, out: &mut Vec<u8>) -> u64 {
+        let mut position = at;
+        for bytes in self.slices(at, self.head) {
             if out.len() >= limit {
                 break;
             }
-            undouble_into(bytes, limit - out.len(), out);
+            position += undouble_into(bytes, limit - out.len(), out) as u64;
         }
+        position
     }
 
     /// The offset `guest` guest bytes behind `at`; never between the two halves of a pair.
@@ -331,7 +337,7 @@ mod tests {
             assert!(!journal.is_mid_pair(segment.start));
         }
         let mut undoubled = Vec::new();
-        journal.copy_guest(0, journal.head(), usize::MAX, &mut undoubled);
+        assert_eq!(journal.copy_guest(0, usize::MAX, &mut undoubled), journal.head());
         assert_eq!(undoubled, guest);
     }
 

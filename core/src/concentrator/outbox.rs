@@ -1,97 +1,262 @@
-//! What the runtime has to do, in order, and after that what it may log: bytes, a GOAHEAD among them, do
-//! not wait for words about them. Bounded: one Transmit and one Receive per connection, a few
+//! The ready list: what the runtime has to do, in order, and after that what it may log. Bytes, a GOAHEAD
+//! among them, do not wait for words about them.
+//!
+//! Knows which ids it has named and not what they stand for: a part that holds nothing but a reader's id can
+//! wake it. Bounded: one Transmit or Local and one Receive per connection, one Changed per console, a few
 //! events per connection between two drains, and at most one Listen, Unlisten or Close per id.
 
 use std::collections::VecDeque;
 
-use super::event::{Event, What};
-use super::id::ConnId;
-use super::output::Output;
+use super::event::{Event, EventKind};
+use super::id::{ConnId, ConsoleId};
+use super::output::{Output, Shutdown};
 
-/// Events of one connection between two drains; further ones are counted and told as one.
-const EVENTS: u8 = 16;
-
-/// What a connection has outstanding in the outbox or with the runtime.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Announced {
-    /// The runtime knows that there are bytes and has not yet found that there are none left.
-    pub(super) transmit: bool,
-    /// A Receive is in the outbox.
-    pub(super) receive: bool,
-    events: u8,
-    suppressed: u32,
-}
-
+/// Everything that [`poll_output`](super::Concentrator::poll_output) has still to say.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
     events: VecDeque<Event>,
+    /// By a connection's slot: what it has outstanding here or with the runtime.
+    conns: Vec<Outstanding>,
+    /// By a console's slot: the generation for which a Changed is in the queue.
+    changed: Vec<u32>,
 }
 
-/// Room for a storm's worth is given back once it is over.
-const KEPT_ROOM: usize = 1024;
+/// What one live connection has outstanding.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outstanding {
+    /// 0: the connection in this slot is closed, or there never was one.
+    generation: u32,
+    suppressed: u32,
+    events: u8,
+    /// The runtime knows that there are bytes and has not yet found that there are none left.
+    bytes: bool,
+    /// A Receive is in the queue.
+    receive: bool,
+}
 
 impl Outbox {
+    /// A connection has come: it has nothing outstanding.
+    pub(super) fn open(&mut self, id: ConnId) {
+        if self.conns.len() <= id.index() {
+            self.conns.resize(id.index() + 1, Outstanding::default());
+        }
+        self.conns[id.index()] = Outstanding { generation: id.generation, ..Outstanding::default() };
+    }
+
+    /// Closes a connection: what else was to be said of it, but for events, is moot.
+    pub(super) fn close(&mut self, id: ConnId, how: Shutdown) {
+        if let Some(outstanding) = self.of(id) {
+            outstanding.generation = 0;
+            self.queue.push_back(Output::Close(id, how));
+        }
+    }
+
+    /// Asks for something that is asked for once.
     pub(super) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }
 
-    /// Says that `id` has bytes, unless the runtime knows.
-    pub(super) fn transmit(&mut self, id: ConnId, announced: &mut Announced) {
-        if !announced.transmit {
-            announced.transmit = true;
+    /// Says that a connection has bytes for its socket, unless the runtime knows.
+    pub(super) fn transmit(&mut self, id: ConnId) {
+        if let Some(outstanding) = self.of(id)
+            && !std::mem::replace(&mut outstanding.bytes, true)
+        {
             self.queue.push_back(Output::Transmit(id));
         }
     }
 
-    /// Says that `id` may be read again.
-    pub(super) fn receive(&mut self, id: ConnId, announced: &mut Announced) {
-        if !announced.receive {
-            announced.receive = true;
+    /// Says that a reader inside the process has bytes, unless the runtime knows.
+    pub(super) fn local(&mut self, id: ConnId) {
+        if let Some(outstanding) = self.of(id)
+            && !std::mem::replace(&mut outstanding.bytes, true)
+        {
+            self.queue.push_back(Output::Local(id));
+        }
+    }
+
+    /// The runtime has found that a connection has no bytes left.
+    pub(super) fn drained(&mut self, id: ConnId) {
+        if let Some(outstanding) = self.of(id) {
+            outstanding.bytes = false;
+        }
+    }
+
+    /// Says that a connection may be read again.
+    pub(super) fn receive(&mut self, id: ConnId) {
+        if let Some(outstanding) = self.of(id)
+            && !std::mem::replace(&mut outstanding.receive, true)
+        {
             self.queue.push_back(Output::Receive(id));
         }
     }
 
-    /// Tells an event of a connection, or counts it where that connection has had its share. Its end is
-    /// told in any case.
-    pub(super) fn event(&mut self, event: Event, announced: &mut Announced) {
-        let is_last =
-            matches!(event.what, What::VmDisconnected(_) | What::ClientDetached(_) | What::ClientNotLetIn(_));
-        if announced.events < EVENTS || is_last {
-            announced.events = announced.events.saturating_add(1);
-            self.events.push_back(event);
-        } else {
-            announced.suppressed = announced.suppressed.saturating_add(1);
+    /// Says that a console is not what it was.
+    pub(super) fn changed(&mut self, id: ConsoleId) {
+        if self.changed.len() <= id.index() {
+            self.changed.resize(id.index() + 1, 0);
+        }
+        if std::mem::replace(&mut self.changed[id.index()], id.generation) != id.generation {
+            self.queue.push_back(Output::Changed(id));
         }
     }
 
-    /// Tells an event that belongs to no connection.
-    pub(super) fn plain_event(&mut self, event: Event) {
+    /// Tells an event; one of a connection that has had its share is counted instead. A connection's end is
+    /// told in any case.
+    pub(super) fn event(&mut self, event: Event) {
+        if let Some(outstanding) = event.conn.and_then(|id| self.of(id)) {
+            if outstanding.events >= EVENTS && !event.kind.is_last() {
+                outstanding.suppressed = outstanding.suppressed.saturating_add(1);
+                return;
+            }
+            outstanding.events = outstanding.events.saturating_add(1);
+        }
         self.events.push_back(event);
     }
 
+    /// The next thing to do; events come after everything else.
     pub(super) fn pop(&mut self) -> Option<Output> {
-        let output = self.queue.pop_front().or_else(|| self.events.pop_front().map(Output::Event));
-        if output.is_none() {
-            if self.queue.capacity() > KEPT_ROOM {
-                self.queue = VecDeque::new();
+        while let Some(output) = self.queue.pop_front() {
+            match output {
+                Output::Transmit(id) | Output::Local(id) if self.of(id).is_none() => continue,
+                Output::Receive(id) => match self.of(id) {
+                    Some(outstanding) => outstanding.receive = false,
+                    None => continue,
+                },
+                Output::Changed(id) if self.changed[id.index()] == id.generation => {
+                    self.changed[id.index()] = 0;
+                }
+                _ => {}
             }
-            if self.events.capacity() > KEPT_ROOM {
-                self.events = VecDeque::new();
-            }
+            return Some(output);
         }
-        output
+        let Some(event) = self.events.pop_front() else {
+            self.give_back_room();
+            return None;
+        };
+        if let Some(suppressed) = event.conn.and_then(|id| self.of(id)?.event_taken()) {
+            self.event(Event { kind: EventKind::Suppressed(suppressed), ..event.clone() });
+        }
+        Some(Output::Event(event))
+    }
+
+    /// A storm's worth of room is given back once it is over.
+    fn give_back_room(&mut self) {
+        if self.queue.capacity() > KEPT_ROOM {
+            self.queue = VecDeque::new();
+        }
+        if self.events.capacity() > KEPT_ROOM {
+            self.events = VecDeque::new();
+        }
+    }
+
+    /// What a connection has outstanding; `None` once it is closed. A late word about a connection never
+    /// reaches the one that lives in its slot now.
+    fn of(&mut self, id: ConnId) -> Option<&mut Outstanding> {
+        self.conns.get_mut(id.index()).filter(|outstanding| outstanding.generation == id.generation)
     }
 }
 
-impl Announced {
+impl Outstanding {
     /// An event of this connection was taken. Returns how many were suppressed, once its share is free
     /// again.
-    pub(super) fn event_taken(&mut self) -> Option<u32> {
+    fn event_taken(&mut self) -> Option<u32> {
         self.events = self.events.saturating_sub(1);
         if self.events == 0 && self.suppressed > 0 {
             return Some(std::mem::take(&mut self.suppressed));
         }
         None
+    }
+}
+
+/// Events of one connection between two drains; further ones are counted and told as one.
+const EVENTS: u8 = 16;
+
+/// Room in a queue that is kept when it is empty: enough for a busy turn.
+const KEPT_ROOM: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: ConnId = ConnId { index: 0, generation: 1 };
+    const NEW: ConnId = ConnId { index: 0, generation: 2 };
+
+    fn event(id: ConnId, kind: EventKind) -> Event {
+        Event { kind, conn: Some(id), peer: None, console: None }
+    }
+
+    fn all(outbox: &mut Outbox) -> Vec<String> {
+        std::iter::from_fn(|| outbox.pop()).map(|output| format!("{output:?}")).collect()
+    }
+
+    #[test]
+    fn a_connection_is_announced_once_until_it_is_found_drained() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        outbox.transmit(OLD);
+        outbox.transmit(OLD);
+        assert_eq!(all(&mut outbox), ["Transmit(c0.1)"]);
+        outbox.transmit(OLD);
+        assert!(outbox.pop().is_none());
+        outbox.drained(OLD);
+        outbox.transmit(OLD);
+        assert_eq!(all(&mut outbox), ["Transmit(c0.1)"]);
+        outbox.receive(OLD);
+        outbox.receive(OLD);
+        assert_eq!(all(&mut outbox), ["Receive(c0.1)"]);
+        outbox.receive(OLD);
+        assert_eq!(all(&mut outbox), ["Receive(c0.1)"]);
+    }
+
+    #[test]
+    fn a_closed_connection_is_not_named_again_and_its_slot_starts_anew() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        outbox.transmit(OLD);
+        outbox.receive(OLD);
+        outbox.close(OLD, Shutdown::Abort);
+        outbox.transmit(OLD);
+        outbox.open(NEW);
+        outbox.receive(OLD);
+        outbox.transmit(NEW);
+        assert_eq!(all(&mut outbox), ["Close(c0.1, Abort)", "Transmit(c0.2)"]);
+    }
+
+    #[test]
+    fn changes_of_a_console_coalesce_and_another_in_its_slot_is_told_too() {
+        let (old, new) = (ConsoleId { index: 3, generation: 1 }, ConsoleId { index: 3, generation: 2 });
+        let mut outbox = Outbox::default();
+        outbox.changed(old);
+        outbox.changed(old);
+        outbox.changed(new);
+        outbox.changed(new);
+        assert_eq!(all(&mut outbox), ["Changed(k3.1)", "Changed(k3.2)"]);
+        outbox.changed(new);
+        assert_eq!(all(&mut outbox), ["Changed(k3.2)"]);
+    }
+
+    #[test]
+    fn events_beyond_a_connections_share_are_counted_and_its_end_is_told() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        for _ in 0..100 {
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)));
+        }
+        let kinds: Vec<EventKind> = std::iter::from_fn(|| outbox.pop())
+            .map(|output| match output {
+                Output::Event(event) => event.kind,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(kinds.len(), usize::from(EVENTS) + 1);
+        assert_eq!(kinds.last(), Some(&EventKind::Suppressed(100 - u32::from(EVENTS))));
+        for _ in 0..100 {
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)));
+        }
+        outbox.event(event(OLD, EventKind::ClientDetached(super::super::CloseReason::PeerClosed)));
+        outbox.close(OLD, Shutdown::Graceful);
+        let last = std::iter::from_fn(|| outbox.pop()).last();
+        assert!(matches!(last, Some(Output::Event(Event { kind: EventKind::ClientDetached(_), .. }))));
     }
 }

@@ -1,22 +1,24 @@
 //! What the engine asks of its runtime, and the words the runtime uses to tell it what happened.
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::IoSlice;
 
-use super::admission::Source;
+use super::address::Address;
 use super::event::Event;
-use super::id::{ConnId, ListenerId};
+use super::id::{ConnId, ConsoleId, ListenerId};
 
 /// What to do next; from [`poll_output`](super::Concentrator::poll_output).
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// It has bytes: call [`transmit`](super::Concentrator::transmit) until it returns nothing or the
-    /// socket is full. Not said again before `transmit` has returned nothing.
+    /// It has bytes: call [`transmit`](super::Concentrator::transmit) until it offers nothing or the socket
+    /// is full. Not said again before `transmit` has offered nothing.
     Transmit(ConnId),
     /// Its receive window rose from zero: read again.
     Receive(ConnId),
+    /// A reader inside the process has bytes: call [`read_local`](super::Concentrator::read_local) until it
+    /// offers nothing. Not said again before that.
+    Local(ConnId),
     /// Open this listener and answer with
     /// [`handle_listening`](super::Concentrator::handle_listening).
     Listen(ListenerId, Address),
@@ -24,7 +26,10 @@ pub enum Output {
     Unlisten(ListenerId),
     /// Close this connection. The id is dead.
     Close(ConnId, Shutdown),
-    /// Something worth a log line or a counter. Ignoring it is always safe.
+    /// What [`console`](super::Concentrator::console) tells of this console has changed, or the console is
+    /// gone. Said once however much has changed; never suppressed.
+    Changed(ConsoleId),
+    /// Something worth a log line. Ignoring it is always safe.
     Event(Event),
 }
 
@@ -47,52 +52,52 @@ pub enum Closed {
     Failed(io::ErrorKind),
 }
 
-/// Where a peer is or a listener goes.
-#[non_exhaustive]
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Address {
-    /// TCP over IPv4 or IPv6.
-    Ip(SocketAddr),
-    /// No socket: a consumer inside this process.
-    Local,
+/// What came of offering a connection's bytes to its socket.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// How many bytes were offered at once. 0: there are none now, and the socket was not asked.
+    pub offered: usize,
+    /// How many of them it took.
+    pub taken: usize,
 }
 
-impl Address {
-    /// Whose connections are counted together when descriptors run short.
-    pub(super) fn source(&self) -> Source {
-        match self {
-            Self::Ip(address) => address.ip().into(),
-            Self::Local => IpAddr::V4(Ipv4Addr::UNSPECIFIED).into(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // A dual-stack listener shows IPv4 peers as ::ffff:a.b.c.d; people know them as a.b.c.d.
-            Self::Ip(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-                Some(v4) => write!(f, "{v4}:{}", v6.port()),
-                None => v6.fmt(f),
-            },
-            Self::Ip(v4) => v4.fmt(f),
-            Self::Local => f.write_str("local"),
-        }
-    }
-}
-
-/// Who connected.
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: Address,
-}
-
-impl Peer {
-    /// A peer known by its address alone.
+impl Sent {
+    /// There is nothing for the socket now; an [`Output::Transmit`] or [`Output::Local`] tells when there is.
     #[must_use]
-    pub fn new(address: Address) -> Self {
-        Self { address }
+    pub fn is_idle(&self) -> bool {
+        self.offered == 0
+    }
+
+    /// The socket took less than it was offered: it is full.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.taken < self.offered
+    }
+}
+
+/// A piece of what a console printed, for a reader inside the process.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// How many guest bytes the console had printed before the first of these.
+    pub at: u64,
+    /// How many guest bytes, right before that, this reader has missed: it did not keep up.
+    pub lost: u64,
+    /// The guest bytes, in order; none of the runs is empty.
+    pub runs: &'a [IoSlice<'a>],
+}
+
+impl Chunk<'_> {
+    /// How many guest bytes these are. Costs a look at each run.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.len()).sum()
+    }
+
+    /// Whether nothing was printed: only a gap is told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 }

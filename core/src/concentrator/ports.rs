@@ -59,14 +59,34 @@ impl Ports {
         None
     }
 
+    /// Takes this port. False: it is not free, or not of the range.
+    pub(super) fn take_this(&mut self, port: u16) -> bool {
+        let Some((word, bit)) = self.place(port) else { return false };
+        let was_free = self.taken[word] & bit == 0;
+        self.taken[word] |= bit;
+        was_free
+    }
+
+    /// Whether [`take`](Self::take) would find one. Costs what that costs.
+    pub(super) fn has_free(&self) -> bool {
+        self.range.first == 0 || self.taken[self.hint / 64..].iter().any(|&word| word != !0)
+    }
+
     /// Gives a port back.
     pub(super) fn give_back(&mut self, port: u16) {
-        if port < self.range.first || port > self.range.last || self.range.first == 0 {
-            return;
+        if let Some((word, bit)) = self.place(port) {
+            self.taken[word] &= !bit;
+            self.hint = self.hint.min(usize::from(port - self.range.first));
         }
-        let offset = usize::from(port - self.range.first);
-        self.taken[offset / 64] &= !(1 << (offset % 64));
-        self.hint = self.hint.min(offset);
+    }
+
+    /// Where the bit of a port is; `None` outside the range.
+    fn place(&self, port: u16) -> Option<(usize, u64)> {
+        let is_ours = self.range.first != 0 && (self.range.first..=self.range.last).contains(&port);
+        is_ours.then(|| {
+            let offset = usize::from(port - self.range.first);
+            (offset / 64, 1 << (offset % 64))
+        })
     }
 
     /// Something else holds this port: leave it alone for a while.
@@ -103,6 +123,18 @@ mod tests {
         ports.give_back(50070);
         ports.give_back(50003);
         assert_eq!([ports.take(), ports.take(), ports.take()], [Some(50003), Some(50070), None]);
+    }
+
+    #[test]
+    fn a_port_of_the_range_can_be_asked_for_by_number() {
+        let mut ports = ports(50000, 50002);
+        assert!(ports.take_this(50000));
+        assert!(!ports.take_this(50000));
+        assert!(!ports.take_this(50003) && !ports.take_this(49999));
+        assert_eq!([ports.take(), ports.take()], [Some(50001), Some(50002)]);
+        assert!(!ports.has_free());
+        ports.give_back(50001);
+        assert!(ports.has_free() && ports.take_this(50001));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::id::{ConnId, ConsoleId, ListenerId};
+use super::id::{ConnId, ConsoleId, ListenerId, MoveId};
 
 /// An id that names a slot.
 pub(super) trait Key: Copy {
@@ -31,7 +31,7 @@ macro_rules! key {
     )*};
 }
 
-key!(ConnId, ConsoleId, ListenerId, super::vmotion::MoveId);
+key!(ConnId, ConsoleId, ListenerId, MoveId);
 
 /// Values of one kind under ids of one kind.
 #[derive(Debug)]

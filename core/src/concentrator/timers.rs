@@ -8,23 +8,22 @@ use std::collections::BTreeSet;
 
 use crate::time::Instant;
 
-use super::id::{ConnId, ConsoleId};
-use super::vmotion::MoveId;
+use super::id::{ConnId, ConsoleId, MoveId};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Timer {
     /// A VM connection has said nothing yet that makes us ask who it is, or has not told its name.
     Ask(ConnId),
-    /// A connection that has not said whether it wants TLS, or has not got there, has had its time.
-    Secure(ConnId),
+    /// A connection that has not said whether it wants TLS, or whose handshake is not over, has had its time.
+    Tls(ConnId),
     /// A connection has to say which VM it is.
     Identify(ConnId),
     /// An undecided client is raw from then on.
     Decide(ConnId),
     /// A closing connection, or one whose peer has ended its input, is closed.
     Linger(ConnId),
-    /// GOAHEAD has to be in the socket.
+    /// GOAHEAD has to be in the socket by then.
     Goahead(MoveId),
     /// A move has come to its end.
     Move(MoveId),

@@ -130,7 +130,7 @@ impl Upgrade {
     }
 
     /// The socket took so many of them.
-    pub(super) fn sent(&mut self, n: usize) {
+    pub(super) fn took(&mut self, n: usize) {
         self.taken += n.min(self.pending().len());
     }
 }

@@ -2,29 +2,22 @@
 //!
 //! Clients are admitted by credit ([`Uplink::window`]), so TCP itself pushes back on whoever is too fast.
 //! While a VM moves nothing leaves and what is here waits for the connection that wins. A doubled IAC or a
-//! command that a socket has taken half of is finished before anything else goes to that socket.
+//! command that a socket has taken half of is finished before anything else goes to that socket: the other
+//! half is kept apart from the queue ([`Uplink::half`]).
 
 use crate::telnet::{self, trailing_iacs};
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;
 
-/// Free bytes below which clients are not read any more, and above which, again, they are.
-const FULL_BELOW: usize = 16 << 10;
-const OPEN_ABOVE: usize = CAPACITY / 2;
-
-/// The least a client may send once it may send at all.
-const LEAST_SHARE: usize = 512;
-
-/// Largest read from one client.
-const READ_MAX: usize = 128 << 10;
-
+/// One console's input.
 #[derive(Debug, Default)]
 pub(super) struct Uplink {
     bytes: Vec<u8>,
+    /// How many of `bytes` the socket has taken.
     taken: usize,
-    /// The socket has taken the first half of a pair or command.
-    mid_pair: bool,
+    /// The second byte of a pair or command whose first the socket has taken.
+    half: Option<u8>,
     full: bool,
     /// Changes whenever the queue runs empty.
     epoch: u32,
@@ -36,9 +29,6 @@ pub(super) struct Uplink {
 /// empty, so that bulk input costs no allocation and an idle console no memory.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Vec<Vec<u8>>);
-
-/// Buffers kept; a loop turn touches few consoles with input.
-const SPARE_BUFFERS: usize = 4;
 
 impl Buffers {
     fn take(&mut self) -> Vec<u8> {
@@ -54,27 +44,22 @@ impl Buffers {
 }
 
 impl Uplink {
-    /// Wire bytes not yet taken.
-    pub(super) fn pending(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    /// The second half of a pair whose first half is out (one byte or none), and the rest.
+    /// The second byte of a pair whose first is out (one byte or none), and the rest.
     pub(super) fn halves(&self) -> (&[u8], &[u8]) {
-        let pending = self.pending();
-        pending.split_at(pending.len().min(usize::from(self.mid_pair)))
+        (self.half.as_slice(), &self.bytes[self.taken..])
     }
 
+    /// Nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
-    pub(super) fn is_mid_pair(&self) -> bool {
-        self.mid_pair
+    fn len(&self) -> usize {
+        self.bytes.len() - self.taken + usize::from(self.half.is_some())
     }
 
     fn free(&self) -> usize {
-        CAPACITY.saturating_sub(self.pending().len())
+        CAPACITY.saturating_sub(self.len())
     }
 
     /// What a client may send now; 0 until the queue has drained. `doubles`: its bytes may take twice
@@ -85,7 +70,7 @@ impl Uplink {
         }
         let others = if client_epoch == self.epoch { self.active.max(1) } else { self.active + 1 };
         let share = self.free() / others as usize / if doubles { 2 } else { 1 };
-        share.clamp(LEAST_SHARE, READ_MAX)
+        share.clamp(LEAST_SHARE, LARGEST_SHARE)
     }
 
     /// Counts a client among those that send; it keeps the returned epoch.
@@ -105,13 +90,14 @@ impl Uplink {
 
     /// Queues guest bytes: IACs are doubled.
     pub(super) fn push_guest(&mut self, guest: &[u8], buffers: &mut Buffers) {
-        self.make_room(telnet::escaped_len(guest), buffers);
+        self.make_room(guest.len(), buffers);
         telnet::escape_into(guest, &mut self.bytes);
         self.note_full();
     }
 
+    /// Makes room for `len` bytes: what was taken goes before the buffer grows.
     fn make_room(&mut self, len: usize, buffers: &mut Buffers) {
-        if self.bytes.is_empty() && self.bytes.capacity() == 0 {
+        if self.bytes.capacity() == 0 {
             self.bytes = buffers.take();
         } else if self.taken > 0 && self.bytes.len() + len > self.bytes.capacity() {
             self.bytes.drain(..self.taken);
@@ -123,42 +109,47 @@ impl Uplink {
         self.full = self.free() < FULL_BELOW;
     }
 
-    /// Notes that the VM's socket took `n` bytes. Returns true when clients may send again.
-    pub(super) fn sent(&mut self, n: usize, buffers: &mut Buffers) -> bool {
-        let n = n.min(self.pending().len());
+    /// The VM's socket took `n` bytes of [`halves`](Self::halves), the half first. Returns true when clients
+    /// may send again.
+    pub(super) fn took(&mut self, n: usize, buffers: &mut Buffers) -> bool {
+        let mut n = n.min(self.len());
+        if n > 0 && self.half.take().is_some() {
+            n -= 1;
+        }
         let chunk = &self.bytes[self.taken..self.taken + n];
-        // IACs alternate between first and second half; any other byte is data or ends a command.
-        let iacs = trailing_iacs(chunk);
-        self.mid_pair = (iacs % 2 == 1) != (self.mid_pair && iacs == chunk.len());
+        // IACs come in pairs or before a command: an odd number of them at the end has halved something.
+        let is_halved = trailing_iacs(chunk) % 2 == 1;
         self.taken += n;
-        self.free_if_empty(buffers);
+        if is_halved {
+            self.half = self.bytes.get(self.taken).copied();
+            self.taken += usize::from(self.half.is_some());
+        }
+        self.sleep_if_empty(buffers);
         self.reopened()
     }
 
     /// Takes out the second half of a pair whose first half is out: it goes to the same connection by
     /// another way.
     pub(super) fn take_half(&mut self, buffers: &mut Buffers) -> Option<u8> {
-        let half = *self.halves().0.first()?;
-        self.mid_pair = false;
-        self.taken += 1;
-        self.free_if_empty(buffers);
+        let half = self.half.take()?;
+        self.sleep_if_empty(buffers);
         Some(half)
     }
 
     /// Drops everything; returns how many wire bytes that were, and whether clients may send again.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) -> (usize, bool) {
-        let lost = self.pending().len();
-        self.mid_pair = false;
+        let lost = self.len();
+        self.half = None;
         self.taken = self.bytes.len();
-        self.free_if_empty(buffers);
+        self.sleep_if_empty(buffers);
         (lost, self.reopened())
     }
 
-    fn free_if_empty(&mut self, buffers: &mut Buffers) {
-        if self.taken >= self.bytes.len() {
-            self.taken = 0;
+    fn sleep_if_empty(&mut self, buffers: &mut Buffers) {
+        if self.is_empty() {
             self.epoch = self.epoch.wrapping_add(1);
             self.active = 0;
+            self.taken = 0;
             buffers.put(std::mem::take(&mut self.bytes));
         }
     }
@@ -169,6 +160,19 @@ impl Uplink {
         reopened
     }
 }
+
+/// Free bytes below which clients are not read any more, and above which, again, they are.
+const FULL_BELOW: usize = 16 << 10;
+const OPEN_ABOVE: usize = CAPACITY / 2;
+
+/// The least a client may send once it may send at all: a line.
+const LEAST_SHARE: usize = 512;
+
+/// The most it may send in one go: doubled, it still fits.
+const LARGEST_SHARE: usize = CAPACITY / 2;
+
+/// Buffers kept; a loop turn touches few consoles with input.
+const SPARE_BUFFERS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -188,10 +192,10 @@ mod tests {
         for first in 1..wire.len() {
             for second in first..wire.len() {
                 let (mut uplink, mut buffers) = uplink(&wire);
-                uplink.sent(first, &mut buffers);
-                assert_eq!(uplink.is_mid_pair(), halves.contains(&first), "after {first}");
-                uplink.sent(second - first, &mut buffers);
-                assert_eq!(uplink.is_mid_pair(), halves.contains(&second), "after {first} and {second}");
+                uplink.took(first, &mut buffers);
+                assert_eq!(uplink.half.is_some(), halves.contains(&first), "after {first}");
+                uplink.took(second - first, &mut buffers);
+                assert_eq!(uplink.half.is_some(), halves.contains(&second), "after {first} and {second}");
             }
         }
     }
@@ -199,9 +203,9 @@ mod tests {
     #[test]
     fn half_of_a_pair_is_taken_out_for_the_connection_that_has_the_other() {
         let (mut uplink, mut buffers) = uplink(&[b'a', IAC, 243, b'b']);
-        uplink.sent(2, &mut buffers);
+        uplink.took(2, &mut buffers);
         assert_eq!(uplink.take_half(&mut buffers), Some(243));
-        assert_eq!(uplink.pending(), b"b");
+        assert_eq!(uplink.halves(), (&[][..], &b"b"[..]));
         assert_eq!(uplink.take_half(&mut buffers), None);
     }
 
@@ -209,24 +213,24 @@ mod tests {
     fn full_queue_closes_the_window_until_half_is_free() {
         let (mut uplink, mut buffers) = uplink(&vec![b'x'; CAPACITY - FULL_BELOW + 1]);
         assert_eq!(uplink.window(0, false), 0);
-        assert!(!uplink.sent(10, &mut buffers));
+        assert!(!uplink.took(10, &mut buffers));
         assert_eq!(uplink.window(0, false), 0);
-        assert!(uplink.sent(CAPACITY / 2, &mut buffers));
+        assert!(uplink.took(CAPACITY / 2, &mut buffers));
         assert!(uplink.window(0, false) > 0);
     }
 
     #[test]
     fn the_free_space_is_shared_by_those_who_send() {
         let (mut uplink, mut buffers) = (Uplink::default(), Buffers::default());
-        assert_eq!(uplink.window(9, false), READ_MAX);
+        assert_eq!(uplink.window(9, false), LARGEST_SHARE);
         let epoch = uplink.admit(9);
         uplink.push_wire(b"x", &mut buffers);
         assert_eq!(uplink.window(epoch, true), (CAPACITY - 1) / 2);
         uplink.admit(9);
         uplink.admit(9);
         assert_eq!(uplink.window(epoch, false), (CAPACITY - 1) / 3);
-        uplink.sent(1, &mut buffers);
-        assert_eq!(uplink.window(epoch, false), READ_MAX);
+        uplink.took(1, &mut buffers);
+        assert_eq!(uplink.window(epoch, false), LARGEST_SHARE);
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
             }
             *client = uplink.admit(*client);
             uplink.push_guest(&vec![IAC; window], &mut buffers);
-            assert!(uplink.pending().len() <= CAPACITY);
+            assert!(uplink.len() <= CAPACITY);
         }
         assert_eq!(uplink.window(9, true), 0);
     }
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn empty_queue_owns_no_heap() {
         let (mut uplink, mut buffers) = uplink(b"abc");
-        uplink.sent(3, &mut buffers);
+        uplink.took(3, &mut buffers);
         assert_eq!(uplink.bytes.capacity(), 0);
     }
 }

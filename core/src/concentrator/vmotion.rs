@@ -1,4 +1,4 @@
-//! One move of one serial port: the table of vmotion.md §4 and §5, alone.
+//! One move of one serial port: the table of PROTOCOL §3.2, alone.
 //!
 //! The machine is told what happened and answers what to do; it knows no connection, no clock and no
 //! byte. The engine carries the orders out (`migrate.rs`).
@@ -17,26 +17,22 @@
 
 use std::time::Duration;
 
-use crate::time::Instant;
-
-use super::id::{ConnId, ConsoleId};
-
 /// How long GOAHEAD may wait for room in the source's socket. The host gives up at 5 s; NOTNOW must
-/// reach it before (flow.md §4).
+/// reach it before (DESIGN §3.1).
 pub(super) const GOAHEAD_LIMIT: Duration = Duration::from_secs(4);
 
 /// A source that prints this long after BEGIN, no target having come, runs again: its host has given up
-/// waiting, and such a host sends no ABORT (vmotion.md §4).
+/// waiting, and such a host sends no ABORT (PROTOCOL §3.2).
 pub(super) const GIVE_UP: Duration = Duration::from_secs(5);
 
-/// A move in which nothing happens for this long has ended without a word (vmotion.md §4).
+/// A move in which nothing happens for this long has ended without a word (PROTOCOL §3.2).
 pub(super) const MOVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// After COMPLETE the source's last bytes may still be on their way to us: they were printed before
 /// anything the target prints. They are taken in until the source ends, or nothing has come for this long.
 pub(super) const QUIET: Duration = Duration::from_millis(10);
 
-/// A source that does not close after its VM has moved away is closed (vmotion.md §4).
+/// A source that does not close after its VM has moved away is closed (PROTOCOL §3.2).
 pub(super) const SOURCE_LINGER: Duration = Duration::from_secs(5);
 
 /// Length of a secret in bytes, as in VMware's kit; longer ones are untried with hosts.
@@ -92,7 +88,7 @@ pub(super) enum Input {
 
 /// What to do about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
+pub(super) enum Action {
     /// Nothing, and nothing is wrong.
     Nothing,
     /// A word that means nothing here: log it, count it.
@@ -130,33 +126,33 @@ pub(super) enum Order {
 }
 
 /// The whole dialogue: every state under every input.
-pub(super) fn step(state: State, input: Input) -> (State, Order) {
-    use Order as O;
+pub(super) fn step(state: State, input: Input) -> (State, Action) {
+    use Action as A;
     use State::{Adopting, Away, AwayOrphan, Begun, Over, Peered, PeeredOrphan};
     match (state, input) {
-        (Begun, Input::Begin) => (Over, O::Restart),
-        (Begun, Input::Goahead) => (Away, O::NoteGoahead),
-        (Begun, Input::Peer | Input::Complete) => (Begun, O::OutOfPlace),
-        (Begun, Input::Abort) => (Over, O::Resume),
-        (Begun, Input::Bytes | Input::TargetEnd | Input::QuietTimer) => (Begun, O::Nothing),
-        (Begun, Input::LateBytes | Input::MoveTimer) => (Over, O::ResumeLate),
-        (Begun, Input::SourceEnd) => (Over, O::Lose),
-        (Begun, Input::GoaheadTimer) => (Over, O::Refuse),
+        (Begun, Input::Begin) => (Over, A::Restart),
+        (Begun, Input::Goahead) => (Away, A::NoteGoahead),
+        (Begun, Input::Peer | Input::Complete) => (Begun, A::OutOfPlace),
+        (Begun, Input::Abort) => (Over, A::Resume),
+        (Begun, Input::Bytes | Input::TargetEnd | Input::QuietTimer) => (Begun, A::Nothing),
+        (Begun, Input::LateBytes | Input::MoveTimer) => (Over, A::ResumeLate),
+        (Begun, Input::SourceEnd) => (Over, A::Lose),
+        (Begun, Input::GoaheadTimer) => (Over, A::Refuse),
 
-        (Away, Input::Begin) => (Over, O::Restart),
-        (Away, Input::Peer) => (Peered, O::AcceptPeer),
-        (Away, Input::Complete) => (Away, O::OutOfPlace),
-        (Away, Input::Abort) => (Over, O::Resume),
-        (Away, Input::LateBytes | Input::MoveTimer) => (Over, O::ResumeLate),
-        (Away, Input::SourceEnd) => (AwayOrphan, O::Orphan),
+        (Away, Input::Begin) => (Over, A::Restart),
+        (Away, Input::Peer) => (Peered, A::AcceptPeer),
+        (Away, Input::Complete) => (Away, A::OutOfPlace),
+        (Away, Input::Abort) => (Over, A::Resume),
+        (Away, Input::LateBytes | Input::MoveTimer) => (Over, A::ResumeLate),
+        (Away, Input::SourceEnd) => (AwayOrphan, A::Orphan),
         (
             Away,
             Input::Goahead | Input::Bytes | Input::TargetEnd | Input::GoaheadTimer | Input::QuietTimer,
-        ) => (Away, O::Nothing),
+        ) => (Away, A::Nothing),
 
-        (AwayOrphan, Input::Peer) => (PeeredOrphan, O::AcceptPeer),
-        (AwayOrphan, Input::Begin | Input::Complete | Input::Abort) => (AwayOrphan, O::OutOfPlace),
-        (AwayOrphan, Input::MoveTimer) => (Over, O::LoseLate),
+        (AwayOrphan, Input::Peer) => (PeeredOrphan, A::AcceptPeer),
+        (AwayOrphan, Input::Begin | Input::Complete | Input::Abort) => (AwayOrphan, A::OutOfPlace),
+        (AwayOrphan, Input::MoveTimer) => (Over, A::LoseLate),
         (
             AwayOrphan,
             Input::Goahead
@@ -166,25 +162,25 @@ pub(super) fn step(state: State, input: Input) -> (State, Order) {
             | Input::TargetEnd
             | Input::GoaheadTimer
             | Input::QuietTimer,
-        ) => (AwayOrphan, O::Nothing),
+        ) => (AwayOrphan, A::Nothing),
 
-        (Peered, Input::Begin) => (Over, O::Restart),
-        (Peered, Input::Peer) => (Peered, O::AcceptPeer),
-        (Peered, Input::Complete) => (Adopting, O::TakeOver),
-        (Peered, Input::Abort) => (Over, O::Resume),
-        (Peered, Input::MoveTimer) => (Over, O::ResumeLate),
-        (Peered, Input::SourceEnd) => (PeeredOrphan, O::Orphan),
-        (Peered, Input::TargetEnd) => (Away, O::LoseTarget),
+        (Peered, Input::Begin) => (Over, A::Restart),
+        (Peered, Input::Peer) => (Peered, A::AcceptPeer),
+        (Peered, Input::Complete) => (Adopting, A::TakeOver),
+        (Peered, Input::Abort) => (Over, A::Resume),
+        (Peered, Input::MoveTimer) => (Over, A::ResumeLate),
+        (Peered, Input::SourceEnd) => (PeeredOrphan, A::Orphan),
+        (Peered, Input::TargetEnd) => (Away, A::LoseTarget),
         (
             Peered,
             Input::Goahead | Input::Bytes | Input::LateBytes | Input::GoaheadTimer | Input::QuietTimer,
-        ) => (Peered, O::Nothing),
+        ) => (Peered, A::Nothing),
 
-        (PeeredOrphan, Input::Peer) => (PeeredOrphan, O::AcceptPeer),
-        (PeeredOrphan, Input::Complete) => (Over, O::TakeOverAlone),
-        (PeeredOrphan, Input::Begin | Input::Abort) => (PeeredOrphan, O::OutOfPlace),
-        (PeeredOrphan, Input::TargetEnd) => (AwayOrphan, O::LoseTarget),
-        (PeeredOrphan, Input::MoveTimer) => (Over, O::LoseLate),
+        (PeeredOrphan, Input::Peer) => (PeeredOrphan, A::AcceptPeer),
+        (PeeredOrphan, Input::Complete) => (Over, A::TakeOverAlone),
+        (PeeredOrphan, Input::Begin | Input::Abort) => (PeeredOrphan, A::OutOfPlace),
+        (PeeredOrphan, Input::TargetEnd) => (AwayOrphan, A::LoseTarget),
+        (PeeredOrphan, Input::MoveTimer) => (Over, A::LoseLate),
         (
             PeeredOrphan,
             Input::Goahead
@@ -193,17 +189,17 @@ pub(super) fn step(state: State, input: Input) -> (State, Order) {
             | Input::SourceEnd
             | Input::GoaheadTimer
             | Input::QuietTimer,
-        ) => (PeeredOrphan, O::Nothing),
+        ) => (PeeredOrphan, A::Nothing),
 
-        (Adopting, Input::Begin) => (Over, O::HandOverAndRestart),
-        (Adopting, Input::Peer | Input::Complete | Input::Abort) => (Adopting, O::OutOfPlace),
-        (Adopting, Input::SourceEnd | Input::QuietTimer | Input::MoveTimer) => (Over, O::HandOver),
-        (Adopting, Input::TargetEnd) => (Over, O::HandOverAndLose),
+        (Adopting, Input::Begin) => (Over, A::HandOverAndRestart),
+        (Adopting, Input::Peer | Input::Complete | Input::Abort) => (Adopting, A::OutOfPlace),
+        (Adopting, Input::SourceEnd | Input::QuietTimer | Input::MoveTimer) => (Over, A::HandOver),
+        (Adopting, Input::TargetEnd) => (Over, A::HandOverAndLose),
         (Adopting, Input::Goahead | Input::Bytes | Input::LateBytes | Input::GoaheadTimer) => {
-            (Adopting, O::Nothing)
+            (Adopting, A::Nothing)
         }
 
-        (Over, Input::Begin | Input::Peer | Input::Complete | Input::Abort) => (Over, O::OutOfPlace),
+        (Over, Input::Begin | Input::Peer | Input::Complete | Input::Abort) => (Over, A::OutOfPlace),
         (
             Over,
             Input::Goahead
@@ -214,30 +210,8 @@ pub(super) fn step(state: State, input: Input) -> (State, Order) {
             | Input::GoaheadTimer
             | Input::MoveTimer
             | Input::QuietTimer,
-        ) => (Over, O::Nothing),
+        ) => (Over, A::Nothing),
     }
-}
-
-/// Names one move; unknown outside the engine.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct MoveId {
-    pub(super) index: u32,
-    pub(super) generation: u32,
-}
-
-/// A move and whom it concerns.
-#[derive(Debug)]
-pub(super) struct Move {
-    pub(super) state: State,
-    pub(super) console: ConsoleId,
-    pub(super) sequence: Box<[u8]>,
-    pub(super) secret: [u8; SECRET],
-    pub(super) source: Option<ConnId>,
-    pub(super) target: Option<ConnId>,
-    /// When BEGIN came: the VM stands still from then on.
-    pub(super) begun: Instant,
-    /// Where GOAHEAD stands in the source's control bytes, from and to.
-    pub(super) goahead: (u64, u64),
 }
 
 #[cfg(test)]
@@ -270,10 +244,10 @@ mod tests {
 
     #[test]
     fn table_of_a_move_has_no_empty_cell() {
-        use Order::*;
-        // Rows: states; columns: inputs, in the order above. Written from vmotion.md §4 and §5.
+        use Action::*;
+        // Rows: states; columns: inputs, in the order above. Written from PROTOCOL §3.2.
         #[rustfmt::skip]
-        let table: [[(State, Order); 12]; 7] = {
+        let table: [[(State, Action); 12]; 7] = {
             let (b, a, ao, p, po, ad, x) = (STATES[0], STATES[1], STATES[2], STATES[3], STATES[4], STATES[5], STATES[6]);
             [
                 // Begin                   Goahead            Peer               Complete             Abort             Bytes          LateBytes         SourceEnd      TargetEnd            GoaheadTimer   MoveTimer         QuietTimer

@@ -55,9 +55,9 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Costs one
-/// pass and one copy.
-pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) {
+/// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Returns how
+/// many wire bytes hold them. Costs one pass and one copy; where not all is taken, at most two passes more.
+pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     let mut rest = wire;
     let mut left = limit;
     while left > 0
@@ -71,7 +71,12 @@ pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) {
         rest = &dense[undouble_dense(dense, left, out)..];
         left -= out.len() - start;
     }
-    out.extend_from_slice(&rest[..left.min(rest.len())]);
+    if left < rest.len() || left == 0 {
+        out.extend_from_slice(&rest[..left.min(rest.len())]);
+        return wire_len(wire, limit).0;
+    }
+    out.extend_from_slice(rest);
+    wire.len()
 }
 
 /// How much of `wire`, a run of whole pairs, holds its first `guest` guest bytes: wire bytes, never half a

@@ -3,7 +3,7 @@
 
 use std::io::IoSlice;
 
-use super::Fault;
+use super::TlsFailure;
 
 /// With what TLS connections would be answered. There is none: this build has no TLS.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn accept(acceptor: &Acceptor, _: Vec<u8>) -> Result<Box<Self>, Fault> {
+    pub(crate) fn accept(acceptor: &Acceptor, _: Vec<u8>) -> Result<Box<Self>, TlsFailure> {
         match *acceptor {}
     }
 
@@ -32,15 +32,15 @@ impl Tls {
         match self.never {}
     }
 
-    pub(crate) fn terms(&self) -> String {
+    pub(crate) fn terms(&self) -> (&'static str, &'static str) {
         match self.never {}
     }
 
-    pub(crate) fn open(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(crate) fn open(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> Result<(), TlsFailure> {
         match self.never {}
     }
 
-    pub(crate) fn seal(&mut self, _: &[IoSlice<'_>]) -> Result<usize, Fault> {
+    pub(crate) fn seal(&mut self, _: &[IoSlice<'_>]) -> Result<usize, TlsFailure> {
         match self.never {}
     }
 
@@ -52,7 +52,7 @@ impl Tls {
         match self.never {}
     }
 
-    pub(crate) fn sent(&mut self, _: usize) {
+    pub(crate) fn took(&mut self, _: usize) {
         match self.never {}
     }
 }

@@ -8,6 +8,8 @@
 //! `tls` is the only file that names rustls; `absent` has its place, and the same face, where the feature
 //! `tls` is off.
 
+use std::time::Duration;
+
 #[cfg_attr(feature = "tls", path = "tls.rs")]
 #[cfg_attr(not(feature = "tls"), path = "absent.rs")]
 mod tls;
@@ -30,7 +32,30 @@ pub(crate) const RECORD: usize = 16 << 10;
 /// From how many places the bytes of one record may come.
 pub(crate) const RUNS: usize = 16;
 
-/// Why TLS came to an end: a line for people.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Fault(pub(crate) String);
+/// Why TLS did not come up, or broke.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TlsFailure {
+    /// The peer's first byte begins no TLS record.
+    NotTls,
+    /// The handshake was not over within this time.
+    Timeout(Duration),
+    /// There is nothing to answer with any more.
+    NoCertificate,
+    /// The peer's handshake message goes on and on.
+    EndlessMessage,
+    /// The keys have sealed as much as they may.
+    KeysUsedUp,
+    /// The peer ended it with this alert, as `BadCertificate`.
+    Alert(Box<str>),
+    /// The peer shows no certificate, and needs one here.
+    NoPeerCertificate,
+    /// The peer's certificate is not accepted; why, as `Expired`.
+    PeerCertificate(Box<str>),
+    /// The peer offers TLS 1.1 or older; 1.2 is needed.
+    TooOld,
+    /// Both have nothing else in common; what is missing.
+    Incompatible(Box<str>),
+    /// Anything else, in the words of the TLS library.
+    Other(Box<str>),
+}

@@ -21,7 +21,7 @@ use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 
-use super::{Fault, RECORD};
+use super::{RECORD, TlsFailure};
 
 /// A certificate and its key, and who may connect: with what TLS connections are answered.
 #[derive(Clone, Debug)]
@@ -68,9 +68,9 @@ pub(crate) struct Tls {
 
 impl Tls {
     /// A connection whose peer has to begin. `clear` goes out before anything else, as it is.
-    pub(crate) fn accept(acceptor: &Acceptor, clear: Vec<u8>) -> Result<Box<Self>, Fault> {
+    pub(crate) fn accept(acceptor: &Acceptor, clear: Vec<u8>) -> Result<Box<Self>, TlsFailure> {
         let session =
-            UnbufferedServerConnection::new(Arc::clone(&acceptor.0)).map_err(|error| fault(&error))?;
+            UnbufferedServerConnection::new(Arc::clone(&acceptor.0)).map_err(|error| failure(&error))?;
         Ok(Box::new(Self {
             session,
             partial: Vec::new(),
@@ -97,10 +97,10 @@ impl Tls {
     }
 
     /// Version and cipher suite, once they are agreed.
-    pub(crate) fn terms(&self) -> String {
+    pub(crate) fn terms(&self) -> (&'static str, &'static str) {
         let version = self.session.protocol_version().and_then(|version| version.as_str());
         let suite = self.session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-        format!("{} {}", version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
+        (version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
     }
 
     /// Opens bytes that the socket brought, in place, and puts what they say into `plain`. What a failing
@@ -108,7 +108,7 @@ impl Tls {
     ///
     /// On failure the alert is among the [`pending`](Self::pending) bytes and there is nothing more to be
     /// had.
-    pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
         if self.closed || self.failed || self.ended {
             return Ok(());
         }
@@ -120,11 +120,11 @@ impl Tls {
         outcome
     }
 
-    fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
+    fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
         if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.fresh))
             && *first != HANDSHAKE
         {
-            return Err(Fault("it does not speak tls".to_owned()));
+            return Err(TlsFailure::NotTls);
         }
         let mut rest = input;
         while !self.partial.is_empty() && !rest.is_empty() {
@@ -147,9 +147,9 @@ impl Tls {
 
     /// Keeps what rustls wants to be shown again. If a whole record is at its front, that is part of a
     /// handshake message that goes on in the next.
-    fn keep(&mut self, partial: Vec<u8>) -> Result<(), Fault> {
+    fn keep(&mut self, partial: Vec<u8>) -> Result<(), TlsFailure> {
         if partial.len() > PARTIAL_LIMIT {
-            return Err(Fault("its handshake message has no end".to_owned()));
+            return Err(TlsFailure::EndlessMessage);
         }
         self.joining = missing(&partial) == 0;
         self.partial = if partial.is_empty() { Vec::new() } else { partial };
@@ -157,7 +157,7 @@ impl Tls {
     }
 
     /// Has rustls look at `records` until it wants more of them; returns how many bytes it needs no more.
-    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Fault> {
+    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsFailure> {
         let mut done = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =
@@ -166,7 +166,7 @@ impl Tls {
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(|error| fault(&error))?;
+                        let record = record.map_err(|error| failure(&error))?;
                         plain.extend_from_slice(record.payload);
                         discard += record.discard;
                     }
@@ -193,12 +193,12 @@ impl Tls {
     ///
     /// If there is one it is to be had at the next call, and only at that: after it rustls would go on with
     /// records that are spoiled.
-    fn fail(&mut self, error: &Error, records: &mut [u8]) -> Fault {
+    fn fail(&mut self, error: &Error, records: &mut [u8]) -> TlsFailure {
         self.failed = true;
         if let Ok(ConnectionState::EncodeTlsData(alert)) = self.session.process_tls_records(records).state {
             put(alert, &mut self.sealed);
         }
-        fault(error)
+        failure(error)
     }
 
     /// Seals up to one record from the front of `runs`; returns how many bytes. 0: it cannot now, because
@@ -206,7 +206,7 @@ impl Tls {
     ///
     /// Fails when the keys have sealed as much as they may and cannot be changed: with TLS 1.2, after 2^24
     /// records.
-    pub(crate) fn seal(&mut self, runs: &[IoSlice<'_>]) -> Result<usize, Fault> {
+    pub(crate) fn seal(&mut self, runs: &[IoSlice<'_>]) -> Result<usize, TlsFailure> {
         if !self.is_up() || self.closed || !self.pending().is_empty() {
             return Ok(0);
         }
@@ -238,7 +238,7 @@ impl Tls {
     fn with_traffic(
         &mut self,
         mut act: impl FnMut(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), EncryptError>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), TlsFailure> {
         let mut partial = std::mem::take(&mut self.partial);
         loop {
             let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut partial);
@@ -251,11 +251,11 @@ impl Tls {
                     data.done();
                     None
                 }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(
-                    act(&mut traffic, &mut self.sealed).map_err(|_| Fault("its keys are used up".to_owned())),
-                ),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    Some(act(&mut traffic, &mut self.sealed).map_err(|_| TlsFailure::KeysUsedUp))
+                }
                 // All that is there has been looked at: there is nothing else to come.
-                Ok(other) => Some(Err(Fault(format!("{other:?} out of place")))),
+                Ok(other) => Some(Err(TlsFailure::Other(format!("{other:?} out of place").into()))),
                 Err(error) => return Err(self.fail(&error, &mut partial[discard..])),
             };
             partial.drain(..discard);
@@ -273,7 +273,7 @@ impl Tls {
     }
 
     /// The socket took so many of them.
-    pub(crate) fn sent(&mut self, n: usize) {
+    pub(crate) fn took(&mut self, n: usize) {
         self.taken += n.min(self.pending().len());
         if self.taken == self.sealed.len() {
             self.sealed = Vec::new();
@@ -340,20 +340,21 @@ fn missing(partial: &[u8]) -> usize {
 }
 
 /// What went wrong, in words for whoever has to put it right.
-fn fault(error: &Error) -> Fault {
-    Fault(match error {
-        Error::AlertReceived(alert) => format!("the peer ended it with the alert {alert:?}"),
-        Error::NoCertificatesPresented => "it shows no certificate, and needs one here".to_owned(),
-        Error::InvalidCertificate(why) => format!("its certificate is not accepted: {why:?}"),
+fn failure(error: &Error) -> TlsFailure {
+    let text = |shown: &dyn fmt::Debug| format!("{shown:?}").into();
+    match error {
+        Error::AlertReceived(alert) => TlsFailure::Alert(text(alert)),
+        Error::NoCertificatesPresented => TlsFailure::NoPeerCertificate,
+        Error::InvalidCertificate(why) => TlsFailure::PeerCertificate(text(why)),
         // What peers look like that have nothing newer.
         Error::PeerIncompatible(
             PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled,
-        ) => "nothing in common: it speaks TLS 1.1 or older, and 1.2 is needed".to_owned(),
-        Error::PeerIncompatible(why) => format!("nothing in common: {why:?}"),
-        other => other.to_string(),
-    })
+        ) => TlsFailure::TooOld,
+        Error::PeerIncompatible(why) => TlsFailure::Incompatible(text(why)),
+        other => TlsFailure::Other(other.to_string().into()),
+    }
 }
 
 /// The type of a TLS record that a handshake begins with (RFC 8446 §5.1).

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, ConnId, What};
+use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind};
 use vspc_core::telnet::IAC;
 use vspc_core::vmware::{Message, Uuid, VmConfig};
 
@@ -169,7 +169,7 @@ fn attached_readers_are_never_judged_by_silence() {
     let port = world.port(uuid(1)).unwrap();
     assert!(world.connect_to(port, Part::Client(Client::new(Kind::Raw))).is_none());
     assert!(world.is_open(vm) && readers.iter().all(|&reader| world.is_open(reader)));
-    assert_eq!(world.told(|what| matches!(what, What::ClientDetached(_))), 0);
+    assert_eq!(world.told(|what| matches!(what, EventKind::ClientDetached(_))), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{Attach, CloseReason, Config, SlowClient, What};
+use vspc_core::concentrator::{CloseReason, Config, EventKind, LocalOptions, SlowClient};
 use vspc_core::telnet::{Command, IAC};
 use vspc_core::vmware::VmEvent;
 
@@ -258,7 +258,7 @@ fn a_raw_client_that_is_overtaken_is_disconnected_even_if_it_never_reads_again()
         let mut world = World::new(Config { slow_client, ..Config::default() });
         let vm = world.vm(vm_config(1));
         let client = match kind {
-            Kind::Local => world.open_local(uuid(1), Attach::Now),
+            Kind::Local => world.open_local(uuid(1), LocalOptions::person()),
             kind => world.client(uuid(1), kind),
         };
         world.pass(Duration::from_secs(2));
@@ -378,8 +378,8 @@ fn a_local_reader_gets_guest_bytes_and_may_type() {
     let mut world = World::new(Config::default());
     let vm = world.vm(vm_config(1));
     world.print(vm, b"old \xff\n");
-    let late = world.open_local(uuid(1), Attach::Now);
-    let early = world.open_local(uuid(1), Attach::Scrollback(1000));
+    let late = world.open_local(uuid(1), LocalOptions::person());
+    let early = world.open_local(uuid(1), LocalOptions::person().scrollback(1000));
     world.settle();
     world.print(vm, b"new \xff");
     world.type_wire(early, b"typed \xff");
@@ -441,5 +441,5 @@ fn ten_thousand_clients_on_one_console_all_see_the_same() {
         world.print(vm, &[b'x'; 5000]);
     }
     assert_eq!(world.console(uuid(1)).unwrap().counters.bytes_to_clients, 9_999 * 25_000);
-    assert_eq!(world.told(|what| matches!(what, What::ReaderSkipped(_))), 0);
+    assert_eq!(world.told(|what| matches!(what, EventKind::ReaderSkipped(_))), 0);
 }

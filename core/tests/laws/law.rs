@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
-use vspc_core::concentrator::{CloseReason, Config, SlowClient, What};
+use vspc_core::concentrator::{CloseReason, Config, EventKind, SlowClient};
 use vspc_core::telnet::{Command, IAC};
 use vspc_core::vmware::{Message, Opens, Resume, VmConfig};
 
@@ -296,7 +296,7 @@ fn every_byte_reaches_every_reader_once_and_in_order_or_it_is_told_how_many_it_m
         let rest = &told[told.windows(3).position(|at| at == b"]\r\n").unwrap() + 3..];
         assert_eq!(at + missed + rest.len(), text.len(), "stalled after {stalled_at}");
         assert!(text.ends_with(rest));
-        assert_eq!(world.told(|what| *what == What::ReaderSkipped(missed as u64)), 1);
+        assert_eq!(world.told(|what| *what == EventKind::ReaderSkipped(missed as u64)), 1);
         assert_eq!(world.console(uuid(1)).unwrap().counters.bytes_skipped, missed as u64);
     }
 }

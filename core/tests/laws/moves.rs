@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, ConnId, VmotionStep, What};
+use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind, VmotionStep};
 use vspc_core::telnet::IAC;
 use vspc_core::vmware::{Message, Resume, VmConfig, VmEvent};
 
@@ -32,7 +32,7 @@ fn notnows(world: &mut World, id: ConnId) -> usize {
 }
 
 fn aborted(world: &World) -> usize {
-    world.told(|what| matches!(what, What::Vmotion(VmotionStep::Aborted(_))))
+    world.told(|what| matches!(what, EventKind::Vmotion(VmotionStep::Aborted(_))))
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn complete_twice_is_once() {
     world.host(target).session.complete();
     world.settle();
     assert_eq!(world.engine.totals().vmotions_completed, 1);
-    assert_eq!(world.told(|what| matches!(what, What::Vmotion(VmotionStep::OutOfPlace(_)))), 2);
+    assert_eq!(world.told(|what| matches!(what, EventKind::Vmotion(VmotionStep::OutOfPlace(_)))), 2);
 }
 
 #[test]

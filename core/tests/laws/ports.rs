@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{Config, PortRange, What};
+use vspc_core::concentrator::{Config, EventKind, PortRange};
 
 use crate::world::{Client, Kind, Part, World, uuid, vm_config};
 
@@ -31,7 +31,7 @@ fn a_console_keeps_its_port_until_vm_and_clients_have_been_gone_for_the_expiry_t
     world.end(again);
     world.pass(Duration::from_secs(101));
     assert_eq!(world.port(uuid(1)), None);
-    assert_eq!(world.told(|what| *what == What::ConsoleExpired), 1);
+    assert_eq!(world.told(|what| *what == EventKind::ConsoleExpired), 1);
     world.vm(vm_config(3));
     assert_eq!(world.port(uuid(3)), Some(50000), "the lowest that is free");
 }
@@ -59,8 +59,8 @@ fn a_port_that_something_else_holds_is_passed_over_and_costs_nobody_a_connection
     let vms: Vec<_> = (1..=3).map(|n| world.vm(vm_config(n))).collect();
     assert_eq!([1, 2, 3].map(|n| world.port(uuid(n))), [Some(50001), Some(50003), None]);
     assert!(vms.iter().all(|&vm| world.is_open(vm)));
-    assert_eq!(world.told(|what| matches!(what, What::PortTaken(..))), 2);
-    assert_eq!(world.told(|what| *what == What::PortsExhausted), 1);
+    assert_eq!(world.told(|what| matches!(what, EventKind::PortTaken(..))), 2);
+    assert_eq!(world.told(|what| *what == EventKind::PortsExhausted), 1);
     world.foreign_ports.clear();
     world.pass(Duration::from_secs(70));
     assert_eq!(world.port(uuid(3)), Some(50000), "looked at again after a while");
@@ -72,10 +72,10 @@ fn exhaustion_is_reported_and_who_waits_is_served_when_a_port_comes_free() {
     let one = world.vm(vm_config(1));
     let two = world.vm(vm_config(2));
     let three = world.vm(vm_config(3));
-    assert_eq!(world.told(|what| *what == What::PortsExhausted), 2);
-    assert_eq!(world.told(|what| *what == What::VmIdentified), 3, "served all the same");
+    assert_eq!(world.told(|what| *what == EventKind::PortsExhausted), 2);
+    assert_eq!(world.told(|what| *what == EventKind::VmIdentified), 3, "served all the same");
     world.pass(Duration::from_secs(60));
-    assert_eq!(world.told(|what| *what == What::PortsExhausted), 2, "said once each");
+    assert_eq!(world.told(|what| *what == EventKind::PortsExhausted), 2, "said once each");
     world.end(one);
     world.pass(Duration::from_secs(110));
     assert_eq!(world.port(uuid(2)), Some(50000), "who waits longest is served first");
@@ -87,7 +87,7 @@ fn without_a_range_there_are_no_client_ports() {
     let mut world = World::new(Config { client_ports: None, ..Config::default() });
     world.vm(vm_config(1));
     assert_eq!(world.port(uuid(1)), None);
-    assert_eq!(world.told(|what| *what == What::VmIdentified), 1);
+    assert_eq!(world.told(|what| *what == EventKind::VmIdentified), 1);
     assert_eq!(world.listening.len(), 1);
 }
 

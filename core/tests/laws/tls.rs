@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, ConnId, InBandTls, VmTls, VmotionStep, What};
-use vspc_core::transport::Acceptors;
+use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind, InBandTls, VmTls, VmotionStep};
+use vspc_core::transport::{Acceptors, TlsFailure};
 use vspc_core::vmware::{Resume, VmEvent};
 
 use crate::fuzz;
@@ -61,7 +61,7 @@ fn accepted(world: &mut World) -> ConnId {
 }
 
 fn failures(world: &World) -> usize {
-    world.told(|what| matches!(what, What::TlsFailed(_)))
+    world.told(|what| matches!(what, EventKind::TlsFailed(_)))
 }
 
 fn is_identified(world: &World) -> bool {
@@ -464,7 +464,7 @@ fn telnet_on_a_tls_port_is_closed_with_an_alert() {
     world.link(stray).inbound.extend(b"\xff\xfb\x03hello?\r\n");
     world.settle();
     assert_eq!(world.reason(stray), Some(CloseReason::Tls));
-    assert_eq!(world.told(|what| *what == What::TlsFailed("it does not speak tls".to_owned())), 1);
+    assert_eq!(world.told(|what| *what == EventKind::TlsFailed(TlsFailure::NotTls)), 1);
     assert!(world.is_open(vm));
 }
 
@@ -484,7 +484,7 @@ fn client_without_the_certificate_that_is_asked_for_is_not_let_in() {
     world.deal(id, &finished);
     world.settle();
     assert_eq!(world.reason(id), Some(CloseReason::Tls));
-    assert_eq!(world.told(|what| matches!(what, What::ClientAttached { .. })), 0);
+    assert_eq!(world.told(|what| matches!(what, EventKind::ClientAttached { .. })), 0);
     assert_eq!(world.engine.totals().bytes_from_clients, 0);
 }
 
@@ -549,7 +549,7 @@ fn what_came_up_and_breaks_in_the_same_read_was_up() {
                 world.drain();
             }
             world.settle();
-            assert_eq!(world.told(|what| matches!(what, What::TlsUp(_))), 2, "together: {together}");
+            assert_eq!(world.told(|what| matches!(what, EventKind::TlsUp { .. })), 2, "together: {together}");
             assert_eq!(world.reason(id), Some(CloseReason::Tls));
             if port != 13370 {
                 assert_eq!(world.typed(vm), "typed", "together: {together}");
@@ -756,9 +756,7 @@ fn one_record_at_most_is_sealed_ahead_of_the_socket() {
     world.link(reader).stalled = true;
     world.link(reader).capacity = 0;
     world.print(vm, &[b'x'; 100_000]);
-    let mut runs = [std::io::IoSlice::new(&[]); 16];
-    let count = world.engine.transmit(reader, &mut runs);
-    let sealed: usize = runs[..count].iter().map(|run| run.len()).sum();
+    let sealed = world.engine.transmit(reader, world.now, |_| 0).offered;
     assert!((16 << 10..17 << 10).contains(&sealed), "{sealed}");
 }
 
@@ -796,7 +794,7 @@ fn vm_moves_from_telnet_to_tls_and_back() {
         at = target;
     }
     assert_eq!(world.seen(reader), "here;here;here;here;");
-    assert_eq!(world.told(|what| matches!(what, What::Vmotion(VmotionStep::Completed(_)))), 4);
+    assert_eq!(world.told(|what| matches!(what, EventKind::Vmotion(VmotionStep::Completed(_)))), 4);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, SlowClient, What};
+use vspc_core::concentrator::{CloseReason, Config, EventKind, SlowClient};
 use vspc_core::telnet::{Command, IAC};
 use vspc_core::vmware::{Message, VmConfig, VmEvent};
 
@@ -112,7 +112,7 @@ fn two_legs_of_one_vm_live_side_by_side() {
     world.type_wire(reader, b"x");
     assert_eq!((world.typed(first), world.typed(second)), (String::new(), "x".into()));
     let third = world.vm(vm_config(1));
-    assert_eq!(world.told(|what| matches!(what, What::SecondLeg { .. })), 1, "one warning is enough");
+    assert_eq!(world.told(|what| matches!(what, EventKind::SecondLeg { .. })), 1, "one warning is enough");
     world.pass(Duration::from_secs(300));
     assert!(world.is_open(first) && world.is_open(second) && world.is_open(third));
     world.type_wire(reader, b"y");
@@ -177,7 +177,7 @@ fn consoles_are_keyed_by_uri_where_multi_console_is_on() {
     labels.sort();
     let expected = ["_com2", "_gdb", "_vSPC.py"].map(|suffix| (suffix.to_owned(), format!("vm01{suffix}")));
     assert_eq!(labels, expected);
-    assert_eq!(world.told(|what| matches!(what, What::SecondLeg { .. })), 0);
+    assert_eq!(world.told(|what| matches!(what, EventKind::SecondLeg { .. })), 0);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_new_name_is_told_once_per_change_and_a_storm_of_names_in_a_few_lines() {
     world.host(vm).session.put(&Message::VmName("d\u{e9}j\u{e0}\x07".as_bytes()));
     world.settle();
     assert_eq!(world.console(uuid(1)).unwrap().label.name, "d\u{e9}j\u{e0}\u{fffd}");
-    assert_eq!(world.told(|what| *what == What::VmRenamed("vm01".into())), 1);
+    assert_eq!(world.told(|what| *what == EventKind::VmRenamed("vm01".into())), 1);
     let before = world.events.len();
     let mut storm = Vec::new();
     for n in 0..5000 {
@@ -268,7 +268,7 @@ fn shutting_down_gives_everyone_what_they_are_owed_and_ends() {
                 .engine
                 .open_local(
                     world.console(uuid(1)).unwrap().label.id,
-                    vspc_core::concentrator::Attach::Now,
+                    vspc_core::concentrator::LocalOptions::person(),
                     world.now
                 )
                 .is_err()
@@ -315,7 +315,8 @@ fn stale_ids_are_no_ops() {
     for id in [vm, client] {
         let now = world.now;
         world.engine.handle_received(id, &mut b"ghost".to_vec(), now);
-        world.engine.handle_sent(id, 5, now);
+        let sent = world.engine.transmit(id, now, |_| panic!("a ghost is offered bytes"));
+        assert!(sent.is_idle());
         world.engine.handle_closed(id, vspc_core::concentrator::Closed::Input, now);
         assert_eq!(world.engine.receive_window(id), 0);
         assert!(world.engine.kick(id, now).is_err());

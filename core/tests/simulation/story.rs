@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vspc_core::concentrator::{
-    Attach, CloseReason, Config, ConnId, Counters, InBandTls, SlowClient, VmTls, VmotionStep, What,
+    CloseReason, Config, ConnId, Counters, EventKind, InBandTls, LocalOptions, SlowClient, VmTls, VmotionStep,
 };
 use vspc_core::telnet::Command;
 use vspc_core::vmware::{Opens, Resume, VmConfig, VmEvent};
@@ -575,8 +575,8 @@ impl Story {
     fn take_note(&mut self) {
         for event in &self.world.events[self.events_seen..] {
             let is_witness = event.conn.is_some_and(|id| self.witnesses.contains(&Some(id)));
-            assert!(!is_witness, "{} happened to a reader that is never late", event.what);
-            let (What::Vmotion(step), Some(id)) = (&event.what, event.conn) else { continue };
+            assert!(!is_witness, "it happened to a reader that is never late: {:?}", event.kind);
+            let (EventKind::Vmotion(step), Some(id)) = (&event.kind, event.conn) else { continue };
             match step {
                 VmotionStep::Goahead(_) => {
                     self.legs.get_mut(&id).expect("it is a host").holds = true;
@@ -598,7 +598,8 @@ impl Story {
         for at in 0..self.consoles.len() {
             let uuid = uuid(self.consoles[at].uuid);
             if self.witnesses[at].is_none() && self.world.console(uuid).is_some() {
-                self.witnesses[at] = Some(self.world.open_local(uuid, Attach::Scrollback(1 << 20)));
+                self.witnesses[at] =
+                    Some(self.world.open_local(uuid, LocalOptions::witness().scrollback(1 << 20)));
             }
             if let Some(witness) = self.witnesses[at] {
                 while self.world.pull(witness, usize::MAX) > 0 {}
@@ -643,10 +644,10 @@ impl Story {
                     reader.kind
                 ),
                 Some(CloseReason::PeerClosed | CloseReason::Failed(_) | CloseReason::TooSlow) => {}
-                Some(why) => panic!("{id} was closed: {why}"),
+                Some(why) => panic!("{id} was closed: {why:?}"),
             }
         }
-        let told = self.world.told(|what| matches!(what, What::ReaderSkipped(_)));
+        let told = self.world.told(|what| matches!(what, EventKind::ReaderSkipped(_)));
         assert!(skips <= told, "{skips} skips and {told} events");
         for (at, console) in self.consoles.iter().enumerate() {
             assert!(

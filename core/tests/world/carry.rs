@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use vspc_core::concentrator::{Closed, ConnId, InBandTls, VmTls};
 
 use super::secure::{Sealed, Version};
-use super::{Part, World, offered};
+use super::{Part, World, offered, take};
 
 /// What a client may send without more than it has a window for.
 const LEAST_WINDOW: usize = 512;
@@ -78,8 +78,11 @@ impl World {
         if !self.links[&id].is_open() || !self.links[&id].ready {
             return Vec::new();
         }
-        let first = offered(&mut self.engine, id, runs);
-        assert!(first == offered(&mut self.engine, id, runs), "{id} was offered other bytes the second time");
+        let first = offered(&mut self.engine, id, self.now, runs);
+        assert!(
+            first == offered(&mut self.engine, id, self.now, runs),
+            "{id} was offered other bytes the second time"
+        );
         if first.is_empty() {
             self.link(id).ready = false;
             self.drain();
@@ -87,12 +90,12 @@ impl World {
         }
         let cut = first.len() / 2;
         if cut > 0 {
-            self.engine.handle_sent(id, cut, self.now);
+            take(&mut self.engine, id, self.now, cut);
             self.drain();
-            let rest = offered(&mut self.engine, id, runs);
+            let rest = offered(&mut self.engine, id, self.now, runs);
             assert!(rest.starts_with(&first[cut..]), "{id} was offered other bytes behind the first");
         }
-        self.engine.handle_sent(id, first.len() - cut, self.now);
+        take(&mut self.engine, id, self.now, first.len() - cut);
         self.drain();
         first
     }

@@ -2,7 +2,7 @@
 //! clock that jumps.
 //!
 //! It keeps the runtime's side of the contract and checks the engine's at every step: a Transmit is not
-//! said again before `transmit` has returned nothing, `transmit` asked twice gives the same bytes, a dead
+//! said again before `transmit` has offered nothing, `transmit` asked twice gives the same bytes, a dead
 //! id is never named again, a window that rises is told, each connection has one reason for its end,
 //! outputs do not pile up, and after `handle_timeout` nothing is due.
 
@@ -14,15 +14,15 @@ pub(crate) mod secure;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
-    Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleView, Event, ListenerId, Output, Peer,
-    Shutdown, SlowClient, VmTls, What,
+    Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleId, ConsoleView, Event, EventKind,
+    ListenError, ListenerId, LocalOptions, Output, Peer, Shutdown, SlowClient, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -46,8 +46,10 @@ pub(crate) struct Link {
     pub(crate) capacity: usize,
     /// The peer does not read.
     pub(crate) stalled: bool,
-    /// The engine has said Transmit and `transmit` has not returned nothing since.
+    /// The engine has said Transmit and `transmit` has not offered nothing since.
     ready: bool,
+    /// How many bytes it was told, beside its output, that it has missed.
+    pub(crate) lost: u64,
     /// Why it ended, once that was told.
     pub(crate) reason: Option<CloseReason>,
     /// How it was closed.
@@ -63,6 +65,11 @@ impl Link {
     /// Whether the engine still knows it.
     pub(crate) fn is_open(&self) -> bool {
         self.closed.is_none()
+    }
+
+    /// Whether it is inside the process.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(&self.part, Part::Client(client) if client.kind == Kind::Local)
     }
 
     fn is_busy(&self) -> bool {
@@ -83,6 +90,8 @@ pub(crate) struct World {
     pub(crate) cut: usize,
     /// Gather lists have so many places.
     pub(crate) runs: usize,
+    /// Consoles of which a change was told.
+    pub(crate) changed: BTreeSet<ConsoleId>,
     /// What the engine offered last.
     pub(crate) offer: Vec<u8>,
     /// Everything the engine has said, for comparing runs.
@@ -122,6 +131,7 @@ impl World {
             foreign_ports: BTreeSet::new(),
             cut: usize::MAX,
             runs: 16,
+            changed: BTreeSet::new(),
             offer: Vec::new(),
             trace: SipHasher13::new(),
             dead_listeners: BTreeSet::new(),
@@ -167,9 +177,9 @@ impl World {
     }
 
     /// A reader inside the process.
-    pub(crate) fn open_local(&mut self, uuid: Uuid, how: vspc_core::concentrator::Attach) -> ConnId {
+    pub(crate) fn open_local(&mut self, uuid: Uuid, options: LocalOptions) -> ConnId {
         let console = self.console(uuid).expect("it is known").label.id;
-        let id = self.engine.open_local(console, how, self.now).expect("the console is there");
+        let id = self.engine.open_local(console, options, self.now).expect("the console is there");
         self.insert(id, Part::Client(Client::new(Kind::Local)));
         self.drain();
         id
@@ -185,6 +195,7 @@ impl World {
             capacity: usize::MAX,
             stalled: false,
             ready: false,
+            lost: 0,
             reason: None,
             closed: None,
             reset: false,
@@ -276,8 +287,8 @@ impl World {
         self.links.get_mut(&id).expect("it was connected")
     }
 
-    pub(crate) fn told(&self, wanted: impl Fn(&What) -> bool) -> usize {
-        self.events.iter().filter(|event| wanted(&event.what)).count()
+    pub(crate) fn told(&self, wanted: impl Fn(&EventKind) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(&event.kind)).count()
     }
 
     // What peers do.
@@ -392,22 +403,43 @@ impl World {
         if link.tls.is_some() {
             return self.pull_record(id);
         }
-        let offered = offered(&mut self.engine, id, runs);
-        let again = self::offered(&mut self.engine, id, runs);
-        assert!(offered == again, "{id} was offered other bytes the second time");
-        let taken = &offered[..room.min(offered.len())];
-        let link = self.links.get_mut(&id).expect("it is open");
-        link.outbound.extend(taken);
-        self.trace.write(taken);
-        if offered.is_empty() {
-            link.ready = false;
-        } else {
-            self.engine.handle_sent(id, taken.len(), self.now);
+        if link.is_local() {
+            return self.pull_local(id, room);
         }
-        let taken = taken.len();
+        let offered = offered(&mut self.engine, id, self.now, runs);
+        let again = self::offered(&mut self.engine, id, self.now, runs);
+        assert!(offered == again, "{id} was offered other bytes the second time");
+        let taken = offered[..room.min(offered.len())].to_vec();
+        if !taken.is_empty() {
+            take(&mut self.engine, id, self.now, taken.len());
+        }
+        let link = self.links.get_mut(&id).expect("it is open");
+        link.ready = !offered.is_empty();
+        link.outbound.extend(&taken);
+        self.trace.write(&taken);
         self.offer = offered;
         self.drain();
-        taken
+        taken.len()
+    }
+
+    /// A reader inside the process takes up to `room` bytes.
+    fn pull_local(&mut self, id: ConnId, room: usize) -> usize {
+        let mut piece = Vec::new();
+        let mut gap = 0;
+        let sent = self.engine.read_local(id, self.now, |chunk| {
+            assert!(chunk.runs.iter().all(|run| !run.is_empty()), "an empty run was offered");
+            piece.extend(chunk.runs.iter().flat_map(|run| run.iter().copied()));
+            piece.truncate(room);
+            gap = chunk.lost;
+            piece.len()
+        });
+        let link = self.links.get_mut(&id).expect("it is open");
+        link.ready = !sent.is_idle();
+        link.lost += gap;
+        link.outbound.extend(&piece);
+        self.trace.write(&piece);
+        self.drain();
+        piece.len()
     }
 
     /// The peer reads what its socket holds, up to `max` bytes, and answers. Returns whether anything
@@ -462,6 +494,11 @@ impl World {
     pub(crate) fn drain(&mut self) {
         let mut outputs = 0;
         let mut gone = Vec::new();
+        // In larger worlds the engine's own look, now and then, has to do.
+        #[cfg(debug_assertions)]
+        if self.ids < CLOSELY_CHECKED {
+            self.engine.check_invariants();
+        }
         while let Some(output) = self.engine.poll_output() {
             outputs += 1;
             assert!(outputs <= 64 * (self.ids + 4), "{outputs} outputs for {} live ids", self.ids);
@@ -469,8 +506,18 @@ impl World {
             match output {
                 Output::Transmit(id) => {
                     let link = self.live(id);
-                    assert!(!link.ready, "Transmit({id}) said again before transmit returned nothing");
+                    assert!(!link.ready, "Transmit({id}) said again before transmit offered nothing");
+                    assert!(!link.is_local(), "{id} has no socket");
                     link.ready = true;
+                }
+                Output::Local(id) => {
+                    let link = self.live(id);
+                    assert!(!link.ready, "Local({id}) said again before read_local offered nothing");
+                    assert!(link.is_local(), "{id} has a socket");
+                    link.ready = true;
+                }
+                Output::Changed(id) => {
+                    self.changed.insert(id);
                 }
                 Output::Receive(id) => {
                     self.live(id);
@@ -490,9 +537,11 @@ impl World {
                 }
                 Output::Event(event) => {
                     if let (
-                        What::VmDisconnected(why) | What::ClientDetached(why) | What::ClientNotLetIn(why),
+                        EventKind::VmDisconnected(why)
+                        | EventKind::ClientDetached(why)
+                        | EventKind::ClientNotLetIn(why),
                         Some(id),
-                    ) = (&event.what, event.conn)
+                    ) = (&event.kind, event.conn)
                     {
                         let link = self.link(id);
                         assert!(link.reason.is_none(), "{id} has ended twice: {:?}, {why:?}", link.reason);
@@ -521,7 +570,7 @@ impl World {
 
     fn listen(&mut self, id: ListenerId, address: Address) {
         let bound = match &address {
-            Address::Ip(at) if self.foreign_ports.contains(&at.port()) => Err(ErrorKind::AddrInUse),
+            Address::Ip(at) if self.foreign_ports.contains(&at.port()) => Err(ListenError::InUse),
             Address::Ip(_) if self.listening.values().any(|open| *open == address) => {
                 panic!("{address} is asked for twice")
             }
@@ -537,8 +586,8 @@ impl World {
     /// Whoever is owed bytes has been told so.
     pub(crate) fn check_nobody_is_forgotten(&mut self) {
         for (&id, link) in &self.links {
-            if link.is_open() && !link.ready {
-                let offered = offered(&mut self.engine, id, 1);
+            if link.is_open() && !link.ready && !link.is_local() {
+                let offered = offered(&mut self.engine, id, self.now, 1);
                 assert!(offered.is_empty(), "{id} is owed {:?} and was not told", show(&offered));
             }
         }
@@ -550,12 +599,30 @@ impl World {
     }
 }
 
-/// What `transmit` offers.
-fn offered(engine: &mut Concentrator, id: ConnId, runs: usize) -> Vec<u8> {
-    let mut slices = [IoSlice::new(&[]); 64];
-    let count = engine.transmit(id, &mut slices[..runs]);
-    assert!(slices[..count].iter().all(|run| !run.is_empty()), "an empty run was offered");
-    slices[..count].iter().flat_map(|run| run.iter().copied()).collect()
+/// Worlds with fewer connections and listeners are checked whole after every call.
+#[cfg(debug_assertions)]
+const CLOSELY_CHECKED: usize = 64;
+
+/// What `transmit` offers, or the front of it that `runs` places hold. Nothing of it is taken.
+fn offered(engine: &mut Concentrator, id: ConnId, now: Instant, runs: usize) -> Vec<u8> {
+    let mut offered = Vec::new();
+    let sent = engine.transmit(id, now, |all| {
+        assert!(all.iter().all(|run| !run.is_empty()), "an empty run was offered");
+        offered.extend(all.iter().take(runs).flat_map(|run| run.iter().copied()));
+        0
+    });
+    assert_eq!(
+        sent.is_idle(),
+        offered.is_empty(),
+        "nothing is offered and that is not said, or the other way"
+    );
+    offered
+}
+
+/// The socket takes the first `n` bytes of what it is offered.
+fn take(engine: &mut Concentrator, id: ConnId, now: Instant, n: usize) {
+    let sent = engine.transmit(id, now, |_| n);
+    assert_eq!(sent.taken, n, "{id} was offered less than before");
 }
 
 /// Bytes for people.

@@ -1,5 +1,5 @@
-//! Hosts whose upgrade to TLS failed, and until when each is spared another offer: one that takes the offer
-//! and cannot carry it through would else connect and fail for ever, without a console.
+//! The upgrade backoff: a host whose upgrade to TLS failed is not offered another for a while. One that takes
+//! the offer and cannot carry it through would otherwise connect and fail for ever, without a console.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -7,31 +7,31 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-use super::Keyed;
+use super::keyed::Keyed;
 
-/// How long a host is spared. Long enough that people see its console, short enough that a host that was
+/// How long a host is not offered TLS after its upgrade failed. Long enough that people see its console, short enough that a host that was
 /// put right is found out without anyone's doing.
-const SPARED_FOR: Duration = Duration::from_secs(600);
+const BACKOFF: Duration = Duration::from_secs(600);
 
 /// Hosts remembered; the one that failed first is forgotten first. More than the largest fleets have.
 const LIMIT: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Spared {
+pub(super) struct UpgradeBackoff {
     until: HashMap<IpAddr, Instant, Keyed>,
     /// By the time they failed. Entries of hosts that have failed again since are passed over: all VMs of a
     /// host fail at once, and must not push out other hosts.
     order: VecDeque<(IpAddr, Instant)>,
 }
 
-impl Spared {
+impl UpgradeBackoff {
     pub(super) fn new(keys: Keyed) -> Self {
         Self { until: HashMap::with_hasher(keys), order: VecDeque::new() }
     }
 
     /// The upgrade of `host` failed.
     pub(super) fn add(&mut self, host: IpAddr, now: Instant) {
-        let until = now + SPARED_FOR;
+        let until = now + BACKOFF;
         if self.until.insert(host, until) != Some(until) {
             self.order.push_back((host, until));
         }
@@ -65,36 +65,36 @@ mod tests {
     }
 
     #[test]
-    fn host_is_spared_for_ten_minutes_after_its_last_failure() {
-        let mut spared = Spared::new(Keyed(1, 2));
+    fn host_is_left_alone_for_ten_minutes_after_its_last_failure() {
+        let mut backoff = UpgradeBackoff::new(Keyed(1, 2));
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        spared.add(host(1), at(0));
-        spared.add(host(1), at(100));
-        assert!(spared.contains(host(1), at(699)));
-        assert!(!spared.contains(host(1), at(700)));
-        assert!(!spared.contains(host(2), at(100)));
+        backoff.add(host(1), at(0));
+        backoff.add(host(1), at(100));
+        assert!(backoff.contains(host(1), at(699)));
+        assert!(!backoff.contains(host(1), at(700)));
+        assert!(!backoff.contains(host(2), at(100)));
     }
 
     #[test]
     fn no_more_are_remembered_than_the_limit_and_the_oldest_goes() {
-        let mut spared = Spared::new(Keyed(1, 2));
+        let mut backoff = UpgradeBackoff::new(Keyed(1, 2));
         for n in 0..10 * LIMIT as u32 {
-            spared.add(host(n), Instant::ZERO);
+            backoff.add(host(n), Instant::ZERO);
         }
-        assert_eq!((spared.until.len(), spared.order.len()), (LIMIT, LIMIT));
-        assert!(!spared.contains(host(0), Instant::ZERO));
-        assert!(spared.contains(host(10 * LIMIT as u32 - 1), Instant::ZERO));
+        assert_eq!((backoff.until.len(), backoff.order.len()), (LIMIT, LIMIT));
+        assert!(!backoff.contains(host(0), Instant::ZERO));
+        assert!(backoff.contains(host(10 * LIMIT as u32 - 1), Instant::ZERO));
     }
 
     #[test]
     fn host_that_fails_again_and_again_pushes_out_no_other_and_takes_no_more_room() {
-        let mut spared = Spared::new(Keyed(1, 2));
-        spared.add(host(2), Instant::ZERO);
+        let mut backoff = UpgradeBackoff::new(Keyed(1, 2));
+        backoff.add(host(2), Instant::ZERO);
         for n in 0..10 * LIMIT as u64 {
-            spared.add(host(1), Instant::from_millis(n));
-            assert!(spared.order.len() <= 2 * LIMIT);
+            backoff.add(host(1), Instant::from_millis(n));
+            assert!(backoff.order.len() <= 2 * LIMIT);
         }
-        assert!(spared.contains(host(1), Instant::from_millis(10 * LIMIT as u64)));
-        assert!(spared.contains(host(2), Instant::from_millis(10 * LIMIT as u64)));
+        assert!(backoff.contains(host(1), Instant::from_millis(10 * LIMIT as u64)));
+        assert!(backoff.contains(host(2), Instant::from_millis(10 * LIMIT as u64)));
     }
 }

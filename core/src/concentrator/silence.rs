@@ -5,13 +5,13 @@
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct SilenceList {
     links: Vec<(u32, u32)>,
     longest_silent: u32,
     latest: u32,
 }
 
-impl Order {
+impl SilenceList {
     pub(super) fn new() -> Self {
         Self { links: Vec::new(), longest_silent: NONE, latest: NONE }
     }
@@ -61,22 +61,22 @@ mod tests {
 
     #[test]
     fn the_longest_silent_comes_first_whatever_was_touched_or_removed() {
-        let mut order = Order::new();
+        let mut list = SilenceList::new();
         for index in [3, 0, 7, 3, 5, 0] {
-            order.touch(index);
+            list.touch(index);
         }
-        order.remove(5);
-        order.remove(4);
-        order.remove(100);
+        list.remove(5);
+        list.remove(4);
+        list.remove(100);
         let mut left = Vec::new();
-        while let Some(index) = order.longest_silent() {
+        while let Some(index) = list.longest_silent() {
             left.push(index);
-            order.remove(index);
+            list.remove(index);
         }
         assert_eq!(left, [7, 3, 0]);
-        order.touch(1);
-        order.remove(1);
-        order.remove(1);
-        assert_eq!(order.longest_silent(), None);
+        list.touch(1);
+        list.remove(1);
+        list.remove(1);
+        assert_eq!(list.longest_silent(), None);
     }
 }

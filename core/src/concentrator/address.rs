@@ -1,0 +1,55 @@
+//! Where peers are and listeners go.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Where a peer is or a listener goes.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// TCP over IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// No socket: a reader inside this process.
+    Local,
+}
+
+impl Address {
+    /// The IP address, IPv4 as such. `None` where there is no network in between.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip().to_canonical()),
+            Self::Local => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A dual-stack listener shows IPv4 peers as ::ffff:a.b.c.d; people know them as a.b.c.d.
+            Self::Ip(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
+                Some(v4) => write!(f, "{v4}:{}", v6.port()),
+                None => v6.fmt(f),
+            },
+            Self::Ip(v4) => v4.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
+/// Who connected.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: Address,
+}
+
+impl Peer {
+    /// A peer known by its address alone.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address }
+    }
+}

@@ -1,0 +1,97 @@
+//! Telling: the world by events, peers by bounded replies, and both what a VM is called.
+
+use std::sync::Arc;
+
+use super::Concentrator;
+use super::conn::Conn;
+use super::counters::Counters;
+use super::event::{Event, EventKind, Fault};
+use super::id::{ConnId, ConsoleId};
+use super::timers::Timer;
+
+impl Concentrator {
+    /// Tells an event of a connection, and of the console that it has to do with.
+    pub(super) fn tell(&mut self, id: ConnId, kind: EventKind) {
+        let console = self.conns.get(id).and_then(Conn::console);
+        self.tell_both(Some(id), console, kind);
+    }
+
+    /// Tells an event of a console.
+    pub(super) fn tell_console(&mut self, console: ConsoleId, kind: EventKind) {
+        self.tell_both(None, Some(console), kind);
+    }
+
+    pub(super) fn tell_both(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
+        let peer = id.and_then(|id| self.conns.get(id)).map(|conn| conn.peer.clone());
+        let console = console.and_then(|id| self.consoles.label(id));
+        self.fx.outbox.event(Event { kind, conn: id, peer, console });
+    }
+
+    /// Tells that a peer broke the protocol: once per connection, the rest is counted.
+    pub(super) fn malformed(&mut self, id: ConnId, fault: Fault) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let is_first = !std::mem::replace(&mut conn.malformed_told, true);
+        self.consoles.count_in(conn.console(), &mut self.fx.counters).malformed += 1;
+        if is_first {
+            self.tell(id, EventKind::Malformed(fault));
+        }
+    }
+
+    /// Answers a peer, in the bounded way of [`Conn::queue_reply`].
+    pub(super) fn reply(&mut self, id: ConnId, put: impl FnOnce(&mut Vec<u8>)) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !conn.queue_reply(id, &mut self.fx, put) {
+            self.count_for(id).replies_dropped += 1;
+        }
+    }
+
+    /// The counters that something on this connection belongs to.
+    pub(super) fn count_for(&mut self, id: ConnId) -> &mut Counters {
+        let console = self.conns.get(id).and_then(Conn::console);
+        self.consoles.count_in(console, &mut self.fx.counters)
+    }
+
+    /// The counters of a console.
+    pub(super) fn count_in(&mut self, console: ConsoleId) -> &mut Counters {
+        self.consoles.count_in(Some(console), &mut self.fx.counters)
+    }
+
+    /// The VM is called `name`, says this connection.
+    pub(super) fn name_console(&mut self, at: ConsoleId, id: ConnId, name: &str) {
+        let Some(console) = self.consoles.get_mut(at) else { return };
+        // With multi-console the suffix belongs to the name, too, as vSPC.py shows it.
+        let mut name = format!("{name}{}", console.label.suffix);
+        name.shrink_to_fit();
+        if console.label.name != name {
+            let from = std::mem::replace(&mut Arc::make_mut(&mut console.label).name, name);
+            self.fx.outbox.changed(at);
+            if !from.is_empty() {
+                self.tell_both(Some(id), Some(at), EventKind::VmRenamed(from));
+            }
+        }
+        self.tell_identified(at);
+    }
+
+    /// Tells of VMs that were identified, once name and port are known with which they are to be told.
+    pub(super) fn tell_identified(&mut self, at: ConsoleId) {
+        let Some(console) = self.consoles.get(at) else { return };
+        let port_is_coming = console.listener.is_some() && console.label.port.is_none();
+        if console.label.name.is_empty() || port_is_coming {
+            return;
+        }
+        let legs: Vec<ConnId> = console.legs.conns().collect();
+        for id in legs {
+            self.tell_identified_now(id);
+        }
+    }
+
+    /// Tells that this connection's VM was identified, unless that was told before.
+    pub(super) fn tell_identified_now(&mut self, id: ConnId) {
+        if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut)
+            && !std::mem::replace(&mut vm.told, true)
+        {
+            self.fx.timers.cancel(Timer::Ask(id));
+            self.tell(id, EventKind::VmIdentified);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! All consoles of one concentrator, and what they share: memory for what they print, buffers for what is
+//! typed, and the index by which a VM finds its own.
+//!
+//! **Owns** the table, the pools and their limits; decides whose scrollback goes when memory is short.
+//! **Refuses to know** connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::vmware::Uuid;
+
+use super::config::{Config, SlowClient};
+use super::console::{Console, LEAST_LAG_LIMIT, ReaderKey};
+use super::counters::Counters;
+use super::effects::Effects;
+use super::fanout::{Limits, Offer, Seat, Took};
+use super::id::ConsoleId;
+use super::journal::{Journal, Pool};
+use super::keyed::Keyed;
+use super::label::{Identity, Label};
+use super::silence::SilenceList;
+use super::slab::Slab;
+use super::uplink::Buffers;
+
+/// Every console, by id and by identity.
+#[derive(Debug)]
+pub(super) struct Consoles {
+    table: Slab<ConsoleId, Console>,
+    /// Hashed by identity; the identity itself is in the console's label.
+    index: HashTable<ConsoleId>,
+    keys: Keyed,
+    by_silence: SilenceList,
+    /// The memory of consoles' journals.
+    pool: Pool,
+    /// The memory of what connections say before they have a console: strangers' words must not push out
+    /// what VMs have said.
+    early_pool: Pool,
+    pub(super) buffers: Buffers,
+    pub(super) limits: Limits,
+    slow: SlowClient,
+    expire: Duration,
+}
+
+impl Consoles {
+    pub(super) fn new(config: &Config, keys: Keyed) -> Self {
+        let early = config.journal_memory / EARLY_PART;
+        Self {
+            table: Slab::new(),
+            index: HashTable::new(),
+            keys,
+            by_silence: SilenceList::new(),
+            pool: Pool::new(config.journal_memory - early),
+            early_pool: Pool::new(early),
+            buffers: Buffers::default(),
+            limits: Limits {
+                keep: config.scrollback as u64,
+                lag: config.lag_limit.max(config.scrollback).max(LEAST_LAG_LIMIT) as u64,
+            },
+            slow: config.slow_client,
+            expire: config.vm_expire,
+        }
+    }
+
+    pub(super) fn get(&self, id: ConsoleId) -> Option<&Console> {
+        self.table.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConsoleId) -> Option<&mut Console> {
+        self.table.get_mut(id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Every console, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Console> {
+        self.table.iter().map(|(_, console)| console)
+    }
+
+    /// A console together with the buffers that its uplink uses.
+    pub(super) fn with_buffers(&mut self, id: ConsoleId) -> Option<(&mut Console, &mut Buffers)> {
+        self.table.get_mut(id).map(|console| (console, &mut self.buffers))
+    }
+
+    /// What a console is called now.
+    pub(super) fn label(&self, id: ConsoleId) -> Option<Arc<Label>> {
+        self.table.get(id).map(|console| Arc::clone(&console.label))
+    }
+
+    /// The counters of a console, or `others` where there is none.
+    pub(super) fn count_in<'a>(
+        &'a mut self,
+        id: Option<ConsoleId>,
+        others: &'a mut Counters,
+    ) -> &'a mut Counters {
+        match id.and_then(|id| self.table.get_mut(id)) {
+            Some(console) => console.count(),
+            None => others,
+        }
+    }
+
+    /// The console of this identity.
+    pub(super) fn by_identity(&self, identity: &Identity) -> Option<ConsoleId> {
+        let is_it = |&id: &ConsoleId| self.table.get(id).is_some_and(|console| console.label.is(identity));
+        self.index.find(hash(self.keys, identity.uuid, &identity.suffix), is_it).copied()
+    }
+
+    /// Opens a console. There must be none of this identity.
+    pub(super) fn open(&mut self, identity: Identity, fx: &mut Effects) -> ConsoleId {
+        debug_assert!(self.by_identity(&identity).is_none(), "a console is opened twice");
+        let Identity { uuid, suffix } = identity;
+        let hashed = hash(self.keys, uuid, &suffix);
+        let label = Label {
+            id: ConsoleId { index: 0, generation: 0 },
+            uuid,
+            suffix: suffix.into(),
+            name: String::new(),
+            port: None,
+        };
+        let id = self.table.insert(Console::new(label, fx.now));
+        if let Some(opened) = self.table.get_mut(id) {
+            Arc::make_mut(&mut opened.label).id = id;
+        }
+        let (table, keys) = (&self.table, self.keys);
+        self.index.insert_unique(hashed, id, |&id| {
+            table.get(id).map_or(0, |console| hash(keys, console.label.uuid, &console.label.suffix))
+        });
+        fx.outbox.changed(id);
+        id
+    }
+
+    /// Forgets a console.
+    pub(super) fn remove(&mut self, id: ConsoleId, fx: &mut Effects) {
+        let Some(console) = self.table.get(id) else { return };
+        let hashed = hash(self.keys, console.label.uuid, &console.label.suffix);
+        if let Ok(entry) = self.index.find_entry(hashed, |&entry| entry == id) {
+            entry.remove();
+        }
+        let Some(mut console) = self.table.remove(id) else { return };
+        self.by_silence.remove(id.index);
+        console.fanout.clear(&mut self.pool);
+        fx.counters += console.counters();
+        fx.outbox.changed(id);
+    }
+
+    /// Takes in what a VM's connection printed: a run of wire form with whole pairs, `pairs` of them. Costs
+    /// one copy and a look at each reader.
+    pub(super) fn print(&mut self, id: ConsoleId, wire: &[u8], pairs: usize, fx: &mut Effects) {
+        let Some(console) = self.table.get_mut(id) else { return };
+        console.fanout.print(wire, pairs, &mut self.pool);
+        console.count().bytes_from_vm += (wire.len() - pairs) as u64;
+        self.after_print(id, fx);
+    }
+
+    /// Takes over what was said before its console was known.
+    pub(super) fn adopt(&mut self, id: ConsoleId, early: Journal, fx: &mut Effects) {
+        let Some(console) = self.table.get_mut(id) else { return };
+        let printed = console.fanout.adopt(early, &mut self.early_pool, &mut self.pool);
+        if printed > 0 {
+            console.count().bytes_from_vm += printed;
+            self.after_print(id, fx);
+        }
+    }
+
+    fn after_print(&mut self, id: ConsoleId, fx: &mut Effects) {
+        self.by_silence.touch(id.index);
+        let Some(console) = self.table.get_mut(id) else { return };
+        console.last_output = fx.now;
+        trim(console, self.limits, &mut self.pool, fx);
+        console.wake_readers(fx);
+        if self.slow == SlowClient::Wait {
+            console.consider_pause(self.limits, fx);
+        }
+        self.trim_memory(fx);
+    }
+
+    /// Keeps all journals within their common memory: the longest silent gives first.
+    fn trim_memory(&mut self, fx: &mut Effects) {
+        while self.pool.is_over()
+            && let Some(index) = self.by_silence.longest_silent()
+        {
+            let silent = self.table.id_at(index).and_then(|id| self.table.get_mut(id));
+            let gave = silent.is_some_and(|console| overtake(console, &mut self.pool, fx));
+            if !gave {
+                self.by_silence.remove(index);
+            }
+        }
+    }
+
+    /// Keeps bytes of a connection that has no console yet, dropping the oldest beyond the limit, or where the
+    /// memory for such bytes is used up. Returns how many were dropped.
+    pub(super) fn keep_early(&mut self, journal: &mut Journal, wire: &[u8], pairs: usize) -> u64 {
+        journal.append(wire, pairs, &mut self.early_pool);
+        let mut dropped = 0;
+        while journal.kept() > EARLY_LIMIT || (journal.kept() > 0 && self.early_pool.is_over()) {
+            dropped += journal.drop_oldest(&mut self.early_pool).unwrap_or(0) as u64;
+        }
+        dropped
+    }
+
+    /// Keeps bytes of a move's target that has taken over until its source's last bytes are in. Returns
+    /// whether that is as much as can wait.
+    pub(super) fn keep_adopted(&mut self, journal: &mut Journal, wire: &[u8], pairs: usize) -> bool {
+        journal.append(wire, pairs, &mut self.early_pool);
+        journal.kept() > self.limits.lag / 2 || self.early_pool.is_over()
+    }
+
+    /// Nobody will read this.
+    pub(super) fn drop_early(&mut self, mut journal: Journal) {
+        journal.clear(&mut self.early_pool);
+    }
+
+    /// A reader took `n` of the bytes it was offered.
+    pub(super) fn took(
+        &mut self,
+        id: ConsoleId,
+        seat: Seat,
+        offer: Offer,
+        n: usize,
+        fx: &mut Effects,
+    ) -> Took {
+        let Some(console) = self.table.get_mut(id) else { return Took::default() };
+        let took = console.fanout.took(seat, offer, n);
+        if took.data > 0 {
+            console.count().bytes_to_clients += took.data as u64;
+        }
+        if took.frees {
+            trim(console, self.limits, &mut self.pool, fx);
+        }
+        console.consider_resume(self.limits, fx);
+        took
+    }
+
+    /// A reader was told what it has missed.
+    pub(super) fn told_of_gap(&mut self, id: ConsoleId, seat: Seat) {
+        if let Some(console) = self.table.get_mut(id) {
+            console.fanout.told_of_gap(seat);
+        }
+    }
+
+    /// A reader leaves. Returns whether it is owed the second half of a pair.
+    pub(super) fn detach_reader(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) -> bool {
+        let Some(console) = self.table.get_mut(id) else { return false };
+        let half = console.detach_reader(seat, fx);
+        trim(console, self.limits, &mut self.pool, fx);
+        console.consider_resume(self.limits, fx);
+        console.consider_expiry(self.expire, fx);
+        half
+    }
+
+    /// A reader that was overtaken is brought back, now that it can take bytes again. Returns how many guest
+    /// bytes it has missed.
+    pub(super) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
+        let console = self.table.get_mut(id)?;
+        let missed = console.fanout.catch_up(seat, self.limits.keep)?;
+        console.count().bytes_skipped += missed;
+        Some(missed)
+    }
+
+    /// Starts or stops the clock of a console that nobody uses.
+    pub(super) fn consider_expiry(&self, id: ConsoleId, fx: &mut Effects) {
+        if let Some(console) = self.table.get(id) {
+            console.consider_expiry(self.expire, fx);
+        }
+    }
+
+    /// Fails a debug build where what is kept twice does not agree. Costs a look at everything.
+    pub(super) fn check_invariants(&self) {
+        assert_eq!(self.index.len(), self.table.len(), "consoles and their index differ");
+        for (id, console) in self.table.iter() {
+            assert_eq!(console.label.id, id, "a label has another console's id");
+            let identity =
+                Identity { uuid: console.label.uuid, suffix: console.label.suffix.as_str().into() };
+            assert_eq!(
+                self.by_identity(&identity),
+                Some(id),
+                "{} is not found by its identity",
+                console.label
+            );
+            console.check_invariants();
+        }
+    }
+}
+
+fn hash(keys: Keyed, uuid: Uuid, suffix: &str) -> u64 {
+    use std::hash::BuildHasher;
+    keys.hash_one((uuid, suffix))
+}
+
+/// Lets go of what nobody needs.
+fn trim(console: &mut Console, limits: Limits, pool: &mut Pool, fx: &mut Effects) {
+    let mut lost: Vec<ReaderKey> = Vec::new();
+    console.fanout.trim(limits, pool, |key| lost.push(key));
+    lost.into_iter().for_each(|key| console.lose_reader(key, fx));
+}
+
+/// Lets go of the oldest segment whoever needs it. Returns whether there was one.
+fn overtake(console: &mut Console, pool: &mut Pool, fx: &mut Effects) -> bool {
+    let mut lost: Vec<ReaderKey> = Vec::new();
+    let gave = console.fanout.overtake(pool, |key| lost.push(key));
+    lost.into_iter().for_each(|key| console.lose_reader(key, fx));
+    gave
+}
+
+/// What a VM connection may say before it is known whose it is; then the oldest is dropped and counted.
+/// Reading never stops: the UUID may be behind the data.
+const EARLY_LIMIT: u64 = 64 << 10;
+
+/// The part of the journals' memory that is for connections without a console.
+const EARLY_PART: usize = 8;

@@ -1,0 +1,44 @@
+//! What a part may ask for without knowing who carries it out: outputs, timers, counts, the end of a
+//! connection; and the time.
+//!
+//! A part is given `&mut Effects` beside its own `&mut self`, so that it needs neither the engine nor its
+//! neighbours: a test makes an `Effects` of its own and looks at what is in it.
+
+use std::collections::VecDeque;
+
+use crate::time::Instant;
+
+use super::counters::Counters;
+use super::event::CloseReason;
+use super::id::ConnId;
+use super::outbox::Outbox;
+use super::timers::Timers;
+
+/// The one place where effects gather.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    pub(super) outbox: Outbox,
+    pub(super) timers: Timers,
+    /// Counts that belong to no console, or to one that was forgotten.
+    pub(super) counters: Counters,
+    /// The latest moment the runtime has told.
+    pub(super) now: Instant,
+    doomed: VecDeque<(ConnId, CloseReason)>,
+}
+
+impl Effects {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { now, ..Self::default() }
+    }
+
+    /// Ends a connection, with what it still has to be told, before the call from the runtime returns. Its
+    /// neighbours need not be in a state to hear of that now.
+    pub(super) fn doom(&mut self, id: ConnId, why: CloseReason) {
+        self.doomed.push_back((id, why));
+    }
+
+    /// The next connection to end.
+    pub(super) fn next_doomed(&mut self) -> Option<(ConnId, CloseReason)> {
+        self.doomed.pop_front()
+    }
+}

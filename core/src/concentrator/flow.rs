@@ -1,0 +1,450 @@
+//! The flow plane: what a connection's socket may bring, and which bytes it is given.
+//!
+//! Every connection's bytes leave in one order: the second half of a pair whose first half is out, then
+//! control, then data. They are laid out without copying, the socket takes what it can, and what it took is
+//! noted, all in one call. TLS lies in between: what it opens goes the way of all bytes, what is for the peer is
+//! sealed one record ahead of the socket, and what is sealed counts as taken.
+
+use std::io::IoSlice;
+
+use crate::time::Instant;
+use crate::transport::{RECORD, RUNS};
+
+use super::Concentrator;
+use super::conn::{Closing, Conn, Place, Role, Transport};
+use super::console::READ_MAX;
+use super::event::{CloseReason, EventKind};
+use super::id::ConnId;
+use super::output::{Chunk, Sent};
+use super::timers::Timer;
+use super::tls::TLS_RECORD;
+use super::upgrade::Step;
+
+impl Concentrator {
+    /// How many bytes may be read from this connection now; 0: do not read, an
+    /// [`Output::Receive`](super::Output::Receive) will tell when. Constant cost.
+    #[must_use]
+    pub fn receive_window(&self, id: ConnId) -> usize {
+        let Some(conn) = self.conns.get(id) else { return 0 };
+        if conn.closing.is_some() {
+            return READ_MAX;
+        }
+        let window = self.plain_window(conn);
+        match &conn.transport {
+            // What a record holds is not known before it is whole.
+            Transport::Tls(tls) if tls.held.is_empty() && window > 0 => window.max(RECORD),
+            Transport::Tls(_) => 0,
+            Transport::Plain | Transport::Held(_) => window,
+        }
+    }
+
+    /// How many bytes of its own a connection may send.
+    fn plain_window(&self, conn: &Conn) -> usize {
+        match &conn.role {
+            Role::Arriving(_) => RECORD,
+            Role::Vm(vm) => {
+                let is_paused = match vm.place {
+                    Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
+                    _ => false,
+                };
+                if is_paused { 0 } else { READ_MAX }
+            }
+            Role::Client(_) if conn.control.is_over_limit() => 0,
+            Role::Client(client) => self.typing_window(client.console, client.epoch, client.mode.is_raw()),
+            Role::Local(local) => self.typing_window(local.console, local.epoch, true),
+        }
+    }
+
+    /// What someone at a console may type; everything while there is no VM, because it is dropped then.
+    fn typing_window(&self, console: super::ConsoleId, epoch: u32, doubles: bool) -> usize {
+        match self.consoles.get(console) {
+            Some(console) if !console.legs.is_empty() => console.uplink.window(epoch, doubles),
+            _ => READ_MAX,
+        }
+    }
+
+    /// Offers a connection's next bytes to its socket, borrowed from where they are kept, for one `writev`:
+    /// `take` is called with the runs, at most once, and returns how many bytes the socket took; 0 when it
+    /// takes none now. What it took is noted before this returns. When nothing is to be had `take` is not
+    /// called, and an [`Output::Transmit`](super::Output::Transmit) tells when there is something again.
+    ///
+    /// Until `take` takes something it is offered the same bytes. There may be outputs to poll after this call,
+    /// as after every other. Over TLS, bytes are sealed here, a record at a time. Bounded by the length of the
+    /// gather list and 64 KiB of copying.
+    pub fn transmit(&mut self, id: ConnId, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
+        self.fx.now = now;
+        let sent = self.offer_transport(id, take);
+        if sent.is_idle() {
+            self.fx.outbox.drained(id);
+        } else if let Some(conn) = self.conns.get(id).filter(|_| sent.taken > 0) {
+            if conn.is_nobody() && conn.has_been_told_all() {
+                self.admission.greeted(id, now);
+            }
+            if conn.closing.is_some() {
+                self.consider_closed(id);
+            }
+        }
+        self.settle();
+        sent
+    }
+
+    /// What goes to the socket: the connection's own bytes, or those that TLS or an upgrade have made.
+    fn offer_transport(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
+        match self.conns.get(id).map(|conn| &conn.transport) {
+            None => return Sent::default(),
+            Some(Transport::Plain) => return self.offer_own::<PLAIN_RUNS>(id, take),
+            Some(Transport::Held(_)) => {}
+            Some(Transport::Tls(_)) => self.seal(id),
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
+        let offered = conn.transport.pending().map_or(0, <[u8]>::len);
+        if offered == 0 {
+            return Sent::default();
+        }
+        let taken = take(&[IoSlice::new(conn.transport.pending().unwrap_or_default())]).min(offered);
+        match &mut conn.transport {
+            Transport::Plain => {}
+            Transport::Held(upgrade) => {
+                upgrade.took(taken);
+                conn.end_upgrade(id, &mut self.fx);
+            }
+            Transport::Tls(tls) => tls.took(taken),
+        }
+        Sent { offered, taken }
+    }
+
+    /// Seals the next of a connection's own bytes, if its socket has taken all that was sealed before. What
+    /// is sealed counts as taken: nothing can change it any more.
+    fn seal(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &conn.transport {
+            Transport::Tls(tls) if tls.is_up() && tls.pending().is_empty() => {}
+            _ => return,
+        }
+        let mut transport = std::mem::take(&mut conn.transport);
+        let mut sealed = Ok(0);
+        let _ = self.offer_own::<RUNS>(id, |runs| {
+            if let Transport::Tls(tls) = &mut transport {
+                sealed = tls.seal(runs);
+            }
+            *sealed.as_ref().unwrap_or(&0)
+        });
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.transport = transport;
+        }
+        if let Err(failure) = sealed {
+            self.fail_tls(id, failure);
+        }
+    }
+
+    /// Offers a connection's own bytes.
+    fn offer_own<const MOST: usize>(
+        &mut self,
+        id: ConnId,
+        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> Sent {
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(Role::Vm(_)) => self.offer_vm(id, take),
+            Some(Role::Client(_)) => self.offer_client::<MOST>(id, take),
+            Some(Role::Arriving(_) | Role::Local(_)) | None => Sent::default(),
+        }
+    }
+
+    /// To a VM: control, and what was typed if it is this connection that gets it.
+    fn offer_vm(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
+        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
+        let console = conn.console();
+        let Self { consoles, fx, .. } = self;
+        let mut fed = console.and_then(|console| consoles.with_buffers(console));
+        let (mut half, mut rest): (&[u8], &[u8]) = (&[], &[]);
+        if let Some((console, _)) = &fed
+            && console.legs.latest() == Some(id)
+        {
+            (half, rest) = console.uplink.halves();
+            if console.legs.input() != Some(id) {
+                rest = &[];
+            }
+        }
+        let control = conn.control.pending();
+        let (halves, controls) = (half.len(), control.len());
+        let (sent, mut left) = offer([half, control, rest], take);
+        let from_uplink = left.min(halves);
+        left -= from_uplink;
+        conn.control.took(left.min(controls));
+        let typed = from_uplink + left.saturating_sub(controls);
+        if typed > 0
+            && let Some((console, buffers)) = &mut fed
+        {
+            console.input_taken(typed, buffers, fx);
+        }
+        if left > 0 {
+            self.note_control_taken(id);
+        }
+        sent
+    }
+
+    /// To a client: control, and what it is shown of its console.
+    fn offer_client<const MOST: usize>(
+        &mut self,
+        id: ConnId,
+        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> Sent {
+        self.catch_up(id);
+        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
+        let Role::Client(client) = &conn.role else { return Sent::default() };
+        let (at, seat) = (client.console, client.seat);
+        let shown = match conn.closing {
+            // A farewell may outlive the console it is about.
+            Some(Closing::Farewell) => None,
+            _ => self.consoles.get(at),
+        };
+        let Some(console) = shown else {
+            let (sent, taken) = offer([conn.control.pending()], take);
+            conn.control.took(taken);
+            return sent;
+        };
+        let mut runs = [IoSlice::new(&[]); MOST];
+        let (count, layout) =
+            console.fanout.offer(seat, conn.control.pending(), &mut self.scratch, &mut runs);
+        let offered = runs[..count].iter().map(|run| run.len()).sum();
+        if offered == 0 {
+            return Sent::default();
+        }
+        let taken = take(&runs[..count]).min(offered);
+        let was_over_limit = conn.control.is_over_limit();
+        let took = self.consoles.took(at, seat, layout, taken, &mut self.fx);
+        conn.control.took(took.front);
+        if was_over_limit && !conn.control.is_over_limit() {
+            self.fx.outbox.receive(id);
+        }
+        Sent { offered, taken }
+    }
+
+    /// Brings a client that was overtaken back, now that its socket takes bytes, and tells it what it has
+    /// missed.
+    fn catch_up(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some((console, seat)) = conn.seat().filter(|_| conn.closing != Some(Closing::Farewell)) else {
+            return;
+        };
+        if let Some(missed) = self.consoles.catch_up(console, seat)
+            && let Some(client) = conn.client()
+        {
+            // A raw client is not told in its stream: a line of text there would be corruption.
+            if !client.mode.is_raw() {
+                let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
+                conn.control.buffer().extend_from_slice(notice.as_bytes());
+            }
+            self.tell(id, EventKind::ReaderSkipped(missed));
+        }
+    }
+
+    /// Offers a reader inside the process its next bytes, borrowed, at most one gather list of them: `take` is
+    /// called with a [`Chunk`], at most once, and returns how many guest bytes it has taken. When nothing is to
+    /// be had `take` is not called, and an [`Output::Local`](super::Output::Local) tells when there is.
+    ///
+    /// A gap is told in the chunk behind it, once; such a chunk may hold nothing else, and then counts as one
+    /// byte offered and taken.
+    pub fn read_local(&mut self, id: ConnId, now: Instant, take: impl FnOnce(Chunk<'_>) -> usize) -> Sent {
+        self.fx.now = now;
+        let sent = self.offer_local(id, take);
+        if sent.is_idle() {
+            self.fx.outbox.drained(id);
+        }
+        if self.conns.get(id).is_some_and(|conn| conn.closing.is_some()) {
+            self.consider_closed(id);
+        }
+        self.settle();
+        sent
+    }
+
+    fn offer_local(&mut self, id: ConnId, take: impl FnOnce(Chunk<'_>) -> usize) -> Sent {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing != Some(Closing::Farewell)) else {
+            return Sent::default();
+        };
+        let Role::Local(local) = &conn.role else { return Sent::default() };
+        let (at, seat) = (local.console, local.seat);
+        self.consoles.catch_up(at, seat);
+        let Some(console) = self.consoles.get(at) else { return Sent::default() };
+        let mut runs = [IoSlice::new(&[]); PLAIN_RUNS];
+        let (count, layout) = console.fanout.offer(seat, &[], &mut self.scratch, &mut runs);
+        let (position, lost) = console.fanout.position(seat);
+        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
+        if offered == 0 && lost == 0 {
+            return Sent::default();
+        }
+        let taken = take(Chunk { at: position, lost, runs: &runs[..count] }).min(offered);
+        let gap = usize::from(offered == 0);
+        self.consoles.told_of_gap(at, seat);
+        self.consoles.took(at, seat, layout, taken, &mut self.fx);
+        Sent { offered: offered + gap, taken: taken + gap }
+    }
+
+    /// Bytes were read from a connection, no more than its window. One pass over them.
+    pub fn handle_received(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
+        self.fx.now = now;
+        let Some(conn) = self.conns.get(id) else { return };
+        if conn.closing.is_some() || data.is_empty() {
+            return;
+        }
+        let was_nobody = conn.is_nobody();
+        match conn.transport {
+            Transport::Plain => self.receive_plain(id, data),
+            Transport::Held(_) => self.receive_held(id, data),
+            Transport::Tls(_) => self.receive_sealed(id, data),
+        }
+        if was_nobody && let Some(conn) = self.conns.get(id) {
+            self.admission.heard(id, conn.heard(), now);
+        }
+        self.settle();
+    }
+
+    /// Bytes of the peer's own, whatever they came through.
+    fn receive_plain(&mut self, id: ConnId, data: &[u8]) {
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(Role::Vm(_)) => {
+                if let Some(left) = self.receive_vm(id, data) {
+                    self.receive_sealed(id, &mut data[data.len() - left..].to_vec());
+                }
+            }
+            Some(Role::Client(_)) => self.receive_client(id, data),
+            Some(Role::Local(_)) => self.receive_local(id, data),
+            Some(Role::Arriving(_)) | None => {}
+        }
+    }
+
+    /// Bytes of a host that has been told nothing yet.
+    fn receive_held(&mut self, id: ConnId, data: &mut [u8]) {
+        let (Some(&first), Some(conn)) = (data.first(), self.conns.get_mut(id)) else { return };
+        let step = Step::FirstByte { tls: first == TLS_RECORD };
+        let upgraded = self.tls.step(id, conn, step, &mut self.fx);
+        self.after_upgrade(id, upgraded);
+        match self.conns.get(id).map(|conn| &conn.transport) {
+            Some(Transport::Tls(_)) => self.receive_sealed(id, data),
+            _ => self.receive_plain(id, data),
+        }
+    }
+
+    /// Bytes of a TLS peer, as its socket brought them.
+    fn receive_sealed(&mut self, id: ConnId, data: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Transport::Tls(tls) = &mut conn.transport else { return };
+        let mut plain = std::mem::take(&mut self.opened);
+        plain.append(&mut tls.held);
+        let was_up = tls.is_up();
+        let outcome = tls.open(data, &mut plain);
+        if !tls.pending().is_empty() {
+            self.fx.outbox.transmit(id);
+        }
+        // What comes behind the handshake in the same read may be a fault: it was up all the same.
+        if !was_up && tls.has_come_up() {
+            self.come_up(id);
+        }
+        self.deliver(id, &plain);
+        plain.clear();
+        self.opened = plain;
+        match outcome {
+            Ok(()) => self.consider_end(id),
+            Err(failure) => self.fail_tls(id, failure),
+        }
+    }
+
+    /// The handshake is over.
+    fn come_up(&mut self, id: ConnId) {
+        self.fx.timers.cancel(Timer::Tls(id));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Some(vm) = conn.vm_mut() {
+            vm.upgrading = false;
+        }
+        let Transport::Tls(tls) = &conn.transport else { return };
+        let (version, suite) = tls.terms();
+        let arriving = match conn.role {
+            Role::Arriving(console) => Some(console),
+            Role::Vm(_) | Role::Client(_) | Role::Local(_) => None,
+        };
+        self.tell(id, EventKind::TlsUp { version, suite });
+        match arriving {
+            Some(console) => self.enter(id, console),
+            // What was kept back until now.
+            None => self.fx.outbox.transmit(id),
+        }
+    }
+
+    /// Gives a connection's role what TLS has opened; what it may not send yet stays with TLS.
+    fn deliver(&mut self, id: ConnId, plain: &[u8]) {
+        let mut rest = plain;
+        while let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none() && !rest.is_empty()) {
+            // A VM's bytes are never refused once they are read.
+            let window = match conn.role {
+                Role::Vm(_) => rest.len(),
+                _ => self.plain_window(conn).min(rest.len()),
+            };
+            if window == 0 {
+                break;
+            }
+            let (now_due, later) = rest.split_at(window);
+            self.receive_plain(id, now_due);
+            rest = later;
+        }
+        // A copy: the buffer that it lies in is the engine's, and large.
+        if !rest.is_empty()
+            && let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())
+            && let Transport::Tls(tls) = &mut conn.transport
+        {
+            tls.held = rest.to_vec();
+        }
+    }
+
+    /// A connection's window has risen: what TLS holds comes before what is still in the socket. Returns
+    /// whether that may be read.
+    pub(super) fn deliver_held(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        let Transport::Tls(tls) = &mut conn.transport else { return true };
+        let held = std::mem::take(&mut tls.held);
+        if held.is_empty() {
+            return true;
+        }
+        self.deliver(id, &held);
+        self.consider_end(id);
+        self.settle();
+        self.receive_window(id) > 0
+    }
+
+    /// A client's socket has brought its last. What TLS still holds of it comes before its end.
+    pub(super) fn end_of_input(&mut self, id: ConnId) {
+        if let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport) {
+            tls.ended = true;
+            self.consider_end(id);
+        } else {
+            self.end_input(id);
+        }
+    }
+
+    /// Ends a peer's input that TLS says has ended, once all of it has been delivered.
+    fn consider_end(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        match (&conn.transport, &conn.role) {
+            (Transport::Tls(tls), _) if !tls.ended || !tls.held.is_empty() => {}
+            (Transport::Tls(tls), Role::Client(_)) if !tls.deaf => self.end_input(id),
+            (Transport::Tls(_), _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
+            (Transport::Plain | Transport::Held(_), _) => {}
+        }
+    }
+}
+
+/// Offers a few pieces in order; returns what came of it, and how many bytes were taken.
+fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> (Sent, usize) {
+    let mut runs = [IoSlice::new(&[]); N];
+    let mut count = 0;
+    for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+        runs[count] = IoSlice::new(piece);
+        count += 1;
+    }
+    let offered = runs[..count].iter().map(|run| run.len()).sum();
+    let taken = if offered == 0 { 0 } else { take(&runs[..count]).min(offered) };
+    (Sent { offered, taken }, taken)
+}
+
+/// Runs handed to one write. A few would do for a journal that is one ring; many small runs come from replies
+/// and from bytes that are cut at doubled IACs.
+const PLAIN_RUNS: usize = 32;

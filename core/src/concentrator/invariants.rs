@@ -1,0 +1,75 @@
+//! What must agree with what, looked at after calls in debug builds. A test that drives the engine may ask
+//! for it after every one.
+
+use super::Concentrator;
+use super::conn::{Closing, Place, Role};
+use super::vmotion::State;
+
+impl Concentrator {
+    /// Fails where relations that are kept twice do not agree. Costs a look at everything; only in debug
+    /// builds.
+    pub fn check_invariants(&self) {
+        self.consoles.check_invariants();
+        for (id, conn) in self.conns.iter() {
+            if conn.closing == Some(Closing::Farewell) {
+                continue;
+            }
+            match &conn.role {
+                Role::Vm(vm) => {
+                    if let Place::Console(at) = vm.place {
+                        let console = self.consoles.get(at).expect("a VM feeds a console that is gone");
+                        assert!(console.legs.read().any(|leg| leg == id), "{id} has no leg of {at}");
+                    }
+                    if let Some(moved) = vm.moving.and_then(|moving| self.moves.get(moving)) {
+                        assert!(
+                            moved.source == Some(id) || moved.target == Some(id),
+                            "{id} has no part in its move"
+                        );
+                    }
+                    assert!(
+                        vm.place != Place::Target || vm.moving.is_some(),
+                        "{id} is the target of nothing"
+                    );
+                }
+                Role::Client(_) | Role::Local(_) => {
+                    let (at, seat) = conn.seat().expect("a reader has a seat");
+                    let console = self.consoles.get(at).expect("a reader's console is gone");
+                    let sits = console.fanout.readers().any(|(its, key, _)| its == seat && key.id == id);
+                    assert!(sits, "{id} does not sit where it thinks");
+                }
+                Role::Arriving(_) => {}
+            }
+        }
+        for (id, moved) in self.moves.iter() {
+            let state = moved.state();
+            assert!(state != State::Over, "{id:?} is over and kept");
+            let has_source = matches!(state, State::Begun | State::Away | State::Peered | State::Adopting);
+            assert!(!has_source || moved.source.is_some(), "{id:?} has lost its source in {state:?}");
+            let has_target = matches!(state, State::Peered | State::PeeredOrphan | State::Adopting);
+            assert_eq!(has_target, moved.target.is_some(), "{id:?} in {state:?}");
+            for part in [moved.source, moved.target].into_iter().flatten() {
+                assert!(self.conns.get(part).is_some(), "{id:?} has a part that is gone");
+            }
+        }
+        for console in self.consoles.iter() {
+            for id in console.legs.read() {
+                assert!(self.conns.get(id).is_some(), "a leg of {} is gone", console.label);
+            }
+            assert!(
+                !console.is_unused() || self.fx.timers.is_set(super::timers::Timer::Expire(console.id())),
+                "{} is unused and never expires",
+                console.label
+            );
+        }
+    }
+
+    /// Looks at everything as often as costs about as much as the calls themselves.
+    pub(super) fn check_now_and_then(&mut self) {
+        if self.until_check == 0 {
+            self.check_invariants();
+            self.until_check = self.conns.len() + self.consoles.len();
+        } else {
+            self.until_check -= 1;
+        }
+    }
+}
