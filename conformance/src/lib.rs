@@ -9,5 +9,6 @@ pub mod fake_vm;
 pub mod load;
 pub mod mux;
 pub mod replay;
+pub mod telnet;
 pub mod transcript;
 pub mod tunnel;

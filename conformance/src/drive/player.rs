@@ -8,8 +8,9 @@
 //! all of them are speech.
 
 use super::{Arrival, PeerId, Target, Trouble, Values};
-use crate::transcript::wire::{Decoder, Word, sentence};
-use crate::transcript::{Action, Expect, Item, Part, Place, SETTLED, Step, Transcript, Unless, names};
+use crate::telnet::names::{self, code};
+use crate::telnet::{Decoder, Word, sentence};
+use crate::transcript::{Action, Expect, Item, Part, Place, SETTLED, Step, Transcript, Unless};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -196,7 +197,9 @@ type Captures = Vec<(String, Vec<u8>)>;
 fn is_speech(word: &Word) -> bool {
     match word {
         Word::Data(_) | Word::Fault(_) | Word::Command(names::BRK) => true,
-        Word::Sub(names::VMWARE, payload) => matches!(payload.first(), Some(41 | 43 | 45)),
+        Word::Sub(names::VMWARE, payload) => {
+            matches!(payload.first(), Some(&(code::GOAHEAD | code::NOTNOW | code::PEER_OK)))
+        }
         _ => false,
     }
 }
@@ -205,7 +208,7 @@ fn expects_speech(item: &Item) -> bool {
     match item {
         Item::Data(_) | Item::Wire(_) | Item::Command(names::BRK) => true,
         Item::Sub(names::VMWARE, parts) => {
-            matches!(parts.first(), Some(Part::Bytes(bytes)) if matches!(bytes.first(), Some(41 | 43 | 45)))
+            matches!(parts.first(), Some(Part::Bytes(bytes)) if matches!(bytes.first(), Some(&(code::GOAHEAD | code::NOTNOW | code::PEER_OK))))
         }
         _ => false,
     }
@@ -605,7 +608,6 @@ impl Player<'_> {
     }
 
     fn heard(&mut self, step: &Step, actor: usize, bytes: &[u8]) -> Result<(), Stop> {
-        let mut words = Vec::new();
         let it = &mut self.actors[actor];
         it.wire.extend_from_slice(bytes);
         if it.raw {
@@ -613,7 +615,7 @@ impl Player<'_> {
             self.note(actor, &format!("hears {}", names::quoted(bytes)));
             return Ok(());
         }
-        it.decoder.read(bytes, &mut words);
+        let words = it.decoder.read(bytes);
         if !words.is_empty() {
             self.note(actor, &format!("hears {}", sentence(&words)));
         }
@@ -908,7 +910,7 @@ impl Actor {
             got.push_str(&format!(" (beside {})", sentence(&chatter)));
         }
         if !unfinished.is_empty() {
-            got.push_str(&format!(" and the beginning of a command: wire({})", names::hex(&unfinished)));
+            got.push_str(&format!(" and the beginning of a command: wire({})", names::hex(unfinished)));
         }
         got
     }
@@ -968,9 +970,9 @@ fn show(items: &[Vec<Item>], values: &Values) -> String {
 }
 
 fn spoken(wire: &[u8]) -> String {
-    let (mut decoder, mut words) = (Decoder::default(), Vec::new());
-    decoder.read(wire, &mut words);
-    let unfinished = decoder.unfinished();
+    let mut decoder = Decoder::default();
+    let mut words = decoder.read(wire);
+    let unfinished = decoder.abandon();
     if !unfinished.is_empty() {
         words.push(Word::Fault(unfinished));
     }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::dialogue::{Act, By, Inside, Mark, Step};
+use super::dialogue::{Act, By, Mark, Step};
 use super::identity;
 use super::moves::{HOST_WAITS, Ledger, Meaning, State};
 use super::rules::{self, Rule};
-use super::telnet::{CodeName, Hex, Item, Said, TIMING_MARK, VMWARE, Verb, code};
 use crate::capture::How;
+use crate::telnet::Word;
+use crate::telnet::names::{self, DO, TIMING_MARK, VMWARE, WILL, WONT, code};
 
 /// A rule broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,8 +52,10 @@ struct Check {
 struct Talk {
     /// Something of it is not in the capture.
     lacking: bool,
-    /// Whether each side's last item is whole and known: what follows a gap may be half a message.
+    /// Whether each side's last word is whole and known: what follows a gap may be half a message.
     whole: [bool; 2],
+    /// Each side stopped in the middle of a command.
+    half: [bool; 2],
     last: Mark,
     ended: bool,
     /// The last WILL (true) or WONT of a side for an option.
@@ -60,7 +63,7 @@ struct Talk {
     /// The last DO (true) or DONT of a side for the other's option.
     wishes: BTreeMap<(By, u8), bool>,
     /// WILLs and DOs not answered yet, by who has to.
-    open: BTreeMap<(By, Verb, u8), Mark>,
+    open: BTreeMap<(By, u8, u8), Mark>,
     known: [Option<Vec<u8>>; 2],
     /// The codes each side has sent.
     sent: [Vec<u8>; 2],
@@ -87,35 +90,36 @@ impl Check {
                 self.talk(step.conn).lacking = true;
                 self.talk(step.conn).whole[*by as usize] = false;
             }
-            Act::End(by, how, inside) => {
+            Act::Half(by, _) => self.talk(step.conn).half[*by as usize] = true,
+            Act::End(by, how) => {
                 let ended = std::mem::replace(&mut self.talk(step.conn).ended, true);
                 if *by == By::Proxy && !ended && self.is_owed(step.conn) {
                     self.report(rules::PROXY_CLOSES, step, "");
                 }
-                if *inside == Inside::Command && *how == How::Fin && !self.talk(step.conn).lacking {
+                let talk = self.talk(step.conn);
+                if talk.half[*by as usize] && *how == How::Fin && !talk.lacking {
                     self.report(of(*by, rules::VM_CUT, rules::PROXY_CUT), step, "");
                 }
             }
-            Act::Say(by, item) => self.say(*by, item, step),
+            Act::Say(by, word) => self.say(*by, word, step),
         }
     }
 
-    fn say(&mut self, by: By, item: &Item, step: &Step) {
+    fn say(&mut self, by: By, word: &Word, step: &Step) {
         let whole = std::mem::replace(&mut self.talk(step.conn).whole[by as usize], true);
-        match &item.said {
-            Said::Broken(why) if whole => {
-                let detail = format!("{why}: {}", Hex(&item.raw));
-                self.report(of(by, rules::VM_MALFORMED, rules::PROXY_MALFORMED), step, detail);
+        match word {
+            Word::Fault(_) if whole => {
+                self.report(of(by, rules::VM_MALFORMED, rules::PROXY_MALFORMED), step, word.to_string());
             }
-            Said::Verb(verb, option) => self.verb(by, *verb, *option, item, step),
-            Said::Sub(VMWARE, body) if body.is_empty() => {
+            Word::Negotiation(verb, option) => self.verb(by, *verb, *option, word, step),
+            Word::Sub(VMWARE, body) if body.is_empty() => {
                 self.report(of(by, rules::VM_EMPTY, rules::PROXY_EMPTY), step, "");
             }
-            Said::Sub(VMWARE, body) => self.extension(by, body[0], &body[1..], step),
-            Said::Data(data) if !data.is_empty() => self.data(by, data.len(), step),
+            Word::Sub(VMWARE, body) => self.extension(by, body[0], &body[1..], step),
+            Word::Data(data) => self.data(by, data.len(), step),
             _ => {}
         }
-        self.moves(by, item, step);
+        self.moves(by, word, step);
     }
 
     /// Whether the proxy has no reason to end this connection: the VM is known, was not refused, and has
@@ -129,7 +133,7 @@ impl Check {
         talk.told_uuid && !left && !stray && !talk.sent[By::Proxy as usize].contains(&code::WONT_PROXY)
     }
 
-    fn verb(&mut self, by: By, verb: Verb, option: u8, item: &Item, step: &Step) {
+    fn verb(&mut self, by: By, verb: u8, option: u8, word: &Word, step: &Step) {
         if option == TIMING_MARK {
             return;
         }
@@ -137,35 +141,35 @@ impl Check {
         let other = by.other();
         let mut again = false;
         match verb {
-            Verb::Will | Verb::Wont => {
-                talk.open.remove(&(by, Verb::Do, option));
-                let will = verb == Verb::Will;
+            WILL | WONT => {
+                talk.open.remove(&(by, DO, option));
+                let will = verb == WILL;
                 again = talk.claims.insert((by, option), will) == Some(true) && will;
                 if will && talk.wishes.get(&(other, option)) != Some(&true) {
-                    talk.open.insert((other, Verb::Will, option), step.mark);
+                    talk.open.insert((other, WILL, option), step.mark);
                 } else if !will {
                     talk.wishes.remove(&(other, option));
                 }
             }
-            Verb::Do | Verb::Dont => {
-                talk.open.remove(&(by, Verb::Will, option));
-                let wish = verb == Verb::Do;
+            _ => {
+                talk.open.remove(&(by, WILL, option));
+                let wish = verb == DO;
                 again |= talk.wishes.insert((by, option), wish) == Some(true) && wish;
                 if wish && talk.claims.get(&(other, option)) != Some(&true) {
-                    talk.open.insert((other, Verb::Do, option), step.mark);
+                    talk.open.insert((other, DO, option), step.mark);
                 } else if !wish {
                     talk.claims.remove(&(other, option));
                 }
             }
         }
         if again && !talk.lacking {
-            self.report(of(by, rules::VM_REPEATS, rules::PROXY_REPEATS), step, item.to_string());
+            self.report(of(by, rules::VM_REPEATS, rules::PROXY_REPEATS), step, word.to_string());
         }
     }
 
     /// A message of the extension, apart from what moves are about.
     fn extension(&mut self, by: By, what: u8, parameters: &[u8], step: &Step) {
-        let name = CodeName(what).to_string();
+        let name = names::message(what);
         let talk = self.talk(step.conn);
         let offered = talk.claims.get(&(By::Vm, VMWARE)) == Some(&true);
         // Whoever hears the extension spoken may speak it too.
@@ -199,7 +203,7 @@ impl Check {
                 // What only a proxy may say is rightly denied to a VM.
                 let known = VM_CODES.contains(&denied)
                     && talk.known[1].as_ref().is_some_and(|list| list.contains(&denied));
-                let name = CodeName(denied).to_string();
+                let name = names::message(denied);
                 if !asked {
                     self.report(rules::PROXY_DENIES, step, &name);
                 } else if known {
@@ -209,7 +213,7 @@ impl Check {
             (By::Vm, code::DO_PROXY) => {
                 talk.do_proxy = Some(step.mark);
                 if !matches!(parameters.first(), Some(b'S' | b'C')) {
-                    self.report(rules::VM_BAD_SERVICE, step, Hex(parameters).to_string());
+                    self.report(rules::VM_BAD_SERVICE, step, names::parameters(parameters));
                 }
             }
             (By::Proxy, code::WILL_PROXY | code::WONT_PROXY)
@@ -267,12 +271,12 @@ impl Check {
         self.report(rule, step, format!("{bytes} bytes"));
     }
 
-    fn moves(&mut self, by: By, item: &Item, step: &Step) {
+    fn moves(&mut self, by: By, word: &Word, step: &Step) {
         let target = self.ledger.arriving(step.conn).map(|n| self.ledger.moves[n].state);
         let unfinished = matches!(target, Some(State::PeerSeen | State::PeerOk));
         let meaning = self.ledger.hear(step);
         let lacking = self.talk(step.conn).lacking;
-        match (by, item.as_vmware().map(|(code, _)| code), meaning) {
+        match (by, word.as_vmware().map(|(code, _)| code), meaning) {
             (_, _, Meaning::Begun(..)) => {
                 if !self.talk(step.conn).told_uuid && !lacking {
                     self.report(rules::VM_BEGIN_UNKNOWN, step, "");
@@ -298,7 +302,7 @@ impl Check {
             }
             (_, _, Meaning::PeerOk(n)) => {
                 let longer =
-                    item.as_vmware().map_or(0, |(_, what)| what.len()) - self.ledger.moves[n].sequence.len();
+                    word.as_vmware().map_or(0, |(_, what)| what.len()) - self.ledger.moves[n].sequence.len();
                 if longer > 0 {
                     self.report(rules::PROXY_PEER_OK_LONG, step, format!("by {longer} bytes"));
                 }
@@ -309,7 +313,7 @@ impl Check {
             // The PEER, or its GOAHEAD on another connection, may be what the capture lacks.
             (_, Some(code::COMPLETE | code::PEER_OK), Meaning::OutOfPlace) if self.lacks_any() => {}
             (By::Vm, Some(code::COMPLETE), Meaning::OutOfPlace) => self.report(rules::VM_COMPLETE, step, ""),
-            (By::Proxy, Some(code::GOAHEAD), Meaning::OutOfPlace) => self.goahead(item, step, lacking),
+            (By::Proxy, Some(code::GOAHEAD), Meaning::OutOfPlace) => self.goahead(word, step, lacking),
             (By::Proxy, Some(code::NOTNOW), Meaning::OutOfPlace) if !lacking => {
                 self.report(rules::PROXY_NOTNOW, step, "");
             }
@@ -320,9 +324,9 @@ impl Check {
         }
     }
 
-    fn goahead(&mut self, item: &Item, step: &Step, lacking: bool) {
+    fn goahead(&mut self, word: &Word, step: &Step, lacking: bool) {
         let begun = self.ledger.leaving(step.conn).map(|n| &self.ledger.moves[n]);
-        let bare = begun.is_some_and(|m| item.as_vmware().is_some_and(|(_, what)| what == m.sequence));
+        let bare = begun.is_some_and(|m| word.as_vmware().is_some_and(|(_, what)| what == m.sequence));
         if bare {
             self.report(rules::PROXY_NO_SECRET, step, "");
         } else if !lacking {
@@ -357,8 +361,8 @@ impl Check {
             };
             for ((by, verb, option), mark) in &talk.open {
                 if patient(mark) {
-                    let item = Item::new(Said::Verb(*verb, *option));
-                    push(of(*by, rules::VM_SILENT, rules::PROXY_SILENT), *mark, item.to_string());
+                    let word = Word::Negotiation(*verb, *option);
+                    push(of(*by, rules::VM_SILENT, rules::PROXY_SILENT), *mark, word.to_string());
                 }
             }
             for (code, mark) in talk.unknown.iter().filter(|(_, mark)| patient(mark)) {

@@ -1,7 +1,7 @@
 //! The telnet clients that are attached to the consoles of the VMs that are played, and what each has seen.
 
-use super::client::Client;
 use crate::drive::PeerId;
+use crate::telnet::Client;
 
 /// A console as it is told apart: the VM's UUID (folded), and its URI where that matters.
 pub type Key = (String, String);

@@ -9,7 +9,8 @@ use super::clients::Key;
 use super::dialogue::{Act, By, Step};
 use super::identity::{self, Identity};
 use super::moves::{Ledger, Meaning};
-use super::telnet::{BINARY, Item, Said, Verb, code};
+use crate::telnet::Word;
+use crate::telnet::names::{BINARY, WILL, WONT, code};
 
 /// One VM's serial port.
 #[derive(Clone, Debug)]
@@ -76,8 +77,8 @@ pub fn of(steps: &[Step], identities: &[Identity], multi_console: bool) -> (Vec<
     for (n, step) in steps.iter().enumerate() {
         let before = ledger.arriving(step.conn).filter(|n| ledger.moves[*n].is_open());
         let meaning = ledger.hear(step);
-        if let Act::Say(By::Vm, item) = &step.act {
-            all.say(step.conn, item, n, step.mark.frame);
+        if let Act::Say(By::Vm, word) = &step.act {
+            all.say(step.conn, word, n, step.mark.frame);
         }
         match meaning {
             Meaning::Peer(_) => all.legs[step.conn].role = Role::Target,
@@ -131,12 +132,12 @@ struct Piece {
 }
 
 impl All<'_> {
-    fn say(&mut self, conn: usize, item: &Item, step: usize, frame: u64) {
+    fn say(&mut self, conn: usize, word: &Word, step: usize, frame: u64) {
         let leg = &mut self.legs[conn];
-        match (&item.said, item.as_vmware()) {
-            (Said::Verb(Verb::Wont, BINARY), _) => leg.nvt = true,
-            (Said::Verb(Verb::Will, BINARY), _) => leg.nvt = false,
-            (Said::Data(data), _) if !data.is_empty() => {
+        match (word, word.as_vmware()) {
+            (Word::Negotiation(WONT, BINARY), _) => leg.nvt = true,
+            (Word::Negotiation(WILL, BINARY), _) => leg.nvt = false,
+            (Word::Data(data), _) => {
                 let data = leg.fold(data);
                 if leg.role == Role::Left {
                     if let Some(console) = leg.console {

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::telnet::{Item, Reader, Said};
 use crate::capture::{Connection, How, Part, Side, Start, Stream};
+use crate::telnet::{Decoder, Word};
 
 /// One step of a dialogue.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,20 +33,13 @@ pub enum Act {
     /// It came up.
     Open,
     /// Someone said something.
-    Say(By, Item),
+    Say(By, Word),
+    /// Someone stopped in the middle of a command: its beginning, as it was sent.
+    Half(By, Vec<u8>),
     /// Someone said something that is not in the capture: this many bytes.
     Gap(By, u64),
-    /// Someone stopped talking, inside a command if that is said.
-    End(By, How, Inside),
-}
-
-/// Whether a stream ended inside a command.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Inside {
-    /// No.
-    Nothing,
-    /// Yes.
-    Command,
+    /// Someone stopped talking.
+    End(By, How),
 }
 
 /// Who.
@@ -125,7 +118,7 @@ struct Direction<'a> {
     next: usize,
     /// Everything before this place has been read.
     position: i64,
-    reader: Reader,
+    reader: Decoder,
     mark: Mark,
 }
 
@@ -135,7 +128,7 @@ impl<'a> Direction<'a> {
             Some(Part::Bytes { offset, .. } | Part::Hole { offset, .. }) => *offset,
             None => i64::MAX,
         };
-        Self { by, stream, next: 0, position, reader: Reader::default(), mark }
+        Self { by, stream, next: 0, position, reader: Decoder::default(), mark }
     }
 
     /// When the next part is due, and what its sender knew. `None` when nothing is left.
@@ -146,7 +139,7 @@ impl<'a> Direction<'a> {
             None if self.next > self.stream.parts.len() => None,
             None => match self.stream.end {
                 Some(end) => Some((end.due, end.knows)),
-                None => self.reader.is_inside().then_some((0, i64::MIN)),
+                None => (!self.reader.unfinished().is_empty()).then_some((0, i64::MIN)),
             },
         }
     }
@@ -157,28 +150,25 @@ impl<'a> Direction<'a> {
             Some(Part::Bytes { range, frame, time, offset, .. }) => {
                 self.mark = Mark { frame: *frame, time: *time };
                 self.position = offset + range.len() as i64;
-                for item in self.reader.read(&stream.bytes[range.clone()]) {
-                    steps.push((now, Step { mark: self.mark, conn, act: Act::Say(by, item) }));
+                for word in self.reader.read(&stream.bytes[range.clone()]) {
+                    steps.push((now, Step { mark: self.mark, conn, act: Act::Say(by, word) }));
                 }
             }
             Some(Part::Hole { length, offset, .. }) => {
                 self.position = offset.saturating_add_unsigned(*length);
                 // Half a command is none: what follows the hole must not become its other half.
-                self.reader.rest();
+                self.reader.abandon();
                 steps.push((now, Step { mark: self.mark, conn, act: Act::Gap(by, *length) }));
             }
             None => {
-                let rest = self.reader.rest();
-                let inside = if rest.is_empty() { Inside::Nothing } else { Inside::Command };
-                if inside == Inside::Command {
-                    // Unfinished as it is, it was sent.
-                    let item = Item { said: Said::Data(Vec::new()), raw: rest };
-                    steps.push((now, Step { mark: self.mark, conn, act: Act::Say(by, item) }));
+                let begun = self.reader.abandon();
+                if !begun.is_empty() {
+                    steps.push((now, Step { mark: self.mark, conn, act: Act::Half(by, begun) }));
                 }
                 self.position = i64::MAX;
                 if let Some(end) = stream.end {
                     let mark = Mark { frame: end.frame, time: end.time };
-                    steps.push((now, Step { mark, conn, act: Act::End(by, end.how, inside) }));
+                    steps.push((now, Step { mark, conn, act: Act::End(by, end.how) }));
                 }
             }
         }

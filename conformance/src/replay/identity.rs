@@ -2,7 +2,7 @@
 
 use super::dialogue::{Act, By, Step};
 use super::moves::Ledger;
-use super::telnet::code;
+use crate::telnet::names::code;
 
 /// A UUID's text as 32 lower-case hex digits; `None` if it is no UUID or all zeros, which is nobody's.
 #[must_use]
@@ -48,8 +48,8 @@ pub fn of(steps: &[Step], moves: &Ledger, conns: usize) -> Vec<Identity> {
     let mut all = vec![Identity::default(); conns];
     let mut bios = vec![None; conns];
     for step in steps {
-        let Act::Say(By::Vm, item) = &step.act else { continue };
-        let Some((what, parameters)) = item.as_vmware() else { continue };
+        let Act::Say(By::Vm, word) = &step.act else { continue };
+        let Some((what, parameters)) = word.as_vmware() else { continue };
         let identity = &mut all[step.conn];
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match what {

@@ -10,7 +10,6 @@
 //! Nothing here reads telnet with the core's own decoder: a judge must not be the accused.
 
 pub mod check;
-pub mod client;
 pub mod clients;
 pub mod consoles;
 pub mod dialogue;
@@ -21,7 +20,6 @@ pub mod play;
 pub mod report;
 pub mod rules;
 pub mod script;
-pub mod telnet;
 
 use std::io::{Write, stderr, stdout};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -35,6 +33,7 @@ use script::Script;
 
 use crate::capture::{self, Capture, How};
 use crate::drive::{ClientPort, Live, LiveOptions, Memory, Target};
+use crate::telnet::Word;
 use crate::tunnel::{Dial, Port, TlsArgs};
 
 /// Plays a captured session again and judges the answers.
@@ -202,10 +201,13 @@ fn shown(step: &Step, conns: &[script::Conn]) -> String {
     let (frame, time) = (step.mark.frame, step.mark.time.as_secs_f64());
     let what = match &step.act {
         Act::Open => "connects".to_owned(),
-        Act::Say(by, item) => format!("{by:>5}: {item}"),
+        Act::Say(by, word) => format!("{by:>5}: {word}"),
         Act::Gap(by, bytes) => format!("{by:>5}: {bytes} bytes missing"),
-        Act::End(by, How::Fin, _) => format!("{by:>5}: closes"),
-        Act::End(by, How::Rst, _) => format!("{by:>5}: resets"),
+        Act::Half(by, begun) => {
+            format!("{by:>5}: {} and no more of the command", Word::Fault(begun.clone()))
+        }
+        Act::End(by, How::Fin) => format!("{by:>5}: closes"),
+        Act::End(by, How::Rst) => format!("{by:>5}: resets"),
     };
     format!("{frame:>6} {time:>12.6} {vm} {what}")
 }

@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use super::dialogue::{Act, By, Step};
-use super::telnet::{Said, code};
+use crate::telnet::Word;
+use crate::telnet::names::code;
 
 /// One move.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -150,9 +151,9 @@ impl Ledger {
 
     /// Takes the next step of the dialogue.
     pub fn hear(&mut self, step: &Step) -> Meaning {
-        let Act::Say(by, item) = &step.act else { return Meaning::None };
+        let Act::Say(by, word) = &step.act else { return Meaning::None };
         let conn = step.conn;
-        match (by, &item.said, item.as_vmware()) {
+        match (by, word, word.as_vmware()) {
             (By::Vm, _, Some((code::BEGIN, sequence))) => self.begin(step, sequence),
             (By::Vm, _, Some((code::PEER, what))) => self.peer(conn, what),
             (By::Vm, _, Some((code::COMPLETE, sequence))) => self.complete(conn, sequence),
@@ -160,7 +161,7 @@ impl Ledger {
             (By::Proxy, _, Some((code::GOAHEAD, what))) => self.goahead(conn, what),
             (By::Proxy, _, Some((code::NOTNOW, what))) => self.notnow(conn, what),
             (By::Proxy, _, Some((code::PEER_OK, what))) => self.peer_ok(conn, what),
-            (By::Vm, Said::Data(data), _) if !data.is_empty() => self.source_talks(conn, step.mark.time),
+            (By::Vm, Word::Data(_), _) => self.source_talks(conn, step.mark.time),
             _ => Meaning::None,
         }
     }

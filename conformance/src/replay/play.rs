@@ -9,18 +9,18 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::client::Client;
 use super::clients::{Attached, Key, Typed};
 use super::consoles;
-use super::dialogue::{Act, By, Inside, Mark, Step};
+use super::dialogue::{Act, By, Mark, Step};
 use super::identity;
 use super::moves::{HOST_WAITS, Ledger, Meaning, Move, State};
 use super::script::{self, Introduce, Script};
-use super::telnet::{
-    AUTHENTICATION, BINARY, COM_PORT, CodeName, ECHO, Item, Reader, SGA, Said, VMWARE, Verb, code,
-};
 use crate::capture::How;
 use crate::drive::{Arrival, PeerId, Target, Trouble, nonce};
+use crate::telnet::names::{
+    self, AUTHENTICATION, BINARY, COM_PORT, DO, DONT, ECHO, NOP, SGA, VMWARE, WILL, WONT, code,
+};
+use crate::telnet::{Client, Decoder, Word};
 
 /// How fast to play.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -135,11 +135,11 @@ struct Leg {
     told_gone: bool,
     /// The VM side has ended it.
     ended: bool,
-    reader: Reader,
+    reader: Decoder,
     /// What the captured proxy had said by now; what ours has said; what ours was waited for in vain.
-    captured: HashSet<Word>,
-    heard: HashSet<Word>,
-    waived: HashSet<Word>,
+    captured: HashSet<Cue>,
+    heard: HashSet<Cue>,
+    waived: HashSet<Cue>,
     refused: HashSet<u8>,
     /// The last thing said was no whole command.
     half: bool,
@@ -149,7 +149,7 @@ struct Leg {
 
 /// The kind of a thing said, as far as it makes the VM go on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Word {
+enum Cue {
     /// DO or DONT, an option.
     Ask(u8),
     /// WILL or WONT, an option.
@@ -158,11 +158,11 @@ enum Word {
     Code(u8),
 }
 
-impl Word {
-    fn of(item: &Item) -> Option<Self> {
-        match (&item.said, item.as_vmware()) {
-            (Said::Verb(Verb::Do | Verb::Dont, option), _) => Some(Self::Ask(*option)),
-            (Said::Verb(Verb::Will | Verb::Wont, option), _) => Some(Self::Tell(*option)),
+impl Cue {
+    fn of(word: &Word) -> Option<Self> {
+        match (word, word.as_vmware()) {
+            (Word::Negotiation(DO | DONT, option), _) => Some(Self::Ask(*option)),
+            (Word::Negotiation(WILL | WONT, option), _) => Some(Self::Tell(*option)),
             (_, Some((code::NOTNOW, _))) => Some(Self::Code(code::GOAHEAD)),
             (_, Some((code::WONT_PROXY, _))) => Some(Self::Code(code::WILL_PROXY)),
             (_, Some((what, _))) => Some(Self::Code(what)),
@@ -170,15 +170,15 @@ impl Word {
         }
     }
 
-    /// What the VM may have waited for before it said `item`.
-    fn before(item: &Item) -> Vec<Self> {
-        let code = match (&item.said, item.as_vmware()) {
-            (Said::Verb(Verb::Will | Verb::Wont, COM_PORT), _) => {
+    /// What the VM may have waited for before it said `word`.
+    fn before(word: &Word) -> Vec<Self> {
+        let code = match (word, word.as_vmware()) {
+            (Word::Negotiation(WILL | WONT, COM_PORT), _) => {
                 return vec![Self::Ask(COM_PORT), Self::Code(code::WILL_PROXY)];
             }
-            (Said::Verb(Verb::Will | Verb::Wont, option), _) => return vec![Self::Ask(*option)],
-            (Said::Verb(Verb::Do | Verb::Dont, option), _) => return vec![Self::Tell(*option)],
-            (Said::Sub(option @ (COM_PORT | AUTHENTICATION), _), _) => return vec![Self::Ask(*option)],
+            (Word::Negotiation(WILL | WONT, option), _) => return vec![Self::Ask(*option)],
+            (Word::Negotiation(DO | DONT, option), _) => return vec![Self::Tell(*option)],
+            (Word::Sub(option @ (COM_PORT | AUTHENTICATION), _), _) => return vec![Self::Ask(*option)],
             (_, Some((code::KNOWN_1 | code::DO_PROXY, _))) => code::KNOWN_2,
             (_, Some((code::UUID, _))) => code::GET_UUID,
             (_, Some((code::NAME, _))) => code::GET_NAME,
@@ -202,74 +202,74 @@ impl Player<'_> {
                 self.go_to(step.mark);
                 self.open(conn);
             }
-            Act::Say(By::Vm, item) => self.say(n, item),
-            Act::Say(By::Proxy, item) => {
-                if let Some(word) = Word::of(item) {
+            Act::Say(By::Vm, word) => self.say(n, word),
+            // Unfinished as it is, it was sent.
+            Act::Half(By::Vm, begun) => self.say(n, &Word::Fault(begun.clone())),
+            Act::Say(By::Proxy, word) => {
+                if let Some(word) = Cue::of(word) {
                     self.legs[conn].captured.insert(word);
                     // Another BEGIN needs another answer.
-                    if word == Word::Code(code::GOAHEAD) {
+                    if word == Cue::Code(code::GOAHEAD) {
                         self.legs[conn].waived.remove(&word);
                     }
                     // What it has to say about a move makes both hosts go on.
-                    if matches!(word, Word::Code(code::GOAHEAD | code::PEER_OK))
+                    if matches!(word, Cue::Code(code::GOAHEAD | code::PEER_OK))
                         && self.legs[conn].peer.is_some()
                     {
                         self.wait_for(conn, &[word]);
                     }
                 }
-                if let Said::Data(data) = &item.said
-                    && !data.is_empty()
-                {
+                if let Word::Data(data) = word {
                     self.type_in(step, data);
                 }
             }
-            Act::End(By::Vm, how, _) => {
+            Act::End(By::Vm, how) => {
                 self.go_to(step.mark);
-                self.wait_for(conn, &[Word::Code(code::GOAHEAD), Word::Code(code::PEER_OK)]);
+                self.wait_for(conn, &[Cue::Code(code::GOAHEAD), Cue::Code(code::PEER_OK)]);
                 self.end(conn, *how);
             }
-            Act::End(By::Proxy, How::Rst, _) => {
+            Act::End(By::Proxy, How::Rst) => {
                 let later = |later: &Step| later.conn == conn && matches!(later.act, Act::End(By::Vm, ..));
                 if !script.steps[n..].iter().any(later) {
                     self.go_to(step.mark);
                     self.end(conn, How::Fin);
                 }
             }
-            Act::End(By::Proxy, How::Fin, _) | Act::Gap(..) => {}
+            Act::End(By::Proxy, How::Fin) | Act::Half(By::Proxy, _) | Act::Gap(..) => {}
         }
     }
 
-    fn say(&mut self, n: usize, item: &Item) {
+    fn say(&mut self, n: usize, word: &Word) {
         let step = &self.script.steps[n];
         let conn = step.conn;
         if !matches!(&self.batch, Some((c, frame, _)) if *c == conn && *frame == step.mark.frame) {
             self.go_to(step.mark);
         }
-        let told = item.as_vmware().map(|(what, _)| what);
-        if matches!(&item.said, Said::Data(data) if !data.is_empty()) || told == Some(code::BEGIN) {
+        let told = word.as_vmware().map(|(what, _)| what);
+        if matches!(word, Word::Data(_)) || told == Some(code::BEGIN) {
             self.attach(conn);
         }
-        self.wait_for(conn, &Word::before(item));
+        self.wait_for(conn, &Cue::before(word));
         if self.legs[conn].gone || self.legs[conn].peer.is_none() {
-            self.unsaid(conn, item);
+            self.unsaid(conn, word);
             return;
         }
-        let said = self.translate(n, item);
+        let said = self.translate(n, word);
         // Half a subnegotiation ends with the command behind it: if that is left out, another has to end it.
-        let half = std::mem::replace(&mut self.legs[conn].half, matches!(item.said, Said::Broken(_)));
-        let Some(item) = said.or_else(|| half.then(|| Item::new(Said::Command(NOP)))) else { return };
+        let half = std::mem::replace(&mut self.legs[conn].half, matches!(word, Word::Fault(_)));
+        let Some(word) = said.or(half.then_some(Word::Command(NOP))) else { return };
         let (_, _, bytes) = self.batch.get_or_insert_with(|| (conn, step.mark.frame, Vec::new()));
-        bytes.extend_from_slice(&item.raw);
+        word.encode(bytes);
         if let Meaning::Begun(captured, _) = self.script.meanings[n] {
             self.ours.insert(captured, self.played.moves.moves.len());
-            self.legs[conn].heard.remove(&Word::Code(code::GOAHEAD));
-            self.legs[conn].captured.remove(&Word::Code(code::GOAHEAD));
+            self.legs[conn].heard.remove(&Cue::Code(code::GOAHEAD));
+            self.legs[conn].captured.remove(&Cue::Code(code::GOAHEAD));
         }
-        if let Some((code::UUID | code::BIOS_UUID, text)) = item.as_vmware() {
+        if let Some((code::UUID | code::BIOS_UUID, text)) = word.as_vmware() {
             let own = identity::fold(text);
             self.legs[conn].is_known |= own.is_some() && own == self.script.identities[conn].uuid;
         }
-        self.record(conn, Act::Say(By::Vm, item));
+        self.record(conn, Act::Say(By::Vm, word));
         if matches!(told, Some(code::UUID | code::BIOS_UUID | code::BEGIN | code::COMPLETE | code::ABORT)) {
             self.flush();
         }
@@ -350,23 +350,23 @@ impl Player<'_> {
     }
 
     /// What the captured VM said, as it has to be said here; `None`: not at all.
-    fn translate(&mut self, n: usize, item: &Item) -> Option<Item> {
+    fn translate(&mut self, n: usize, word: &Word) -> Option<Word> {
         let conn = self.script.steps[n].conn;
-        if let Said::Sub(option @ (COM_PORT | AUTHENTICATION), _) = &item.said
+        if let Word::Sub(option @ (COM_PORT | AUTHENTICATION), _) = word
             && self.legs[conn].refused.contains(option)
         {
-            self.differ(format!("our side refused what this needs, so it is not said: {item}"));
+            self.differ(format!("our side refused what this needs, so it is not said: {word}"));
             return None;
         }
-        match item.as_vmware() {
-            Some((code::PEER, _)) => self.peer(n, item),
+        match word.as_vmware() {
+            Some((code::PEER, _)) => self.peer(n, word),
             Some((code::COMPLETE, _)) if self.legs[conn].not_moving => None,
-            _ => Some(item.clone()),
+            _ => Some(word.clone()),
         }
     }
 
     /// A PEER with the secret that our side issued.
-    fn peer(&mut self, n: usize, item: &Item) -> Option<Item> {
+    fn peer(&mut self, n: usize, word: &Word) -> Option<Word> {
         let conn = self.script.steps[n].conn;
         let (captured, taken) = self.peers.get(&n).copied().unwrap_or((None, false));
         let Some(captured) = captured else {
@@ -377,12 +377,12 @@ impl Player<'_> {
                 );
                 return None;
             }
-            return Some(item.clone());
+            return Some(word.clone());
         };
         let answered = |player: &Self| player.our_move(captured).is_some_and(|m| m.state != State::Begun);
         self.wait_until(ANSWER, answered);
         match self.our_move(captured).and_then(|m| m.goahead.clone()) {
-            Some(goahead) => Some(Item::vmware(code::PEER, &goahead)),
+            Some(goahead) => Some(Word::vmware(code::PEER, &goahead)),
             None => {
                 self.legs[conn].not_moving = true;
                 self.differ("our side gave no GOAHEAD: the target is played as a new connection".into());
@@ -397,9 +397,9 @@ impl Player<'_> {
 
     /// Waits, for a bounded time, until our side has said that of `words` which the captured one had said
     /// by now.
-    fn wait_for(&mut self, conn: usize, words: &[Word]) {
-        let missing = |leg: &Leg| -> Vec<Word> {
-            let lacks = |word: &&Word| {
+    fn wait_for(&mut self, conn: usize, words: &[Cue]) {
+        let missing = |leg: &Leg| -> Vec<Cue> {
+            let lacks = |word: &&Cue| {
                 leg.captured.contains(word) && !leg.heard.contains(word) && !leg.waived.contains(word)
             };
             words.iter().filter(lacks).copied().collect()
@@ -412,10 +412,10 @@ impl Player<'_> {
         let (waived, gone) = (missing(leg), leg.gone);
         leg.waived.extend(&waived);
         for word in waived {
-            if let Word::Code(what) = word
+            if let Cue::Code(what) = word
                 && !gone
             {
-                let name = CodeName(what);
+                let name = names::message(what);
                 self.differ(format!("the captured proxy had said {name} by now, our side does not"));
             }
         }
@@ -483,7 +483,7 @@ impl Player<'_> {
         if self.legs[conn].gone {
             return;
         }
-        self.record(conn, Act::End(By::Vm, how, Inside::Nothing));
+        self.record(conn, Act::End(By::Vm, how));
         if let Some(peer) = self.legs[conn].peer {
             match how {
                 How::Fin => self.target.close(peer),
@@ -532,16 +532,18 @@ impl Player<'_> {
         match (self.ends.get(&peer), arrival) {
             (Some(End::Vm(conn)), Arrival::Bytes(_, bytes)) => {
                 let conn = *conn;
-                for item in self.legs[conn].reader.read(&bytes) {
-                    self.answered(conn, item);
+                for word in self.legs[conn].reader.read(&bytes) {
+                    self.answered(conn, word);
                 }
             }
             (Some(End::Vm(conn)), Arrival::Ended(_)) => {
                 let conn = *conn;
-                let inside = self.legs[conn].reader.is_inside();
-                let inside = if inside { Inside::Command } else { Inside::Nothing };
+                let begun = self.legs[conn].reader.abandon();
                 if !self.legs[conn].ended {
-                    self.record(conn, Act::End(By::Proxy, How::Fin, inside));
+                    if !begun.is_empty() {
+                        self.record(conn, Act::Half(By::Proxy, begun));
+                    }
+                    self.record(conn, Act::End(By::Proxy, How::Fin));
                 }
                 self.legs[conn].gone = true;
             }
@@ -561,29 +563,29 @@ impl Player<'_> {
         loop {
             while self.pump(self.target.now()) {}
             let Some(conn) = self.calls_off.pop_front() else { return };
-            let abort = Item::vmware(code::ABORT, b"");
-            let bytes = abort.raw.clone();
+            let abort = Word::vmware(code::ABORT, b"");
+            let bytes = abort.wire();
             self.record(conn, Act::Say(By::Vm, abort));
             self.send(conn, &bytes);
         }
     }
 
-    fn answered(&mut self, conn: usize, item: Item) {
-        if let Some(word) = Word::of(&item) {
+    fn answered(&mut self, conn: usize, word: Word) {
+        if let Some(word) = Cue::of(&word) {
             self.legs[conn].heard.insert(word);
         }
-        match &item.said {
-            Said::Data(data) => {
+        match &word {
+            Word::Data(data) => {
                 let console = self.console(conn);
                 if let Some(typed) = console.and_then(|console| self.played.typed.get_mut(&console)) {
                     typed.arrive(data.len());
                 }
             }
-            Said::Verb(Verb::Dont, option) => drop(self.legs[conn].refused.insert(*option)),
-            Said::Verb(Verb::Do, option) => drop(self.legs[conn].refused.remove(option)),
+            Word::Negotiation(DONT, option) => drop(self.legs[conn].refused.insert(*option)),
+            Word::Negotiation(DO, option) => drop(self.legs[conn].refused.remove(option)),
             _ => {}
         }
-        let meaning = self.record(conn, Act::Say(By::Proxy, item));
+        let meaning = self.record(conn, Act::Say(By::Proxy, word));
         let (ours, said) = match meaning {
             Meaning::GoneAhead(n) => (n, State::GoneAhead),
             Meaning::Refused(n) => (n, State::Refused),
@@ -609,8 +611,8 @@ impl Player<'_> {
                 let target = theirs.target;
                 let ok = |step: &Step| {
                     Some(step.conn) == target
-                        && matches!(&step.act, Act::Say(By::Proxy, item)
-                            if item.as_vmware().is_some_and(|(what, _)| what == code::PEER_OK))
+                        && matches!(&step.act, Act::Say(By::Proxy, word)
+                            if word.as_vmware().is_some_and(|(what, _)| what == code::PEER_OK))
                 };
                 if !self.script.steps.iter().any(ok) && self.had_time(captured) {
                     self.differ("the captured proxy said nothing to VMOTION-PEER, our side PEER-OK".into());
@@ -643,35 +645,35 @@ impl Player<'_> {
             let steps = self.played.steps[read..].to_vec();
             read += steps.len();
             for step in steps.iter().filter(|step| step.conn == conn) {
-                let Act::Say(By::Proxy, item) = &step.act else { continue };
+                let Act::Say(By::Proxy, word) = &step.act else { continue };
                 let mut answer = Vec::new();
-                match (&item.said, item.as_vmware()) {
-                    (Said::Verb(Verb::Do, VMWARE), _) => {
-                        answer.push(Item::new(Said::Verb(Verb::Will, VMWARE)));
-                        answer.push(Item::vmware(code::KNOWN_1, &knows));
+                match (word, word.as_vmware()) {
+                    (Word::Negotiation(DO, VMWARE), _) => {
+                        answer.push(Word::Negotiation(WILL, VMWARE));
+                        answer.push(Word::vmware(code::KNOWN_1, &knows));
                         if target {
                             told = true;
                         } else {
-                            answer.push(Item::vmware(code::DO_PROXY, &service));
+                            answer.push(Word::vmware(code::DO_PROXY, &service));
                         }
                     }
-                    (Said::Verb(Verb::Do, option @ (BINARY | SGA)), _) => {
-                        answer.push(Item::new(Said::Verb(Verb::Will, *option)));
+                    (Word::Negotiation(DO, option @ (BINARY | SGA)), _) => {
+                        answer.push(Word::Negotiation(WILL, *option));
                     }
-                    (Said::Verb(Verb::Will, option @ (BINARY | SGA | ECHO)), _) => {
-                        answer.push(Item::new(Said::Verb(Verb::Do, *option)));
+                    (Word::Negotiation(WILL, option @ (BINARY | SGA | ECHO)), _) => {
+                        answer.push(Word::Negotiation(DO, *option));
                     }
-                    (_, Some((code::GET_NAME, _))) => answer.push(Item::vmware(code::NAME, name.as_bytes())),
+                    (_, Some((code::GET_NAME, _))) => answer.push(Word::vmware(code::NAME, name.as_bytes())),
                     (_, Some((code::GET_UUID, _))) if !target => {
-                        answer.push(Item::vmware(code::UUID, identity::spoken(&uuid).as_bytes()));
+                        answer.push(Word::vmware(code::UUID, identity::spoken(&uuid).as_bytes()));
                         told = true;
                         self.legs[conn].is_known = true;
                     }
                     _ => {}
                 }
-                for item in answer {
-                    let bytes = item.raw.clone();
-                    self.record(conn, Act::Say(By::Vm, item));
+                for word in answer {
+                    let bytes = word.wire();
+                    self.record(conn, Act::Say(By::Vm, word));
                     self.send(conn, &bytes);
                 }
             }
@@ -699,7 +701,7 @@ impl Player<'_> {
             return;
         };
         self.played.typed.entry(console.clone()).or_default().bytes.extend_from_slice(data);
-        self.target.send(peer, &Item::new(Said::Data(data.to_vec())).raw);
+        self.target.send(peer, &Word::Data(data.to_vec()).wire());
         let has_arrived = |player: &Self| player.played.typed.get(&console).is_none_or(Typed::has_arrived);
         self.wait_until(ANSWER, has_arrived);
         if let Some(typed) = self.played.typed.get_mut(&console) {
@@ -708,10 +710,9 @@ impl Player<'_> {
     }
 
     /// Our side ended a connection on which the VM had more to say.
-    fn unsaid(&mut self, conn: usize, item: &Item) {
+    fn unsaid(&mut self, conn: usize, word: &Word) {
         let leg = &mut self.legs[conn];
-        if !leg.told_gone && leg.peer.is_some() && matches!(&item.said, Said::Data(data) if !data.is_empty())
-        {
+        if !leg.told_gone && leg.peer.is_some() && matches!(word, Word::Data(_)) {
             leg.told_gone = true;
             self.differ("our side ended this connection while the vm had more to say on it".into());
         }
@@ -762,9 +763,6 @@ impl Player<'_> {
         meaning
     }
 }
-
-/// The command that does nothing.
-const NOP: u8 = 241;
 
 /// How long to wait for a word of our side that the captured one had said by then.
 const ANSWER: Duration = Duration::from_millis(500);

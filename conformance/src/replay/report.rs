@@ -12,7 +12,7 @@ use super::moves::{State, Tally};
 use super::play::Played;
 use super::rules;
 use super::script::Script;
-use super::telnet::Said;
+use crate::telnet::Word;
 
 /// Everything found out.
 #[derive(Clone, Debug)]
@@ -192,10 +192,7 @@ fn place(script: &Script, conn: usize) -> (String, u64, u64) {
 
 fn said(steps: &[Step], conn: usize) -> usize {
     let length = |step: &Step| match &step.act {
-        Act::Say(By::Vm, item) if step.conn == conn => match &item.said {
-            Said::Data(data) => data.len(),
-            _ => 0,
-        },
+        Act::Say(By::Vm, Word::Data(data)) if step.conn == conn => data.len(),
         _ => 0,
     };
     steps.iter().map(length).sum()
@@ -248,9 +245,9 @@ fn typed(console: &Console, played: &Played) -> (usize, usize) {
     let Some(typed) = played.typed.get(&console.key()).map(|typed| &typed.bytes) else { return (0, 0) };
     let mut got = Vec::new();
     for step in &played.steps {
-        if let Act::Say(By::Proxy, item) = &step.act
+        if let Act::Say(By::Proxy, word) = &step.act
             && console.conns.contains(&step.conn)
-            && let Said::Data(data) = &item.said
+            && let Word::Data(data) = word
         {
             got.extend_from_slice(data);
         }

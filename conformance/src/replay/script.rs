@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::dialogue::{self, Act, By, Step};
 use super::identity::{self, Identity};
 use super::moves::{Ledger, Meaning, State};
-use super::telnet::{AUTHENTICATION, Reader, Said, VMWARE, Verb, code};
 use crate::capture::{Capture, Connection, Part, Side};
+use crate::telnet::names::{AUTHENTICATION, DO, VMWARE, WILL, code};
+use crate::telnet::{self, Word};
 
 /// A captured session, ready to be played.
 #[derive(Debug)]
@@ -167,8 +168,8 @@ fn cut_encrypted(steps: Vec<Step>, conns: &[Conn], remarks: &mut Vec<String>) ->
         if encrypted[step.conn] && matches!(step.act, Act::Say(..)) {
             continue;
         }
-        if let Act::Say(By::Proxy, item) = &step.act
-            && let Said::Sub(AUTHENTICATION, body) = &item.said
+        if let Act::Say(By::Proxy, word) = &step.act
+            && let Word::Sub(AUTHENTICATION, body) = word
             && matches!(body[..], [2, 7, _, 2, ..])
         {
             encrypted[step.conn] = true;
@@ -184,9 +185,9 @@ fn cut_encrypted(steps: Vec<Step>, conns: &[Conn], remarks: &mut Vec<String>) ->
 fn introductions(steps: &[Step], conns: &mut [Conn], who: &mut [Identity], remarks: &mut Vec<String>) {
     let (mut opened, mut target) = (vec![false; conns.len()], vec![false; conns.len()]);
     for step in steps {
-        let Act::Say(By::Vm, item) = &step.act else { continue };
-        opened[step.conn] |= item.said == Said::Verb(Verb::Will, VMWARE);
-        target[step.conn] |= item.as_vmware().is_some_and(|(what, _)| what == code::PEER);
+        let Act::Say(By::Vm, word) = &step.act else { continue };
+        opened[step.conn] |= *word == Word::Negotiation(WILL, VMWARE);
+        target[step.conn] |= word.as_vmware().is_some_and(|(what, _)| what == code::PEER);
     }
     for (n, conn) in conns.iter_mut().enumerate() {
         let (frame, vm) = (conn.frames.0, conn.vm);
@@ -221,8 +222,8 @@ pub(super) fn moves_of_peers(script: &Script) -> HashMap<usize, (Option<usize>, 
         let later = || script.steps[n..].iter().filter(|later| later.conn == step.conn);
         let said = |by: By, what: u8| {
             later().any(|step| {
-                matches!(&step.act, Act::Say(who, item)
-                    if *who == by && item.as_vmware().is_some_and(|(code, _)| code == what))
+                matches!(&step.act, Act::Say(who, word)
+                    if *who == by && word.as_vmware().is_some_and(|(code, _)| code == what))
             })
         };
         let taken = || said(By::Proxy, code::PEER_OK) || said(By::Vm, code::COMPLETE);
@@ -249,9 +250,9 @@ fn elsewhere(capture: &Capture) -> BTreeMap<u16, usize> {
     let mut ports = BTreeMap::new();
     for connection in &capture.connections {
         let speaks = [Side::A, Side::B].into_iter().any(|side| {
-            Reader::default().read(&connection.stream(side).bytes).iter().any(|item| {
-                matches!(item.said, Said::Verb(Verb::Will | Verb::Do, VMWARE) | Said::Sub(VMWARE, _))
-            })
+            telnet::words(&connection.stream(side).bytes)
+                .iter()
+                .any(|word| matches!(word, Word::Negotiation(WILL | DO, VMWARE) | Word::Sub(VMWARE, _)))
         });
         if speaks {
             let server = match connection.opened_by {

@@ -1,6 +1,6 @@
 //! One line of a transcript, cut into tokens.
 
-use super::names;
+use crate::telnet::names;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Token {

@@ -7,9 +7,7 @@
 
 mod corpus;
 mod lex;
-pub(crate) mod names;
 mod parse;
-pub mod wire;
 
 pub use corpus::{FILES, corpus};
 pub use parse::{ParseError, parse, parse_setting};

@@ -1,9 +1,8 @@
 //! From text to [`Transcript`]s. Every error names the line and says what to write instead.
 
 use super::lex::{self, Token};
-use super::{
-    Action, Expect, Item, Part, Place, Scope, Section, Setting, Step, Template, Transcript, Unless, names,
-};
+use super::{Action, Expect, Item, Part, Place, Scope, Section, Setting, Step, Template, Transcript, Unless};
+use crate::telnet::names;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,8 +8,8 @@
 //!
 //! What else the server says meanwhile is handed on as it came: options that are agreed in clear stay agreed.
 
-use crate::transcript::names::{DONT, WILL};
-use crate::transcript::wire::{Decoder, Word};
+use crate::telnet::names::{DONT, WILL};
+use crate::telnet::{Decoder, Word};
 
 /// An upgrade that is not yet through.
 #[derive(Debug)]
@@ -38,20 +38,18 @@ impl Upgrade {
 
     /// Reads one byte; what is none of the upgrade's business is appended to `others`.
     pub(super) fn read(&mut self, byte: u8, others: &mut Vec<u8>) -> Result<Step, String> {
-        let mut words = Vec::new();
-        self.decoder.read(&[byte], &mut words);
-        let Some(word) = words.pop() else { return Ok(Step::Wait) };
-        match &word {
-            Word::Negotiation(DONT, AUTHENTICATION) => {
-                Err("the server declines TLS in band (DONT AUTHENTICATION)".into())
-            }
-            Word::Negotiation(_, AUTHENTICATION) => Ok(Step::Wait),
-            Word::Sub(AUTHENTICATION, said) => self.hear(said),
-            _ => {
-                word.encode(others);
-                Ok(Step::Wait)
+        let mut step = Step::Wait;
+        for word in self.decoder.read(&[byte]) {
+            match &word {
+                Word::Negotiation(DONT, AUTHENTICATION) => {
+                    return Err("the server declines TLS in band (DONT AUTHENTICATION)".into());
+                }
+                Word::Negotiation(_, AUTHENTICATION) => {}
+                Word::Sub(AUTHENTICATION, said) => step = self.hear(said)?,
+                _ => word.encode(others),
             }
         }
+        Ok(step)
     }
 
     fn hear(&mut self, said: &[u8]) -> Result<Step, String> {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use vspc_conformance::transcript::wire::{Decoder, Word};
+use vspc_conformance::telnet::{Decoder, Word};
 
 /// What a server does wrong; faults.md tells who does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -279,9 +279,7 @@ impl Server {
         if self.is(Fault::ForgetsAcrossReads) {
             self.conns[id].decoder = Decoder::default();
         }
-        let mut words = Vec::new();
-        self.conns[id].decoder.read(&bytes, &mut words);
-        for word in words {
+        for word in self.conns[id].decoder.read(&bytes) {
             if self.is(Fault::DeafAfterOddities) {
                 self.conns[id].deaf |= match &word {
                     Word::Command(_) | Word::Fault(_) => true,

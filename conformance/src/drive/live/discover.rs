@@ -3,8 +3,7 @@
 
 use super::{Live, Trouble, connect, read_all};
 use crate::drive::{PeerId, nonce};
-use crate::transcript::names;
-use crate::transcript::wire::{Decoder, Word};
+use crate::telnet::Client;
 use crate::tunnel::{Dial, Port};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -43,10 +42,7 @@ const CONNECT: Duration = Duration::from_millis(300);
 struct Probe {
     port: u16,
     stream: mio::net::TcpStream,
-    decoder: Decoder,
-    answered: Vec<Word>,
-    seen: Vec<u8>,
-    ended: bool,
+    client: Client,
 }
 
 impl Live {
@@ -135,8 +131,7 @@ impl Live {
 
     fn probe(&self, port: u16) -> Option<Probe> {
         let stream = connect(&self.options.dial, Port::Client, self.address(port), CONNECT).ok()?;
-        let decoder = Decoder::default();
-        Some(Probe { port, stream, decoder, answered: Vec::new(), seen: Vec::new(), ended: false })
+        Some(Probe { port, stream, client: Client::default() })
     }
 
     /// Lets the VM print until a probe shows it. When one does, waits for the last print too, so that none
@@ -185,42 +180,19 @@ fn shows(probes: &[Probe], mark: &str) -> Option<u16> {
     let mark = mark.as_bytes();
     probes
         .iter()
-        .find(|probe| probe.seen.windows(mark.len()).any(|seen| seen == mark))
+        .find(|probe| memchr::memmem::find(&probe.client.bytes, mark).is_some())
         .map(|probe| probe.port)
 }
 
 impl Probe {
     fn read(&mut self) {
-        let mut bytes = Vec::new();
-        if self.ended {
+        if self.client.closed {
             return;
         }
-        self.ended = read_all(&mut self.stream, &mut bytes);
-        let mut words = Vec::new();
-        self.decoder.read(&bytes, &mut words);
-        for word in words {
-            match word {
-                Word::Data(data) => self.seen.extend(data),
-                Word::Negotiation(verb, option) => {
-                    let agreed = matches!(option, 0 | 1 | 3);
-                    let answer = match (verb, agreed) {
-                        (names::WILL, true) => 253,
-                        (names::WILL, false) => names::DONT,
-                        (253, true) if option != 1 => names::WILL,
-                        (253, _) => 252,
-                        _ => continue,
-                    };
-                    let answer = Word::Negotiation(answer, option);
-                    if !self.answered.contains(&answer) {
-                        let mut wire = Vec::new();
-                        answer.encode(&mut wire);
-                        // A few bytes on a fresh connection: they fit, or it has gone.
-                        let _ = self.stream.write(&wire);
-                        self.answered.push(answer);
-                    }
-                }
-                _ => {}
-            }
-        }
+        let mut bytes = Vec::new();
+        self.client.closed = read_all(&mut self.stream, &mut bytes);
+        let answer = self.client.read(&bytes);
+        // A few bytes on a fresh connection: they fit, or it has gone.
+        let _ = self.stream.write(&answer);
     }
 }
