@@ -1,4 +1,5 @@
-//! What code, corpus and pages cite can be opened: each cited page and section exists, and says what is quoted.
+//! What code, corpus and pages cite can be opened: each cited page and section exists, and says what is
+//! quoted.
 //!
 //! A citation is the name of a page under `docs/`, then its sections: `vmware.md §3`, `telnet.md §4-§9`,
 //! `vmotion.md §4 and §5`; in `mux` also `SPEC §8`; a law is `law 8`. Words in quotes right behind one, in

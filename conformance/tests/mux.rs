@@ -1,4 +1,5 @@
-//! The multiplexer's conformance tools: the corpus holds, wrong transcripts do not, played lines keep their promises.
+//! The multiplexer's conformance tools: the corpus holds, wrong transcripts do not, played lines keep their
+//! promises.
 //!
 //! Time is simulated, so a rate or a latency is a result like any other, the same on every machine.
 

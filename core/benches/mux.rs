@@ -1,6 +1,7 @@
 //! The multiplexer's parts, one core: `cargo bench -p vspc-core --bench mux`.
 //!
-//! Both ends and the copy between them where a session or a link is measured; `vspc-conformance` has S2 beside yamux.
+//! Both ends and the copy between them where a session or a link is measured; `vspc-conformance` has S2
+//! beside yamux.
 
 use std::hint::black_box;
 use std::io::IoSlice;

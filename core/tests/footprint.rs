@@ -108,7 +108,8 @@ impl Fleet {
         self.vms.push(id);
     }
 
-    /// As [`connect`](Self::connect), over TLS, and prints `printed` bytes. Its own end is forgotten after that.
+    /// As [`connect`](Self::connect), over TLS, and prints `printed` bytes. Its own end is forgotten after
+    /// that.
     #[cfg(feature = "tls")]
     fn connect_over_tls(&mut self, n: usize, printed: usize) {
         let id = self.accept(self.hosts);

@@ -53,7 +53,13 @@ pub struct Options {
     pub vm_expire_time: u32,
 
     /// Address that clients connect to; the default is reachable from this machine only.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address, help_heading = CLIENTS)]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        value_parser = address,
+        help_heading = CLIENTS
+    )]
     pub interface: IpAddr,
 
     /// First client port; each VM gets the lowest free one. 0 lets the system choose.
@@ -81,7 +87,13 @@ pub struct Options {
     pub vm_port_scrollback: Size,
 
     /// What happens to a client that does not keep up with its VM.
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = SlowPolicy::Skip, help_heading = CLIENTS)]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_enum,
+        default_value_t = SlowPolicy::Skip,
+        help_heading = CLIENTS
+    )]
     pub slow_client: SlowPolicy,
 
     /// TLS, for hosts and for clients.

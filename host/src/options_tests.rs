@@ -30,10 +30,10 @@ fn no_options_mean_the_cores_defaults() {
 #[test]
 fn every_option_reaches_the_configuration() {
     let config = parse(
-        "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u --multi-console \
-         --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 --port-range-end 5 \
-         --max-clients 6 --no-banner --vm-port-scrollback 7 --slow-client wait --lag-limit 1M --scrollback 8K \
-         --journal-memory 9M",
+        "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u \
+         --multi-console --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 \
+         --port-range-end 5 --max-clients 6 --no-banner --vm-port-scrollback 7 --slow-client wait \
+         --lag-limit 1M --scrollback 8K --journal-memory 9M",
     )
     .unwrap()
     .config(10);

@@ -1,6 +1,6 @@
 //! Proof that the suite finds what it is for: servers that are wrong on purpose, one for each class of fault
-//! that servers in the field have, and the cases that must name it. And proof that every case that binds every
-//! server can fail.
+//! that servers in the field have, and the cases that must name it. And proof that every case that binds
+//! every server can fail.
 
 mod memory;
 mod program;

@@ -189,7 +189,8 @@ impl Tls {
         }
     }
 
-    /// Notes that rustls has given up at the front of `records`, and takes the alert that it has for the peer.
+    /// Notes that rustls has given up at the front of `records`, and takes the alert that it has for the
+    /// peer.
     ///
     /// If there is one it is to be had at the next call, and only at that: after it rustls would go on with
     /// records that are spoiled.

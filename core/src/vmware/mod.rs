@@ -9,8 +9,8 @@
 //! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
 //! sockets.
 //!
-//! **Implements** vmware.md §2 and §3, vmotion.md §1, after VMware's "Using a Proxy with vSphere Virtual Serial
-//! Ports".
+//! **Implements** vmware.md §2 and §3, vmotion.md §1, after VMware's "Using a Proxy with vSphere Virtual
+//! Serial Ports".
 
 mod code;
 mod message;

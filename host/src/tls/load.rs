@@ -82,14 +82,18 @@ pub(super) enum Why {
     )]
     EncryptedKey,
     #[error(
-        "the key cannot be used: it has to be one for RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519"
+        "the key cannot be used: it has to be one for RSA (2048 bits or more), ECDSA (P-256, P-384) or \
+         Ed25519"
     )]
     UnusableKey,
     #[error("the certificate is not one that can be used ({0})")]
     UnusableCertificate(String),
     #[error("the key is not that of the certificate in {}", .0.display())]
     OtherKey(PathBuf),
-    #[error("the key is that of certificate {number} in {}: the server's own has to come first", .path.display())]
+    #[error(
+        "the key is that of certificate {number} in {}: the server's own has to come first",
+        .path.display()
+    )]
     LaterCertificate { number: usize, path: PathBuf },
     #[error("has no certificate in it that clients' could be signed with ({0})")]
     NoCa(String),
@@ -145,7 +149,10 @@ impl Loader {
             if let Some(fault) = fault {
                 notes.push((
                     Level::Warn,
-                    format!("certificate {path} {fault}: whoever goes by its thumbprint may not mind, others refuse it"),
+                    format!(
+                        "certificate {path} {fault}: whoever goes by its thumbprint may not mind, others \
+                         refuse it"
+                    ),
                 ));
             }
         }

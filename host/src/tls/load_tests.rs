@@ -66,7 +66,8 @@ fn every_fault_is_one_line_that_names_the_file_and_what_to_do() {
     let cut = &cert[..cert.len() / 2];
     let no_key_in_it = key.replace("MIG", "AAA");
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let older = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n";
+    let older = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n\
+                 MIIB\n-----END RSA PRIVATE KEY-----\n";
     let not_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let chain = format!("{other_cert}{cert}");
     let large = "#".repeat(usize::try_from(LARGEST).unwrap() + 1);

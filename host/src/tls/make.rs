@@ -116,7 +116,7 @@ impl CertOptions {
 Examples:
   {program} cert --hostname vspc.example.com
       makes vspc-cert.pem and vspc-key.pem, and tells what to do with them
-  {program} cert --hostname vspc.example.com,vspc --ip 10.1.2.3 --cert /etc/vspc/cert.pem --key /etc/vspc/key.pem
+  {program} cert --hostname vspc.example.com,vspc --ip 10.1.2.3 --cert cert.pem --key key.pem
       several names; other files
   {program} cert --hostname vspc.example.com --force && kill -HUP $(pidof {program})
       a new certificate for a server that runs; hosts need its new thumbprint"
