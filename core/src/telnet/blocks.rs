@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use wide::u8x16;
+use fearless_simd::{Level, dispatch, prelude::*, u8x64};
 
 use super::codes::IAC;
 
@@ -20,33 +20,51 @@ pub(super) struct Prefix {
     pub(super) is_ended: bool,
 }
 
-/// The data that `blocks` begin with, at most [`STRETCH`] of them. No branch depends on where pairs stand: no
-/// processor foresees it, and random bytes have one in 257.
+/// The data that `blocks` begin with. No branch depends on where pairs stand: no processor foresees it, and
+/// random bytes have one in 257. Costs one pass.
 pub(super) fn block_prefix(blocks: &[[u8; BLOCK]]) -> Prefix {
-    let mut len = 0;
-    let mut counts = u8x16::splat(0);
-    // 1 while the first half of a pair ended the block before.
-    let mut carry = 0;
-    for block in blocks {
-        let iacs = mask(block);
-        let firsts = first_halves(iacs, carry);
-        let seconds = firsts << 1 | carry;
-        let missing = seconds & !iacs;
-        if missing != 0 {
-            // A byte that must be a second half is none: the IAC before it begins a command.
-            let behind = missing.trailing_zeros();
-            let here = (iacs & !(u64::MAX << behind)).count_ones() as usize;
-            let pairs = (sum(counts) + here - 1) / 2;
-            return Prefix { len: len + behind as usize - 1, pairs, is_ended: true };
+    #[inline(always)]
+    fn prefix<S: Simd>(simd: S, blocks: &[[u8; BLOCK]]) -> Prefix {
+        let (mut len, mut iacs) = (0, 0);
+        // 1 while the first half of a pair ended the block before.
+        let mut carry = 0;
+        for block in blocks {
+            let here = mask(simd, block);
+            let firsts = first_halves(here, carry);
+            let seconds = firsts << 1 | carry;
+            let missing = seconds & !here;
+            if missing != 0 {
+                // A byte that must be a second half is none: the IAC before it begins a command.
+                let behind = missing.trailing_zeros();
+                iacs += (here & !(u64::MAX << behind)).count_ones() as usize;
+                return Prefix { len: len + behind as usize - 1, pairs: (iacs - 1) / 2, is_ended: true };
+            }
+            iacs += here.count_ones() as usize;
+            carry = firsts >> (BLOCK - 1);
+            len += BLOCK;
         }
-        for lane in lanes(block) {
-            // Where it is an IAC, -1 is taken away.
-            counts -= lane;
-        }
-        carry = firsts >> (BLOCK - 1);
-        len += BLOCK;
+        Prefix { len: len - carry as usize, pairs: iacs / 2, is_ended: false }
     }
-    Prefix { len: len - carry as usize, pairs: sum(counts) / 2, is_ended: false }
+    dispatch!(Level::new(), simd => simd.vectorize(
+        #[inline(always)]
+        || prefix(simd, blocks),
+    ))
+}
+
+/// Which bytes of each block are IACs, bit n standing for byte n; of at most [`STRETCH`] blocks.
+pub(super) fn masks(blocks: &[[u8; BLOCK]]) -> [u64; STRETCH] {
+    #[inline(always)]
+    fn masks<S: Simd>(simd: S, blocks: &[[u8; BLOCK]]) -> [u64; STRETCH] {
+        let mut masks = [0; STRETCH];
+        for (iacs, block) in masks.iter_mut().zip(blocks) {
+            *iacs = mask(simd, block);
+        }
+        masks
+    }
+    dispatch!(Level::new(), simd => simd.vectorize(
+        #[inline(always)]
+        || masks(simd, blocks),
+    ))
 }
 
 /// The first of `blocks` among which IACs may be dense, [`STRETCH`] of them; `None` if there are none or they
@@ -62,6 +80,7 @@ pub(super) fn dense(blocks: &[[u8; BLOCK]]) -> Option<&[[u8; BLOCK]]> {
 /// Within a run they alternate, from its first byte on. Adding its lowest bit to a run carries through all of
 /// it and clears it; done to the runs that begin at even places only, it tells those from the others, and so
 /// in every run the even places from the odd ones that begin a pair.
+#[inline(always)]
 fn first_halves(iacs: u64, carry: u64) -> u64 {
     let iacs = iacs & !carry;
     let even_starts = iacs & !(iacs << 1) & EVEN;
@@ -87,20 +106,10 @@ impl Iterator for Runs {
     }
 }
 
-/// Which bytes of a block are IACs, bit n standing for byte n.
-pub(super) fn mask(block: &[u8; BLOCK]) -> u64 {
-    let [a, b, c, d] = lanes(block).map(|lane| u64::from(lane.to_bitmask()));
-    a | b << 16 | c << 32 | d << 48
-}
-
-/// A block, with every IAC turned into 255 and every other byte into 0.
-fn lanes(block: &[u8; BLOCK]) -> [u8x16; BLOCK / 16] {
-    let (lanes, _) = block.as_chunks();
-    std::array::from_fn(|lane| u8x16::new(lanes[lane]).simd_eq(u8x16::splat(IAC)))
-}
-
-fn sum(counts: u8x16) -> usize {
-    counts.to_array().into_iter().map(usize::from).sum()
+/// Which bytes of a block are IACs.
+#[inline(always)]
+fn mask<S: Simd>(simd: S, block: &[u8; BLOCK]) -> u64 {
+    u8x64::from_slice(simd, block).simd_eq(u8x64::splat(simd, IAC)).to_bitmask()
 }
 
 /// Whether a block holds nothing but IACs.
@@ -113,8 +122,8 @@ pub(super) fn is_solid(block: &[u8; BLOCK]) -> bool {
 pub(super) const BLOCK: usize = 64;
 
 /// Blocks looked at in one go, 1 KiB: beside them a search costs little, and where IACs have become rare it
-/// is soon used again. Not more than 63, because each block counts up to four IACs in a byte.
-const STRETCH: usize = 16;
+/// is soon used again.
+pub(super) const STRETCH: usize = 16;
 
 /// Pairs in a stretch from which on the next one follows without a search: random bytes have four.
 pub(super) const DENSE: usize = 2;
@@ -140,12 +149,13 @@ mod tests {
     #[test]
     fn every_iac_has_its_bit() {
         for iacs in words() {
-            assert_eq!(mask(&block(iacs)), iacs);
+            assert_eq!(masks(&[block(0), block(iacs)])[..3], [0, iacs, 0]);
             assert_eq!(is_solid(&block(iacs)), iacs == u64::MAX);
         }
     }
 
     #[test]
+    #[inline(always)]
     fn first_halves_are_those_a_slow_look_finds() {
         for iacs in words() {
             for carry in 0..=iacs & 1 {

@@ -9,7 +9,7 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::blocks::{BLOCK, DENSE, Prefix, Runs, block_prefix, dense, is_solid, mask};
+use super::blocks::{BLOCK, DENSE, Prefix, Runs, block_prefix, dense, is_solid, masks};
 use super::codes::IAC;
 
 /// Appends `data` with every IAC doubled (RFC 854). Costs one pass and one copy.
@@ -159,10 +159,10 @@ fn escape_dense(data: &[u8], out: &mut Vec<u8>) -> usize {
         out.resize(out.len() + 2 * iacs, IAC);
         return iacs;
     };
-    for (nth, block) in blocks.iter().enumerate() {
+    for (nth, iacs) in masks(blocks).into_iter().take(blocks.len()).enumerate() {
         let start = nth * BLOCK;
         let mut from = start;
-        for run in Runs(mask(block)) {
+        for run in Runs(iacs) {
             append(&data[from..], start + run.end - from, out);
             // The run again, and what is behind it.
             from = start + run.start;
@@ -184,10 +184,9 @@ fn undouble_dense(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     };
     // 1 while the first half of a pair ended the block before.
     let mut begun = 0;
-    for (nth, block) in blocks.iter().enumerate() {
+    for (nth, iacs) in masks(blocks).into_iter().take(blocks.len()).enumerate() {
         let start = nth * BLOCK;
         let mut from = start;
-        let iacs = mask(block);
         begun &= iacs as usize;
         for run in Runs(iacs) {
             let halves = run.len() + begun;
