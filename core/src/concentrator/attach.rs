@@ -93,7 +93,7 @@ impl Concentrator {
     /// Seats a reader at a console. `None`: there is no such console any more.
     pub(super) fn attach_reader(&mut self, at: ConsoleId, spec: Spec<ReaderKey>) -> Option<Seat> {
         let console = self.consoles.get_mut(at)?;
-        let seat = console.fanout.attach(spec);
+        let seat = console.fanout_mut().attach(spec);
         self.fx.outbox.changed(at);
         self.consoles.consider_expiry(at, &mut self.fx);
         Some(seat)

@@ -58,7 +58,7 @@ impl Concentrator {
             scrollback: 0,
         };
         let seat = self.attach_reader(at, spec);
-        let clients = self.consoles.get(at).map_or(0, |console| console.fanout.persons());
+        let clients = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(seat) = seat else {
             return conn.doom(id, CloseReason::Gone, &mut self.fx);
@@ -268,7 +268,7 @@ impl Concentrator {
         self.fx.timers.cancel(Timer::Decide(id));
         self.settle_form(id, Form::Wire);
         let Some(console) = self.consoles.get_mut(at) else { return };
-        console.fanout.replay(seat, self.config.client_scrollback as u64);
+        console.fanout_mut().replay(seat, self.config.client_scrollback as u64);
         if self.config.banner {
             let banner = console.banner();
             if let Some(conn) = self.conns.get_mut(id) {
@@ -283,7 +283,7 @@ impl Concentrator {
         let Some((at, seat)) = self.conns.get(id).and_then(Conn::seat) else { return };
         let Some(console) = self.consoles.get_mut(at) else { return };
         let skips = Console::may_skip(Kind::Person, form == Form::Guest, self.config.slow_client);
-        if console.fanout.settle_form(seat, form, skips) == Settled::Lost {
+        if console.fanout_mut().settle_form(seat, form, skips) == Settled::Lost {
             console.lose_reader(ReaderKey { id, is_local: false }, &mut self.fx);
         }
         self.fx.outbox.transmit(id);
@@ -339,10 +339,10 @@ impl Console {
         let state = match (self.legs.is_empty(), self.legs.is_held()) {
             (true, _) => "VM is not connected, waiting",
             (false, true) => "VM is moving to another host",
-            (false, false) if self.fanout.journal().head() == 0 => "VM has said nothing yet",
+            (false, false) if self.fanout().journal().head() == 0 => "VM has said nothing yet",
             (false, false) => "VM is connected",
         };
-        let others = match self.fanout.persons().saturating_sub(1) {
+        let others = match self.fanout().persons().saturating_sub(1) {
             0 => "nobody else here".to_owned(),
             1 => "1 other here".to_owned(),
             n => format!("{n} others here"),

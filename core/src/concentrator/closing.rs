@@ -87,7 +87,7 @@ impl Concentrator {
     /// A console is about to be forgotten: those who only watched it are told.
     pub(super) fn close_witnesses(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
-        let witnesses: Vec<ConnId> = console.fanout.readers().map(|(_, key, _)| key.id).collect();
+        let witnesses: Vec<ConnId> = console.fanout().readers().map(|(_, key, _)| key.id).collect();
         for id in witnesses {
             self.close(id, CloseReason::Gone);
         }
@@ -124,7 +124,7 @@ impl Concentrator {
             return false;
         };
         match conn.seat() {
-            Some((_, seat)) => console.fanout.is_unserved(seat),
+            Some((_, seat)) => console.fanout().is_unserved(seat),
             None => console.legs.input() == Some(id) && !console.uplink.is_empty(),
         }
     }

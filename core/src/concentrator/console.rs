@@ -15,6 +15,7 @@ use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::{Fanout, Kind, Limits, Seat};
 use super::id::{ConnId, ConsoleId, ListenerId, MoveId};
+use super::journal::Pool;
 use super::label::Label;
 use super::legs::{Left, Legs};
 use super::tenure::Tenure;
@@ -52,7 +53,8 @@ impl ReaderKey {
 pub(super) struct Console {
     pub(super) label: Arc<Label>,
     pub(super) legs: Legs,
-    pub(super) fanout: Fanout<ReaderKey>,
+    /// Nothing while it has printed nothing and nobody has looked at it.
+    fanout: Option<Box<Fanout<ReaderKey>>>,
     pub(super) uplink: Uplink,
     pub(super) listener: Option<ListenerId>,
     counters: Option<Box<Counters>>,
@@ -72,7 +74,7 @@ impl Console {
         Self {
             label: Arc::new(label),
             legs: Legs::default(),
-            fanout: Fanout::default(),
+            fanout: None,
             uplink: Uplink::default(),
             listener: None,
             counters: None,
@@ -82,6 +84,15 @@ impl Console {
             paused: false,
             legs_told: false,
         }
+    }
+
+    /// What it printed, and who reads that.
+    pub(super) fn fanout(&self) -> &Fanout<ReaderKey> {
+        self.fanout.as_deref().unwrap_or(&UNHEARD)
+    }
+
+    pub(super) fn fanout_mut(&mut self) -> &mut Fanout<ReaderKey> {
+        self.fanout.get_or_insert_default()
     }
 
     pub(super) fn id(&self) -> ConsoleId {
@@ -99,13 +110,13 @@ impl Console {
 
     /// The clients of this console: sockets and persons inside the process.
     pub(super) fn clients(&self) -> impl Iterator<Item = ConnId> {
-        let readers = self.fanout.readers();
+        let readers = self.fanout().readers();
         readers.filter(|(_, _, kind)| *kind == Kind::Person).map(|(_, key, _)| key.id)
     }
 
     /// Nobody feeds it and nobody is at it.
     pub(super) fn is_unused(&self) -> bool {
-        self.legs.is_empty() && self.fanout.persons() == 0
+        self.legs.is_empty() && self.fanout().persons() == 0
     }
 
     /// A VM's connection joins and gets the input. Another one that has half a pair is owed the other half,
@@ -203,7 +214,7 @@ impl Console {
 
     /// The queue has room again: clients are read, the one after the last first.
     fn reopen_input(&mut self, fx: &mut Effects) {
-        let clients = self.fanout.persons().max(1);
+        let clients = self.fanout().persons().max(1);
         self.turn = (self.turn + 1) % clients as u32;
         let first = self.turn as usize;
         let in_turn = self.clients().skip(first).chain(self.clients().take(first));
@@ -212,12 +223,12 @@ impl Console {
 
     /// Wakes every reader.
     pub(super) fn wake_readers(&self, fx: &mut Effects) {
-        self.fanout.readers().for_each(|(_, key, _)| key.wake(fx));
+        self.fanout().readers().for_each(|(_, key, _)| key.wake(fx));
     }
 
     /// Pauses a VM whose slowest reader has no room for another read.
     pub(super) fn consider_pause(&mut self, limits: Limits, fx: &mut Effects) {
-        if !self.paused && self.fanout.slowest_lag() + 2 * READ_MAX as u64 > limits.lag {
+        if !self.paused && self.fanout().slowest_lag() + 2 * READ_MAX as u64 > limits.lag {
             self.paused = true;
             fx.timers.set(Timer::Wait(self.id()), fx.now + WAIT_LIMIT);
         }
@@ -225,7 +236,7 @@ impl Console {
 
     /// Lets a paused VM go on once its slowest reader has freed a quarter of the ring.
     pub(super) fn consider_resume(&mut self, limits: Limits, fx: &mut Effects) {
-        if !self.paused || self.fanout.slowest_lag() > limits.lag / 4 * 3 {
+        if !self.paused || self.fanout().slowest_lag() > limits.lag / 4 * 3 {
             return;
         }
         fx.timers.cancel(Timer::Wait(self.id()));
@@ -237,7 +248,7 @@ impl Console {
     pub(super) fn end_wait(&mut self, limits: Limits, fx: &mut Effects) {
         let limit = limits.lag / 4 * 3;
         let slow: Vec<ReaderKey> =
-            self.fanout.lags().filter(|&(_, lag)| lag > limit).map(|(key, _)| key).collect();
+            self.fanout().lags().filter(|&(_, lag)| lag > limit).map(|(key, _)| key).collect();
         for key in slow {
             self.lose_reader(key, fx);
         }
@@ -248,6 +259,13 @@ impl Console {
     pub(super) fn lose_reader(&mut self, key: ReaderKey, fx: &mut Effects) {
         self.count().clients_too_slow += 1;
         fx.doom(key.id, CloseReason::TooSlow);
+    }
+
+    /// Gives all of its output back: nobody will read it.
+    pub(super) fn clear_output(&mut self, pool: &mut Pool) {
+        if let Some(fanout) = &mut self.fanout {
+            fanout.clear(pool);
+        }
     }
 
     /// Starts or stops the clock of a console that nobody uses.
@@ -267,16 +285,19 @@ impl Console {
     /// A reader leaves its seat. Returns whether it is owed the second half of a pair.
     pub(super) fn detach_reader(&mut self, seat: Seat, fx: &mut Effects) -> bool {
         fx.outbox.changed(self.id());
-        self.fanout.detach(seat)
+        self.fanout_mut().detach(seat)
     }
 
     /// Fails a debug build where what is kept twice does not agree.
     pub(super) fn check_invariants(&self) {
-        self.fanout.check_invariants();
+        self.fanout().check_invariants();
         self.legs.check_invariants();
-        assert!(!self.paused || self.fanout.persons() > 0, "{} waits for nobody", self.id());
+        assert!(!self.paused || self.fanout().persons() > 0, "{} waits for nobody", self.id());
     }
 }
+
+/// A console that has printed nothing, and at which nobody is.
+static UNHEARD: Fanout<ReaderKey> = Fanout::new();
 
 /// Under `--slow-client wait`, how long a VM waits for one reader: a VMOTION-BEGIN may be behind the
 /// bytes not read, and the host waits 5 s for its answer.

@@ -4,12 +4,11 @@
 //! **Owns** the table, the pools and their limits; decides whose scrollback goes when memory is short.
 //! **Refuses to know** connections.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-
-use crate::vmware::Uuid;
 
 use super::config::{Config, SlowClient};
 use super::console::{Console, LEAST_LAG_LIMIT, ReaderKey};
@@ -105,18 +104,19 @@ impl Consoles {
     /// The console of this identity.
     pub(super) fn by_identity(&self, identity: &Identity) -> Option<ConsoleId> {
         let is_it = |&id: &ConsoleId| self.table.get(id).is_some_and(|console| console.label.is(identity));
-        self.index.find(hash(self.keys, identity.uuid, &identity.suffix), is_it).copied()
+        self.index.find(hash(self.keys, identity), is_it).copied()
     }
 
     /// Opens a console. There must be none of this identity.
     pub(super) fn open(&mut self, identity: Identity, fx: &mut Effects) -> ConsoleId {
         debug_assert!(self.by_identity(&identity).is_none(), "a console is opened twice");
-        let Identity { uuid, suffix } = identity;
-        let hashed = hash(self.keys, uuid, &suffix);
+        let hashed = hash(self.keys, &identity);
+        let Identity { uuid, suffix, clone } = identity;
         let label = Label {
             id: ConsoleId { index: 0, generation: 0 },
             uuid,
-            suffix: suffix.into(),
+            suffix,
+            clone,
             name: String::new(),
             port: None,
         };
@@ -126,7 +126,7 @@ impl Consoles {
         }
         let (table, keys) = (&self.table, self.keys);
         self.index.insert_unique(hashed, id, |&id| {
-            table.get(id).map_or(0, |console| hash(keys, console.label.uuid, &console.label.suffix))
+            table.get(id).map_or(0, |console| hash(keys, &console.label.identity()))
         });
         fx.outbox.changed(id);
         id
@@ -135,13 +135,13 @@ impl Consoles {
     /// Forgets a console.
     pub(super) fn remove(&mut self, id: ConsoleId, fx: &mut Effects) {
         let Some(console) = self.table.get(id) else { return };
-        let hashed = hash(self.keys, console.label.uuid, &console.label.suffix);
+        let hashed = hash(self.keys, &console.label.identity());
         if let Ok(entry) = self.index.find_entry(hashed, |&entry| entry == id) {
             entry.remove();
         }
         let Some(mut console) = self.table.remove(id) else { return };
         self.by_silence.remove(id.index);
-        console.fanout.clear(&mut self.pool);
+        console.clear_output(&mut self.pool);
         fx.counters += console.counters();
         fx.outbox.changed(id);
     }
@@ -150,15 +150,15 @@ impl Consoles {
     /// one copy and a look at each reader.
     pub(super) fn print(&mut self, id: ConsoleId, wire: &[u8], pairs: usize, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
-        console.fanout.print(wire, pairs, &mut self.pool);
+        console.fanout_mut().print(wire, pairs, &mut self.pool);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
         self.after_print(id, fx);
     }
 
     /// Takes over what was said before its console was known.
     pub(super) fn adopt(&mut self, id: ConsoleId, early: Journal, fx: &mut Effects) {
-        let Some(console) = self.table.get_mut(id) else { return };
-        let printed = console.fanout.adopt(early, &mut self.early_pool, &mut self.pool);
+        let Some(console) = self.table.get_mut(id).filter(|_| early.kept() > 0) else { return };
+        let printed = console.fanout_mut().adopt(early, &mut self.early_pool, &mut self.pool);
         if printed > 0 {
             console.count().bytes_from_vm += printed;
             self.after_print(id, fx);
@@ -223,7 +223,7 @@ impl Consoles {
         fx: &mut Effects,
     ) -> Took {
         let Some(console) = self.table.get_mut(id) else { return Took::default() };
-        let took = console.fanout.took(seat, offer, n);
+        let took = console.fanout_mut().took(seat, offer, n);
         if took.data > 0 {
             console.count().bytes_to_clients += took.data as u64;
         }
@@ -237,7 +237,7 @@ impl Consoles {
     /// A reader was told what it has missed.
     pub(super) fn told_of_gap(&mut self, id: ConsoleId, seat: Seat) {
         if let Some(console) = self.table.get_mut(id) {
-            console.fanout.told_of_gap(seat);
+            console.fanout_mut().told_of_gap(seat);
         }
     }
 
@@ -255,7 +255,7 @@ impl Consoles {
     /// bytes it has missed.
     pub(super) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
         let console = self.table.get_mut(id)?;
-        let missed = console.fanout.catch_up(seat, self.limits.keep)?;
+        let missed = console.fanout_mut().catch_up(seat, self.limits.keep)?;
         console.count().bytes_skipped += missed;
         Some(missed)
     }
@@ -272,8 +272,7 @@ impl Consoles {
         assert_eq!(self.index.len(), self.table.len(), "consoles and their index differ");
         for (id, console) in self.table.iter() {
             assert_eq!(console.label.id, id, "a label has another console's id");
-            let identity =
-                Identity { uuid: console.label.uuid, suffix: console.label.suffix.as_str().into() };
+            let identity = console.label.identity();
             assert_eq!(
                 self.by_identity(&identity),
                 Some(id),
@@ -285,22 +284,21 @@ impl Consoles {
     }
 }
 
-fn hash(keys: Keyed, uuid: Uuid, suffix: &str) -> u64 {
-    use std::hash::BuildHasher;
-    keys.hash_one((uuid, suffix))
+fn hash(keys: Keyed, identity: &Identity) -> u64 {
+    keys.hash_one(identity)
 }
 
 /// Lets go of what nobody needs.
 fn trim(console: &mut Console, limits: Limits, pool: &mut Pool, fx: &mut Effects) {
     let mut lost: Vec<ReaderKey> = Vec::new();
-    console.fanout.trim(limits, pool, |key| lost.push(key));
+    console.fanout_mut().trim(limits, pool, |key| lost.push(key));
     lost.into_iter().for_each(|key| console.lose_reader(key, fx));
 }
 
 /// Lets go of the oldest segment whoever needs it. Returns whether there was one.
 fn overtake(console: &mut Console, pool: &mut Pool, fx: &mut Effects) -> bool {
     let mut lost: Vec<ReaderKey> = Vec::new();
-    let gave = console.fanout.overtake(pool, |key| lost.push(key));
+    let gave = console.fanout_mut().overtake(pool, |key| lost.push(key));
     lost.into_iter().for_each(|key| console.lose_reader(key, fx));
     gave
 }

@@ -129,7 +129,14 @@ pub(super) enum Settled {
 
 impl<K> Default for Fanout<K> {
     fn default() -> Self {
-        Self { journal: Journal::default(), readers: Vec::new() }
+        Self::new()
+    }
+}
+
+impl<K> Fanout<K> {
+    /// Nothing printed, nobody there.
+    pub(super) const fn new() -> Self {
+        Self { journal: Journal::new(), readers: Vec::new() }
     }
 }
 

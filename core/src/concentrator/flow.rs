@@ -205,7 +205,7 @@ impl Concentrator {
         };
         let mut runs = [IoSlice::new(&[]); MOST];
         let (count, layout) =
-            console.fanout.offer(seat, conn.control.pending(), &mut self.scratch, &mut runs);
+            console.fanout().offer(seat, conn.control.pending(), &mut self.scratch, &mut runs);
         let offered = runs[..count].iter().map(|run| run.len()).sum();
         if offered == 0 {
             return Sent::default();
@@ -267,8 +267,8 @@ impl Concentrator {
         self.consoles.catch_up(at, seat);
         let Some(console) = self.consoles.get(at) else { return Sent::default() };
         let mut runs = [IoSlice::new(&[]); PLAIN_RUNS];
-        let (count, layout) = console.fanout.offer(seat, &[], &mut self.scratch, &mut runs);
-        let (position, lost) = console.fanout.position(seat);
+        let (count, layout) = console.fanout().offer(seat, &[], &mut self.scratch, &mut runs);
+        let (position, lost) = console.fanout().position(seat);
         let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
         if offered == 0 && lost == 0 {
             return Sent::default();

@@ -34,7 +34,7 @@ impl Concentrator {
                 Role::Client(_) | Role::Local(_) => {
                     let (at, seat) = conn.seat().expect("a reader has a seat");
                     let console = self.consoles.get(at).expect("a reader's console is gone");
-                    let sits = console.fanout.readers().any(|(its, key, _)| its == seat && key.id == id);
+                    let sits = console.fanout().readers().any(|(its, key, _)| its == seat && key.id == id);
                     assert!(sits, "{id} does not sit where it thinks");
                 }
                 Role::Arriving(_) => {}

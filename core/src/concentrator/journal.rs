@@ -100,6 +100,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// One that holds nothing.
+    pub(super) const fn new() -> Self {
+        Self { segments: VecDeque::new(), head: 0, guest_head: 0 }
+    }
+
     /// Offset behind the last byte.
     pub(super) fn head(&self) -> u64 {
         self.head

@@ -13,6 +13,17 @@ pub struct Identity {
     pub uuid: Uuid,
     /// The `_<uri>` suffix that tells ports of one VM apart; empty without multi-console.
     pub suffix: Box<str>,
+    /// The name that tells a copy of a VM from the others with its UUID; empty for a VM that is the only one,
+    /// or the first.
+    pub clone: Box<str>,
+}
+
+impl Identity {
+    /// A VM's only console, or its first.
+    #[must_use]
+    pub fn of(uuid: Uuid) -> Self {
+        Self { uuid, suffix: Box::default(), clone: Box::default() }
+    }
 }
 
 /// What people call a console.
@@ -23,7 +34,9 @@ pub struct Label {
     /// The VM's UUID.
     pub uuid: Uuid,
     /// The `_<uri>` suffix that tells ports of one VM apart; empty without multi-console.
-    pub suffix: String,
+    pub suffix: Box<str>,
+    /// The name that tells a copy of a VM from the others with its UUID; empty where there are none.
+    pub clone: Box<str>,
     /// The VM's name as it was last told, control characters replaced; empty until it is known.
     pub name: String,
     /// Where clients connect, once that is open.
@@ -40,7 +53,13 @@ impl Label {
     /// Whether this console has that identity.
     #[must_use]
     pub fn is(&self, identity: &Identity) -> bool {
-        self.uuid == identity.uuid && *self.suffix == *identity.suffix
+        self.uuid == identity.uuid && self.suffix == identity.suffix && self.clone == identity.clone
+    }
+
+    /// What tells this console apart.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { uuid: self.uuid, suffix: self.suffix.clone(), clone: self.clone.clone() }
     }
 }
 

@@ -116,7 +116,6 @@ impl LocalOptions {
 }
 
 /// What was known of a console before a restart.
-#[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     /// Whose it is.
@@ -291,7 +290,7 @@ impl Concentrator {
         ConsoleView {
             label: &console.label,
             vms: console.legs.live(),
-            clients: console.fanout.persons(),
+            clients: console.fanout().persons(),
             moving: console.legs.is_moving(),
             last_output: console.last_output,
             stayed: console.tenure.stayed(self.fx.now),
@@ -310,7 +309,7 @@ impl Concentrator {
                 || uuid == Some(label.uuid)
                 || (!label.suffix.is_empty()
                     && text
-                        .strip_suffix(&label.suffix)
+                        .strip_suffix(&*label.suffix)
                         .is_some_and(|front| Uuid::parse(front.as_bytes()).ok() == Some(label.uuid)))
         });
         named.map(|console| console.label.id)

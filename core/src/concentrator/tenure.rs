@@ -3,68 +3,93 @@
 //! Sums over connections; a host that stores it puts it back after a restart
 //! ([`restore`](super::Concentrator::restore)). Knows addresses and times, and nothing of connections.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::time::Instant;
 
-/// What a console remembers of those who held its input.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a console remembers of those who held its input. Addresses are in their IPv6 form, the unspecified one
+/// standing for none, and times in microseconds: every idle VM has one of these.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Tenure {
     /// In total, without the one who holds it now.
-    stayed: Duration,
-    /// Whose total is largest, and by how much it is ahead of all the others' together.
-    home: Option<IpAddr>,
-    lead: Duration,
-    /// Who holds it now, if that is an address, and since when somebody does.
-    holder: Option<IpAddr>,
-    since: Option<Instant>,
+    stayed: u64,
+    /// By how much `home`'s total is ahead of all the others' together.
+    lead: u64,
+    /// Since when somebody holds it; [`NOBODY`] if nobody does.
+    since: u64,
+    /// Whose total is largest.
+    home: Ipv6Addr,
+    /// Who holds it now, if that is an address.
+    holder: Ipv6Addr,
+}
+
+impl Default for Tenure {
+    fn default() -> Self {
+        Self { stayed: 0, lead: 0, since: NOBODY, home: NONE, holder: NONE }
+    }
 }
 
 impl Tenure {
     /// What was remembered before a restart.
     pub(super) fn restored(stayed: Duration, home: Option<IpAddr>) -> Self {
-        Self { stayed, home, lead: stayed, ..Self::default() }
+        let stayed = u64::try_from(stayed.as_micros()).unwrap_or(u64::MAX);
+        Self { stayed, lead: stayed, home: pack(home), ..Self::default() }
     }
 
-    /// The input passes on: to a connection from `holder`, or to nobody.
+    /// The input passes on: to a connection from an address, if that is one, or to nobody.
     pub(super) fn pass(&mut self, to: Option<Option<IpAddr>>, now: Instant) {
-        if let Some(since) = self.since.take() {
-            let time = now.duration_since(since);
-            self.stayed += time;
-            if let Some(holder) = self.holder.take() {
-                self.weigh(holder, time);
-            }
+        let time = self.running(now);
+        self.stayed = self.stayed.saturating_add(time);
+        if self.holder != NONE {
+            self.weigh(self.holder, time);
         }
-        if let Some(holder) = to {
-            self.since = Some(now);
-            self.holder = holder;
-        }
+        self.since = if to.is_some() { now.as_micros() } else { NOBODY };
+        self.holder = pack(to.flatten());
     }
 
     /// Adds to an address's total: one that has more than all others together is found whatever the order.
-    fn weigh(&mut self, address: IpAddr, time: Duration) {
-        if self.home == Some(address) {
-            self.lead += time;
+    fn weigh(&mut self, address: Ipv6Addr, time: u64) {
+        if self.home == address {
+            self.lead = self.lead.saturating_add(time);
         } else if time > self.lead {
             self.lead = time - self.lead;
-            self.home = Some(address);
+            self.home = address;
         } else {
             self.lead -= time;
         }
     }
 
+    /// For how long the present holder has held it.
+    fn running(&self, now: Instant) -> u64 {
+        if self.since == NOBODY { 0 } else { now.as_micros().saturating_sub(self.since) }
+    }
+
     /// For how long the input has been held in total, the present holder's time included.
     pub(super) fn stayed(&self, now: Instant) -> Duration {
-        self.stayed + self.since.map_or(Duration::ZERO, |since| now.duration_since(since))
+        Duration::from_micros(self.stayed.saturating_add(self.running(now)))
     }
 
     /// The address that has held it for longer than all others together; where there is none, one that may
     /// come close.
     pub(super) fn home(&self) -> Option<IpAddr> {
-        self.home.or(self.holder)
+        let home = if self.home == NONE { self.holder } else { self.home };
+        (home != NONE).then(|| IpAddr::V6(home).to_canonical())
     }
 }
+
+fn pack(address: Option<IpAddr>) -> Ipv6Addr {
+    match address {
+        Some(IpAddr::V4(v4)) => v4.to_ipv6_mapped(),
+        Some(IpAddr::V6(v6)) => v6,
+        None => NONE,
+    }
+}
+
+const NONE: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+
+/// No engine runs for half a million years.
+const NOBODY: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -76,6 +101,11 @@ mod tests {
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_tenure_costs_little() {
+        assert!(size_of::<Tenure>() <= 56);
     }
 
     #[test]

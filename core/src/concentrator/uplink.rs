@@ -13,9 +13,8 @@ pub(super) const CAPACITY: usize = 256 << 10;
 /// One console's input.
 #[derive(Debug, Default)]
 pub(super) struct Uplink {
-    bytes: Vec<u8>,
-    /// How many of `bytes` the socket has taken.
-    taken: usize,
+    /// Nothing while nothing waits.
+    queue: Option<Box<Queue>>,
     /// The second byte of a pair or command whose first the socket has taken.
     half: Option<u8>,
     full: bool,
@@ -25,20 +24,44 @@ pub(super) struct Uplink {
     active: u32,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// How many of `bytes` the socket has taken.
+    taken: usize,
+}
+
+impl Queue {
+    fn pending(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// Makes room for `len` bytes: what was taken goes before the buffer grows.
+    fn make_room(&mut self, len: usize) -> &mut Vec<u8> {
+        if self.taken > 0 && self.bytes.len() + len > self.bytes.capacity() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        &mut self.bytes
+    }
+}
+
 /// Buffers between uses: one is handed out when a queue gets its first byte and comes back when it runs
 /// empty, so that bulk input costs no allocation and an idle console no memory.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Vec<Vec<u8>>);
+#[expect(clippy::vec_box, reason = "a queue moves between its console and here without being copied")]
+pub(super) struct Buffers(Vec<Box<Queue>>);
 
 impl Buffers {
-    fn take(&mut self) -> Vec<u8> {
+    fn take(&mut self) -> Box<Queue> {
         self.0.pop().unwrap_or_default()
     }
 
-    fn put(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.0.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.0.push(buffer);
+    fn put(&mut self, mut queue: Box<Queue>) {
+        if self.0.len() < SPARE_BUFFERS {
+            queue.bytes.clear();
+            queue.taken = 0;
+            self.0.push(queue);
         }
     }
 }
@@ -46,7 +69,11 @@ impl Buffers {
 impl Uplink {
     /// The second byte of a pair whose first is out (one byte or none), and the rest.
     pub(super) fn halves(&self) -> (&[u8], &[u8]) {
-        (self.half.as_slice(), &self.bytes[self.taken..])
+        (self.half.as_slice(), self.pending())
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.queue.as_ref().map_or(&[], |queue| queue.pending())
     }
 
     /// Nothing waits.
@@ -55,7 +82,7 @@ impl Uplink {
     }
 
     fn len(&self) -> usize {
-        self.bytes.len() - self.taken + usize::from(self.half.is_some())
+        self.pending().len() + usize::from(self.half.is_some())
     }
 
     fn free(&self) -> usize {
@@ -83,26 +110,18 @@ impl Uplink {
 
     /// Queues bytes that are in wire form.
     pub(super) fn push_wire(&mut self, wire: &[u8], buffers: &mut Buffers) {
-        self.make_room(wire.len(), buffers);
-        self.bytes.extend_from_slice(wire);
+        self.room(wire.len(), buffers).extend_from_slice(wire);
         self.note_full();
     }
 
     /// Queues guest bytes: IACs are doubled.
     pub(super) fn push_guest(&mut self, guest: &[u8], buffers: &mut Buffers) {
-        self.make_room(guest.len(), buffers);
-        telnet::escape_into(guest, &mut self.bytes);
+        telnet::escape_into(guest, self.room(guest.len(), buffers));
         self.note_full();
     }
 
-    /// Makes room for `len` bytes: what was taken goes before the buffer grows.
-    fn make_room(&mut self, len: usize, buffers: &mut Buffers) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = buffers.take();
-        } else if self.taken > 0 && self.bytes.len() + len > self.bytes.capacity() {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
-        }
+    fn room(&mut self, len: usize, buffers: &mut Buffers) -> &mut Vec<u8> {
+        self.queue.get_or_insert_with(|| buffers.take()).make_room(len)
     }
 
     fn note_full(&mut self) {
@@ -116,13 +135,14 @@ impl Uplink {
         if n > 0 && self.half.take().is_some() {
             n -= 1;
         }
-        let chunk = &self.bytes[self.taken..self.taken + n];
-        // IACs come in pairs or before a command: an odd number of them at the end has halved something.
-        let is_halved = trailing_iacs(chunk) % 2 == 1;
-        self.taken += n;
-        if is_halved {
-            self.half = self.bytes.get(self.taken).copied();
-            self.taken += usize::from(self.half.is_some());
+        if let Some(queue) = &mut self.queue {
+            // IACs come in pairs or before a command: an odd number of them at the end has halved something.
+            let is_halved = trailing_iacs(&queue.pending()[..n]) % 2 == 1;
+            queue.taken += n;
+            if is_halved {
+                self.half = queue.pending().first().copied();
+                queue.taken += usize::from(self.half.is_some());
+            }
         }
         self.sleep_if_empty(buffers);
         self.reopened()
@@ -140,7 +160,9 @@ impl Uplink {
     pub(super) fn clear(&mut self, buffers: &mut Buffers) -> (usize, bool) {
         let lost = self.len();
         self.half = None;
-        self.taken = self.bytes.len();
+        if let Some(queue) = &mut self.queue {
+            queue.taken = queue.bytes.len();
+        }
         self.sleep_if_empty(buffers);
         (lost, self.reopened())
     }
@@ -149,8 +171,9 @@ impl Uplink {
         if self.is_empty() {
             self.epoch = self.epoch.wrapping_add(1);
             self.active = 0;
-            self.taken = 0;
-            buffers.put(std::mem::take(&mut self.bytes));
+            if let Some(queue) = self.queue.take() {
+                buffers.put(queue);
+            }
         }
     }
 
@@ -254,6 +277,7 @@ mod tests {
     fn empty_queue_owns_no_heap() {
         let (mut uplink, mut buffers) = uplink(b"abc");
         uplink.took(3, &mut buffers);
-        assert_eq!(uplink.bytes.capacity(), 0);
+        assert!(uplink.queue.is_none());
+        assert!(size_of::<Uplink>() <= 24);
     }
 }

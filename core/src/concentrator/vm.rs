@@ -287,7 +287,8 @@ impl Concentrator {
         let Some(early) = &vm.early else { return };
         let (Some(uuid), true) = (early.uuid, early.suffix.is_some() || !needs_uri) else { return };
         let early = *vm.early.take().unwrap_or_default();
-        let identity = Identity { uuid, suffix: early.suffix.unwrap_or_default().into() };
+        let suffix = early.suffix.unwrap_or_default().into();
+        let identity = Identity { suffix, ..Identity::of(uuid) };
         let console = match self.consoles.by_identity(&identity) {
             Some(console) => console,
             None => {

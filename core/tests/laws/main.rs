@@ -10,6 +10,8 @@ mod clients;
 #[cfg(feature = "tls")]
 mod fuzz;
 mod law;
+mod locals;
+mod mirrors;
 mod moves;
 mod ports;
 #[cfg(feature = "tls")]

@@ -172,7 +172,7 @@ fn consoles_are_keyed_by_uri_where_multi_console_is_on() {
     let mut labels: Vec<(String, String)> = world
         .engine
         .consoles()
-        .map(|console| (console.label.suffix.clone(), console.label.name.clone()))
+        .map(|console| (console.label.suffix.to_string(), console.label.name.clone()))
         .collect();
     labels.sort();
     let expected = ["_com2", "_gdb", "_vSPC.py"].map(|suffix| (suffix.to_owned(), format!("vm01{suffix}")));

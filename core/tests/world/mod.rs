@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) stalled: bool,
     /// The engine has said Transmit and `transmit` has not offered nothing since.
     ready: bool,
+    /// It is inside the process: what was printed before its next byte, once it knows.
+    at: Option<u64>,
     /// How many bytes it was told, beside its output, that it has missed.
     pub(crate) lost: u64,
     /// Why it ended, once that was told.
@@ -195,6 +197,7 @@ impl World {
             capacity: usize::MAX,
             stalled: false,
             ready: false,
+            at: None,
             lost: 0,
             reason: None,
             closed: None,
@@ -425,16 +428,21 @@ impl World {
     /// A reader inside the process takes up to `room` bytes.
     fn pull_local(&mut self, id: ConnId, room: usize) -> usize {
         let mut piece = Vec::new();
-        let mut gap = 0;
+        let (mut start, mut gap) = (0, 0);
+        let at = self.links[&id].at;
         let sent = self.engine.read_local(id, self.now, |chunk| {
+            assert!(at.is_none_or(|at| at + chunk.lost == chunk.at), "a byte is unaccounted for");
             assert!(chunk.runs.iter().all(|run| !run.is_empty()), "an empty run was offered");
             piece.extend(chunk.runs.iter().flat_map(|run| run.iter().copied()));
             piece.truncate(room);
-            gap = chunk.lost;
+            (start, gap) = (chunk.at, chunk.lost);
             piece.len()
         });
         let link = self.links.get_mut(&id).expect("it is open");
         link.ready = !sent.is_idle();
+        if !sent.is_idle() {
+            link.at = Some(start + piece.len() as u64);
+        }
         link.lost += gap;
         link.outbound.extend(&piece);
         self.trace.write(&piece);

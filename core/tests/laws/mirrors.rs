@@ -1,0 +1,170 @@
+//! What mirrors of the engine's state live on: changes, getters, and what was kept over a restart.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vspc_core::concentrator::{CommandError, Config, ConsoleId, Identity, PortRange, Reservation, Speaks};
+
+use crate::world::{Kind, World, uuid, vm_config};
+
+fn config() -> Config {
+    Config {
+        client_ports: Some(PortRange { first: 50000, last: 50003 }),
+        vm_expire: Duration::from_secs(100),
+        ..Config::default()
+    }
+}
+
+fn identity(n: u8) -> Identity {
+    Identity::of(uuid(n))
+}
+
+/// What a mirror knows of a console.
+type Known = (String, Option<u16>, usize, usize, bool);
+
+/// Reads anew what was told to have changed, and holds it against the engine's own list.
+fn reflect(world: &mut World, mirror: &mut std::collections::BTreeMap<ConsoleId, Known>) {
+    for id in std::mem::take(&mut world.changed) {
+        match world.engine.console(id) {
+            Some(view) => {
+                let label = view.label;
+                let known = (label.name.clone(), label.port, view.vms, view.clients, view.moving);
+                mirror.insert(id, known);
+            }
+            None => drop(mirror.remove(&id)),
+        }
+    }
+    let truth: std::collections::BTreeMap<_, _> = world
+        .engine
+        .consoles()
+        .map(|view| {
+            let label = view.label;
+            (label.id, (label.name.clone(), label.port, view.vms, view.clients, view.moving))
+        })
+        .collect();
+    assert_eq!(*mirror, truth);
+}
+
+#[test]
+fn whoever_reads_what_changed_knows_what_is() {
+    let mut world = World::new(config());
+    let mut mirror = std::collections::BTreeMap::new();
+    let vm = world.vm(vm_config(1));
+    reflect(&mut world, &mut mirror);
+    let client = world.client(uuid(1), Kind::Telnet);
+    reflect(&mut world, &mut mirror);
+    world.host(vm).session.begin(b"move");
+    world.settle();
+    reflect(&mut world, &mut mirror);
+    world.host(vm).session.abort();
+    world.settle();
+    reflect(&mut world, &mut mirror);
+    let second = world.vm(vm_config(1));
+    reflect(&mut world, &mut mirror);
+    world.reset(client);
+    world.end(vm);
+    reflect(&mut world, &mut mirror);
+    world.end(second);
+    reflect(&mut world, &mut mirror);
+    world.pass(Duration::from_secs(101));
+    reflect(&mut world, &mut mirror);
+    assert!(mirror.is_empty());
+}
+
+#[test]
+fn printing_changes_nothing_that_a_mirror_keeps() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    world.changed.clear();
+    for _ in 0..10 {
+        world.print(vm, b"a line\r\n");
+    }
+    assert!(world.changed.is_empty());
+}
+
+#[test]
+fn a_restored_console_has_its_port_again_at_once_and_its_vm_gets_it() {
+    let mut world = World::new(config());
+    let mut kept = Reservation::new(identity(1));
+    (kept.name, kept.port) = ("vm01".to_owned(), Some(50002));
+    kept.stayed = Duration::from_secs(3600);
+    kept.home = Some(IpAddr::from([192, 0, 2, 7]));
+    let id = world.engine.restore(kept, world.now).unwrap();
+    world.settle();
+    let early = world.client(uuid(1), Kind::Telnet);
+    assert!(world.seen(early).contains("connected to vm01; VM is not connected"));
+    world.vm(vm_config(2));
+    world.vm(vm_config(1));
+    let ports = (world.port(uuid(1)), world.port(uuid(2)));
+    assert_eq!(ports, (Some(50002), Some(50000)), "whichever comes first");
+    world.pass(Duration::from_secs(60));
+    let view = world.engine.console(id).unwrap();
+    assert!(view.stayed >= Duration::from_secs(3660));
+    assert_eq!(view.home, Some(IpAddr::from([192, 0, 2, 7])));
+}
+
+#[test]
+fn a_restored_console_expires_as_if_there_had_been_no_restart() {
+    let mut world = World::new(config());
+    let mut kept = Reservation::new(identity(1));
+    kept.idle_for = Duration::from_secs(90);
+    world.engine.restore(kept, world.now).unwrap();
+    world.settle();
+    world.pass(Duration::from_secs(9));
+    assert!(world.console(uuid(1)).is_some());
+    world.pass(Duration::from_secs(2));
+    assert!(world.console(uuid(1)).is_none());
+}
+
+#[test]
+fn what_cannot_be_restored_changes_nothing() {
+    let mut world = World::new(config());
+    world.vm(vm_config(1));
+    let with_port = |n, port| Reservation { port: Some(port), ..Reservation::new(identity(n)) };
+    let rows = [
+        (Reservation::new(identity(1)), CommandError::AlreadyThere),
+        (with_port(2, 50000), CommandError::PortNotFree(50000)),
+        (with_port(2, 49999), CommandError::PortNotFree(49999)),
+    ];
+    for (reservation, error) in rows {
+        assert_eq!(world.engine.restore(reservation, world.now), Err(error));
+        assert_eq!(world.engine.consoles().count(), 1);
+    }
+    assert!(world.engine.restore(with_port(2, 50001), world.now).is_ok());
+    world.settle();
+}
+
+#[test]
+fn a_console_is_found_by_name_and_by_uuid_in_any_spelling() {
+    let mut world = World::new(config());
+    world.vm(vm_config(1));
+    world.vm(vm_config(2));
+    let id = world.console(uuid(1)).unwrap().label.id;
+    for text in [
+        "vm01",
+        "01010101-0101-0101-0101-010101010101",
+        "01010101010101010101010101010101",
+        "01 01 01 01 01 01 01 01-01 01 01 01 01 01 01 01",
+    ] {
+        assert_eq!(world.engine.find(text).collect::<Vec<_>>(), [id], "{text}");
+    }
+    for text in ["", "vm0", "VM01", "vm03", "010101"] {
+        assert_eq!(world.engine.find(text).count(), 0, "{text}");
+    }
+}
+
+#[test]
+fn clients_are_told_with_what_they_were_found_to_be() {
+    let mut world = World::new(config());
+    world.vm(vm_config(1));
+    let telnet = world.client(uuid(1), Kind::Telnet);
+    let raw = world.client(uuid(1), Kind::Raw);
+    let id = world.console(uuid(1)).unwrap().label.id;
+    let speaks = |world: &World| -> Vec<_> {
+        world.engine.clients(id).map(|client| (client.id, client.speaks, client.has_ended)).collect()
+    };
+    assert_eq!(speaks(&world), [(telnet, Speaks::Telnet, false), (raw, Speaks::Undecided, false)]);
+    world.pass(Duration::from_secs(2));
+    world.end(raw);
+    assert_eq!(speaks(&world), [(telnet, Speaks::Telnet, false), (raw, Speaks::Raw, true)]);
+}
