@@ -17,6 +17,8 @@ pub struct Leg {
     stream: TcpStream,
     session: VmSession,
     connected: bool,
+    /// The other side has said something.
+    heard: bool,
     /// The socket may have something to read. Remembered because readiness is told once.
     readable: bool,
     /// The other side's last byte is on its way: reads go on until they say so too.
@@ -43,10 +45,19 @@ impl Leg {
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let mut stream = dial.begin(Port::Vm, target)?;
+        Self::over(dial.begin(Port::Vm, target)?, config, registry, token)
+    }
+
+    /// On a socket that has begun to connect.
+    pub fn over(
+        mut stream: TcpStream,
+        config: Arc<VmConfig>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let session = VmSession::new(config);
-        Ok(Self { stream, session, connected: false, readable: false, ended: false })
+        Ok(Self { stream, session, connected: false, heard: false, readable: false, ended: false })
     }
 
     /// The socket told something.
@@ -108,6 +119,7 @@ impl Leg {
             match self.stream.read(&mut scratch) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
+                    self.heard = true;
                     // What comes later is told anew.
                     self.readable = self.ended || n == scratch.len();
                     more = take(&mut self.session, &scratch[..n]);
@@ -136,6 +148,11 @@ impl Leg {
     /// Whether the connection is made.
     pub fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether the other side has said anything.
+    pub fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// Bytes that the socket has not taken yet.

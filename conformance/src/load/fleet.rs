@@ -1,6 +1,7 @@
 //! Many VMs on one event loop: bring them up, keep them, let them talk.
 //!
-//! A VM is *up* when WILL-PROXY is in and its name was asked for and given. Every member's end is noticed.
+//! A VM is *up* when WILL-PROXY is in and its name was asked for and given. Every member's end is noticed: it
+//! was *refused* if the server had not said a word to it, else *cut*.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -14,9 +15,10 @@ use vspc_core::vmware::{VmConfig, VmEvent};
 use super::LoadError;
 use super::link::{PATIENCE, numbered_vm, tells_name};
 use super::stats::Samples;
+use super::strangers::Addresses;
 use super::way::Way;
 use crate::fake_vm::leg::Leg;
-use crate::tunnel::Dial;
+use crate::tunnel::{Dial, Port};
 
 /// VMs on a loop of their own.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Fleet {
     events: Events,
     dial: Dial,
     vms: SocketAddr,
+    from: Addresses,
     members: Vec<Member>,
     typed: Vec<u8>,
 }
@@ -41,7 +44,7 @@ struct Member {
 }
 
 /// How a fleet came up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Starts {
     /// From the attempt to connect until up, of each VM that came up.
     pub latency: Samples,
@@ -49,6 +52,10 @@ pub struct Starts {
     pub elapsed: Duration,
     /// VMs that did not come up.
     pub missing: usize,
+    /// Those of them whose connection was refused, or ended without a word.
+    pub refused: usize,
+    /// Those of them whose connection ended after the server had said something.
+    pub cut: usize,
     /// Why the first of them did not, as far as is known.
     pub why: Option<String>,
 }
@@ -77,6 +84,7 @@ impl Fleet {
             events: Events::with_capacity(1024),
             dial: way.dial(),
             vms: way.vms(),
+            from: Addresses::One,
             members,
             typed: Vec::new(),
         })
@@ -86,35 +94,53 @@ impl Fleet {
     /// `patience` in all.
     pub fn start(&mut self, together: usize, patience: Duration) -> Starts {
         let began = Instant::now();
-        let mut starts =
-            Starts { latency: Samples::default(), elapsed: Duration::ZERO, missing: 0, why: None };
+        let mut starts = Starts::default();
         let (mut next, mut pending) = (0, 0usize);
         while pending > 0 || next < self.members.len() {
             // What has been answered comes first: a VM's latency is the server's, not that of our queue.
             let mut room = BATCH;
             while next < self.members.len() && pending < together && room > 0 {
-                match self.dial(next) {
-                    Ok(()) => pending += 1,
-                    Err(error) => drop(starts.why.get_or_insert(format!("cannot connect: {error}"))),
-                }
+                pending += usize::from(self.begin(next, &mut starts));
                 next += 1;
                 room -= 1;
             }
             let more = next < self.members.len() && pending < together;
             let wait = if more { Duration::ZERO } else { LOOK_AROUND };
-            let done = self.turn(wait, |outcome, latency| match outcome {
-                Ok(()) => starts.latency.push(latency),
-                Err(error) => drop(starts.why.get_or_insert(error)),
-            });
-            pending = pending.saturating_sub(done);
+            pending = pending.saturating_sub(self.turn(wait, |outcome| starts.settle(outcome, began)));
             if began.elapsed() > patience {
                 starts.why.get_or_insert(format!("no end after {} s", patience.as_secs()));
                 break;
             }
         }
-        starts.elapsed = began.elapsed();
         starts.missing = self.members.len() - self.up();
         starts
+    }
+
+    /// Lets all of them connect at one moment: each has begun before the first hears or says a word. Whose SYN
+    /// is dropped, the kernel tries again.
+    pub fn start_at_once(&mut self, from: Addresses, patience: Duration) -> Starts {
+        self.from = from;
+        let began = Instant::now();
+        let mut starts = Starts::default();
+        let mut pending = (0..self.members.len()).filter(|&index| self.begin(index, &mut starts)).count();
+        while pending > 0 && began.elapsed() < patience {
+            pending = pending.saturating_sub(self.turn(LOOK_AROUND, |outcome| starts.settle(outcome, began)));
+        }
+        if pending > 0 {
+            starts.why.get_or_insert(format!("no end after {} s", patience.as_secs()));
+        }
+        starts.missing = self.members.len() - self.up();
+        starts
+    }
+
+    /// Whether this one is on its way now.
+    fn begin(&mut self, index: usize, starts: &mut Starts) -> bool {
+        let outcome = self.dial(index);
+        if let Err(error) = &outcome {
+            starts.refused += 1;
+            starts.why.get_or_insert(format!("cannot connect: {error}"));
+        }
+        outcome.is_ok()
     }
 
     /// How many are up.
@@ -128,7 +154,7 @@ impl Fleet {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            self.turn(left.min(LOOK_AROUND), |_, _| {});
+            self.turn(left.min(LOOK_AROUND), |_| {});
             if left.is_zero() || self.up() == 0 {
                 return;
             }
@@ -146,7 +172,7 @@ impl Fleet {
                 self.print_line(lines as usize % count);
                 lines += 1;
             }
-            self.turn(Duration::from_millis(1), |_, _| {});
+            self.turn(Duration::from_millis(1), |_| {});
         }
         lines
     }
@@ -166,13 +192,17 @@ impl Fleet {
         let member = &mut self.members[index];
         member.began = Instant::now();
         let config = Arc::clone(&member.config);
-        member.leg = Some(Leg::open(&self.dial, self.vms, config, self.poll.registry(), Token(index))?);
+        let stream = match self.from.begin(index, self.vms)? {
+            Some(stream) => stream,
+            None => self.dial.begin(Port::Vm, self.vms)?,
+        };
+        member.leg = Some(Leg::over(stream, config, self.poll.registry(), Token(index))?);
         Ok(())
     }
 
-    /// One round of events; `settled` hears of every member that came up or failed on the way there, and
-    /// their number is returned.
-    fn turn(&mut self, wait: Duration, mut settled: impl FnMut(Result<(), String>, Duration)) -> usize {
+    /// One round of events; `settled` hears of every member that came up, after how long, or failed on the
+    /// way there, and their number is returned.
+    fn turn(&mut self, wait: Duration, mut settled: impl FnMut(Result<Duration, Failure>)) -> usize {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return 0,
             _ => {}
@@ -197,13 +227,14 @@ impl Fleet {
             if outcome.is_ok() && !member.up && leg.is_connected() && member.agreed && member.named {
                 member.up = true;
                 count += 1;
-                settled(Ok(()), member.began.elapsed());
+                settled(Ok(member.began.elapsed()));
             }
             if let Err(error) = outcome {
+                let cut = leg.has_heard();
                 member.leg = None;
                 if !member.up {
                     count += 1;
-                    settled(Err(format!("{}: {error}", member.config.name)), Duration::ZERO);
+                    settled(Err(Failure { cut, why: format!("{}: {error}", member.config.name) }));
                 }
             }
         }
@@ -211,7 +242,28 @@ impl Fleet {
     }
 }
 
+/// A VM did not come up.
+struct Failure {
+    /// The server had said something to it.
+    cut: bool,
+    why: String,
+}
+
 impl Starts {
+    /// One VM has come up or failed, in a run that began then.
+    fn settle(&mut self, outcome: Result<Duration, Failure>, began: Instant) {
+        match outcome {
+            Ok(latency) => {
+                self.latency.push(latency);
+                self.elapsed = began.elapsed();
+            }
+            Err(failure) => {
+                *if failure.cut { &mut self.cut } else { &mut self.refused } += 1;
+                self.why.get_or_insert(failure.why);
+            }
+        }
+    }
+
     /// Fails when nobody came up at all.
     pub fn require_any(&self, way: &Way) -> Result<(), LoadError> {
         if self.latency.is_empty() && self.missing > 0 {
@@ -263,5 +315,33 @@ mod tests {
         let starts = fleet.start(8, PATIENCE);
         assert_eq!(starts.missing, 3);
         assert!(matches!(starts.require_any(&way), Err(LoadError::Unreachable(_))));
+    }
+    #[test]
+    fn refused_and_cut_are_told_apart() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let way = Way::Server { vms: listener.local_addr().unwrap(), first: 1, dial: Dial::default() };
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+                use std::io::{Read, Write};
+                // It has sent something: closing with that unread would take back the word.
+                let _ = (&stream).read(&mut [0; 64]);
+                if number % 3 == 0 {
+                    let _ = (&stream).write_all(b"a word");
+                }
+            }
+        });
+        let mut fleet = Fleet::new(&way, 0, 30).unwrap();
+        let starts = fleet.start_at_once(Addresses::One, PATIENCE);
+        assert_eq!((starts.missing, starts.refused, starts.cut), (30, 20, 10), "{:?}", starts.why);
+    }
+
+    #[test]
+    fn a_fleet_comes_up_at_one_moment_from_many_addresses() {
+        let bare = crate::load::bare::Bare::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let way = Way::Server { vms: bare.at, first: 1, dial: Dial::default() };
+        thread::spawn(|| bare.run(false));
+        let mut fleet = Fleet::new(&way, 0, 300).unwrap();
+        let starts = fleet.start_at_once(Addresses::Many, PATIENCE);
+        assert_eq!((starts.missing, fleet.up()), (0, 300), "{:?}", starts.why);
     }
 }

@@ -4,9 +4,10 @@
 //! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol) or 2
 //! (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
 //!
-//! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] that every figure
-//! stands beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
+//! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] and the [`bare`]
+//! server that figures stand beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
 
+pub mod bare;
 pub mod bulk;
 pub mod fleet;
 pub mod flood;
@@ -24,6 +25,7 @@ pub mod stalled;
 pub(crate) mod stand_in;
 pub mod stats;
 pub mod storm;
+mod strangers;
 pub mod vmotion;
 pub mod way;
 
@@ -42,6 +44,8 @@ pub struct LoadArgs {
 enum Scenario {
     /// A raw relay, the limit of what any server between two sockets can reach
     Relay(relay::RelayArgs),
+    /// A bare server, the limit of how fast any server can take in a fleet
+    Bare(bare::BareArgs),
     /// One stream through one console, in either direction, to any number of clients
     Bulk(bulk::BulkArgs),
     /// A fleet that connects, and what it costs to keep it
@@ -65,6 +69,7 @@ enum Scenario {
 pub fn run(args: &LoadArgs) -> ExitCode {
     match &args.scenario {
         Scenario::Relay(args) => relay::run(args),
+        Scenario::Bare(args) => bare::run(args),
         Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
         Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
         Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),

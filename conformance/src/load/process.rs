@@ -146,25 +146,49 @@ impl Drop for Started {
 /// Starts this program's own relay, which reads at most `buffer` bytes at a time, and returns where VMs and
 /// clients reach it.
 pub fn start_relay(buffer: usize) -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
+    let buffer = buffer.to_string();
+    let (started, [vms, clients]) = start_own(&[
+        "relay",
+        "--listen",
+        "127.0.0.1:0",
+        "--clients-listen",
+        "127.0.0.1:0",
+        "--buffer",
+        &buffer,
+        "--until-stdin-closes",
+    ])?;
+    Ok((started, vms, clients))
+}
+
+/// Starts this program's own bare server and returns where VMs reach it.
+pub fn start_bare() -> Result<(Started, SocketAddr), LoadError> {
+    let (started, [vms]) = start_own(&["bare", "--listen", "127.0.0.1:0", "--until-stdin-closes"])?;
+    Ok((started, vms))
+}
+
+/// Starts a part of this program that says in its first line where it listens.
+fn start_own<const N: usize>(args: &[&str]) -> Result<(Started, [SocketAddr; N]), LoadError> {
     let program =
         std::env::current_exe().map_err(|e| LoadError::Usage(format!("cannot find myself: {e}")))?;
     let mut child = Command::new(program)
-        .args(["load", "relay", "--listen", "127.0.0.1:0", "--clients-listen", "127.0.0.1:0"])
-        .args(["--buffer", &buffer.to_string(), "--until-stdin-closes"])
+        .arg("load")
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|e| LoadError::Usage(format!("cannot start the relay: {e}")))?;
+        .map_err(|e| LoadError::Usage(format!("cannot start the {}: {e}", args[0])))?;
     let stdout = child.stdout.take();
     let started = Started { child };
     let mut line = String::new();
     if let Some(stdout) = stdout {
         let _ = BufReader::new(stdout).read_line(&mut line);
     }
-    let mut addresses = line.split_ascii_whitespace().filter_map(|word| word.trim_matches(',').parse().ok());
-    match (addresses.next(), addresses.next()) {
-        (Some(vms), Some(clients)) => Ok((started, vms, clients)),
-        _ => Err(LoadError::Unreachable(format!("the relay did not say where it listens: {line:?}"))),
+    let addresses = line.split_ascii_whitespace().filter_map(|word| word.trim_matches(',').parse().ok());
+    match addresses.collect::<Vec<_>>().try_into() {
+        Ok(addresses) => Ok((started, addresses)),
+        Err(_) => {
+            Err(LoadError::Unreachable(format!("the {} did not say where it listens: {line:?}", args[0])))
+        }
     }
 }
 

@@ -437,7 +437,8 @@ fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, ()> {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener with the backlog that servers of fleets ask for.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -8,8 +8,8 @@
 //!
 //! ```text
 //!   1  Overdue    has sent nothing for 2 s since its socket took our opening
-//!   2  Noise      has sent something, but nothing of the VMware option or TLS
-//!   3  Silent     has sent nothing yet; only for a possible VM, and only after a grace
+//!   2  Noise      has sent something, but nothing of the VMware option or TLS; after a grace
+//!   3  Silent     has sent nothing yet; after a grace, and only for a possible VM
 //!   4  Dialogue   has begun to say who it is; only if it has been at it for 5 s
 //!   5             otherwise the newcomer is refused
 //! ```
@@ -197,16 +197,16 @@ impl Admission {
 
     /// Who leaves for a newcomer.
     fn victim(&self, among: &[Kind], newcomer: Kind, from: Source, now: Instant) -> Option<ConnId> {
-        for stage in [Stage::Overdue, Stage::Noise] {
-            if let Some((first, _)) = self.first(stage, among) {
-                return Some(first);
-            }
+        if let Some((first, _)) = self.first(Stage::Overdue, among) {
+            return Some(first);
         }
-        // A client becomes somebody at once: it is not worth a VM whose answer is on its way.
-        if newcomer == Kind::Vm
-            && let Some((first, entry)) = self.first(Stage::Silent, among)
-        {
-            let crowd = &self.crowds[entry.kind as usize][Stage::Silent as usize];
+        for stage in [Stage::Noise, Stage::Silent] {
+            // A client becomes somebody at once: it is not worth a VM whose answer is on its way.
+            if stage == Stage::Silent && newcomer == Kind::Client {
+                continue;
+            }
+            let Some((first, entry)) = self.first(stage, among) else { continue };
+            let crowd = &self.crowds[entry.kind as usize][stage as usize];
             let has_more = crowd.count(entry.source) > crowd.count(from) + 1;
             if has_more || now >= entry.since + GRACE {
                 return Some(first);
@@ -320,8 +320,9 @@ const VMS_PART: usize = 8;
 /// two seconds are more than any network and a retransmission need.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long one that says nothing is left alone at the least, unless its address has more such than the
-/// newcomer's: a round trip over the networks hosts are on. Under a flood a VM can answer in it.
+/// How long one that has not begun like a VM is left alone at the least, unless its address has more such than
+/// the newcomer's: a round trip over the networks hosts are on. Under a flood a VM can answer in it, and what
+/// its guest prints first does not count against it.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// A VM that has begun and not ended by then has stopped: it is asked after 2 s, and has been asked.
@@ -435,7 +436,6 @@ mod tests {
         door.admission.heard(dialogue, Heard::Noise, door.now);
         door.admission.heard(noise, Heard::Noise, door.now);
         door.pass(2000);
-        door.admission.settle(silent);
         door.admission.gone(silent, Kind::Vm);
         let silent = door.stranger(3);
         door.pass(100);

@@ -284,13 +284,12 @@ impl Conn {
 
     /// What it has sent so far, having sent something.
     pub(super) fn heard(&self) -> Heard {
-        let has_begun = |opt| self.negotiator.is_on(Side::Him, opt);
         match self.vm() {
             // It will never say which VM it is.
             Some(vm) if vm.place == Place::Rejected => Heard::Noise,
             Some(vm) if vm.early.as_ref().is_some_and(|early| early.uuid.is_some()) => Heard::Dialogue,
             _ if self.transport.is_tls() => Heard::Dialogue,
-            _ if has_begun(VMWARE_TELNET_EXT) || has_begun(Opt::AUTHENTICATION) => Heard::Dialogue,
+            _ if self.negotiator.is_on(Side::Him, VMWARE_TELNET_EXT) => Heard::Dialogue,
             _ => Heard::Noise,
         }
     }

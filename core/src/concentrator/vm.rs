@@ -7,7 +7,7 @@ use crate::vmware::{Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
 
 use super::Concentrator;
 use super::address::Address;
-use super::admission::Kind;
+use super::admission::{Heard, Kind};
 use super::conn::{Conn, Early, Place, Role, Transport, Vm};
 use super::event::{CloseReason, EventKind, Fault};
 use super::id::ConnId;
@@ -181,6 +181,10 @@ impl Concentrator {
 
     fn vm_negotiates_tls(&mut self, id: ConnId, verb: Verb) {
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.is_nobody() {
+            // Hosts offer it before they hear of anything else; what becomes of it does not matter.
+            self.admission.heard(id, Heard::Dialogue, self.fx.now);
+        }
         let (reply, upgraded) = self.tls.negotiate(id, conn, verb, &mut self.fx);
         if let Some(verb) = reply {
             self.reply(id, |out| put_negotiation(verb, Opt::AUTHENTICATION, out));
