@@ -31,6 +31,8 @@ struct Outstanding {
     events: u8,
     /// The runtime knows that there are bytes and has not yet found that there are none left.
     bytes: bool,
+    /// A Transmit or Local is in the queue.
+    told: bool,
     /// A Receive is in the queue.
     receive: bool,
 }
@@ -59,19 +61,21 @@ impl Outbox {
 
     /// Says that a connection has bytes for its socket, unless the runtime knows.
     pub(super) fn transmit(&mut self, id: ConnId) {
-        if let Some(outstanding) = self.of(id)
-            && !std::mem::replace(&mut outstanding.bytes, true)
-        {
-            self.queue.push_back(Output::Transmit(id));
-        }
+        self.has_bytes(Output::Transmit(id), id);
     }
 
     /// Says that a reader inside the process has bytes, unless the runtime knows.
     pub(super) fn local(&mut self, id: ConnId) {
+        self.has_bytes(Output::Local(id), id);
+    }
+
+    /// Once in the queue, whether or not the runtime has found none left before it came to that.
+    fn has_bytes(&mut self, output: Output, id: ConnId) {
         if let Some(outstanding) = self.of(id)
             && !std::mem::replace(&mut outstanding.bytes, true)
+            && !std::mem::replace(&mut outstanding.told, true)
         {
-            self.queue.push_back(Output::Local(id));
+            self.queue.push_back(output);
         }
     }
 
@@ -118,7 +122,16 @@ impl Outbox {
     pub(super) fn pop(&mut self) -> Option<Output> {
         while let Some(output) = self.queue.pop_front() {
             match output {
-                Output::Transmit(id) | Output::Local(id) if self.of(id).is_none() => continue,
+                Output::Transmit(id) | Output::Local(id) => match self.of(id) {
+                    Some(outstanding) => {
+                        outstanding.told = false;
+                        // The runtime has been quicker than this word.
+                        if !outstanding.bytes {
+                            continue;
+                        }
+                    }
+                    None => continue,
+                },
                 Output::Receive(id) => match self.of(id) {
                     Some(outstanding) => outstanding.receive = false,
                     None => continue,
@@ -207,6 +220,22 @@ mod tests {
         assert_eq!(all(&mut outbox), ["Receive(c0.1)"]);
         outbox.receive(OLD);
         assert_eq!(all(&mut outbox), ["Receive(c0.1)"]);
+    }
+
+    #[test]
+    fn what_is_found_drained_before_it_was_told_is_told_once_at_most() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        for _ in 0..3 {
+            outbox.transmit(OLD);
+            outbox.drained(OLD);
+        }
+        assert!(outbox.pop().is_none());
+        for _ in 0..3 {
+            outbox.drained(OLD);
+            outbox.transmit(OLD);
+        }
+        assert_eq!(all(&mut outbox), ["Transmit(c0.1)"]);
     }
 
     #[test]

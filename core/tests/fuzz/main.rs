@@ -4,11 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "corpora are files")]
 #![allow(clippy::needless_pass_by_value, reason = "quickcheck passes by value")]
 
+mod engine;
 mod telnet;
 mod vmware;
 
 /// Runs a target's body on every file of its corpus.
-fn replay(target: &str, body: fn(&[u8])) {
+fn replay(target: &str, mut body: impl FnMut(&[u8])) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let mut count = 0;
     for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
@@ -69,4 +70,50 @@ fn any_message_is_read_and_written_and_any_dialogue_keeps_its_bounds() {
         true
     }
     quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(_, _, _) -> bool);
+}
+
+#[test]
+fn engine_corpus_replays() {
+    let mut happened = std::collections::BTreeSet::new();
+    replay("engine", |program| happened.extend(engine::engine(program)));
+    // Programs in which nothing happens prove nothing.
+    for event in [
+        "VmIdentified",
+        "VmRenamed",
+        "SecondLeg",
+        "ClientAttached",
+        "ReaderSkipped",
+        "Malformed",
+        "PortTaken",
+        "PortsExhausted",
+        "ConsoleExpired",
+        "Suppressed",
+        "Vmotion Goahead",
+        "Vmotion Peer",
+        "Vmotion BadPeer",
+        "Vmotion Completed",
+        "Vmotion Aborted",
+        "Vmotion Refused",
+        "Vmotion OutOfPlace",
+        "VmDisconnected Evicted",
+        "VmDisconnected MovedAway",
+        "VmDisconnected NotVm",
+        "VmDisconnected IdentifyTimeout",
+        "ClientDetached TooSlow",
+        "ClientDetached TooManyClients",
+        "ClientDetached Kicked",
+    ] {
+        assert!(happened.contains(event), "{event} never happens: {happened:?}");
+    }
+}
+
+#[test]
+fn the_engine_keeps_its_contract_under_any_sequence_of_calls() {
+    fn run(shape: (u8, u8, u8), program: Vec<(u8, u8, u8, u8)>) -> bool {
+        let mut bytes = vec![shape.0, shape.1, shape.2];
+        bytes.extend(program.iter().flat_map(|&(op, which, word, arg)| [op, which, word, arg]));
+        engine::engine(&bytes);
+        true
+    }
+    quickcheck::QuickCheck::new().tests(300).quickcheck(run as fn(_, _) -> bool);
 }
