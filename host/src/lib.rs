@@ -4,10 +4,12 @@
 //! (that is the servers' own business): everything here is plain data, plain sockets and plain threads.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod clock;
 pub mod credentials;
 pub mod events;
 pub mod fatal;
+pub mod grace;
 pub mod limits;
 pub mod logging;
 pub mod options;
@@ -15,7 +17,8 @@ pub mod report;
 pub mod seed;
 pub mod signals;
 pub mod size;
+pub mod slots;
 pub mod sockets;
-pub mod spare;
 pub mod startup;
 pub mod tls;
+pub mod transfer;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use vspc_core::concentrator::{Config, PortRange, SlowClient};
+use vspc_core::concentrator::{Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
@@ -243,8 +243,10 @@ impl Options {
             "--identify-timeout 0 would let no VM in: give at least 1 second".to_owned()
         } else if self.lag_limit < LEAST_LAG {
             format!(
-                "--lag-limit {} is less than one read can bring: give at least {LEAST_LAG}",
-                self.lag_limit
+                "--lag-limit {} is little beside the {} that one read can bring, and a busy VM would overtake \
+                 every client: give at least {LEAST_LAG}",
+                self.lag_limit,
+                Size(READ_MAX)
             )
         } else if self.scrollback > self.lag_limit {
             format!(
@@ -334,9 +336,8 @@ const CLIENTS: &str = "Clients (people, debuggers, scripts)";
 const MEMORY: &str = "Memory (sizes in bytes, or with K, M or G)";
 const DIAGNOSTICS: &str = "Diagnostics";
 
-/// One read brings up to 64 KiB before readers are offered any of it: below twice that every busy VM
-/// would overtake every client.
-const LEAST_LAG: Size = Size(128 << 10);
+/// Below this the engine takes `--lag-limit` as this.
+const LEAST_LAG: Size = Size(LEAST_LAG_LIMIT);
 
 #[cfg(test)]
 #[path = "options_tests.rs"]

@@ -83,7 +83,7 @@ fn every_fault_is_one_line_that_names_the_option() {
         ("--identify-timeout 0", "--identify-timeout"),
         ("--identify-timeout -1", "--identify-timeout"),
         ("--vm-expire-time 1h", "--vm-expire-time"),
-        ("--lag-limit 64K", "--lag-limit"),
+        ("--lag-limit 1023K", "give at least 1M"),
         ("--lag-limit 2X", "--lag-limit"),
         ("--scrollback 4M", "--lag-limit"),
         ("--vm-port-scrollback 17K", "--scrollback"),

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod closing;
 mod connections;
+mod linger;
 mod server;
 
 use std::process::ExitCode;

@@ -6,47 +6,50 @@
 //! next turn, which then does not wait. So no peer, however much it sends, keeps others from their turn,
 //! and what it sent is offered to its readers before more of it is read.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem;
+use std::net::{self, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
-use mio::net::UnixStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
-use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output};
+use vspc_core::concentrator::{
+    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
+};
 use vspc_core::time::Instant;
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
 use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
+use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
 use vspc_host::signals::Signals;
-use vspc_host::spare::{Refusals, Spare, listen_error};
-use vspc_host::startup::Host;
+use vspc_host::startup::{Host, STOP_PATIENCE};
+use vspc_host::transfer::{self, Received, Transmitted};
 
 use crate::accept::{self, Listeners};
-use crate::closing::Closing;
-use crate::connections::{self, Connections};
+use crate::connections::{self, Connection, Connections};
+use crate::linger::{self, Lingering, Socket};
 
 /// The engine, its sockets, and what the loop remembers from turn to turn.
 pub(crate) struct Server {
-    pub(crate) poll: Poll,
-    pub(crate) engine: Concentrator,
+    poll: Poll,
+    engine: Concentrator,
     clock: Clock,
     /// The time of this turn, taken once.
-    pub(crate) now: Instant,
-    pub(crate) connections: Connections,
-    pub(crate) listeners: Listeners,
-    pub(crate) closing: Closing,
+    now: Instant,
+    listeners: Listeners,
+    accepting: Accepting,
+    connections: Connections,
+    /// Connections whose socket has failed with this while its input is unread.
+    failed: Grace<ErrorKind>,
+    lingering: Lingering,
     /// Sockets to visit: each is on it once at most.
     ready: Vec<Token>,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
-    /// Connections whose socket has failed, and when each is given up although input is unread.
-    failing: VecDeque<(Instant, ConnId)>,
     scratch: Box<[u8]>,
-    pub(crate) spare: Spare,
-    pub(crate) refusals: Refusals,
     signals: Signals,
     wake: UnixStream,
     /// Set once the server has been told to stop: when it stops whatever is left.
@@ -69,7 +72,7 @@ impl Server {
         poll.registry()
             .register(&mut wake, SIGNAL, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for signals", error))?;
-        let spare = Spare::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
@@ -79,15 +82,14 @@ impl Server {
             engine,
             clock,
             now,
-            connections: Connections::default(),
             listeners: Listeners::default(),
-            closing: Closing::default(),
+            accepting,
+            connections: Connections::default(),
+            failed: Grace::default(),
+            lingering: Lingering::default(),
             ready: Vec::new(),
             writers: Vec::new(),
-            failing: VecDeque::new(),
-            scratch: vec![0; READ_SIZE].into_boxed_slice(),
-            spare,
-            refusals: Refusals::default(),
+            scratch: transfer::scratch(),
             signals: host.signals,
             wake,
             stop_at: None,
@@ -136,7 +138,7 @@ impl Server {
     }
 
     fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.closing.is_empty()))
+        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.lingering.is_empty()))
     }
 
     /// How long to wait for readiness: not at all while there is something to do, else until the next
@@ -151,10 +153,9 @@ impl Server {
     fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.engine.poll_timeout(),
-            self.closing.deadline(),
-            self.failing.front().map(|&(at, _)| at),
-            self.refusals.deadline(),
-            self.listeners.retry,
+            self.accepting.deadline(),
+            self.failed.deadline(),
+            self.lingering.deadline(),
             self.stop_at,
         ];
         deadlines.into_iter().flatten().min()
@@ -169,25 +170,20 @@ impl Server {
         if let Some(id) = accept::listener(token) {
             return self.enqueue_listener(id);
         }
-        let id = ConnId::from_bits(token.0 as u64);
-        let Some(connection) = self.connections.get(id) else { return self.enqueue_closing(token) };
-        let failed = matches!(connection.closed, Some(Closed::Failed(_)));
-        if readiness.is_writable() && !failed && mem::take(&mut connection.full) {
+        let id = connections::connection(token);
+        let Some(connection) = self.connections.get(id) else { return self.enqueue_lingering(id) };
+        if readiness.is_writable() && !connection.has_failed() && mem::take(&mut connection.full) {
             self.writers.push(id);
         }
-        if readiness.is_error() && connection.closed == Some(Closed::Input) {
-            // Nobody is going to read, so nobody would notice.
-            let error = connection.stream.take_error().ok().flatten();
-            return self.fail(id, error.map_or(ErrorKind::ConnectionReset, |error| error.kind()));
+        if readiness.is_error() && connection.has_ended() {
+            // It is not read any more, so no read would meet the error.
+            let why = transfer::failure(&connection.stream).unwrap_or(ErrorKind::ConnectionReset);
+            return self.fail(id, why);
         }
-        if readiness.is_readable()
-            || readiness.is_read_closed()
-            || readiness.is_priority()
-            || readiness.is_error()
-        {
+        let more_behind = readiness.is_read_closed() || readiness.is_priority() || readiness.is_error();
+        if readiness.is_readable() || more_behind {
             connection.readable = true;
-            connection.more_behind |=
-                readiness.is_read_closed() || readiness.is_priority() || readiness.is_error();
+            connection.more_behind |= more_behind;
             self.enqueue(id);
         }
     }
@@ -204,28 +200,27 @@ impl Server {
         if requests.stop && self.stop_at.is_none() {
             log::info!("stopping");
             self.stop_at = Some(self.now + STOP_PATIENCE);
-            self.closing.lift_bound();
+            self.lingering.lift_bound();
             self.engine.shut_down(self.now);
         }
     }
 
     /// Visits each socket on the list once. What is put on it meanwhile is for the next turn.
     fn visit_ready(&mut self) {
-        for id in self.listeners.take_failed(self.now) {
-            self.enqueue_listener(id);
-        }
         let mut ready = mem::take(&mut self.ready);
         for (visits, token) in ready.drain(..).enumerate() {
             if visits % BETWEEN_DRAINS == BETWEEN_DRAINS - 1 {
                 self.drain();
             }
-            let id = ConnId::from_bits(token.0 as u64);
             if let Some(id) = accept::listener(token) {
                 self.accept(id);
-            } else if self.connections.get(id).is_some() {
+                continue;
+            }
+            let id = connections::connection(token);
+            if self.connections.get(id).is_some() {
                 self.receive(id);
-            } else if self.closing.discard(token, &mut self.scratch) {
-                self.enqueue_closing(token);
+            } else if linger::discard(&mut self.lingering, id, &mut self.scratch) {
+                self.enqueue_lingering(id);
             }
         }
         // What was added meanwhile moves to the list that has room already.
@@ -233,73 +228,67 @@ impl Server {
         self.ready = ready;
     }
 
-    /// Reads once from a connection.
+    /// Takes in what waits at a listener, up to a bound; more is left for the next turn.
+    fn accept(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get(id) {
+            listener.dequeue();
+        }
+        for _ in 0..ACCEPTS_PER_VISIT {
+            let Some(listener) = self.listeners.get(id) else { return };
+            let make_room = || self.lingering.take_oldest().is_some();
+            match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
+                Accepted::One((stream, peer)) => self.admit(id, stream, peer),
+                Accepted::Again => {}
+                Accepted::Nobody | Accepted::Failed => return,
+            }
+        }
+        self.enqueue_listener(id);
+    }
+
+    fn admit(&mut self, on: ListenerId, mut stream: TcpStream, peer: SocketAddr) {
+        let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
+            return self.accepting.not_taken(self.now);
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let registered = self.poll.registry().register(&mut stream, connections::token(id), interest);
+        self.connections.insert(id, Connection::new(stream));
+        if let Err(error) = registered {
+            self.fail(id, error.kind());
+        }
+    }
+
+    /// Reads once from a connection, or looks for its end while its window is 0.
     fn receive(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         connection.queued = false;
-        if !connection.readable || connection.closed == Some(Closed::Input) {
+        if !connection.readable || connection.has_ended() {
             return;
         }
-        let window = self.engine.receive_window(id).min(READ_SIZE);
-        if window == 0 {
-            return self.look(id);
-        }
-        match (connection.stream.read(&mut self.scratch[..window]), connection.closed) {
-            (Ok(n @ 1..), _) => {
+        let (socket, closed) = (&connection.stream, connection.closed);
+        match transfer::receive(&mut self.engine, id, socket, closed, &mut self.scratch, self.now) {
+            Received::Bytes { more } => {
                 // A read that brings less than asked for has emptied the socket (epoll(7)): what comes
                 // later is told anew, and a second read would only be told to wait.
-                connection.readable = n == window || connection.more_behind;
-                self.engine.handle_received(id, &mut self.scratch[..n], self.now);
+                connection.readable = more || connection.more_behind;
                 self.enqueue(id);
             }
-            (Err(error), _) if error.kind() == ErrorKind::Interrupted => self.enqueue(id),
-            // All that had arrived before the socket failed has been read.
-            (_, Some(Closed::Failed(why))) => self.fail(id, why),
-            (Ok(_), _) => self.end_input(id),
-            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
+            Received::Nothing => {
                 connection.readable = false;
                 connection.more_behind = false;
             }
-            (Err(error), _) => self.fail(id, error.kind()),
-        }
-    }
-
-    /// Looks for an end or an error of a connection whose window is 0, so that it does not stay when its
-    /// peer has left. Input that lies before it is not read: it stays remembered as readable until the
-    /// engine says `Receive`.
-    fn look(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get(id) else { return };
-        match connection.stream.peek(&mut [0]) {
-            Ok(1..) => {
-                if let Ok(Some(error)) = connection.stream.take_error() {
-                    self.fail_write(id, error.kind());
-                }
+            // That there is something stays remembered until the engine says `Receive`.
+            Received::Held => {}
+            Received::Failing(why) => self.fail_write(id, why),
+            Received::Closed(Closed::Input) => {
+                connection.closed = Some(Closed::Input);
+                self.engine.handle_closed(id, Closed::Input, self.now);
             }
-            Ok(_) => match connection.closed {
-                Some(Closed::Failed(why)) => self.fail(id, why),
-                _ => self.end_input(id),
-            },
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => {
-                    connection.readable = false;
-                    connection.more_behind = false;
-                }
-                ErrorKind::Interrupted => self.enqueue(id),
-                kind => self.fail(id, kind),
-            },
+            Received::Closed(Closed::Failed(why)) => self.fail(id, why),
         }
     }
 
-    /// The peer has ended its half of a connection.
-    fn end_input(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.closed = Some(Closed::Input);
-            self.engine.handle_closed(id, Closed::Input, self.now);
-        }
-    }
-
-    /// Lets the engine's timers fire, after everything that was ready has been read: bytes that are
-    /// there must not be too late because the loop was. A full batch means that more is ready.
+    /// Lets timers fire, after everything that was ready has been read: bytes that are there must not be
+    /// too late because the loop was. A full batch means that more is ready.
     fn fire_timers(&mut self, told: usize) {
         self.held_back = if told == EVENTS { self.held_back + 1 } else { 0 };
         if !self.held_back.is_multiple_of(MOST_HELD_BACK) {
@@ -308,11 +297,14 @@ impl Server {
         if self.engine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.engine.handle_timeout(self.now);
         }
-        self.closing.expire(self.now);
-        while self.failing.front().is_some_and(|&(at, _)| at <= self.now) {
-            self.give_up_oldest();
+        while self.lingering.take_due(self.now).is_some() {}
+        while let Some((id, why)) = self.failed.take_due(self.now) {
+            self.fail(id, why);
         }
-        self.refusals.settle(self.now);
+        for id in self.accepting.take_failed(self.now) {
+            self.enqueue_listener(id);
+        }
+        self.accepting.settle(self.now);
     }
 
     /// Does everything that the engine asks for. The time is taken anew: what was read in
@@ -341,7 +333,7 @@ impl Server {
                 };
                 self.engine.handle_listening(id, bound.map(Address::Ip), self.now);
             }
-            Output::Unlisten(id) => self.listeners.remove(id),
+            Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
             // Nobody inside this process reads a console, or mirrors one, yet.
             Output::Local(_) | Output::Changed(_) => {}
@@ -349,34 +341,23 @@ impl Server {
         }
     }
 
+    /// Opens a listener and says where it is.
+    fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
+        let make_room = || self.lingering.take_oldest().is_some();
+        accept::listen(&mut self.listeners, id, address, self.poll.registry(), make_room)
+    }
+
     /// Writes what the engine has for a connection, until one of them has enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        let mut taken = 0;
-        while !connection.full {
-            if taken >= WRITE_SIZE {
-                return self.writers.push(id);
-            }
-            let mut failure = None;
-            let sent = self.engine.transmit(id, self.now, |runs| {
-                connection.stream.write_vectored(runs).unwrap_or_else(|error| {
-                    failure = Some(error);
-                    0
-                })
-            });
-            if sent.is_idle() {
-                return;
-            }
-            match failure.map(|error| error.kind()) {
-                None => {
-                    taken += sent.taken;
-                    // A socket that takes less than it is offered is full, and tells when it is not.
-                    connection.full = sent.is_short();
-                }
-                Some(ErrorKind::WouldBlock) => connection.full = true,
-                Some(ErrorKind::Interrupted) => {}
-                Some(kind) => return self.fail_write(id, kind),
-            }
+        if connection.full {
+            return;
+        }
+        match transfer::transmit(&mut self.engine, id, &connection.stream, self.now) {
+            Transmitted::All => {}
+            Transmitted::More => self.writers.push(id),
+            Transmitted::Full => connection.full = true,
+            Transmitted::Failed(why) => self.fail_write(id, why),
         }
     }
 
@@ -385,44 +366,49 @@ impl Server {
     /// long.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.full = true;
-        if connection.closed == Some(Closed::Input) {
+        if connection.has_ended() {
             return self.fail(id, why);
         }
-        if connection.closed.is_none() {
-            connection.closed = Some(Closed::Failed(why));
-            connection.readable = true;
-            connection.more_behind = true;
-            if self.failing.len() >= MOST_FAILING {
-                self.give_up_oldest();
-            }
-            self.failing.push_back((self.now + UNREAD_PATIENCE, id));
-            self.enqueue(id);
+        if connection.has_failed() {
+            return;
         }
-    }
-
-    /// Gives up the connection whose socket failed first, with what is unread.
-    fn give_up_oldest(&mut self) {
-        if let Some((_, id)) = self.failing.pop_front()
-            && let Some(Closed::Failed(why)) =
-                self.connections.get(id).and_then(|connection| connection.closed)
-        {
-            self.fail(id, why);
+        connection.closed = Some(Closed::Failed(why));
+        connection.full = true;
+        connection.readable = true;
+        connection.more_behind = true;
+        self.enqueue(id);
+        if let Some((oldest, why)) = self.failed.insert(id, why, self.now) {
+            self.fail(oldest, why);
         }
     }
 
     /// A connection is gone both ways.
-    pub(crate) fn fail(&mut self, id: ConnId, why: ErrorKind) {
+    fn fail(&mut self, id: ConnId, why: ErrorKind) {
         if self.connections.remove(id).is_some() {
+            self.failed.remove(id);
             self.engine.handle_closed(id, Closed::Failed(why), self.now);
         }
     }
 
-    /// Puts a connection on the list of sockets to visit, if a visit would read or find an end.
+    /// Closes a connection as the engine asks.
+    fn close(&mut self, id: ConnId, how: Shutdown) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.failed.remove(id);
+        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
+        let graceful = how == Shutdown::Graceful && !connection.has_ended();
+        if graceful && connection.stream.shutdown(net::Shutdown::Write).is_ok() {
+            let socket = Socket::new(connection.stream, connection.queued);
+            drop(self.lingering.insert(id, socket, self.now));
+            // What has arrived by now was told already and will not be told again.
+            self.enqueue_lingering(id);
+        }
+    }
+
+    /// Puts a connection on the list of sockets to visit, if a visit would read or might find an end.
     fn enqueue(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.readable
-            && connection.closed != Some(Closed::Input)
+            && !connection.has_ended()
             && !connection.queued
             && (connection.more_behind || self.engine.receive_window(id) > 0)
         {
@@ -431,14 +417,14 @@ impl Server {
         }
     }
 
-    pub(crate) fn enqueue_closing(&mut self, token: Token) {
-        if self.closing.enqueue(token) {
-            self.ready.push(token);
+    fn enqueue_lingering(&mut self, id: ConnId) {
+        if linger::enqueue(&mut self.lingering, id) {
+            self.ready.push(connections::token(id));
         }
     }
 
-    pub(crate) fn enqueue_listener(&mut self, id: ListenerId) {
-        if self.listeners.enqueue(id) {
+    fn enqueue_listener(&mut self, id: ListenerId) {
+        if self.listeners.get(id).is_some_and(accept::Listener::enqueue) {
             self.ready.push(accept::token(id));
         }
     }
@@ -458,22 +444,3 @@ const BETWEEN_DRAINS: usize = 8;
 /// How many turns in a row timers may wait for a poller that always comes back full: if it is that busy
 /// for long, lateness is not the loop's any more.
 const MOST_HELD_BACK: u32 = 8;
-
-/// Read from one connection in one visit, and the size of the one buffer that all reads share. Measured:
-/// four times 64 KiB costs a busy VM a fifth less processor time per byte; beyond that little is gained,
-/// and everybody else would wait longer than the tenth of a millisecond that this takes.
-const READ_SIZE: usize = 256 << 10;
-
-/// Written to one connection in one visit, about: a reader that catches up on megabytes lets others have
-/// their turn.
-const WRITE_SIZE: usize = 512 << 10;
-
-/// How long a failed socket is kept for input that nobody takes: long enough for a VM that takes what was
-/// typed before, short enough that a peer that has left is not taken for one that is there.
-const UNREAD_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How many failed sockets may be kept for that at once; beyond it the oldest is given up.
-const MOST_FAILING: usize = 1024;
-
-/// How long a stop may take to send what is queued and to say goodbye.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);

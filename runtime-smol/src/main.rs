@@ -5,9 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod closing;
 mod connections;
+mod linger;
 mod server;
+mod task;
 
 use std::process::ExitCode;
 

@@ -12,54 +12,58 @@
 //! registers again, and so on for as long as other tasks keep the executor busy.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem;
+use std::net::{self, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::LocalExecutor;
-use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenError, Output};
+use vspc_core::concentrator::{
+    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
+};
 use vspc_core::time::Instant;
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
 use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
+use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
 use vspc_host::signals::Signals;
-use vspc_host::spare::{Refusals, Spare, listen_error};
-use vspc_host::startup::Host;
+use vspc_host::startup::{Host, STOP_PATIENCE};
+use vspc_host::transfer::{self, Received, Transmitted};
 
-use crate::accept::Listeners;
-use crate::closing::{Closing, wake};
-use crate::connections::Connections;
+use crate::accept::{self, Listeners};
+use crate::connections::{Connection, Connections};
+use crate::linger::{self, Lingering, Socket};
+use crate::task::Task;
 
 /// The engine, its sockets, and what the tasks tell each other.
 pub(crate) struct Server {
     executor: Rc<LocalExecutor<'static>>,
     /// For new tasks.
     me: Weak<RefCell<Self>>,
-    pub(crate) engine: Concentrator,
+    engine: Concentrator,
     clock: Clock,
     /// The time of this visit, taken once.
-    pub(crate) now: Instant,
-    pub(crate) connections: Connections,
-    pub(crate) listeners: Listeners,
-    pub(crate) closing: Closing,
-    /// Connections whose socket can take the bytes that the engine still has for them.
-    writers: Vec<ConnId>,
-    /// Connections whose socket has failed, and when each is given up although input is unread.
-    failing: VecDeque<(Instant, ConnId)>,
-    /// Connections whose end the reactor would not tell of, and when they are looked at.
+    now: Instant,
+    listeners: Listeners,
+    accepting: Accepting,
+    connections: Connections,
+    /// Connections whose socket has failed with this while its input is unread.
+    failed: Grace<ErrorKind>,
+    lingering: Lingering,
+    /// Connections whose end the reactor would not tell of, and when their tasks look for it.
     unwatched: Vec<ConnId>,
     look_at: Option<Instant>,
+    /// Connections whose socket can take the bytes that the engine still has for them.
+    writers: Vec<ConnId>,
     scratch: Box<[u8]>,
-    pub(crate) spare: Spare,
-    pub(crate) refusals: Refusals,
     signals: Signals,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
@@ -69,9 +73,9 @@ pub(crate) struct Server {
     armed: Option<Instant>,
     /// It is awake, and has let the others go first.
     due: bool,
-    /// The task that drains, and the one that keeps time, once they have run.
-    drainer: Option<Waker>,
-    timekeeper: Option<Waker>,
+    /// The task that drains, and the one that keeps time.
+    drainer: Task,
+    timekeeper: Task,
 }
 
 /// Serves until a signal says stop.
@@ -90,7 +94,7 @@ impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
         let wake =
             Async::new_nonblocking(host.wake).map_err(|error| Fatal::System("wait for signals", error))?;
-        let spare = Spare::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
@@ -102,23 +106,22 @@ impl Server {
                 engine,
                 clock,
                 now,
-                connections: Connections::default(),
                 listeners: Listeners::default(),
-                closing: Closing::default(),
-                writers: Vec::new(),
-                failing: VecDeque::new(),
+                accepting,
+                connections: Connections::default(),
+                failed: Grace::default(),
+                lingering: Lingering::default(),
                 unwatched: Vec::new(),
                 look_at: None,
-                scratch: vec![0; READ_SIZE].into_boxed_slice(),
-                spare,
-                refusals: Refusals::default(),
+                writers: Vec::new(),
+                scratch: transfer::scratch(),
                 signals: host.signals,
                 stop_at: None,
                 stirred: false,
                 armed: None,
                 due: false,
-                drainer: None,
-                timekeeper: None,
+                drainer: Task::default(),
+                timekeeper: Task::default(),
             })
         });
         server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).heed_signals(&wake, cx)));
@@ -140,40 +143,37 @@ impl Server {
     }
 
     /// The server for one visit of a task, which must not keep it while it waits.
-    pub(crate) fn turn(server: &RefCell<Self>) -> RefMut<'_, Self> {
+    fn turn(server: &RefCell<Self>) -> RefMut<'_, Self> {
         let mut server = server.borrow_mut();
         server.now = server.clock.now();
         server
     }
 
     /// Starts a task that shares this server.
-    pub(crate) fn spawn<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce(Rc<RefCell<Self>>) -> F) {
+    fn spawn<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce(Rc<RefCell<Self>>) -> F) {
         if let Some(me) = self.me.upgrade() {
             self.executor.spawn(task(me)).detach();
         }
     }
 
     /// Makes sure that what the engine asks for is carried out, behind the tasks that are ready now.
-    pub(crate) fn stir(&mut self) {
-        if !mem::replace(&mut self.stirred, true)
-            && let Some(drainer) = &self.drainer
-        {
-            drainer.wake_by_ref();
+    fn stir(&mut self) {
+        if !mem::replace(&mut self.stirred, true) {
+            self.drainer.wake();
         }
     }
 
     fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.closing.is_empty()))
+        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.lingering.is_empty()))
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.engine.poll_timeout(),
-            self.closing.deadline(),
-            self.failing.front().map(|&(at, _)| at),
+            self.accepting.deadline(),
+            self.failed.deadline(),
+            self.lingering.deadline(),
             self.look_at,
-            self.refusals.deadline(),
-            self.listeners.retry,
             self.stop_at,
         ];
         deadlines.into_iter().flatten().min()
@@ -192,7 +192,7 @@ impl Server {
             if requests.stop && self.stop_at.is_none() {
                 log::info!("stopping");
                 self.stop_at = Some(self.now + STOP_PATIENCE);
-                self.closing.lift_bound();
+                self.lingering.lift_bound();
                 self.engine.shut_down(self.now);
                 self.stir();
             }
@@ -202,110 +202,132 @@ impl Server {
         }
     }
 
-    /// One visit of a connection: reads once, has written what waits, and waits for what it can do neither
-    /// of. Ready when the connection is gone and closed.
-    pub(crate) fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        let again = self.receive(id, cx);
-        let Some(connection) = self.connections.get(id) else { return self.discard(id, cx) };
-        connection.task.get_or_insert_with(|| cx.waker().clone());
-        let failed = matches!(connection.closed, Some(Closed::Failed(_)));
-        if !failed && mem::take(&mut connection.full) {
-            self.writers.push(id);
+    /// Takes in what waits at a listener, up to a bound; more is left for the task's next turn. Ready when
+    /// the listener is gone.
+    fn accept(&mut self, id: ListenerId, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(listener) = self.listeners.get(id) {
+            listener.task.note(cx);
+        }
+        for _ in 0..ACCEPTS_PER_VISIT {
+            let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
+            let make_room = || self.lingering.take_oldest().is_some();
+            match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
+                Accepted::One((stream, peer)) => self.admit(id, stream, peer),
+                Accepted::Again => {}
+                Accepted::Nobody => match ready!(listener.poll_waiting(cx)) {
+                    Ok(()) => {}
+                    Err(_) => {
+                        self.accepting.failed(id, self.now);
+                        return Poll::Pending;
+                    }
+                },
+                Accepted::Failed => return Poll::Pending,
+            }
             self.stir();
         }
-        if again {
-            cx.waker().wake_by_ref();
-        }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Reads once from a connection; true if there may be more. If not, its task is told when there is.
+    fn admit(&mut self, on: ListenerId, stream: TcpStream, peer: SocketAddr) {
+        let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
+            return self.accepting.not_taken(self.now);
+        };
+        match Async::new(stream) {
+            Ok(stream) => {
+                self.connections.insert(id, Connection::new(stream));
+                self.spawn(|server| poll_fn(move |cx| Self::turn(&server).visit(id, cx)));
+            }
+            Err(error) => self.engine.handle_closed(id, Closed::Failed(error.kind()), self.now),
+        }
+    }
+
+    /// One visit of a connection's task. Whatever woke it, it tries to read and has what waits written: the
+    /// reactor's word may lie behind. Ready when the connection is gone and closed.
+    fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(connection) = self.connections.get(id) {
+            connection.task.note(cx);
+            if !connection.has_failed() && mem::take(&mut connection.full) {
+                self.writers.push(id);
+                self.stir();
+            }
+        }
+        if self.receive(id, cx) {
+            cx.waker().wake_by_ref();
+        }
+        if self.connections.get(id).is_some() { Poll::Pending } else { self.discard(id, cx) }
+    }
+
+    fn discard(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(linger::discard(&mut self.lingering, id, &mut self.scratch, cx));
+        // The last one to close may be what the server's end waits for.
+        if self.stop_at.is_some() {
+            self.stir();
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads once from a connection, or looks for its end while its window is 0. True if there may be more;
+    /// else its task is woken when there is.
     fn receive(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
-        let window = self.engine.receive_window(id).min(READ_SIZE);
-        if connection.closed == Some(Closed::Input) || window == 0 {
-            return self.look(id, cx);
+        if connection.has_ended() {
+            // It is not read any more, so no read would meet an error.
+            match transfer::failure(&connection.stream) {
+                Some(why) => self.fail(id, why),
+                None => self.look_later(id),
+            }
+            return false;
         }
+        // Asking first uses up what the reactor knows already; the answer is not waited for.
         if !connection.readable
             && let Poll::Ready(Err(error)) = connection.stream.poll_readable(cx)
         {
             self.fail(id, error.kind());
             return false;
         }
-        match (connection.stream.get_ref().read(&mut self.scratch[..window]), connection.closed) {
-            (Ok(n @ 1..), _) => {
+        let (socket, closed) = (connection.stream.get_ref(), connection.closed);
+        match transfer::receive(&mut self.engine, id, socket, closed, &mut self.scratch, self.now) {
+            Received::Bytes { more } => {
                 // A read that brings less than asked for has emptied the socket, mostly; if it has not,
                 // the reactor says so at once.
-                connection.readable = n == window || connection.closed.is_some();
-                self.engine.handle_received(id, &mut self.scratch[..n], self.now);
+                connection.readable = more || connection.has_failed();
+                self.stir();
+                self.poll_readable(id, cx)
             }
-            (Err(error), _) if error.kind() == ErrorKind::Interrupted => connection.readable = true,
-            // All that had arrived before the socket failed has been read.
-            (_, Some(Closed::Failed(why))) => self.fail(id, why),
-            (Ok(_), _) => self.end_input(id),
-            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => connection.readable = false,
-            (Err(error), _) => self.fail(id, error.kind()),
-        }
-        self.stir();
-        self.wait_to_read(id, cx)
-    }
-
-    /// Looks for an end or an error of a connection that is not read, because its window is 0 or its peer
-    /// has ended, so that it does not stay when its peer has left. Input that lies before it stays until
-    /// the engine says `Receive`. True if the connection is to be visited again at once.
-    fn look(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = self.connections.get(id) else { return false };
-        if let Ok(Some(error)) = connection.stream.get_ref().take_error() {
-            self.fail_write(id, error.kind());
-            return false;
-        }
-        if connection.closed == Some(Closed::Input) {
-            self.look_later(id);
-            return false;
-        }
-        match connection.stream.get_ref().peek(&mut [0]) {
-            // The reactor would tell of this byte for ever.
-            Ok(1..) => {
+            Received::Nothing => {
+                connection.readable = false;
+                self.poll_readable(id, cx)
+            }
+            // The reactor would tell of what there is for ever. The engine says `Receive`.
+            Received::Held => {
                 connection.readable = true;
                 self.look_later(id);
                 false
             }
-            Ok(_) => {
-                match connection.closed {
-                    Some(Closed::Failed(why)) => self.fail(id, why),
-                    _ => self.end_input(id),
-                }
+            Received::Failing(why) => {
+                self.fail_write(id, why);
+                self.look_later(id);
+                false
+            }
+            Received::Closed(Closed::Input) => {
+                connection.closed = Some(Closed::Input);
+                self.engine.handle_closed(id, Closed::Input, self.now);
+                self.look_later(id);
                 self.stir();
                 false
             }
-            Err(error) => match error.kind() {
-                ErrorKind::Interrupted => true,
-                ErrorKind::WouldBlock => {
-                    connection.readable = false;
-                    self.wait_to_read(id, cx)
-                }
-                kind => {
-                    self.fail(id, kind);
-                    false
-                }
-            },
+            Received::Closed(Closed::Failed(why)) => {
+                self.fail(id, why);
+                false
+            }
         }
     }
 
-    /// Has a connection looked at again after a while.
-    fn look_later(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get(id)
-            && !mem::replace(&mut connection.unwatched, true)
-        {
-            self.unwatched.push(id);
-            self.look_at.get_or_insert(self.now + LOOK_EVERY);
-        }
-    }
-
-    /// Has the reactor wake a connection's task when there is something to read. True if there is.
-    fn wait_to_read(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
+    /// Has the reactor wake a connection's task when there is something to read; true if there is.
+    fn poll_readable(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
-        if connection.readable || connection.closed == Some(Closed::Input) {
+        if connection.readable {
             return true;
         }
         match connection.stream.poll_readable(cx) {
@@ -321,12 +343,13 @@ impl Server {
         }
     }
 
-    /// Has the reactor wake a connection's task when its socket takes more.
-    fn wait_to_write(&mut self, id: ConnId) {
+    /// Has the reactor wake a connection's task when its socket takes more. If it does already, it is
+    /// written to again.
+    fn poll_writable(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        // A task that has not run yet will try.
-        let Some(task) = &connection.task else { return };
-        match connection.stream.poll_writable(&mut Context::from_waker(task)) {
+        connection.full = true;
+        let Some(mut cx) = connection.task.context() else { return };
+        match connection.stream.poll_writable(&mut cx) {
             Poll::Ready(Ok(())) => {
                 connection.full = false;
                 self.writers.push(id);
@@ -336,27 +359,20 @@ impl Server {
         }
     }
 
-    /// The peer has ended its half of a connection.
-    fn end_input(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.closed = Some(Closed::Input);
-            self.engine.handle_closed(id, Closed::Input, self.now);
+    /// Has a connection's task look again after a while.
+    fn look_later(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get(id)
+            && !mem::replace(&mut connection.unwatched, true)
+        {
+            self.unwatched.push(id);
+            self.look_at.get_or_insert(self.now + LOOK_EVERY);
         }
-    }
-
-    fn discard(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.closing.discard(id, &mut self.scratch, cx));
-        // The last one to close may be what the server's end waits for.
-        if self.stop_at.is_some() {
-            self.stir();
-        }
-        Poll::Ready(())
     }
 
     /// Lets timers fire. A turn behind the tasks that woke with this one, so that bytes that are there are
     /// not too late because the server was.
     fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
-        self.timekeeper.get_or_insert_with(|| cx.waker().clone());
+        self.timekeeper.note(cx);
         if self.armed.is_some_and(|at| at <= self.now) {
             if !mem::replace(&mut self.due, true) {
                 cx.waker().wake_by_ref();
@@ -384,26 +400,30 @@ impl Server {
         if self.engine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.engine.handle_timeout(self.now);
         }
-        self.closing.expire(self.now);
-        while self.failing.front().is_some_and(|&(at, _)| at <= self.now) {
-            self.give_up_oldest();
+        while self.lingering.take_due(self.now).is_some() {}
+        while let Some((id, why)) = self.failed.take_due(self.now) {
+            self.fail(id, why);
         }
+        for id in self.accepting.take_failed(self.now) {
+            if let Some(listener) = self.listeners.get(id) {
+                listener.task.wake();
+            }
+        }
+        self.accepting.settle(self.now);
         if self.look_at.is_some_and(|at| at <= self.now) {
             self.look_at = None;
             for id in mem::take(&mut self.unwatched) {
                 if let Some(connection) = self.connections.get(id) {
                     connection.unwatched = false;
-                    wake(connection.task.clone());
+                    connection.task.wake();
                 }
             }
         }
-        self.refusals.settle(self.now);
-        self.listeners.wake_failed(self.now);
     }
 
     /// Does everything that the engine asks for. Ready when the server is done.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.drainer.get_or_insert_with(|| cx.waker().clone());
+        self.drainer.note(cx);
         self.stirred = false;
         let mut writers = mem::take(&mut self.writers);
         for id in writers.drain(..) {
@@ -422,7 +442,7 @@ impl Server {
         }
         // A later deadline needs no word: the timer fires early and looks again.
         if self.next_deadline().is_some_and(|at| self.armed.is_none_or(|armed| at < armed)) {
-            wake(self.timekeeper.clone());
+            self.timekeeper.wake();
         }
         Poll::Pending
     }
@@ -438,7 +458,7 @@ impl Server {
                 };
                 self.engine.handle_listening(id, bound.map(Address::Ip), self.now);
             }
-            Output::Unlisten(id) => self.listeners.remove(id),
+            Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
             // Nobody inside this process reads a console, or mirrors one, yet.
             Output::Local(_) | Output::Changed(_) => {}
@@ -446,36 +466,26 @@ impl Server {
         }
     }
 
+    /// Opens a listener and says where it is.
+    fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
+        let make_room = || self.lingering.take_oldest().is_some();
+        let bound = accept::listen(&mut self.listeners, id, address, make_room)?;
+        self.spawn(|server| poll_fn(move |cx| Self::turn(&server).accept(id, cx)));
+        Ok(bound)
+    }
+
     /// Writes what the engine has for a connection, until one of them has enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        let mut taken = 0;
-        while !connection.full {
-            if taken >= WRITE_SIZE {
-                return self.writers.push(id);
-            }
-            let mut failure = None;
-            let sent = self.engine.transmit(id, self.now, |runs| {
-                connection.stream.get_ref().write_vectored(runs).unwrap_or_else(|error| {
-                    failure = Some(error);
-                    0
-                })
-            });
-            if sent.is_idle() {
-                return;
-            }
-            match failure.map(|error| error.kind()) {
-                None => {
-                    taken += sent.taken;
-                    // A socket that takes less than it is offered is full, and tells when it is not.
-                    connection.full = sent.is_short();
-                }
-                Some(ErrorKind::WouldBlock) => connection.full = true,
-                Some(ErrorKind::Interrupted) => {}
-                Some(kind) => return self.fail_write(id, kind),
-            }
+        if connection.full {
+            return;
         }
-        self.wait_to_write(id);
+        match transfer::transmit(&mut self.engine, id, connection.stream.get_ref(), self.now) {
+            Transmitted::All => {}
+            Transmitted::More => self.writers.push(id),
+            Transmitted::Full => self.poll_writable(id),
+            Transmitted::Failed(why) => self.fail_write(id, why),
+        }
     }
 
     /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
@@ -483,66 +493,49 @@ impl Server {
     /// long.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.full = true;
-        if connection.closed == Some(Closed::Input) {
+        if connection.has_ended() {
             return self.fail(id, why);
         }
-        if connection.closed.is_none() {
-            connection.closed = Some(Closed::Failed(why));
-            connection.readable = true;
-            wake(connection.task.clone());
-            if self.failing.len() >= MOST_FAILING {
-                self.give_up_oldest();
-            }
-            self.failing.push_back((self.now + UNREAD_PATIENCE, id));
+        if connection.has_failed() {
+            return;
         }
-    }
-
-    /// Gives up the connection whose socket failed first, with what is unread.
-    fn give_up_oldest(&mut self) {
-        if let Some((_, id)) = self.failing.pop_front()
-            && let Some(Closed::Failed(why)) =
-                self.connections.get(id).and_then(|connection| connection.closed)
-        {
-            self.fail(id, why);
+        connection.closed = Some(Closed::Failed(why));
+        connection.full = true;
+        connection.readable = true;
+        connection.task.wake();
+        if let Some((oldest, why)) = self.failed.insert(id, why, self.now) {
+            self.fail(oldest, why);
         }
     }
 
     /// A connection is gone both ways.
-    pub(crate) fn fail(&mut self, id: ConnId, why: ErrorKind) {
-        if let Some(connection) = self.connections.remove(id) {
-            wake(connection.task);
+    fn fail(&mut self, id: ConnId, why: ErrorKind) {
+        if self.connections.remove(id).is_some() {
+            self.failed.remove(id);
             self.engine.handle_closed(id, Closed::Failed(why), self.now);
             self.stir();
+        }
+    }
+
+    /// Closes a connection as the engine asks.
+    fn close(&mut self, id: ConnId, how: Shutdown) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.failed.remove(id);
+        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
+        let graceful = how == Shutdown::Graceful && !connection.has_ended();
+        if graceful && connection.stream.get_ref().shutdown(net::Shutdown::Write).is_ok() {
+            let socket = Socket::new(connection.stream, connection.task);
+            drop(self.lingering.insert(id, socket, self.now));
         }
     }
 
     /// Lets a connection's task look again.
     fn wake(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get(id) {
-            wake(connection.task.clone());
+            connection.task.wake();
         }
     }
 }
 
-/// Read from one connection in one visit, and the size of the one buffer that all reads share. Measured:
-/// four times 64 KiB costs a busy VM a fifth less processor time per byte; beyond that little is gained,
-/// and everybody else would wait longer than the tenth of a millisecond that this takes.
-const READ_SIZE: usize = 256 << 10;
-
-/// Written to one connection in one visit, about: a reader that catches up on megabytes lets others have
-/// their turn.
-const WRITE_SIZE: usize = 512 << 10;
-
-/// How long a failed socket is kept for input that nobody takes: long enough for a VM that takes what was
-/// typed before, short enough that a peer that has left is not taken for one that is there.
-const UNREAD_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How many failed sockets may be kept for that at once; beyond it the oldest is given up.
-const MOST_FAILING: usize = 1024;
-
 /// How often connections are looked at whose end the reactor would not tell of: one system call each.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// How long a stop may take to send what is queued and to say goodbye.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);

@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
@@ -51,17 +51,36 @@ impl Peer {
 
     /// Tells all about itself as a VM.
     pub(super) fn introduce(&mut self, number: u8) {
-        let vm = self;
-        vm.send(&[IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3]);
-        vm.say(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]);
-        vm.say(b"\x46Stest");
-        vm.say(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes());
-        vm.say(format!("\x52vm{number}").as_bytes());
+        self.send(&introduction(number));
+    }
+
+    /// A VM that is not turned away, or that dials again until it is not, as hosts do.
+    pub(super) fn persistent_vm(server: &Server, number: u8) -> (Self, SocketAddr) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let mut vm = Self::connect(server.vms);
+            if vm.stream.write_all(&introduction(number)).is_ok() && vm.hears(71) {
+                return (vm, server.next_client_port());
+            }
+        }
+        panic!("vm{number} is never let in");
     }
 
     /// A telnet client: it answers the server's offers, and that makes it one.
     pub(super) fn client(to: SocketAddr) -> Self {
         Self::connect(to).answering()
+    }
+
+    /// A telnet client that dials again until it is let in: everybody who is gets offers.
+    pub(super) fn persistent_client(to: SocketAddr) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let client = Self::connect(to);
+            if client.stream.peek(&mut [0]).is_ok_and(|n| n > 0) {
+                return client.answering();
+            }
+        }
+        panic!("nobody is let in at {to}");
     }
 
     pub(super) fn answering(mut self) -> Self {
@@ -80,14 +99,6 @@ impl Peer {
         self.send(&doubled);
     }
 
-    /// Sends a subnegotiation of the VMware extension.
-    pub(super) fn say(&mut self, words: &[u8]) {
-        let mut bytes = vec![IAC, SB, EXT];
-        bytes.extend_from_slice(words);
-        bytes.extend_from_slice(&[IAC, SE]);
-        self.send(&bytes);
-    }
-
     /// Waits for a subnegotiation with this code.
     pub(super) fn hear(&mut self, code: u8) -> Vec<u8> {
         loop {
@@ -95,6 +106,21 @@ impl Peer {
                 return self.told.remove(at);
             }
             assert!(self.read() > 0, "the end, and no code {code}");
+        }
+    }
+
+    /// Waits for a subnegotiation with this code; false if the connection ends before.
+    fn hears(&mut self, code: u8) -> bool {
+        let mut bytes = [0; 4096];
+        loop {
+            if self.told.iter().any(|told| told.starts_with(&[EXT, code])) {
+                return true;
+            }
+            match self.stream.read(&mut bytes) {
+                Ok(n @ 1..) => self.raw.extend_from_slice(&bytes[..n]),
+                Ok(_) | Err(_) => return false,
+            }
+            self.parse();
         }
     }
 
@@ -218,6 +244,23 @@ impl Peer {
         }
         self.raw.drain(..at);
     }
+}
+
+/// All that a VM says about itself.
+fn introduction(number: u8) -> Vec<u8> {
+    [
+        vec![IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3],
+        message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),
+        message(b"\x46Stest"),
+        message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes()),
+        message(format!("\x52vm{number}").as_bytes()),
+    ]
+    .concat()
+}
+
+/// A subnegotiation of the VMware extension.
+fn message(words: &[u8]) -> Vec<u8> {
+    [&[IAC, SB, EXT], words, &[IAC, SE]].concat()
 }
 
 /// The words up to IAC SE with pairs undone, and how many bytes that took.

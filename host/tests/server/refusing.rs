@@ -123,8 +123,10 @@ fn strangers_that_say_nothing_do_not_push_vms_out() {
     let mut client = Peer::client(port);
     server.line_with("client attached");
     let _silent: Vec<Peer> = (0..500).map(|_| Peer::connect(server.vms)).collect();
-    let (mut second, second_port) = Peer::vm(&server, 2);
-    let mut second_client = Peer::client(second_port);
+    // Strangers lose their places when they have said nothing for a while. Until then who comes late is
+    // turned away.
+    let (mut second, second_port) = Peer::persistent_vm(&server, 2);
+    let mut second_client = Peer::persistent_client(second_port);
     second.print(b"two");
     second_client.expect(b"two");
     vm.print(b"one");

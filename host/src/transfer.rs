@@ -1,0 +1,155 @@
+//! How bytes go between a socket and the engine in one visit: each bound on that, and what the visit's
+//! outcome means.
+//!
+//! It owns no socket and waits for none. What a runtime does with an outcome depends on how it is told of
+//! readiness.
+
+use std::io::{ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+use vspc_core::concentrator::{Closed, Concentrator, ConnId, READ_MAX};
+use vspc_core::time::Instant;
+
+/// The buffer that all reads of one loop share.
+#[must_use]
+pub fn scratch() -> Box<[u8]> {
+    vec![0; READ_MAX].into_boxed_slice()
+}
+
+/// What an attempt to read brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// Bytes, and the engine has them.
+    Bytes {
+        /// They were as many as were asked for, so there may be more. Fewer have emptied the socket.
+        more: bool,
+    },
+    /// There is nothing to read.
+    Nothing,
+    /// There are bytes, and the connection's window is 0: the engine says when they may be read.
+    Held,
+    /// As [`Held`](Self::Held), and behind the bytes the connection has failed.
+    Failing(ErrorKind),
+    /// All that will ever come has been read. The engine does not know yet.
+    Closed(Closed),
+}
+
+/// Reads once from a connection into the engine. `closed` is how far it is known to be closed: with a
+/// failure that a write has met, what had arrived before is still read.
+///
+/// While the window is 0 nothing is read, but an end or an error is still found, so that a connection does
+/// not stay when its peer has left. Costs one system call, with the window 0 two.
+pub fn receive<S>(
+    engine: &mut Concentrator,
+    id: ConnId,
+    socket: &S,
+    closed: Option<Closed>,
+    scratch: &mut [u8],
+    now: Instant,
+) -> Received
+where
+    S: AsFd,
+    for<'s> &'s S: Read,
+{
+    let window = engine.receive_window(id).min(scratch.len());
+    loop {
+        let outcome = match window {
+            0 => SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]),
+            _ => (&*socket).read(&mut scratch[..window]),
+        };
+        return match outcome {
+            Ok(0) => Received::Closed(closed.unwrap_or(Closed::Input)),
+            Ok(_) if window == 0 => failure(socket).map_or(Received::Held, Received::Failing),
+            Ok(n) => {
+                engine.handle_received(id, &mut scratch[..n], now);
+                Received::Bytes { more: n == window }
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => continue,
+                ErrorKind::WouldBlock => closed.map_or(Received::Nothing, Received::Closed),
+                why => Received::Closed(closed.unwrap_or(Closed::Failed(why))),
+            },
+        };
+    }
+}
+
+/// Why a socket has failed, if it has and nobody was told yet. One system call.
+pub fn failure(socket: &impl AsFd) -> Option<ErrorKind> {
+    SockRef::from(socket).take_error().ok().flatten().map(|error| error.kind())
+}
+
+/// What became of an attempt to write all that the engine has for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transmitted {
+    /// The engine has no more.
+    All,
+    /// The socket took less than it was offered: it is full.
+    Full,
+    /// The visit has been long enough: there is more, and the socket may take it.
+    More,
+    /// Nothing more can be written.
+    Failed(ErrorKind),
+}
+
+/// Writes what the engine has for a connection, until one of them has enough: a reader that catches up on
+/// megabytes lets others have their turn.
+pub fn transmit<S>(engine: &mut Concentrator, id: ConnId, socket: &S, now: Instant) -> Transmitted
+where
+    for<'s> &'s S: Write,
+{
+    let mut taken = 0;
+    while taken < WRITE_MAX {
+        let mut failure = None;
+        let sent = engine.transmit(id, now, |runs| {
+            (&*socket).write_vectored(runs).unwrap_or_else(|error| {
+                failure = Some(error.kind());
+                0
+            })
+        });
+        match failure {
+            None if sent.is_idle() => return Transmitted::All,
+            None if sent.is_short() => return Transmitted::Full,
+            None => taken += sent.taken,
+            Some(ErrorKind::Interrupted) => {}
+            Some(ErrorKind::WouldBlock) => return Transmitted::Full,
+            Some(why) => return Transmitted::Failed(why),
+        }
+    }
+    Transmitted::More
+}
+
+/// What an attempt to throw a lingering socket's input away met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discarded {
+    /// Bytes; there may be more.
+    More,
+    /// Nothing; more may come.
+    Nothing,
+    /// The end, or an error that is one.
+    End,
+}
+
+/// Reads once from a socket that lingers, for nobody.
+pub fn discard<S>(socket: &S, scratch: &mut [u8]) -> Discarded
+where
+    for<'s> &'s S: Read,
+{
+    match (&*socket).read(scratch) {
+        Ok(1..) => Discarded::More,
+        Ok(_) => Discarded::End,
+        Err(error) => match error.kind() {
+            ErrorKind::Interrupted => Discarded::More,
+            ErrorKind::WouldBlock => Discarded::Nothing,
+            _ => Discarded::End,
+        },
+    }
+}
+
+/// Written to one connection in one visit, about: as much as two reads bring.
+const WRITE_MAX: usize = 2 * READ_MAX;
+
+#[cfg(test)]
+#[path = "transfer_tests.rs"]
+mod tests;

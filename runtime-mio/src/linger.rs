@@ -1,0 +1,42 @@
+//! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
+//! shut down, input is read and thrown away.
+
+use mio::net::TcpStream;
+use vspc_core::concentrator::ConnId;
+use vspc_host::grace::Grace;
+use vspc_host::transfer::{self, Discarded};
+
+/// The sockets that linger, by the ids that their connections had.
+pub(crate) type Lingering = Grace<Socket>;
+
+/// A socket that is read from until its peer ends.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// It waits in the loop's list of sockets to visit.
+    queued: bool,
+}
+
+impl Socket {
+    /// A socket whose writing has been shut down.
+    pub(crate) fn new(stream: TcpStream, queued: bool) -> Self {
+        Self { stream, queued }
+    }
+}
+
+/// Takes note that a socket is readable; true if it is to be put on the list of those to visit.
+pub(crate) fn enqueue(lingering: &mut Lingering, id: ConnId) -> bool {
+    lingering.get(id).is_some_and(|socket| !std::mem::replace(&mut socket.queued, true))
+}
+
+/// Reads once and throws it away; true if there may be more. Closes the socket at its end.
+pub(crate) fn discard(lingering: &mut Lingering, id: ConnId, scratch: &mut [u8]) -> bool {
+    let Some(socket) = lingering.get(id) else { return false };
+    socket.queued = false;
+    match transfer::discard(&socket.stream, scratch) {
+        Discarded::More => return true,
+        Discarded::Nothing => {}
+        Discarded::End => drop(lingering.remove(id)),
+    }
+    false
+}

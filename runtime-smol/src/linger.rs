@@ -1,0 +1,52 @@
+//! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
+//! shut down, input is read and thrown away.
+
+use std::net::TcpStream;
+use std::task::{Context, Poll, ready};
+
+use async_io::Async;
+use vspc_core::concentrator::ConnId;
+use vspc_host::grace::Grace;
+use vspc_host::transfer::{self, Discarded};
+
+use crate::task::Task;
+
+/// The sockets that linger, by the ids that their connections had.
+pub(crate) type Lingering = Grace<Socket>;
+
+/// A socket that is read from until its peer ends.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Async<TcpStream>,
+    /// The task that reads from it.
+    task: Task,
+}
+
+impl Socket {
+    /// A socket whose writing has been shut down. Its task goes over to [`discard`].
+    pub(crate) fn new(stream: Async<TcpStream>, task: Task) -> Self {
+        task.wake();
+        Self { stream, task }
+    }
+}
+
+/// Reads once and throws it away, and wakes the task when there may be more. Closes the socket at its end;
+/// ready when it is closed, or never was here.
+pub(crate) fn discard(
+    lingering: &mut Lingering,
+    id: ConnId,
+    scratch: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let Some(socket) = lingering.get(id) else { return Poll::Ready(()) };
+    socket.task.note(cx);
+    match transfer::discard(socket.stream.get_ref(), scratch) {
+        Discarded::More => cx.waker().wake_by_ref(),
+        Discarded::Nothing => match ready!(socket.stream.poll_readable(cx)) {
+            Ok(()) => cx.waker().wake_by_ref(),
+            Err(_) => drop(lingering.remove(id)),
+        },
+        Discarded::End => drop(lingering.remove(id)),
+    }
+    Poll::Pending
+}
