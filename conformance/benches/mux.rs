@@ -245,8 +245,8 @@ impl Ours {
                     continue;
                 }
                 let mut input = &self.scratch[..n];
-                while let Some(mut arrival) = to.receive(&mut input, self.now) {
-                    arrival.consume(taker(arrival.id(), arrival.bytes()));
+                while let Some(mut payload) = to.poll_received(&mut input, self.now) {
+                    payload.consume(taker(payload.id(), payload.bytes()));
                 }
             }
             while let Some(event) = self.ends[1 - from].poll_event() {

@@ -29,9 +29,9 @@ fn pass(from: &mut Session, to: &mut Session, line: &mut Vec<u8>, take: bool) {
         }
         from.handle_sent(line.len(), NOW);
         let mut input = &line[..];
-        while let Some(mut arrival) = to.receive(&mut input, NOW) {
+        while let Some(mut payload) = to.poll_received(&mut input, NOW) {
             if take {
-                arrival.consume(black_box(arrival.bytes()).len());
+                payload.consume(black_box(payload.bytes()).len());
             }
         }
     }

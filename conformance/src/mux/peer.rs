@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -309,22 +309,25 @@ impl Peer<'_> {
     fn send(&mut self, write: &mut File) -> io::Result<()> {
         let now = self.now();
         loop {
-            let mut runs = [IoSlice::new(&[]); 16];
-            let filled = match &mut self.link {
+            let mut outcome = Ok(0);
+            match &mut self.link {
                 Some(link) => {
                     carry(&mut self.session, link, now);
-                    link.transmit(&mut runs)
+                    link.transmit_with(now, |frame| {
+                        outcome = write.write(frame);
+                        *outcome.as_ref().unwrap_or(&0)
+                    });
                 }
-                None => self.session.transmit(&mut runs),
-            };
-            if filled == 0 {
-                return Ok(());
+                None => {
+                    self.session.transmit_with(now, |runs| {
+                        outcome = write.write_vectored(runs);
+                        *outcome.as_ref().unwrap_or(&0)
+                    });
+                }
             }
-            match write.write_vectored(&runs[..filled]) {
-                Ok(n) => match &mut self.link {
-                    Some(link) => link.handle_sent(n, now),
-                    None => self.session.handle_sent(n, now),
-                },
+            match outcome {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }

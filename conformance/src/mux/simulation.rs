@@ -4,7 +4,6 @@
 //! damages them, and delivers them after a delay; nothing is queued between an end and its line.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::time::Duration;
 
 use vspc_core::mux::Session;
@@ -108,22 +107,20 @@ pub(super) struct End {
 
 impl End {
     fn pull(&mut self, limit: usize, now: Instant) -> Vec<u8> {
-        let mut runs = [IoSlice::new(&[]); 4];
         let mut bytes = Vec::new();
-        let filled = match &mut self.link {
-            Some(link) => {
-                carry(&mut self.session, link, now);
-                link.transmit(&mut runs)
-            }
-            None => self.session.transmit(&mut runs),
-        };
-        for run in &runs[..filled] {
+        let mut put = |run: &[u8]| {
             let n = run.len().min(limit - bytes.len());
             bytes.extend_from_slice(&run[..n]);
-        }
+            n
+        };
         match &mut self.link {
-            Some(link) => link.handle_sent(bytes.len(), now),
-            None => self.session.handle_sent(bytes.len(), now),
+            Some(link) => {
+                carry(&mut self.session, link, now);
+                link.transmit_with(now, put);
+            }
+            None => {
+                self.session.transmit_with(now, |runs| runs.iter().map(|run| put(run)).sum());
+            }
         }
         bytes
     }

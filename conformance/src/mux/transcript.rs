@@ -6,8 +6,9 @@
 //! set role guest           configuration, before the first step (see `Settings`)
 //! > 0000000000000001 00000003 616263     the peer sends this
 //! < 0000000000000001 80000003            and all that is said now is this; `<` alone: nothing
-//! ! read 1 "abc"           the owner acts: open ID, attach ID, write ID BYTES, read ID BYTES, finish ID, reset ID,
-//!                          stop ID, exit ID CODE, end ID (has ended), close, goaway
+//! ! read 1 "abc"           the owner acts: open ID, announce ID, attach ID, write ID BYTES, read ID BYTES, finish ID,
+//!                          reset ID, stop ID, exit ID CODE, credit ID N, end ID (has ended), close, close CODE, goaway,
+//!                          reopened (the line), speaks s2 | v1 | nothing
 //! ? opened 1               the next event (readable, writable and started need not be told)
 //! @ 1000                   milliseconds pass
 //! ```
@@ -17,13 +18,14 @@
 //! change nothing.
 
 use std::fmt;
-use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
 use vspc_core::mux::link::{EscapeSet, Link, LinkConfig, LinkEvent, Repeat};
-use vspc_core::mux::{Config, Dialect, Event, Features, Received, Role, Session, Start, StreamId};
+use vspc_core::mux::{
+    Carrier, Config, Dialect, Event, Features, GoAwayCode, Received, Role, Session, Start, StreamId,
+};
 use vspc_core::time::Instant;
 
 /// Why a transcript does not hold.
@@ -258,13 +260,24 @@ impl Transcript {
     }
 }
 
-/// `set` for a session: role, dialect (negotiate, v1), features, max-frame, window, receive-buffer, max-streams, api.
+/// `set` for a session: role, dialect (negotiate, v1, or s2 and how many milliseconds to wait for it), carrier (line,
+/// reliable), nonce and features (hex), max-frame, window, receive-buffer, max-streams, max-peer-streams, keepalive
+/// (milliseconds), api.
 fn session_setting(config: &mut Config, key: &str, value: &str) -> Option<()> {
     match (key, value) {
         ("role", "host") => config.role = Role::Host,
         ("role", "guest") => config.role = Role::Guest,
         ("dialect", "negotiate") => config.start = Start::Negotiate,
         ("dialect", "v1") => config.start = Start::V1,
+        ("carrier", "line") => config.carrier = Carrier::Line,
+        ("carrier", "reliable") => config.carrier = Carrier::Reliable,
+        ("nonce", _) => config.nonce = u32::from_str_radix(value, 16).ok()?,
+        ("keepalive", _) => config.keepalive = Duration::from_millis(value.parse().ok()?),
+        ("max-peer-streams", _) => config.max_peer_streams = value.parse().ok()?,
+        ("dialect", _) => {
+            let within = Duration::from_millis(value.strip_prefix("s2 ")?.parse().ok()?);
+            config.start = Start::S2Only { within };
+        }
         ("features", _) => config.features = Features(u8::from_str_radix(value, 16).ok()?),
         ("max-frame", _) => config.max_frame = value.parse().ok()?,
         ("window", _) => config.window = value.parse().ok()?,
@@ -276,7 +289,8 @@ fn session_setting(config: &mut Config, key: &str, value: &str) -> Option<()> {
     Some(())
 }
 
-/// `set` for a link: nonce (hex), repeat (go-back-n, selective), max-payload, window, escapes (minimal, serial, cooked).
+/// `set` for a link: nonce (hex), repeat (go-back-n, selective), max-payload, window, escapes (minimal, serial, cooked),
+/// idle (milliseconds), max-timeouts.
 fn link_setting(config: &mut LinkConfig, key: &str, value: &str) -> Option<()> {
     match (key, value) {
         ("nonce", _) => config.nonce = u32::from_str_radix(value, 16).ok()?,
@@ -284,6 +298,8 @@ fn link_setting(config: &mut LinkConfig, key: &str, value: &str) -> Option<()> {
         ("repeat", "selective") => config.repeat = Repeat::Selective,
         ("max-payload", _) => config.max_payload = value.parse().ok()?,
         ("window", _) => config.window = value.parse().ok()?,
+        ("idle", _) => config.idle = Duration::from_millis(value.parse().ok()?),
+        ("max-timeouts", _) => config.max_timeouts = value.parse().ok()?,
         ("escapes", "minimal") => config.escapes = EscapeSet::minimal(),
         ("escapes", "serial") => config.escapes = EscapeSet::serial(),
         ("escapes", "cooked") => config.escapes = EscapeSet::cooked(),
@@ -308,22 +324,18 @@ impl Subject {
     fn say(&mut self, now: Instant) -> Vec<u8> {
         let mut said = Vec::new();
         loop {
-            let mut runs = [IoSlice::new(&[]); 8];
-            let filled = match self {
-                Self::Session(session) => session.transmit(&mut runs),
-                Self::Link(link) => link.transmit(&mut runs),
+            let n = match self {
+                Self::Session(session) => session.transmit_with(now, |runs| {
+                    runs.iter().for_each(|run| said.extend_from_slice(run));
+                    runs.iter().map(|run| run.len()).sum()
+                }),
+                Self::Link(link) => link.transmit_with(now, |frame| {
+                    said.extend_from_slice(frame);
+                    frame.len()
+                }),
             };
-            let before = said.len();
-            for run in &runs[..filled] {
-                said.extend_from_slice(run);
-            }
-            let n = said.len() - before;
             if n == 0 {
                 return said;
-            }
-            match self {
-                Self::Session(session) => session.handle_sent(n, now),
-                Self::Link(link) => link.handle_sent(n, now),
             }
         }
     }
@@ -382,6 +394,11 @@ impl Subject {
                         let opened = session.open().map_err(|error| error.to_string())?;
                         same("stream", &opened, &id(want)?)
                     }
+                    ["announce", want] => {
+                        let opened = session.open_announced().map_err(|error| error.to_string())?;
+                        same("stream", &opened, &id(want)?)
+                    }
+                    ["credit", at, n] => same("credit", &session.credit(id(at)?).to_string(), &n.to_string()),
                     ["attach", at] => session.attach(id(at)?).map_err(|error| error.to_string()),
                     ["write", at, text] => {
                         let text = data(text)?;
@@ -403,6 +420,7 @@ impl Subject {
                         session.exit(id(at)?, code).map_err(plain)
                     }
                     ["speaks", "s2"] => same("dialect", &session.dialect(), &Some(Dialect::S2)),
+                    ["speaks", "nothing"] => same("dialect", &session.dialect(), &None),
                     ["speaks", "v1"] => same("dialect", &session.dialect(), &Some(Dialect::V1)),
                     ["goaway"] => {
                         session.go_away();
@@ -410,6 +428,15 @@ impl Subject {
                     }
                     ["close"] => {
                         session.close();
+                        Ok(())
+                    }
+                    ["close", code] => {
+                        let code = code.parse().map_err(|_| format!("no code: {code}"))?;
+                        session.close_with(GoAwayCode::from_u16(code));
+                        Ok(())
+                    }
+                    ["reopened"] => {
+                        session.line_reopened(now);
                         Ok(())
                     }
                     _ => Err(format!("no such action: {words:?}")),

@@ -4,26 +4,52 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::v1::V1Config;
-use super::wire::{Features, Hello, StreamId, VERSION};
-
-/// Which end of the line this is. The host speaks first and opens streams with bit 63 clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The side outside the VM.
-    Host,
-    /// The side inside it.
-    Guest,
-}
+use super::wire::{Features, Hello, Role, StreamId, VERSION};
 
 /// How the dialect is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// By HELLO: S2 where the peer answers or opens with one, v1 where it turns out not to know it.
+    /// By HELLO: S2 where the peer answers or opens with one, v1 where it turns out not to know it. A guest takes v1
+    /// for found only when the first bytes are a message for a stream that was [attached](super::Session::attach).
     Negotiate,
+    /// By HELLO, and only S2: the session ends when the peer speaks something else, or when no HELLO has come `within`
+    /// this time (zero: it waits for ever).
+    S2Only {
+        /// How long to wait for HELLO.
+        within: Duration,
+    },
     /// S2 without HELLO; the peer's is known by other means (a control channel, a configuration file).
     S2(Hello),
-    /// v1 without asking.
+    /// v1 without asking: where it is known that the other side speaks it.
     V1,
+}
+
+/// What the bytes travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A line that outlives its ends (a serial port, a virtio channel): a peer may be replaced by another one without
+    /// notice, and a receiver may throw payload away and ask for it again. So what was sent is kept until it is acked.
+    Line,
+    /// A connection that ends with either end and loses nothing (TCP, TLS, a unix socket). Where both sides say so,
+    /// nothing is asked for again, what was handed over is freed, and there is one HELLO.
+    Reliable,
+}
+
+/// Whose payload goes first: nothing of a lower priority leaves while a higher one has something to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Ahead of everything: requests, answers, keystrokes.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// Behind everything: copies, backlogs.
+    Low,
+}
+
+impl Priority {
+    /// From first to last.
+    pub(super) const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 }
 
 /// Everything a [`super::Session`] needs to know beforehand. Plain data; [`Config::new`] has the defaults.
@@ -33,24 +59,41 @@ pub struct Config {
     pub role: Role,
     /// How the dialect is chosen.
     pub start: Start,
-    /// What this side understands.
+    /// What the bytes travel on: a line.
+    pub carrier: Carrier,
+    /// What this side understands, besides what the carrier says.
     pub features: Features,
     /// Largest DATA payload this side accepts: 4096, 12 bytes of header make 0.3 % of that.
     pub max_frame: u16,
+    /// Smallest largest payload that a peer may ask for: 64; one of 1 byte would cost 13 on the line for each. A peer may
+    /// always ask for `max_frame`.
+    pub min_frame: u16,
     /// Bytes per stream this side promises to buffer, announced in HELLO; 0: strict, one frame at a time. 64 KiB.
     pub window: u32,
-    /// Bytes per stream this side does buffer. At least the window where nothing shall ever be thrown away (as by
-    /// default); less is allowed, overcommits, and costs repetitions. When full: strict or overcommitted frames are
-    /// thrown away and asked for again.
+    /// Smallest window but 0 that a peer may announce: 64, as with `min_frame`. A peer may always announce `window`.
+    pub min_window: u32,
+    /// Bytes per stream this side does buffer, at least the smaller of 64 and `max_frame`. At least the window where
+    /// nothing shall ever be thrown away (as by default, and always on a reliable carrier); less is allowed, overcommits,
+    /// and costs repetitions. When full: strict or overcommitted frames are thrown away and asked for again.
     pub receive_buffer: u32,
-    /// Bytes per stream kept until acked; a write beyond it is short. 128 KiB, two windows of the default size.
+    /// Bytes per stream kept until acked (on a reliable carrier: until sent); a write beyond it is short. 128 KiB, two
+    /// windows of the default size.
     pub send_buffer: u32,
-    /// Streams at a time, both sides' together: 256. Beyond it the peer's new streams are refused.
+    /// The same for all streams together: no limit.
+    pub session_send_buffer: u64,
+    /// Streams at a time that either side may have open: 256. Beyond it the peer's new streams are refused.
     pub max_streams: u32,
-    /// Silence after which PING is sent, three unanswered ones end the session: 10 s; zero: never.
+    /// The same for this side's streams alone; `u32::MAX`, the default: `max_streams` counts.
+    pub max_own_streams: u32,
+    /// The same for the peer's streams alone, 0: it may open none; `u32::MAX`, the default: `max_streams` counts.
+    pub max_peer_streams: u32,
+    /// Silence after which PING is sent, three unanswered ones end the session. Zero, the default: never, for a guest
+    /// that stands still (paused, in a debugger) is not dead.
     pub keepalive: Duration,
     /// The first id this side allocates; above every id an earlier session on this channel used.
     pub first_id: u64,
+    /// Tells this start of this side from others: any number that differs from the last one's. 0: made of seed and time.
+    pub nonce: u32,
     /// v1's sizes and paces.
     pub v1: V1Config,
     /// Keys the hash of stream ids, which the peer chooses: from the owner's random seed.
@@ -64,30 +107,69 @@ impl Config {
         Self {
             role,
             start: Start::Negotiate,
+            carrier: Carrier::Line,
             features: Features::ALL,
             max_frame: 4096,
+            min_frame: 64,
             window: 65536,
+            min_window: 64,
             receive_buffer: 65536,
             send_buffer: 131_072,
+            session_send_buffer: u64::MAX,
             max_streams: 256,
-            keepalive: Duration::from_secs(10),
+            max_own_streams: u32::MAX,
+            max_peer_streams: u32::MAX,
+            keepalive: Duration::ZERO,
             first_id: 1,
+            nonce: 0,
             v1: V1Config::new(),
             seed: [0; 2],
         }
     }
 
-    /// The HELLO that announces this.
+    /// The terms that announce this.
     #[must_use]
     pub const fn hello(&self) -> Hello {
-        Hello { version: VERSION, features: self.features, max_frame: self.max_frame, window: self.window }
+        let reliable = match self.carrier {
+            Carrier::Line => Features(0),
+            Carrier::Reliable => Features::RELIABLE,
+        };
+        Hello {
+            version: VERSION,
+            features: Features(self.features.0 | reliable.0),
+            max_frame: self.max_frame,
+            window: self.window,
+        }
     }
 
-    /// The most payload memory a session so configured can hold, in bytes: every stream full both ways.
+    /// The most memory a session so configured can hold, in bytes: every stream that either side may have open full both
+    /// ways, the table, spare segments, what waits to be said, and what was noted of ids.
     #[must_use]
     pub const fn memory_bound(&self) -> u64 {
-        let per_stream = self.receive_buffer as u64 + self.send_buffer as u64 + 4 * super::SEGMENT as u64;
-        self.max_streams as u64 * per_stream + 64 * super::SEGMENT as u64
+        let streams = self.own_limit() as u64 + self.peer_limit() as u64;
+        // Bytes lie in whole segments, of which the first and the last may be all but empty.
+        let both_ways = 4 * super::SEGMENT as u64 + 2 * super::segments::BOOKKEEPING;
+        // In v1 that waits a line stops when a stream's buffer is full, and what was read by then is kept.
+        let overrun = super::READ as u64;
+        let queued = streams.saturating_mul(self.send_buffer as u64);
+        let queued = if queued < self.session_send_buffer { queued } else { self.session_send_buffer };
+        streams * (self.receive_buffer as u64 + both_ways + super::table::ENTRY)
+            + queued
+            + overrun
+            + super::segments::SPARE_BYTES
+            + super::control::bound(self.peer_limit())
+            + super::ids::bound(self.peer_limit())
+            + super::output::bound(self.max_frame)
+    }
+
+    /// How many streams of its own this side may have open.
+    pub(super) const fn own_limit(&self) -> u32 {
+        if self.max_own_streams == u32::MAX { self.max_streams } else { self.max_own_streams }
+    }
+
+    /// How many the peer may.
+    pub(super) const fn peer_limit(&self) -> u32 {
+        if self.max_peer_streams == u32::MAX { self.max_streams } else { self.max_peer_streams }
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -99,7 +181,16 @@ impl Config {
         if buffers.iter().any(|&size| size == 0 || size > GIB) || self.window > GIB {
             return Err(ConfigError::Buffer);
         }
-        if self.max_streams == 0 || self.max_streams > 1 << 24 {
+        let promised = match self.carrier {
+            _ if self.start == Start::V1 => 1,
+            Carrier::Line => u32::from(self.max_frame.min(LEAST_BUFFER)),
+            Carrier::Reliable => self.window.max(self.max_frame.into()),
+        };
+        if self.receive_buffer < promised {
+            return Err(ConfigError::Promise);
+        }
+        if [self.own_limit(), self.peer_limit()].iter().any(|&limit| limit > 1 << 24) || self.max_streams == 0
+        {
             return Err(ConfigError::MaxStreams);
         }
         self.v1.check()
@@ -112,3 +203,7 @@ impl Config {
         }
     }
 }
+
+/// The buffer that every receiver has at least, unless all frames are smaller: frames are not cut further for one that
+/// keeps throwing them away (SPEC §4).
+pub(super) const LEAST_BUFFER: u16 = 64;

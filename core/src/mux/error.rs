@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// `Config::max_streams` are open.
+    /// `Config::max_own_streams` (or, of the peer's ids, `max_peer_streams`) are open.
     #[error("as many streams are open as the configuration allows")]
     TooMany,
     /// The id is 0, is in use, or was used before.
@@ -42,8 +42,13 @@ pub enum ConfigError {
     /// Queue lengths are 32 bits and add up.
     #[error("buffers must be from 1 byte to 1 GiB")]
     Buffer,
+    /// Less is buffered than was promised: the window on a reliable carrier, else a smallest frame.
+    #[error(
+        "receive_buffer must hold what is promised: the window on a reliable carrier, else 64 bytes or a frame"
+    )]
+    Promise,
     /// No stream could ever be opened, or more than a table can number.
-    #[error("max_streams must be from 1 to 2^24")]
+    #[error("max_streams must be from 1 to 2^24, and so must the limits of each side or be 0")]
     MaxStreams,
     /// A forced v1 burst or message of nothing, or one longer than the guest's receive buffer.
     #[error("v1 sizes must be at least 13 bytes, bursts at least 1")]
@@ -84,4 +89,16 @@ pub enum Violation {
     /// A HELLO that accepts no payload at all.
     #[error("hello with a maximum frame of 0")]
     EmptyFrames,
+    /// A HELLO with a largest payload or a window that costs more headers than this side is ready for.
+    #[error("hello with a frame or window too small")]
+    SmallFrames,
+    /// More payload than the window on a carrier where nothing is thrown away.
+    #[error("payload beyond the window")]
+    BeyondWindow,
+    /// REQUEST or REWIND on a carrier where nothing is asked for again.
+    #[error("request or rewind on a reliable carrier")]
+    Repetition,
+    /// A second HELLO on a carrier whose end would have said that the peer is another one.
+    #[error("second hello on a reliable carrier")]
+    SecondHello,
 }

@@ -4,13 +4,14 @@ use super::decoder::Dialect;
 use super::error::Violation;
 use super::wire::{Features, GoAwayCode, StreamId};
 
-/// Something changed. Events are coalesced: at most five wait per live stream and seven for the session.
+/// Something changed. Events are coalesced: at most six wait per live stream and four for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// Both sides know what they speak; streams begin to move.
     Started(Terms),
-    /// The peer started anew: every stream was reset (a [`Event::Reset`] follows for each), and new terms hold.
+    /// The peer is another one, or started anew: every stream was reset (a [`Event::Reset`] follows for each that was not
+    /// polled before), and new terms hold.
     Restarted(Terms),
     /// The peer opened this stream.
     Opened(StreamId),
@@ -18,6 +19,8 @@ pub enum Event {
     Readable(StreamId),
     /// After a short write there is room again.
     Writable(StreamId),
+    /// After [`Session::want_credit`](super::Session::want_credit): what is written now can leave at once.
+    Credit(StreamId),
     /// v1 up to API 4242: the process behind this stream ended with this code (255 where the peer sent none).
     Exited(StreamId, u8),
     /// The stream is gone in both directions; its id is dead.
@@ -31,7 +34,8 @@ pub enum Event {
         /// The highest of our streams that it accepted.
         last: StreamId,
     },
-    /// The session is over; said once, last.
+    /// The session is over; said last. A guest on a line goes on listening, unless it said so itself: when a host says
+    /// HELLO again, [`Event::Restarted`] follows.
     Closed(CloseReason),
 }
 
@@ -69,6 +73,12 @@ pub enum CloseReason {
     Version,
     /// Three PINGs in a row went unanswered.
     Silent,
+    /// [`Start::S2Only`](super::Start::S2Only): the peer speaks something else.
+    NotS2,
+    /// [`Start::S2Only`](super::Start::S2Only): nothing came in time.
+    NoHello,
+    /// [`Start::S2Only`](super::Start::S2Only): nothing but this side's own HELLO came in time; the line is looped.
+    Echo,
     /// `handle_sent` was told of more bytes than were offered: what is on the line is unknown.
     Misuse,
 }
@@ -103,4 +113,6 @@ pub struct Counters {
     pub stray: u64,
     /// Bytes skipped while waiting for HELLO.
     pub skipped: u64,
+    /// HELLOs that were not for this side: its own, another host's to a host, another guest's to a guest.
+    pub echoes: u64,
 }

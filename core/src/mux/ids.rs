@@ -6,6 +6,14 @@
 
 use std::collections::BTreeMap;
 
+/// Heap of one gap: a B-tree's nodes are at least five elevenths full.
+const GAP: usize = 3 * size_of::<(u64, u64)>() + 16;
+
+/// The most heap that an [`Unused`] for so many streams holds.
+pub(super) const fn bound(max_gaps: u32) -> u64 {
+    (max_gaps as u64 + 1) * GAP as u64 + 1024
+}
+
 /// The unused numbers of one side. No heap while numbers come in order.
 #[derive(Debug)]
 pub(super) struct Unused {
@@ -48,6 +56,11 @@ impl Unused {
             }
         }
         true
+    }
+
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        self.gaps.len() * GAP
     }
 
     /// The highest number used, 0 for none.

@@ -1,9 +1,10 @@
-//! PING after silence, an end after three of them (SPEC §7).
+//! PING after silence, an end after three of them (SPEC §7). Off unless an interval is set: a peer that stands still
+//! (paused, in a debugger) is not dead.
 //!
 //! ```text
-//!   QUIET ── silence for an interval ──▶ ASKED(1) ── another ──▶ ASKED(2) ── another ──▶ ASKED(3) ── another ──▶ dead
-//!     ▲                                    │                        │                       │
-//!     └──────────────────────────────── anything comes ─────────────┴───────────────────────┘
+//!   QUIET ── silence for an interval ──▶ ASKING(n) ── the PING has left ──▶ ASKED(n+1) ── an interval ──┬▶ ASKING, n < 3
+//!     ▲                                     │ no time runs: nothing was asked yet        │              └▶ dead, n = 3
+//!     └────────────────────────────── anything comes ────────────────────────────────────┘
 //! ```
 
 use std::time::Duration;
@@ -16,26 +17,41 @@ const LOST: u8 = 3;
 /// The silence of the peer.
 #[derive(Clone, Debug)]
 pub(super) struct Keepalive {
+    /// Zero: off.
+    interval: Duration,
     due: Option<Instant>,
     asked: u8,
-    /// A PING is to be sent.
-    pub ping_due: bool,
-    /// Its token; any will do, they only have to differ.
-    pub token: u32,
+    /// Of the last PING; any will do, they only have to differ.
+    token: u32,
+}
+
+/// What silence has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Not long enough.
+    Short,
+    /// Ask, with this token.
+    Ask(u32),
+    /// Nobody is there.
+    Dead,
 }
 
 impl Keepalive {
     /// Off.
     pub(super) const fn new() -> Self {
-        Self { due: None, asked: 0, ping_due: false, token: 0 }
+        Self { interval: Duration::ZERO, due: None, asked: 0, token: 0 }
     }
 
     /// On, where the peer understands PING and an interval is set.
     pub(super) fn start(&mut self, understood: bool, now: Instant, interval: Duration) {
-        *self = Self::new();
-        if understood && !interval.is_zero() {
-            self.due = Some(now + interval);
-        }
+        self.interval = if understood { interval } else { Duration::ZERO };
+        self.asked = 0;
+        self.due = (!self.interval.is_zero()).then(|| now + self.interval);
+    }
+
+    /// Off again.
+    pub(super) fn stop(&mut self) {
+        (self.interval, self.due) = (Duration::ZERO, None);
     }
 
     /// When something is to be done.
@@ -44,27 +60,32 @@ impl Keepalive {
     }
 
     /// Anything came.
-    pub(super) fn handle_received(&mut self, now: Instant, interval: Duration) {
+    pub(super) fn handle_received(&mut self, now: Instant) {
+        self.asked = 0;
         if self.due.is_some() {
-            self.due = Some(now + interval);
-            self.asked = 0;
+            self.due = Some(now + self.interval);
         }
     }
 
-    /// `Some(true)`: ask. `Some(false)`: the peer is dead. `None`: not yet.
-    pub(super) fn handle_timeout(&mut self, now: Instant, interval: Duration) -> Option<bool> {
-        if self.due? > now {
-            return None;
+    /// The PING has left.
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        if !self.interval.is_zero() {
+            self.asked += 1;
+            self.due = Some(now + self.interval);
         }
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Silence {
+        if self.due.is_none_or(|due| due > now) {
+            return Silence::Short;
+        }
+        self.due = None;
         if self.asked == LOST {
-            self.due = None;
-            return Some(false);
+            return Silence::Dead;
         }
-        self.asked += 1;
         self.token = self.token.wrapping_add(1);
-        self.ping_due = true;
-        self.due = Some(now + interval);
-        Some(true)
+        Silence::Ask(self.token)
     }
 }
 
@@ -78,32 +99,48 @@ mod tests {
         Instant::from_micros(seconds * 1_000_000)
     }
 
+    fn started() -> Keepalive {
+        let mut keepalive = Keepalive::new();
+        keepalive.start(true, at(0), INTERVAL);
+        keepalive
+    }
+
     #[test]
     fn three_questions_then_the_end() {
-        let mut keepalive = Keepalive::new();
-        keepalive.start(true, at(0), INTERVAL);
-        assert_eq!(keepalive.handle_timeout(at(9), INTERVAL), None);
+        let mut keepalive = started();
+        assert_eq!(keepalive.handle_timeout(at(9)), Silence::Short);
         for question in 1..=3 {
-            assert_eq!(keepalive.handle_timeout(at(10 * question), INTERVAL), Some(true));
+            assert_eq!(keepalive.handle_timeout(at(10 * question)), Silence::Ask(question as u32));
+            keepalive.handle_sent(at(10 * question));
         }
-        assert_eq!(keepalive.handle_timeout(at(40), INTERVAL), Some(false));
-        assert_eq!(keepalive.due(), None);
+        assert_eq!((keepalive.handle_timeout(at(40)), keepalive.due()), (Silence::Dead, None));
     }
 
     #[test]
-    fn anything_heard_starts_the_silence_again() {
-        let mut keepalive = Keepalive::new();
-        keepalive.start(true, at(0), INTERVAL);
+    fn a_question_counts_from_when_it_has_left() {
+        let mut keepalive = started();
+        assert_eq!(keepalive.handle_timeout(at(10)), Silence::Ask(1));
+        assert_eq!((keepalive.due(), keepalive.handle_timeout(at(1000))), (None, Silence::Short));
+        keepalive.handle_sent(at(1000));
+        assert_eq!(keepalive.due(), Some(at(1010)));
+    }
+
+    #[test]
+    fn anything_that_comes_starts_the_silence_again() {
+        let mut keepalive = started();
         for round in 1..100 {
-            assert_eq!(keepalive.handle_timeout(at(10 * round), INTERVAL), Some(true));
-            keepalive.handle_received(at(10 * round), INTERVAL);
+            assert!(matches!(keepalive.handle_timeout(at(10 * round)), Silence::Ask(_)));
+            keepalive.handle_sent(at(10 * round));
+            keepalive.handle_received(at(10 * round));
         }
     }
 
     #[test]
-    fn a_peer_that_does_not_know_ping_is_never_asked() {
-        let mut keepalive = Keepalive::new();
-        keepalive.start(false, at(0), INTERVAL);
-        assert_eq!((keepalive.due(), keepalive.handle_timeout(at(1000), INTERVAL)), (None, None));
+    fn a_peer_that_does_not_know_ping_is_never_asked_and_neither_is_one_without_an_interval() {
+        for (understood, interval) in [(false, INTERVAL), (true, Duration::ZERO)] {
+            let mut keepalive = Keepalive::new();
+            keepalive.start(understood, at(0), interval);
+            assert_eq!((keepalive.due(), keepalive.handle_timeout(at(1000))), (None, Silence::Short));
+        }
     }
 }

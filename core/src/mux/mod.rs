@@ -4,32 +4,37 @@
 //! lines that drop, flip or insert bytes. Refuses to know sockets, clocks, processes and what the streams carry.
 //!
 //! ```text
-//!            write ─▶ output queue ─┐                                   ┌─▶ handle_received
-//!   app                             ├─ transmit ─▶ writev ═══ line ═══ read   receive      ─▶ the same, mirrored
-//!            ◀─ received, consume ──┘  handle_sent
+//!            write ─▶ output ─┐                                   ┌─▶ handle_received
+//!   app                       ├─ transmit ─▶ writev ═══ line ═══ read   poll_received ─▶ the same, mirrored
+//!            ◀─ received ─────┘  handle_sent
+//!               consume
 //! ```
 //!
-//! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit`] as runs that borrow
-//! what was written (for `writev`), facts go in through `handle_*`, and what changed comes out of
-//! [`Session::poll_event`]. A payload byte is copied once on its way in, by [`Session::write`]. On its way out
-//! [`Session::receive`] lends it to its consumer where it was read; what is not taken then is copied once and waits in
-//! [`Session::received`], which is also where [`Session::handle_received`] puts everything.
+//! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit_with`] as runs that
+//! borrow what was written (for `writev`; [`Session::transmit`] and [`Session::handle_sent`] are its two halves), facts go
+//! in through `handle_*`, and what changed comes out of [`Session::poll_event`]. A payload byte is copied once on its way
+//! in, by [`Session::write`]. On its way out [`Session::poll_received`] lends it to its consumer where it was read; what is
+//! not taken then is copied once and waits in [`Session::received`], which is also where [`Session::handle_received`] puts
+//! everything.
 //!
 //! **Flow.** A stream's peer may have `window` bytes under way and no more until they are *consumed*, so a consumer that
 //! stalls stops its own stream only, and nothing within the window is ever thrown away. Streams share the line frame by
-//! frame in turn; words (ACK, CLOSE, …) go before payload.
+//! frame in turn, by [`Priority`]; words (ACK, CLOSE, …) go before payload. [`Session::credit`] says what could leave now,
+//! so that a producer need not copy what cannot.
 //!
-//! **Bounds.** [`Config::memory_bound`] is the sum of all caps. An idle stream costs its table entry (≤ 256 bytes, hash
-//! slot included) and no other heap. Nothing a peer sends can panic, hang or outgrow these; it ends in a counted oddity,
-//! a RESET of one stream, or a GOAWAY.
+//! **Carriers.** On a serial line put a [`link`] under the session. Raw, on a carrier that opens and closes, pass its
+//! events on with [`Session::line_reopened`]. On TCP and its like set [`Carrier::Reliable`] and [`Start::S2Only`].
+//!
+//! **Bounds.** [`Config::memory_bound`] is the sum of all caps, and [`Session::memory`] counts everything against it. An
+//! idle stream costs its table entry (≤ 256 bytes, hash slot included) and no other heap. Nothing a peer sends can panic,
+//! hang or outgrow these; it ends in a counted oddity, a RESET of one stream, or a GOAWAY.
 //!
 //! # A loop
 //!
 //! Two ends in one process; a runtime has a socket where this has `line`, and polls only when something happened.
 //!
 //! ```
-//! use std::io::IoSlice;
-//! use vspc_core::mux::{Config, Event, Received, Role, Session, StreamId};
+//! use vspc_core::mux::{Config, Event, Received, Role, Session};
 //! use vspc_core::time::Instant;
 //!
 //! let now = Instant::from_micros(0);
@@ -40,16 +45,13 @@
 //! fn pass(from: &mut Session, to: &mut Session, now: Instant) {
 //!     let mut line = Vec::new();
 //!     while line.len() < to.receive_window() {
-//!         let mut runs = [IoSlice::new(&[]); 16];
-//!         let filled = from.transmit(&mut runs);
-//!         if filled == 0 {
+//!         let n = from.transmit_with(now, |runs| {
+//!             runs.iter().for_each(|run| line.extend_from_slice(run)); // writev
+//!             runs.iter().map(|run| run.len()).sum()
+//!         });
+//!         if n == 0 {
 //!             break;
 //!         }
-//!         let before = line.len();
-//!         for run in &runs[..filled] {
-//!             line.extend_from_slice(run); // writev
-//!         }
-//!         from.handle_sent(line.len() - before, now);
 //!     }
 //!     to.handle_received(&line, now); // read
 //! }
@@ -93,34 +95,38 @@
 #![doc = "\n# Specification\n\n"]
 #![doc = include_str!("SPEC.md")]
 
-mod arrival;
+mod api;
+mod begun;
 mod config;
+mod control;
 mod decoder;
 mod error;
 mod event;
-mod hello;
+mod handshake;
 mod ids;
-mod incoming;
+mod input;
 mod keepalive;
 pub mod link;
-mod outgoing;
+mod matcher;
 mod output;
-mod owner;
+mod payload;
 mod receiver;
 mod segments;
 mod sender;
 mod session;
 mod streams;
+mod table;
 mod v1;
 pub mod wire;
 
-pub use arrival::Arrival;
-pub use config::{Config, Role, Start};
+pub use api::Received;
+pub use config::{Carrier, Config, Priority, Start};
+pub use control::{READ, REPLIES};
 pub use decoder::{Decoder, Dialect, Item};
 pub use error::{ConfigError, OpenError, StreamError, Violation};
 pub use event::{CloseReason, Counters, Event, ResetReason, Terms};
-pub use owner::Received;
+pub use payload::Payload;
 pub use segments::SEGMENT;
-pub use session::{READ, REPLIES, Session};
+pub use session::Session;
 pub use v1::{Overflow, V1Config};
-pub use wire::{Features, GoAwayCode, Hello, StreamId};
+pub use wire::{Features, GoAwayCode, Hello, Role, StreamId};

@@ -3,19 +3,41 @@
 //! Owns the plan: the frames that the last `transmit` offered. A plan binds nobody until its bytes are reported as sent;
 //! then every frame of which one byte has left must leave whole, and what it says becomes true. The rest of the plan is
 //! forgotten and made anew from the state of that moment, so a word or a keystroke that turns up while the line is busy
-//! waits for one frame, not for a plan.
+//! waits for one frame, not for a plan. A plan is not longer than twice what the line took last, so that a line which
+//! takes a few bytes at a time does not cost a long plan for each.
 //!
-//! Order: the frame that has begun, the session's messages, words of streams, then payload, one frame per stream in turn.
+//! Order: the frame that has begun, the session's messages, words of streams, then payload: high priority before low,
+//! in each who had no turn in this round before who had one, one frame per stream in turn.
 
 use std::io::IoSlice;
 
-use super::segments::{Cursor, Pool, Queue};
-use super::streams::{NONE, Streams};
-use super::wire::{HELLO, StreamId, header};
+use super::begun::Source;
+use super::config::Priority;
+use super::control::{Control, Reply};
+use super::decoder::Dialect;
+use super::segments::Cursor;
+use super::streams::Streams;
+use super::table::{Bits, List, NONE};
+use super::wire::{HEADER, MAX_ACK, Message, Opening, StreamId, Word, header};
+use crate::time::Instant;
+
+/// Words planned at a time: 3 KiB of them; there are more only while more streams than this are busy.
+const PLAN_WORDS: usize = 256;
+/// Frames of payload planned at a time, however many runs are offered.
+const PLAN_FRAMES: usize = 512;
+/// The least that is planned, where there is as much: a few words, or a frame.
+const PLAN_LEAST: usize = 64;
+
+/// The most heap that an [`Output`] holds, and a begun frame with it: frames and headers up to the longest plan, in
+/// vectors up to twice as long as need be.
+pub(super) const fn bound(max_frame: u16) -> u64 {
+    let frames = (3 * PLAN_WORDS + PLAN_FRAMES + 64) as u64;
+    2 * frames * (size_of::<Planned>() + HEADER + 1) as u64 + 2 * max_frame as u64
+}
 
 /// What a planned frame makes true when it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+enum Kind {
     /// The opening message.
     Hello,
     /// The closing one.
@@ -28,218 +50,343 @@ pub(super) enum Kind {
     Stray,
     /// ACK of so many bytes on the stream in this slot.
     Ack(u32),
-    /// REQUEST.
-    Request,
-    /// REWIND.
-    Rewind,
-    /// CLOSE, or v1's end of file.
-    Close,
-    /// v1's exit code.
-    Exit,
+    /// A word that is due.
+    Word(Bits),
     /// Payload.
     Data,
 }
 
 /// One frame of the plan.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planned {
-    pub kind: Kind,
+struct Planned {
+    kind: Kind,
     /// The stream, or `NONE` for the session's own frames.
-    pub slot: u32,
+    slot: u32,
     /// Bytes of header (or of a whole message) in `Output::wire`.
-    pub head: u32,
+    head: u32,
     /// Payload: where it begins in the stream's output, and how much.
-    pub cursor: Cursor,
-    pub payload: u32,
+    cursor: Cursor,
+    payload: u32,
 }
 
-/// A frame that has begun to leave: whatever happens, the rest of it follows.
-#[derive(Clone, Debug)]
-pub(super) struct Partial {
-    head: [u8; HELLO],
-    head_at: u8,
-    head_len: u8,
-    /// Payload still to go.
-    pub left: u32,
-    pub source: Source,
-}
-
-impl Partial {
-    /// Bytes still to go.
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.head_len - self.head_at) + self.left as usize
-    }
-}
-
-/// Where the rest of a begun frame's payload is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
-    /// At the stream's own cursor: it counts as sent as it goes.
-    Stream(u32),
-    /// Here in the stream's output: a REQUEST came in the middle, it will be sent again and counts for nothing.
-    Rewound(u32, Cursor),
-    /// In `Output::orphan`: the stream is gone, its promise is not.
-    Orphan,
-}
-
-/// The plan, and the frame that has begun.
-#[derive(Debug, Default)]
+/// The plan.
+#[derive(Debug)]
 pub(super) struct Output {
     /// Headers and messages of the planned frames, in order.
-    pub wire: Vec<u8>,
-    pub frames: Vec<Planned>,
-    pub partial: Option<Partial>,
-    orphan: Vec<u8>,
+    wire: Vec<u8>,
+    frames: Vec<Planned>,
+    /// Payload in the plan.
+    payload: usize,
     /// Bytes the last `transmit` offered.
-    pub offered: usize,
+    offered: usize,
+    /// How much to plan: twice what the line took last.
+    appetite: usize,
+}
+
+/// What has left, besides what the streams were told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// A PING.
+    pub ping: bool,
 }
 
 impl Output {
-    /// Forgets the plan, not the begun frame. Keeps small capacities only, so that an idle session is small.
+    /// Nothing planned.
+    pub(super) const fn new() -> Self {
+        Self { wire: Vec::new(), frames: Vec::new(), payload: 0, offered: 0, appetite: usize::MAX }
+    }
+
+    /// Bytes that the last plan offers.
+    pub(super) const fn offered(&self) -> usize {
+        self.offered
+    }
+
+    /// Forgets the plan, not the begun frame.
     pub(super) fn clear(&mut self, streams: &mut Streams) {
         for frame in &self.frames {
             if frame.kind == Kind::Data {
-                streams[frame.slot].planned = 0;
+                streams.table[frame.slot].planned = 0;
             }
         }
         self.frames.clear();
         self.wire.clear();
-        self.offered = 0;
+        (self.payload, self.offered) = (0, 0);
     }
 
     /// Gives memory back when the session has fallen silent.
     pub(super) fn trim(&mut self) {
-        if self.frames.is_empty() && self.partial.is_none() {
-            *self = Self::default();
+        if self.frames.is_empty() {
+            (self.wire, self.frames) = (Vec::new(), Vec::new());
         }
     }
 
-    /// Payload of the begun frame that still counts against this stream.
-    pub(super) fn promised(&self, slot: u32) -> u32 {
-        match &self.partial {
-            Some(Partial { left, source: Source::Stream(at), .. }) if *at == slot => *left,
-            _ => 0,
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        self.wire.capacity() + self.frames.capacity() * size_of::<Planned>()
+    }
+
+    /// Decides what is to be sent next, for so many runs.
+    pub(super) fn plan(&mut self, max_runs: usize, own: &Opening, control: &Control, streams: &mut Streams) {
+        self.clear(streams);
+        if max_runs == 0 {
+            return;
+        }
+        self.plan_messages(own, control);
+        if let Some(terms) = streams.terms() {
+            self.plan_replies(terms.dialect, control);
+            self.plan_words(terms.dialect, streams);
+            let mut room = (max_runs / 2 + 1).min(PLAN_FRAMES);
+            for priority in Priority::ALL {
+                self.plan_data(terms.dialect, priority, &mut room, streams);
+            }
+        }
+        self.offered = streams.begun.len() + self.wire.len() + self.payload;
+    }
+
+    /// Whether enough is planned.
+    fn is_full(&self) -> bool {
+        self.wire.len() + self.payload >= self.appetite.max(PLAN_LEAST)
+    }
+
+    fn plan_messages(&mut self, own: &Opening, control: &Control) {
+        let mut say = |kind, message: Message| {
+            let from = self.wire.len();
+            message.encode(&mut self.wire);
+            self.push(kind, NONE, from);
+        };
+        if control.hello {
+            say(Kind::Hello, Message::Hello(*own));
+        }
+        if let Some((code, last)) = control.go_away {
+            say(Kind::GoAway, Message::GoAway { code, last });
+        }
+        for token in control.pongs() {
+            say(Kind::Pong, Message::Pong(token));
+        }
+        if let Some(token) = control.ping {
+            say(Kind::Ping, Message::Ping(token));
+        }
+    }
+
+    fn plan_replies(&mut self, dialect: Dialect, control: &Control) {
+        for (id, reply) in control.replies().take(PLAN_WORDS) {
+            if self.is_full() {
+                return;
+            }
+            let word = match (dialect, reply) {
+                (Dialect::V1, _) => HEADER as u32,
+                (Dialect::S2, Reply::Ack(n)) => Word::Ack(n).to_u32(),
+                (Dialect::S2, Reply::Close) => Word::Close.to_u32(),
+                (Dialect::S2, Reply::Reset | Reply::Goodbye) => Word::Reset.to_u32(),
+            };
+            self.word(Kind::Stray, NONE, id, word);
+        }
+    }
+
+    fn plan_words(&mut self, dialect: Dialect, streams: &Streams) {
+        let mut at = streams.table.front(List::Words);
+        while let Some(slot) = at {
+            at = streams.table.after(List::Words, slot);
+            if self.frames.len() > 2 * PLAN_WORDS || self.is_full() {
+                return;
+            }
+            let stream = &streams.table[slot];
+            if dialect == Dialect::V1 {
+                if stream.due.has(Bits::CLOSE) {
+                    self.word(Kind::Word(Bits::CLOSE), slot, stream.id, HEADER as u32);
+                }
+                if stream.due.has(Bits::EXIT) {
+                    let from = self.wire.len();
+                    self.wire.extend_from_slice(&header(stream.id, HEADER as u32 + 1));
+                    self.wire.push(stream.exit);
+                    self.push(Kind::Word(Bits::EXIT), slot, from);
+                }
+                continue;
+            }
+            // In this order: a REQUEST speaks of what is acked before it, a CLOSE of what was rewound before it.
+            if stream.ack > 0 {
+                let n = stream.ack.min(MAX_ACK);
+                self.word(Kind::Ack(n), slot, stream.id, Word::Ack(n).to_u32());
+            }
+            for (bit, word) in [
+                (Bits::OPEN, Word::Empty),
+                (Bits::REQUEST, Word::Request),
+                (Bits::REWIND, Word::Rewind),
+                (Bits::CLOSE, Word::Close),
+                (Bits::RESET, Word::Reset),
+            ] {
+                if stream.due.has(bit) {
+                    self.word(Kind::Word(bit), slot, stream.id, word.to_u32());
+                }
+            }
+        }
+    }
+
+    /// One frame of each stream that has something to send, then another, until the runs are used up.
+    fn plan_data(&mut self, dialect: Dialect, priority: Priority, room: &mut usize, streams: &mut Streams) {
+        let mut any = true;
+        while std::mem::take(&mut any) {
+            for list in [List::Fresh(priority), List::Turn(priority)] {
+                let mut at = streams.table.front(list);
+                while let Some(slot) = at {
+                    at = streams.table.after(list, slot);
+                    if *room == 0 || (self.is_full() && !self.frames.is_empty()) {
+                        return;
+                    }
+                    let planned = streams.table[slot].planned;
+                    let promised = streams.begun.promised(slot);
+                    let len = streams.next_frame(slot, planned + promised);
+                    if len == 0 {
+                        continue;
+                    }
+                    let stream = &mut streams.table[slot];
+                    if planned == 0 {
+                        stream.plan_cursor = streams.pool.advance(&stream.output, stream.cursor, promised);
+                    }
+                    let cursor = stream.plan_cursor;
+                    stream.plan_cursor = streams.pool.advance(&stream.output, cursor, len);
+                    stream.planned += len;
+                    let word = match dialect {
+                        Dialect::S2 => Word::Data(len).to_u32(),
+                        Dialect::V1 => len + HEADER as u32,
+                    };
+                    self.wire.extend_from_slice(&header(stream.id, word));
+                    let head = HEADER as u32;
+                    self.frames.push(Planned { kind: Kind::Data, slot, head, cursor, payload: len });
+                    self.payload += len as usize;
+                    *room -= 1;
+                    any = true;
+                }
+            }
         }
     }
 
     /// Adds a frame whose header or message was appended to `wire` at `from`.
-    pub(super) fn push(&mut self, kind: Kind, slot: u32, from: usize) {
+    fn push(&mut self, kind: Kind, slot: u32, from: usize) {
         let head = (self.wire.len() - from) as u32;
         self.frames.push(Planned { kind, slot, head, cursor: Cursor::FRONT, payload: 0 });
     }
 
     /// Adds a bare header.
-    pub(super) fn word(&mut self, kind: Kind, slot: u32, id: StreamId, word: u32) {
+    fn word(&mut self, kind: Kind, slot: u32, id: StreamId, word: u32) {
         let from = self.wire.len();
         self.wire.extend_from_slice(&header(id, word));
         self.push(kind, slot, from);
     }
 
-    /// The stream goes back to its first unacked byte; the begun frame stays where it is.
-    pub(super) fn handle_rewound(&mut self, slot: u32, cursor: Cursor) {
-        if let Some(partial) = &mut self.partial
-            && matches!(partial.source, Source::Stream(at) if at == slot)
-        {
-            partial.source = Source::Rewound(slot, cursor);
-        }
-    }
-
-    /// The stream goes away; keeps what its begun frame still needs: at most one frame.
-    pub(super) fn handle_orphaned(&mut self, slot: u32, pool: &Pool, output: &Queue, at: Cursor) {
-        let Some(partial) = &mut self.partial else { return };
-        let mut cursor = match partial.source {
-            Source::Stream(owner) if owner == slot => at,
-            Source::Rewound(owner, cursor) if owner == slot => cursor,
-            _ => return,
-        };
-        partial.source = Source::Orphan;
-        self.orphan.clear();
-        let mut left = partial.left as usize;
-        while left > 0 {
-            let run = pool.front(output, cursor);
-            if run.is_empty() {
-                // Cannot be: a begun frame's bytes are held until they are acked. Keep the framing whatever happens.
-                self.orphan.resize(self.orphan.len() + left, 0);
-                break;
-            }
-            let run = &run[..run.len().min(left)];
-            self.orphan.extend_from_slice(run);
-            cursor = pool.advance(output, cursor, run.len() as u32);
-            left -= run.len();
-        }
-    }
-
     /// Fills `runs` with the begun frame and the plan; returns how many were filled. Borrowed, nothing is copied.
-    pub(super) fn fill<'a>(
-        &'a self,
-        pool: &'a Pool,
-        streams: &'a Streams,
-        runs: &mut [IoSlice<'a>],
-    ) -> (usize, usize) {
-        let mut filler = Filler { runs, used: 0, bytes: 0 };
-        if let Some(partial) = &self.partial {
-            filler.push(&partial.head[partial.head_at.into()..partial.head_len.into()]);
-            let left = partial.left;
-            let whole = match partial.source {
-                Source::Stream(slot) => {
-                    filler.payload(pool, &streams[slot].output, streams[slot].cursor, left)
-                }
-                Source::Rewound(slot, cursor) => filler.payload(pool, &streams[slot].output, cursor, left),
-                Source::Orphan => filler.push(&self.orphan[self.orphan.len() - left as usize..]),
-            };
-            if !whole {
-                return (filler.used, filler.bytes);
-            }
+    pub(super) fn fill<'a>(&'a self, streams: &'a Streams, runs: &mut [IoSlice<'a>]) -> usize {
+        let (pool, table) = (&streams.pool, &streams.table);
+        let mut filler = Filler { runs, used: 0 };
+        if !streams.begun.runs(pool, table, |run| filler.push(run)) {
+            return filler.used;
         }
         let (mut from, mut to) = (0, 0);
         for frame in &self.frames {
             to += frame.head as usize;
             if frame.payload > 0 {
+                let output = &table[frame.slot].output;
                 if !filler.push(&self.wire[from..to])
-                    || !filler.payload(pool, &streams[frame.slot].output, frame.cursor, frame.payload)
+                    || !pool.runs(output, frame.cursor, frame.payload, |run| filler.push(run))
                 {
-                    return (filler.used, filler.bytes);
+                    return filler.used;
                 }
                 from = to;
             }
         }
         filler.push(&self.wire[from..to]);
-        (filler.used, filler.bytes)
+        filler.used
     }
 
-    /// The begun frame loses `n` of its bytes at most; returns how many header and payload bytes went, and whose the
-    /// payload was. Forgets it when it is through.
-    pub(super) fn handle_partial_sent(&mut self, n: usize) -> (usize, u32, Source) {
-        let Some(partial) = &mut self.partial else { return (0, 0, Source::Orphan) };
-        let head = n.min(usize::from(partial.head_len - partial.head_at));
-        partial.head_at += head as u8;
-        let payload = (n - head).min(partial.left as usize) as u32;
-        partial.left -= payload;
-        let source = partial.source;
-        let done = partial.head_at == partial.head_len && partial.left == 0;
-        if done {
-            self.partial = None;
-            self.orphan = Vec::new();
+    /// `n` bytes (at most what was offered) were taken by the line.
+    pub(super) fn handle_sent(
+        &mut self,
+        n: usize,
+        control: &mut Control,
+        streams: &mut Streams,
+        now: Instant,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        self.appetite = if n == self.offered { self.appetite.max(n).saturating_mul(2) } else { 2 * n };
+        let mut n = n;
+        let (head, payload, source) = streams.begun.handle_sent(n);
+        n -= head + payload as usize;
+        match source {
+            Source::Stream(slot) => streams.handle_payload_sent(slot, payload, true, now),
+            Source::Rewound(slot, cursor) => {
+                let cursor = streams.pool.advance(&streams.table[slot].output, cursor, payload);
+                streams.begun.advance(slot, cursor);
+            }
+            Source::Orphan => {}
         }
-        (head, payload, source)
+        let frames = std::mem::take(&mut self.frames);
+        let mut head_from = 0;
+        for frame in &frames {
+            if n == 0 {
+                break;
+            }
+            let head = n.min(frame.head as usize);
+            let payload = (n - head).min(frame.payload as usize) as u32;
+            n -= head + payload as usize;
+            if head < frame.head as usize || payload < frame.payload {
+                let bytes = &self.wire[head_from..head_from + frame.head as usize];
+                let slot = (frame.payload > 0).then_some(frame.slot);
+                streams.begun.begin(bytes, head, frame.payload - payload, slot);
+            }
+            handle_frame_sent(frame, payload, control, streams, &mut sent, now);
+            head_from += frame.head as usize;
+        }
+        self.frames = frames;
+        self.clear(streams);
+        sent
     }
+}
 
-    /// A planned frame has begun but not ended.
-    pub(super) fn begin(&mut self, frame: &Planned, head_from: usize, head_sent: usize, payload_sent: u32) {
-        let mut head = [0; HELLO];
-        let len = (frame.head as usize).min(HELLO);
-        head[..len].copy_from_slice(&self.wire[head_from..head_from + len]);
-        self.partial = Some(Partial {
-            head,
-            head_at: head_sent as u8,
-            head_len: len as u8,
-            left: frame.payload - payload_sent,
-            source: if frame.slot == NONE || frame.payload == 0 {
-                Source::Orphan
-            } else {
-                Source::Stream(frame.slot)
-            },
-        });
+/// The first byte of a planned frame has left, and `payload` bytes of its payload.
+fn handle_frame_sent(
+    frame: &Planned,
+    payload: u32,
+    control: &mut Control,
+    streams: &mut Streams,
+    sent: &mut Sent,
+    now: Instant,
+) {
+    let slot = frame.slot;
+    match frame.kind {
+        Kind::Hello => control.hello = false,
+        Kind::GoAway => control.go_away = None,
+        Kind::Pong => control.handle_pong_sent(),
+        Kind::Ping => {
+            control.ping = None;
+            sent.ping = true;
+        }
+        Kind::Stray => control.handle_reply_sent(),
+        Kind::Ack(n) => {
+            let stream = &mut streams.table[slot];
+            stream.ack = stream.ack.saturating_sub(n);
+            streams.refresh(slot);
+        }
+        Kind::Word(Bits::RESET) => {
+            streams.table[slot].due.take(Bits::RESET);
+            streams.table.unlink(List::Words, slot);
+            streams.remove_if_through(slot);
+        }
+        Kind::Word(bit) => {
+            let stream = &mut streams.table[slot];
+            stream.due.take(bit);
+            if bit == Bits::CLOSE {
+                stream.sender.handle_close_sent();
+            }
+            // A frame of the stream tells of it, too.
+            stream.due.take(Bits::OPEN);
+            streams.refresh(slot);
+        }
+        Kind::Data => {
+            streams.table[slot].due.take(Bits::OPEN);
+            // To the end of the queue: whoever has been served waits for the others.
+            streams.handle_turn(slot);
+            streams.handle_payload_sent(slot, payload, false, now);
+        }
     }
 }
 
@@ -247,7 +394,6 @@ impl Output {
 struct Filler<'r, 'a> {
     runs: &'r mut [IoSlice<'a>],
     used: usize,
-    bytes: usize,
 }
 
 impl<'a> Filler<'_, 'a> {
@@ -259,20 +405,6 @@ impl<'a> Filler<'_, 'a> {
         let Some(run) = self.runs.get_mut(self.used) else { return false };
         *run = IoSlice::new(bytes);
         self.used += 1;
-        self.bytes += bytes.len();
-        true
-    }
-
-    fn payload(&mut self, pool: &'a Pool, queue: &'a Queue, mut cursor: Cursor, mut left: u32) -> bool {
-        while left > 0 {
-            let run = pool.front(queue, cursor);
-            let run = &run[..run.len().min(left as usize)];
-            if run.is_empty() || !self.push(run) {
-                return false;
-            }
-            cursor = pool.advance(queue, cursor, run.len() as u32);
-            left -= run.len() as u32;
-        }
         true
     }
 }

@@ -14,7 +14,7 @@
 //!   DATA fits         keep                discard            windowed: discard             violation
 //!                                                            strict: keep → OPEN
 //!   DATA does not     discard → DROP      discard            windowed: discard             violation
-//!                                                            strict: discard → DROP
+//!                     reliable: violation                    strict: discard → DROP
 //!   consumed k        ACK at half the     same; empty: ACK,  —                             same; empty: last ACK
 //!                     buffer or empty     REQUEST → WAIT                                   → DONE
 //!   REWIND            ignored             ignored            → OPEN                        ignored
@@ -50,6 +50,17 @@ pub(super) enum ReceiverState {
     Fin,
     /// Saw CLOSE, everything consumed.
     Done,
+}
+
+/// What may be thrown away, and how it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// One frame is under way, and comes again by itself.
+    Strict,
+    /// A window is under way; what comes again is behind a REWIND.
+    Windowed,
+    /// A window is under way, all of which fits; nothing comes again.
+    Reliable,
 }
 
 /// What to do with a frame's payload.
@@ -89,25 +100,21 @@ impl Receiver {
     }
 
     /// A frame of `len` bytes begins; `capacity` is the buffer's size.
-    pub(super) fn handle_data(
-        &mut self,
-        len: u32,
-        capacity: u32,
-        windowed: bool,
-    ) -> Result<Verdict, Violation> {
-        let verdict = self.judge(len, capacity, windowed)?;
+    pub(super) fn handle_data(&mut self, len: u32, capacity: u32, flow: Flow) -> Result<Verdict, Violation> {
+        let verdict = self.judge(len, capacity, flow)?;
         self.discarding = verdict == Verdict::Discard;
         Ok(verdict)
     }
 
-    fn judge(&mut self, len: u32, capacity: u32, windowed: bool) -> Result<Verdict, Violation> {
+    fn judge(&mut self, len: u32, capacity: u32, flow: Flow) -> Result<Verdict, Violation> {
         let fits = self.sink || self.held.checked_add(len).is_some_and(|held| held <= capacity);
         match self.state {
             ReceiverState::Fin | ReceiverState::Done => return Err(Violation::DataAfterClose),
             ReceiverState::Drop => return Ok(Verdict::Discard),
-            ReceiverState::Wait if windowed => return Ok(Verdict::Discard),
+            ReceiverState::Wait if flow != Flow::Strict => return Ok(Verdict::Discard),
             // Strict: at most one frame is under way, so whatever comes is the one asked for.
             ReceiverState::Wait | ReceiverState::Open if fits => self.state = ReceiverState::Open,
+            _ if flow == Flow::Reliable => return Err(Violation::BeyondWindow),
             ReceiverState::Wait | ReceiverState::Open => {
                 self.state = ReceiverState::Drop;
                 return Ok(Verdict::Discard);
@@ -201,16 +208,18 @@ mod tests {
     /// A receiver in `state` holding 8 bytes where the state allows it.
     fn receiver(state: ReceiverState) -> Receiver {
         let mut receiver = Receiver::new();
-        let keep = |receiver: &mut Receiver| assert_eq!(receiver.handle_data(8, C, true), Ok(Verdict::Keep));
+        let keep = |receiver: &mut Receiver| {
+            assert_eq!(receiver.handle_data(8, C, Flow::Windowed), Ok(Verdict::Keep));
+        };
         match state {
             Open => keep(&mut receiver),
             Drop => {
                 keep(&mut receiver);
-                assert_eq!(receiver.handle_data(3, C, true), Ok(Verdict::Discard));
+                assert_eq!(receiver.handle_data(3, C, Flow::Windowed), Ok(Verdict::Discard));
                 assert_eq!(receiver.handle_discarded(), Due::default());
             }
             Wait => {
-                assert_eq!(receiver.handle_data(11, C, true), Ok(Verdict::Discard));
+                assert_eq!(receiver.handle_data(11, C, Flow::Windowed), Ok(Verdict::Discard));
                 assert_eq!(receiver.handle_discarded(), Due { ack: 0, request: true });
             }
             Fin => {
@@ -225,35 +234,35 @@ mod tests {
 
     #[test]
     fn data_that_fits() {
-        for (state, windowed, want, then) in [
-            (Open, true, Ok(Verdict::Keep), Open),
-            (Open, false, Ok(Verdict::Keep), Open),
-            (Drop, true, Ok(Verdict::Discard), Drop),
-            (Drop, false, Ok(Verdict::Discard), Drop),
-            (Wait, true, Ok(Verdict::Discard), Wait),
-            (Wait, false, Ok(Verdict::Keep), Open),
-            (Fin, true, Err(Violation::DataAfterClose), Fin),
-            (Done, true, Err(Violation::DataAfterClose), Done),
+        for (state, flow, want, then) in [
+            (Open, Flow::Windowed, Ok(Verdict::Keep), Open),
+            (Open, Flow::Strict, Ok(Verdict::Keep), Open),
+            (Drop, Flow::Windowed, Ok(Verdict::Discard), Drop),
+            (Drop, Flow::Strict, Ok(Verdict::Discard), Drop),
+            (Wait, Flow::Windowed, Ok(Verdict::Discard), Wait),
+            (Wait, Flow::Strict, Ok(Verdict::Keep), Open),
+            (Fin, Flow::Windowed, Err(Violation::DataAfterClose), Fin),
+            (Done, Flow::Windowed, Err(Violation::DataAfterClose), Done),
         ] {
             let mut receiver = receiver(state);
-            assert_eq!(receiver.handle_data(2, C, windowed), want, "{state:?}");
+            assert_eq!(receiver.handle_data(2, C, flow), want, "{state:?}");
             assert_eq!(receiver.state(), then);
         }
     }
 
     #[test]
     fn data_that_does_not_fit() {
-        for (state, windowed, want, then) in [
-            (Open, true, Ok(Verdict::Discard), Drop),
-            (Open, false, Ok(Verdict::Discard), Drop),
-            (Drop, true, Ok(Verdict::Discard), Drop),
-            (Wait, true, Ok(Verdict::Discard), Wait),
-            (Wait, false, Ok(Verdict::Discard), Drop),
-            (Fin, true, Err(Violation::DataAfterClose), Fin),
-            (Done, true, Err(Violation::DataAfterClose), Done),
+        for (state, flow, want, then) in [
+            (Open, Flow::Windowed, Ok(Verdict::Discard), Drop),
+            (Open, Flow::Strict, Ok(Verdict::Discard), Drop),
+            (Drop, Flow::Windowed, Ok(Verdict::Discard), Drop),
+            (Wait, Flow::Windowed, Ok(Verdict::Discard), Wait),
+            (Wait, Flow::Strict, Ok(Verdict::Discard), Drop),
+            (Fin, Flow::Windowed, Err(Violation::DataAfterClose), Fin),
+            (Done, Flow::Windowed, Err(Violation::DataAfterClose), Done),
         ] {
             let mut receiver = receiver(state);
-            assert_eq!(receiver.handle_data(C + 1, C, windowed), want, "{state:?}");
+            assert_eq!(receiver.handle_data(C + 1, C, flow), want, "{state:?}");
             assert_eq!(receiver.state(), then);
         }
     }
@@ -281,7 +290,7 @@ mod tests {
     #[test]
     fn nothing_is_asked_for_while_the_discarded_frame_still_arrives() {
         let mut receiver = receiver(Open);
-        assert_eq!(receiver.handle_data(3, C, true), Ok(Verdict::Discard));
+        assert_eq!(receiver.handle_data(3, C, Flow::Windowed), Ok(Verdict::Discard));
         assert_eq!(receiver.handle_consumed(8, 5), Due { ack: 8, request: false });
         assert_eq!((receiver.state(), receiver.handle_discarded()), (Drop, Due { ack: 0, request: true }));
         assert_eq!(receiver.state(), Wait);
@@ -320,12 +329,12 @@ mod tests {
     fn a_sink_takes_and_acks_everything() {
         let mut sink = receiver(Open);
         assert_eq!(sink.handle_sink(8), Due { ack: 8, request: false });
-        assert_eq!(sink.handle_data(1000, C, true), Ok(Verdict::Sink));
+        assert_eq!(sink.handle_data(1000, C, Flow::Windowed), Ok(Verdict::Sink));
         assert_eq!(sink.handle_sunk(1000), Due { ack: 1000, request: false });
         let mut sink = receiver(Drop);
         assert_eq!(sink.handle_sink(8), Due { ack: 8, request: true });
         sink.handle_rewind();
-        assert_eq!(sink.handle_data(1000, C, true), Ok(Verdict::Sink));
+        assert_eq!(sink.handle_data(1000, C, Flow::Windowed), Ok(Verdict::Sink));
         let mut sink = receiver(Fin);
         assert_eq!(sink.handle_sink(8), Due { ack: 8, request: false });
         assert_eq!(sink.state(), Done);

@@ -8,6 +8,10 @@
 pub const SEGMENT: usize = 4096;
 /// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls silent.
 const SPARE: usize = 64;
+/// The most heap that spare segments hold.
+pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
+/// The most that the pool notes per segment, its vectors up to twice as long as they need be.
+pub(super) const BOOKKEEPING: u64 = 2 * (size_of::<Segment>() + size_of::<u32>()) as u64;
 const NONE: u32 = u32::MAX;
 
 /// A first-in first-out run of bytes whose memory the pool owns.
@@ -145,18 +149,45 @@ impl Pool {
         at
     }
 
-    /// Bytes of memory held, in use or spare.
-    pub(super) fn memory(&self) -> usize {
-        (self.segments.len() - self.free.len() + self.spare.len()) * SEGMENT
+    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says whether all of
+    /// them went.
+    pub(super) fn runs<'a>(
+        &'a self,
+        queue: &Queue,
+        mut cursor: Cursor,
+        mut n: u32,
+        mut push: impl FnMut(&'a [u8]) -> bool,
+    ) -> bool {
+        while n > 0 {
+            let run = self.front(queue, cursor);
+            let run = &run[..run.len().min(n as usize)];
+            if run.is_empty() || !push(run) {
+                return false;
+            }
+            cursor = self.advance(queue, cursor, run.len() as u32);
+            n -= run.len() as u32;
+        }
+        true
     }
 
-    /// Gives spare memory back; called when a session has fallen silent.
+    /// Bytes of heap held, in use or spare, and what notes them.
+    pub(super) fn memory(&self) -> usize {
+        (self.segments.len() - self.free.len() + self.spare.len()) * SEGMENT
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.spare.capacity() * size_of::<Vec<u8>>()
+    }
+
+    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments not in use.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
-        if self.segments.len() == self.free.len() {
-            self.segments = Vec::new();
-            self.free = Vec::new();
+        self.free.sort_unstable();
+        while self.free.last().is_some_and(|last| *last as usize + 1 == self.segments.len()) {
+            self.free.pop();
+            self.segments.pop();
         }
+        self.segments.shrink_to_fit();
+        self.free.shrink_to_fit();
     }
 
     /// A cursor at the end of a segment is the start of the next one.

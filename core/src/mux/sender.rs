@@ -14,12 +14,17 @@
 //!   event          IDLE                     FLIGHT                                         CLOSED
 //!   app writes     keep; may send           keep; may send within the window               refused
 //!   app closes     CLOSE once una==end      once una==end                                  no-op
-//!   ACK n ≤ flight violation                una+=n; progress; limit doubles up to M        violation
+//!   ACK n ≤ flight violation                una+=n; progress; limit doubles up to M; cap+n violation
 //!   ACK n > flight violation                violation                                      violation
 //!   REQUEST        REWIND if windowed       nxt=una; no progress since the last: limit/2;  REWIND if windowed
-//!                                           REWIND first if windowed
+//!                                           cap=limit; REWIND first if windowed
 //! ```
+//!
+//! `cap` bounds the flight besides the window. After a REQUEST one frame goes and then what ACKs allow, so that a peer
+//! that asks again and again is sent a frame for each time and not a window, and a frame that it throws away though
+//! nothing was before it is one that its buffer cannot hold.
 
+use super::config::LEAST_BUFFER;
 use super::error::Violation;
 
 /// The sending half of a stream.
@@ -33,6 +38,8 @@ pub(super) struct Sender {
     limit: u16,
     /// Whether an ACK came since the last rewind.
     progress: bool,
+    /// The most that may be under way since the last rewind.
+    cap: u32,
     finished: bool,
     closed: bool,
 }
@@ -52,7 +59,15 @@ pub(super) enum SenderState {
 impl Sender {
     /// Idle, frames of up to `max_frame`.
     pub(super) const fn new(max_frame: u16) -> Self {
-        Self { flight: 0, held: 0, limit: max_frame, progress: true, finished: false, closed: false }
+        Self {
+            flight: 0,
+            held: 0,
+            limit: max_frame,
+            progress: true,
+            cap: u32::MAX,
+            finished: false,
+            closed: false,
+        }
     }
 
     /// Where in the table it is.
@@ -68,6 +83,7 @@ impl Sender {
     }
 
     /// Bytes written and not acked.
+    #[cfg(test)]
     pub(super) const fn held(&self) -> u32 {
         self.held
     }
@@ -75,6 +91,11 @@ impl Sender {
     /// Bytes sent and not acked.
     pub(super) const fn flight(&self) -> u32 {
         self.flight
+    }
+
+    /// Bytes written and not sent.
+    pub(super) const fn unsent(&self) -> u32 {
+        self.held.saturating_sub(self.flight)
     }
 
     /// Whether the app has closed.
@@ -106,9 +127,19 @@ impl Sender {
         let room = match window {
             0 if under_way > 0 => 0,
             0 => u32::MAX,
-            window => window.saturating_sub(under_way),
+            window => window.min(self.cap).saturating_sub(under_way),
         };
         unsent.min(room).min(self.limit.into())
+    }
+
+    /// How many bytes more the window would take at once, were the line free.
+    pub(super) fn credit(&self, window: u32) -> u32 {
+        match window {
+            _ if self.finished => 0,
+            0 if self.held > 0 => 0,
+            0 => self.limit.into(),
+            window => window.min(self.cap).saturating_sub(self.held),
+        }
     }
 
     /// `n` bytes of payload left.
@@ -125,6 +156,7 @@ impl Sender {
         self.flight -= n;
         self.held -= n;
         self.progress = true;
+        self.cap = self.cap.saturating_add(n);
         self.limit = self.limit.saturating_mul(2).min(max_frame);
         Ok(())
     }
@@ -137,9 +169,10 @@ impl Sender {
         }
         if !self.progress {
             // SPEC §4: a frame larger than the other side's buffer would be thrown away for ever.
-            self.limit = (self.limit / 2).max(1);
+            self.limit = (self.limit / 2).max(self.limit.min(LEAST_BUFFER));
         }
         self.progress = false;
+        self.cap = self.limit.into();
         self.flight = 0;
     }
 
@@ -168,7 +201,7 @@ impl Sender {
 mod tests {
     use super::*;
 
-    const M: u16 = 100;
+    const M: u16 = 300;
 
     fn sender(state: SenderState) -> Sender {
         let mut sender = Sender::new(M);
@@ -209,48 +242,77 @@ mod tests {
     #[test]
     fn strict_sends_one_frame_per_flight() {
         let mut sender = Sender::new(M);
-        sender.handle_written(250);
-        assert_eq!(sender.next_frame(0, 0), 100);
-        assert_eq!(sender.next_frame(0, 100), 0);
-        sender.handle_sent(100);
+        sender.handle_written(750);
+        assert_eq!(sender.next_frame(0, 0), 300);
+        assert_eq!(sender.next_frame(0, 300), 0);
+        sender.handle_sent(300);
         assert_eq!(sender.next_frame(0, 0), 0);
-        sender.handle_ack(99, M).unwrap();
+        sender.handle_ack(299, M).unwrap();
         assert_eq!(sender.next_frame(0, 0), 0, "one byte is still unacked");
         sender.handle_ack(1, M).unwrap();
-        assert_eq!(sender.next_frame(0, 0), 100);
+        assert_eq!(sender.next_frame(0, 0), 300);
     }
 
     #[test]
     fn windowed_fills_the_window_and_no_more() {
         let mut sender = Sender::new(M);
         sender.handle_written(1000);
-        assert_eq!(sender.next_frame(150, 0), 100);
-        assert_eq!(sender.next_frame(150, 100), 50);
-        sender.handle_sent(150);
-        assert_eq!(sender.next_frame(150, 0), 0);
+        assert_eq!(sender.next_frame(450, 0), 300);
+        assert_eq!(sender.next_frame(450, 300), 150);
+        sender.handle_sent(450);
+        assert_eq!(sender.next_frame(450, 0), 0);
         sender.handle_ack(7, M).unwrap();
-        assert_eq!(sender.next_frame(150, 0), 7);
+        assert_eq!(sender.next_frame(450, 0), 7);
+    }
+
+    #[test]
+    fn after_a_request_one_frame_goes_and_then_what_acks_allow() {
+        let mut sender = Sender::new(M);
+        sender.handle_written(10_000);
+        sender.handle_sent(2000);
+        sender.handle_request(false);
+        assert_eq!((sender.next_frame(4000, 0), sender.next_frame(4000, 300)), (300, 0));
+        sender.handle_sent(300);
+        sender.handle_ack(100, M).unwrap();
+        assert_eq!(sender.next_frame(4000, 0), 200, "100 acked, and as much more");
+        sender.handle_sent(200);
+        sender.handle_ack(400, M).unwrap();
+        assert_eq!(sender.next_frame(4000, 0) + sender.next_frame(4000, 300), 600);
+    }
+
+    #[test]
+    fn credit_is_what_the_window_leaves_beside_what_was_written() {
+        let mut sender = Sender::new(M);
+        assert_eq!((sender.credit(450), sender.credit(0)), (450, 300));
+        sender.handle_written(100);
+        assert_eq!((sender.credit(450), sender.credit(0)), (350, 0));
+        sender.handle_sent(100);
+        assert_eq!(sender.credit(450), 350);
+        sender.handle_ack(100, M).unwrap();
+        assert_eq!(sender.credit(450), 450);
+        sender.handle_finish();
+        assert_eq!(sender.credit(450), 0);
     }
 
     #[test]
     fn request_rewinds_and_a_second_one_without_progress_halves_the_frame() {
         let mut sender = sender(SenderState::Flight);
         sender.handle_request(false);
-        assert_eq!((sender.state(), sender.held(), sender.limit()), (SenderState::Idle, 30, 100));
+        assert_eq!((sender.state(), sender.held(), sender.limit()), (SenderState::Idle, 30, 300));
         sender.handle_sent(30);
         sender.handle_request(false);
-        assert_eq!(sender.limit(), 50);
+        assert_eq!(sender.limit(), 150);
         for _ in 0..10 {
             sender.handle_sent(1);
             sender.handle_request(false);
         }
-        assert_eq!(sender.limit(), 1, "never below one byte");
+        assert_eq!(sender.limit(), LEAST_BUFFER, "every receiver has room for that");
         sender.handle_sent(1);
         sender.handle_ack(1, M).unwrap();
-        assert_eq!(sender.limit(), 2);
+        assert_eq!(sender.limit(), 128);
         sender.handle_sent(1);
         sender.handle_request(false);
-        assert_eq!(sender.limit(), 2, "there was progress since the last one");
+        assert_eq!(sender.limit(), 128, "there was progress since the last one");
     }
 
     #[test]
@@ -269,7 +331,7 @@ mod tests {
         sender.handle_written(10);
         sender.handle_request(true);
         sender.handle_request(true);
-        assert_eq!(sender.limit(), 50);
+        assert_eq!(sender.limit(), 150);
     }
 
     #[test]

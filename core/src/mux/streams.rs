@@ -1,374 +1,721 @@
-//! The table of open streams and the three lists threaded through it.
+//! The open streams of a session, with their bytes: how they come to be, what they have to say, how they end.
 //!
-//! Owns one [`Stream`] per open stream and nothing else on the heap: the lists (ready to send, words due, events due)
-//! are links inside the entries, so queueing allocates nothing and unlinking is constant. Refuses to know the protocol.
+//! Owns the table, the pool, the begun frame, and the counts over all of them. Every change of a stream ends in
+//! [`Streams::refresh`], the one place that decides which lists it is in: a forgotten wake-up cannot be written. Refuses
+//! to know the line: what bytes mean is in `input`, what leaves next is in `output`.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
-use std::ops::{Index, IndexMut};
+use std::collections::VecDeque;
 
-use siphasher::sip::SipHasher13;
+use super::begun::Begun;
+use super::config::{Config, Priority};
+use super::decoder::Dialect;
+use super::error::{OpenError, StreamError, Violation};
+use super::event::{Counters, Event, ResetReason, Terms};
+use super::ids::Unused;
+use super::receiver::{Due, Flow, ReceiverState};
+use super::segments::{Cursor, Pool};
+use super::table::{Bits, List, Table};
+use super::v1::Overflow;
+use super::wire::{Features, Role, StreamId};
+use crate::time::Instant;
 
-use super::event::ResetReason;
-use super::receiver::Receiver;
-use super::segments::{Cursor, Queue};
-use super::sender::Sender;
-use super::v1::Pace;
-use super::wire::StreamId;
+/// What all streams together may have unsent before each is held to one frame of it: as much as is read at a time. More
+/// would only wait behind the line; less would leave it idle between two fills.
+const LINE: u64 = super::READ as u64;
 
-/// No entry.
-pub(super) const NONE: u32 = u32::MAX;
-/// Streams with payload that may be sent, served in turn.
-pub(super) const READY: usize = 0;
-/// Streams with words due.
-pub(super) const CONTROL: usize = 1;
-/// Streams with events due.
-pub(super) const EVENTS: usize = 2;
-
-/// Words and events that wait for a stream, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bits(u8);
-
-impl Bits {
-    /// Word: REQUEST.
-    pub(super) const REQUEST: Self = Self(0x01);
-    /// Word: REWIND.
-    pub(super) const REWIND: Self = Self(0x02);
-    /// Word: CLOSE, or v1's end of file.
-    pub(super) const CLOSE: Self = Self(0x04);
-    /// Word: v1's exit code.
-    pub(super) const EXIT: Self = Self(0x08);
-    /// Event: the peer opened it.
-    pub(super) const OPENED: Self = Self(0x01);
-    /// Event: something to read.
-    pub(super) const READABLE: Self = Self(0x02);
-    /// Event: room to write.
-    pub(super) const WRITABLE: Self = Self(0x04);
-    /// Event: v1's exit code came.
-    pub(super) const EXITED: Self = Self(0x08);
-    /// Event: the end.
-    pub(super) const DEAD: Self = Self(0x10);
-
-    /// Whether all of `other` is in it.
-    pub(super) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Adds `other`.
-    pub(super) fn set(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    /// Takes `other` out; says whether it was in.
-    pub(super) fn take(&mut self, other: Self) -> bool {
-        let had = self.has(other);
-        self.0 &= !other.0;
-        had
-    }
-
-    /// Whether nothing waits.
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    prev: u32,
-    next: u32,
-}
-
-/// In no list; `NONE` as a neighbour means an end of one.
-const OUT: Link = Link { prev: NONE - 1, next: NONE - 1 };
-
-/// One open stream: counts, states and links; its bytes are in the pool.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub id: StreamId,
-    pub sender: Sender,
-    pub receiver: Receiver,
-    /// Written and not acked.
-    pub output: Queue,
-    /// The next byte of `output` to send.
-    pub cursor: Cursor,
-    /// Received and not consumed.
-    pub input: Queue,
-    /// Consumed bytes whose ACK has not been sent.
-    pub ack: u32,
-    /// Words due.
-    pub due: Bits,
-    /// Events due.
-    pub events: Bits,
-    /// The app wrote less than it wanted.
-    pub wants_room: bool,
-    /// v1: the exit code to send, or the one received.
-    pub exit: u8,
-    /// v1: the exit code came.
-    pub exited: bool,
-    /// v1: its buffer is full and the line waits for it.
-    pub blocks: bool,
-    /// The peer may know of it: it opened it, or a frame of it has begun to leave.
-    pub spoken: bool,
-    /// Gone; the entry waits for its last event to be polled.
-    pub dead: bool,
-    /// Why, unless it retired in good order.
-    pub reset: Option<ResetReason>,
-    /// Bytes promised in the plan of the last `transmit`, and where they end.
-    pub planned: u32,
-    pub plan_cursor: Cursor,
-    pub pace: Pace,
-    links: [Link; 3],
-}
-
-impl Stream {
-    fn new(id: StreamId, max_frame: u16) -> Self {
-        Self {
-            id,
-            sender: Sender::new(max_frame),
-            receiver: Receiver::new(),
-            output: Queue::default(),
-            cursor: Cursor::FRONT,
-            input: Queue::default(),
-            ack: 0,
-            due: Bits::default(),
-            events: Bits::default(),
-            wants_room: false,
-            exit: 0,
-            exited: false,
-            blocks: false,
-            spoken: false,
-            dead: false,
-            reset: None,
-            planned: 0,
-            plan_cursor: Cursor::FRONT,
-            pace: Pace::default(),
-            links: [OUT; 3],
-        }
-    }
-}
-
-/// The table. Lookup is one keyed hash, and none for the stream of the last lookup.
+/// All streams of one side.
 #[derive(Debug)]
 pub(super) struct Streams {
-    entries: Vec<Stream>,
-    free: Vec<u32>,
-    slots: HashMap<u64, u32, Keyed>,
-    last: (StreamId, u32),
-    heads: [Link; 3],
+    pub(super) config: Config,
+    pub(super) table: Table,
+    pub(super) pool: Pool,
+    pub(super) begun: Begun,
+    pub(super) counters: Counters,
+    /// What was agreed on; `None`: nothing moves yet.
+    terms: Option<Terms>,
+    /// New streams are neither opened nor accepted.
+    pub(super) is_going_away: bool,
+    pub(super) unused: Unused,
+    next_own: u64,
+    /// Bytes in all outputs, and those of them that were not sent.
+    pub(super) queued: u64,
+    pub(super) unsent: u64,
+    /// A write was short, or no credit was given, because of what all streams together hold.
+    room_wanted: bool,
+    /// Counts turns of the streams that always have something to send (see [`Self::handle_turn`]).
+    round: u32,
+    /// v1: streams whose stdin pauses, soonest first; the pause is the same for all.
+    paused: VecDeque<(Instant, StreamId)>,
+    /// v1: streams the line waits for.
+    blocking: u32,
 }
 
 impl Streams {
-    /// Empty; `seed` keys the hash, for the peer chooses ids.
-    pub(super) fn new(seed: [u64; 2]) -> Self {
+    /// None open.
+    pub(super) fn new(config: Config) -> Self {
         Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            slots: HashMap::with_hasher(Keyed(seed)),
-            last: (StreamId::SESSION, NONE),
-            heads: [Link { prev: NONE, next: NONE }; 3],
+            table: Table::new(config.seed),
+            pool: Pool::default(),
+            begun: Begun::default(),
+            counters: Counters::default(),
+            terms: None,
+            is_going_away: false,
+            unused: Unused::new(config.peer_limit() as usize),
+            next_own: config.first_id.max(1),
+            queued: 0,
+            unsent: 0,
+            room_wanted: false,
+            round: 0,
+            paused: VecDeque::new(),
+            blocking: 0,
+            config,
         }
     }
 
-    /// Entries, those that wait for their last event included.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    // What was agreed on.
+
+    /// The terms; `None` before they are known.
+    pub(super) const fn terms(&self) -> Option<Terms> {
+        self.terms
     }
 
-    /// The entry of `id`.
-    pub(super) fn find(&mut self, id: StreamId) -> Option<u32> {
-        if self.last.0 == id && self.last.1 != NONE {
-            return Some(self.last.1);
+    /// Whether both sides understand `feature`.
+    pub(super) fn has(&self, feature: Features) -> bool {
+        self.terms.is_some_and(|terms| terms.features.has(feature))
+    }
+
+    /// Whether v1 is spoken.
+    pub(super) fn is_v1(&self) -> bool {
+        self.terms.is_some_and(|terms| terms.dialect == Dialect::V1)
+    }
+
+    /// What may be thrown away.
+    pub(super) fn flow(&self) -> Flow {
+        if self.has(Features::RELIABLE) {
+            Flow::Reliable
+        } else if self.has(Features::WINDOWED) || self.is_v1() {
+            Flow::Windowed
+        } else {
+            Flow::Strict
         }
-        let slot = *self.slots.get(&id.0)?;
-        self.last = (id, slot);
+    }
+
+    /// The dialect is known: streams begin to move. Work in proportion to those that are live.
+    pub(super) fn start(&mut self, terms: Terms) {
+        self.terms = Some(terms);
+        let v1 = terms.dialect == Dialect::V1;
+        if v1 || !terms.features.has(Features::RESET) {
+            self.drop_resets();
+        }
+        let mut at = self.table.front(List::Live);
+        while let Some(slot) = at {
+            at = self.table.after(List::Live, slot);
+            let stream = &mut self.table[slot];
+            stream.sender.set_limit(terms.max_frame);
+            // Of a stream's words each belongs to one of the dialects.
+            stream.due.take(if v1 { Bits::OPEN } else { Bits::EXIT });
+            if v1 && stream.id.is_guests() {
+                self.kill(slot, Some(ResetReason::Dialect), false);
+            } else {
+                self.refresh(slot);
+            }
+        }
+    }
+
+    /// The peer is gone, or another one: every stream ends, and its numbers begin again. Work in proportion to the
+    /// streams that are live, or have a RESET to say.
+    pub(super) fn stop(&mut self, reason: ResetReason) {
+        while let Some(slot) = self.table.front(List::Live) {
+            self.kill(slot, Some(reason), false);
+        }
+        self.drop_resets();
+        self.unused = Unused::new(self.config.peer_limit() as usize);
+        self.paused = VecDeque::new();
+    }
+
+    /// Nothing moves until the next start.
+    pub(super) fn forget_terms(&mut self) {
+        self.terms = None;
+    }
+
+    /// The session ends: every stream does; `tell`: the peer is to be told by a RESET of each.
+    pub(super) fn close(&mut self, tell: bool) {
+        if !tell {
+            return self.stop(ResetReason::SessionClosed);
+        }
+        while let Some(slot) = self.table.front(List::Live) {
+            self.kill(slot, Some(ResetReason::SessionClosed), true);
+        }
+    }
+
+    /// The peer goes away, and accepted this side's streams up to `last`: those above it are gone.
+    pub(super) fn refuse_above(&mut self, last: StreamId) {
+        let mut at = self.table.front(List::Live);
+        while let Some(slot) = at {
+            at = self.table.after(List::Live, slot);
+            let id = self.table[slot].id;
+            if !self.is_peers(id) && id.number() > last.number() {
+                self.kill(slot, Some(ResetReason::Refused), false);
+            }
+        }
+    }
+
+    /// Whether a stream has a word or payload to send.
+    pub(super) fn has_output(&self) -> bool {
+        let sends = |priority| {
+            self.table.front(List::Fresh(priority)).is_some()
+                || self.table.front(List::Turn(priority)).is_some()
+        };
+        self.table.front(List::Words).is_some() || Priority::ALL.into_iter().any(sends)
+    }
+
+    /// Of dead streams the peer is told nothing more.
+    fn drop_resets(&mut self) {
+        let mut at = self.table.front(List::Words);
+        while let Some(slot) = at {
+            at = self.table.after(List::Words, slot);
+            if self.table[slot].dead {
+                self.table[slot].due.take(Bits::RESET);
+                self.table.unlink(List::Words, slot);
+                self.remove_if_through(slot);
+            }
+        }
+    }
+
+    // Opening.
+
+    /// Opens a stream of this side's.
+    pub(super) fn open(&mut self) -> Result<StreamId, OpenError> {
+        if self.config.role == Role::Guest && self.is_v1() {
+            return Err(OpenError::Dialect);
+        }
+        self.may_open(true)?;
+        let id = StreamId(self.config.own_bit() | self.next_own);
+        self.next_own += 1;
+        self.insert(id);
+        Ok(id)
+    }
+
+    /// Makes a stream whose id was agreed on elsewhere usable.
+    pub(super) fn attach(&mut self, id: StreamId) -> Result<(), OpenError> {
+        let own = !self.is_peers(id);
+        self.may_open(own)?;
+        if id.number() == 0 || self.table.find(id).is_some() {
+            return Err(OpenError::Used);
+        }
+        if own {
+            if id.number() < self.next_own {
+                return Err(OpenError::Used);
+            }
+            self.next_own = id.number() + 1;
+        } else if !self.unused.take(id.number()) {
+            return Err(OpenError::Used);
+        }
+        self.insert(id);
+        Ok(())
+    }
+
+    /// The live stream `id`, or a new one where the peer may open it with this frame.
+    pub(super) fn accept(&mut self, id: StreamId) -> Option<u32> {
+        if let Some(slot) = self.table.find(id) {
+            // Not while an entry of that id waits for its last event to be polled: it is from before the peer started
+            // anew.
+            return (!self.table[slot].dead).then_some(slot);
+        }
+        // Nothing is used up behind a GOAWAY, which says how far that went.
+        if !self.is_peers(id) || id.number() == 0 || self.is_going_away || !self.unused.take(id.number()) {
+            return None;
+        }
+        if self.table.count(id.is_guests()) >= self.config.peer_limit() {
+            return None;
+        }
+        let slot = self.insert(id);
+        self.table[slot].events.set(Bits::OPENED);
+        self.table.link(List::Events, slot);
         Some(slot)
     }
 
-    /// The entry of `id`, without remembering it.
-    pub(super) fn peek(&self, id: StreamId) -> Option<&Stream> {
-        let slot =
-            if self.last.0 == id && self.last.1 != NONE { self.last.1 } else { *self.slots.get(&id.0)? };
-        Some(&self.entries[slot as usize])
+    /// The highest stream of the peer's that was accepted; that of the session for none.
+    pub(super) fn last_accepted(&self) -> StreamId {
+        match self.unused.highest() {
+            0 => StreamId::SESSION,
+            number => StreamId(number | (self.config.own_bit() ^ StreamId::GUEST_BIT)),
+        }
     }
 
-    /// Adds a stream that is not there.
-    pub(super) fn insert(&mut self, id: StreamId, max_frame: u16) -> u32 {
-        let stream = Stream::new(id, max_frame);
-        let slot = if let Some(slot) = self.free.pop() {
-            self.entries[slot as usize] = stream;
-            slot
+    /// Whether `id` is one of those the peer opens.
+    pub(super) const fn is_peers(&self, id: StreamId) -> bool {
+        id.0 & StreamId::GUEST_BIT != self.config.own_bit()
+    }
+
+    fn may_open(&self, own: bool) -> Result<(), OpenError> {
+        if self.is_going_away || self.next_own >= StreamId::GUEST_BIT - 1 {
+            return Err(OpenError::GoingAway);
+        }
+        let guests = (self.config.role == Role::Guest) == own;
+        let limit = if own { self.config.own_limit() } else { self.config.peer_limit() };
+        if self.table.count(guests) >= limit {
+            return Err(OpenError::TooMany);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, id: StreamId) -> u32 {
+        let max_frame = self.terms.map_or(self.config.max_frame, |terms| terms.max_frame);
+        self.table.insert(id, max_frame, self.round.wrapping_sub(1))
+    }
+
+    /// The entry of a stream that is alive.
+    pub(super) fn live(&mut self, id: StreamId) -> Option<u32> {
+        self.table.find(id).filter(|slot| !self.table[*slot].dead)
+    }
+
+    /// The entry of a stream that the owner may know: `None` inside for one whose end was not polled yet, with which
+    /// nothing can be done and nothing is wrong.
+    pub(super) fn known(&mut self, id: StreamId) -> Result<Option<u32>, StreamError> {
+        let slot = self.table.find(id).ok_or(StreamError::Unknown)?;
+        let stream = &self.table[slot];
+        match stream.dead {
+            false => Ok(Some(slot)),
+            true if stream.events.has(Bits::DEAD) => Ok(None),
+            true => Err(StreamError::Unknown),
+        }
+    }
+
+    /// The entry of a stream that the owner asks about, without remembering it.
+    pub(super) fn peek(&self, id: StreamId) -> Option<u32> {
+        self.table.peek(id).filter(|slot| {
+            let stream = &self.table[*slot];
+            !stream.dead || stream.events.has(Bits::DEAD)
+        })
+    }
+
+    // Ending.
+
+    /// Takes a stream out of the game; the entry stays until its last event is polled and, where the peer is to be told,
+    /// its RESET has left.
+    pub(super) fn kill(&mut self, slot: u32, reason: Option<ResetReason>, tell: bool) {
+        let stream = &mut self.table[slot];
+        if stream.dead {
+            return;
+        }
+        stream.dead = true;
+        stream.reset = reason;
+        stream.ack = 0;
+        stream.due = Bits::default();
+        if std::mem::take(&mut stream.blocks) {
+            self.blocking -= 1;
+        }
+        self.queued -= u64::from(stream.output.len());
+        self.unsent -= u64::from(stream.sender.unsent());
+        self.begun.handle_orphaned(slot, &self.pool, &stream.output, stream.cursor);
+        self.pool.clear(&mut stream.output);
+        stream.cursor = Cursor::FRONT;
+        self.pool.clear(&mut stream.input);
+        stream.events.take(Bits::WRITABLE);
+        stream.events.take(Bits::CREDIT);
+        stream.events.set(Bits::DEAD);
+        self.table.unlink_sends(slot);
+        self.table.unlink(List::Live, slot);
+        self.table.link(List::Events, slot);
+        if tell {
+            self.table[slot].due.set(Bits::RESET);
+            self.table.link(List::Words, slot);
         } else {
-            if self.entries.len() == self.entries.capacity() {
-                // A quarter at a time: doubling would double what an idle stream costs.
-                self.entries.reserve_exact(self.entries.len() / 4 + 4);
-            }
-            self.entries.push(stream);
-            self.entries.len() as u32 - 1
+            self.table.unlink(List::Words, slot);
+        }
+        self.offer_session_room();
+    }
+
+    /// The peer broke the protocol on one stream: that stream is reset where RESET was agreed, else `Err`. `Ok(false)`:
+    /// there is no such stream, and the caller is to say RESET in no stream's name.
+    pub(super) fn violated(&mut self, id: StreamId, violation: Violation) -> Result<bool, Violation> {
+        if !self.has(Features::RESET) {
+            return Err(violation);
+        }
+        self.counters.malformed += 1;
+        let slot = self.live(id);
+        if let Some(slot) = slot {
+            self.kill(slot, Some(ResetReason::Violation(violation)), true);
+        }
+        Ok(slot.is_some())
+    }
+
+    /// A dead stream's RESET left, or its last event was polled.
+    pub(super) fn remove_if_through(&mut self, slot: u32) {
+        let stream = &self.table[slot];
+        if stream.dead && stream.events.is_empty() && !stream.due.has(Bits::RESET) {
+            self.table.remove(slot);
+        }
+    }
+
+    // Events and time.
+
+    /// The next event of any stream.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        let slot = self.table.front(List::Events)?;
+        let stream = &mut self.table[slot];
+        let id = stream.id;
+        let event = if stream.events.take(Bits::OPENED) {
+            Event::Opened(id)
+        } else if stream.events.take(Bits::READABLE) {
+            Event::Readable(id)
+        } else if stream.events.take(Bits::WRITABLE) {
+            Event::Writable(id)
+        } else if stream.events.take(Bits::CREDIT) {
+            Event::Credit(id)
+        } else if stream.events.take(Bits::EXITED) {
+            Event::Exited(id, stream.exit)
+        } else {
+            stream.events.take(Bits::DEAD);
+            stream.reset.map_or(Event::Retired(id), |reason| Event::Reset(id, reason))
         };
-        self.slots.insert(id.0, slot);
-        slot
-    }
-
-    /// Removes an entry whose buffers are empty. The table gives its memory back when the last one goes.
-    pub(super) fn remove(&mut self, slot: u32) {
-        for list in [READY, CONTROL, EVENTS] {
-            self.unlink(list, slot);
+        if stream.events.is_empty() {
+            self.table.unlink(List::Events, slot);
+            self.remove_if_through(slot);
         }
-        let id = self.entries[slot as usize].id;
-        self.slots.remove(&id.0);
-        if self.last.1 == slot {
-            self.last = (StreamId::SESSION, NONE);
-        }
-        if self.slots.is_empty() && self.entries.len() > 16 {
-            self.entries = Vec::new();
-            self.free = Vec::new();
-            self.slots.shrink_to_fit();
-        } else {
-            self.free.push(slot);
-        }
+        Some(event)
     }
 
-    /// Slots of all entries, in no order.
-    pub(super) fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.slots.values().copied().collect();
-        // In slot order, so that a run does not depend on the hash.
-        slots.sort_unstable();
-        slots
+    /// Adds an event of a stream.
+    pub(super) fn announce(&mut self, slot: u32, event: Bits) {
+        self.table[slot].events.set(event);
+        self.table.link(List::Events, slot);
     }
 
-    /// The first of a list.
-    pub(super) fn front(&self, list: usize) -> Option<u32> {
-        let head = self.heads[list].next;
-        (head != NONE).then_some(head)
+    /// v1: when the next pause ends.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.paused.front().map(|(due, _)| *due)
     }
 
-    /// The one after `slot` in a list it is in.
-    pub(super) fn after(&self, list: usize, slot: u32) -> Option<u32> {
-        let next = self.entries[slot as usize].links[list].next;
-        (next != NONE).then_some(next)
-    }
-
-    /// Whether `slot` is in a list.
-    pub(super) fn is_linked(&self, list: usize, slot: u32) -> bool {
-        self.entries[slot as usize].links[list].next != OUT.next
-    }
-
-    /// Appends to a list, unless it is in it.
-    pub(super) fn link(&mut self, list: usize, slot: u32) {
-        if self.is_linked(list, slot) {
-            return;
-        }
-        let tail = self.heads[list].prev;
-        self.entries[slot as usize].links[list] = Link { prev: tail, next: NONE };
-        if tail == NONE {
-            self.heads[list].next = slot;
-        } else {
-            self.entries[tail as usize].links[list].next = slot;
-        }
-        self.heads[list].prev = slot;
-    }
-
-    /// Takes out of a list, if it is in it.
-    pub(super) fn unlink(&mut self, list: usize, slot: u32) {
-        if !self.is_linked(list, slot) {
-            return;
-        }
-        let link = std::mem::replace(&mut self.entries[slot as usize].links[list], OUT);
-        if link.prev == NONE {
-            self.heads[list].next = link.next;
-        } else {
-            self.entries[link.prev as usize].links[list].next = link.next;
-        }
-        if link.next == NONE {
-            self.heads[list].prev = link.prev;
-        } else {
-            self.entries[link.next as usize].links[list].prev = link.prev;
-        }
-    }
-
-    /// Bytes of heap the table holds, by capacity.
-    pub(super) fn memory(&self) -> usize {
-        let buckets = self.slots.capacity() * 8 / 7;
-        self.entries.capacity() * size_of::<Stream>()
-            + self.free.capacity() * size_of::<u32>()
-            + buckets * (size_of::<(u64, u32)>() + 1)
-    }
-}
-
-impl Index<u32> for Streams {
-    type Output = Stream;
-
-    fn index(&self, slot: u32) -> &Stream {
-        &self.entries[slot as usize]
-    }
-}
-
-impl IndexMut<u32> for Streams {
-    fn index_mut(&mut self, slot: u32) -> &mut Stream {
-        &mut self.entries[slot as usize]
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Keyed([u64; 2]);
-
-impl BuildHasher for Keyed {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        let hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
-        debug_assert_ne!(hasher.finish(), 0);
-        hasher
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use quickcheck::quickcheck;
-
-    quickcheck! {
-        fn lists_keep_order_and_forget_who_left(steps: Vec<(u8, u8, u8)>) -> bool {
-            let mut streams = Streams::new([1, 2]);
-            for id in 1..=8 {
-                streams.insert(StreamId(id), 1);
+    /// v1: pauses may have ended. Work in proportion to those that did.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.paused.front() {
+            if due > now {
+                break;
             }
-            let mut models: [Vec<u32>; 3] = Default::default();
-            for (what, list, slot) in steps {
-                let (list, slot) = (usize::from(list % 3), u32::from(slot % 8));
-                let model = &mut models[list];
-                if what % 2 == 0 {
-                    streams.link(list, slot);
-                    if !model.contains(&slot) {
-                        model.push(slot);
-                    }
-                } else {
-                    streams.unlink(list, slot);
-                    model.retain(|other| *other != slot);
+            self.paused.pop_front();
+            if let Some(slot) = self.live(id) {
+                self.table[slot].pace.handle_timeout();
+                self.refresh(slot);
+            }
+        }
+    }
+
+    // What leaves, and what comes of it.
+
+    /// The owner wrote `data`, for which there is room.
+    pub(super) fn append(&mut self, slot: u32, data: &[u8]) {
+        let stream = &mut self.table[slot];
+        self.pool.append(&mut stream.output, data);
+        stream.sender.handle_written(data.len() as u32);
+        self.queued += data.len() as u64;
+        self.unsent += data.len() as u64;
+        self.refresh(slot);
+    }
+
+    /// How long the stream's next frame may be, with so many bytes ahead of it.
+    pub(super) fn next_frame(&self, slot: u32, ahead: u32) -> u32 {
+        let Some(terms) = self.terms else { return 0 };
+        let stream = &self.table[slot];
+        let len = stream.sender.next_frame(terms.send_window, ahead);
+        if terms.dialect == Dialect::V1 && self.config.role == Role::Host {
+            return len.min(stream.pace.room(&self.config.v1).saturating_sub(ahead));
+        }
+        len
+    }
+
+    /// The stream has had a turn: it waits for the others. A round ends when a busy stream comes up again. In each round
+    /// whoever can say all it has in one frame goes once ahead of the busy ones, so that a keystroke does not wait for a
+    /// frame of every busy stream, and no busy stream for more than one of each.
+    pub(super) fn handle_turn(&mut self, slot: u32) {
+        if matches!(self.table.sends_in(slot), Some(List::Turn(_))) && self.table[slot].served == self.round {
+            self.round = self.round.wrapping_add(1);
+        }
+        self.table[slot].served = self.round;
+        self.table.unlink_sends(slot);
+    }
+
+    /// `n` bytes of payload of the stream left; `continued`: they belong to a frame that had begun before.
+    pub(super) fn handle_payload_sent(&mut self, slot: u32, n: u32, continued: bool, now: Instant) {
+        self.counters.sent += u64::from(n);
+        let (v1, reliable) = (self.is_v1(), self.flow() == Flow::Reliable);
+        let stream = &mut self.table[slot];
+        if stream.dead {
+            return;
+        }
+        stream.sender.handle_sent(n);
+        self.unsent -= u64::from(n);
+        stream.cursor = self.pool.advance(&stream.output, stream.cursor, n);
+        if v1 || reliable {
+            // Nothing is ever asked for again, so nothing need be kept.
+            self.pool.release(&mut stream.output, n, Some(&mut stream.cursor));
+            self.queued -= u64::from(n);
+            if v1 {
+                // And nothing is ever acked.
+                let _ = stream.sender.handle_ack(n.min(stream.sender.flight()), stream.sender.limit());
+                if self.config.role == Role::Host
+                    && n > 0
+                    && let Some(due) = stream.pace.handle_sent(n, continued, &self.config.v1, now)
+                {
+                    self.paused.push_back((due, stream.id));
                 }
             }
-            models.iter().enumerate().all(|(list, model)| {
-                let mut at = streams.front(list);
-                let same = model.iter().all(|want| {
-                    let ok = at == Some(*want);
-                    at = at.and_then(|slot| streams.after(list, slot));
-                    ok
-                });
-                same && at.is_none()
-            })
+            self.offer_room(slot);
+        }
+        self.refresh(slot);
+    }
+
+    /// ACK came.
+    pub(super) fn handle_ack(&mut self, slot: u32, n: u32) -> Result<(), Violation> {
+        let (reliable, max_frame) =
+            (self.flow() == Flow::Reliable, self.terms.map_or(0, |terms| terms.max_frame));
+        let stream = &mut self.table[slot];
+        stream.sender.handle_ack(n, max_frame)?;
+        if !reliable {
+            self.pool.release(&mut stream.output, n, Some(&mut stream.cursor));
+            self.queued -= u64::from(n);
+            self.offer_room(slot);
+        }
+        Ok(())
+    }
+
+    /// REQUEST came.
+    pub(super) fn handle_request(&mut self, slot: u32) -> Result<(), Violation> {
+        let flow = self.flow();
+        if flow == Flow::Reliable {
+            return Err(Violation::Repetition);
+        }
+        let promised = self.begun.promised(slot);
+        let stream = &mut self.table[slot];
+        self.counters.repeated += u64::from(stream.sender.flight());
+        self.unsent += u64::from(stream.sender.flight());
+        stream.sender.handle_request(promised > 0);
+        self.begun.handle_rewound(slot, stream.cursor);
+        stream.cursor = Cursor::FRONT;
+        if flow == Flow::Windowed {
+            stream.due.set(Bits::REWIND);
+        }
+        Ok(())
+    }
+
+    // What comes.
+
+    /// Copies payload into its stream's buffer.
+    pub(super) fn keep(&mut self, slot: u32, bytes: &[u8]) {
+        let stream = &mut self.table[slot];
+        self.counters.received += bytes.len() as u64;
+        self.pool.append(&mut stream.input, bytes);
+        self.announce(slot, Bits::READABLE);
+        self.update_blocking(slot);
+    }
+
+    /// A consumer used `n` bytes of a stream's that the receiver holds.
+    pub(super) fn consumed(&mut self, slot: u32, n: u32) {
+        let window = if self.config.window == 0 { u32::MAX } else { self.config.window };
+        let threshold = self.config.receive_buffer.min(window).div_ceil(2);
+        let due = self.table[slot].receiver.handle_consumed(n, threshold);
+        self.apply(slot, due);
+    }
+
+    /// What a receiving half wants said.
+    pub(super) fn apply(&mut self, slot: u32, due: Due) {
+        if !self.is_v1() {
+            let stream = &mut self.table[slot];
+            stream.ack = stream.ack.saturating_add(due.ack);
+            if due.request {
+                stream.due.set(Bits::REQUEST);
+            }
+        }
+        self.update_blocking(slot);
+        self.refresh(slot);
+    }
+
+    /// v1: the line waits for this stream, or no longer.
+    fn update_blocking(&mut self, slot: u32) {
+        let waits = self.is_v1() && self.config.v1.overflow == Overflow::Wait;
+        let stream = &mut self.table[slot];
+        let blocks = waits && stream.input.len() >= self.config.receive_buffer;
+        if blocks != stream.blocks {
+            stream.blocks = blocks;
+            if blocks {
+                self.blocking += 1;
+            } else {
+                self.blocking -= 1;
+            }
         }
     }
 
-    #[test]
-    fn an_entry_is_small_and_so_is_its_share_of_the_table() {
-        assert!(size_of::<Stream>() <= 160, "{}", size_of::<Stream>());
-        for count in [100u64, 1000, 4097, 10_000, 100_000] {
-            let mut streams = Streams::new([1, 2]);
-            for id in 1..=count {
-                streams.insert(StreamId(id), 4096);
-            }
-            let each = streams.memory() as u64 / count;
-            assert!(each <= 256, "{each} bytes at {count} streams");
+    /// v1: whether the line waits for a stream.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocking > 0
+    }
+
+    // Room.
+
+    /// How many bytes a write to the stream would take now.
+    pub(super) fn room(&self, slot: u32) -> u32 {
+        let stream = &self.table[slot];
+        if stream.dead || stream.sender.is_finished() {
+            return 0;
         }
+        let own = self.config.send_buffer.saturating_sub(stream.output.len());
+        let all = self.config.session_send_buffer.saturating_sub(self.queued);
+        u32::try_from(all).unwrap_or(u32::MAX).min(own)
+    }
+
+    /// How many bytes written to the stream now could leave at once.
+    pub(super) fn credit(&self, slot: u32) -> u32 {
+        let Some(terms) = self.terms else { return 0 };
+        let stream = &self.table[slot];
+        let unsent = stream.sender.unsent();
+        let mut credit = stream.sender.credit(terms.send_window).min(self.room(slot));
+        if terms.dialect == Dialect::V1 && self.config.role == Role::Host {
+            credit = credit.min(stream.pace.room(&self.config.v1).saturating_sub(unsent));
+        }
+        // What others have unsent is ahead of it on the line: one frame is enough to take part.
+        let line = u32::try_from(LINE.saturating_sub(self.unsent)).unwrap_or(u32::MAX);
+        credit.min(line.max(u32::from(terms.max_frame).saturating_sub(unsent)))
+    }
+
+    /// The owner wants more room than there is.
+    pub(super) fn want_room(&mut self, slot: u32) {
+        self.table[slot].wants_room = true;
+        self.room_wanted |= self.is_full();
+    }
+
+    /// The owner wants to know when something could leave.
+    pub(super) fn want_credit(&mut self, slot: u32) {
+        self.table[slot].wants_credit = true;
+        self.offer_credit(slot);
+    }
+
+    /// Whether all streams together hold what they may.
+    fn is_full(&self) -> bool {
+        self.queued >= self.config.session_send_buffer
+    }
+
+    /// The owner's short write may go on.
+    fn offer_room(&mut self, slot: u32) {
+        let stream = &self.table[slot];
+        // Half the buffer at least: a writer woken for a few bytes writes a few bytes.
+        if stream.wants_room && stream.output.len() <= self.config.send_buffer / 2 {
+            if self.is_full() {
+                self.room_wanted = true;
+            } else {
+                self.table[slot].wants_room = false;
+                self.announce(slot, Bits::WRITABLE);
+            }
+        }
+        self.offer_session_room();
+    }
+
+    fn offer_credit(&mut self, slot: u32) {
+        if !self.table[slot].wants_credit {
+            return;
+        }
+        if self.credit(slot) > 0 {
+            self.table[slot].wants_credit = false;
+            self.announce(slot, Bits::CREDIT);
+        } else {
+            self.room_wanted |= self.is_full();
+        }
+    }
+
+    /// Once half of what all streams together may hold is free again whoever waits for it is told: visits every live
+    /// stream, at most once for so many bytes.
+    fn offer_session_room(&mut self) {
+        if !self.room_wanted || self.queued > self.config.session_send_buffer / 2 {
+            return;
+        }
+        self.room_wanted = false;
+        let mut at = self.table.front(List::Live);
+        while let Some(slot) = at {
+            at = self.table.after(List::Live, slot);
+            self.offer_credit(slot);
+            let stream = &self.table[slot];
+            if stream.wants_room && stream.output.len() <= self.config.send_buffer / 2 {
+                self.table[slot].wants_room = false;
+                self.announce(slot, Bits::WRITABLE);
+            }
+        }
+    }
+
+    // Lists.
+
+    /// Puts a stream into the lists it belongs in, and retires it when it is through. Constant work.
+    pub(super) fn refresh(&mut self, slot: u32) {
+        let Some(terms) = self.terms else { return };
+        let v1 = terms.dialect == Dialect::V1;
+        let stream = &mut self.table[slot];
+        if stream.dead {
+            return;
+        }
+        if stream.sender.close_due() {
+            stream.due.set(Bits::CLOSE);
+        }
+        let through = match (v1, self.config.role) {
+            (false, _) => {
+                stream.sender.is_closed()
+                    && stream.receiver.state() == ReceiverState::Done
+                    && stream.ack == 0
+                    && stream.due.is_empty()
+            }
+            (true, Role::Host) => {
+                stream.receiver.state() == ReceiverState::Done
+                    && (stream.exited || !self.config.v1.has_exit_codes())
+            }
+            (true, Role::Guest) => stream.sender.is_closed() && stream.due.is_empty(),
+        };
+        if through {
+            return self.kill(slot, None, false);
+        }
+        let mut due = stream.due;
+        if !due.has(Bits::CLOSE) && !stream.sender.is_closed() {
+            // The exit code follows the end of the output.
+            due.take(Bits::EXIT);
+        }
+        if stream.ack > 0 || !due.is_empty() {
+            self.table.link(List::Words, slot);
+        } else {
+            self.table.unlink(List::Words, slot);
+        }
+        if self.next_frame(slot, self.begun.promised(slot)) > 0 {
+            let stream = &self.table[slot];
+            // Ahead of the others once in a round, if it is through with one frame.
+            let is_short = stream.sender.unsent() <= stream.sender.limit().into();
+            let list = if is_short && stream.served != self.round { List::Fresh } else { List::Turn };
+            self.table.link(list(stream.priority), slot);
+        } else {
+            self.table.unlink_sends(slot);
+        }
+        self.offer_credit(slot);
+    }
+
+    // Memory.
+
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        self.pool.memory()
+            + self.table.memory()
+            + self.begun.memory()
+            + self.unused.memory()
+            + self.paused.capacity() * size_of::<(Instant, StreamId)>()
+    }
+
+    /// Gives spare memory back.
+    pub(super) fn trim(&mut self) {
+        self.pool.trim();
+        self.paused.shrink_to_fit();
+    }
+
+    /// Gives back what the table does not need; `moved(from, to)` is told of every entry that has another place now.
+    /// Work in proportion to the table.
+    pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) {
+        let begun = &mut self.begun;
+        self.table.compact(|from, to| {
+            begun.handle_moved(from, to);
+            moved(from, to);
+        });
     }
 }

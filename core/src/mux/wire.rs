@@ -5,6 +5,15 @@
 
 use std::fmt;
 
+/// Which end of the line this is. The host speaks first and opens streams with bit 63 clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The side outside the VM.
+    Host,
+    /// The side inside it.
+    Guest,
+}
+
 /// A stream's number on the wire: 64 bits, never used twice in one session.
 ///
 /// Bit 63 says who opened it (SPEC §1): clear for the host, set for the guest, so that neither side has to ask.
@@ -47,7 +56,7 @@ impl fmt::Display for StreamId {
 pub enum Word {
     /// `00…`, not zero: this many bytes of payload follow.
     Data(u32),
-    /// `0x00000000`: nothing, and nothing follows.
+    /// `0x00000000`: opens the stream without a byte; nothing follows.
     Empty,
     /// `01…`: undefined; how much payload follows is unknown, so the session cannot go on.
     Undefined(u32),
@@ -135,8 +144,11 @@ impl Features {
     pub const RESET: Self = Self(0x02);
     /// I send and understand PING, PONG and GOAWAY.
     pub const MESSAGES: Self = Self(0x04);
-    /// All three.
+    /// All three: what a session understands whatever it travels on.
     pub const ALL: Self = Self(0x07);
+    /// What carries this loses nothing: I never ask for payload again, and my window holds without REWIND.
+    pub const RELIABLE: Self = Self(0x08);
+    const KNOWN: u8 = 0x0f;
 
     /// Whether all of `other` is in it.
     #[must_use]
@@ -154,15 +166,18 @@ impl Features {
 impl fmt::Debug for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut any = false;
-        for (feature, name) in
-            [(Self::WINDOWED, "windowed"), (Self::RESET, "reset"), (Self::MESSAGES, "messages")]
-        {
+        for (feature, name) in [
+            (Self::WINDOWED, "windowed"),
+            (Self::RESET, "reset"),
+            (Self::MESSAGES, "messages"),
+            (Self::RELIABLE, "reliable"),
+        ] {
             if self.has(feature) {
                 write!(f, "{}{name}", if any { "+" } else { "" })?;
                 any = true;
             }
         }
-        let rest = self.0 & !Self::ALL.0;
+        let rest = self.0 & !Self::KNOWN;
         if rest != 0 || !any {
             write!(f, "{}{rest:#04x}", if any { "+" } else { "" })?;
         }
@@ -170,7 +185,7 @@ impl fmt::Debug for Features {
     }
 }
 
-/// The opening message: one frame to an S2 peer, two harmless ones to a v1 peer (SPEC §3).
+/// What a side speaks and takes: the terms of the opening message (SPEC §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The highest version the sender speaks.
@@ -183,36 +198,80 @@ pub struct Hello {
     pub window: u32,
 }
 
+/// The opening message: one frame to an S2 peer, two harmless ones to a v1 peer (SPEC §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The sender's terms.
+    pub hello: Hello,
+    /// Which end it is.
+    pub sender: Role,
+    /// Identifies this start of the sender: 31 bits, 0 for none.
+    pub nonce: u32,
+    /// The nonce of the opening that this one answers; 0: it answers none.
+    pub answers: u32,
+}
+
 /// Bytes of a HELLO, header included.
 pub const HELLO: usize = 36;
 /// The version this module speaks.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// The bits of a nonce.
+pub const NONCE: u32 = 0x7fff_ffff;
 
 impl Hello {
+    /// The whole frame, as a host says it that gives no nonce.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HELLO] {
+        Opening { hello: *self, sender: Role::Host, nonce: 0, answers: 0 }.encode()
+    }
+
+    /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer is fine.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        Opening::decode(payload).map(|opening| opening.hello)
+    }
+}
+
+impl Opening {
     /// The whole frame.
     #[must_use]
     pub fn encode(&self) -> [u8; HELLO] {
         let mut bytes = [0; HELLO];
         bytes[..HEADER].copy_from_slice(&header(StreamId::SESSION, 24));
         bytes[12..16].copy_from_slice(HELLO_MAGIC);
-        bytes[16] = self.version;
-        bytes[17] = self.features.0;
-        bytes[18..20].copy_from_slice(&self.max_frame.to_be_bytes());
-        bytes[20..24].copy_from_slice(&self.window.to_be_bytes());
-        bytes[24..].copy_from_slice(&header(StreamId::SESSION, 12));
+        bytes[16] = self.hello.version;
+        bytes[17] = self.hello.features.0;
+        bytes[18..20].copy_from_slice(&self.hello.max_frame.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.hello.window.to_be_bytes());
+        bytes[24..].copy_from_slice(&header(self.trailer(), HEADER as u32));
         bytes
+    }
+
+    /// The stream that the empty v1 message at the end is for: role, nonce, and the nonce answered. A v1 guest knows no
+    /// such stream, and says so in its name.
+    #[must_use]
+    pub fn trailer(&self) -> StreamId {
+        let role = if self.sender == Role::Guest { StreamId::GUEST_BIT } else { 0 };
+        StreamId(role | u64::from(self.nonce & NONCE) << 32 | u64::from(self.answers))
     }
 
     /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer is fine.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let rest = payload.strip_prefix(HELLO_MAGIC)?;
-        let (&[version, features, m0, m1, w0, w1, w2, w3], _) = rest.split_first_chunk::<8>()?;
-        Some(Self {
+        let (&[version, features, m0, m1, w0, w1, w2, w3], rest) = rest.split_first_chunk::<8>()?;
+        let trailer = rest.first_chunk::<8>().map_or(0, |trailer| u64::from_be_bytes(*trailer));
+        let hello = Hello {
             version,
             features: Features(features),
             max_frame: u16::from_be_bytes([m0, m1]),
             window: u32::from_be_bytes([w0, w1, w2, w3]),
+        };
+        Some(Self {
+            hello,
+            sender: if trailer & StreamId::GUEST_BIT == 0 { Role::Host } else { Role::Guest },
+            nonce: (trailer >> 32) as u32 & NONCE,
+            answers: trailer as u32,
         })
     }
 }
@@ -228,7 +287,9 @@ pub enum GoAwayCode {
     InternalError,
     /// No common version.
     Version,
-    /// A code this version does not know.
+    /// The sender ends the session; nothing is wrong.
+    Done,
+    /// Any other: below 256 one that this version does not know, from there on the owners' own.
     Other(u16),
 }
 
@@ -241,6 +302,7 @@ impl GoAwayCode {
             Self::ProtocolError => 1,
             Self::InternalError => 2,
             Self::Version => 3,
+            Self::Done => 4,
             Self::Other(code) => code,
         }
     }
@@ -253,6 +315,7 @@ impl GoAwayCode {
             1 => Self::ProtocolError,
             2 => Self::InternalError,
             3 => Self::Version,
+            4 => Self::Done,
             other => Self::Other(other),
         }
     }
@@ -262,7 +325,7 @@ impl GoAwayCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The opening message.
-    Hello(Hello),
+    Hello(Opening),
     /// Answer with the same token.
     Ping(u32),
     /// The answer.
@@ -274,8 +337,8 @@ pub enum Message {
         /// The highest stream of the receiver of this message that its sender accepted.
         last: StreamId,
     },
-    /// Twelve bytes that only a v1 guest answers to a HELLO: an empty message for stream 0 (SPEC §3).
-    V1Answer,
+    /// Twelve bytes that only a v1 guest answers to a HELLO: an empty message for the trailer's stream (SPEC §3).
+    V1Answer(StreamId),
     /// A type this version does not know, or a known one cut short: ignored.
     Unknown(u8),
 }
@@ -285,16 +348,20 @@ impl Message {
     #[must_use]
     pub fn decode(payload: &[u8]) -> Self {
         let Some((&kind, rest)) = payload.split_first() else { return Self::Unknown(0) };
+        if let Ok(head) = <&[u8; HEADER]>::try_from(payload)
+            && let (id, V1_EMPTY) = split_header(head)
+        {
+            return Self::V1Answer(id);
+        }
         let token = || rest.first_chunk::<4>().map(|token| u32::from_be_bytes(*token));
         let decoded = match kind {
-            0x4d => Hello::decode(payload).map(Self::Hello),
+            0x4d => Opening::decode(payload).map(Self::Hello),
             PING => token().map(Self::Ping),
             PONG => token().map(Self::Pong),
             GO_AWAY => rest.first_chunk::<10>().map(|&[c0, c1, ref last @ ..]| Self::GoAway {
                 code: GoAwayCode::from_u16(u16::from_be_bytes([c0, c1])),
                 last: StreamId(u64::from_be_bytes(*last)),
             }),
-            0 if payload == V1_ANSWER => Some(Self::V1Answer),
             _ => None,
         };
         decoded.unwrap_or(Self::Unknown(kind))
@@ -305,9 +372,9 @@ impl Message {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         match self {
-            Self::Hello(hello) => {
+            Self::Hello(opening) => {
                 out.truncate(start);
-                out.extend_from_slice(&hello.encode());
+                out.extend_from_slice(&opening.encode());
                 return;
             }
             Self::Ping(token) => {
@@ -323,7 +390,7 @@ impl Message {
                 out.extend_from_slice(&code.to_u16().to_be_bytes());
                 out.extend_from_slice(&last.0.to_be_bytes());
             }
-            Self::V1Answer => out.extend_from_slice(&V1_ANSWER),
+            Self::V1Answer(id) => out.extend_from_slice(&header(*id, V1_EMPTY)),
             Self::Unknown(kind) => out.push(*kind),
         }
         let len = u32::try_from(out.len() - start - HEADER).unwrap_or(0);
@@ -337,7 +404,8 @@ pub const MAX_MESSAGE: u32 = 64;
 /// How a HELLO's payload starts.
 pub const HELLO_MAGIC: &[u8; 4] = b"MUX2";
 
-const V1_ANSWER: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12];
+/// v1's length of a message without payload.
+pub(super) const V1_EMPTY: u32 = HEADER as u32;
 const PING: u8 = 0x02;
 const PONG: u8 = 0x03;
 const GO_AWAY: u8 = 0x04;
@@ -361,8 +429,13 @@ mod tests {
                 0 => Message::Ping(a),
                 1 => Message::Pong(a),
                 2 => Message::GoAway { code: GoAwayCode::from_u16(c), last: StreamId(b) },
-                3 => Message::V1Answer,
-                _ => Message::Hello(Hello { version: kind, features: Features(c as u8), max_frame: c, window: a }),
+                3 => Message::V1Answer(StreamId(b)),
+                _ => Message::Hello(Opening {
+                    hello: Hello { version: kind, features: Features(c as u8), max_frame: c, window: a },
+                    sender: if kind < 128 { Role::Host } else { Role::Guest },
+                    nonce: a & NONCE,
+                    answers: b as u32,
+                }),
             };
             let mut bytes = Vec::new();
             message.encode(&mut bytes);

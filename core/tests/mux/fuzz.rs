@@ -95,9 +95,9 @@ pub(crate) fn session(data: &[u8]) {
             14 => {
                 let bytes: Vec<u8> = (0..arg).map_while(|_| byte()).collect();
                 let mut input = &bytes[..bytes.len().min(session.receive_window())];
-                while let Some(mut arrival) = session.receive(&mut input, now) {
-                    assert!(!arrival.bytes().is_empty());
-                    arrival.consume((op >> 4).into());
+                while let Some(mut payload) = session.poll_received(&mut input, now) {
+                    assert!(!payload.bytes().is_empty());
+                    payload.consume((op >> 4).into());
                 }
                 assert!(input.is_empty());
             }

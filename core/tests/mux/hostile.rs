@@ -5,14 +5,13 @@ use vspc_core::mux::{
     CloseReason, Config, Event, Features, READ, REPLIES, ResetReason, Role, Session, StreamId, Violation,
 };
 
-use crate::line::{Chance, START, data, events, frame, frames, hex, host_against, seeds, take, take_all};
-
-fn hello(features: u8) -> String {
-    format!("000000000000000000000018 4d555832 01 {features:02x} 1000 00010000 00000000000000000000000c")
-}
+use crate::line::{
+    Chance, HOST, START, data, events, frame, frames, guest_hello, host_against, host_hello, seeds, take,
+    take_all,
+};
 
 fn host() -> Session {
-    host_against(Config::new(Role::Host), &hello(7))
+    host_against(Config::new(Role::Host), guest_hello(7))
 }
 
 /// Gives `bytes` as a runtime would: never more than the window, and takes no answer.
@@ -33,7 +32,7 @@ fn feed(session: &mut Session, mut bytes: &[u8]) -> usize {
 #[test]
 fn one_stream_breaks_and_the_others_go_on() {
     let guests = 1 | StreamId::GUEST_BIT;
-    let cases: [(&[Vec<u8>], Violation); 5] = [
+    let cases: [(&[Vec<u8>], Violation); 4] = [
         (&[data(guests, b"x"), frame(guests, Word::Ack(1).to_u32(), b"")], Violation::AckBeyondOutstanding),
         (
             &[data(guests, b"x"), frame(guests, Word::Close.to_u32(), b""), data(guests, b"y")],
@@ -44,11 +43,10 @@ fn one_stream_breaks_and_the_others_go_on() {
             Violation::SecondClose,
         ),
         (&[data(guests, b"x"), frame(guests, 0xc000_0003, b"")], Violation::ReservedWord),
-        (&[data(guests, b"x"), data(guests, &[0; 4097])], Violation::FrameTooLong),
     ];
     for (sent, violation) in cases {
         for features in [7, 5] {
-            let mut host = host_against(Config::new(Role::Host), &hello(features));
+            let mut host = host_against(Config::new(Role::Host), guest_hello(features));
             let other = host.open().unwrap();
             for bytes in sent {
                 host.handle_received(bytes, START);
@@ -74,10 +72,10 @@ fn one_stream_breaks_and_the_others_go_on() {
 #[test]
 fn close_while_something_must_come_again_is_a_violation() {
     let mut config = Config::new(Role::Host);
-    (config.receive_buffer, config.window) = (10, 64);
-    let mut host = host_against(config, &hello(7));
+    (config.receive_buffer, config.window) = (64, 640);
+    let mut host = host_against(config, guest_hello(7));
     let guests = StreamId(1 | StreamId::GUEST_BIT);
-    host.handle_received(&data(guests.0, &[0; 11]), START);
+    host.handle_received(&data(guests.0, &[0; 65]), START);
     host.handle_received(&frame(guests.0, Word::Close.to_u32(), b""), START);
     assert!(
         events(&mut host)
@@ -86,7 +84,7 @@ fn close_while_something_must_come_again_is_a_violation() {
 }
 
 #[test]
-fn words_on_stream_0_and_long_messages_end_the_session() {
+fn words_on_stream_0_and_what_is_too_long_end_the_session() {
     for bytes in [
         frame(0, Word::Ack(1).to_u32(), b""),
         frame(0, Word::Rewind.to_u32(), b""),
@@ -94,6 +92,8 @@ fn words_on_stream_0_and_long_messages_end_the_session() {
         frame(0, Word::Request.to_u32(), b""),
         frame(0, Word::Reset.to_u32(), b""),
         data(0, &[9; 65]),
+        data(1 | StreamId::GUEST_BIT, &[0; 4097]),
+        frame(77, 0x3fff_ffff, b""),
     ] {
         let mut host = host();
         host.handle_received(&bytes, START);
@@ -142,7 +142,7 @@ fn a_million_streams_cost_what_the_configuration_allows() {
 #[test]
 fn a_peer_that_asks_and_never_listens_stops_itself() {
     for features in [7, 5] {
-        let mut host = host_against(Config::new(Role::Host), &hello(features));
+        let mut host = host_against(Config::new(Role::Host), guest_hello(features));
         let mut fed = 0;
         for i in 1..=100_000u64 {
             fed += feed(&mut host, &data(1000 + i, b"x"));
@@ -157,7 +157,7 @@ fn a_peer_that_asks_and_never_listens_stops_itself() {
 
 #[test]
 fn a_stray_is_acked_and_closed_once_where_reset_is_not_agreed() {
-    let mut host = host_against(Config::new(Role::Host), &hello(5));
+    let mut host = host_against(Config::new(Role::Host), guest_hello(5));
     host.handle_received(&[data(77, b"abc"), data(77, b"de")].concat(), START);
     let want: Vec<_> =
         [Word::Ack(3), Word::Close, Word::Ack(2)].map(|w| (StreamId(77), w.to_u32(), vec![])).into();
@@ -180,7 +180,7 @@ fn storms_leave_nothing_behind() {
         frame(guests + 5, Word::Ack(1).to_u32(), b""),
         frame(guests + 5, Word::Reset.to_u32(), b""),
         ping,
-        hex(&hello(7)),
+        guest_hello(7).encode().to_vec(),
     ] {
         let mut host = host();
         host.handle_received(&data(guests, b"x"), START);
@@ -189,7 +189,8 @@ fn storms_leave_nothing_behind() {
         for _ in 0..100 {
             assert_eq!(feed(&mut host, &many), many.len());
         }
-        assert!(host.memory() <= before, "{storm:?}");
+        // A number that was given up before it was used is remembered, once.
+        assert!(host.memory() <= before + 256, "{storm:?}");
         assert!(take_all(&mut host).len() <= 256, "{storm:?}");
         assert!(events(&mut host).len() <= 8);
         assert!(!host.is_closed());
@@ -229,23 +230,32 @@ fn a_peer_that_ignores_its_window_loses_what_is_beyond_it() {
 
 #[test]
 fn a_hello_that_accepts_nothing_ends_it() {
-    let mut host = Session::new(Config::new(Role::Host), START).unwrap();
-    take_all(&mut host);
-    host.handle_received(
-        &hex("000000000000000000000018 4d555832 01 07 0000 00010000 00000000000000000000000c"),
-        START,
-    );
-    assert_eq!(
-        events(&mut host).last(),
-        Some(&Event::Closed(CloseReason::Violation(Violation::EmptyFrames)))
-    );
+    for (max_frame, window, violation) in [
+        (0, 65536, Some(Violation::EmptyFrames)),
+        (1, 65536, Some(Violation::SmallFrames)),
+        (63, 0, Some(Violation::SmallFrames)),
+        (4096, 63, Some(Violation::SmallFrames)),
+        (64, 64, None),
+        (64, 0, None),
+    ] {
+        let mut opening = guest_hello(7);
+        (opening.hello.max_frame, opening.hello.window) = (max_frame, window);
+        let mut host = host_against(Config::new(Role::Host), opening);
+        let want = violation.map(|violation| Event::Closed(CloseReason::Violation(violation)));
+        assert_eq!(events(&mut host).last(), want.as_ref(), "{max_frame} {window}");
+        // What this side asks for itself it takes from the other.
+        let mut config = Config::new(Role::Host);
+        (config.max_frame, config.window) = (max_frame.max(1), window);
+        let mut host = host_against(config, opening);
+        assert_eq!(events(&mut host).is_empty(), max_frame > 0);
+    }
 }
 
 #[test]
 fn a_peer_that_overwrites_features_does_not_widen_them() {
     let mut config = Config::new(Role::Host);
     config.features = Features::WINDOWED;
-    let host = host_against(config, &hello(0xff));
+    let host = host_against(config, guest_hello(0xff));
     assert_eq!(host.terms().unwrap().features, Features::WINDOWED);
 }
 
@@ -257,12 +267,14 @@ fn no_soup_of_frames_panics_or_outgrows_the_bound() {
         let mut config = Config::new(if chance.one_in(2) { Role::Host } else { Role::Guest });
         config.max_streams = 1 + chance.below(6) as u32;
         config.window = chance.below(300) as u32;
-        config.receive_buffer = 1 + chance.below(300) as u32;
+        config.receive_buffer = 64 + chance.below(300) as u32;
         config.send_buffer = 1 + chance.below(500) as u32;
         config.features = Features(chance.below(8) as u8);
         let bound = config.memory_bound();
+        config.nonce = HOST;
+        let hello = if config.role == Role::Host { guest_hello } else { |_| host_hello(1) };
         let mut session = Session::new(config, START).unwrap();
-        session.handle_received(&hex(&hello(chance.below(8) as u8)), START);
+        session.handle_received(&hello(chance.below(8) as u8).encode(), START);
         for _ in 0..200 {
             let number = chance.below(8) | if chance.one_in(2) { StreamId::GUEST_BIT } else { 0 };
             let id = StreamId(number);
@@ -301,7 +313,7 @@ fn no_soup_of_frames_panics_or_outgrows_the_bound() {
                 }
                 _ => drop(session.poll_event()),
             }
-            assert!(session.memory() as u64 <= bound + 8192, "SEED={seed}");
+            assert!(session.memory() as u64 <= bound, "SEED={seed}");
         }
         // Whatever was said came out as whole frames; take() would have panicked on a plan that does not add up.
         take(&mut session, usize::MAX, 3, START);

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 
-use vspc_core::mux::wire::{HEADER, Word, header};
-use vspc_core::mux::{Config, Decoder, Dialect, Event, Item, Received, Role, Session, StreamId};
+use vspc_core::mux::wire::{HEADER, Opening, Word, header};
+use vspc_core::mux::{
+    Config, Decoder, Dialect, Event, Features, Hello, Item, Received, Role, Session, StreamId,
+};
 use vspc_core::time::Instant;
 
 /// The start of time.
@@ -117,13 +119,39 @@ pub(crate) fn default_pair() -> (Session, Session) {
     pair(Config::new(Role::Host), Config::new(Role::Guest))
 }
 
-/// A host that has been answered with `hello` by a peer the test plays itself.
-pub(crate) fn host_against(config: Config, hello: &str) -> Session {
+/// The nonce of hosts whose peer the test plays itself.
+pub(crate) const HOST: u32 = 0x0102_0304;
+/// The nonce of that peer.
+pub(crate) const GUEST: u32 = 0x0506_0708;
+
+/// What a guest with the defaults, and these features, answers to the host [`HOST`].
+pub(crate) fn guest_hello(features: u8) -> Opening {
+    let hello = Hello { features: Features(features), ..Config::new(Role::Guest).hello() };
+    Opening { hello, sender: Role::Guest, nonce: GUEST, answers: HOST }
+}
+
+/// What a host with the defaults, and this nonce, says.
+pub(crate) fn host_hello(nonce: u32) -> Opening {
+    Opening { hello: Config::new(Role::Host).hello(), sender: Role::Host, nonce, answers: 0 }
+}
+
+/// A host that has been answered by a peer the test plays itself.
+pub(crate) fn host_against(mut config: Config, hello: Opening) -> Session {
+    config.nonce = HOST;
     let mut host = Session::new(config, START).unwrap();
     assert_eq!(take_all(&mut host).len(), 36);
-    host.handle_received(&hex(hello), START);
+    host.handle_received(&hello.encode(), START);
     assert!(matches!(host.poll_event(), Some(Event::Started(_))));
     host
+}
+
+/// A guest that a host played by the test has said HELLO to.
+pub(crate) fn guest_against(config: Config, hello: Opening) -> Session {
+    let mut guest = Session::new(config, START).unwrap();
+    guest.handle_received(&hello.encode(), START);
+    assert_eq!(take_all(&mut guest).len(), 36);
+    assert!(matches!(guest.poll_event(), Some(Event::Started(_))));
+    guest
 }
 
 /// Every event that waits.
@@ -228,8 +256,8 @@ impl Watch {
                         self.outstanding.insert(id, 0);
                     }
                     Word::Request => self.requests += 1,
-                    Word::Ack(_) | Word::Reset => {}
-                    Word::Empty | Word::Data(_) | Word::Undefined(_) | Word::Reserved(_) => {
+                    Word::Ack(_) | Word::Reset | Word::Empty => {}
+                    Word::Data(_) | Word::Undefined(_) | Word::Reserved(_) => {
                         panic!("sent {word:?} on {id}")
                     }
                 },

@@ -114,7 +114,7 @@ fn events(link: &mut Link) -> Vec<LinkEvent> {
 
 fn opener() -> Link {
     let mut config = LinkConfig::new(0xa1b2_c3d4);
-    config.max_payload = 512;
+    (config.max_payload, config.idle, config.max_timeouts) = (512, Duration::from_secs(5), 10);
     let mut link = Link::new(config);
     link.open(START);
     link

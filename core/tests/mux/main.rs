@@ -4,7 +4,6 @@
     reason = "tests take their seed from the environment and their corpus from files"
 )]
 
-mod arrival;
 mod fuzz;
 mod guest;
 mod hostile;
@@ -12,6 +11,7 @@ mod line;
 mod link_vectors;
 mod noise;
 mod order;
+mod payload;
 mod races;
 mod simulation;
 mod vectors;

@@ -52,8 +52,9 @@ impl World {
             let mut config = Config::new(role);
             config.max_frame = chance.size(5000) as u16;
             config.window = if chance.one_in(4) { 0 } else { chance.size(9000) as u32 };
+            (config.min_frame, config.min_window) = (1, 1);
             config.receive_buffer = if overcommit {
-                chance.size(2000) as u32
+                (chance.size(2000) as u32).max(config.max_frame.min(64).into())
             } else {
                 config.window.max(config.max_frame.into())
             };
@@ -221,18 +222,18 @@ impl World {
             return to.session.handle_received(&bytes, self.now);
         }
         let mut input = &bytes[..];
-        while let Some(mut arrival) = to.session.receive(&mut input, self.now) {
-            let id = arrival.id();
+        while let Some(mut payload) = to.session.poll_received(&mut input, self.now) {
+            let id = payload.id();
             assert!(to.live.contains(&id), "{id} arrives unannounced");
             let flow = &mut self.flows.get_mut(&id).unwrap()[which];
             // Sometimes nothing, often all of it, sometimes in two bites.
             for _ in 0..self.chance.below(3) {
-                let n = arrival.bytes().len().min(self.chance.size(to.appetite) as usize);
-                for (i, byte) in arrival.bytes()[..n].iter().enumerate() {
+                let n = payload.bytes().len().min(self.chance.size(to.appetite) as usize);
+                for (i, byte) in payload.bytes()[..n].iter().enumerate() {
                     assert_eq!(*byte, byte_at(id, !to.host, flow.read + i as u64), "{id} at {}", flow.read);
                 }
                 flow.read += n as u64;
-                arrival.consume(n);
+                payload.consume(n);
             }
         }
         assert!(input.is_empty());

@@ -1,16 +1,40 @@
 //! Every vector of the specification, byte for byte.
 
-use vspc_core::mux::wire::{Message, Word, header};
+use vspc_core::mux::wire::{Message, Opening, Word, header};
 use vspc_core::mux::{
     CloseReason, Config, Dialect, Event, Features, GoAwayCode, Hello, Received, Role, Session, Start,
     StreamId, Violation,
 };
 use vspc_core::time::Instant;
 
-use crate::line::{START, data, events, frame, hex, host_against, read_all, take_all};
+use crate::line::{
+    GUEST, HOST, START, data, events, frame, guest_against, guest_hello, hex, host_against, host_hello,
+    read_all, take_all,
+};
 
-const HELLO: &str = "000000000000000000000018 4d555832 01 07 1000 00010000 00000000000000000000000c";
-const V1_ANSWER: &str = "0000000000000000 0000000c 0000000000000000 0000000c";
+/// A host's with the nonce 01020304, the answer of a guest with 05060708, and the answer of a v1 guest.
+const HELLO: &str = "000000000000000000000018 4d555832 02 07 1000 00010000 0102030400000000 0000000c";
+const ANSWER: &str = "000000000000000000000018 4d555832 02 07 1000 00010000 8506070801020304 0000000c";
+const V1_ANSWER: &str = "0000000000000000 0000000c 0102030400000000 0000000c";
+
+fn host_config() -> Config {
+    Config { nonce: HOST, ..Config::new(Role::Host) }
+}
+
+fn guest_config() -> Config {
+    Config { nonce: GUEST, ..Config::new(Role::Guest) }
+}
+
+/// A host whose HELLO has left.
+fn calling() -> Session {
+    let mut host = Session::new(host_config(), START).unwrap();
+    assert_eq!(take_all(&mut host), hex(HELLO));
+    host
+}
+
+fn answer(flags: u8) -> Opening {
+    guest_hello(flags)
+}
 
 fn one() -> StreamId {
     StreamId(1)
@@ -18,11 +42,20 @@ fn one() -> StreamId {
 
 #[test]
 fn hello() {
-    let hello = Hello { version: 1, features: Features::ALL, max_frame: 4096, window: 65536 };
-    assert_eq!(hello.encode()[..], hex(HELLO));
-    assert_eq!(Hello::decode(&hex(HELLO)[12..]), Some(hello));
-    let mut host = Session::new(Config::new(Role::Host), START).unwrap();
-    assert_eq!(take_all(&mut host), hex(HELLO));
+    let hello = Hello { version: 2, features: Features::ALL, max_frame: 4096, window: 65536 };
+    for (opening, want) in [
+        (Opening { hello, sender: Role::Host, nonce: HOST, answers: 0 }, HELLO),
+        (Opening { hello, sender: Role::Guest, nonce: GUEST, answers: HOST }, ANSWER),
+    ] {
+        assert_eq!(opening.encode()[..], hex(want));
+        assert_eq!(Opening::decode(&hex(want)[12..]), Some(opening));
+    }
+    let mut host = calling();
+    let mut guest = Session::new(guest_config(), START).unwrap();
+    guest.handle_received(&hex(HELLO), START);
+    assert_eq!(take_all(&mut guest), hex(ANSWER));
+    host.handle_received(&hex(ANSWER), START);
+    assert_eq!((host.dialect(), host.terms()), (Some(Dialect::S2), guest.terms()));
 }
 
 #[test]
@@ -35,6 +68,7 @@ fn words() {
         (Word::Reset, "0000000000000001 c0000002"),
         (Word::Ack(0x3fff_ffff), "0000000000000001 bfffffff"),
         (Word::Data(3), "0000000000000001 00000003"),
+        (Word::Empty, "0000000000000001 00000000"),
     ] {
         assert_eq!(header(one(), word.to_u32())[..], hex(want));
     }
@@ -58,7 +92,7 @@ fn messages() {
 
 #[test]
 fn data_ack_close_between_a_host_and_a_hand_written_guest() {
-    let mut host = host_against(Config::new(Role::Host), HELLO);
+    let mut host = host_against(Config::new(Role::Host), answer(7));
     let id = host.open().unwrap();
     host.write(id, b"abc").unwrap();
     host.finish(id).unwrap();
@@ -74,7 +108,7 @@ fn data_ack_close_between_a_host_and_a_hand_written_guest() {
 
 #[test]
 fn a_stream_the_guest_opened() {
-    let mut host = host_against(Config::new(Role::Host), HELLO);
+    let mut host = host_against(Config::new(Role::Host), answer(7));
     host.handle_received(&hex("8000000000000001 00000001 78"), START);
     let id = StreamId(0x8000_0000_0000_0001);
     assert_eq!(events(&mut host), [Event::Opened(id), Event::Readable(id)]);
@@ -83,12 +117,12 @@ fn a_stream_the_guest_opened() {
 
 #[test]
 fn a_guest_opens_with_bit_63() {
-    let mut guest = Session::new(Config::new(Role::Guest), START).unwrap();
-    guest.handle_received(&hex(HELLO), START);
-    assert_eq!(take_all(&mut guest), hex(HELLO));
+    let mut guest = guest_against(guest_config(), host_hello(HOST));
     let id = guest.open().unwrap();
     guest.write(id, b"x").unwrap();
     assert_eq!(take_all(&mut guest), hex("8000000000000001 00000001 78"));
+    guest.open_announced().unwrap();
+    assert_eq!(take_all(&mut guest), hex("8000000000000002 00000000"));
 }
 
 #[test]
@@ -102,21 +136,18 @@ fn a_guest_is_silent_until_spoken_to() {
 
 #[test]
 fn ping_is_answered_with_its_token() {
-    let mut host = host_against(Config::new(Role::Host), HELLO);
+    let mut host = host_against(Config::new(Role::Host), answer(7));
     host.handle_received(&hex("0000000000000000 00000005 02 00000001"), START);
     assert_eq!(take_all(&mut host), hex("0000000000000000 00000005 03 00000001"));
 }
 
 #[test]
 fn go_away_for_a_protocol_error_names_the_last_stream_accepted() {
-    let hello = "000000000000000000000018 4d555832 01 04 1000 00010000 00000000000000000000000c";
-    let mut guest = Session::new(Config::new(Role::Guest), START).unwrap();
-    guest.handle_received(&hex(hello), START);
-    take_all(&mut guest);
+    let mut guest = guest_against(Config { features: Features(4), ..guest_config() }, host_hello(HOST));
     guest.handle_received(&data(5, b"x"), START);
     guest.handle_received(&frame(5, 0x8000_0001, b""), START);
     assert_eq!(take_all(&mut guest), hex("0000000000000000 0000000b 04 0001 0000000000000005"));
-    assert!(guest.is_closed());
+    assert!(!guest.is_closed(), "the next host is heard");
     let closed = Event::Closed(CloseReason::Violation(Violation::AckBeyondOutstanding));
     assert_eq!(events(&mut guest).last(), Some(&closed));
 }
@@ -130,8 +161,7 @@ fn invalid_words() {
         ("c0000003", Some(Violation::ReservedWord)),
         ("ffffffff", Some(Violation::ReservedWord)),
     ] {
-        let hello = "000000000000000000000018 4d555832 01 05 1000 00010000 00000000000000000000000c";
-        let mut host = host_against(Config::new(Role::Host), hello);
+        let mut host = host_against(Config::new(Role::Host), answer(5));
         host.handle_received(&hex(&format!("0000000000000001 {word}")), START);
         match want {
             None => {
@@ -149,45 +179,50 @@ fn invalid_words() {
 
 #[test]
 fn the_discard_episode() {
-    // Window 64, frames of 4, the receiver's buffer 8, windowed.
+    // Window 256, frames of 64, the receiver's buffer 128, windowed.
     let mut a = Config::new(Role::Host);
-    (a.max_frame, a.window, a.receive_buffer) = (4, 64, 64);
+    (a.max_frame, a.window, a.receive_buffer) = (64, 256, 256);
     let mut b = Config::new(Role::Guest);
-    (b.max_frame, b.window, b.receive_buffer) = (4, 64, 8);
+    (b.max_frame, b.window, b.receive_buffer) = (64, 256, 128);
     let (mut a, mut b) = crate::line::pair(a, b);
     let id = a.open().unwrap();
-    a.write(id, b"aaaabbbbccccdddd").unwrap();
+    let frame = |letter: u8| [header(id, 64).to_vec(), vec![letter; 64]].concat();
+    for letter in *b"abcd" {
+        a.write(id, &[letter; 64]).unwrap();
+    }
     a.finish(id).unwrap();
-    let four =
-        ["61616161", "62626262", "63636363", "64646464"].map(|p| format!("0000000000000001 00000004 {p}"));
     let sent = take_all(&mut a);
-    assert_eq!(sent, hex(&four.concat()));
+    assert_eq!(sent, b"abcd".map(frame).concat());
     b.handle_received(&sent, START);
     assert_eq!(take_all(&mut b), b"", "still holds what it accepted");
-    assert_eq!(read_all(&mut b, id), b"aaaabbbb");
-    // The reader took it in two pieces? One: ACK 8, then REQUEST.
+    assert_eq!(read_all(&mut b, id), [[b'a'; 64], [b'b'; 64]].concat());
     let said = take_all(&mut b);
-    assert_eq!(said, hex("0000000000000001 80000008 0000000000000001 c0000001"));
+    assert_eq!(said, hex("0000000000000001 80000080 0000000000000001 c0000001"));
     a.handle_received(&said, START);
+    // One frame, until it is known to fit.
     let again = take_all(&mut a);
-    assert_eq!(again, hex(&format!("0000000000000001 80000000 {} {}", four[2], four[3])));
+    assert_eq!(again, [hex("0000000000000001 80000000"), frame(b'c')].concat());
     b.handle_received(&again, START);
-    assert_eq!(read_all(&mut b, id), b"ccccdddd");
+    assert_eq!(read_all(&mut b, id), [b'c'; 64]);
     let said = take_all(&mut b);
-    assert_eq!(said, hex("0000000000000001 80000008"));
+    assert_eq!(said, hex("0000000000000001 80000040"));
     a.handle_received(&said, START);
+    let rest = take_all(&mut a);
+    assert_eq!(rest, frame(b'd'));
+    b.handle_received(&rest, START);
+    assert_eq!(read_all(&mut b, id), [b'd'; 64]);
+    a.handle_received(&take_all(&mut b), START);
     let close = take_all(&mut a);
     assert_eq!(close, hex("0000000000000001 c0000000"));
     b.handle_received(&close, START);
     assert_eq!(b.received(id).unwrap(), Received::End);
-    assert_eq!(a.counters().repeated, 8);
+    assert_eq!(a.counters().repeated, 128);
 }
 
 #[test]
 fn v1_guest_answer_is_recognised_also_when_it_answers_twice() {
     for cut in 0..48 {
-        let mut host = Session::new(Config::new(Role::Host), START).unwrap();
-        take_all(&mut host);
+        let mut host = calling();
         host.handle_timeout(Instant::from_micros(1_000_000));
         assert_eq!(take_all(&mut host), hex(HELLO), "said again after a second");
         let answers = hex(&format!("{V1_ANSWER} {V1_ANSWER}"));
@@ -201,7 +236,9 @@ fn v1_guest_answer_is_recognised_also_when_it_answers_twice() {
 
 #[test]
 fn v1_host_messages() {
-    let mut host = host_against(Config::new(Role::Host), V1_ANSWER);
+    let mut host = calling();
+    host.handle_received(&hex(V1_ANSWER), START);
+    assert!(matches!(host.poll_event(), Some(Event::Started(_))));
     let (stdio, stderr) = (host.open().unwrap(), host.open().unwrap());
     host.write(stdio, b"abc").unwrap();
     assert_eq!(take_all(&mut host), hex("0000000000000001 0000000f 616263"));
@@ -289,28 +326,32 @@ fn a_guest_finds_out_a_v1_host() {
 
 #[test]
 fn a_peer_without_a_common_version_is_told() {
-    let mut guest = Session::new(Config::new(Role::Guest), START).unwrap();
+    let mut guest = Session::new(guest_config(), START).unwrap();
     guest.handle_received(
         &hex("000000000000000000000018 4d555832 00 07 1000 00010000 00000000000000000000000c"),
         START,
     );
-    let said = take_all(&mut guest);
-    assert_eq!(said[said.len() - 23..], hex("0000000000000000 0000000b 04 0003 0000000000000000"));
+    assert_eq!(take_all(&mut guest), hex("0000000000000000 0000000b 04 0003 0000000000000000"));
     assert_eq!(events(&mut guest).last(), Some(&Event::Closed(CloseReason::Version)));
-    // A later version speaks this one too.
-    let host = host_against(
-        Config::new(Role::Host),
-        "000000000000000000000018 4d555832 09 ff 0400 00000200 00000000000000000000000c",
+    // A later version speaks this one too, and an earlier host, which had no nonce, is answered.
+    let mut host = calling();
+    host.handle_received(
+        &hex("000000000000000000000018 4d555832 09 ff 0400 00000200 8506070801020304 0000000c"),
+        START,
     );
     let terms = host.terms().unwrap();
     assert_eq!((terms.max_frame, terms.send_window, terms.features), (1024, 512, Features::ALL));
+    let mut guest = Session::new(guest_config(), START).unwrap();
+    guest.handle_received(
+        &hex("000000000000000000000018 4d555832 01 07 1000 00010000 00000000000000000000000c"),
+        START,
+    );
+    assert_eq!(guest.dialect(), Some(Dialect::S2));
 }
 
 #[test]
 fn without_the_windowed_flag_on_both_sides_it_is_strict() {
-    for (flags, window) in [("06", 0), ("07", 65536)] {
-        let hello =
-            format!("000000000000000000000018 4d555832 01 {flags} 1000 00010000 00000000000000000000000c");
-        assert_eq!(host_against(Config::new(Role::Host), &hello).terms().unwrap().send_window, window);
+    for (flags, window) in [(6, 0), (7, 65536)] {
+        assert_eq!(host_against(Config::new(Role::Host), answer(flags)).terms().unwrap().send_window, window);
     }
 }

@@ -1,6 +1,6 @@
-//! One end of a link: opening, closing, signs of life, and the routing between the halves (SPEC §10).
+//! One end of a link: opening, closing, signs of life, which frame is next, and the routing between the halves (SPEC §10).
 //!
-//! Owns the state and its timers; what leaves, and in which order, is in `outgoing`. Refuses to know what the bytes are.
+//! Owns the state and its timers. Refuses to know what the bytes are.
 //!
 //! ```text
 //!            open: SYN, again after 1 s, 2, 4, 8, 8 …
@@ -10,29 +10,30 @@
 //!     ▼                                      ▼
 //!   SYN_RECEIVED ── any frame with an ack ─▶ OPEN ── both FINs acked ──────────────────────▶ DONE
 //!                                            │ ▲ │
-//!         SYN, new nonce: reset, SYNACK ─────┘ │ └─ 10 time-outs, 3 PINGs lost, RST ───────▶ CLOSED
+//!         SYN, new nonce: reset, SYNACK ─────┘ │ └─ RST; where set: time-outs, PINGs lost ─▶ CLOSED
 //!         SYN, same nonce: SYNACK ─────────────┘
 //!
 //!   state         what else may come
+//!   any           SYN or SYNACK with my own nonce: an echo, ignored
 //!   CLOSED        anything numbered: RST 1 (the peer believes in a link that is gone)
+//!   CLOSED, DONE  SYN: a new start, once the last one's bytes were read and its end was polled; till then ignored
 //!   SYN_SENT      anything but SYN, SYNACK: ignored
-//!   DONE          FIN or DATA again: ACK (the last one was lost); SYN: a new start
+//!   DONE          FIN or DATA again: ACK (the last one was lost)
 //! ```
 
+use std::io::IoSlice;
 use std::time::Duration;
 
 use super::config::LinkConfig;
 use super::event::{Events, LinkClosed, LinkCounters, LinkEvent};
 use super::frame::{Bad, Frame, FrameDecoder, FrameType, Header};
-use super::outgoing::{Control, Outgoing};
-use super::receiver::LinkReceiver;
+use super::output::{Control, Output, Sending};
+use super::receiver::{Due, LinkReceiver};
 use super::sender::LinkSender;
 use crate::time::Instant;
 
 /// First and longest wait for an answer to SYN.
 const SYN_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
-/// Silence after which PING is sent.
-const IDLE: Duration = Duration::from_secs(5);
 /// PINGs that may go unanswered.
 const MAX_PINGS: u8 = 3;
 /// Payload of a SYNACK, the longest besides DATA: let through however short DATA is to be.
@@ -44,24 +45,25 @@ const NO_LINK: u16 = 1;
 /// [module](super) for the loop around it.
 #[derive(Debug)]
 pub struct Link {
-    pub(super) config: LinkConfig,
-    pub(super) state: LinkState,
+    config: LinkConfig,
+    state: LinkState,
     decoder: FrameDecoder,
-    pub(super) sender: LinkSender,
-    pub(super) receiver: LinkReceiver,
-    pub(super) peer_nonce: Option<u32>,
-    pub(super) control: Control,
+    sender: LinkSender,
+    receiver: LinkReceiver,
+    peer_nonce: Option<u32>,
+    control: Control,
     syn_at: Option<Instant>,
     syn_interval: Duration,
+    /// The end of the silence, or of the wait for an answer to a PING that has left.
     idle_at: Option<Instant>,
     pings: u8,
     /// Of the last PING.
-    pub(super) token: u32,
-    pub(super) outgoing: Outgoing,
+    token: u32,
+    output: Output,
     /// A write was short.
-    pub(super) wants_room: bool,
-    pub(super) events: Events,
-    pub(super) counters: LinkCounters,
+    wants_room: bool,
+    events: Events,
+    counters: LinkCounters,
 }
 
 /// Where a link is.
@@ -83,13 +85,12 @@ impl Link {
     /// A closed link that answers a peer's SYN. Allocates nothing.
     #[must_use]
     pub fn new(config: LinkConfig) -> Self {
-        let (sender, receiver) = halves(&config);
         Self {
             decoder: FrameDecoder::new(usize::from(config.max_payload()).max(SYN_ACK)),
-            config,
             state: LinkState::Closed,
-            sender,
-            receiver,
+            sender: LinkSender::new(&config),
+            receiver: LinkReceiver::new(&config),
+            config,
             peer_nonce: None,
             control: Control::default(),
             syn_at: None,
@@ -97,16 +98,18 @@ impl Link {
             idle_at: None,
             pings: 0,
             token: 0,
-            outgoing: Outgoing::new(),
+            output: Output::new(),
             wants_room: false,
             events: Events::default(),
             counters: LinkCounters::default(),
         }
     }
 
-    /// Begins to open: says SYN until it is answered. No-op unless closed.
+    /// Begins to open: says SYN until it is answered. What was not read of the link before is dropped. No-op unless
+    /// closed.
     pub fn open(&mut self, now: Instant) {
         if self.state == LinkState::Closed {
+            self.receiver = LinkReceiver::new(&self.config);
             self.state = LinkState::SynSent;
             self.control.syn = true;
             self.syn_interval = SYN_INTERVAL.0;
@@ -148,14 +151,14 @@ impl Link {
             if self.sender.handle_timeout(now) {
                 return self.close(LinkClosed::TimedOut);
             }
+            self.control.probe |= self.sender.take_probe();
             if self.idle_at.is_some_and(|at| at <= now) {
                 if self.pings == MAX_PINGS {
                     return self.close(LinkClosed::Silent);
                 }
-                self.pings += 1;
-                self.token = self.token.wrapping_add(1);
-                self.control.ping = true;
-                self.idle_at = Some(now + IDLE);
+                // The time for the answer runs from when it has left.
+                self.control.idle = true;
+                self.idle_at = None;
             }
         }
         self.receiver.handle_timeout(now);
@@ -193,12 +196,63 @@ impl Link {
         self.sender.finish();
     }
 
-    /// Says RST with a code and forgets everything.
+    /// Says RST with a code and forgets everything but what was delivered.
     pub fn reset(&mut self, code: u16) {
         if !matches!(self.state, LinkState::Closed | LinkState::Done) {
             self.close(LinkClosed::Local);
             self.control.rst = Some(code);
         }
+    }
+
+    /// Whether there is anything to send.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.output.rest().is_empty() || self.next_kind().is_some()
+    }
+
+    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind more than one.
+    /// Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`]; [`Link::transmit_with`] is both
+    /// in one.
+    pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
+        if self.output.rest().is_empty() {
+            self.encode_next();
+        }
+        match runs.first_mut() {
+            Some(run) if !self.output.rest().is_empty() => {
+                *run = IoSlice::new(self.output.rest());
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    /// `n` bytes of what was offered were taken by the line; more than was offered counts as all of it.
+    pub fn handle_sent(&mut self, n: usize, now: Instant) {
+        if n == 0 || self.output.rest().is_empty() {
+            return;
+        }
+        match self.output.handle_sent(n) {
+            Some(Sending::Numbered(seq)) => self.sender.handle_sent(seq, now),
+            Some(Sending::Idle) => {
+                self.pings += 1;
+                self.idle_at = self.after_silence(now);
+            }
+            Some(Sending::Other) | None => {}
+        }
+    }
+
+    /// Gives what is to be sent next to `take`, as one borrowed run, and counts as sent as many bytes as it says it took.
+    /// Returns that number; 0 also where there was nothing to take.
+    pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[u8]) -> usize) -> usize {
+        if self.output.rest().is_empty() {
+            self.encode_next();
+        }
+        if self.output.rest().is_empty() {
+            return 0;
+        }
+        let n = take(self.output.rest());
+        self.handle_sent(n, now);
+        n
     }
 
     /// Delivered bytes that were not consumed, in order, borrowed.
@@ -222,6 +276,12 @@ impl Link {
     #[must_use]
     pub const fn state(&self) -> LinkState {
         self.state
+    }
+
+    /// Bytes of heap held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.decoder.memory() + self.output.memory() + self.sender.memory() + self.receiver.memory()
     }
 
     /// What was done so far.
@@ -260,7 +320,8 @@ impl Link {
             LinkState::SynReceived => return,
             LinkState::Open | LinkState::Done => {}
         }
-        self.idle_at = Some(now + IDLE);
+        self.idle_at = self.after_silence(now);
+        self.control.idle = false;
         self.pings = 0;
         if has_ack {
             match kind {
@@ -299,10 +360,18 @@ impl Link {
             self.counters.malformed += 1;
             return;
         };
+        if nonce == self.config.nonce {
+            self.counters.echoes += 1;
+            return;
+        }
         let again = self.peer_nonce == Some(nonce);
         match self.state {
             LinkState::Closed | LinkState::Done => {
                 if again && self.state == LinkState::Done {
+                    return;
+                }
+                if self.events.has_closed() || !self.receiver.received().is_empty() {
+                    // What was acknowledged is not taken back: the peer asks again in a second.
                     return;
                 }
                 if self.state == LinkState::Done {
@@ -335,6 +404,10 @@ impl Link {
         if echo != self.config.nonce {
             return;
         }
+        if nonce == self.config.nonce {
+            self.counters.echoes += 1;
+            return;
+        }
         match self.state {
             LinkState::SynSent => {
                 self.peer_nonce = Some(nonce);
@@ -352,7 +425,7 @@ impl Link {
         self.state = LinkState::Open;
         self.control.syn = false;
         self.syn_at = None;
-        self.idle_at = Some(now + IDLE);
+        self.idle_at = self.after_silence(now);
         self.pings = 0;
         self.events.opened = Some(event);
         self.events.writable = true;
@@ -361,28 +434,131 @@ impl Link {
     /// Both halves from the beginning; what was not delivered is lost.
     fn start_over(&mut self) {
         self.counters = self.counters();
-        let (sender, receiver) = halves(&self.config);
-        (self.sender, self.receiver) = (sender, receiver);
+        self.sender = LinkSender::new(&self.config);
+        self.receiver = LinkReceiver::new(&self.config);
         self.control = Control::default();
         self.events = Events::default();
         self.peer_nonce = None;
-        self.outgoing.seq = None;
+        self.output.disown();
         self.syn_at = None;
     }
 
     fn close(&mut self, why: LinkClosed) {
+        let mut receiver = std::mem::replace(&mut self.receiver, LinkReceiver::new(&self.config));
         self.start_over();
+        receiver.start_over(&self.config);
+        self.events.readable = !receiver.received().is_empty();
+        self.receiver = receiver;
         self.state = LinkState::Closed;
         self.idle_at = None;
         self.events.closed = Some(why);
     }
-}
 
-fn halves(config: &LinkConfig) -> (LinkSender, LinkReceiver) {
-    (
-        LinkSender::new(config.max_payload(), config.window(), config.frame_time()),
-        LinkReceiver::new(config.repeat, config.max_payload(), config.window()),
-    )
+    /// When silence that begins now is long enough to be asked about.
+    fn after_silence(&self, now: Instant) -> Option<Instant> {
+        (!self.config.idle.is_zero()).then(|| now + self.config.idle)
+    }
+
+    /// What goes next: openings and answers before payload, a bare acknowledgement only where nothing carries it.
+    fn next_kind(&self) -> Option<FrameType> {
+        let control = &self.control;
+        if let Some(opening) = control.opening() {
+            return Some(opening);
+        }
+        if !matches!(self.state, LinkState::Open | LinkState::Done) {
+            return None;
+        }
+        if control.pong.is_some() {
+            return Some(FrameType::Pong);
+        }
+        match self.receiver.due() {
+            Due::Nak => return Some(FrameType::Nak),
+            Due::Sack => return Some(FrameType::Sack),
+            Due::Ack | Due::Nothing => {}
+        }
+        if self.state == LinkState::Open && self.sender.has_next() {
+            return Some(FrameType::Data);
+        }
+        if control.idle || control.probe {
+            return Some(FrameType::Ping);
+        }
+        (self.receiver.due() == Due::Ack).then_some(FrameType::Ack)
+    }
+
+    fn encode_next(&mut self) {
+        let Some(mut kind) = self.next_kind() else {
+            return self.output.handle_idle();
+        };
+        let mut opening = [0; SYN_ACK];
+        opening[..4].copy_from_slice(&self.config.nonce.to_be_bytes());
+        opening[4..6].copy_from_slice(&self.config.max_payload().to_be_bytes());
+        opening[6..8].copy_from_slice(&self.config.window().to_be_bytes());
+        opening[8..].copy_from_slice(&self.peer_nonce.unwrap_or(0).to_be_bytes());
+        let word;
+        let mut sending = Sending::Other;
+        let payload: &[u8] = match kind {
+            FrameType::Rst => {
+                word = (u32::from(self.control.rst.take().unwrap_or(0)) << 16).to_be_bytes();
+                &word[..2]
+            }
+            FrameType::Syn => {
+                self.control.syn = false;
+                &opening[..8]
+            }
+            FrameType::SynAck => {
+                self.control.syn_ack = false;
+                &opening
+            }
+            FrameType::Pong => {
+                word = self.control.pong.take().unwrap_or(0).to_be_bytes();
+                &word
+            }
+            FrameType::Ping => {
+                if std::mem::take(&mut self.control.idle) {
+                    sending = Sending::Idle;
+                }
+                self.control.probe = false;
+                self.token = self.token.wrapping_add(1);
+                word = self.token.to_be_bytes();
+                &word
+            }
+            FrameType::Sack => {
+                word = self.receiver.bitmap().to_be_bytes();
+                &word
+            }
+            FrameType::Data => match self.sender.next() {
+                Some(next) => {
+                    sending = Sending::Numbered(next.seq);
+                    if next.fin {
+                        kind = FrameType::Fin;
+                    }
+                    next.payload
+                }
+                None => return,
+            },
+            FrameType::Ack | FrameType::Nak | FrameType::Fin => &[],
+        };
+        let header = Header {
+            kind,
+            has_ack: kind != FrameType::Syn,
+            seq: if let Sending::Numbered(seq) = sending { seq } else { 0 },
+            ack: if matches!(kind, FrameType::Syn | FrameType::Rst) { 0 } else { self.receiver.expected() },
+            window: if kind == FrameType::Rst { 0 } else { self.receiver.window() },
+        };
+        self.output.begin(&header, payload, &self.config, sending);
+        if self.wants_room && self.sender.room() > 0 {
+            self.wants_room = false;
+            self.events.writable = true;
+        }
+        self.counters.frames += 1;
+        if !matches!(kind, FrameType::Syn | FrameType::SynAck | FrameType::Rst) {
+            self.receiver.handle_told(match kind {
+                FrameType::Nak => Due::Nak,
+                FrameType::Sack => Due::Sack,
+                _ => Due::Ack,
+            });
+        }
+    }
 }
 
 /// SYN's and SYNACK's payload: nonce, largest payload, window, and the echoed nonce where there is one.

@@ -14,7 +14,7 @@ pub enum LinkEvent {
     Writable,
     /// The peer will send nothing more; said when it is known, bytes may still wait.
     Ended,
-    /// It is over.
+    /// It is over. Bytes may still wait; a peer that opens anew is heard once they were read and this was polled.
     Closed(LinkClosed),
 }
 
@@ -24,7 +24,7 @@ pub enum LinkEvent {
 pub enum LinkClosed {
     /// Both directions ended in good order.
     Done,
-    /// Ten time-outs in a row.
+    /// As many time-outs in a row as [`LinkConfig::max_timeouts`](super::LinkConfig::max_timeouts) allows.
     TimedOut,
     /// Three PINGs went unanswered.
     Silent,
@@ -53,6 +53,8 @@ pub struct LinkCounters {
     pub aborted: u64,
     /// Frames that were whole and made no sense.
     pub malformed: u64,
+    /// Openings of this side's own: the line is looped.
+    pub echoes: u64,
 }
 
 /// What waits to be polled, coalesced.
@@ -66,6 +68,11 @@ pub(super) struct Events {
 }
 
 impl Events {
+    /// Whether the end of the last link was not polled yet.
+    pub(super) const fn has_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// The next one.
     pub(super) fn poll(&mut self) -> Option<LinkEvent> {
         self.opened

@@ -259,6 +259,11 @@ impl FrameDecoder {
         None
     }
 
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         if self.state != DecoderState::Frame {
             return;

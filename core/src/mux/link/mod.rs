@@ -4,7 +4,6 @@
 //! carries S2 ([`carry`]) or anything else.
 //!
 //! ```
-//! use std::io::IoSlice;
 //! use vspc_core::mux::link::{Link, LinkConfig};
 //! use vspc_core::time::Instant;
 //!
@@ -19,13 +18,12 @@
 //!     for turn in 0..2 {
 //!         let (from, to) = if turn == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
 //!         from.handle_timeout(now);
-//!         loop {
-//!             let mut runs = [IoSlice::new(&[]); 1];
-//!             if from.transmit(&mut runs) == 0 {
-//!                 break;
-//!             }
-//!             let mut line = runs[0].to_vec();
-//!             from.handle_sent(line.len(), now);
+//!         let mut line = Vec::new();
+//!         while from.transmit_with(now, |frame| {
+//!             line = frame.to_vec();
+//!             line.len()
+//!         }) > 0
+//!         {
 //!             noise += 1;
 //!             if noise % 3 == 0 {
 //!                 line[5] ^= 4; // every third frame is hit
@@ -44,7 +42,7 @@ mod config;
 mod connection;
 mod event;
 pub mod frame;
-mod outgoing;
+mod output;
 mod receiver;
 mod sender;
 

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::config::Repeat;
+use super::config::{LinkConfig, Repeat};
 use crate::time::Instant;
 
 /// How long an acknowledgement may wait for company.
@@ -53,7 +53,8 @@ pub(super) enum Due {
 }
 
 impl LinkReceiver {
-    pub(super) fn new(repeat: Repeat, max_payload: u16, window: u16) -> Self {
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        let (repeat, max_payload, window) = (config.repeat, config.max_payload(), config.window());
         Self {
             expected: 0,
             repeat,
@@ -219,8 +220,9 @@ impl LinkReceiver {
                 self.delivered.shrink_to(4 * self.max_payload);
             }
         }
-        // A sender that was told of little room waits to hear of more.
-        if self.told < self.window.div_ceil(2) && self.window() > self.window / 2 {
+        // A sender that was told of little room waits to be told of more; one that was told of none, of any.
+        let opened = self.told < self.window.div_ceil(2) && self.window() > self.window / 2;
+        if opened || (self.told == 0 && self.window() > 0) {
             self.want(Due::Ack);
         }
     }
@@ -228,6 +230,18 @@ impl LinkReceiver {
     /// Whether the peer's FIN was reached and everything before it was consumed.
     pub(super) fn is_ended(&self) -> bool {
         self.fin && self.consumed == self.delivered.len()
+    }
+
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        let ahead: usize = self.held.iter().flatten().map(|(payload, _)| payload.capacity()).sum();
+        ahead + self.held.capacity() * size_of::<Option<(Vec<u8>, bool)>>() + self.delivered.capacity()
+    }
+
+    /// From the beginning for another sender; delivered bytes can still be read.
+    pub(super) fn start_over(&mut self, config: &LinkConfig) {
+        let delivered = std::mem::take(&mut self.delivered);
+        *self = Self { delivered, consumed: self.consumed, ..Self::new(config) };
     }
 
     /// Whether the peer's FIN was reached.
@@ -241,6 +255,10 @@ mod tests {
     use super::*;
 
     const NOW: Instant = Instant::from_micros(0);
+
+    fn receiver(repeat: Repeat) -> LinkReceiver {
+        LinkReceiver::new(&LinkConfig { repeat, max_payload: 4, window: 8, ..LinkConfig::new(1) })
+    }
 
     fn told(receiver: &mut LinkReceiver) -> Due {
         let due = receiver.due();
@@ -258,7 +276,7 @@ mod tests {
 
     #[test]
     fn in_order_every_second_frame_is_acked_at_once_and_the_first_after_50_ms() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         assert!(receiver.handle_frame(0, b"a", false, NOW));
         assert_eq!((told(&mut receiver), receiver.timer()), (Due::Nothing, Some(NOW + ACK_DELAY)));
         assert!(receiver.handle_frame(1, b"b", false, NOW));
@@ -271,7 +289,7 @@ mod tests {
 
     #[test]
     fn selective_holds_what_is_ahead_and_says_so() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         for (seq, text, bitmap) in [(2, b"c", 0b10), (4, b"e", 0b1010), (2, b"c", 0b1010)] {
             assert!(!receiver.handle_frame(seq, text, false, NOW));
             assert_eq!((told(&mut receiver), receiver.bitmap()), (Due::Sack, bitmap));
@@ -286,7 +304,7 @@ mod tests {
 
     #[test]
     fn go_back_n_asks_once_per_gap_and_again_when_the_sender_has_started_over() {
-        let mut receiver = LinkReceiver::new(Repeat::GoBackN, 4, 8);
+        let mut receiver = receiver(Repeat::GoBackN);
         let mut said = Vec::new();
         for seq in [1, 2, 3, 1, 2] {
             receiver.handle_frame(seq, b"x", false, NOW);
@@ -299,7 +317,7 @@ mod tests {
 
     #[test]
     fn old_frames_are_acked_and_frames_beyond_the_window_are_not_kept() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         for (seq, duplicates) in [(0xffff, 1), (0x8000, 2), (8, 2), (100, 2)] {
             receiver.handle_frame(seq, b"x", false, NOW);
             assert_eq!(
@@ -311,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_does_not_read_closes_the_window_and_is_heard_of_when_it_does() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         for seq in 0..8 {
             receiver.handle_frame(seq, b"abcd", false, NOW);
             told(&mut receiver);
@@ -319,15 +337,19 @@ mod tests {
         assert_eq!(receiver.window(), 0);
         receiver.handle_frame(8, b"abcd", false, NOW);
         assert_eq!((told(&mut receiver), receiver.expected()), (Due::Ack, 8));
+        receiver.consume(3);
+        assert_eq!(told(&mut receiver), Due::Nothing, "no frame fits");
+        receiver.consume(1);
+        assert_eq!((told(&mut receiver), receiver.window()), (Due::Ack, 1), "one does, where none did");
         receiver.consume(8);
         assert_eq!(told(&mut receiver), Due::Nothing);
-        receiver.consume(12);
+        receiver.consume(8);
         assert_eq!((told(&mut receiver), receiver.window()), (Due::Ack, 5));
     }
 
     #[test]
     fn a_reader_that_always_leaves_a_byte_costs_no_more_than_its_window() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         for seq in 0..10_000u32 {
             receiver.handle_frame(seq as u16, b"abcd", false, NOW);
             told(&mut receiver);
@@ -339,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_never_waits_for_an_answer_breaks_nothing() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         for seq in 0..1000 {
             assert!(receiver.handle_frame(seq, b"abcd", false, NOW));
             receiver.consume(usize::MAX);
@@ -349,7 +371,7 @@ mod tests {
 
     #[test]
     fn fin_is_the_end_once_what_is_before_it_was_read() {
-        let mut receiver = LinkReceiver::new(Repeat::Selective, 4, 8);
+        let mut receiver = receiver(Repeat::Selective);
         receiver.handle_frame(1, b"", true, NOW);
         assert!(!receiver.has_fin());
         receiver.handle_frame(0, b"a", false, NOW);

@@ -8,23 +8,31 @@
 //!   ACK n      frames below n are freed; the timer starts again; their age tells what is lost (below)
 //!   NAK n      as ACK n, then everything from n on goes again
 //!   SACK n     as ACK n, then what the bitmap names is held; what went before the youngest held one and is not is lost
-//!   timeout    the oldest goes again (all, where the peer is known to keep nothing), the time-out doubles; 10: dead
+//!   timeout    the oldest goes again (all, where the peer is known to keep nothing), the time-out doubles
+//!              with nothing under way, and a window of 0 before something to send: a probe is due
 //! ```
 //!
 //! *Lost*: a line does not reorder. So a frame is lost as soon as one that went out after it has arrived: first sendings
 //! and repetitions alike, and nothing is repeated twice on the same evidence. Without that evidence the time-out decides.
+//!
+//! *Time-out*: from the round trips of frames that went once (Karn). A time-out that was doubled stays so until such a
+//! frame is acked, or a line slower than the time-out would never be measured: every frame would go twice.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::config::LinkConfig;
 use crate::time::Instant;
 
 /// Least time-out: below it a delayed acknowledgement (50 ms) on a busy machine looks like a loss.
 const MIN_RTO: Duration = Duration::from_millis(200);
 /// Longest time-out: a line that comes back after minutes is used again within seconds.
 const MAX_RTO: Duration = Duration::from_secs(8);
-/// Time-outs in a row after which the peer counts as gone.
-const MAX_TIMEOUTS: u8 = 10;
+/// Time-out before anything is known of the line (RFC 6298 §2): two frames of the default size at 9600 baud take 0.6 s.
+const FIRST_RTO: Duration = Duration::from_secs(1);
+
+/// Doublings of a time-out: 200 ms are beyond the longest after six.
+const MAX_BACKOFF: u32 = 6;
 
 /// Frames under way and bytes to come.
 #[derive(Debug)]
@@ -33,6 +41,8 @@ pub(super) struct LinkSender {
     frames: VecDeque<UnderWay>,
     /// Written, not numbered yet.
     pending: Vec<u8>,
+    /// What this side may send at most, and what it does since it knows the peer.
+    limits: (usize, u16),
     max_payload: usize,
     own_window: u16,
     peer_window: u16,
@@ -42,10 +52,16 @@ pub(super) struct LinkSender {
     /// The latest sending known to have arrived.
     arrived: u64,
     frame_time: Duration,
-    srtt: Option<Duration>,
+    /// Smoothed round trip and its variation.
+    srtt: Option<(Duration, Duration)>,
     backoff: u32,
-    timeouts: u8,
+    timeouts: u32,
+    max_timeouts: u32,
     timer: Option<Instant>,
+    /// When anything happened last.
+    clock: Instant,
+    /// The peer's window is closed, and it is to be asked whether it still is.
+    probe_due: bool,
     peer_keeps_nothing: bool,
     pub(super) repeated: u64,
 }
@@ -78,22 +94,27 @@ pub(super) struct Next<'a> {
 }
 
 impl LinkSender {
-    pub(super) fn new(max_payload: u16, window: u16, frame_time: Duration) -> Self {
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        let (max_payload, window) = (config.max_payload(), config.window());
         Self {
             una: 0,
             frames: VecDeque::new(),
             pending: Vec::new(),
+            limits: (max_payload.into(), window),
             max_payload: max_payload.into(),
             own_window: window,
             peer_window: window,
             fin: Fin::No,
             order: 0,
             arrived: 0,
-            frame_time,
+            frame_time: config.frame_time(),
             srtt: None,
             backoff: 0,
             timeouts: 0,
+            max_timeouts: config.max_timeouts,
             timer: None,
+            clock: Instant::ZERO,
+            probe_due: false,
             peer_keeps_nothing: false,
             repeated: 0,
         }
@@ -101,8 +122,8 @@ impl LinkSender {
 
     /// The peer said what it takes.
     pub(super) fn set_limits(&mut self, max_payload: u16, window: u16) {
-        self.max_payload = self.max_payload.min(max_payload.into());
-        self.own_window = self.own_window.min(window);
+        self.max_payload = self.limits.0.min(max_payload.into());
+        self.own_window = self.limits.1.min(window);
         self.peer_window = window;
     }
 
@@ -114,6 +135,7 @@ impl LinkSender {
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.room());
         self.pending.extend_from_slice(&data[..n]);
+        self.start_probing();
         n
     }
 
@@ -121,6 +143,7 @@ impl LinkSender {
     pub(super) fn finish(&mut self) {
         if self.fin == Fin::No {
             self.fin = Fin::Wanted;
+            self.start_probing();
         }
     }
 
@@ -134,8 +157,28 @@ impl LinkSender {
     }
 
     fn may_number(&self) -> bool {
-        (self.frames.len() as u16) < self.own_window.min(self.peer_window)
-            && (!self.pending.is_empty() || self.fin == Fin::Wanted)
+        (self.frames.len() as u16) < self.own_window.min(self.peer_window) && self.has_unnumbered()
+    }
+
+    fn has_unnumbered(&self) -> bool {
+        !self.pending.is_empty() || self.fin == Fin::Wanted
+    }
+
+    /// Nothing is under way that would be answered, and the window is closed: should the news that it has opened be lost,
+    /// it has to be asked for.
+    fn start_probing(&mut self) {
+        if self.timer.is_none() && self.is_shut() {
+            self.timer = Some(self.clock + self.rto());
+        }
+    }
+
+    fn is_shut(&self) -> bool {
+        self.peer_window == 0 && self.frames.is_empty() && self.has_unnumbered()
+    }
+
+    /// Whether the peer is to be asked for its window; if so it counts as asked.
+    pub(super) fn take_probe(&mut self) -> bool {
+        std::mem::take(&mut self.probe_due)
     }
 
     /// The next frame: the oldest lost one, else a new one. It counts as being on its way until [`Self::handle_sent`].
@@ -177,6 +220,7 @@ impl LinkSender {
 
     /// The frame numbered `seq` has left the machine.
     pub(super) fn handle_sent(&mut self, seq: u16, now: Instant) {
+        self.clock = now;
         if let Some(frame) = self.frames.get_mut(usize::from(seq.wrapping_sub(self.una))) {
             frame.sent = Some(now);
             let rto = self.rto();
@@ -186,13 +230,23 @@ impl LinkSender {
 
     /// The peer expects `ack` next and can store `window` frames from there on.
     pub(super) fn handle_ack(&mut self, ack: u16, window: u16, now: Instant) {
+        self.clock = now;
         let n = usize::from(ack.wrapping_sub(self.una));
         if n > self.frames.len() {
             return;
         }
         self.peer_window = window;
+        if self.frames.is_empty() && window > 0 && self.timer.is_some() {
+            // Probing is over; the time is that of the frame that may go now.
+            self.backoff = 0;
+            self.timer = Some(now + self.rto());
+        }
         if n == 0 {
-            return;
+            if self.frames.is_empty() {
+                // An answer to a probe, as good a sign of life as any.
+                self.timeouts = 0;
+            }
+            return self.start_probing();
         }
         // A repetition among them: its answer may be the first sending's, and the others waited for it.
         let clean = !self.frames.iter().take(n).any(|frame| frame.repeated);
@@ -202,14 +256,13 @@ impl LinkSender {
             self.arrived = self.arrived.max(frame.order);
         }
         if let Some(sent) = sample.filter(|_| clean) {
-            let rtt = now.duration_since(sent);
-            self.srtt = Some(self.srtt.map_or(rtt, |srtt| (srtt * 7 + rtt) / 8));
+            self.handle_round_trip(now.duration_since(sent));
         }
         self.una = ack;
         self.timeouts = 0;
-        self.backoff = 0;
         self.timer = (!self.frames.is_empty()).then(|| now + self.rto());
         self.find_lost();
+        self.start_probing();
     }
 
     /// The peer keeps nothing behind a gap: everything from `ack` on goes again.
@@ -228,14 +281,30 @@ impl LinkSender {
             return;
         }
         self.peer_keeps_nothing = false;
+        let mut sample = None;
         for (i, frame) in self.frames.iter_mut().skip(1).take(32).enumerate() {
             if bitmap >> i & 1 != 0 {
+                if !frame.held && !frame.repeated {
+                    // It is answered at once, and went once.
+                    sample = frame.sent;
+                }
                 frame.held = true;
                 frame.lost = false;
                 self.arrived = self.arrived.max(frame.order);
             }
         }
+        if let Some(sent) = sample {
+            self.handle_round_trip(now.duration_since(sent));
+        }
         self.find_lost();
+    }
+
+    /// A frame that went once was answered (RFC 6298 §2, §5.7).
+    fn handle_round_trip(&mut self, rtt: Duration) {
+        self.srtt = Some(self.srtt.map_or((rtt, rtt / 2), |(srtt, variation)| {
+            ((srtt * 7 + rtt) / 8, (variation * 3 + rtt.abs_diff(srtt)) / 4)
+        }));
+        self.backoff = 0;
     }
 
     /// When to look again.
@@ -248,23 +317,31 @@ impl LinkSender {
         if self.timer.is_none_or(|timer| timer > now) {
             return false;
         }
-        if self.frames.is_empty() {
-            self.timer = None;
+        self.clock = now;
+        self.timer = None;
+        if self.frames.is_empty() && !self.is_shut() {
             return false;
         }
         self.timeouts += 1;
-        if self.timeouts >= MAX_TIMEOUTS {
-            self.timer = None;
+        if self.max_timeouts > 0 && self.timeouts >= self.max_timeouts {
             return true;
         }
-        self.backoff += 1;
+        self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         self.timer = Some(now + self.rto());
-        if self.peer_keeps_nothing {
+        if self.frames.is_empty() {
+            self.probe_due = true;
+        } else if self.peer_keeps_nothing {
             self.lose_all();
         } else if let Some(oldest) = self.frames.front_mut() {
             oldest.lost = oldest.sent.is_some();
         }
         false
+    }
+
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        let under_way: usize = self.frames.iter().map(|frame| frame.payload.capacity()).sum();
+        under_way + self.frames.capacity() * size_of::<UnderWay>() + self.pending.capacity()
     }
 
     fn lose_all(&mut self) {
@@ -282,10 +359,15 @@ impl LinkSender {
         }
     }
 
-    /// SPEC §10: 200 ms, or twice what a frame and its answer take, doubled for every time-out in a row.
+    /// SPEC §10: 200 ms, or twice what a frame and its answer take, or what the variation of that suggests; doubled for
+    /// every time-out since the last frame that went once was acked.
     fn rto(&self) -> Duration {
-        let base = ((self.frame_time + self.srtt.unwrap_or_default()) * 2).max(MIN_RTO);
-        (base * (1 << self.backoff.min(6))).min(MAX_RTO.max(base))
+        let base = match self.srtt {
+            Some((srtt, variation)) => ((self.frame_time + srtt) * 2).max(srtt + variation * 4).max(MIN_RTO),
+            None if self.frame_time.is_zero() => FIRST_RTO,
+            None => (self.frame_time * 2).max(MIN_RTO),
+        };
+        (base * (1 << self.backoff)).min(MAX_RTO.max(base))
     }
 }
 
@@ -310,8 +392,14 @@ mod tests {
         sent
     }
 
+    /// A line whose speed is told, and fast: the least time-out.
+    fn config() -> LinkConfig {
+        let bits_per_second = 100_000_000;
+        LinkConfig { max_payload: 4, window: 8, bits_per_second, max_timeouts: 10, ..LinkConfig::new(1) }
+    }
+
     fn with_frames(n: usize) -> LinkSender {
-        let mut sender = LinkSender::new(4, 8, Duration::ZERO);
+        let mut sender = LinkSender::new(&config());
         for _ in 0..n {
             assert_eq!(sender.write(b"abcd"), 4);
             send(&mut sender, NOW);
@@ -376,7 +464,54 @@ mod tests {
         assert!(!sender.handle_timeout(at(600)));
         assert_eq!(send(&mut sender, at(600)), [0, 1, 2], "the peer keeps nothing");
         sender.handle_ack(1, 8, at(601));
-        assert_eq!(sender.timer(), Some(at(801)), "an answer starts over");
+        assert_eq!(sender.timer(), Some(at(1401)), "an answer to a repetition tells nothing of the line");
+        sender.handle_ack(3, 8, at(700));
+        for seq in 3..5 {
+            sender.write(b"abcd");
+            assert_eq!(send(&mut sender, at(700)), [seq]);
+        }
+        sender.handle_ack(4, 8, at(750));
+        assert_eq!(sender.timer(), Some(at(950)), "one to a frame that went once does");
+    }
+
+    #[test]
+    fn a_slow_line_of_unknown_speed_is_learned_by_waiting_longer_and_longer() {
+        let mut sender = LinkSender::new(&LinkConfig { bits_per_second: 0, ..config() });
+        sender.write(b"abcd");
+        assert_eq!(send(&mut sender, NOW), [0]);
+        assert_eq!(sender.timer(), Some(at(1000)));
+        for (due, next) in [(1000, 3000), (3000, 7000)] {
+            sender.handle_timeout(at(due));
+            assert_eq!((send(&mut sender, at(due)), sender.timer()), (vec![0], Some(at(next))));
+        }
+        sender.handle_ack(1, 8, at(6000));
+        sender.write(b"abcd");
+        assert_eq!((send(&mut sender, at(6000)), sender.timer()), (vec![1], Some(at(10_000))), "still");
+        sender.handle_ack(2, 8, at(9000));
+        sender.write(b"abcd");
+        assert_eq!((send(&mut sender, at(9000)), sender.timer()), (vec![2], Some(at(18_000))));
+    }
+
+    #[test]
+    fn a_closed_window_is_asked_about_for_as_long_as_there_is_something_to_send() {
+        let mut sender = with_frames(1);
+        sender.handle_ack(1, 0, at(1));
+        assert_eq!(sender.timer(), None, "nothing to send");
+        sender.write(b"x");
+        let mut waits = Vec::new();
+        let mut now = at(1);
+        for _ in 0..8 {
+            let due = sender.timer().unwrap();
+            waits.push(due.duration_since(now).as_millis());
+            now = due;
+            assert!(!sender.handle_timeout(now));
+            assert!(sender.take_probe() && !sender.take_probe());
+            // It is answered: the peer lives, and has no room.
+            sender.handle_ack(1, 0, now);
+        }
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 8000, 8000]);
+        sender.handle_ack(1, 8, now);
+        assert_eq!((send(&mut sender, now), sender.timer()), (vec![1], Some(now + MIN_RTO)));
     }
 
     #[test]
@@ -408,7 +543,7 @@ mod tests {
 
     #[test]
     fn numbers_wrap() {
-        let mut sender = LinkSender::new(1, 8, Duration::ZERO);
+        let mut sender = LinkSender::new(&LinkConfig { max_payload: 1, ..config() });
         for seq in 0..70_000u32 {
             sender.write(b"x");
             assert_eq!(send(&mut sender, NOW), [seq as u16]);

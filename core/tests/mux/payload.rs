@@ -26,11 +26,11 @@ fn what_is_taken_at_once_is_acked_and_never_stored() {
     let bytes = [data(GUESTS.0, &[1; 4096]), data(GUESTS.0, &[2; 100])].concat();
     let mut input = &bytes[..];
     let mut pieces = Vec::new();
-    while let Some(mut arrival) = host.receive(&mut input, START) {
-        assert_eq!(arrival.id(), GUESTS);
-        pieces.push(arrival.bytes());
-        arrival.consume(usize::MAX);
-        assert!(arrival.bytes().is_empty());
+    while let Some(mut payload) = host.poll_received(&mut input, START) {
+        assert_eq!(payload.id(), GUESTS);
+        pieces.push(payload.bytes());
+        payload.consume(usize::MAX);
+        assert!(payload.bytes().is_empty());
     }
     assert_eq!(pieces, [&[1; 4096][..], &[2; 100]]);
     assert_eq!(pieces[0].as_ptr(), bytes[12..].as_ptr(), "lent, not copied");
@@ -45,24 +45,24 @@ fn what_is_left_is_kept_and_what_comes_behind_it_waits_its_turn() {
     let mut host = host_with_stream();
     let bytes = [data(GUESTS.0, b"abcd"), data(GUESTS.0, b"efgh")].concat();
     let mut input = &bytes[..];
-    let mut arrival = host.receive(&mut input, START).unwrap();
-    arrival.consume(1);
-    assert_eq!(arrival.bytes(), b"bcd");
-    drop(arrival);
-    assert!(host.receive(&mut input, START).is_none(), "efgh must not overtake bcd");
+    let mut payload = host.poll_received(&mut input, START).unwrap();
+    payload.consume(1);
+    assert_eq!(payload.bytes(), b"bcd");
+    drop(payload);
+    assert!(host.poll_received(&mut input, START).is_none(), "efgh must not overtake bcd");
     assert!(input.is_empty());
     assert_eq!(events(&mut host), [Event::Readable(GUESTS)]);
     assert_eq!(read_all(&mut host, GUESTS), b"bcdefgh");
     assert_eq!(frames(&take_all(&mut host)), [(GUESTS, Word::Ack(8).to_u32(), vec![])]);
     let mut input = &data(GUESTS.0, b"ij")[..];
-    assert_eq!(host.receive(&mut input, START).unwrap().bytes(), b"ij", "drained, so lent again");
+    assert_eq!(host.poll_received(&mut input, START).unwrap().bytes(), b"ij", "drained, so lent again");
 }
 
 #[test]
 fn a_stream_is_heard_of_before_its_payload_is_lent() {
     let (mut host, _guest) = default_pair();
     let mut input = &data(GUESTS.0, b"first")[..];
-    assert!(host.receive(&mut input, START).is_none());
+    assert!(host.poll_received(&mut input, START).is_none());
     assert_eq!(events(&mut host), [Event::Opened(GUESTS), Event::Readable(GUESTS)]);
     assert_eq!(host.received(GUESTS), Ok(Received::Bytes(b"first")));
 }
@@ -79,9 +79,9 @@ fn a_taker_and_a_keeper_say_the_same_on_the_line_however_it_is_cut() {
         let mut acked = [0, 0];
         for piece in line.chunks(cut) {
             let mut input = piece;
-            while let Some(mut arrival) = taker.receive(&mut input, START) {
-                taken.extend_from_slice(arrival.bytes());
-                arrival.consume(arrival.bytes().len());
+            while let Some(mut payload) = taker.poll_received(&mut input, START) {
+                taken.extend_from_slice(payload.bytes());
+                payload.consume(payload.bytes().len());
             }
             keeper.handle_received(piece, START);
             kept.extend(read_all(&mut keeper, GUESTS));
@@ -118,9 +118,9 @@ fn a_window_counts_what_was_left_and_not_what_was_taken() {
     for _ in 0..10 {
         let line = take_all(&mut host);
         let mut input = &line[..];
-        while let Some(mut arrival) = guest.receive(&mut input, START) {
-            got += arrival.bytes().len().min(300);
-            arrival.consume(300);
+        while let Some(mut payload) = guest.poll_received(&mut input, START) {
+            got += payload.bytes().len().min(300);
+            payload.consume(300);
         }
         host.handle_received(&take_all(&mut guest), START);
     }
@@ -142,13 +142,13 @@ fn v1_lends_as_well_and_its_line_waits_for_what_was_left() {
     events(&mut host);
     let line = v1(id.0, &[5; 30]);
     let mut input = &line[..];
-    let mut arrival = host.receive(&mut input, START).unwrap();
-    assert_eq!(arrival.bytes(), [5; 30]);
-    arrival.consume(25);
-    drop(arrival);
+    let mut payload = host.poll_received(&mut input, START).unwrap();
+    assert_eq!(payload.bytes(), [5; 30]);
+    payload.consume(25);
+    drop(payload);
     assert_ne!(host.receive_window(), 0, "five are left of ten");
     let mut input = &v1(id.0, &[6; 5])[..];
-    assert!(host.receive(&mut input, START).is_none());
+    assert!(host.poll_received(&mut input, START).is_none());
     assert_eq!(host.receive_window(), 0);
     assert_eq!(read_all(&mut host, id), [5, 5, 5, 5, 5, 6, 6, 6, 6, 6]);
     assert_ne!(host.receive_window(), 0);
@@ -159,6 +159,6 @@ fn nothing_is_lent_after_the_end() {
     let mut host = host_with_stream();
     let bytes = [frame(0, Word::Close.to_u32(), b""), data(GUESTS.0, b"late")].concat();
     let mut input = &bytes[..];
-    assert!(host.receive(&mut input, START).is_none());
+    assert!(host.poll_received(&mut input, START).is_none());
     assert!(input.is_empty(), "so that a loop over it ends");
 }

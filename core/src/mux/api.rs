@@ -1,0 +1,231 @@
+//! What an owner may ask of a session: opening, writing, reading, closing.
+//!
+//! Owns the answers to a caller that is wrong ([`OpenError`], [`StreamError`]); a stream that has died and whose last
+//! event was not polled yet is not wrong, only deaf. Refuses to know what is on the line.
+
+use super::config::Priority;
+use super::decoder::Dialect;
+use super::error::{OpenError, StreamError};
+use super::event::{CloseReason, ResetReason};
+use super::receiver::ReceiverState;
+use super::segments::Cursor;
+use super::session::{Life, Session};
+use super::table::Bits;
+use super::wire::{Features, GoAwayCode, Role, StreamId};
+
+/// What there is to read on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// The oldest bytes not consumed, in one piece; there may be more behind them.
+    Bytes(&'a [u8]),
+    /// Nothing yet.
+    Pending,
+    /// Nothing more: the peer closed its half and every byte was consumed.
+    End,
+}
+
+impl Session {
+    // Opening. Constant work, all of it.
+
+    /// Opens a stream of this side's. The peer learns of it with the first byte, or with [`Session::finish`].
+    pub fn open(&mut self) -> Result<StreamId, OpenError> {
+        self.may_open()?;
+        self.streams.open()
+    }
+
+    /// Opens a stream of this side's and tells the peer at once, for a stream whose peer is to speak first. In v1, which
+    /// has no word for it, as [`Session::open`].
+    pub fn open_announced(&mut self) -> Result<StreamId, OpenError> {
+        let id = self.open()?;
+        if !self.streams.is_v1()
+            && let Some(slot) = self.streams.live(id)
+        {
+            self.streams.table[slot].due.set(Bits::OPEN);
+            self.streams.refresh(slot);
+        }
+        Ok(id)
+    }
+
+    /// Makes a stream whose id was agreed on elsewhere (v1's control channel announces them so) usable on this side.
+    pub fn attach(&mut self, id: StreamId) -> Result<(), OpenError> {
+        self.may_open()?;
+        self.streams.attach(id)
+    }
+
+    fn may_open(&self) -> Result<(), OpenError> {
+        if self.life == Life::Open { Ok(()) } else { Err(OpenError::GoingAway) }
+    }
+
+    // Writing.
+
+    /// Whose payload goes first, of the streams of this side of the line; the peer's priorities are its own.
+    pub fn set_priority(&mut self, id: StreamId, priority: Priority) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        self.forget_plan();
+        self.streams.table.unlink_sends(slot);
+        self.streams.table[slot].priority = priority;
+        self.streams.refresh(slot);
+        Ok(())
+    }
+
+    /// How many bytes a write to the stream would take now.
+    #[must_use]
+    pub fn send_window(&self, id: StreamId) -> usize {
+        self.streams.peek(id).map_or(0, |slot| self.streams.room(slot) as usize)
+    }
+
+    /// How many bytes written to the stream now could leave at once: what the peer has room for, less what was written
+    /// before, and no more than a frame while other streams have as much to send as the line takes at a time. A producer
+    /// that keeps to it copies nothing before it can be taken.
+    #[must_use]
+    pub fn credit(&self, id: StreamId) -> usize {
+        self.streams.peek(id).map_or(0, |slot| self.streams.credit(slot) as usize)
+    }
+
+    /// Asks for [`Event::Credit`](super::Event::Credit) as soon as [`Session::credit`] is not 0; at once if it is not.
+    pub fn want_credit(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        self.streams.want_credit(slot);
+        Ok(())
+    }
+
+    /// Copies what fits of `data` towards the peer; returns how much that was. After a short write
+    /// [`Event::Writable`](super::Event::Writable) tells when there is room. Work in proportion to what fits.
+    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, StreamError> {
+        let slot = self.streams.live(id).ok_or(StreamError::Unknown)?;
+        if self.streams.table[slot].sender.is_finished() {
+            return Err(StreamError::Finished);
+        }
+        let n = data.len().min(self.streams.room(slot) as usize);
+        if n < data.len() {
+            self.streams.want_room(slot);
+        }
+        self.streams.append(slot, &data[..n]);
+        Ok(n)
+    }
+
+    /// Closes this side's half: what was written still arrives, then the peer reads the end.
+    pub fn finish(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        self.streams.table[slot].sender.handle_finish();
+        self.streams.refresh(slot);
+        Ok(())
+    }
+
+    /// v1 guest, API 4242 or lower: closes this side's half, then says how the process ended. Else as
+    /// [`Session::finish`], the code is lost.
+    pub fn exit(&mut self, id: StreamId, code: u8) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        let config = &self.streams.config;
+        // Before the dialect is known it may become v1.
+        let may_be_v1 = self.dialect() != Some(Dialect::S2);
+        if may_be_v1 && config.role == Role::Guest && config.v1.has_exit_codes() {
+            self.streams.table[slot].exit = code;
+            self.streams.table[slot].due.set(Bits::EXIT);
+        }
+        self.finish(id)
+    }
+
+    // Reading.
+
+    /// What there is to read: borrowed, nothing is copied. The peer may send more only once it is consumed.
+    pub fn received(&self, id: StreamId) -> Result<Received<'_>, StreamError> {
+        let slot = self.streams.peek(id).ok_or(StreamError::Unknown)?;
+        let stream = &self.streams.table[slot];
+        if stream.input.len() > 0 {
+            return Ok(Received::Bytes(self.streams.pool.front(&stream.input, Cursor::FRONT)));
+        }
+        match stream.receiver.state() {
+            ReceiverState::Done => Ok(Received::End),
+            _ if stream.dead => Err(StreamError::Unknown),
+            _ => Ok(Received::Pending),
+        }
+    }
+
+    /// Bytes that wait to be read.
+    #[must_use]
+    pub fn received_len(&self, id: StreamId) -> usize {
+        self.streams.peek(id).map_or(0, |slot| self.streams.table[slot].input.len() as usize)
+    }
+
+    /// The first `n` bytes of what there is to read were used; `n` beyond that counts as all of it.
+    pub fn consume(&mut self, id: StreamId, n: usize) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        let stream = &mut self.streams.table[slot];
+        let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.input.len());
+        self.streams.pool.release(&mut stream.input, n, None);
+        self.streams.consumed(slot, n);
+        Ok(())
+    }
+
+    /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the end apart.
+    pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
+        let slot = self.streams.peek(id).ok_or(StreamError::Unknown)?;
+        let (input, pool) = (&self.streams.table[slot].input, &self.streams.pool);
+        let len = input.len().min(u32::try_from(buf.len()).unwrap_or(u32::MAX));
+        let mut filled = 0;
+        pool.runs(input, Cursor::FRONT, len, |run| {
+            buf[filled..filled + run.len()].copy_from_slice(run);
+            filled += run.len();
+            true
+        });
+        if filled == 0 {
+            return self.received(id).map(|_| 0);
+        }
+        // Once for all of it: one acknowledgement, one look at the lists.
+        self.consume(id, filled)?;
+        Ok(filled)
+    }
+
+    /// Nobody wants this stream's input any more: what comes is dropped, and acked so that the peer can go on.
+    pub fn stop_reading(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        let stream = &mut self.streams.table[slot];
+        let arrived = stream.input.len();
+        self.streams.counters.discarded += u64::from(arrived);
+        self.streams.pool.clear(&mut stream.input);
+        let due = stream.receiver.handle_sink(arrived);
+        self.streams.apply(slot, due);
+        Ok(())
+    }
+
+    // Ending.
+
+    /// Ends the stream in both directions at once and drops its buffers; the peer is told, also of a stream that was
+    /// not spoken of yet, for it may have been announced elsewhere. Where RESET was not agreed: input is dropped from
+    /// now on and the output finishes. In v1 it is simply forgotten.
+    pub fn reset(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        if self.dialect() == Some(Dialect::S2) && !self.streams.has(Features::RESET) {
+            self.streams.table[slot].sender.handle_finish();
+            return self.stop_reading(id);
+        }
+        self.forget_plan();
+        let tell = !self.streams.is_v1();
+        self.streams.kill(slot, Some(ResetReason::Local), tell);
+        Ok(())
+    }
+
+    /// Takes no new streams and says so; the open ones go on. To be followed by [`Session::close`].
+    pub fn go_away(&mut self) {
+        if self.life == Life::Open && !self.away_said {
+            self.away_said = true;
+            self.streams.is_going_away = true;
+            let last = self.streams.last_accepted();
+            self.control.go_away = self.streams.has(Features::MESSAGES).then_some((GoAwayCode::Normal, last));
+        }
+    }
+
+    /// Ends the session in good order: every stream is reset on both sides. A last message, or a RESET of each stream,
+    /// may remain to be transmitted.
+    pub fn close(&mut self) {
+        self.close_with(GoAwayCode::Done);
+    }
+
+    /// As [`Session::close`], telling the peer why. Codes from 256 on are the owners' own; [`GoAwayCode::Normal`], which
+    /// ends nothing, counts as [`GoAwayCode::Done`].
+    pub fn close_with(&mut self, code: GoAwayCode) {
+        let code = if code == GoAwayCode::Normal { GoAwayCode::Done } else { code };
+        self.end(CloseReason::Local, Some(code));
+    }
+}
