@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::time::Instant;
-
 use super::Concentrator;
 use super::address::Address;
 use super::event::{EventKind, ListenError};
@@ -35,9 +33,8 @@ impl Listener {
 }
 
 impl Concentrator {
-    /// The runtime has opened a listener, or could not.
-    pub fn handle_listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>, now: Instant) {
-        self.fx.now = now;
+    /// A listener was opened, or could not be.
+    pub(super) fn listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
         match (listener.purpose, bound) {
             (Purpose::Vms, Ok(bound)) => {
@@ -68,7 +65,6 @@ impl Concentrator {
                 self.port_failed(at, port, why);
             }
         }
-        self.settle();
     }
 
     /// Something else holds the port: the next one. Anything else, such as no descriptor left, is no

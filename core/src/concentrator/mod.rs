@@ -166,6 +166,13 @@ impl Concentrator {
         self.tls.acceptors = acceptors;
     }
 
+    /// The runtime has opened a listener, or could not.
+    pub fn handle_listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>, now: Instant) {
+        self.fx.now = now;
+        self.listening(id, bound);
+        self.settle();
+    }
+
     /// A connection came in on a listener. `None`: refuse it, there is no room or the listener is closed.
     pub fn handle_accepted(&mut self, on: ListenerId, peer: Peer, now: Instant) -> Option<ConnId> {
         self.fx.now = now;
