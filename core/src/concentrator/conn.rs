@@ -14,7 +14,7 @@ use super::id::{ConnId, ConsoleId, MoveId};
 use super::journal::Journal;
 use super::upgrade::Upgrade;
 
-/// What we are willing to have switched on towards a client (telnet.md §3.4).
+/// What we are willing to have switched on towards a client (telnet.md §4).
 pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },

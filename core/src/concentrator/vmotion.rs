@@ -1,4 +1,4 @@
-//! One move of one serial port: the table of PROTOCOL §3.2, alone.
+//! One move of one serial port: the table of vmotion.md §4 and §5, alone.
 //!
 //! The machine is told what happened and answers what to do; it knows no connection, no clock and no
 //! byte. The engine carries the orders out (`migrate.rs`).
@@ -18,21 +18,21 @@
 use std::time::Duration;
 
 /// How long GOAHEAD may wait for room in the source's socket. The host gives up at 5 s; NOTNOW must
-/// reach it before (DESIGN §3.1).
+/// reach it before (flow.md §4).
 pub(super) const GOAHEAD_LIMIT: Duration = Duration::from_secs(4);
 
 /// A source that prints this long after BEGIN, no target having come, runs again: its host has given up
-/// waiting, and such a host sends no ABORT (PROTOCOL §3.2).
+/// waiting, and such a host sends no ABORT (vmotion.md §4).
 pub(super) const GIVE_UP: Duration = Duration::from_secs(5);
 
-/// A move in which nothing happens for this long has ended without a word (PROTOCOL §3.2).
+/// A move in which nothing happens for this long has ended without a word (vmotion.md §4).
 pub(super) const MOVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// After COMPLETE the source's last bytes may still be on their way to us: they were printed before
 /// anything the target prints. They are taken in until the source ends, or nothing has come for this long.
 pub(super) const QUIET: Duration = Duration::from_millis(10);
 
-/// A source that does not close after its VM has moved away is closed (PROTOCOL §3.2).
+/// A source that does not close after its VM has moved away is closed (vmotion.md §4).
 pub(super) const SOURCE_LINGER: Duration = Duration::from_secs(5);
 
 /// Length of a secret in bytes, as in VMware's kit; longer ones are untried with hosts.
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn table_of_a_move_has_no_empty_cell() {
         use Action::*;
-        // Rows: states; columns: inputs, in the order above. Written from PROTOCOL §3.2.
+        // Rows: states; columns: inputs, in the order above. Written from vmotion.md §4 and §5.
         #[rustfmt::skip]
         let table: [[(State, Action); 12]; 7] = {
             let (b, a, ao, p, po, ad, x) = (STATES[0], STATES[1], STATES[2], STATES[3], STATES[4], STATES[5], STATES[6]);
