@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod clock;
+pub mod commands;
 pub mod credentials;
 pub mod events;
 pub mod fatal;

@@ -63,9 +63,8 @@ fn count(limit: Option<u64>) -> usize {
 }
 
 /// Descriptors that are not the engine's: 3 for stdio, 3 for the poller (epoll, and with smol an eventfd and
-/// a timerfd), 7 for signals (two read ends, five write ends), 1 for a certificate that is being read, 1
-/// spare, 1 for a connection that is being accepted or refused; the rest for what a supervisor leaves open in
-/// its children. Connections that are closing gracefully are not counted: they are given up first when
+/// a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 spare, 1 for a
+/// connection that is being accepted or refused; the rest for what a supervisor leaves open in its children. Connections that are closing gracefully are not counted: they are given up first when
 /// descriptors run out.
 pub const RESERVED: usize = 32;
 

@@ -1,124 +1,108 @@
-//! Signals, turned into something a poller can wait for: one readable socket, and what lies behind it.
+//! Signals, turned into commands for the loop.
 //!
 //! SIGTERM and SIGINT ask the server to stop, a second one ends it at once (a flush that hangs must not
 //! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew: a thread of
-//! its own does that, because a disk may take its time, and wakes the loop when they are there. SIGPIPE is
-//! ignored by the Rust runtime already.
+//! its own does that, because a disk may take its time, and a stop does not wait for it. SIGPIPE is ignored
+//! by the Rust runtime already.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
+use crate::commands::{Command, Sender, TrySendError};
 use crate::credentials::Credentials;
 
-/// What signals have asked for.
-#[derive(Debug)]
-pub struct Signals {
-    stop: Arc<AtomicBool>,
-    report: Arc<AtomicBool>,
-    /// The newest that were loaded and not taken. Locked for a move only.
-    loaded: Arc<Mutex<Option<Credentials>>>,
-}
-
-/// What to do now, from [`Signals::take`].
-#[derive(Debug)]
-pub struct Requests {
-    /// Go down in good order. Once said, it stays said.
-    pub stop: bool,
-    /// Log the counters.
-    pub report: bool,
-    /// Have these take effect.
-    pub credentials: Option<Credentials>,
-}
-
-impl Signals {
-    /// Takes over the signals; `reload` is called in a thread of its own for each SIGHUP, or for several at
-    /// once. The socket becomes readable with every signal: empty it first, then [`take`](Self::take), so
-    /// that no request is lost.
-    pub fn register(
-        reload: impl FnMut() -> Option<Credentials> + Send + 'static,
-    ) -> io::Result<(Self, UnixStream)> {
-        let (wake, write) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            // In this order: the first signal finds the flag down, raises it and wakes the loop; the
-            // second finds it up and ends the process with the code a shell expects of it.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-            flag::register(signal, Arc::clone(&stop))?;
-            pipe::register(signal, write.try_clone()?)?;
-        }
-        let report = Arc::new(AtomicBool::new(false));
-        flag::register(SIGUSR1, Arc::clone(&report))?;
-        pipe::register(SIGUSR1, write.try_clone()?)?;
-        let (hangups, hangup) = UnixStream::pair()?;
-        let loaded = Arc::new(Mutex::new(None));
-        let reloader = Reloader { hangups, reload, loaded: Arc::clone(&loaded), wake: write };
-        thread::Builder::new().name("reload".to_owned()).spawn(move || reloader.run())?;
-        pipe::register(SIGHUP, hangup)?;
-        Ok((Self { stop, report, loaded }, wake))
+/// Takes over the signals. `reload` is called in a thread of its own for each SIGHUP, or for several at once;
+/// what it brings is sent on. Starts two threads, which end with the process.
+pub fn register(
+    commands: Sender,
+    reload: impl FnMut() -> Option<Credentials> + Send + 'static,
+) -> io::Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first signal finds the flag down and raises it; the second finds it up and ends
+        // the process with the code a shell expects of it, whatever its threads are at.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stopping))?;
+        flag::register(signal, Arc::clone(&stopping))?;
     }
-
-    /// What was asked for since the last call.
-    #[must_use]
-    pub fn take(&self) -> Requests {
-        Requests {
-            stop: self.stop.load(Ordering::SeqCst),
-            report: self.report.swap(false, Ordering::SeqCst),
-            credentials: self.loaded.lock().unwrap_or_else(PoisonError::into_inner).take(),
-        }
-    }
-}
-
-/// The thread that loads certificates anew.
-struct Reloader<F> {
-    hangups: UnixStream,
-    reload: F,
-    loaded: Arc<Mutex<Option<Credentials>>>,
-    wake: UnixStream,
-}
-
-impl<F: FnMut() -> Option<Credentials>> Reloader<F> {
-    /// Ends with the process.
-    fn run(mut self) {
-        // Signals that come together ask for the same.
-        while let Ok(1..) = self.hangups.read(&mut [0; 64]) {
-            if let Some(credentials) = (self.reload)() {
-                *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
-                // Fails when the loop is gone.
-                let _ = self.wake.write_all(&[0]);
+    let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
+    // One that waits is enough: it has not begun to load yet.
+    let (hangup, hangups) = sync_channel(1);
+    let loaded = commands.clone();
+    thread::Builder::new().name("reload".to_owned()).spawn(move || {
+        let mut reload = reload;
+        for () in hangups {
+            if let Some(credentials) = reload() {
+                send(&loaded, Command::Credentials(credentials));
             }
         }
+    })?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(signals, &commands, &hangup))?;
+    Ok(())
+}
+
+/// The thread that waits for signals.
+fn pass_on(mut signals: Signals, commands: &Sender, hangup: &SyncSender<()>) {
+    for signal in signals.forever() {
+        match signal {
+            SIGTERM | SIGINT => send(commands, Command::Stop),
+            SIGUSR1 => send(commands, Command::Report),
+            // Fails when one waits already.
+            _ => drop(hangup.try_send(())),
+        }
     }
 }
+
+/// Sends a command as soon as there is room for it. A loop that has ended needs none.
+fn send(commands: &Sender, mut command: Command) {
+    while let Err(TrySendError::Full(back)) = commands.try_send(command) {
+        command = back;
+        thread::sleep(RETRY);
+    }
+}
+
+/// How long a thread leaves a full queue alone. A signal is not worth more haste than that.
+const RETRY: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use crate::commands;
+    use std::io::Read;
 
     #[test]
-    fn a_signal_wakes_the_loop_and_says_what_it_wants_once() {
-        let (hung_up, hangups) = channel();
-        let reload = move || hung_up.send(()).ok().map(|()| Credentials::default());
-        let (signals, mut wake) = Signals::register(reload).unwrap();
-        let said = |requests: Requests| (requests.stop, requests.report, requests.credentials.is_some());
-        assert_eq!(said(signals.take()), (false, false, false));
-        signal_hook::low_level::raise(SIGUSR1).unwrap();
-        // Raised in this thread, so its handler has run by now.
-        assert_eq!(wake.read(&mut [0; 16]).unwrap(), 1);
-        assert_eq!(said(signals.take()), (false, true, false));
-        assert_eq!(said(signals.take()), (false, false, false));
-        signal_hook::low_level::raise(SIGHUP).unwrap();
-        hangups.recv().unwrap();
-        wake.set_nonblocking(false).unwrap();
-        wake.read_exact(&mut [0; 1]).unwrap();
-        assert_eq!(said(signals.take()), (false, false, true));
-        assert_eq!(said(signals.take()), (false, false, false));
+    fn each_signal_is_a_command() {
+        let (sender, mut receiver, mut woken) = commands::pair().unwrap();
+        woken.set_nonblocking(false).unwrap();
+        register(sender, || Some(Credentials::default())).unwrap();
+        let mut command_after = |signal| {
+            signal_hook::low_level::raise(signal).unwrap();
+            woken.read_exact(&mut [0]).unwrap();
+            receiver.take(io::empty()).pop().unwrap()
+        };
+        assert!(matches!(command_after(SIGUSR1), Command::Report));
+        assert!(matches!(command_after(SIGHUP), Command::Credentials(_)));
+        assert!(matches!(command_after(SIGUSR1), Command::Report));
+        assert!(matches!(command_after(SIGTERM), Command::Stop));
+    }
+
+    #[test]
+    fn a_signal_waits_for_room() {
+        let (sender, mut receiver, woken) = commands::pair().unwrap();
+        while sender.try_send(Command::Report).is_ok() {}
+        let patient = thread::spawn(move || send(&sender, Command::Stop));
+        let mut taken = Vec::new();
+        while !matches!(taken.last(), Some(Command::Stop)) {
+            taken.append(&mut receiver.take(&woken));
+            thread::yield_now();
+        }
+        patient.join().unwrap();
     }
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use vspc_core::concentrator::Config;
 
+use crate::commands;
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
 use crate::limits::Limits;
 use crate::logging::Logging;
 use crate::options::{Options, Parsed};
 use crate::seed::seed;
-use crate::signals::Signals;
+use crate::signals;
 use crate::sockets;
 use crate::tls::{CLEAR_ADVICE, Loader};
 
@@ -29,10 +30,10 @@ pub struct Host {
     pub seed: [u8; 32],
     /// What TLS connections are answered with at first.
     pub credentials: Credentials,
-    /// What signals ask for.
-    pub signals: Signals,
-    /// Readable when a signal came.
-    pub wake: UnixStream,
+    /// What other threads ask for.
+    pub commands: commands::Receiver,
+    /// Readable when they do.
+    pub woken: UnixStream,
 }
 
 /// Runs a server: options, log, limits and signals first, then `serve`, which returns when it was told to
@@ -79,9 +80,11 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     let loader = options.tls.loader(options);
     let credentials = loader.as_ref().map(Loader::load).transpose()?.unwrap_or_default();
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
-    let (signals, wake) = Signals::register(move || reload(loader.as_ref()))
+    let (sender, commands, woken) =
+        commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
+    signals::register(sender, move || reload(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
-    Ok(Host { config, seed, credentials, signals, wake })
+    Ok(Host { config, seed, credentials, commands, woken })
 }
 
 /// What SIGHUP asks for. What cannot be loaded leaves what there is in use.

@@ -6,7 +6,7 @@
 //! next turn, which then does not wait. So no peer, however much it sends, keeps others from their turn,
 //! and what it sent is offered to its readers before more of it is read.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{self, SocketAddr};
 use std::time::Duration;
@@ -20,11 +20,11 @@ use vspc_core::concentrator::{
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
+use vspc_host::commands::{Command, Receiver};
 use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
-use vspc_host::signals::Signals;
 use vspc_host::startup::{Host, STOP_PATIENCE};
 use vspc_host::transfer::{self, Received, Transmitted};
 
@@ -50,15 +50,16 @@ pub(crate) struct Server {
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
     scratch: Box<[u8]>,
-    signals: Signals,
-    wake: UnixStream,
+    /// What other threads ask for.
+    commands: Receiver,
+    woken: UnixStream,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
     /// For how many turns in a row timers have been held back.
     held_back: u32,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a command says stop.
 pub(crate) fn serve(host: Host) -> Result<(), Fatal> {
     let mut server = Server::new(host)?;
     server.open_listeners()?;
@@ -68,10 +69,10 @@ pub(crate) fn serve(host: Host) -> Result<(), Fatal> {
 impl Server {
     fn new(host: Host) -> Result<Self, Fatal> {
         let poll = Poll::new().map_err(|error| Fatal::System("create a poller", error))?;
-        let mut wake = UnixStream::from_std(host.wake);
+        let mut woken = UnixStream::from_std(host.woken);
         poll.registry()
-            .register(&mut wake, SIGNAL, Interest::READABLE)
-            .map_err(|error| Fatal::System("wait for signals", error))?;
+            .register(&mut woken, COMMAND, Interest::READABLE)
+            .map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let clock = Clock::start();
         let now = clock.now();
@@ -90,8 +91,8 @@ impl Server {
             ready: Vec::new(),
             writers: Vec::new(),
             scratch: transfer::scratch(),
-            signals: host.signals,
-            wake,
+            commands: host.commands,
+            woken,
             stop_at: None,
             held_back: 0,
         })
@@ -164,8 +165,8 @@ impl Server {
     /// Takes note of what the poller says about a socket. Nothing is read yet.
     fn note(&mut self, readiness: &Readiness) {
         let token = readiness.token();
-        if token == SIGNAL {
-            return self.heed_signals();
+        if token == COMMAND {
+            return self.heed_commands();
         }
         if let Some(id) = accept::listener(token) {
             return self.enqueue_listener(id);
@@ -188,16 +189,24 @@ impl Server {
         }
     }
 
-    fn heed_signals(&mut self) {
-        while matches!(self.wake.read(&mut [0; 64]), Ok(1..)) {}
-        let requests = self.signals.take();
-        if requests.report {
-            log_counters(&self.engine);
+    fn heed_commands(&mut self) {
+        for command in self.commands.take(&self.woken) {
+            self.obey(command);
         }
-        if let Some(credentials) = requests.credentials {
-            credentials.take_effect(&mut self.engine);
+    }
+
+    /// Does what another thread asks for.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Report => log_counters(&self.engine),
+            Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
+            Command::Stop => self.stop(),
         }
-        if requests.stop && self.stop_at.is_none() {
+    }
+
+    /// Begins to stop: what is queued is sent, everybody is told, and little time is left for that.
+    fn stop(&mut self) {
+        if self.stop_at.is_none() {
             log::info!("stopping");
             self.stop_at = Some(self.now + STOP_PATIENCE);
             self.lingering.lift_bound();
@@ -430,8 +439,8 @@ impl Server {
     }
 }
 
-/// The poller's name for the socket that signals write to: no id has all bits set.
-const SIGNAL: Token = Token(usize::MAX);
+/// The poller's name for the socket that commands come with: no id has all bits set.
+const COMMAND: Token = Token(usize::MAX);
 
 /// Readiness taken from the kernel in one turn. Enough that a storm is met in a few turns, and at 12 bytes
 /// each no memory to speak of.

@@ -1,5 +1,6 @@
-//! The tasks: one per socket, which reads and waits; one that carries out what the engine asks for; one
-//! for its timers; one for signals. All share one [`Server`] and none holds it while it waits.
+//! The tasks: one per socket, which reads and waits; one that carries out what the engine asks for; one for
+//! its timers; one for commands from other threads. All share one [`Server`] and none holds it while it
+//! waits.
 //!
 //! A visit reads once from a connection and puts its task at the end of the executor's queue if there may
 //! be more. What the engine asks for is carried out by a task that was queued meanwhile, behind the tasks
@@ -13,7 +14,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{self, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -30,11 +31,11 @@ use vspc_core::concentrator::{
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
+use vspc_host::commands::{Command, Receiver};
 use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
-use vspc_host::signals::Signals;
 use vspc_host::startup::{Host, STOP_PATIENCE};
 use vspc_host::transfer::{self, Received, Transmitted};
 
@@ -64,7 +65,8 @@ pub(crate) struct Server {
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
     scratch: Box<[u8]>,
-    signals: Signals,
+    /// What other threads ask for.
+    commands: Receiver,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
     /// The engine may have something to be done.
@@ -78,7 +80,7 @@ pub(crate) struct Server {
     timekeeper: Task,
 }
 
-/// Serves until a signal says stop.
+/// Serves until a command says stop.
 pub(crate) fn serve(host: Host) -> Result<(), Fatal> {
     let executor = Rc::new(LocalExecutor::new());
     let server = Server::new(host, Rc::clone(&executor))?;
@@ -92,8 +94,8 @@ pub(crate) fn serve(host: Host) -> Result<(), Fatal> {
 
 impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
-        let wake =
-            Async::new_nonblocking(host.wake).map_err(|error| Fatal::System("wait for signals", error))?;
+        let woken =
+            Async::new_nonblocking(host.woken).map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let clock = Clock::start();
         let now = clock.now();
@@ -115,7 +117,7 @@ impl Server {
                 look_at: None,
                 writers: Vec::new(),
                 scratch: transfer::scratch(),
-                signals: host.signals,
+                commands: host.commands,
                 stop_at: None,
                 stirred: false,
                 armed: None,
@@ -124,7 +126,7 @@ impl Server {
                 timekeeper: Task::default(),
             })
         });
-        server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).heed_signals(&wake, cx)));
+        server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).heed_commands(&woken, cx)));
         Ok(server)
     }
 
@@ -179,26 +181,34 @@ impl Server {
         deadlines.into_iter().flatten().min()
     }
 
-    fn heed_signals(&mut self, wake: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
+    fn heed_commands(&mut self, woken: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            while matches!(wake.get_ref().read(&mut [0; 64]), Ok(1..)) {}
-            let requests = self.signals.take();
-            if requests.report {
-                log_counters(&self.engine);
-            }
-            if let Some(credentials) = requests.credentials {
-                credentials.take_effect(&mut self.engine);
-            }
-            if requests.stop && self.stop_at.is_none() {
-                log::info!("stopping");
-                self.stop_at = Some(self.now + STOP_PATIENCE);
-                self.lingering.lift_bound();
-                self.engine.shut_down(self.now);
+            for command in self.commands.take(woken.get_ref()) {
+                self.obey(command);
                 self.stir();
             }
-            if ready!(wake.poll_readable(cx)).is_err() {
+            if ready!(woken.poll_readable(cx)).is_err() {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Does what another thread asks for.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Report => log_counters(&self.engine),
+            Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
+            Command::Stop => self.stop(),
+        }
+    }
+
+    /// Begins to stop: what is queued is sent, everybody is told, and little time is left for that.
+    fn stop(&mut self) {
+        if self.stop_at.is_none() {
+            log::info!("stopping");
+            self.stop_at = Some(self.now + STOP_PATIENCE);
+            self.lingering.lift_bound();
+            self.engine.shut_down(self.now);
         }
     }
 
