@@ -87,6 +87,7 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
             EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
             EventKind::ConsoleExpired => f.write_str("console expired"),
+            EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),
             EventKind::Suppressed(n) => write!(f, "{n} further events not shown"),
             // A fact newer than these words.
             other => write!(f, "{other:?}"),

@@ -1,6 +1,7 @@
 //! Telling: the world by events, peers by bounded replies, and both what a VM is called.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Concentrator;
 use super::conn::Conn;
@@ -22,9 +23,28 @@ impl Concentrator {
     }
 
     pub(super) fn tell_both(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
-        let peer = id.and_then(|id| self.conns.get(id)).map(|conn| conn.peer.clone());
+        let conn = id.and_then(|id| self.conns.get(id));
+        let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken);
+        let peer = conn.map(|conn| conn.peer.clone());
         let console = console.and_then(|id| self.consoles.label(id));
-        self.fx.outbox.event(Event { kind, conn: id, peer, console });
+        self.fx.outbox.event(Event { kind, conn: id, peer, console, is_routine }, self.fx.now);
+        if is_routine {
+            self.count_silent_peer();
+        }
+    }
+
+    /// A peer has gone that had said nothing.
+    fn count_silent_peer(&mut self) {
+        self.silent_peers = self.silent_peers.saturating_add(1);
+        if !self.fx.timers.is_set(Timer::Summary) {
+            self.fx.timers.set(Timer::Summary, self.fx.now + SUMMARY);
+        }
+    }
+
+    /// Tells in one line how many peers came, said nothing and went.
+    pub(super) fn tell_silent_peers(&mut self) {
+        let silent = std::mem::take(&mut self.silent_peers);
+        self.tell_both(None, None, EventKind::SilentPeers(silent));
     }
 
     /// Tells that a peer broke the protocol: once per connection, the rest is counted.
@@ -95,3 +115,6 @@ impl Concentrator {
         }
     }
 }
+
+/// How often peers that said nothing are told of, all together.
+const SUMMARY: Duration = Duration::from_secs(60);

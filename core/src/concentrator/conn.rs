@@ -31,6 +31,8 @@ pub(super) struct Conn {
     /// It is being closed: nothing it says counts any more.
     pub(super) closing: Option<Closing>,
     pub(super) malformed_told: bool,
+    /// It has sent something.
+    pub(super) spoken: bool,
     pub(super) role: Role,
 }
 
@@ -214,6 +216,7 @@ impl Conn {
             negotiator: Negotiator::new(policy),
             closing: None,
             malformed_told: false,
+            spoken: false,
             role,
         }
     }

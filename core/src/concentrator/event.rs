@@ -28,6 +28,9 @@ pub struct Event {
     pub peer: Option<Address>,
     /// The console it concerns.
     pub console: Option<Arc<Label>>,
+    /// It is about a peer that came, said nothing and went: a health check, a port scan. Those are counted, and
+    /// told together ([`EventKind::SilentPeers`]).
+    pub is_routine: bool,
 }
 
 /// How loud an event is.
@@ -51,7 +54,7 @@ pub enum EventKind {
     Listening(ListenerId, Address),
     /// A listener could not be opened.
     ListenFailed(ListenerId, Address, ListenError),
-    /// A connection came in on a VM listener.
+    /// A connection on a VM listener said its first bytes.
     VmConnected,
     /// It said which VM it is.
     VmIdentified,
@@ -96,6 +99,8 @@ pub enum EventKind {
     ConsoleExpired,
     /// This many further events of this connection were not told one by one.
     Suppressed(u32),
+    /// So many peers came, said nothing and went since that was last told: a minute, or more.
+    SilentPeers(u32),
 }
 
 /// Why a listener could not be opened.
@@ -228,7 +233,7 @@ impl Event {
     /// How loud this is.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        self.kind.severity()
+        if self.is_routine { Severity::Debug } else { self.kind.severity() }
     }
 }
 
@@ -255,8 +260,15 @@ impl EventKind {
             | Self::ClientAttached { .. }
             | Self::ClientDetached(_)
             | Self::ClientNotLetIn(_)
-            | Self::ConsoleExpired => Info,
+            | Self::ConsoleExpired
+            | Self::SilentPeers(_) => Info,
         }
+    }
+
+    /// Whether it belongs to what everyone must be able to find in a log, whatever else a peer makes happen:
+    /// who came, was identified, moved and went.
+    pub(super) fn is_landmark(&self) -> bool {
+        matches!(self, Self::VmIdentified | Self::VmRenamed(_) | Self::SecondLeg { .. }) || self.is_last()
     }
 
     /// Whether it is the last of its connection.

@@ -283,10 +283,15 @@ impl Concentrator {
     /// Bytes were read from a connection, no more than its window. One pass over them.
     pub fn handle_received(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
         self.fx.now = now;
-        let Some(conn) = self.conns.get(id) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.closing.is_some() || data.is_empty() {
             return;
         }
+        let is_first = !std::mem::replace(&mut conn.spoken, true);
+        if is_first && conn.vm().is_some() {
+            self.tell(id, EventKind::VmConnected);
+        }
+        let Some(conn) = self.conns.get(id) else { return };
         let was_nobody = conn.is_nobody();
         match conn.transport {
             Transport::Plain => self.receive_plain(id, data),

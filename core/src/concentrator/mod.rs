@@ -121,6 +121,8 @@ pub struct Concentrator {
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
     shutting_down: bool,
+    /// Peers that said nothing, since that was last told.
+    silent_peers: u32,
     /// Calls until all invariants are looked at again.
     #[cfg(debug_assertions)]
     until_check: usize,
@@ -148,6 +150,7 @@ impl Concentrator {
             opened: Vec::new(),
             scratch: Vec::new(),
             shutting_down: false,
+            silent_peers: 0,
             #[cfg(debug_assertions)]
             until_check: 0,
             config,
@@ -240,6 +243,7 @@ impl Concentrator {
             Timer::Expire(id) => self.expire(id),
             Timer::Wait(id) => self.end_wait(id),
             Timer::Ports => self.retry_ports(),
+            Timer::Summary => self.tell_silent_peers(),
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use crate::time::Instant;
+
 use super::event::{Event, EventKind};
 use super::id::{ConnId, ConsoleId};
 use super::output::{Output, Shutdown};
@@ -28,7 +30,10 @@ struct Outstanding {
     /// 0: the connection in this slot is closed, or there never was one.
     generation: u32,
     suppressed: u32,
+    /// The second that these count in, since the start.
+    second: u32,
     events: u8,
+    landmarks: u8,
     /// The runtime knows that there are bytes and has not yet found that there are none left.
     bytes: bool,
     /// A Transmit or Local is in the queue.
@@ -105,15 +110,23 @@ impl Outbox {
         }
     }
 
-    /// Tells an event; one of a connection that has had its share is counted instead. A connection's end is
-    /// told in any case.
-    pub(super) fn event(&mut self, event: Event) {
+    /// Tells an event. One of a connection that has had its share of this second is counted instead, and the
+    /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot spend;
+    /// a connection's end is told in any case.
+    pub(super) fn event(&mut self, event: Event, now: Instant) {
+        let is_last = event.kind.is_last();
         if let Some(outstanding) = event.conn.and_then(|id| self.of(id)) {
-            if outstanding.events >= EVENTS && !event.kind.is_last() {
+            let share = outstanding.share(now, event.kind.is_landmark());
+            if *share >= EVENTS && !is_last {
                 outstanding.suppressed = outstanding.suppressed.saturating_add(1);
                 return;
             }
-            outstanding.events = outstanding.events.saturating_add(1);
+            *share = share.saturating_add(1);
+            let suppressed = std::mem::take(&mut outstanding.suppressed);
+            if suppressed > 0 {
+                let kind = EventKind::Suppressed(suppressed);
+                self.events.push_back(Event { kind, ..event.clone() });
+            }
         }
         self.events.push_back(event);
     }
@@ -143,14 +156,11 @@ impl Outbox {
             }
             return Some(output);
         }
-        let Some(event) = self.events.pop_front() else {
+        let event = self.events.pop_front();
+        if event.is_none() {
             self.give_back_room();
-            return None;
-        };
-        if let Some(suppressed) = event.conn.and_then(|id| self.of(id)?.event_taken()) {
-            self.event(Event { kind: EventKind::Suppressed(suppressed), ..event.clone() });
         }
-        Some(Output::Event(event))
+        event.map(Output::Event)
     }
 
     /// A storm's worth of room is given back once it is over.
@@ -171,19 +181,18 @@ impl Outbox {
 }
 
 impl Outstanding {
-    /// An event of this connection was taken. Returns how many were suppressed, once its share is free
-    /// again.
-    fn event_taken(&mut self) -> Option<u32> {
-        self.events = self.events.saturating_sub(1);
-        if self.events == 0 && self.suppressed > 0 {
-            return Some(std::mem::take(&mut self.suppressed));
+    /// How many events of this sort were told in the present second.
+    fn share(&mut self, now: Instant, is_landmark: bool) -> &mut u8 {
+        let second = (now.as_micros() / 1_000_000) as u32;
+        if std::mem::replace(&mut self.second, second) != second {
+            (self.events, self.landmarks) = (0, 0);
         }
-        None
+        if is_landmark { &mut self.landmarks } else { &mut self.events }
     }
 }
 
-/// Events of one connection between two drains; further ones are counted and told as one.
-const EVENTS: u8 = 16;
+/// Events of one sort of one connection in one second; further ones are counted and told as one.
+const EVENTS: u8 = 10;
 
 /// Room in a queue that is kept when it is empty: enough for a busy turn.
 const KEPT_ROOM: usize = 1024;
@@ -196,7 +205,7 @@ mod tests {
     const NEW: ConnId = ConnId { index: 0, generation: 2 };
 
     fn event(id: ConnId, kind: EventKind) -> Event {
-        Event { kind, conn: Some(id), peer: None, console: None }
+        Event { kind, conn: Some(id), peer: None, console: None, is_routine: false }
     }
 
     fn all(outbox: &mut Outbox) -> Vec<String> {
@@ -265,27 +274,54 @@ mod tests {
         assert_eq!(all(&mut outbox), ["Changed(k3.2)"]);
     }
 
-    #[test]
-    fn events_beyond_a_connections_share_are_counted_and_its_end_is_told() {
-        let mut outbox = Outbox::default();
-        outbox.open(OLD);
-        for _ in 0..100 {
-            outbox.event(event(OLD, EventKind::ReaderSkipped(1)));
-        }
-        let kinds: Vec<EventKind> = std::iter::from_fn(|| outbox.pop())
+    fn kinds(outbox: &mut Outbox) -> Vec<EventKind> {
+        std::iter::from_fn(|| outbox.pop())
             .map(|output| match output {
                 Output::Event(event) => event.kind,
                 other => panic!("{other:?}"),
             })
-            .collect();
-        assert_eq!(kinds.len(), usize::from(EVENTS) + 1);
-        assert_eq!(kinds.last(), Some(&EventKind::Suppressed(100 - u32::from(EVENTS))));
-        for _ in 0..100 {
-            outbox.event(event(OLD, EventKind::ReaderSkipped(1)));
+            .collect()
+    }
+
+    #[test]
+    fn events_beyond_a_connections_share_of_a_second_are_counted() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        for n in 0..100 {
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), Instant::from_millis(n));
+            // Draining in between gives nobody more.
+            if n > 50 {
+                kinds(&mut outbox);
+            }
         }
-        outbox.event(event(OLD, EventKind::ClientDetached(super::super::CloseReason::PeerClosed)));
+        assert_eq!(kinds(&mut outbox), []);
+        outbox.event(event(OLD, EventKind::ReaderSkipped(2)), Instant::from_millis(1000));
+        let suppressed = EventKind::Suppressed(100 - u32::from(EVENTS));
+        assert_eq!(kinds(&mut outbox), [suppressed, EventKind::ReaderSkipped(2)]);
+    }
+
+    #[test]
+    fn noise_hides_no_landmark_and_a_connections_end_is_told_with_what_was_not() {
+        let mut outbox = Outbox::default();
+        outbox.open(OLD);
+        for _ in 0..100 {
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), Instant::ZERO);
+        }
+        kinds(&mut outbox);
+        outbox.event(event(OLD, EventKind::VmIdentified), Instant::ZERO);
+        let suppressed = EventKind::Suppressed(100 - u32::from(EVENTS));
+        assert_eq!(kinds(&mut outbox), [suppressed, EventKind::VmIdentified]);
+        for _ in 0..100 {
+            outbox.event(event(OLD, EventKind::VmIdentified), Instant::ZERO);
+        }
+        kinds(&mut outbox);
+        let end = EventKind::VmDisconnected(super::super::CloseReason::PeerClosed);
+        outbox.event(event(OLD, end.clone()), Instant::ZERO);
         outbox.close(OLD, Shutdown::Graceful);
-        let last = std::iter::from_fn(|| outbox.pop()).last();
-        assert!(matches!(last, Some(Output::Event(Event { kind: EventKind::ClientDetached(_), .. }))));
+        let told = std::iter::from_fn(|| outbox.pop()).filter_map(|output| match output {
+            Output::Event(event) => Some(event.kind),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [EventKind::Suppressed(91), end]);
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Timer {
     Wait(ConsoleId),
     /// Ports that were not to be had are tried again.
     Ports,
+    /// Peers that said nothing are told of.
+    Summary,
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
 use super::conn::{Conn, Early, Place, Role, Transport, Vm};
-use super::event::{CloseReason, EventKind, Fault};
+use super::event::{CloseReason, Fault};
 use super::id::ConnId;
 use super::label::Identity;
 use super::timers::Timer;
@@ -51,7 +51,6 @@ impl Concentrator {
         }
         self.fx.timers.set(Timer::Ask(id), now + ASK_AFTER);
         self.fx.timers.set(Timer::Identify(id), now + self.config.identify_timeout);
-        self.tell(id, EventKind::VmConnected);
         Some(id)
     }
 

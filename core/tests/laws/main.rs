@@ -11,6 +11,7 @@ mod clients;
 mod fuzz;
 mod law;
 mod locals;
+mod log;
 mod mirrors;
 mod moves;
 mod ports;

@@ -72,6 +72,7 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
 fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
     let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
     let mut vm = Peer::connect(server.vms);
+    vm.send(b"\xff\xf1");
     server.line_with("vm connected");
     server.while_stopped(|| {
         vm.introduce(1);

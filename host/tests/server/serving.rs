@@ -140,7 +140,8 @@ fn both_families_are_served() {
     server.line_with("client attached");
     vm.print(b"six");
     client.expect(b"six");
-    Peer::connect(v4);
+    let mut other = Peer::connect(v4);
+    other.send(b"\xff\xf1");
     server.line_with("vm connected peer=127.0.0.1:");
 }
 
