@@ -47,7 +47,11 @@ impl Concentrator {
                     Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
                     _ => false,
                 };
-                if is_paused { 0 } else { READ_MAX }
+                match is_paused {
+                    true => 0,
+                    false if vm.place.is_unidentified() => NOBODYS_READ_MAX,
+                    false => READ_MAX,
+                }
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
             Role::Client(client) => self.typing_window(client.console, client.epoch, client.mode.is_raw()),
@@ -453,3 +457,7 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
 /// Runs handed to one write. A few would do for a journal that is one ring; many small runs come from replies
 /// and from bytes that are cut at doubled IACs.
 const PLAIN_RUNS: usize = 32;
+
+/// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times as
+/// much per byte as one of data, and a console's key must not wait for a crowd of those.
+const NOBODYS_READ_MAX: usize = 16 << 10;
