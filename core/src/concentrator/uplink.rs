@@ -97,7 +97,7 @@ impl Uplink {
         }
         let others = if client_epoch == self.epoch { self.active.max(1) } else { self.active + 1 };
         let share = self.free() / others as usize / if doubles { 2 } else { 1 };
-        share.clamp(LEAST_SHARE, LARGEST_SHARE)
+        share.max(LEAST_SHARE)
     }
 
     /// Counts a client among those that send; it keeps the returned epoch.
@@ -191,9 +191,6 @@ const OPEN_ABOVE: usize = CAPACITY / 2;
 /// The least a client may send once it may send at all: a line.
 const LEAST_SHARE: usize = 512;
 
-/// The most it may send in one go: doubled, it still fits.
-const LARGEST_SHARE: usize = CAPACITY / 2;
-
 /// Buffers kept; a loop turn touches few consoles with input.
 const SPARE_BUFFERS: usize = 4;
 
@@ -245,7 +242,7 @@ mod tests {
     #[test]
     fn the_free_space_is_shared_by_those_who_send() {
         let (mut uplink, mut buffers) = (Uplink::default(), Buffers::default());
-        assert_eq!(uplink.window(9, false), LARGEST_SHARE);
+        assert_eq!((uplink.window(9, false), uplink.window(9, true)), (CAPACITY, CAPACITY / 2));
         let epoch = uplink.admit(9);
         uplink.push_wire(b"x", &mut buffers);
         assert_eq!(uplink.window(epoch, true), (CAPACITY - 1) / 2);
@@ -253,7 +250,7 @@ mod tests {
         uplink.admit(9);
         assert_eq!(uplink.window(epoch, false), (CAPACITY - 1) / 3);
         uplink.took(1, &mut buffers);
-        assert_eq!(uplink.window(epoch, false), LARGEST_SHARE);
+        assert_eq!(uplink.window(epoch, false), CAPACITY);
     }
 
     #[test]
