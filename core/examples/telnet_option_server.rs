@@ -70,7 +70,7 @@ impl Session {
             match item {
                 Item::Data(typed) => flow = self.type_in(typed, out),
                 Item::Negotiation(verb, opt) => {
-                    let outcome = self.negotiator.receive(verb, opt);
+                    let outcome = self.negotiator.handle(verb, opt);
                     if let Some((verb, opt)) = outcome.send {
                         put_negotiation(verb, opt, out);
                     }

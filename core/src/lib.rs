@@ -46,9 +46,12 @@
 //!     let now = Instant::from_millis(millis);
 //!     // 1. Tell the engine what has happened: here, what the VM's end of the "socket" has to say.
 //!     if let Some(id) = vm_conn {
-//!         let mut bytes = vm.transmit().to_vec();
-//!         bytes.truncate(engine.receive_window(id));
-//!         vm.sent(bytes.len());
+//!         let window = engine.receive_window(id);
+//!         let mut bytes = Vec::new();
+//!         vm.transmit(|said| {
+//!             bytes.extend_from_slice(&said[..window.min(said.len())]);
+//!             bytes.len()
+//!         });
 //!         engine.handle_received(id, &mut bytes, now);
 //!     }
 //!     engine.handle_timeout(now);

@@ -134,9 +134,14 @@ impl Leg {
 
     /// Writes what the socket takes.
     pub fn flush(&mut self) -> io::Result<()> {
-        while self.connected && !self.session.transmit().is_empty() {
-            match self.stream.write(self.session.transmit()) {
-                Ok(n) => self.session.sent(n),
+        while self.connected && !self.session.pending().is_empty() {
+            let mut written = Ok(0);
+            self.session.transmit(|bytes| {
+                written = self.stream.write(bytes);
+                *written.as_ref().unwrap_or(&0)
+            });
+            match written {
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -157,7 +162,7 @@ impl Leg {
 
     /// Bytes that the socket has not taken yet.
     pub fn backlog(&self) -> usize {
-        self.session.transmit().len()
+        self.session.pending().len()
     }
 
     /// Whether it stopped reading because it could not write.

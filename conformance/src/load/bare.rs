@@ -197,9 +197,9 @@ fn script() -> Vec<Step> {
         let said = serve(&mut engine, &mut vms, &mut vm, now);
         session.handle_received(&said, &mut Vec::new());
         agreed |= std::iter::from_fn(|| session.poll_event()).any(|event| event == VmEvent::ProxyAgreed);
-        named |= tells_name(session.transmit());
-        let mut heard = session.transmit().to_vec();
-        session.sent(heard.len());
+        let mut heard = session.pending().to_vec();
+        named |= tells_name(&heard);
+        session.transmit(<[u8]>::len);
         assert!(!said.is_empty() || !heard.is_empty(), "VM and concentrator wait for each other");
         if !said.is_empty() {
             script.push(Step { after: received, say: said });

@@ -215,7 +215,7 @@ impl Fleet {
             self.typed.clear();
             // In two steps, because the name must be seen between what is read and what is sent.
             let mut outcome = leg.read(&mut self.typed);
-            member.named = member.named || tells_name(leg.session().transmit());
+            member.named = member.named || tells_name(leg.session().pending());
             outcome = outcome.and_then(|()| leg.flush());
             while let Some(event) = leg.poll_event() {
                 match event {

@@ -118,9 +118,9 @@ impl VmLink {
     /// Sends what the session has to say; tells whether the VM's name was in it.
     fn flush(&mut self) -> Result<bool, LoadError> {
         let Some(session) = &mut self.session else { return Ok(false) };
-        let named = tells_name(session.transmit());
-        write_all(&mut self.stream, session.transmit(), "the VM")?;
-        session.sent(usize::MAX);
+        let named = tells_name(session.pending());
+        write_all(&mut self.stream, session.pending(), "the VM")?;
+        session.transmit(<[u8]>::len);
         Ok(named)
     }
 }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use vspc_core::telnet::{Decoder, Item, Negotiator, put_negotiation};
-use vspc_core::vmware::{Dialogue, Message, Said, Uuid, VMWARE_TELNET_EXT};
+use vspc_core::vmware::{Message, ProxyEvent, ProxySession, Said, Uuid};
 
 /// A listening stand-in. It lives as long as the test.
 pub(crate) struct StandIn {
@@ -77,55 +76,39 @@ impl StandIn {
 }
 
 fn serve(mut stream: TcpStream, after_goahead: &[u8], shared: &Shared) {
-    let (mut decoder, mut negotiator) = (Decoder::new(), Negotiator::new(Dialogue::POLICY));
-    let (mut dialogue, mut out) = (Dialogue::new(), Vec::new());
-    dialogue.open(&mut negotiator, &mut out);
+    let mut session = ProxySession::new();
     let mut scratch = [0; 4096];
     loop {
-        if stream.write_all(&out).is_err() {
+        if stream.write_all(session.pending()).is_err() {
             return;
         }
-        out.clear();
+        session.transmit(<[u8]>::len);
         let Ok(n @ 1..) = stream.read(&mut scratch) else { return };
-        let mut rest = &scratch[..n];
-        while let Some(item) = decoder.decode(&mut rest) {
-            let mut heard = shared.heard.lock().unwrap();
-            let said = match item {
-                Item::Data(data) => {
-                    heard.data.extend_from_slice(data);
-                    None
-                }
-                Item::Negotiation(verb, opt) => {
-                    let outcome = negotiator.receive(verb, opt);
-                    if let Some((verb, opt)) = outcome.send {
-                        put_negotiation(verb, opt, &mut out);
-                    }
-                    outcome.change.and_then(|change| dialogue.changed(&change, &mut out))
-                }
-                Item::Subnegotiation(VMWARE_TELNET_EXT, body) => dialogue.received(body, &mut out).unwrap(),
-                _ => None,
-            };
+        let mut heard = shared.heard.lock().unwrap();
+        session.handle_received(&scratch[..n], &mut heard.data);
+        while let Some(event) = session.poll_event() {
+            let ProxyEvent::Said(said) = event else { continue };
             match said {
-                Some(Said::Proxy { .. }) => Message::WillProxy.put(&mut out),
-                Some(Said::Name(name)) => {
-                    heard.name = String::from_utf8_lossy(name).into_owned();
+                Said::Proxy { .. } => session.put(&Message::WillProxy),
+                Said::Name(name) => {
+                    heard.name = String::from_utf8_lossy(&name).into_owned();
                     heard.named += 1;
                 }
-                Some(Said::Uuid(uuid)) => heard.uuid = Some(uuid),
-                Some(Said::VmotionBegin { sequence }) => {
-                    let sequence_and_secret = &[sequence, SECRET].concat();
-                    Message::VmotionGoahead { sequence_and_secret }.put(&mut out);
-                    out.extend_from_slice(after_goahead);
+                Said::Uuid(uuid) => heard.uuid = Some(uuid),
+                Said::VmotionBegin { sequence } => {
+                    let sequence_and_secret = &[&sequence, SECRET].concat();
+                    session.put(&Message::VmotionGoahead { sequence_and_secret });
+                    session.put_wire(after_goahead);
                 }
-                Some(Said::VmotionPeer { sequence_and_secret }) => {
+                Said::VmotionPeer { sequence_and_secret } => {
                     let sequence = sequence_and_secret.strip_suffix(SECRET).unwrap();
-                    Message::VmotionPeerOk { sequence }.put(&mut out);
+                    session.put(&Message::VmotionPeerOk { sequence });
                 }
-                Some(Said::VmotionComplete { .. }) => heard.completed += 1,
+                Said::VmotionComplete { .. } => heard.completed += 1,
                 _ => {}
             }
-            shared.news.notify_all();
         }
+        shared.news.notify_all();
     }
 }
 

@@ -130,7 +130,7 @@ impl Concentrator {
 
     fn client_negotiates(&mut self, id: ConnId, verb: Verb, opt: Opt) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let outcome = conn.negotiator.receive(verb, opt);
+        let outcome = conn.negotiator.handle(verb, opt);
         if let Some((verb, opt)) = outcome.send {
             self.reply(id, |out| put_negotiation(verb, opt, out));
         }

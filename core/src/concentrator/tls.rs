@@ -103,7 +103,7 @@ impl TlsPolicy {
         if verb == Verb::Will && !is_open && !conn.negotiator.is_on(Side::Him, Opt::AUTHENTICATION) {
             return (Some(Verb::Dont), Upgraded::Going);
         }
-        let answer = conn.negotiator.receive(verb, Opt::AUTHENTICATION).send.map(|(verb, _)| verb);
+        let answer = conn.negotiator.handle(verb, Opt::AUTHENTICATION).send.map(|(verb, _)| verb);
         let step = match verb {
             Verb::Will => Step::Offered,
             Verb::Wont => Step::Declined,

@@ -158,14 +158,14 @@ impl Concentrator {
 
     fn vm_negotiates(&mut self, id: ConnId, verb: Verb, opt: Opt) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let outcome = conn.negotiator.receive(verb, opt);
+        let outcome = conn.negotiator.handle(verb, opt);
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Role::Vm(vm) = &mut conn.role else { return };
         if opt == Opt::BINARY && matches!(verb, Verb::Will | Verb::Wont) {
             vm.fold = (!is_binary).then_some(false);
         }
         let mut answer = Vec::new();
-        let said = outcome.change.and_then(|change| vm.dialogue.changed(&change, &mut answer));
+        let said = outcome.change.and_then(|change| vm.dialogue.handle_change(&change, &mut answer));
         if let Some((verb, opt)) = outcome.send {
             self.reply(id, |out| put_negotiation(verb, opt, out));
         }
@@ -207,7 +207,7 @@ impl Concentrator {
         }
         let Role::Vm(vm) = &mut conn.role else { return };
         let mut answer = Vec::new();
-        let said = vm.dialogue.received(body, &mut answer);
+        let said = vm.dialogue.handle_received(body, &mut answer);
         self.answer(id, &answer);
         match said {
             Err(fault) => self.malformed(id, Fault::Vmware(fault)),

@@ -21,7 +21,7 @@ pub fn put_subnegotiation(opt: Opt, body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// As [`put_subnegotiation`], for a body in parts.
-pub fn put_subnegotiation_parts(opt: Opt, parts: &[&[u8]], out: &mut Vec<u8>) {
+pub(crate) fn put_subnegotiation_parts(opt: Opt, parts: &[&[u8]], out: &mut Vec<u8>) {
     put_command(Command::SB, out);
     escape_into(&[opt.0], out);
     for part in parts {

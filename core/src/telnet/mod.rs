@@ -10,6 +10,27 @@
 //! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
 //! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC
 //! 2941 what in-band TLS needs ([`auth`]).
+//!
+//! It needs nothing else of this crate. Bytes that were read become items, and items answers:
+//!
+//! ```
+//! use vspc_core::telnet::{Decoder, Item, Negotiator, Opt, OptionPolicy, put_negotiation};
+//!
+//! const POLICY: &[OptionPolicy] = &[OptionPolicy { opt: Opt::SGA, us: true, him: true }];
+//! let (mut decoder, mut negotiator) = (Decoder::new(), Negotiator::new(POLICY));
+//! let (mut data, mut answer) = (Vec::new(), Vec::new());
+//! let mut input: &[u8] = b"hi\xff\xff\xff\xfd\x03"; // two letters, a byte 255, DO SGA
+//! while let Some(item) = decoder.decode(&mut input) {
+//!     match item {
+//!         Item::Data(bytes) => data.extend_from_slice(bytes),
+//!         Item::Negotiation(verb, opt) => {
+//!             negotiator.handle(verb, opt).send.map(|(verb, opt)| put_negotiation(verb, opt, &mut answer));
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! assert_eq!((data, answer), (b"hi\xff".to_vec(), b"\xff\xfb\x03".to_vec())); // WILL SGA
+//! ```
 
 pub mod auth;
 mod blocks;
@@ -23,7 +44,8 @@ mod wire_form;
 
 pub use codes::{Command, IAC, Opt, Verb};
 pub use decode::{Decoder, Item, Malformed, SUBNEGOTIATION_LIMIT, WireRun};
-pub use encode::{put_command, put_negotiation, put_subnegotiation, put_subnegotiation_parts};
+pub(crate) use encode::put_subnegotiation_parts;
+pub use encode::{put_command, put_negotiation, put_subnegotiation};
 pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Side};
 pub use nvt::fold;
 pub(crate) use wire_form::{count_pairs, trailing_iacs, undouble_into, whole_pairs, wire_len};

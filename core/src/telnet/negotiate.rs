@@ -85,7 +85,7 @@ impl Negotiator {
     }
 
     /// Takes what the peer said. Constant cost; at most one negotiation in answer.
-    pub fn receive(&mut self, verb: Verb, opt: Opt) -> Outcome {
+    pub fn handle(&mut self, verb: Verb, opt: Opt) -> Outcome {
         let (side, peer_on) = heard(verb);
         if opt == Opt::TIMING_MARK {
             // A mark, not a state: clients throw output away until it is answered (telnet.md §7).
@@ -261,8 +261,8 @@ mod tests {
             for (state, when, next, says) in ROWS {
                 let mut negotiator = at(side, ACCEPTED, state);
                 let send = match when {
-                    RxWill => negotiator.receive(word(Will), ACCEPTED).send,
-                    RxWont => negotiator.receive(word(Wont), ACCEPTED).send,
+                    RxWill => negotiator.handle(word(Will), ACCEPTED).send,
+                    RxWont => negotiator.handle(word(Wont), ACCEPTED).send,
                     AskOn => negotiator.want(side, ACCEPTED, true),
                     AskOff => negotiator.want(side, ACCEPTED, false),
                 };
@@ -282,13 +282,13 @@ mod tests {
         for opt in [REFUSED, Opt(99)] {
             for (request, refusal) in [(Will, Dont), (Do, Wont)] {
                 for _ in 0..2 {
-                    let outcome = negotiator.receive(request, opt);
+                    let outcome = negotiator.handle(request, opt);
                     assert_eq!(outcome, Outcome { send: Some((refusal, opt)), ..Outcome::default() });
                 }
             }
             // nc and telnetlib answer even these: no answer, no loop (telnet.md §3).
-            assert_eq!(negotiator.receive(Wont, opt), Outcome::default());
-            assert_eq!(negotiator.receive(Dont, opt), Outcome::default());
+            assert_eq!(negotiator.handle(Wont, opt), Outcome::default());
+            assert_eq!(negotiator.handle(Dont, opt), Outcome::default());
         }
     }
 
@@ -296,13 +296,13 @@ mod tests {
     fn a_timing_mark_is_answered_each_time_and_leaves_no_state() {
         let mut negotiator = Negotiator::new(TABLE);
         for _ in 0..3 {
-            let outcome = negotiator.receive(Do, Opt::TIMING_MARK);
+            let outcome = negotiator.handle(Do, Opt::TIMING_MARK);
             assert_eq!(outcome.send, Some((Will, Opt::TIMING_MARK)));
             assert_eq!(outcome.change, None);
             assert!(!negotiator.is_on(Side::Us, Opt::TIMING_MARK));
         }
         for verb in [Will, Wont, Dont] {
-            assert_eq!(negotiator.receive(verb, Opt::TIMING_MARK), Outcome::default());
+            assert_eq!(negotiator.handle(verb, Opt::TIMING_MARK), Outcome::default());
         }
     }
 
@@ -323,7 +323,7 @@ mod tests {
             (WantYesOpposite, Will, None),
             (WantYesOpposite, Wont, change(false)),
         ] {
-            let outcome = at(Side::Him, ACCEPTED, before).receive(verb, ACCEPTED);
+            let outcome = at(Side::Him, ACCEPTED, before).handle(verb, ACCEPTED);
             assert_eq!(outcome.change, reported, "{before:?} {verb}");
         }
     }
@@ -340,7 +340,7 @@ mod tests {
             ] {
                 let mut negotiator = at(Side::Him, ACCEPTED, state);
                 assert_eq!(negotiator.would_answer(verb, ACCEPTED), valid, "{state:?} {verb}");
-                assert_eq!(negotiator.receive(verb, ACCEPTED).answered, valid, "{state:?} {verb}");
+                assert_eq!(negotiator.handle(verb, ACCEPTED).answered, valid, "{state:?} {verb}");
             }
         }
         assert!(!Negotiator::new(TABLE).would_answer(Will, Opt(99)));

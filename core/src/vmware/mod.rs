@@ -2,8 +2,8 @@
 //! concentrator talk about a VM.
 //!
 //! **Owns** the suboption codes ([`Code`]), what each carries ([`Message`]), the identity they carry
-//! ([`Uuid`], [`ServiceUri`]), and one VM's dialogue from both ends: [`Dialogue`] for the
-//! concentrator, [`VmSession`] for whoever plays a VM.
+//! ([`Uuid`], [`ServiceUri`]), and one VM's dialogue from both ends: [`Dialogue`] for the engine of a
+//! concentrator, [`ProxySession`] and [`VmSession`] with a whole connection around it for whoever plays one.
 //!
 //! **Refuses to know** which VM belongs to which console, what a vMotion is good for and when one may
 //! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
@@ -11,17 +11,35 @@
 //!
 //! **Implements** vmware.md §2 and §3, vmotion.md §1, after VMware's "Using a Proxy with vSphere Virtual
 //! Serial Ports".
+//!
+//! It needs [`telnet`](crate::telnet) and nothing else of this crate. A whole VM, and what it answers to the
+//! question for its name:
+//!
+//! ```
+//! use vspc_core::vmware::{Message, VmConfig, VmSession};
+//!
+//! let mut vm = VmSession::new(VmConfig { name: "web01".into(), ..VmConfig::default() });
+//! let (mut question, mut answer) = (Vec::new(), Vec::new());
+//! Message::GetVmName.put(&mut question);
+//! vm.handle_received(&question, &mut Vec::new());
+//! Message::VmName(b"web01").put(&mut answer);
+//! assert_eq!(vm.pending(), answer);
+//! ```
 
 mod code;
+mod dialogue;
 mod message;
+mod outgoing;
 mod proxy;
 mod uri;
 mod uuid;
 mod vm;
 
 pub use code::{Code, VMWARE_TELNET_EXT};
+pub use dialogue::{COMPLAINT_LIMIT, Dialogue, Said};
 pub use message::{Malformed, Message};
-pub use proxy::{Dialogue, KNOWN_SUBOPTIONS, POLICY, POLICY_WITH_TLS, REPLY_LIMIT, Said};
+pub use outgoing::{ANSWER_LIMIT, PENDING_LIMIT};
+pub use proxy::{ProxyEvent, ProxySession};
 pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};
-pub use vm::{ANSWER_LIMIT, NoUuid, Opens, PENDING_LIMIT, Resume, VmConfig, VmEvent, VmSession};
+pub use vm::{NoUuid, Opens, Resume, VmConfig, VmEvent, VmSession};

@@ -1,25 +1,17 @@
 //! The VM's end of the dialogue: a whole connection of an ESXi host's, for tests, simulators and
 //! relays (vmware.md §3, vmotion.md §1).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::code::{Code, VMWARE_TELNET_EXT};
+use super::dialogue::KNOWN_SUBOPTIONS;
 use super::message::Message;
-use super::proxy::KNOWN_SUBOPTIONS;
+use super::outgoing::{Events, Outgoing};
 use super::uuid::Uuid;
 use crate::telnet::{
     Change, Command, Decoder, Item, Negotiator, Opt, OptionPolicy, Side, Verb, escape_into, put_command,
     put_negotiation,
 };
-
-/// How many events a [`VmSession`] keeps until they are polled. A peer sends a handful in a session;
-/// when a wrong one sends more between two polls, the newest are dropped and counted.
-pub const PENDING_LIMIT: usize = 64;
-
-/// How many bytes of answers a [`VmSession`] queues before its transmit queue has been empty once.
-/// Beyond it, what a peer asks that does not read the answers is dropped and counted.
-pub const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Who opens option 232.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,35 +135,34 @@ pub enum VmEvent {
 /// One serial port's connection to a concentrator, VM side: under 200 bytes, and no heap of its own
 /// while it is idle (the configuration is shared).
 ///
-/// Bytes read go into [`handle_received`](Self::handle_received); bytes to write are pulled with
-/// [`transmit`](Self::transmit) and [`sent`](Self::sent).
+/// Bytes read go into [`handle_received`](Self::handle_received); bytes to write are taken by
+/// [`transmit`](Self::transmit).
 ///
 /// ```
 /// # use vspc_core::vmware::{VmConfig, VmEvent, VmSession};
 /// let mut vm = VmSession::new(VmConfig { name: "web01".into(), ..VmConfig::default() });
 /// let mut typed = Vec::new();
+/// // The proxy says DO 232, and someone types.
 /// vm.handle_received(&[255, 253, 232, b'l', b's'], &mut typed);
 /// assert_eq!(vm.poll_event(), Some(VmEvent::Ready));
 /// assert_eq!(typed, b"ls");
-/// assert_eq!(vm.transmit()[..3], [255, 251, 232]);
+/// // WILL 232 and the session start. A real VM would call `write` here.
+/// let mut sent = Vec::new();
+/// vm.transmit(|bytes| {
+///     sent.extend_from_slice(bytes);
+///     bytes.len()
+/// });
+/// assert_eq!(sent[..3], [255, 251, 232]);
 /// ```
 #[derive(Debug)]
 pub struct VmSession {
     config: Arc<VmConfig>,
     decoder: Decoder,
     negotiator: Negotiator,
-    /// To be sent; grows by what the caller prints and by at most `ANSWER_LIMIT` of answers; freed
-    /// when all of it is sent.
-    out: Vec<u8>,
-    /// How much of `out` is sent.
-    taken: usize,
-    /// Not yet polled; at most `PENDING_LIMIT`, freed when empty.
-    events: VecDeque<VmEvent>,
+    out: Outgoing,
+    events: Events<VmEvent>,
     /// The sequence of the vMotion we have begun.
     moving: Option<Box<[u8]>>,
-    /// Bytes of answers put since `out` was empty.
-    answered: u32,
-    dropped: u32,
     malformed: u32,
     offered_com_port: bool,
 }
@@ -185,12 +176,9 @@ impl VmSession {
             config: config.into(),
             decoder: Decoder::new(),
             negotiator: Negotiator::new(POLICY),
-            out: Vec::new(),
-            taken: 0,
-            events: VecDeque::new(),
+            out: Outgoing::default(),
+            events: Events::default(),
             moving: None,
-            answered: 0,
-            dropped: 0,
             malformed: 0,
             offered_com_port: false,
         };
@@ -211,7 +199,7 @@ impl VmSession {
         while let Some(item) = decoder.decode(&mut rest) {
             match item {
                 Item::Data(data) => input.extend_from_slice(data),
-                Item::Command(Command::BRK) => self.push(VmEvent::Break),
+                Item::Command(Command::BRK) => self.events.push(VmEvent::Break),
                 Item::Command(_) => {}
                 Item::Negotiation(verb, opt) => self.negotiated(verb, opt),
                 Item::Subnegotiation(VMWARE_TELNET_EXT, body) => match Message::parse(body) {
@@ -227,51 +215,39 @@ impl VmSession {
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<VmEvent> {
-        let event = self.events.pop_front();
-        if self.events.is_empty() && self.events.capacity() != 0 {
-            self.events = VecDeque::new();
-        }
-        event
+        self.events.poll()
     }
 
-    /// What is to be sent; empty when there is nothing. Free.
-    pub fn transmit(&self) -> &[u8] {
-        &self.out[self.taken..]
+    /// Offers what is to be sent to `take`, which returns how many of the bytes the socket took; more than
+    /// there are count as all. What was not taken is offered again. Returns how many were taken; without
+    /// calling `take`, 0, when there is nothing.
+    pub fn transmit(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
+        self.out.transmit(take)
     }
 
-    /// The first `n` bytes of [`transmit`](Self::transmit) were taken by the socket. More than there
-    /// are counts as all.
-    pub fn sent(&mut self, n: usize) {
-        self.taken = self.taken.saturating_add(n).min(self.out.len());
-        if self.taken == self.out.len() {
-            self.out = Vec::new();
-            self.taken = 0;
-            self.answered = 0;
-        } else if self.taken > self.out.len() / 2 {
-            // Halving at least, so moving the rest costs no more than sending it did.
-            self.out.drain(..self.taken);
-            self.taken = 0;
-        }
+    /// What [`transmit`](Self::transmit) would offer.
+    pub fn pending(&self) -> &[u8] {
+        self.out.pending()
     }
 
     /// The guest prints; IAC is doubled. Also before the session is ready: hosts do not wait.
     pub fn print(&mut self, data: &[u8]) {
-        escape_into(data, &mut self.out);
+        escape_into(data, self.out.buffer());
     }
 
     /// Sends a break towards the clients.
     pub fn put_break(&mut self) {
-        put_command(Command::BRK, &mut self.out);
+        put_command(Command::BRK, self.out.buffer());
     }
 
     /// Sends bytes as they are, for bulk that is escaped already and for peers that misbehave.
     pub fn put_wire(&mut self, wire: &[u8]) {
-        self.out.extend_from_slice(wire);
+        self.out.buffer().extend_from_slice(wire);
     }
 
     /// Sends any message of option 232, in or out of turn.
     pub fn put(&mut self, message: &Message<'_>) {
-        message.put(&mut self.out);
+        message.put(self.out.buffer());
     }
 
     /// VMOTION-BEGIN: the VM stands still from here. A host prints nothing more on this connection
@@ -315,38 +291,39 @@ impl VmSession {
         self.malformed
     }
 
-    /// How many events and answers were dropped at [`PENDING_LIMIT`] and [`ANSWER_LIMIT`].
+    /// How many events and answers were dropped at [`PENDING_LIMIT`](super::PENDING_LIMIT) and
+    /// [`ANSWER_LIMIT`](super::ANSWER_LIMIT).
     pub fn dropped(&self) -> u32 {
-        self.dropped
+        self.events.dropped().saturating_add(self.out.dropped())
     }
 
     fn offer(&mut self, opt: Opt) {
         if let Some((verb, opt)) = self.negotiator.want(Side::Us, opt, true) {
-            put_negotiation(verb, opt, &mut self.out);
+            put_negotiation(verb, opt, self.out.buffer());
         }
     }
 
     fn negotiated(&mut self, verb: Verb, opt: Opt) {
-        let outcome = self.negotiator.receive(verb, opt);
+        let outcome = self.negotiator.handle(verb, opt);
         if let Some((verb, opt)) = outcome.send {
-            self.put_answer(|out| put_negotiation(verb, opt, out));
+            self.out.answer(|out| put_negotiation(verb, opt, out));
         }
         let Some(Change { side: Side::Us, opt, on }) = outcome.change else {
             return;
         };
         match (opt, on) {
             (VMWARE_TELNET_EXT, true) => self.start(),
-            (VMWARE_TELNET_EXT, false) => self.push(VmEvent::NotProxy),
-            (Opt::AUTHENTICATION | Opt::COM_PORT, agreed) => self.push(VmEvent::Offer { opt, agreed }),
+            (VMWARE_TELNET_EXT, false) => self.events.push(VmEvent::NotProxy),
+            (Opt::AUTHENTICATION | Opt::COM_PORT, agreed) => self.events.push(VmEvent::Offer { opt, agreed }),
             _ => {}
         }
     }
 
     /// Option 232 is on: what a host says now, in one go (vmware.md §3, vmotion.md §1).
     fn start(&mut self) {
-        self.push(VmEvent::Ready);
+        self.events.push(VmEvent::Ready);
         let config = Arc::clone(&self.config);
-        self.put_answer(|out| {
+        self.out.answer(|out| {
             Message::KnownSuboptions1(KNOWN_SUBOPTIONS).put(out);
             match &config.resume {
                 Some(Resume { sequence, secret }) => {
@@ -363,22 +340,23 @@ impl VmSession {
     fn answer(&mut self, message: &Message<'_>) {
         match *message {
             Message::KnownSuboptions2(_) => {}
-            Message::UnknownSuboptionRcvd2(code) => self.push(VmEvent::UnknownToProxy(code)),
+            Message::UnknownSuboptionRcvd2(code) => self.events.push(VmEvent::UnknownToProxy(code)),
             Message::VmotionGoahead { sequence_and_secret } => {
                 match self.moving.as_deref().and_then(|ours| sequence_and_secret.strip_prefix(ours)) {
                     Some(secret) => {
                         let sequence = &sequence_and_secret[..sequence_and_secret.len() - secret.len()];
-                        self.push(VmEvent::Goahead { sequence: sequence.into(), secret: secret.into() });
+                        self.events
+                            .push(VmEvent::Goahead { sequence: sequence.into(), secret: secret.into() });
                     }
-                    None => self.push(VmEvent::Unexpected(message.code())),
+                    None => self.events.push(VmEvent::Unexpected(message.code())),
                 }
             }
             Message::VmotionNotnow { sequence } => {
                 if self.moving.as_deref() == Some(sequence) {
                     self.moving = None;
-                    self.push(VmEvent::Notnow { sequence: sequence.into() });
+                    self.events.push(VmEvent::Notnow { sequence: sequence.into() });
                 } else {
-                    self.push(VmEvent::Unexpected(message.code()));
+                    self.events.push(VmEvent::Unexpected(message.code()));
                 }
             }
             Message::VmotionPeerOk { sequence } => {
@@ -392,10 +370,10 @@ impl VmSession {
                     Some(ours) => VmEvent::PeerOk { sequence: ours.sequence.clone() },
                     None => VmEvent::Unexpected(message.code()),
                 };
-                self.push(event);
+                self.events.push(event);
             }
-            Message::WillProxy => self.push(VmEvent::ProxyAgreed),
-            Message::WontProxy => self.push(VmEvent::Refused),
+            Message::WillProxy => self.events.push(VmEvent::ProxyAgreed),
+            Message::WontProxy => self.events.push(VmEvent::Refused),
             Message::GetVmVcUuid => {
                 self.put_uuid(self.config.vc_uuid, message.code(), |text| Message::VmVcUuid(text));
             }
@@ -409,7 +387,7 @@ impl VmSession {
             }
             Message::GetVmName => {
                 let config = Arc::clone(&self.config);
-                self.put_answer(|out| Message::VmName(config.name.as_bytes()).put(out));
+                self.out.answer(|out| Message::VmName(config.name.as_bytes()).put(out));
                 if config.offers_com_port && !std::mem::replace(&mut self.offered_com_port, true) {
                     self.offer(Opt::COM_PORT);
                 }
@@ -427,14 +405,14 @@ impl VmSession {
             | Message::VmBiosUuid(_)
             | Message::VmLocationUuid(_)
             | Message::Unknown { .. } => {
-                self.put_answer(|out| Message::UnknownSuboptionRcvd1(message.code()).put(out));
+                self.out.answer(|out| Message::UnknownSuboptionRcvd1(message.code()).put(out));
             }
         }
     }
 
     fn put_uuid(&mut self, uuid: Option<Uuid>, asked: Code, message: fn(&[u8]) -> Message<'_>) {
         let no_uuid = self.config.no_uuid;
-        self.put_answer(|out| match (uuid, no_uuid) {
+        self.out.answer(|out| match (uuid, no_uuid) {
             (Some(uuid), _) => {
                 let mut text = Vec::new();
                 uuid.put_vmware(&mut text);
@@ -443,26 +421,6 @@ impl VmSession {
             (None, NoUuid::Empty) => message(&[]).put(out),
             (None, NoUuid::Unknown) => Message::UnknownSuboptionRcvd1(asked).put(out),
         });
-    }
-
-    /// Every answer to the proxy goes through here, so that none escapes the limit.
-    fn put_answer(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
-        if self.answered as usize >= ANSWER_LIMIT {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
-        }
-        let before = self.out.len();
-        put(&mut self.out);
-        let put = u32::try_from(self.out.len() - before).unwrap_or(u32::MAX);
-        self.answered = self.answered.saturating_add(put);
-    }
-
-    fn push(&mut self, event: VmEvent) {
-        if self.events.len() < PENDING_LIMIT {
-            self.events.push_back(event);
-        } else {
-            self.dropped = self.dropped.saturating_add(1);
-        }
     }
 }
 
@@ -483,6 +441,7 @@ mod tests {
 
     use super::*;
     use crate::telnet::IAC;
+    use crate::vmware::{ANSWER_LIMIT, PENDING_LIMIT};
 
     fn web01() -> VmConfig {
         VmConfig { name: "web01".into(), vc_uuid: Some(Uuid::from_bytes([1; 16])), ..VmConfig::default() }
@@ -560,7 +519,7 @@ mod tests {
         Message::VmotionBegin { sequence: b"1" }.put(&mut wire);
         Message::Unknown { code: Code(99), body: b"" }.put(&mut wire);
         vm.handle_received(&wire, &mut Vec::new());
-        assert_eq!(vm.transmit(), b"\xff\xfa\xe8\x02\x28\xff\xf0\xff\xfa\xe8\x02\x63\xff\xf0");
+        assert_eq!(vm.pending(), b"\xff\xfa\xe8\x02\x28\xff\xf0\xff\xfa\xe8\x02\x63\xff\xf0");
     }
 
     #[test]
@@ -571,10 +530,8 @@ mod tests {
         vm.handle_received(&[232, 99, IAC, IAC, IAC, 240], &mut Vec::new());
         events(&mut vm);
         vm.print(&[IAC; 100_000]);
-        while !vm.transmit().is_empty() {
-            vm.sent(777);
-        }
-        assert_eq!((vm.out.capacity(), vm.events.capacity(), vm.moving.is_none()), (0, 0, true));
+        while vm.transmit(|bytes| bytes.len().min(777)) > 0 {}
+        assert!(vm.pending().is_empty() && vm.moving.is_none());
         assert!(vm.decoder.is_idle());
     }
 
@@ -587,12 +544,12 @@ mod tests {
             Message::WillProxy.put(&mut wire);
         }
         vm.handle_received(&wire, &mut Vec::new());
-        assert!(vm.transmit().len() < ANSWER_LIMIT + 100);
+        assert!(vm.pending().len() < ANSWER_LIMIT + 100);
         assert_eq!(events(&mut vm).len(), PENDING_LIMIT);
         assert!(vm.dropped() > 10_000);
-        vm.sent(usize::MAX);
+        vm.transmit(<[u8]>::len);
         vm.handle_received(&wire[..6], &mut Vec::new());
-        assert!(!vm.transmit().is_empty(), "answers again once it is read");
+        assert!(!vm.pending().is_empty(), "answers again once it is read");
     }
 
     quickcheck! {
@@ -604,7 +561,7 @@ mod tests {
             let mut vm = VmSession::new(web01());
             let mut input = Vec::new();
             vm.handle_received(&noise, &mut input);
-            input.len() <= noise.len() && vm.events.len() <= PENDING_LIMIT
+            input.len() <= noise.len() && events(&mut vm).len() <= PENDING_LIMIT
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use vspc_core::telnet::{Decoder, Item, SUBNEGOTIATION_LIMIT};
 use vspc_core::vmware::{
-    ANSWER_LIMIT, Code, Dialogue, Message, REPLY_LIMIT, Said, ServiceUri, Uuid, VMWARE_TELNET_EXT, VmConfig,
-    VmSession,
+    ANSWER_LIMIT, COMPLAINT_LIMIT, Code, Dialogue, Message, Said, ServiceUri, Uuid, VMWARE_TELNET_EXT,
+    VmConfig, VmSession,
 };
 
 /// One message of option 232: `data` is its body.
@@ -72,14 +72,14 @@ pub(crate) fn vmware_dialogue(data: &[u8]) {
                 most = 2;
             }
             2 => drop(vm.poll_event()),
-            3 => vm.sent(usize::from(*len)),
+            3 => drop(vm.transmit(|bytes| bytes.len().min(usize::from(*len)))),
             4 => {
                 let mut said = Vec::new();
                 Message::parse(body).map(|message| message.put(&mut said)).unwrap_or_default();
                 vm.handle_received(&said, &mut typed);
             }
             _ => {
-                let said = dialogue.received(body, &mut answers);
+                let said = dialogue.handle_received(body, &mut answers);
                 // A complaint is never answered with a complaint.
                 most = if body.first() == Some(&Code::UNKNOWN_SUBOPTION_RCVD_2.0) { 0 } else { 2 };
                 if let Ok(Some(Said::Uuid(uuid))) = said {
@@ -98,15 +98,15 @@ pub(crate) fn vmware_dialogue(data: &[u8]) {
             }
         }
         assert!(asked.iter().all(|&times| times <= 1), "{asked:?}");
-        assert!(answers.len() < REPLY_LIMIT + 32);
-        assert!(vm.transmit().len() <= ANSWER_LIMIT + 64);
+        assert!(answers.len() < COMPLAINT_LIMIT + 32);
+        assert!(vm.pending().len() <= ANSWER_LIMIT + 64);
     }
     assert!(typed.is_empty());
-    vm.sent(usize::MAX);
+    vm.transmit(<[u8]>::len);
     let mut question = Vec::new();
     Message::GetVmName.put(&mut question);
     vm.handle_received(&question, &mut typed);
-    assert_eq!(messages(vm.transmit()), [Code::VM_NAME]);
+    assert_eq!(messages(vm.pending()), [Code::VM_NAME]);
 }
 
 /// The codes of whole messages.

@@ -77,8 +77,8 @@ impl Stranger {
             }
             // What a VM has to say.
             6 => {
-                let said = self.session.transmit().to_vec();
-                self.session.sent(said.len());
+                let said = self.session.pending().to_vec();
+                self.session.transmit(<[u8]>::len);
                 let said = if self.tls.is_up() { self.tls.seal(&said) } else { said };
                 self.say(world, said, arg);
             }

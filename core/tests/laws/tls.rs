@@ -163,7 +163,7 @@ fn where_tls_is_required_nothing_said_in_clear_counts() {
     let id = host(&mut world);
     let mut forged = Host::new(vm_config(9));
     forged.session.print(b"forged");
-    let said = forged.session.transmit().to_vec();
+    let said = forged.session.pending().to_vec();
     world.deal(id, &said);
     let mut uuid_message = Vec::new();
     let mut text = Vec::new();

@@ -98,7 +98,7 @@ impl Client {
             match item {
                 Item::Data(data) => self.seen.extend_from_slice(data),
                 Item::Negotiation(verb, opt) => {
-                    if let Some((verb, opt)) = self.negotiator.receive(verb, opt).send {
+                    if let Some((verb, opt)) = self.negotiator.handle(verb, opt).send {
                         put_negotiation(verb, opt, &mut self.answers);
                     }
                 }
@@ -130,8 +130,8 @@ impl Part {
     pub(crate) fn says(&mut self) -> Vec<u8> {
         match self {
             Self::Host(host) => {
-                let said = host.session.transmit().to_vec();
-                host.session.sent(said.len());
+                let said = host.session.pending().to_vec();
+                host.session.transmit(<[u8]>::len);
                 said
             }
             Self::Client(client) => std::mem::take(&mut client.answers),
