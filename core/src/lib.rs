@@ -24,12 +24,17 @@
 //! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
 //!
+//! `telnet` and `time` are always there; `vmware`, `concentrator` (with `transport`), `mux` and `tls` are Cargo
+//! features, all on by default. Telnet alone, and telnet with `vmware`, bring no TLS, checksums, hashing or
+//! random numbers into the tree.
+//!
 //! # A whole runtime
 //!
 //! This is all a runtime has to do. Here the "sockets" are two vectors: a VM that waits to be asked who it
 //! is, and nobody at its console yet.
 //!
 //! ```
+//! # #[cfg(feature = "concentrator")] {
 //! use std::io::IoSlice;
 //! use std::sync::Arc;
 //! use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, EventKind, Output, Peer};
@@ -79,13 +84,18 @@
 //! }
 //! assert!(log.contains(&EventKind::VmIdentified));
 //! assert_eq!(engine.consoles().next().unwrap().label.name, "web01");
+//! # }
 //! ```
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "concentrator")]
 pub mod concentrator;
+#[cfg(feature = "mux")]
 pub mod mux;
 pub mod telnet;
 pub mod time;
+#[cfg(feature = "concentrator")]
 pub mod transport;
+#[cfg(feature = "vmware")]
 pub mod vmware;

@@ -27,7 +27,7 @@ use super::id::{ConnId, ConsoleId};
 use super::timers::Timer;
 use super::tls::await_handshake;
 use super::uplink::{Buffers, Uplink};
-use crate::telnet::count_pairs;
+use crate::telnet::wire_form::count_pairs;
 
 impl Concentrator {
     /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.

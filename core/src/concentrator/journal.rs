@@ -17,7 +17,9 @@ use std::collections::VecDeque;
 
 use memchr::memchr;
 
-use crate::telnet::{count_pairs, guest_slices, trailing_iacs, undouble_into, whole_pairs, wire_len};
+use crate::telnet::wire_form::{
+    count_pairs, guest_slices, trailing_iacs, undouble_into, whole_pairs, wire_len,
+};
 
 /// Size of a full-grown segment. Large enough that a full read is 32 borrowed runs, small enough
 /// that a silent console keeps little more than the scrollback it was told to keep.

@@ -5,7 +5,7 @@
 //! command that a socket has taken half of is finished before anything else goes to that socket: the other
 //! half is kept apart from the queue ([`Uplink::half`]).
 
-use crate::telnet::{self, trailing_iacs};
+use crate::telnet::wire_form::{escape_into, trailing_iacs};
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;
@@ -116,7 +116,7 @@ impl Uplink {
 
     /// Queues guest bytes: IACs are doubled.
     pub(super) fn push_guest(&mut self, guest: &[u8], buffers: &mut Buffers) {
-        telnet::escape_into(guest, self.room(guest.len(), buffers));
+        escape_into(guest, self.room(guest.len(), buffers));
         self.note_full();
     }
 

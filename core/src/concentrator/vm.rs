@@ -14,7 +14,7 @@ use super::id::ConnId;
 use super::label::Identity;
 use super::timers::Timer;
 use super::tls::{await_handshake, await_upgrade};
-use crate::telnet::count_pairs;
+use crate::telnet::wire_form::count_pairs;
 
 impl Concentrator {
     /// A connection on a VM listener. `None`: it needs TLS, and there is none to be had.

@@ -40,13 +40,13 @@ mod encode;
 mod negotiate;
 mod nvt;
 pub mod qmethod;
-mod wire_form;
+pub mod wire_form;
 
 pub use codes::{Command, IAC, Opt, Verb};
 pub use decode::{Decoder, Item, Malformed, SUBNEGOTIATION_LIMIT, WireRun};
+#[cfg(feature = "vmware")]
 pub(crate) use encode::put_subnegotiation_parts;
 pub use encode::{put_command, put_negotiation, put_subnegotiation};
 pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Side};
 pub use nvt::fold;
-pub(crate) use wire_form::{count_pairs, trailing_iacs, undouble_into, whole_pairs, wire_len};
 pub use wire_form::{escape_into, escaped_len, guest_slices};

@@ -57,7 +57,7 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Returns how
 /// many wire bytes hold them. Costs one pass and one copy; where not all is taken, at most two passes more.
-pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
+pub fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     let mut rest = wire;
     let mut left = limit;
     while left > 0
@@ -82,7 +82,7 @@ pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usi
 /// How much of `wire`, a run of whole pairs, holds its first `guest` guest bytes: wire bytes, never half a
 /// pair, and the guest bytes in them (fewer than asked for when the run ends). Costs at most two passes over
 /// them.
-pub(crate) fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
+pub fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
     let (mut at, mut covered) = (0, 0);
     // Any number of wire bytes holds at most as many guest bytes, and at least half.
     while at < wire.len() && covered < guest {
@@ -97,13 +97,13 @@ pub(crate) fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
 }
 
 /// How many pairs `wire`, a run of whole pairs, holds. Costs one pass.
-pub(crate) fn count_pairs(wire: &[u8]) -> usize {
+pub fn count_pairs(wire: &[u8]) -> usize {
     memchr_iter(IAC, wire).count() / 2
 }
 
 /// How much of `wire`, which begins with no second half, can be taken if no more than `room` may be: no half
 /// pair at its end, unless it is all of `wire`. Looks at as many bytes as `wire` has IACs before `room`.
-pub(crate) fn whole_pairs(wire: &[u8], room: usize) -> usize {
+pub fn whole_pairs(wire: &[u8], room: usize) -> usize {
     if room >= wire.len() {
         return wire.len();
     }
@@ -252,7 +252,7 @@ fn leading_iacs(bytes: &[u8]) -> usize {
 }
 
 /// How many IACs `bytes` end in.
-pub(crate) fn trailing_iacs(bytes: &[u8]) -> usize {
+pub fn trailing_iacs(bytes: &[u8]) -> usize {
     let (_, blocks) = bytes.as_rchunks();
     let solid = BLOCK * blocks.iter().rev().take_while(|block| is_solid(block)).count();
     let rest = &bytes[..bytes.len() - solid];
