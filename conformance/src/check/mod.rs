@@ -10,11 +10,12 @@ mod suite;
 
 pub use suite::{Case, Checked, Selection, Server, Verdict, judge};
 
-use crate::drive::{ClientPort, LiveOptions, nonce};
+use crate::drive::{ClientPort, LiveOptions, Ports, nonce};
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
 use crate::tunnel::{Port, TlsArgs};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What to check, and how to tell.
 #[derive(Clone, Debug, clap::Args)]
@@ -147,12 +148,15 @@ impl CheckArgs {
             .map_err(|error| format!("--target {target}: {error}; write host:port"))?
             .next()
             .ok_or_else(|| format!("--target {target}: no address"))?;
+        let client_host = self.client_host.unwrap_or(target.ip());
         let clients = match (self.client_port, self.client_port_base) {
             (Some(port), _) => ClientPort::Fixed(port),
-            (None, Some(base)) => ClientPort::From(base, self.client_ports),
+            (None, Some(base)) => {
+                let ports = Ports::new(client_host, base, self.client_ports, dial.clone());
+                ClientPort::Among(Arc::new(ports))
+            }
             (None, None) => ClientPort::Unknown,
         };
-        let client_host = self.client_host.unwrap_or(target.ip());
         Ok(Server {
             live: LiveOptions { target, clients, client_host, dial },
             config: self.config.clone(),

@@ -4,7 +4,7 @@ use crate::drive::{ClientPort, Failure, Live, LiveOptions, Options, Outcome, Pla
 use crate::transcript::{Action, Scope, Section, Setting, Transcript};
 use crate::tunnel::VmForm;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -171,21 +171,27 @@ impl Server {
         // What takes longest begins first, so that no straggler is left at the end.
         let mut order: Vec<usize> = (0..transcripts.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(transcripts[*index].waits()));
-        let jobs = match self.live.clients {
+        let jobs = match &self.live.clients {
             // All cases are about the same VM: one at a time.
             ClientPort::Fixed(_) => 1,
             _ => jobs.max(1),
         };
-        let (next, hint) = (AtomicUsize::new(0), AtomicU16::new(0));
+        if let ClientPort::Among(ports) = &self.live.clients
+            && transcripts.iter().any(|transcript| transcript.needs_client_port())
+        {
+            // Without it consoles are found all the same, only later.
+            let _ = ports.look();
+        }
+        let next = AtomicUsize::new(0);
         let watch = Mutex::new(Watch::default());
         let (sender, results) = mpsc::channel();
         let mut cases: Vec<Option<Case<'a>>> = transcripts.iter().map(|_| None).collect();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (sender, order, next, hint, watch) = (sender.clone(), &order, &next, &hint, &watch);
+                let (sender, order, next, watch) = (sender.clone(), &order, &next, &watch);
                 scope.spawn(move || {
                     while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let case = self.case(transcripts[index], seed, hint, watch);
+                        let case = self.case(transcripts[index], seed, watch);
                         // The receiver outlives this scope.
                         let _ = sender.send((index, case));
                     }
@@ -201,13 +207,7 @@ impl Server {
         Checked { cases: cases.into_iter().flatten().collect(), died_during }
     }
 
-    fn case<'a>(
-        &self,
-        transcript: &'a Transcript,
-        seed: u64,
-        hint: &AtomicU16,
-        watch: &Mutex<Watch<'a>>,
-    ) -> Case<'a> {
+    fn case<'a>(&self, transcript: &'a Transcript, seed: u64, watch: &Mutex<Watch<'a>>) -> Case<'a> {
         let begun = Instant::now();
         let done = |verdict, log| Case { transcript, verdict, log, took: begun.elapsed() };
         if locked(watch).died_during.is_some() {
@@ -216,7 +216,7 @@ impl Server {
         if let Some(why) = self.cannot(transcript) {
             return done(Verdict::NotOffered(why), Vec::new());
         }
-        let mut network = match Live::new(self.live.clone(), hint.load(Ordering::Relaxed)) {
+        let mut network = match Live::new(self.live.clone()) {
             Ok(network) => network.with_slack(self.slack),
             Err(error) => {
                 let why = format!("this machine cannot do it: {error}");
@@ -226,7 +226,6 @@ impl Server {
         let options = Options { slack: self.slack, ..Options::default() };
         locked(watch).begins(&transcript.id);
         let mut played = play(transcript, &mut network, &self.values(transcript, seed), options);
-        hint.fetch_max(network.hint(), Ordering::Relaxed);
         drop(network);
         if matches!(self.live.clients, ClientPort::Fixed(_)) {
             // The same VM comes again at once: let the server see the last of this one.
@@ -269,7 +268,7 @@ impl Server {
         if !transcript.needs_client_port() {
             return None;
         }
-        match self.live.clients {
+        match &self.live.clients {
             ClientPort::Unknown => {
                 Some("no client port is known (--client-port-base, --client-port)".to_owned())
             }
@@ -287,7 +286,7 @@ impl Server {
             .fold(seed, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut values = Values::new(seed);
         values.set("uri", self.service_uri.as_bytes());
-        if let (ClientPort::Fixed(_), Some(id)) = (self.live.clients, transcript.identities().first()) {
+        if let (ClientPort::Fixed(_), Some(id)) = (&self.live.clients, transcript.identities().first()) {
             values.set_uuid(id, self.uuid);
         }
         values

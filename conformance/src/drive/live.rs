@@ -1,5 +1,6 @@
 //! A server over TCP as a target: any server, real time, every wait bounded.
 
+use super::find::{Ports, Printing};
 use super::{Arrival, PeerId, Target, Trouble};
 use crate::tunnel::{Dial, Port};
 use mio::net::TcpStream;
@@ -7,9 +8,8 @@ use mio::{Events, Interest, Poll, Token};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-mod discover;
 
 /// Which server, and where its client ports are.
 #[derive(Clone, Debug)]
@@ -25,15 +25,14 @@ pub struct LiveOptions {
 }
 
 /// How the client port of a VM is found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum ClientPort {
     /// The server has none, or nobody told.
     Unknown,
     /// It is this one, for the one VM that there is.
     Fixed(u16),
-    /// The server gives each VM one of its own, from this one upwards: the VM prints a mark, and the port
-    /// that shows it is the right one. At most so many ports are tried.
-    From(u16, u16),
+    /// The server gives each VM one of its own, and it is one of these: what the VM prints tells which.
+    Among(Arc<Ports>),
 }
 
 /// A server somewhere.
@@ -46,7 +45,6 @@ pub struct Live {
     arrivals: VecDeque<Arrival>,
     /// The client port of a VM connection, once it was found.
     ports: HashMap<PeerId, u16>,
-    hint: u16,
     slack: u32,
     gap: Duration,
 }
@@ -59,12 +57,12 @@ struct Socket {
 }
 
 impl Live {
-    /// A server. `hint`: the client port at which a fresh VM is looked for first (0: none).
+    /// A server.
     ///
     /// # Errors
     ///
     /// The system has no poller to give.
-    pub fn new(options: LiveOptions, hint: u16) -> io::Result<Self> {
+    pub fn new(options: LiveOptions) -> io::Result<Self> {
         Ok(Self {
             options,
             begun: Instant::now(),
@@ -73,7 +71,6 @@ impl Live {
             peers: Vec::new(),
             arrivals: VecDeque::new(),
             ports: HashMap::new(),
-            hint,
             slack: 1,
             gap: BETWEEN_SEGMENTS,
         })
@@ -89,12 +86,6 @@ impl Live {
     #[must_use]
     pub fn without_gaps(self) -> Self {
         Self { gap: Duration::ZERO, ..self }
-    }
-
-    /// Where the next fresh VM is likely to be found.
-    #[must_use]
-    pub fn hint(&self) -> u16 {
-        self.hint
     }
 
     fn connect(&mut self, port: Port, to: SocketAddr) -> Result<PeerId, Trouble> {
@@ -174,6 +165,24 @@ fn read_all(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
     }
 }
 
+/// A VM whose client port is looked for.
+struct OneVm<'a> {
+    live: &'a mut Live,
+    vm: PeerId,
+}
+
+impl Printing for OneVm<'_> {
+    fn print(&mut self, _vm: usize, bytes: &[u8]) -> bool {
+        self.live.write(self.vm, bytes);
+        let socket = &self.live.peers[self.vm];
+        socket.stream.is_some() && !socket.ended
+    }
+
+    fn serve(&mut self) {
+        self.live.read(Duration::ZERO);
+    }
+}
+
 impl Target for Live {
     fn now(&self) -> Duration {
         self.begun.elapsed()
@@ -188,15 +197,19 @@ impl Target for Live {
     }
 
     fn client_port(&mut self, vm: PeerId) -> Result<u16, Trouble> {
-        let port = match (self.options.clients, self.ports.get(&vm)) {
-            (_, Some(port)) => *port,
-            (ClientPort::Unknown, None) => {
-                return Err(Trouble::NotOffered(
-                    "no client port is known: --client-port-base tells it".into(),
-                ));
+        if let Some(port) = self.ports.get(&vm) {
+            return Ok(*port);
+        }
+        let port = match self.options.clients.clone() {
+            ClientPort::Unknown => {
+                let why = "no client port is known: --client-port-base tells it";
+                return Err(Trouble::NotOffered(why.into()));
             }
-            (ClientPort::Fixed(port), None) => port,
-            (ClientPort::From(first, count), None) => self.discover(vm, first, count)?,
+            ClientPort::Fixed(port) => port,
+            ClientPort::Among(ports) => {
+                let slack = self.slack;
+                ports.find(&mut OneVm { live: self, vm }, 1, slack).map_err(Trouble::Failed)?[0]
+            }
         };
         self.ports.insert(vm, port);
         Ok(port)

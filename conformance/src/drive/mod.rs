@@ -4,11 +4,13 @@
 //! The verdict is the player's alone, so a transcript means the same over both. Captures are played over the
 //! same targets ([`crate::replay`]).
 
+mod find;
 mod live;
 mod memory;
 mod player;
 mod values;
 
+pub use find::{Ports, Printing};
 pub use live::{ClientPort, Live, LiveOptions};
 pub use memory::{Memory, Pace, Secured};
 pub use player::{Cut, Failure, Options, Outcome, Played, play};

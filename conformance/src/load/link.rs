@@ -15,7 +15,7 @@ use vspc_core::vmware::{Opens, Uuid, VmConfig, VmEvent, VmSession};
 
 use super::LoadError;
 use super::way::{LOCALHOST, Way};
-use crate::drive::nonce;
+use crate::drive::{Ports, Printing, nonce};
 use crate::tunnel::Port;
 
 /// How a client behaves.
@@ -145,22 +145,25 @@ pub fn meet(
     count: usize,
 ) -> Result<Vec<ClientLink>, LoadError> {
     let nonce = nonce();
-    let first = match *way {
+    let at = match *way {
         Way::Relay { clients, .. } => clients,
-        Way::Server { first, .. } => find_console(vm, way, first, nonce, kind)?,
+        Way::Server { first, .. } => {
+            let ports = Ports::new(LOCALHOST, first, u16::MAX - first, way.dial());
+            ports.at(ports.find(vm, 1, 1).map_err(LoadError::Unreachable)?[0])
+        }
     };
     let mut clients = Vec::new();
     for number in 0..count {
-        let mut stream = connect(way, Port::Client, first)?;
+        let mut stream = connect(way, Port::Client, at)?;
         write_all(&mut stream, &hello(kind, nonce, 100_000 + number), "a client")?;
-        clients.push(ClientLink { stream, received: Vec::new(), at: first });
+        clients.push(ClientLink { stream, received: Vec::new(), at });
     }
     let deadline = Instant::now() + PATIENCE;
     for number in 0..count {
         let word = word(b'?', nonce, 100_000 + number);
         while memmem::find(&vm.typed, &word).is_none() {
             if Instant::now() > deadline {
-                return Err(LoadError::Unreachable(format!("a client at {first} does not reach its VM")));
+                return Err(LoadError::Unreachable(format!("a client at {at} does not reach its VM")));
             }
             vm.receive()?;
         }
@@ -176,7 +179,7 @@ pub fn meet(
                 break;
             }
             if Instant::now() > deadline {
-                return Err(LoadError::Unreachable(format!("the VM does not reach its client at {first}")));
+                return Err(LoadError::Unreachable(format!("the VM does not reach its client at {at}")));
             }
             let n = read_some(&mut client.stream, &mut scratch, "a client")?;
             client.received.extend_from_slice(&scratch[..n]);
@@ -185,47 +188,16 @@ pub fn meet(
     Ok(clients)
 }
 
-/// Tries ports from `first` upwards, more and more of them, until the VM hears one.
-fn find_console(
-    vm: &mut VmLink,
-    way: &Way,
-    first: u16,
-    nonce: u64,
-    kind: ClientKind,
-) -> Result<SocketAddr, LoadError> {
-    let dial = way.dial();
-    let deadline = Instant::now() + PATIENCE;
-    let mut span = 1u16;
-    loop {
-        let mut knocking = Vec::new();
-        for port in first..=first.saturating_add(span - 1) {
-            let at = SocketAddr::new(LOCALHOST, port);
-            if let Ok(mut stream) = dial.connect(Port::Client, at, PATIENCE)
-                && stream.write_all(&hello(kind, nonce, usize::from(port))).is_ok()
-            {
-                knocking.push((at, word(b'?', nonce, usize::from(port)), stream));
-            }
-        }
-        let wait = Instant::now() + KNOCK;
-        while !knocking.is_empty() && Instant::now() < wait {
-            vm.receive()?;
-            if let Some((at, ..)) =
-                knocking.iter().find(|(_, word, _)| memmem::find(&vm.typed, word).is_some())
-            {
-                return Ok(*at);
-            }
-        }
-        if knocking.is_empty() {
-            // The server may be about to listen.
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        if Instant::now() > deadline {
-            return Err(LoadError::Unreachable(format!(
-                "no client port from {first} to {} leads to the VM",
-                first.saturating_add(span - 1)
-            )));
-        }
-        span = span.saturating_mul(4).min(4096);
+impl Printing for VmLink {
+    fn print(&mut self, _vm: usize, bytes: &[u8]) -> bool {
+        Self::print(self, bytes).is_ok()
+    }
+
+    fn serve(&mut self) {
+        // A connection that has ended is noticed by the next print.
+        let _ = self.stream.set_nonblocking(true);
+        let _ = self.receive();
+        let _ = self.stream.set_nonblocking(false);
     }
 }
 
@@ -285,5 +257,3 @@ pub(super) const ANSWERS: [u8; 15] = [255, 253, 1, 255, 253, 3, 255, 253, 0, 255
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a blocked read comes back to look around.
 pub(super) const TICK: Duration = Duration::from_millis(50);
-/// How long a VM listens for one round of knocking.
-const KNOCK: Duration = Duration::from_millis(250);

@@ -4,13 +4,10 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
-
 use super::LoadError;
-use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, numbered_vm, read_some, word};
+use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, numbered_vm, read_some};
 use super::stats::Samples;
 use super::way::Way;
-use crate::drive::nonce;
 
 /// A client and its echoing VM (number 0).
 #[derive(Debug)]
@@ -27,19 +24,6 @@ impl Probe {
         let mut clients = meet(&mut vm, way, ClientKind::Telnet, 1)?;
         let client = clients.remove(0);
         Ok(Self { vm, client, keys: 0 })
-    }
-
-    /// Forgets what others have typed into this console: clients that looked for a console of their own.
-    fn align(&mut self) -> Result<(), LoadError> {
-        let (word, began) = (word(b'?', nonce(), 0), Instant::now());
-        let refused = |error| LoadError::Violation(format!("the server takes no key: {error}"));
-        self.client.stream.write_all(&word).map_err(refused)?;
-        while memmem::find(&self.vm.typed, &word).is_none() {
-            self.vm.receive()?;
-            self.in_time(began, "did not reach its VM")?;
-        }
-        self.vm.typed.clear();
-        Ok(())
     }
 
     /// Types one key and waits for its echo.
@@ -79,7 +63,6 @@ impl Probe {
         time: Duration,
         stop: &AtomicBool,
     ) -> Result<Samples, LoadError> {
-        self.align()?;
         let mut samples = Samples::default();
         let until = Instant::now() + time;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {

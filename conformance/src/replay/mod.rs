@@ -25,6 +25,7 @@ use std::io::{Write, stderr, stdout};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use dialogue::{Act, Step};
 use play::Speed;
@@ -32,7 +33,7 @@ use report::Report;
 use script::Script;
 
 use crate::capture::{self, Capture, How};
-use crate::drive::{ClientPort, Live, LiveOptions, Memory, Target};
+use crate::drive::{ClientPort, Live, LiveOptions, Memory, Ports, Target};
 use crate::telnet::Word;
 use crate::tunnel::{Dial, Port, TlsArgs};
 
@@ -153,9 +154,12 @@ pub fn report(args: &ReplayArgs, show: impl Fn(&Step, &[script::Conn])) -> Resul
     let report = match &args.target {
         None => replay(&script, &mut Memory::keeping_all(args.multi_console), args, show),
         Some(target) => {
-            let clients = ClientPort::From(args.client_port, args.client_ports);
             let target = reach(target, &dial).map_err(ReplayError::Target)?;
-            let live = Live::new(LiveOptions { target, clients, client_host: target.ip(), dial }, 0);
+            let client_host = target.ip();
+            let ports = Ports::new(client_host, args.client_port, args.client_ports, dial.clone());
+            ports.look().map_err(ReplayError::Target)?;
+            let clients = ClientPort::Among(Arc::new(ports));
+            let live = Live::new(LiveOptions { target, clients, client_host, dial });
             let live = live.map_err(|why| ReplayError::Target(why.to_string()))?;
             replay(&script, &mut live.without_gaps(), args, show)
         }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vspc_conformance::check::{Case, Selection, Server, Verdict};
-use vspc_conformance::drive::{ClientPort, LiveOptions};
+use vspc_conformance::drive::{ClientPort, LiveOptions, Ports};
 use vspc_conformance::transcript::{Setting, Transcript, corpus};
 use vspc_conformance::tunnel::TlsArgs;
 
@@ -28,6 +28,8 @@ fn first_port() -> u16 {
 }
 
 const PORTS: u16 = 2000;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn option(setting: &Setting) -> Vec<String> {
     let (name, value) = match setting {
@@ -92,12 +94,14 @@ fn play_all(choose: impl Fn(&Transcript) -> bool, more: &[String], tls: &TlsArgs
     for transcripts in by_settings.values() {
         let settings = transcripts[0].config.clone();
         let process = Process::start(&settings, more);
+        let dial = tls.open(&process.vms.to_string()).unwrap();
+        let ports = Ports::new(LOCALHOST, process.first_port, PORTS, dial.clone());
         let server = Server {
             live: LiveOptions {
                 target: process.vms,
-                clients: ClientPort::From(process.first_port, PORTS),
-                client_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                dial: tls.open(&process.vms.to_string()).unwrap(),
+                clients: ClientPort::Among(Arc::new(ports)),
+                client_host: LOCALHOST,
+                dial,
             },
             config: settings,
             service_uri: "vSPC.py".to_owned(),

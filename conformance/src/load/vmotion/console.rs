@@ -108,15 +108,16 @@ impl Console {
         Ok(())
     }
 
-    /// Its client is found.
-    pub(super) fn attach(&mut self, mut client: Client, registry: &Registry) -> io::Result<()> {
-        registry.reregister(&mut client.stream, self.token(2), Interest::READABLE | Interest::WRITABLE)?;
-        self.client = Some(client);
+    /// Its client connects, and says `hello` first.
+    pub(super) fn attach(
+        &mut self,
+        dial: &Dial,
+        at: SocketAddr,
+        hello: Vec<u8>,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        self.client = Some(Client::connect(dial, at, hello, registry, self.token(2))?);
         Ok(())
-    }
-
-    pub(super) fn is_attached(&self) -> bool {
-        self.client.is_some()
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The event loop of a vMotion run: brings the consoles up, finds their clients, moves the VMs, lets the talk
 //! run out.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use mio::{Events, Poll, Token};
 
-use super::console::{Client, Console, Course, PLACES};
+use super::console::{Console, Course, PLACES};
 use super::tally::{Due, Tally};
-use crate::drive::nonce;
+use crate::drive::{Ports, Printing, nonce};
 use crate::load::LoadError;
 use crate::load::link::{ANSWERS, PATIENCE, word};
 use crate::load::way::LOCALHOST;
@@ -22,7 +23,6 @@ pub(super) struct Stage {
     poll: Poll,
     events: Events,
     pub(super) consoles: Vec<Console>,
-    knocking: Vec<Option<Client>>,
     pub(super) tally: Tally,
     talk: Talk,
 }
@@ -44,7 +44,6 @@ impl Stage {
             poll,
             events: Events::with_capacity(1024),
             consoles,
-            knocking: Vec::new(),
             tally: Tally::default(),
             talk: Talk { began: Instant::now(), rate, lines: 0 },
         })
@@ -68,67 +67,33 @@ impl Stage {
         Ok(())
     }
 
-    /// Finds each console's client port: knocks at all of them and listens which VM hears which.
+    /// Finds each console's client port and connects a client to it.
     pub(super) fn find_clients(&mut self, dial: &Dial, first: u16) -> Result<(), LoadError> {
+        let ports = Ports::new(LOCALHOST, first, u16::MAX - first, dial.clone());
+        let count = self.consoles.len();
+        let found =
+            ports.find(self, count, 1).map_err(|why| LoadError::Unreachable(format!("{why}{HINT}")))?;
+        let different: HashSet<&u16> = found.iter().collect();
+        if different.len() < count {
+            return Err(LoadError::Violation(format!("two VMs have the same client port{HINT}")));
+        }
         let (nonce, deadline) = (nonce(), Instant::now() + PATIENCE);
-        let wanted = self.consoles.len();
-        let mut span = wanted;
-        loop {
-            self.knock(dial, first, span, nonce);
-            let until = Instant::now() + KNOCK;
-            while Instant::now() < until && self.attached() < wanted {
-                self.turn(Duration::from_millis(5));
-                self.introduce(nonce)?;
-            }
-            self.knocking.clear();
-            if self.attached() == wanted {
-                break;
-            }
+        for (number, (console, port)) in self.consoles.iter_mut().zip(&found).enumerate() {
+            let hello = [&ANSWERS[..], &word(b'?', nonce, number)].concat();
+            let attached = console.attach(dial, ports.at(*port), hello, self.poll.registry());
+            attached
+                .map_err(|why| LoadError::Unreachable(format!("cannot connect to port {port}: {why}")))?;
+        }
+        let heard = |(number, console): (usize, &Console)| {
+            memmem::find(&console.greeting, &word(b'?', nonce, number)).is_some()
+        };
+        while !self.consoles.iter().enumerate().all(heard) {
+            self.turn(LOOK_AROUND);
             if Instant::now() > deadline {
-                return Err(LoadError::Unreachable(format!(
-                    "only {} of {wanted} VMs have a client port of their own between {first} and {} (several serial \
-                     ports of one VM need a server with --multi-console)",
-                    self.attached(),
-                    usize::from(first) + span
-                )));
+                return Err(LoadError::Unreachable("not every VM hears its client".into()));
             }
-            span = (span * 2).min(8192);
         }
         self.align(nonce, deadline)
-    }
-
-    fn knock(&mut self, dial: &Dial, first: u16, span: usize, nonce: u64) {
-        for number in 0..span.min(usize::from(u16::MAX - first)) {
-            let at = SocketAddr::new(LOCALHOST, first + number as u16);
-            let mut hello = ANSWERS.to_vec();
-            hello.extend_from_slice(&word(b'?', nonce, number));
-            let token = Token(self.consoles.len() * PLACES + number);
-            self.knocking.push(Client::connect(dial, at, hello, self.poll.registry(), token).ok());
-        }
-    }
-
-    /// Gives each VM that heard a client that client.
-    fn introduce(&mut self, nonce: u64) -> Result<(), LoadError> {
-        let prefix = &word(b'?', nonce, 0)[..27];
-        for console in &mut self.consoles {
-            let Some(at) = memmem::find(&console.greeting, prefix) else { continue };
-            let Some(digits) = console.greeting.get(at + 28..at + 34) else { continue };
-            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
-            console.greeting.clear();
-            if console.is_attached() {
-                continue;
-            }
-            let client = number.and_then(|number| self.knocking.get_mut(number)?.take());
-            let Some(client) = client else {
-                return Err(LoadError::Violation(
-                    "two VMs hear the same client: several ports of one VM need --multi-console".into(),
-                ));
-            };
-            console
-                .attach(client, self.poll.registry())
-                .map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
-        }
-        Ok(())
     }
 
     /// Every VM says the word from which its client counts.
@@ -146,10 +111,6 @@ impl Stage {
             }
         }
         Ok(())
-    }
-
-    fn attached(&self) -> usize {
-        self.consoles.iter().filter(|console| console.is_attached()).count()
     }
 
     /// Talks, without moving anything, for a while.
@@ -251,22 +212,26 @@ impl Stage {
             let Token(token) = event.token();
             if let Some(console) = self.consoles.get_mut(token / PLACES) {
                 console.wake(token % PLACES, event, &mut self.tally);
-            } else if let Some(place) = self.knocking.get_mut(token - self.consoles.len() * PLACES)
-                && let Some(client) = place
-            {
-                client.wake(event);
-                if client.pump().is_err() {
-                    *place = None;
-                }
             }
         }
     }
 }
 
+impl Printing for Stage {
+    fn print(&mut self, vm: usize, bytes: &[u8]) -> bool {
+        self.consoles[vm].say(bytes, &mut self.tally);
+        !self.consoles[vm].is_dead()
+    }
+
+    fn serve(&mut self) {
+        self.turn(Duration::ZERO);
+    }
+}
+
 /// The longest sleep of the loop.
 const LOOK_AROUND: Duration = Duration::from_millis(50);
-/// How long one round of knocking is listened to.
-const KNOCK: Duration = Duration::from_millis(500);
+/// Why VMs may share a port.
+const HINT: &str = " (several serial ports of one VM need a server with --multi-console)";
 /// No round takes longer: a move has timers of 5 s, a silent host one more.
 const ROUND_LIMIT: Duration = Duration::from_secs(30);
 /// How long nothing may arrive before what is missing counts as lost.
