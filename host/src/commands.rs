@@ -13,7 +13,10 @@ use std::sync::mpsc::{self, SyncSender};
 
 pub use std::sync::mpsc::TrySendError;
 
+use vspc_core::concentrator::LocalOptions;
+
 use crate::credentials::Credentials;
+use crate::watch::Sink;
 
 /// What other threads may ask of the loop.
 #[derive(Debug)]
@@ -24,6 +27,15 @@ pub enum Command {
     Report,
     /// Answer TLS connections with these from now on.
     Credentials(Credentials),
+    /// Show a thread what a console prints.
+    Watch {
+        /// The console's name or UUID.
+        console: String,
+        /// What kind of reader it is, and from where it reads.
+        options: LocalOptions,
+        /// Where the pieces go.
+        sink: Sink,
+    },
 }
 
 /// A queue, and the socket that the loop has to wait at: it becomes readable when there are commands.
@@ -53,11 +65,16 @@ impl Sender {
     /// The queue is full, or the loop has ended; the command is in the error.
     pub fn try_send(&self, command: Command) -> Result<(), TrySendError<Command>> {
         self.queue.try_send(command)?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Wakes the loop without asking for anything: there is room where it found none. Never waits.
+    pub fn nudge(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
             // It is written to only when it is empty, so it takes the byte. Without a reader nobody cares.
             let _ = (&*self.wake).write(&[0]);
         }
-        Ok(())
     }
 }
 

@@ -23,3 +23,4 @@ pub mod sockets;
 pub mod startup;
 pub mod tls;
 pub mod transfer;
+pub mod watch;

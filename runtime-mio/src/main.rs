@@ -1,16 +1,8 @@
 //! `vspc-mio`: the concentrator on a hand-rolled epoll loop, for fleets.
-//!
-//! The engine of `vspc-core` decides everything, `vspc-host` brings options, sockets and logs; what is
-//! left to this program is to carry bytes and readiness between the engine and the kernel.
 #![forbid(unsafe_code)]
-
-mod accept;
-mod connections;
-mod linger;
-mod server;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vspc_host::startup::run("vspc-mio", server::serve)
+    vspc_host::startup::run("vspc-mio", vspc_mio::serve)
 }

@@ -27,6 +27,7 @@ use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
 use vspc_host::startup::{Host, STOP_PATIENCE};
 use vspc_host::transfer::{self, Received, Transmitted};
+use vspc_host::watch::Watches;
 
 use crate::accept::{self, Listeners};
 use crate::connections::{self, Connection, Connections};
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     scratch: Box<[u8]>,
     /// What other threads ask for.
     commands: Receiver,
+    /// Other threads that read consoles.
+    watches: Watches,
     woken: UnixStream,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
@@ -60,7 +63,7 @@ pub(crate) struct Server {
 }
 
 /// Serves until a command says stop.
-pub(crate) fn serve(host: Host) -> Result<(), Fatal> {
+pub fn serve(host: Host) -> Result<(), Fatal> {
     let mut server = Server::new(host)?;
     server.open_listeners()?;
     server.run()
@@ -92,6 +95,7 @@ impl Server {
             writers: Vec::new(),
             scratch: transfer::scratch(),
             commands: host.commands,
+            watches: Watches::default(),
             woken,
             stop_at: None,
             held_back: 0,
@@ -193,6 +197,7 @@ impl Server {
         for command in self.commands.take(&self.woken) {
             self.obey(command);
         }
+        self.watches.retry(&mut self.engine, self.now);
     }
 
     /// Does what another thread asks for.
@@ -200,6 +205,9 @@ impl Server {
         match command {
             Command::Report => log_counters(&self.engine),
             Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
+            Command::Watch { console, options, sink } => {
+                self.watches.open(&mut self.engine, &console, options, sink, self.now);
+            }
             Command::Stop => self.stop(),
         }
     }
@@ -344,8 +352,9 @@ impl Server {
             }
             Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
-            // Nobody inside this process reads a console, or mirrors one, yet.
-            Output::Local(_) | Output::Changed(_) => {}
+            Output::Local(id) => self.watches.carry(&mut self.engine, id, self.now),
+            // Nobody mirrors the engine's consoles yet.
+            Output::Changed(_) => {}
             Output::Event(event) => log_event(&event),
         }
     }
@@ -401,7 +410,10 @@ impl Server {
 
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
-        let Some(connection) = self.connections.remove(id) else { return };
+        let Some(connection) = self.connections.remove(id) else {
+            self.watches.close(id);
+            return;
+        };
         self.failed.remove(id);
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
         let graceful = how == Shutdown::Graceful && !connection.has_ended();

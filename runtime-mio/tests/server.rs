@@ -1,5 +1,7 @@
 //! The tests that both servers share, run against this one.
 
+use vspc_mio::serve;
+
 #[path = "../../host/tests/server/mod.rs"]
 mod server;
 

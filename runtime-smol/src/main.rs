@@ -1,17 +1,8 @@
 //! `vspc-smol`: the concentrator on the smol executor, for small setups.
-//!
-//! The engine of `vspc-core` decides everything, `vspc-host` brings options, sockets and logs; what is
-//! left to this program is to carry bytes and readiness between the engine and the kernel.
 #![forbid(unsafe_code)]
-
-mod accept;
-mod connections;
-mod linger;
-mod server;
-mod task;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vspc_host::startup::run("vspc-smol", server::serve)
+    vspc_host::startup::run("vspc-smol", vspc_smol::serve)
 }

@@ -24,7 +24,7 @@ impl Concentrator {
 
     pub(super) fn tell_both(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
         let conn = id.and_then(|id| self.conns.get(id));
-        let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken);
+        let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken && conn.is_nobody());
         let peer = conn.map(|conn| conn.peer.clone());
         let console = console.and_then(|id| self.consoles.label(id));
         self.fx.outbox.event(Event { kind, conn: id, peer, console, is_routine }, self.fx.now);

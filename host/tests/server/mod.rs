@@ -20,3 +20,4 @@ mod tls;
 mod tls_files;
 #[cfg(feature = "tls")]
 mod tls_programs;
+mod watching;

@@ -1,0 +1,181 @@
+//! Readers in other threads: what a console prints is carried out of the loop, with credit.
+//!
+//! **Owns** the two ends of each watch. The loop's end copies what the engine offers, as far as the other
+//! thread has room, and never waits; what there is no room for stays in the console's journal, so that a slow
+//! disk lags like a slow client and its gap is told in its stream. **Refuses to know** what the other thread
+//! does with the bytes.
+//!
+//! ```text
+//! loop:    Output::Local ─▶ Watches::carry ─ read_local ─▶ Piece ─┐  no room: waits for a nudge
+//! thread:                   Watch::next ◀──────────────────────────┘  frees room, nudges the loop
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use bytes::{Bytes, BytesMut};
+use vspc_core::concentrator::{CommandError, Concentrator, ConnId, LocalOptions};
+use vspc_core::time::Instant;
+
+use crate::commands::{Command, Sender};
+
+/// A piece of what a console printed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// How many guest bytes the console had printed before these.
+    pub at: u64,
+    /// How many guest bytes are missing right before that: this reader did not keep up.
+    pub lost: u64,
+    /// The guest's bytes; empty where only a gap is told.
+    pub bytes: Bytes,
+}
+
+/// The end of a watch that another thread holds.
+#[derive(Debug)]
+pub struct Watch {
+    pieces: mpsc::Receiver<Result<Piece, CommandError>>,
+    room: Arc<Room>,
+    commands: Sender,
+}
+
+/// The end of a watch that the loop holds.
+#[derive(Debug)]
+pub struct Sink {
+    pieces: mpsc::Sender<Result<Piece, CommandError>>,
+    room: Arc<Room>,
+}
+
+/// How many bytes the thread still takes.
+#[derive(Debug)]
+struct Room {
+    free: AtomicUsize,
+    /// The loop has something and found no room.
+    is_wanted: AtomicBool,
+}
+
+impl Watch {
+    /// Asks the loop for what the console called `name` (by its name or UUID) prints; up to `room` bytes are
+    /// held for this thread, at least one read's worth. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The loop has too many commands to obey, or has ended.
+    pub fn open(
+        commands: &Sender,
+        name: &str,
+        options: LocalOptions,
+        room: usize,
+    ) -> Result<Self, mpsc::TrySendError<Command>> {
+        let (sender, pieces) = mpsc::channel();
+        let room = Arc::new(Room { free: AtomicUsize::new(room.max(LEAST_ROOM)), is_wanted: false.into() });
+        let sink = Sink { pieces: sender, room: Arc::clone(&room) };
+        commands.try_send(Command::Watch { console: name.to_owned(), options, sink })?;
+        Ok(Self { pieces, room, commands: commands.clone() })
+    }
+
+    /// Waits for the next piece; `None` when the watch has ended.
+    ///
+    /// # Errors
+    ///
+    /// There is no such console, or the server is going.
+    pub fn next(&self) -> Result<Option<Piece>, CommandError> {
+        let Ok(piece) = self.pieces.recv() else { return Ok(None) };
+        let piece = piece?;
+        self.room.free.fetch_add(piece.bytes.len(), Ordering::AcqRel);
+        if self.room.is_wanted.swap(false, Ordering::AcqRel) {
+            self.commands.nudge();
+        }
+        Ok(Some(piece))
+    }
+}
+
+/// All watches of one loop.
+#[derive(Debug, Default)]
+pub struct Watches {
+    sinks: HashMap<ConnId, Sink>,
+    /// Those whose thread had no room.
+    waiting: Vec<ConnId>,
+}
+
+impl Watches {
+    /// Obeys [`Command::Watch`].
+    pub fn open(
+        &mut self,
+        engine: &mut Concentrator,
+        console: &str,
+        options: LocalOptions,
+        sink: Sink,
+        now: Instant,
+    ) {
+        let found = engine.find(console).next().ok_or(CommandError::NoConsole);
+        match found.and_then(|console| engine.open_local(console, options, now)) {
+            Ok(id) => drop(self.sinks.insert(id, sink)),
+            // If the thread has gone, nobody wants to know.
+            Err(error) => drop(sink.pieces.send(Err(error))),
+        }
+    }
+
+    /// Carries out what a reader is offered, as far as its thread has room. For
+    /// [`Output::Local`](vspc_core::concentrator::Output::Local).
+    pub fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) {
+        let Some(sink) = self.sinks.get(&id) else { return };
+        loop {
+            let free = sink.free();
+            if free == 0 {
+                self.waiting.push(id);
+                return;
+            }
+            let mut is_gone = false;
+            let sent = engine.read_local(id, now, |chunk| {
+                let mut bytes = BytesMut::with_capacity(chunk.len().min(free));
+                for run in chunk.runs {
+                    bytes.extend_from_slice(&run[..run.len().min(free - bytes.len())]);
+                }
+                let taken = bytes.len();
+                let piece = Piece { at: chunk.at, lost: chunk.lost, bytes: bytes.freeze() };
+                is_gone = sink.pieces.send(Ok(piece)).is_err();
+                taken
+            });
+            if is_gone {
+                // It has been closed if it is not there any more.
+                let _ = engine.kick(id, now);
+                return;
+            }
+            if sent.is_idle() {
+                return;
+            }
+            sink.room.free.fetch_sub(sent.taken.min(free), Ordering::AcqRel);
+        }
+    }
+
+    /// Tries those again whose thread had no room. For when the loop was woken.
+    pub fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
+        for id in std::mem::take(&mut self.waiting) {
+            self.carry(engine, id, now);
+        }
+    }
+
+    /// A reader has ended: its thread finds the end behind what it still has. Returns whether it was one of
+    /// these.
+    pub fn close(&mut self, id: ConnId) -> bool {
+        self.sinks.remove(&id).is_some()
+    }
+}
+
+impl Sink {
+    /// How much room there is. If none, the thread nudges the loop when there is.
+    fn free(&self) -> usize {
+        let free = self.room.free.load(Ordering::Acquire);
+        if free > 0 {
+            return free;
+        }
+        self.room.is_wanted.store(true, Ordering::Release);
+        // The thread may have made room before it could know that it was wanted.
+        self.room.free.load(Ordering::Acquire)
+    }
+}
+
+/// The least that is held for a thread: what one piece can bring, so that it is not fed crumbs.
+const LEAST_ROOM: usize = 64 << 10;

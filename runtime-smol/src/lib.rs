@@ -1,0 +1,13 @@
+//! The concentrator on the smol executor, for small setups.
+//!
+//! The engine of `vspc-core` decides everything, `vspc-host` brings options, sockets and logs; what is
+//! left to this program is to carry bytes and readiness between the engine and the kernel.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod connections;
+mod linger;
+mod server;
+mod task;
+
+pub use server::serve;
