@@ -1,12 +1,13 @@
-//! S2 beside yamux, in one process, over the same pipe in memory: throughput, latency of a small stream beside a bulk
-//! one, bytes per idle stream. `cargo bench -p vspc-conformance --bench mux`
+//! S2 beside yamux, in one process, over the same pipe in memory: throughput, latency of a small stream
+//! beside a bulk one, bytes per idle stream. `cargo bench -p vspc-conformance --bench mux`
 //!
-//! One thread drives both ends, so a figure is what one core does for both; throughput counts that thread's processor
-//! time, so that a busy machine blurs it less. Both get the same pipe, the same schedule (write, move, read, in turn), the
-//! same reader with the same checks, and their own defaults.
+//! One thread drives both ends, so a figure is what one core does for both; throughput counts that thread's
+//! processor time, so that a busy machine blurs it less. Both get the same pipe, the same schedule (write,
+//! move, read, in turn), the same reader with the same checks, and their own defaults.
 //!
-//! A reader *copies* what arrives into a buffer of its own, or only *looks* at it where it lies: S2 lends it out of the
-//! bytes just read, yamux hands out owned packets. A reader that comes *later* finds it stored; yamux stores it always.
+//! A reader *copies* what arrives into a buffer of its own, or only *looks* at it where it lies: S2 lends it
+//! out of the bytes just read, yamux hands out owned packets. A reader that comes *later* finds it stored;
+//! yamux stores it always.
 
 use std::alloc::System;
 use std::cell::RefCell;
@@ -94,7 +95,8 @@ fn pattern() -> Vec<u8> {
     (0..CHUNK).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// Counts and checks what it is given: the ends of every piece, for a check of every byte would be all that is measured.
+/// Counts and checks what it is given: the ends of every piece, for a check of every byte would be all that
+/// is measured.
 struct Reader {
     taking: Taking,
     buf: Vec<u8>,
@@ -108,7 +110,8 @@ impl Reader {
         Self { taking, buf: vec![0; CHUNK], filled: 0, pattern: pattern(), read: 0 }
     }
 
-    /// Where it lies, or copied to the free part of the buffer, which the application has used up once it is full.
+    /// Where it lies, or copied to the free part of the buffer, which the application has used up once it is
+    /// full.
     fn take(&mut self, mut bytes: &[u8]) {
         if self.taking == Taking::Looks {
             return self.check(bytes);
@@ -410,7 +413,8 @@ fn throughput(pair: &mut dyn Pair, taking: Taking, total: u64) -> f64 {
     (reader.read - warm) as f64 / (cpu() - start)
 }
 
-/// Microseconds from a key on a small stream to its echo, beside a bulk stream that is never idle: median and 99th.
+/// Microseconds from a key on a small stream to its echo, beside a bulk stream that is never idle: median and
+/// 99th.
 fn latency(pair: &mut dyn Pair, keys: usize) -> (f64, f64) {
     let (bulk, small) = (pair.open(), pair.open());
     let (data, mut buf) = (vec![7u8; CHUNK], vec![0u8; CHUNK]);

@@ -99,8 +99,8 @@ impl Memory {
         Self::with(config, seed, pace, Some(secured))
     }
 
-    /// A fresh concentrator whose consoles forget nothing: they never expire, and whoever attaches sees all that
-    /// was printed, up to a MiB of it, and nothing else.
+    /// A fresh concentrator whose consoles forget nothing: they never expire, and whoever attaches sees all
+    /// that was printed, up to a MiB of it, and nothing else.
     #[must_use]
     pub fn keeping_all(multi_console: bool) -> Self {
         let config = Config {

@@ -82,8 +82,8 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
     format!("{}-{}", half(&uuid[..8]), half(&uuid[8..]))
 }
 
-/// A number that no earlier call has given, in this run or another: for marks that must be told from those that
-/// a server still remembers.
+/// A number that no earlier call has given, in this run or another: for marks that must be told from those
+/// that a server still remembers.
 #[must_use]
 pub fn nonce() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);

@@ -1,9 +1,9 @@
 //! A debugger's other end, as a kernel on a serial console offers it: enough of gdb's remote protocol for
 //! `target remote`, registers, and reading and writing memory, in hexadecimal and in binary.
 //!
-//! It implements the packets of "Debugging with GDB", appendix E, that a stopped single-threaded x86-64 target
-//! needs. There is no program: continuing stops again at once. Binary writes carry every byte value, so they show
-//! whether a console connection really is transparent.
+//! It implements the packets of "Debugging with GDB", appendix E, that a stopped single-threaded x86-64
+//! target needs. There is no program: continuing stops again at once. Binary writes carry every byte value,
+//! so they show whether a console connection really is transparent.
 
 use std::fmt::Write as _;
 

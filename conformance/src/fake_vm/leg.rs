@@ -80,8 +80,8 @@ impl Leg {
         })
     }
 
-    /// Reads and keeps apart what came before and what came behind each event: an event stands with the length
-    /// that `typed` had when it happened.
+    /// Reads and keeps apart what came before and what came behind each event: an event stands with the
+    /// length that `typed` had when it happened.
     pub fn read_in_order(
         &mut self,
         typed: &mut Vec<u8>,

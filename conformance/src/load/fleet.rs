@@ -116,8 +116,8 @@ impl Fleet {
         starts
     }
 
-    /// Lets all of them connect at one moment: each has begun before the first hears or says a word. Whose SYN
-    /// is dropped, the kernel tries again.
+    /// Lets all of them connect at one moment: each has begun before the first hears or says a word. Whose
+    /// SYN is dropped, the kernel tries again.
     pub fn start_at_once(&mut self, from: Addresses, patience: Duration) -> Starts {
         self.from = from;
         let began = Instant::now();

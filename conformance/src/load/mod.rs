@@ -1,11 +1,12 @@
 //! `vspc-conformance load`: fleets of simulated VMs and clients, and what a server makes of them.
 //!
 //! Every scenario ends by itself, checks every byte it sends, prints one line for people (or one JSON object
-//! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol) or 2
-//! (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
+//! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol)
+//! or 2 (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
 //!
 //! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] and the [`bare`]
-//! server that figures stand beside, [`stats`], the [`process`] costs. Refuses to know how any server works inside.
+//! server that figures stand beside, [`stats`], the [`process`] costs. Refuses to know how any server works
+//! inside.
 
 pub mod bare;
 pub mod bulk;

@@ -1,7 +1,7 @@
 //! `load garbage` and `load half-open`: peers that are none, and whether anybody else notices.
 //!
-//! Meanwhile a probe types keys on a VM of its own; afterwards a new VM must be served as if nothing had been,
-//! and the server's memory is read again.
+//! Meanwhile a probe types keys on a VM of its own; afterwards a new VM must be served as if nothing had
+//! been, and the server's memory is read again.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -164,7 +164,8 @@ fn conclude(
     Ok(report)
 }
 
-/// Keeps `count` connections busy with `rate` bytes of noise per second, drops some, opens others; returns how many bytes went out.
+/// Keeps `count` connections busy with `rate` bytes of noise per second, drops some, opens others; returns
+/// how many bytes went out.
 fn spray(
     connect: impl Fn() -> io::Result<TcpStream>,
     count: usize,
@@ -260,8 +261,8 @@ fn keep_reading(mut vm: VmLink, stop: &AtomicBool) -> bool {
     true
 }
 
-/// Opens connections that stop at some point of the session start and holds them until `stop`; returns how many
-/// were made, and how many of them the server has closed.
+/// Opens connections that stop at some point of the session start and holds them until `stop`; returns how
+/// many were made, and how many of them the server has closed.
 fn crowd(way: &Way, count: usize, stop: &AtomicBool) -> (usize, usize) {
     // What a host says, up to where this one stops.
     let said: [&[u8]; 6] = [

@@ -1,9 +1,9 @@
 //! A raw relay: the limit of what a program between two sockets can reach.
 //!
-//! One process, one thread, one event queue. It copies bytes between VM connections and client connections and
-//! looks at none of them. All clients belong to the VM that connected first; what other VMs send is read and
-//! dropped, as a server does with a console that nobody watches. Each read from a VM is written to every client
-//! before the next one (backpressure, no queue), so it carries fan-out too.
+//! One process, one thread, one event queue. It copies bytes between VM connections and client connections
+//! and looks at none of them. All clients belong to the VM that connected first; what other VMs send is read
+//! and dropped, as a server does with a console that nobody watches. Each read from a VM is written to every
+//! client before the next one (backpressure, no queue), so it carries fan-out too.
 //!
 //! It gets what the server gets and nothing less: the same socket options, edge-triggered readiness that is
 //! remembered, one read of a full buffer per round, no copy that a plain `read`/`write` pair does not make.

@@ -1,7 +1,7 @@
 //! `load stalled`: a client that never reads, beside one that does.
 //!
-//! What it must show: the reading one misses nothing, and the server's memory does not grow with what the other
-//! one does not take.
+//! What it must show: the reading one misses nothing, and the server's memory does not grow with what the
+//! other one does not take.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

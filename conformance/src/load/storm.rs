@@ -1,8 +1,9 @@
 //! `load storm`: how fast a fleet comes up, and what it costs to keep it.
 //!
-//! By default VMs are paced: a few connect, and those that are answered go on before the next few connect. However
-//! many may be on their way then, a fast server never has more than a handful unanswered. `--all-at-once` is the
-//! other thing: every VM has begun to connect before the first is answered, as when a concentrator comes back.
+//! By default VMs are paced: a few connect, and those that are answered go on before the next few connect.
+//! However many may be on their way then, a fast server never has more than a handful unanswered.
+//! `--all-at-once` is the other thing: every VM has begun to connect before the first is answered, as when a
+//! concentrator comes back.
 
 use std::net::TcpStream;
 use std::time::Duration;

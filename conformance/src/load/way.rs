@@ -91,8 +91,8 @@ impl Way {
         }
     }
 
-    /// What a host says on it of what it can: no offer to a relay, which would not answer; and inside TLS that
-    /// was agreed by option 37, that option is on.
+    /// What a host says on it of what it can: no offer to a relay, which would not answer; and inside TLS
+    /// that was agreed by option 37, that option is on.
     #[must_use]
     pub fn suits(&self, config: VmConfig) -> VmConfig {
         let offers_auth = self.is_server() && self.dial().vm_form() != VmForm::InBand;

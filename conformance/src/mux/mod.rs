@@ -33,7 +33,8 @@ enum MuxCommand {
     Play(PlayArgs),
     /// Replays transcripts against this implementation and judges what it says.
     Replay(ReplayArgs),
-    /// Is one end of a real line: standard input and output, a unix socket, a pseudo-terminal, or another program.
+    /// Is one end of a real line: standard input and output, a unix socket, a pseudo-terminal, or another
+    /// program.
     Peer(PeerArgs),
 }
 

@@ -1,7 +1,9 @@
-//! One end of a real line: the host opens streams and verifies what comes back, the guest echoes every stream.
+//! One end of a real line: the host opens streams and verifies what comes back, the guest echoes every
+//! stream.
 //!
-//! Owns two descriptors and a loop around `poll`. Try another implementation by giving it the other end: as a program
-//! (`-- COMMAND`, on a socket or with `--pty` on a terminal), on a unix socket, or on standard input and output.
+//! Owns two descriptors and a loop around `poll`. Try another implementation by giving it the other end: as a
+//! program (`-- COMMAND`, on a socket or with `--pty` on a terminal), on a unix socket, or on standard input
+//! and output.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -36,7 +38,8 @@ pub struct PeerArgs {
     /// Listen on a unix socket, for one connection.
     #[arg(long, value_name = "PATH", group = "line")]
     listen: Option<PathBuf>,
-    /// A pseudo-terminal in raw mode: its name is printed, or the command gets it as standard input and output.
+    /// A pseudo-terminal in raw mode: its name is printed, or the command gets it as standard input and
+    /// output.
     #[arg(long)]
     pty: bool,
     /// The layer under the streams.

@@ -40,7 +40,8 @@ pub struct PlayArgs {
     /// Bits per second, ten to a byte.
     #[arg(long, default_value_t = 115_200)]
     pub baud: u32,
-    /// The layer under the streams; by default SL with selective repeat where the line damages bytes, else none.
+    /// The layer under the streams; by default SL with selective repeat where the line damages bytes, else
+    /// none.
     #[arg(long)]
     pub link: Option<LinkChoice>,
     /// SL's largest payload.

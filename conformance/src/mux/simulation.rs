@@ -1,7 +1,7 @@
 //! A serial line in simulated time, and the two ends on it.
 //!
-//! Owns time, chance and the bytes on their way. A line takes a few bytes at a time (its FIFO), sends them at its speed,
-//! damages them, and delivers them after a delay; nothing is queued between an end and its line.
+//! Owns time, chance and the bytes on their way. A line takes a few bytes at a time (its FIFO), sends them at
+//! its speed, damages them, and delivers them after a delay; nothing is queued between an end and its line.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -13,9 +13,9 @@
 //! @ 1000                   milliseconds pass
 //! ```
 //!
-//! BYTES are `"text"` or hex. Ids are decimal; `g1` is the guest's stream 1. A judge runs a transcript once as it stands,
-//! once byte by byte, and once for every place where one of the peer's messages can be cut in two: how bytes arrive must
-//! change nothing.
+//! BYTES are `"text"` or hex. Ids are decimal; `g1` is the guest's stream 1. A judge runs a transcript once
+//! as it stands, once byte by byte, and once for every place where one of the peer's messages can be cut in
+//! two: how bytes arrive must change nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -260,9 +260,9 @@ impl Transcript {
     }
 }
 
-/// `set` for a session: role, dialect (negotiate, v1, or s2 and how many milliseconds to wait for it), carrier (line,
-/// reliable), nonce and features (hex), max-frame, window, receive-buffer, max-streams, max-peer-streams, keepalive
-/// (milliseconds), api.
+/// `set` for a session: role, dialect (negotiate, v1, or s2 and how many milliseconds to wait for it),
+/// carrier (line, reliable), nonce and features (hex), max-frame, window, receive-buffer, max-streams,
+/// max-peer-streams, keepalive (milliseconds), api.
 fn session_setting(config: &mut Config, key: &str, value: &str) -> Option<()> {
     match (key, value) {
         ("role", "host") => config.role = Role::Host,
@@ -289,8 +289,8 @@ fn session_setting(config: &mut Config, key: &str, value: &str) -> Option<()> {
     Some(())
 }
 
-/// `set` for a link: nonce (hex), repeat (go-back-n, selective), max-payload, window, escapes (minimal, serial, cooked),
-/// idle (milliseconds), max-timeouts.
+/// `set` for a link: nonce (hex), repeat (go-back-n, selective), max-payload, window, escapes (minimal,
+/// serial, cooked), idle (milliseconds), max-timeouts.
 fn link_setting(config: &mut LinkConfig, key: &str, value: &str) -> Option<()> {
     match (key, value) {
         ("nonce", _) => config.nonce = u32::from_str_radix(value, 16).ok()?,

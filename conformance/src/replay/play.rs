@@ -1,5 +1,5 @@
-//! The player: says what the VM side said, in the captured order, to another concentrator, and attaches a client
-//! to each VM's console before that prints.
+//! The player: says what the VM side said, in the captured order, to another concentrator, and attaches a
+//! client to each VM's console before that prints.
 //!
 //! Three things differ from the capture. Secrets are the other concentrator's: a PEER carries the one that
 //! it issued for that sequence. What was an answer waits until it is one: nothing is said before this
@@ -48,8 +48,8 @@ pub struct Played {
     pub clients: Vec<Attached>,
 }
 
-/// Plays `script` to `target`; with `multi_console`, serial ports of one VM have consoles of their own. `tell` is
-/// called with each step as it happens.
+/// Plays `script` to `target`; with `multi_console`, serial ports of one VM have consoles of their own.
+/// `tell` is called with each step as it happens.
 pub fn play(
     script: &Script,
     target: &mut dyn Target,
@@ -282,8 +282,8 @@ impl Player<'_> {
         Some((who.uuid.clone()?, uri))
     }
 
-    /// Attaches a client to the console of a VM that has said who it is, the first time that it needs one: before
-    /// it prints, moves, is typed to or goes.
+    /// Attaches a client to the console of a VM that has said who it is, the first time that it needs one:
+    /// before it prints, moves, is typed to or goes.
     fn attach(&mut self, conn: usize) {
         let leg = &self.legs[conn];
         if !leg.is_known || leg.gone || leg.half {
@@ -328,8 +328,8 @@ impl Player<'_> {
         Ok(client)
     }
 
-    /// Lets the VM print words until one of them is the last thing that its client sees: what the server shows of
-    /// its own accord, and of the past, is before that, and from there on every byte counts.
+    /// Lets the VM print words until one of them is the last thing that its client sees: what the server
+    /// shows of its own accord, and of the past, is before that, and from there on every byte counts.
     fn begin(&mut self, client: usize, vm: PeerId) {
         let limit = self.target.now() + SHOWN;
         let (mut word, mut before) = (Vec::new(), usize::MAX);
@@ -690,8 +690,8 @@ impl Player<'_> {
         }
     }
 
-    /// What was typed in the capture is typed again, where a client is attached, and waited for: the captured VM
-    /// had it by then, and so it has to be here before the VM goes on.
+    /// What was typed in the capture is typed again, where a client is attached, and waited for: the captured
+    /// VM had it by then, and so it has to be here before the VM goes on.
     fn type_in(&mut self, step: &Step, data: &[u8]) {
         let Some(console) = self.console(step.conn) else { return };
         self.go_to(step.mark);

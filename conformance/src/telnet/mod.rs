@@ -1,9 +1,10 @@
-//! What passes over a telnet connection, as words: this crate's own reading of RFC 854 and of option 232's names.
+//! What passes over a telnet connection, as words: this crate's own reading of RFC 854 and of option 232's
+//! names.
 //!
-//! This is deliberately not the core's decoder: a suite that judges a server with the server's own code would find
-//! nothing. It is written from telnet.md §2 alone, a byte at a time, with no care for speed; it knows no options
-//! and no VMs, and it never fails: what breaks the rules becomes a [`Word::Fault`], which nobody expects. No byte
-//! is lost: the words of a stream, encoded, are the stream.
+//! This is deliberately not the core's decoder: a suite that judges a server with the server's own code would
+//! find nothing. It is written from telnet.md §2 alone, a byte at a time, with no care for speed; it knows no
+//! options and no VMs, and it never fails: what breaks the rules becomes a [`Word::Fault`], which nobody
+//! expects. No byte is lost: the words of a stream, encoded, are the stream.
 
 mod client;
 pub(crate) mod names;

@@ -7,9 +7,9 @@
 //!  near ◀─write── plain ◀─open── far       reads when all that was opened is taken
 //! ```
 //!
-//! So one read of each way is all that is ever kept here. An end is passed on behind the last byte. A reset is
-//! passed on when no byte before it can be carried any more; and not before TLS is up, because to a server that
-//! would be an upgrade that failed.
+//! So one read of each way is all that is ever kept here. An end is passed on behind the last byte. A reset
+//! is passed on when no byte before it can be carried any more; and not before TLS is up, because to a server
+//! that would be an upgrade that failed.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;

@@ -116,7 +116,8 @@ impl Dial {
         }
     }
 
-    /// Begins to connect. With a tunnel the connection is there at once, and reset when there is no other end.
+    /// Begins to connect. With a tunnel the connection is there at once, and reset when there is no other
+    /// end.
     ///
     /// # Errors
     ///

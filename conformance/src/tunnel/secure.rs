@@ -1,5 +1,5 @@
-//! The host's (or client's) end of a TLS connection, without sockets: what the far end sent goes in, what it is
-//! to be sent comes out.
+//! The host's (or client's) end of a TLS connection, without sockets: what the far end sent goes in, what it
+//! is to be sent comes out.
 
 use std::io::{self, Read, Write};
 

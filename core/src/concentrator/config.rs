@@ -27,8 +27,8 @@ pub struct Config {
     pub client_tls: bool,
     /// What happens to a client that does not keep up.
     pub slow_client: SlowClient,
-    /// How far a reader may fall behind its VM, in bytes. Less than [`LEAST_LAG_LIMIT`](super::LEAST_LAG_LIMIT)
-    /// or than `scrollback` is taken as the greater of them.
+    /// How far a reader may fall behind its VM, in bytes. Less than
+    /// [`LEAST_LAG_LIMIT`](super::LEAST_LAG_LIMIT) or than `scrollback` is taken as the greater of them.
     pub lag_limit: usize,
     /// How much of a console's output is kept for later, in bytes.
     pub scrollback: usize,

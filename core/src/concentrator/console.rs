@@ -142,8 +142,8 @@ impl Console {
         Some((id, self.uplink.take_half(buffers)?))
     }
 
-    /// A leg has gone. What was meant for it goes to the next, or is lost with the last. `heir`: the address of
-    /// the connection that is the latest now.
+    /// A leg has gone. What was meant for it goes to the next, or is lost with the last. `heir`: the address
+    /// of the connection that is the latest now.
     pub(super) fn after_leg(
         &mut self,
         left: Left,

@@ -190,8 +190,8 @@ impl Consoles {
         }
     }
 
-    /// Keeps bytes of a connection that has no console yet, dropping the oldest beyond the limit, or where the
-    /// memory for such bytes is used up. Returns how many were dropped.
+    /// Keeps bytes of a connection that has no console yet, dropping the oldest beyond the limit, or where
+    /// the memory for such bytes is used up. Returns how many were dropped.
     pub(super) fn keep_early(&mut self, journal: &mut Journal, wire: &[u8], pairs: usize) -> u64 {
         journal.append(wire, pairs, &mut self.early_pool);
         let mut dropped = 0;

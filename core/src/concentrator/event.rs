@@ -28,8 +28,8 @@ pub struct Event {
     pub peer: Option<Address>,
     /// The console it concerns.
     pub console: Option<Arc<Label>>,
-    /// It is about a peer that came, said nothing and went: a health check, a port scan. Those are counted, and
-    /// told together ([`EventKind::SilentPeers`]).
+    /// It is about a peer that came, said nothing and went: a health check, a port scan. Those are counted,
+    /// and told together ([`EventKind::SilentPeers`]).
     pub is_routine: bool,
 }
 

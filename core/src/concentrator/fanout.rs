@@ -269,9 +269,9 @@ impl<K: Copy> Fanout<K> {
         self.journal.clear(pool);
     }
 
-    /// Brings a reader that was overtaken back into the journal, at most `keep` bytes behind the head. Returns
-    /// how many guest bytes it has missed. An undecided reader stays where it is until it is known what it
-    /// can be told.
+    /// Brings a reader that was overtaken back into the journal, at most `keep` bytes behind the head.
+    /// Returns how many guest bytes it has missed. An undecided reader stays where it is until it is known
+    /// what it can be told.
     pub(super) fn catch_up(&mut self, seat: Seat, keep: u64) -> Option<u64> {
         let reader = self.readers.get_mut(seat.0 as usize)?.as_mut()?;
         if reader.form == Form::Undecided {
@@ -325,8 +325,8 @@ impl<K: Copy> Fanout<K> {
         (count, offer)
     }
 
-    /// The reader has taken the first `n` bytes of what it was offered. Where that is not all, costs a look at
-    /// each of them.
+    /// The reader has taken the first `n` bytes of what it was offered. Where that is not all, costs a look
+    /// at each of them.
     pub(super) fn took(&mut self, seat: Seat, offer: Offer, n: usize) -> Took {
         let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else {
             return Took::default();
@@ -362,8 +362,8 @@ impl<K: Copy> Fanout<K> {
         }
     }
 
-    /// It is known what a reader is. One that has the first half of a pair and takes guest bytes has the whole
-    /// byte.
+    /// It is known what a reader is. One that has the first half of a pair and takes guest bytes has the
+    /// whole byte.
     pub(super) fn settle_form(&mut self, seat: Seat, form: Form, skips: bool) -> Settled {
         let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else {
             return Settled::Well;

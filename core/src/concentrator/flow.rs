@@ -2,8 +2,8 @@
 //!
 //! Every connection's bytes leave in one order: the second half of a pair whose first half is out, then
 //! control, then data. They are laid out without copying, the socket takes what it can, and what it took is
-//! noted, all in one call. TLS lies in between: what it opens goes the way of all bytes, what is for the peer is
-//! sealed one record ahead of the socket, and what is sealed counts as taken.
+//! noted, all in one call. TLS lies in between: what it opens goes the way of all bytes, what is for the peer
+//! is sealed one record ahead of the socket, and what is sealed counts as taken.
 
 use std::io::IoSlice;
 
@@ -72,9 +72,9 @@ impl Concentrator {
     /// takes none now. What it took is noted before this returns. When nothing is to be had `take` is not
     /// called, and an [`Output::Transmit`](super::Output::Transmit) tells when there is something again.
     ///
-    /// Until `take` takes something it is offered the same bytes. There may be outputs to poll after this call,
-    /// as after every other. Over TLS, bytes are sealed here, a record at a time. Bounded by the length of the
-    /// gather list and 64 KiB of copying.
+    /// Until `take` takes something it is offered the same bytes. There may be outputs to poll after this
+    /// call, as after every other. Over TLS, bytes are sealed here, a record at a time. Bounded by the length
+    /// of the gather list and 64 KiB of copying.
     pub fn transmit(&mut self, id: ConnId, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
         self.fx.now = now;
         let sent = self.offer_transport(id, take);
@@ -243,9 +243,9 @@ impl Concentrator {
         }
     }
 
-    /// Offers a reader inside the process its next bytes, borrowed, at most one gather list of them: `take` is
-    /// called with a [`Chunk`], at most once, and returns how many guest bytes it has taken. When nothing is to
-    /// be had `take` is not called, and an [`Output::Local`](super::Output::Local) tells when there is.
+    /// Offers a reader inside the process its next bytes, borrowed, at most one gather list of them: `take`
+    /// is called with a [`Chunk`], at most once, and returns how many guest bytes it has taken. When nothing
+    /// is to be had `take` is not called, and an [`Output::Local`](super::Output::Local) tells when there is.
     ///
     /// A gap is told in the chunk behind it, once; such a chunk may hold nothing else, and then counts as one
     /// byte offered and taken.
@@ -458,6 +458,6 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
 /// and from bytes that are cut at doubled IACs.
 const PLAIN_RUNS: usize = 32;
 
-/// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times as
-/// much per byte as one of data, and a console's key must not wait for a crowd of those.
+/// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times
+/// as much per byte as one of data, and a console's key must not wait for a crowd of those.
 const NOBODYS_READ_MAX: usize = 16 << 10;

@@ -87,11 +87,11 @@ pub struct LocalOptions {
 /// Of which kind a reader inside the process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LocalKind {
-    /// Someone at the console: counts as a client and keeps it from expiring, may type, and a VM may be paused
-    /// for it under `--slow-client wait`. Is disconnected where other clients would be.
+    /// Someone at the console: counts as a client and keeps it from expiring, may type, and a VM may be
+    /// paused for it under `--slow-client wait`. Is disconnected where other clients would be.
     Person,
-    /// A log, a recorder, a watch: nothing waits for it and nothing depends on it. Where it does not keep up it
-    /// is told of the gap, whatever the policy for clients.
+    /// A log, a recorder, a watch: nothing waits for it and nothing depends on it. Where it does not keep up
+    /// it is told of the gap, whatever the policy for clients.
     Witness,
 }
 
@@ -299,8 +299,8 @@ impl Concentrator {
         }
     }
 
-    /// The consoles that people may mean by `text`: those of this name, or of this UUID in whatever form it is
-    /// written, the `_<uri>` suffix with it or not. Costs a look at each console.
+    /// The consoles that people may mean by `text`: those of this name, or of this UUID in whatever form it
+    /// is written, the `_<uri>` suffix with it or not. Costs a look at each console.
     pub fn find(&self, text: &str) -> impl Iterator<Item = ConsoleId> {
         let uuid = Uuid::parse(text.as_bytes()).ok();
         let named = self.consoles.iter().filter(move |console| {

@@ -111,8 +111,8 @@ impl Outbox {
     }
 
     /// Tells an event. One of a connection that has had its share of this second is counted instead, and the
-    /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot spend;
-    /// a connection's end is told in any case.
+    /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot
+    /// spend; a connection's end is told in any case.
     pub(super) fn event(&mut self, event: Event, now: Instant) {
         let is_last = event.kind.is_last();
         if let Some(outstanding) = event.conn.and_then(|id| self.of(id)) {

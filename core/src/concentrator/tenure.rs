@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// What a console remembers of those who held its input. Addresses are in their IPv6 form, the unspecified one
-/// standing for none, and times in microseconds: every idle VM has one of these.
+/// What a console remembers of those who held its input. Addresses are in their IPv6 form, the unspecified
+/// one standing for none, and times in microseconds: every idle VM has one of these.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tenure {
     /// In total, without the one who holds it now.

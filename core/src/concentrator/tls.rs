@@ -89,8 +89,8 @@ impl TlsPolicy {
         matches!(peer, Address::Ip(host) if self.backoff.contains(host.ip(), now))
     }
 
-    /// WILL or WONT AUTHENTICATION, or something that makes no sense. Returns the answer that is no part of an
-    /// upgrade, for the bounded replies.
+    /// WILL or WONT AUTHENTICATION, or something that makes no sense. Returns the answer that is no part of
+    /// an upgrade, for the bounded replies.
     pub(super) fn negotiate(
         &self,
         id: ConnId,
@@ -121,8 +121,8 @@ impl TlsPolicy {
         (reply, self.step(id, conn, step, fx))
     }
 
-    /// A subnegotiation of AUTHENTICATION. `None`: it is out of place. Otherwise what is to be answered beside
-    /// the upgrade, and what came of it.
+    /// A subnegotiation of AUTHENTICATION. `None`: it is out of place. Otherwise what is to be answered
+    /// beside the upgrade, and what came of it.
     pub(super) fn authenticate(
         &self,
         id: ConnId,

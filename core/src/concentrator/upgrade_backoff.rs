@@ -9,8 +9,8 @@ use crate::time::Instant;
 
 use super::keyed::Keyed;
 
-/// How long a host is not offered TLS after its upgrade failed. Long enough that people see its console, short enough that a host that was
-/// put right is found out without anyone's doing.
+/// How long a host is not offered TLS after its upgrade failed. Long enough that people see its console,
+/// short enough that a host that was put right is found out without anyone's doing.
 const BACKOFF: Duration = Duration::from_secs(600);
 
 /// Hosts remembered; the one that failed first is forgotten first. More than the largest fleets have.

@@ -1,7 +1,7 @@
 //! What an owner may ask of a session: opening, writing, reading, closing.
 //!
-//! Owns the answers to a caller that is wrong ([`OpenError`], [`StreamError`]); a stream that has died and whose last
-//! event was not polled yet is not wrong, only deaf. Refuses to know what is on the line.
+//! Owns the answers to a caller that is wrong ([`OpenError`], [`StreamError`]); a stream that has died and
+//! whose last event was not polled yet is not wrong, only deaf. Refuses to know what is on the line.
 
 use super::config::Priority;
 use super::decoder::Dialect;
@@ -33,8 +33,8 @@ impl Session {
         self.streams.open()
     }
 
-    /// Opens a stream of this side's and tells the peer at once, for a stream whose peer is to speak first. In v1, which
-    /// has no word for it, as [`Session::open`].
+    /// Opens a stream of this side's and tells the peer at once, for a stream whose peer is to speak first.
+    /// In v1, which has no word for it, as [`Session::open`].
     pub fn open_announced(&mut self) -> Result<StreamId, OpenError> {
         let id = self.open()?;
         if !self.streams.is_v1()
@@ -46,7 +46,8 @@ impl Session {
         Ok(id)
     }
 
-    /// Makes a stream whose id was agreed on elsewhere (v1's control channel announces them so) usable on this side.
+    /// Makes a stream whose id was agreed on elsewhere (v1's control channel announces them so) usable on
+    /// this side.
     pub fn attach(&mut self, id: StreamId) -> Result<(), OpenError> {
         self.may_open()?;
         self.streams.attach(id)
@@ -74,15 +75,16 @@ impl Session {
         self.streams.peek(id).map_or(0, |slot| self.streams.room(slot) as usize)
     }
 
-    /// How many bytes written to the stream now could leave at once: what the peer has room for, less what was written
-    /// before, and no more than a frame while other streams have as much to send as the line takes at a time. A producer
-    /// that keeps to it copies nothing before it can be taken.
+    /// How many bytes written to the stream now could leave at once: what the peer has room for, less what
+    /// was written before, and no more than a frame while other streams have as much to send as the line
+    /// takes at a time. A producer that keeps to it copies nothing before it can be taken.
     #[must_use]
     pub fn credit(&self, id: StreamId) -> usize {
         self.streams.peek(id).map_or(0, |slot| self.streams.credit(slot) as usize)
     }
 
-    /// Asks for [`Event::Credit`](super::Event::Credit) as soon as [`Session::credit`] is not 0; at once if it is not.
+    /// Asks for [`Event::Credit`](super::Event::Credit) as soon as [`Session::credit`] is not 0; at once if
+    /// it is not.
     pub fn want_credit(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         self.streams.want_credit(slot);
@@ -158,7 +160,8 @@ impl Session {
         Ok(())
     }
 
-    /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the end apart.
+    /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the
+    /// end apart.
     pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
         let slot = self.streams.peek(id).ok_or(StreamError::Unknown)?;
         let (input, pool) = (&self.streams.table[slot].input, &self.streams.pool);
@@ -177,7 +180,8 @@ impl Session {
         Ok(filled)
     }
 
-    /// Nobody wants this stream's input any more: what comes is dropped, and acked so that the peer can go on.
+    /// Nobody wants this stream's input any more: what comes is dropped, and acked so that the peer can go
+    /// on.
     pub fn stop_reading(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         let stream = &mut self.streams.table[slot];
@@ -191,9 +195,9 @@ impl Session {
 
     // Ending.
 
-    /// Ends the stream in both directions at once and drops its buffers; the peer is told, also of a stream that was
-    /// not spoken of yet, for it may have been announced elsewhere. Where RESET was not agreed: input is dropped from
-    /// now on and the output finishes. In v1 it is simply forgotten.
+    /// Ends the stream in both directions at once and drops its buffers; the peer is told, also of a stream
+    /// that was not spoken of yet, for it may have been announced elsewhere. Where RESET was not agreed:
+    /// input is dropped from now on and the output finishes. In v1 it is simply forgotten.
     pub fn reset(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         if self.dialect() == Some(Dialect::S2) && !self.streams.has(Features::RESET) {
@@ -216,14 +220,14 @@ impl Session {
         }
     }
 
-    /// Ends the session in good order: every stream is reset on both sides. A last message, or a RESET of each stream,
-    /// may remain to be transmitted.
+    /// Ends the session in good order: every stream is reset on both sides. A last message, or a RESET of
+    /// each stream, may remain to be transmitted.
     pub fn close(&mut self) {
         self.close_with(GoAwayCode::Done);
     }
 
-    /// As [`Session::close`], telling the peer why. Codes from 256 on are the owners' own; [`GoAwayCode::Normal`], which
-    /// ends nothing, counts as [`GoAwayCode::Done`].
+    /// As [`Session::close`], telling the peer why. Codes from 256 on are the owners' own;
+    /// [`GoAwayCode::Normal`], which ends nothing, counts as [`GoAwayCode::Done`].
     pub fn close_with(&mut self, code: GoAwayCode) {
         let code = if code == GoAwayCode::Normal { GoAwayCode::Done } else { code };
         self.end(CloseReason::Local, Some(code));

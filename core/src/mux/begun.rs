@@ -1,7 +1,7 @@
 //! The frame that has begun to leave: whatever happens to its stream, the rest of it follows.
 //!
-//! Owns its header and the promise of its payload; the bytes lie in the stream's output, or here once the stream is gone
-//! (at most one frame). Refuses to know why the frame was sent and what is planned behind it.
+//! Owns its header and the promise of its payload; the bytes lie in the stream's output, or here once the
+//! stream is gone (at most one frame). Refuses to know why the frame was sent and what is planned behind it.
 
 use super::segments::{Cursor, Pool, Queue};
 use super::table::Table;
@@ -12,7 +12,8 @@ use super::wire::HELLO;
 pub(super) enum Source {
     /// At the stream's own cursor: it counts as sent as it goes.
     Stream(u32),
-    /// Here in the stream's output: a REQUEST came in the middle, it will be sent again and counts for nothing.
+    /// Here in the stream's output: a REQUEST came in the middle, it will be sent again and counts for
+    /// nothing.
     Rewound(u32, Cursor),
     /// Kept here: the stream is gone, its promise is not.
     Orphan,
@@ -56,8 +57,8 @@ impl Begun {
         }
     }
 
-    /// A frame has begun: `sent` bytes of its `head` (a header, or a message) have left, and all but `left` bytes of the
-    /// payload, which is that of the stream in `slot`, if it has one.
+    /// A frame has begun: `sent` bytes of its `head` (a header, or a message) have left, and all but `left`
+    /// bytes of the payload, which is that of the stream in `slot`, if it has one.
     pub(super) fn begin(&mut self, head: &[u8], sent: usize, left: u32, slot: Option<u32>) {
         let mut copy = [0; HELLO];
         let len = head.len().min(HELLO);
@@ -66,8 +67,8 @@ impl Begun {
         self.frame = Some(Partial { head: copy, head_at: sent as u8, head_len: len as u8, left, source });
     }
 
-    /// At most `n` bytes of it left: how many of header and payload, and where the payload came from. Forgets it when it
-    /// is through.
+    /// At most `n` bytes of it left: how many of header and payload, and where the payload came from. Forgets
+    /// it when it is through.
     pub(super) fn handle_sent(&mut self, n: usize) -> (usize, u32, Source) {
         let Some(frame) = &mut self.frame else { return (0, 0, Source::Orphan) };
         let head = n.min(usize::from(frame.head_len - frame.head_at));
@@ -114,7 +115,8 @@ impl Begun {
         while left > 0 {
             let run = pool.front(output, cursor);
             if run.is_empty() {
-                // Cannot be: a begun frame's bytes are held until they are gone. Keep the framing whatever happens.
+                // Cannot be: a begun frame's bytes are held until they are gone. Keep the framing whatever
+                // happens.
                 self.orphan.resize(self.orphan.len() + left, 0);
                 break;
             }

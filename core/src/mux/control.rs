@@ -1,6 +1,7 @@
 //! What the session itself has to say: HELLO, GOAWAY, PING and PONG, and answers to frames for no stream.
 //!
-//! Owns these until they have left, and their bounds. Refuses to know why they are due, and what the streams have to say.
+//! Owns these until they have left, and their bounds. Refuses to know why they are due, and what the streams
+//! have to say.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,8 +9,8 @@ use super::wire::{GoAwayCode, MAX_ACK, StreamId};
 
 /// Most bytes a session wants to be given at a time.
 pub const READ: usize = 65536;
-/// Replies to frames for no stream that may wait: one read full of such frames, at 12 bytes a frame. While that many
-/// wait nothing is read, so a peer that asks and never listens stops itself.
+/// Replies to frames for no stream that may wait: one read full of such frames, at 12 bytes a frame. While
+/// that many wait nothing is read, so a peer that asks and never listens stops itself.
 pub const REPLIES: usize = READ / 12 + 1;
 /// PINGs whose answers may wait; a peer that asks faster than it reads loses the oldest.
 const MAX_PONGS: usize = 4;
@@ -51,7 +52,8 @@ pub(super) struct Control {
     pub ping: Option<u32>,
     pongs: VecDeque<u32>,
     replies: VecDeque<(StreamId, Reply)>,
-    /// Streams closed without ever having been opened here; where RESET is not agreed a CLOSE must not be said twice.
+    /// Streams closed without ever having been opened here; where RESET is not agreed a CLOSE must not be
+    /// said twice.
     closed_strays: BTreeSet<u64>,
     max_closed_strays: usize,
 }
@@ -113,8 +115,8 @@ impl Control {
         self.replies.pop_front();
     }
 
-    /// Queues an answer to a frame for no stream. Bounded by [`REPLIES`] while the owner keeps to the receive window;
-    /// beyond twice that answers are dropped.
+    /// Queues an answer to a frame for no stream. Bounded by [`REPLIES`] while the owner keeps to the receive
+    /// window; beyond twice that answers are dropped.
     pub(super) fn reply(&mut self, id: StreamId, reply: Reply) {
         if let (Some((last, Reply::Ack(before))), Reply::Ack(n)) = (self.replies.back_mut(), reply)
             && *last == id

@@ -1,4 +1,5 @@
-//! Whose fault it was: the caller's ([`OpenError`], [`StreamError`], [`ConfigError`]) or the peer's ([`Violation`]).
+//! Whose fault it was: the caller's ([`OpenError`], [`StreamError`], [`ConfigError`]) or the peer's
+//! ([`Violation`]).
 
 use thiserror::Error;
 
@@ -55,7 +56,8 @@ pub enum ConfigError {
     V1,
 }
 
-/// How a peer broke the protocol. On one stream it costs that stream where RESET was agreed, else the session.
+/// How a peer broke the protocol. On one stream it costs that stream where RESET was agreed, else the
+/// session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {

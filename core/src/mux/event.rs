@@ -10,8 +10,8 @@ use super::wire::{Features, GoAwayCode, StreamId};
 pub enum Event {
     /// Both sides know what they speak; streams begin to move.
     Started(Terms),
-    /// The peer is another one, or started anew: every stream was reset (a [`Event::Reset`] follows for each that was not
-    /// polled before), and new terms hold.
+    /// The peer is another one, or started anew: every stream was reset (a [`Event::Reset`] follows for each
+    /// that was not polled before), and new terms hold.
     Restarted(Terms),
     /// The peer opened this stream.
     Opened(StreamId),
@@ -34,8 +34,8 @@ pub enum Event {
         /// The highest of our streams that it accepted.
         last: StreamId,
     },
-    /// The session is over; said last. A guest on a line goes on listening, unless it said so itself: when a host says
-    /// HELLO again, [`Event::Restarted`] follows.
+    /// The session is over; said last. A guest on a line goes on listening, unless it said so itself: when a
+    /// host says HELLO again, [`Event::Restarted`] follows.
     Closed(CloseReason),
 }
 
@@ -77,7 +77,8 @@ pub enum CloseReason {
     NotS2,
     /// [`Start::S2Only`](super::Start::S2Only): nothing came in time.
     NoHello,
-    /// [`Start::S2Only`](super::Start::S2Only): nothing but this side's own HELLO came in time; the line is looped.
+    /// [`Start::S2Only`](super::Start::S2Only): nothing but this side's own HELLO came in time; the line is
+    /// looped.
     Echo,
     /// `handle_sent` was told of more bytes than were offered: what is on the line is unknown.
     Misuse,

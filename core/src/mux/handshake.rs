@@ -1,7 +1,7 @@
 //! Who speaks what, and to whom: HELLO and the detection of v1, in both roles (SPEC §3).
 //!
-//! Owns the bytes that are looked at before the dialect is known, the nonces, and the terms that come out. Refuses to
-//! know streams.
+//! Owns the bytes that are looked at before the dialect is known, the nonces, and the terms that come out.
+//! Refuses to know streams.
 //!
 //! ```text
 //!  host   CALLING ── HELLO of a guest that answers mine ──▶ SETTLED, S2      says HELLO at once and every second
@@ -29,13 +29,15 @@ use super::wire::{
 };
 use crate::time::Instant;
 
-/// How often a host repeats its HELLO, how often a guest answers one that is repeated, and how often, after the first
-/// few, a peer that starts anew is believed: it may not be up yet, and 36 bytes a second cost nothing.
+/// How often a host repeats its HELLO, how often a guest answers one that is repeated, and how often, after
+/// the first few, a peer that starts anew is believed: it may not be up yet, and 36 bytes a second cost
+/// nothing.
 const HELLO_INTERVAL: Duration = Duration::from_secs(1);
-/// New starts in a row that are believed at once: a host that crashes at its start a few times is not kept waiting.
+/// New starts in a row that are believed at once: a host that crashes at its start a few times is not kept
+/// waiting.
 const RESTARTS: u32 = 4;
-/// Silence in the middle of a frame after which a HELLO in its place is looked at: less than the interval, more than a
-/// line that works lets a frame wait.
+/// Silence in the middle of a frame after which a HELLO in its place is looked at: less than the interval,
+/// more than a line that works lets a frame wait.
 const STALL: Duration = Duration::from_millis(500);
 
 /// The handshake of one side.
@@ -108,8 +110,8 @@ pub(super) enum Again {
     Lost,
 }
 
-/// A HELLO in the place of the rest of a frame, twice with a pause before each: its sender is not the one that began the
-/// frame.
+/// A HELLO in the place of the rest of a frame, twice with a pause before each: its sender is not the one
+/// that began the frame.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
     /// When something came last.
@@ -263,8 +265,9 @@ impl Handshake {
         }
     }
 
-    /// Looks at bytes that came before the settlement. Takes what it looked at off `input`; counts what it skipped, and
-    /// HELLOs that were for somebody else. `attached`: whether a stream is known that v1 may begin with.
+    /// Looks at bytes that came before the settlement. Takes what it looked at off `input`; counts what it
+    /// skipped, and HELLOs that were for somebody else. `attached`: whether a stream is known that v1 may
+    /// begin with.
     pub(super) fn handle_received(
         &mut self,
         input: &mut &[u8],
@@ -458,8 +461,8 @@ impl Handshake {
         true
     }
 
-    /// Guest on a line, settled: looks whether what comes is a host that began anew where the last one left a frame
-    /// unfinished (SPEC §3). `Some`: its HELLO, which is settled with; `data` ends with it.
+    /// Guest on a line, settled: looks whether what comes is a host that began anew where the last one left a
+    /// frame unfinished (SPEC §3). `Some`: its HELLO, which is settled with; `data` ends with it.
     pub(super) fn handle_stalled(&mut self, data: &[u8], mid_frame: bool, now: Instant) -> Option<Opening> {
         let stall = &mut self.stall;
         let paused = now >= std::mem::replace(&mut stall.last, now) + STALL;

@@ -1,8 +1,8 @@
 //! Which of the other side's stream numbers are still unused.
 //!
-//! Numbers are never used twice, yet they need not come in order: stream 2 may speak before stream 1. Owns the highest
-//! number seen and the gaps below it, so that a number that was retired is told from one that was never used. Refuses to
-//! grow: a peer that leaves more gaps than it may have streams loses the oldest ones.
+//! Numbers are never used twice, yet they need not come in order: stream 2 may speak before stream 1. Owns
+//! the highest number seen and the gaps below it, so that a number that was retired is told from one that was
+//! never used. Refuses to grow: a peer that leaves more gaps than it may have streams loses the oldest ones.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,8 @@ impl Unused {
         Self { next: 1, gaps: BTreeMap::new(), max_gaps: max_gaps.max(1) }
     }
 
-    /// Uses `number`; false where it is used already, or too old to be known. Logarithmic in the number of gaps.
+    /// Uses `number`; false where it is used already, or too old to be known. Logarithmic in the number of
+    /// gaps.
     pub(super) fn take(&mut self, number: u64) -> bool {
         if number >= self.next {
             if number > self.next {

@@ -1,9 +1,9 @@
 //! What bytes from the line mean to streams.
 //!
-//! Owns the decoder, the place where the payload that is arriving goes, and the message of stream 0 that is. Owns the
-//! rules of who may say what about which stream (SPEC §4, §5, §8): every branch ends in a changed stream, a queued reply,
-//! a counted oddity or a [`Violation`]; none blocks, and none keeps more than its stream's buffer. Refuses to know what
-//! messages come to.
+//! Owns the decoder, the place where the payload that is arriving goes, and the message of stream 0 that is.
+//! Owns the rules of who may say what about which stream (SPEC §4, §5, §8): every branch ends in a changed
+//! stream, a queued reply, a counted oddity or a [`Violation`]; none blocks, and none keeps more than its
+//! stream's buffer. Refuses to know what messages come to.
 
 use super::control::{Control, Reply};
 use super::decoder::{Decoder, Dialect, Item};
@@ -311,7 +311,8 @@ fn handle_stray(id: StreamId, word: Word, streams: &mut Streams, control: &mut C
         // Whoever opened it with this word and is refused would wait for ever.
         Word::Close | Word::Empty if streams.has(Features::RESET) => control.reply(id, Reply::Reset),
         Word::Close | Word::Empty => control.close_stray(id),
-        // Its opener gave it up before it was heard of: whoever is told of the id elsewhere must not wait for it.
+        // Its opener gave it up before it was heard of: whoever is told of the id elsewhere must not wait for
+        // it.
         Word::Reset => drop(streams.unused.take(id.number())),
         _ => {}
     }

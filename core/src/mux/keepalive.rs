@@ -1,5 +1,5 @@
-//! PING after silence, an end after three of them (SPEC §7). Off unless an interval is set: a peer that stands still
-//! (paused, in a debugger) is not dead.
+//! PING after silence, an end after three of them (SPEC §7). Off unless an interval is set: a peer that
+//! stands still (paused, in a debugger) is not dead.
 //!
 //! ```text
 //!   QUIET ── silence for an interval ──▶ ASKING(n) ── the PING has left ──▶ ASKED(n+1) ── an interval ──┬▶ ASKING, n < 3

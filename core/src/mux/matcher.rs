@@ -1,6 +1,7 @@
 //! Finds a known string of bytes in a stream that may be cut anywhere.
 //!
-//! Owns how much of it has been seen (Knuth, Morris and Pratt: constant work per byte). Refuses to know what it means.
+//! Owns how much of it has been seen (Knuth, Morris and Pratt: constant work per byte). Refuses to know what
+//! it means.
 
 /// Looks for one pattern of at most [`LONGEST`] bytes.
 #[derive(Clone, Debug)]

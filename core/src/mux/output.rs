@@ -1,13 +1,14 @@
 //! What goes on the line next, in which order, and what of it has left (SPEC §6).
 //!
-//! Owns the plan: the frames that the last `transmit` offered. A plan binds nobody until its bytes are reported as sent;
-//! then every frame of which one byte has left must leave whole, and what it says becomes true. The rest of the plan is
-//! forgotten and made anew from the state of that moment, so a word or a keystroke that turns up while the line is busy
-//! waits for one frame, not for a plan. A plan is not longer than twice what the line took last, so that a line which
-//! takes a few bytes at a time does not cost a long plan for each.
+//! Owns the plan: the frames that the last `transmit` offered. A plan binds nobody until its bytes are
+//! reported as sent; then every frame of which one byte has left must leave whole, and what it says becomes
+//! true. The rest of the plan is forgotten and made anew from the state of that moment, so a word or a
+//! keystroke that turns up while the line is busy waits for one frame, not for a plan. A plan is not longer
+//! than twice what the line took last, so that a line which takes a few bytes at a time does not cost a long
+//! plan for each.
 //!
-//! Order: the frame that has begun, the session's messages, words of streams, then payload: high priority before low,
-//! in each who had no turn in this round before who had one, one frame per stream in turn.
+//! Order: the frame that has begun, the session's messages, words of streams, then payload: high priority
+//! before low, in each who had no turn in this round before who had one, one frame per stream in turn.
 
 use std::io::IoSlice;
 
@@ -28,8 +29,8 @@ const PLAN_FRAMES: usize = 512;
 /// The least that is planned, where there is as much: a few words, or a frame.
 const PLAN_LEAST: usize = 64;
 
-/// The most heap that an [`Output`] holds, and a begun frame with it: frames and headers up to the longest plan, in
-/// vectors up to twice as long as need be.
+/// The most heap that an [`Output`] holds, and a begun frame with it: frames and headers up to the longest
+/// plan, in vectors up to twice as long as need be.
 pub(super) const fn bound(max_frame: u16) -> u64 {
     let frames = (3 * PLAN_WORDS + PLAN_FRAMES + 64) as u64;
     2 * frames * (size_of::<Planned>() + HEADER + 1) as u64 + 2 * max_frame as u64
@@ -203,7 +204,8 @@ impl Output {
                 }
                 continue;
             }
-            // In this order: a REQUEST speaks of what is acked before it, a CLOSE of what was rewound before it.
+            // In this order: a REQUEST speaks of what is acked before it, a CLOSE of what was rewound before
+            // it.
             if stream.ack > 0 {
                 let n = stream.ack.min(MAX_ACK);
                 self.word(Kind::Ack(n), slot, stream.id, Word::Ack(n).to_u32());
@@ -274,7 +276,8 @@ impl Output {
         self.push(kind, slot, from);
     }
 
-    /// Fills `runs` with the begun frame and the plan; returns how many were filled. Borrowed, nothing is copied.
+    /// Fills `runs` with the begun frame and the plan; returns how many were filled. Borrowed, nothing is
+    /// copied.
     pub(super) fn fill<'a>(&'a self, streams: &'a Streams, runs: &mut [IoSlice<'a>]) -> usize {
         let (pool, table) = (&streams.pool, &streams.table);
         let mut filler = Filler { runs, used: 0 };

@@ -1,13 +1,13 @@
 //! Payload that has just arrived, lent to its consumer.
 //!
-//! Owns nothing: what a consumer takes as it arrives is never copied and holds no memory, so nothing small can pin
-//! something big; what he leaves is copied once, into its stream's buffer.
+//! Owns nothing: what a consumer takes as it arrives is never copied and holds no memory, so nothing small
+//! can pin something big; what he leaves is copied once, into its stream's buffer.
 
 use super::streams::Streams;
 use super::wire::StreamId;
 
-/// Payload that has just arrived, next in its stream. What is not consumed when this is dropped is kept: it counts
-/// against the stream's window, and [`Session::received`](super::Session::received) has it.
+/// Payload that has just arrived, next in its stream. What is not consumed when this is dropped is kept: it
+/// counts against the stream's window, and [`Session::received`](super::Session::received) has it.
 #[derive(Debug)]
 pub struct Payload<'s, 'i> {
     streams: &'s mut Streams,

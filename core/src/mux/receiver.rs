@@ -1,4 +1,5 @@
-//! One stream's receiving half: what is kept, what is thrown away, when to ACK and when to ask again (SPEC §5).
+//! One stream's receiving half: what is kept, what is thrown away, when to ACK and when to ask again (SPEC
+//! §5).
 //!
 //! Counts only. Owns neither bytes nor frames, knows neither time nor the other streams.
 //!

@@ -1,12 +1,14 @@
 //! The bytes of all streams, in one pool.
 //!
-//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its bytes
-//! lie in 4 KiB segments threaded through the session's [`Pool`], so an idle stream costs its table entry and nothing
-//! else. Refuses to know what the bytes are and how many a stream may have: the machines above count.
+//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its
+//! bytes lie in 4 KiB segments threaded through the session's [`Pool`], so an idle stream costs its table
+//! entry and nothing else. Refuses to know what the bytes are and how many a stream may have: the machines
+//! above count.
 
 /// Bytes in a segment: one frame of the default size, one page; a keystroke under way costs this much once.
 pub const SEGMENT: usize = 4096;
-/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls silent.
+/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls
+/// silent.
 const SPARE: usize = 64;
 /// The most heap that spare segments hold.
 pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
@@ -149,8 +151,8 @@ impl Pool {
         at
     }
 
-    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says whether all of
-    /// them went.
+    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says
+    /// whether all of them went.
     pub(super) fn runs<'a>(
         &'a self,
         queue: &Queue,
@@ -178,7 +180,8 @@ impl Pool {
             + self.spare.capacity() * size_of::<Vec<u8>>()
     }
 
-    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments not in use.
+    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments
+    /// not in use.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
         self.free.sort_unstable();

@@ -20,9 +20,9 @@
 //!                                           cap=limit; REWIND first if windowed
 //! ```
 //!
-//! `cap` bounds the flight besides the window. After a REQUEST one frame goes and then what ACKs allow, so that a peer
-//! that asks again and again is sent a frame for each time and not a window, and a frame that it throws away though
-//! nothing was before it is one that its buffer cannot hold.
+//! `cap` bounds the flight besides the window. After a REQUEST one frame goes and then what ACKs allow, so
+//! that a peer that asks again and again is sent a frame for each time and not a window, and a frame that it
+//! throws away though nothing was before it is one that its buffer cannot hold.
 
 use super::config::LEAST_BUFFER;
 use super::error::Violation;
@@ -161,8 +161,9 @@ impl Sender {
         Ok(())
     }
 
-    /// The other side threw payload away. `promised`: a frame of this stream has begun to leave, so even with nothing
-    /// counted as sent there is something to send again. The caller says REWIND first where the session is windowed.
+    /// The other side threw payload away. `promised`: a frame of this stream has begun to leave, so even with
+    /// nothing counted as sent there is something to send again. The caller says REWIND first where the
+    /// session is windowed.
     pub(super) fn handle_request(&mut self, promised: bool) {
         if self.flight == 0 && !promised {
             return;

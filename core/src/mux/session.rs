@@ -1,8 +1,8 @@
 //! One end of a multiplexed line: its parts, its time, its events, its beginning and its end.
 //!
-//! Owns the parts and passes facts between them: `input` says what bytes mean, `output` what leaves, `handshake` who the
-//! peer is, `streams` what is open; what may be asked of a stream is in `api`. Refuses to know sockets, clocks and
-//! processes.
+//! Owns the parts and passes facts between them: `input` says what bytes mean, `output` what leaves,
+//! `handshake` who the peer is, `streams` what is open; what may be asked of a stream is in `api`. Refuses to
+//! know sockets, clocks and processes.
 
 use std::io::IoSlice;
 use std::time::Duration;
@@ -95,8 +95,8 @@ impl Session {
 
     // What happened.
 
-    /// Bytes came from the line, cut anywhere; give at most [`Session::receive_window`] at a time. Each payload byte is
-    /// copied once, into its stream's buffer. Work in proportion to `data`.
+    /// Bytes came from the line, cut anywhere; give at most [`Session::receive_window`] at a time. Each
+    /// payload byte is copied once, into its stream's buffer. Work in proportion to `data`.
     pub fn handle_received(&mut self, data: &[u8], now: Instant) {
         let mut input = data;
         while let Some((slot, bytes)) = self.decode(&mut input, now) {
@@ -104,11 +104,13 @@ impl Session {
         }
     }
 
-    /// As [`Session::handle_received`], offering payload to its consumer on the way: works through `input` up to the next
-    /// piece that may be used at once, and returns `None` when all of it is used up. To be called until then.
+    /// As [`Session::handle_received`], offering payload to its consumer on the way: works through `input` up
+    /// to the next piece that may be used at once, and returns `None` when all of it is used up. To be called
+    /// until then.
     ///
-    /// Only the next bytes of a stream are offered: what arrives behind bytes that were kept is kept as well, and so is
-    /// what arrives for a stream whose [`Event::Opened`] was not polled yet. At most one copy, of what nobody takes.
+    /// Only the next bytes of a stream are offered: what arrives behind bytes that were kept is kept as well,
+    /// and so is what arrives for a stream whose [`Event::Opened`] was not polled yet. At most one copy, of
+    /// what nobody takes.
     ///
     /// ```
     /// # use vspc_core::{mux::{Config, Role, Session}, time::Instant};
@@ -159,9 +161,10 @@ impl Session {
         }
     }
 
-    /// The line was closed and opened again by whoever carries it: nothing that was under way will arrive, in either
-    /// direction, and the peer may be another one. Every stream is reset; with a new peer [`Event::Restarted`] follows.
-    /// To be told wherever it can be known: in the middle of a frame a new peer is hard to make out otherwise.
+    /// The line was closed and opened again by whoever carries it: nothing that was under way will arrive, in
+    /// either direction, and the peer may be another one. Every stream is reset; with a new peer
+    /// [`Event::Restarted`] follows. To be told wherever it can be known: in the middle of a frame a new peer
+    /// is hard to make out otherwise.
     pub fn line_reopened(&mut self, now: Instant) {
         self.forget_plan();
         if self.life != Life::Open {
@@ -194,12 +197,14 @@ impl Session {
                 || self.streams.terms().is_some() && (self.control.has_reply() || self.streams.has_output()))
     }
 
-    /// Offers what is to be sent next as borrowed runs; returns how many of `runs` were filled, 0 when there is nothing.
+    /// Offers what is to be sent next as borrowed runs; returns how many of `runs` were filled, 0 when there
+    /// is nothing.
     ///
-    /// Idempotent: nothing counts as sent before [`Session::handle_sent`], which is to be called before anything else
-    /// is done with the session; [`Session::transmit_with`] is both in one. A frame takes two runs or three; fewer than
-    /// that and it goes in pieces. Offer few runs on a slow line, so that what comes up meanwhile is not behind a long
-    /// plan. Work in proportion to `runs`, and to what the line took last.
+    /// Idempotent: nothing counts as sent before [`Session::handle_sent`], which is to be called before
+    /// anything else is done with the session; [`Session::transmit_with`] is both in one. A frame takes two
+    /// runs or three; fewer than that and it goes in pieces. Offer few runs on a slow line, so that what
+    /// comes up meanwhile is not behind a long plan. Work in proportion to `runs`, and to what the line took
+    /// last.
     pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
         if self.life == Life::Ended {
             return 0;
@@ -209,7 +214,8 @@ impl Session {
         self.output.fill(&self.streams, runs)
     }
 
-    /// `n` bytes of what the last [`Session::transmit`] offered were taken by the line. Work in proportion to `n`.
+    /// `n` bytes of what the last [`Session::transmit`] offered were taken by the line. Work in proportion to
+    /// `n`.
     pub fn handle_sent(&mut self, n: usize, now: Instant) {
         if n == 0 {
             return;
@@ -227,8 +233,8 @@ impl Session {
         }
     }
 
-    /// Gives what is to be sent next to `take`, as borrowed runs for `writev`, and counts as sent as many bytes as it
-    /// says it took. Returns that number; 0 also where there was nothing to take.
+    /// Gives what is to be sent next to `take`, as borrowed runs for `writev`, and counts as sent as many
+    /// bytes as it says it took. Returns that number; 0 also where there was nothing to take.
     ///
     /// ```
     /// # use std::io::Write;
@@ -301,15 +307,16 @@ impl Session {
         self.terms().map(|terms| terms.dialect)
     }
 
-    /// Whether the session is over for good and has nothing more to transmit. A guest on a line listens on after the end
-    /// of a session, unless it said so itself, and is not closed.
+    /// Whether the session is over for good and has nothing more to transmit. A guest on a line listens on
+    /// after the end of a session, unless it said so itself, and is not closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.life == Life::Ended
     }
 
-    /// How many bytes [`Session::handle_received`] is ready for; 0: do not read. 0 only while the peer does not read
-    /// the answers to a read full of frames for no stream, and, in v1 that waits, while a stream's buffer is full.
+    /// How many bytes [`Session::handle_received`] is ready for; 0: do not read. 0 only while the peer does
+    /// not read the answers to a read full of frames for no stream, and, in v1 that waits, while a stream's
+    /// buffer is full.
     #[must_use]
     pub fn receive_window(&self) -> usize {
         if self.life != Life::Open || self.streams.is_blocked() {
@@ -337,8 +344,9 @@ impl Session {
         self.streams.memory() + self.control.memory() + self.output.memory()
     }
 
-    /// Gives back at once what is not needed: spare segments, and the places of streams that are gone. Work in proportion
-    /// to the table; a session that falls silent gives spare memory back by itself, but not the table.
+    /// Gives back at once what is not needed: spare segments, and the places of streams that are gone. Work
+    /// in proportion to the table; a session that falls silent gives spare memory back by itself, but not the
+    /// table.
     pub fn shrink(&mut self) {
         self.forget_plan();
         self.trim();
@@ -348,7 +356,8 @@ impl Session {
 
     // Inside.
 
-    /// The next piece of payload that a stream is to have; `None` when `input` is used up or the session is over.
+    /// The next piece of payload that a stream is to have; `None` when `input` is used up or the session is
+    /// over.
     fn decode<'i>(&mut self, input: &mut &'i [u8], now: Instant) -> Option<(u32, &'i [u8])> {
         self.forget_plan();
         if self.life == Life::Open && !input.is_empty() {

@@ -1,8 +1,8 @@
 //! The table of open streams and the lists threaded through it.
 //!
-//! Owns one [`Stream`] per open stream and nothing else on the heap: the lists (live, words due, events due, payload to
-//! send) are links inside the entries, so queueing allocates nothing and unlinking is constant. Refuses to know the
-//! protocol.
+//! Owns one [`Stream`] per open stream and nothing else on the heap: the lists (live, words due, events due,
+//! payload to send) are links inside the entries, so queueing allocates nothing and unlinking is constant.
+//! Refuses to know the protocol.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -370,8 +370,8 @@ impl Table {
         self.unlink(list, slot);
     }
 
-    /// Moves entries from the end of the table into the gaps before them and gives the rest back; `moved(from, to)` is
-    /// told of each. Work in proportion to the table.
+    /// Moves entries from the end of the table into the gaps before them and gives the rest back;
+    /// `moved(from, to)` is told of each. Work in proportion to the table.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) {
         self.free.sort_unstable();
         let keep = self.slots.len();

@@ -1,6 +1,7 @@
 //! What is different when the other side is hyperstart or runv (SPEC §8).
 //!
-//! v1 acknowledges nothing, so nothing can be asked for again; three sizes inside the guest decide what may be sent:
+//! v1 acknowledges nothing, so nothing can be asked for again; three sizes inside the guest decide what may
+//! be sent:
 //!
 //! | where in the guest | size | one byte more |
 //! |---|---|---|
@@ -8,8 +9,9 @@
 //! | a process' stdin buffer | 512 | the excess is dropped without a word |
 //! | message length below 12 | – | the guest's init ends, the VM dies |
 //!
-//! Owns those sizes and the pace of stdin: a burst of at most 512 bytes, then a pause in which the guest's event loop
-//! hands them to the process. A process that does not read loses input whatever one does; v1 has no word for it.
+//! Owns those sizes and the pace of stdin: a burst of at most 512 bytes, then a pause in which the guest's
+//! event loop hands them to the process. A process that does not read loses input whatever one does; v1 has
+//! no word for it.
 
 use std::time::Duration;
 
@@ -107,8 +109,8 @@ impl Pace {
         if self.paused { 0 } else { u32::from(config.stdin_burst.saturating_sub(self.sent)) }
     }
 
-    /// `n` bytes left; `Some`: no more until then. `continued`: they end a message that had begun before, of which the
-    /// guest has handed nothing on, however long ago that was.
+    /// `n` bytes left; `Some`: no more until then. `continued`: they end a message that had begun before, of
+    /// which the guest has handed nothing on, however long ago that was.
     pub(super) fn handle_sent(
         &mut self,
         n: u32,

@@ -1,7 +1,7 @@
 //! What is on the wire: 12-byte headers, the words in them, and the messages of stream 0.
 //!
-//! Owns the bit layout of S2 and of v1 (SPEC §1, §2, §7). Refuses to know what any of it means to a stream: a codec
-//! cannot be in the wrong state.
+//! Owns the bit layout of S2 and of v1 (SPEC §1, §2, §7). Refuses to know what any of it means to a stream: a
+//! codec cannot be in the wrong state.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ pub enum Role {
 
 /// A stream's number on the wire: 64 bits, never used twice in one session.
 ///
-/// Bit 63 says who opened it (SPEC §1): clear for the host, set for the guest, so that neither side has to ask.
+/// Bit 63 says who opened it (SPEC §1): clear for the host, set for the guest, so that neither side has to
+/// ask.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
@@ -225,7 +226,8 @@ impl Hello {
         Opening { hello: *self, sender: Role::Host, nonce: 0, answers: 0 }.encode()
     }
 
-    /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer is fine.
+    /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer
+    /// is fine.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         Opening::decode(payload).map(|opening| opening.hello)
@@ -247,15 +249,16 @@ impl Opening {
         bytes
     }
 
-    /// The stream that the empty v1 message at the end is for: role, nonce, and the nonce answered. A v1 guest knows no
-    /// such stream, and says so in its name.
+    /// The stream that the empty v1 message at the end is for: role, nonce, and the nonce answered. A v1
+    /// guest knows no such stream, and says so in its name.
     #[must_use]
     pub fn trailer(&self) -> StreamId {
         let role = if self.sender == Role::Guest { StreamId::GUEST_BIT } else { 0 };
         StreamId(role | u64::from(self.nonce & NONCE) << 32 | u64::from(self.answers))
     }
 
-    /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer is fine.
+    /// Reads the payload of a stream-0 frame; `None` where it is no HELLO. Later versions may append: longer
+    /// is fine.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let rest = payload.strip_prefix(HELLO_MAGIC)?;
@@ -337,7 +340,8 @@ pub enum Message {
         /// The highest stream of the receiver of this message that its sender accepted.
         last: StreamId,
     },
-    /// Twelve bytes that only a v1 guest answers to a HELLO: an empty message for the trailer's stream (SPEC §3).
+    /// Twelve bytes that only a v1 guest answers to a HELLO: an empty message for the trailer's stream (SPEC
+    /// §3).
     V1Answer(StreamId),
     /// A type this version does not know, or a known one cut short: ignored.
     Unknown(u8),
@@ -398,7 +402,8 @@ impl Message {
     }
 }
 
-/// Largest payload of a stream-0 message (SPEC §7); a longer one is a protocol error, so 64 bytes is all it can cost.
+/// Largest payload of a stream-0 message (SPEC §7); a longer one is a protocol error, so 64 bytes is all it
+/// can cost.
 pub const MAX_MESSAGE: u32 = 64;
 
 /// How a HELLO's payload starts.

@@ -315,7 +315,8 @@ fn no_soup_of_frames_panics_or_outgrows_the_bound() {
             }
             assert!(session.memory() as u64 <= bound, "SEED={seed}");
         }
-        // Whatever was said came out as whole frames; take() would have panicked on a plan that does not add up.
+        // Whatever was said came out as whole frames; take() would have panicked on a plan that does not add
+        // up.
         take(&mut session, usize::MAX, 3, START);
     }
 }

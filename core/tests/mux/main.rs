@@ -1,4 +1,5 @@
-//! The multiplexer from outside: vectors, hostile peers, seeded simulations, a modelled v1 guest, the fuzzers' bodies.
+//! The multiplexer from outside: vectors, hostile peers, seeded simulations, a modelled v1 guest, the
+//! fuzzers' bodies.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests take their seed from the environment and their corpus from files"

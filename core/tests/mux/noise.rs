@@ -1,5 +1,5 @@
-//! Two ends of SL, bare and under S2, over a line that splits, delays, drops, turns and inserts bytes: byte-exact, never
-//! stuck. `SEED=n cargo test --test mux noise` replays one.
+//! Two ends of SL, bare and under S2, over a line that splits, delays, drops, turns and inserts bytes:
+//! byte-exact, never stuck. `SEED=n cargo test --test mux noise` replays one.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,7 +11,8 @@ use vspc_core::time::Instant;
 
 use crate::line::{Chance, START, byte_at, seeds};
 
-/// One direction of a bad line. Errors per million bytes: half turned bits, a quarter drops, a quarter insertions.
+/// One direction of a bad line. Errors per million bytes: half turned bits, a quarter drops, a quarter
+/// insertions.
 struct Wire {
     rate: u64,
     delay: Duration,
@@ -137,7 +138,8 @@ fn bare(seed: u64) {
             while let Some(event) = world.links[which].poll_event() {
                 match event {
                     LinkEvent::Closed(LinkClosed::Done) => closed[which] = true,
-                    // The last ACK was lost, and with it what the other end was waiting for: it has read everything.
+                    // The last ACK was lost, and with it what the other end was waiting for: it has read
+                    // everything.
                     LinkEvent::Closed(_) if read == totals => closed[which] = true,
                     LinkEvent::Closed(why) => panic!("{why:?}"),
                     LinkEvent::Restarted => panic!("restarted"),

@@ -1,4 +1,5 @@
-//! Payload lent out of the input: what is taken is gone, what is left is kept, and the window counts both alike.
+//! Payload lent out of the input: what is taken is gone, what is left is kept, and the window counts both
+//! alike.
 
 use vspc_core::mux::wire::Word;
 use vspc_core::mux::{Config, Event, Received, Role, Session, Start, StreamId};

@@ -1,4 +1,5 @@
-//! Things that cross on the line: leaving and beginning anew, giving up and going on, opening and being refused.
+//! Things that cross on the line: leaving and beginning anew, giving up and going on, opening and being
+//! refused.
 
 use vspc_core::mux::link::frame::{FrameType, Header, encode};
 use vspc_core::mux::link::{Link, LinkConfig, LinkState};
@@ -216,7 +217,8 @@ fn a_rst_for_the_link_before_does_not_close_the_one_that_opens() {
     assert_eq!((link.state(), link.poll_event()), (LinkState::SynSent, None));
 }
 
-/// A host that is made anew again and again, in front of a guest that is not, both with streams in every state.
+/// A host that is made anew again and again, in front of a guest that is not, both with streams in every
+/// state.
 #[test]
 fn whoever_begins_anew_finds_a_table_without_ghosts() {
     for seed in seeds(2000) {

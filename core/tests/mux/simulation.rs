@@ -1,5 +1,5 @@
-//! Two ends over a clean line that splits and delays, with every freedom an owner has, from a seed: byte-exact, never
-//! stuck. `SEED=n cargo test --test mux simulation` replays one.
+//! Two ends over a clean line that splits and delays, with every freedom an owner has, from a seed:
+//! byte-exact, never stuck. `SEED=n cargo test --test mux simulation` replays one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -82,7 +82,8 @@ impl World {
         };
         let ends = [end(&host, &guest, &mut chance), end(&guest, &host, &mut chance)];
         let resets = features.has(Features::RESET) && chance.one_in(4);
-        // As much as forty round trips carry: small windows are slow, and need no more to show what they can do.
+        // As much as forty round trips carry: small windows are slow, and need no more to show what they can
+        // do.
         let narrow = [&host, &guest].map(|c| {
             let window = if window(c) == 0 { u64::MAX } else { window(c) };
             window.min(max_frame.into()).min(c.receive_buffer.into()).min(c.send_buffer.into())
@@ -281,7 +282,8 @@ fn run(seed: u64) {
         world.step(which);
         steps += 1;
         if steps.is_multiple_of(64) {
-            // A stream that was attached, written and finished before the other side looks is seen all the same.
+            // A stream that was attached, written and finished before the other side looks is seen all the
+            // same.
             world.events(0);
             world.events(1);
         }

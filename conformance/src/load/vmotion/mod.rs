@@ -1,8 +1,8 @@
 //! `load vmotion`: VMs that print numbered lines move, while a client at each types numbered lines.
 //!
-//! It counts how long the server takes for GOAHEAD and PEER-OK, how long the guests stand still, every line that
-//! is lost, doubled or out of order in either direction, and every byte that goes to a connection that has no
-//! right to it.
+//! It counts how long the server takes for GOAHEAD and PEER-OK, how long the guests stand still, every line
+//! that is lost, doubled or out of order in either direction, and every byte that goes to a connection that
+//! has no right to it.
 
 mod console;
 mod stage;

@@ -1,14 +1,14 @@
 //! S2 over SL: moves bytes between a session and the link under it.
 //!
-//! Owns nothing. The link holds one frame's worth ahead of the line, so the session's order (words first, streams in
-//! turn) decides what goes next up to the last moment.
+//! Owns nothing. The link holds one frame's worth ahead of the line, so the session's order (words first,
+//! streams in turn) decides what goes next up to the last moment.
 
 use super::super::Session;
 use super::Link;
 use crate::time::Instant;
 
-/// Moves what can be moved, both ways: to be called after anything happened to either and before the link's `transmit`.
-/// After [`LinkEvent::Restarted`](super::LinkEvent::Restarted) the session is to be told that its
+/// Moves what can be moved, both ways: to be called after anything happened to either and before the link's
+/// `transmit`. After [`LinkEvent::Restarted`](super::LinkEvent::Restarted) the session is to be told that its
 /// [line was reopened](Session::line_reopened), before this is called again: bytes of the old line are lost.
 pub fn carry(session: &mut Session, link: &mut Link, now: Instant) {
     loop {

@@ -26,11 +26,11 @@ pub struct LinkConfig {
     pub escapes: EscapeSet,
     /// The line's speed in bits per second, 10 bits a byte; 0: fast enough not to matter.
     pub bits_per_second: u32,
-    /// Identifies this start of this side: any number that differs from the last one and from the other side's. A frame
-    /// that opens with it is an echo, and ignored.
+    /// Identifies this start of this side: any number that differs from the last one and from the other
+    /// side's. A frame that opens with it is an echo, and ignored.
     pub nonce: u32,
-    /// Silence after which PING is sent, three unanswered ones are the end. Zero, the default: never, for a peer that
-    /// stands still (paused, in a debugger) is not dead.
+    /// Silence after which PING is sent, three unanswered ones are the end. Zero, the default: never, for a
+    /// peer that stands still (paused, in a debugger) is not dead.
     pub idle: Duration,
     /// Time-outs in a row after which the peer counts as gone. 0, the default: never.
     pub max_timeouts: u32,

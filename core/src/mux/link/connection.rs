@@ -1,4 +1,5 @@
-//! One end of a link: opening, closing, signs of life, which frame is next, and the routing between the halves (SPEC §10).
+//! One end of a link: opening, closing, signs of life, which frame is next, and the routing between the
+//! halves (SPEC §10).
 //!
 //! Owns the state and its timers. Refuses to know what the bytes are.
 //!
@@ -105,8 +106,8 @@ impl Link {
         }
     }
 
-    /// Begins to open: says SYN until it is answered. What was not read of the link before is dropped. No-op unless
-    /// closed.
+    /// Begins to open: says SYN until it is answered. What was not read of the link before is dropped. No-op
+    /// unless closed.
     pub fn open(&mut self, now: Instant) {
         if self.state == LinkState::Closed {
             self.receiver = LinkReceiver::new(&self.config);
@@ -210,9 +211,9 @@ impl Link {
         !self.output.rest().is_empty() || self.next_kind().is_some()
     }
 
-    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind more than one.
-    /// Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`]; [`Link::transmit_with`] is both
-    /// in one.
+    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind
+    /// more than one. Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`];
+    /// [`Link::transmit_with`] is both in one.
     pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
         if self.output.rest().is_empty() {
             self.encode_next();
@@ -241,8 +242,8 @@ impl Link {
         }
     }
 
-    /// Gives what is to be sent next to `take`, as one borrowed run, and counts as sent as many bytes as it says it took.
-    /// Returns that number; 0 also where there was nothing to take.
+    /// Gives what is to be sent next to `take`, as one borrowed run, and counts as sent as many bytes as it
+    /// says it took. Returns that number; 0 also where there was nothing to take.
     pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[u8]) -> usize) -> usize {
         if self.output.rest().is_empty() {
             self.encode_next();
@@ -459,7 +460,8 @@ impl Link {
         (!self.config.idle.is_zero()).then(|| now + self.config.idle)
     }
 
-    /// What goes next: openings and answers before payload, a bare acknowledgement only where nothing carries it.
+    /// What goes next: openings and answers before payload, a bare acknowledgement only where nothing carries
+    /// it.
     fn next_kind(&self) -> Option<FrameType> {
         let control = &self.control;
         if let Some(opening) = control.opening() {

@@ -14,7 +14,8 @@ pub enum LinkEvent {
     Writable,
     /// The peer will send nothing more; said when it is known, bytes may still wait.
     Ended,
-    /// It is over. Bytes may still wait; a peer that opens anew is heard once they were read and this was polled.
+    /// It is over. Bytes may still wait; a peer that opens anew is heard once they were read and this was
+    /// polled.
     Closed(LinkClosed),
 }
 

@@ -1,7 +1,7 @@
 //! SL's frames: flags, escapes, a header of eight bytes, CRC-32C (SPEC §9).
 //!
-//! Owns the bytes between two flags while they arrive, at most one frame of them. Refuses to know sequence and state:
-//! what passes the checksum is handed on, what does not is named and dropped.
+//! Owns the bytes between two flags while they arrive, at most one frame of them. Refuses to know sequence
+//! and state: what passes the checksum is handed on, what does not is named and dropped.
 
 use super::super::wire::HEADER as S2_HEADER;
 
@@ -130,8 +130,8 @@ impl EscapeSet {
         Self::serial().with(b"\x0d\x0a\x00\x03\x04\x1a\x1c")
     }
 
-    /// With more bytes. What an escape turns a byte into must get through by itself: one that is in the set, too, is
-    /// refused by leaving it out.
+    /// With more bytes. What an escape turns a byte into must get through by itself: one that is in the set,
+    /// too, is refused by leaving it out.
     #[must_use]
     pub const fn with(mut self, bytes: &[u8]) -> Self {
         let mut i = 0;
@@ -161,8 +161,8 @@ impl EscapeSet {
     }
 }
 
-/// Appends a frame and its closing flag; the opening one is the caller's, for it may be the last frame's closing one.
-/// Work in proportion to the payload.
+/// Appends a frame and its closing flag; the opening one is the caller's, for it may be the last frame's
+/// closing one. Work in proportion to the payload.
 pub fn encode(header: &Header, payload: &[u8], escapes: &EscapeSet, out: &mut Vec<u8>) {
     let mut head = [0; HEADER];
     head[0] = VERSION | header.kind as u8;
@@ -210,7 +210,8 @@ impl FrameDecoder {
         Self { state: DecoderState::Hunt, escaped: false, bytes: Vec::new(), max_payload, stale: false }
     }
 
-    /// The next frame, good or bad; `None` when `input` is used up. Holds one frame at most, nothing when idle.
+    /// The next frame, good or bad; `None` when `input` is used up. Holds one frame at most, nothing when
+    /// idle.
     pub fn decode<'s>(&'s mut self, input: &mut &[u8]) -> Option<Result<Frame<'s>, Bad>> {
         if std::mem::take(&mut self.stale) {
             self.bytes.clear();
@@ -230,7 +231,8 @@ impl FrameDecoder {
             let Some((&special, rest)) = rest.split_first() else { break };
             *input = rest;
             if special == ESCAPE {
-                // Two escapes in a row are what noise makes; the byte meant is anyone's guess, the checksum decides.
+                // Two escapes in a row are what noise makes; the byte meant is anyone's guess, the checksum
+                // decides.
                 if self.escaped {
                     self.keep(&[ESCAPE ^ 0x20]);
                 }

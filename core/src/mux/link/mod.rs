@@ -1,7 +1,7 @@
 //! SL: a byte stream over a serial line that drops, turns or invents bytes.
 //!
-//! Owns framing, checksums, repetition and resynchronisation (`SPEC.md` §9, §10). Refuses to know what the bytes are: it
-//! carries S2 ([`carry`]) or anything else.
+//! Owns framing, checksums, repetition and resynchronisation (`SPEC.md` §9, §10). Refuses to know what the
+//! bytes are: it carries S2 ([`carry`]) or anything else.
 //!
 //! ```
 //! use vspc_core::mux::link::{Link, LinkConfig};

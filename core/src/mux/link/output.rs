@@ -1,6 +1,7 @@
 //! What a link puts on the line: one encoded frame at a time, and what is due besides numbered frames.
 //!
-//! Owns the frame that is being sent, so that nothing waits behind more than one. Refuses to know why a frame is due.
+//! Owns the frame that is being sent, so that nothing waits behind more than one. Refuses to know why a frame
+//! is due.
 
 use super::config::LinkConfig;
 use super::frame::{FLAG, FrameType, Header, encode};

@@ -1,7 +1,7 @@
 //! The receiving half of a link: what is delivered, what is held behind a gap, when to answer (SPEC §10).
 //!
-//! Owns delivered bytes that nobody has consumed and, with selective repeat, frames behind a gap: together at most twice
-//! a window of frames. Knows time as an argument and nothing of flags and checksums.
+//! Owns delivered bytes that nobody has consumed and, with selective repeat, frames behind a gap: together at
+//! most twice a window of frames. Knows time as an argument and nothing of flags and checksums.
 //!
 //! ```text
 //!   number           go-back-N                          selective
@@ -140,7 +140,8 @@ impl LinkReceiver {
                 self.want(Due::Sack);
             }
             Repeat::GoBackN => {
-                // Going backwards inside a gap means the sender has started over, and its first frame was lost again.
+                // Going backwards inside a gap means the sender has started over, and its first frame was
+                // lost again.
                 if self.gap.is_none_or(|last| ahead <= last) {
                     self.want(Due::Nak);
                 }
@@ -152,8 +153,8 @@ impl LinkReceiver {
     fn deliver(&mut self, payload: &[u8], fin: bool) {
         self.expected = self.expected.wrapping_add(1);
         if self.consumed * 2 >= self.delivered.len() {
-            // At most as many bytes move as were consumed since the last time: a reader that always leaves some of them
-            // costs two copies, not ever more memory.
+            // At most as many bytes move as were consumed since the last time: a reader that always leaves
+            // some of them costs two copies, not ever more memory.
             self.delivered.drain(..self.consumed);
             self.consumed = 0;
         }

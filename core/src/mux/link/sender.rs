@@ -1,7 +1,7 @@
 //! The sending half of a link: numbered frames, what is under way, when to send again (SPEC §10).
 //!
-//! Owns the payload that is not acknowledged, at most one window of frames, and one frame's worth not sent yet. Knows
-//! time as an argument and nothing of flags and checksums.
+//! Owns the payload that is not acknowledged, at most one window of frames, and one frame's worth not sent
+//! yet. Knows time as an argument and nothing of flags and checksums.
 //!
 //! ```text
 //!   event      what happens
@@ -12,11 +12,13 @@
 //!              with nothing under way, and a window of 0 before something to send: a probe is due
 //! ```
 //!
-//! *Lost*: a line does not reorder. So a frame is lost as soon as one that went out after it has arrived: first sendings
-//! and repetitions alike, and nothing is repeated twice on the same evidence. Without that evidence the time-out decides.
+//! *Lost*: a line does not reorder. So a frame is lost as soon as one that went out after it has arrived:
+//! first sendings and repetitions alike, and nothing is repeated twice on the same evidence. Without that
+//! evidence the time-out decides.
 //!
-//! *Time-out*: from the round trips of frames that went once (Karn). A time-out that was doubled stays so until such a
-//! frame is acked, or a line slower than the time-out would never be measured: every frame would go twice.
+//! *Time-out*: from the round trips of frames that went once (Karn). A time-out that was doubled stays so
+//! until such a frame is acked, or a line slower than the time-out would never be measured: every frame would
+//! go twice.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,7 +30,8 @@ use crate::time::Instant;
 const MIN_RTO: Duration = Duration::from_millis(200);
 /// Longest time-out: a line that comes back after minutes is used again within seconds.
 const MAX_RTO: Duration = Duration::from_secs(8);
-/// Time-out before anything is known of the line (RFC 6298 §2): two frames of the default size at 9600 baud take 0.6 s.
+/// Time-out before anything is known of the line (RFC 6298 §2): two frames of the default size at 9600 baud
+/// take 0.6 s.
 const FIRST_RTO: Duration = Duration::from_secs(1);
 
 /// Doublings of a time-out: 200 ms are beyond the longest after six.
@@ -127,7 +130,8 @@ impl LinkSender {
         self.peer_window = window;
     }
 
-    /// Bytes that a write would take: one frame's worth lies ready, no more, so what is written next is never behind much.
+    /// Bytes that a write would take: one frame's worth lies ready, no more, so what is written next is never
+    /// behind much.
     pub(super) fn room(&self) -> usize {
         if self.fin == Fin::No { self.max_payload.saturating_sub(self.pending.len()) } else { 0 }
     }
@@ -164,8 +168,8 @@ impl LinkSender {
         !self.pending.is_empty() || self.fin == Fin::Wanted
     }
 
-    /// Nothing is under way that would be answered, and the window is closed: should the news that it has opened be lost,
-    /// it has to be asked for.
+    /// Nothing is under way that would be answered, and the window is closed: should the news that it has
+    /// opened be lost, it has to be asked for.
     fn start_probing(&mut self) {
         if self.timer.is_none() && self.is_shut() {
             self.timer = Some(self.clock + self.rto());
@@ -181,7 +185,8 @@ impl LinkSender {
         std::mem::take(&mut self.probe_due)
     }
 
-    /// The next frame: the oldest lost one, else a new one. It counts as being on its way until [`Self::handle_sent`].
+    /// The next frame: the oldest lost one, else a new one. It counts as being on its way until
+    /// [`Self::handle_sent`].
     pub(super) fn next(&mut self) -> Option<Next<'_>> {
         let at = match self.frames.iter().position(|frame| frame.lost) {
             Some(at) => {
@@ -359,8 +364,8 @@ impl LinkSender {
         }
     }
 
-    /// SPEC §10: 200 ms, or twice what a frame and its answer take, or what the variation of that suggests; doubled for
-    /// every time-out since the last frame that went once was acked.
+    /// SPEC §10: 200 ms, or twice what a frame and its answer take, or what the variation of that suggests;
+    /// doubled for every time-out since the last frame that went once was acked.
     fn rto(&self) -> Duration {
         let base = match self.srtt {
             Some((srtt, variation)) => ((self.frame_time + srtt) * 2).max(srtt + variation * 4).max(MIN_RTO),
