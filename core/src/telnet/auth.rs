@@ -2,7 +2,7 @@
 //!
 //! SSL has no RFC; what is spoken is what netkit-telnet-ssl and VMware's hosts speak (tls-in-band.md §1
 //! and §2). The server of the telnet connection asks, the client starts, and both go on in TLS, the
-//! telnet server as its server. Knows the frames; who may say which when is for its user.
+//! telnet server as its server. This file knows the frames; the caller knows when to send which.
 
 use super::codes::{Command, IAC, Opt};
 
@@ -25,12 +25,12 @@ pub enum Is {
     StartSsl,
     /// It has no type in common with us.
     Null,
-    /// Anything else: nothing that was asked for.
+    /// Anything else, which was not asked for.
     Other,
 }
 
 impl Is {
-    /// Reads the body of a subnegotiation of AUTHENTICATION, undoubled. `None`: it is no IS.
+    /// Reads the body of a subnegotiation of AUTHENTICATION, undoubled. `None`: it is not an IS.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         match body {

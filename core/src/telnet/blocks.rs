@@ -1,8 +1,8 @@
-//! Sixty-four bytes at a time: which of them are IACs, and which of those are halves of pairs.
+//! Blocks of 64 bytes: which bytes are IACs, and which of those are halves of pairs.
 //!
-//! A processor foresees no branch on where the doubled IACs of random bytes stand, and misses one or two for
-//! each. Here a block becomes a word with a bit for each byte, and the word is reckoned with. Knows nothing
-//! of what is done with the bytes.
+//! In random data a processor cannot predict where the doubled IACs are, and mispredicts one or two branches
+//! for each. So a block is turned into a word with one bit per byte, and arithmetic on that word replaces the
+//! branches. This file does not know what its callers do with the bytes.
 
 use std::ops::Range;
 
@@ -10,23 +10,22 @@ use fearless_simd::{Level, dispatch, prelude::*, u8x64};
 
 use super::codes::IAC;
 
-/// What was found at the front of an input.
+/// How much data an input begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Prefix {
     /// Wire bytes of data.
     pub(super) len: usize,
     pub(super) pairs: usize,
-    /// An IAC behind it is the first half of no pair that is there.
+    /// Whether an IAC follows that is not the first half of a complete pair.
     pub(super) is_ended: bool,
 }
 
-/// The data that `blocks` begin with. No branch depends on where pairs stand: no processor foresees it, and
-/// random bytes have one in 257. Costs one pass.
+/// The data that `blocks` begin with. No branch depends on where the pairs are. Costs one pass.
 pub(super) fn block_prefix(blocks: &[[u8; BLOCK]]) -> Prefix {
     #[inline(always)]
     fn prefix<S: Simd>(simd: S, blocks: &[[u8; BLOCK]]) -> Prefix {
         let (mut len, mut iacs) = (0, 0);
-        // 1 while the first half of a pair ended the block before.
+        // 1 if the last byte of the previous block was the first half of a pair.
         let mut carry = 0;
         for block in blocks {
             let here = mask(simd, block);
@@ -34,10 +33,10 @@ pub(super) fn block_prefix(blocks: &[[u8; BLOCK]]) -> Prefix {
             let seconds = firsts << 1 | carry;
             let missing = seconds & !here;
             if missing != 0 {
-                // A byte that must be a second half is none: the IAC before it begins a command.
-                let behind = missing.trailing_zeros();
-                iacs += (here & !(u64::MAX << behind)).count_ones() as usize;
-                return Prefix { len: len + behind as usize - 1, pairs: (iacs - 1) / 2, is_ended: true };
+                // A byte that should be a second half is not an IAC, so the IAC before it begins a command.
+                let next = missing.trailing_zeros();
+                iacs += (here & !(u64::MAX << next)).count_ones() as usize;
+                return Prefix { len: len + next as usize - 1, pairs: (iacs - 1) / 2, is_ended: true };
             }
             iacs += here.count_ones() as usize;
             carry = firsts >> (BLOCK - 1);
@@ -51,7 +50,7 @@ pub(super) fn block_prefix(blocks: &[[u8; BLOCK]]) -> Prefix {
     ))
 }
 
-/// Which bytes of each block are IACs, bit n standing for byte n; of at most [`STRETCH`] blocks.
+/// Which bytes of each block are IACs: bit n stands for byte n. For at most [`STRETCH`] blocks.
 pub(super) fn masks(blocks: &[[u8; BLOCK]]) -> [u64; STRETCH] {
     #[inline(always)]
     fn masks<S: Simd>(simd: S, blocks: &[[u8; BLOCK]]) -> [u64; STRETCH] {
@@ -67,19 +66,18 @@ pub(super) fn masks(blocks: &[[u8; BLOCK]]) -> [u64; STRETCH] {
     ))
 }
 
-/// The first of `blocks` among which IACs may be dense, [`STRETCH`] of them; `None` if there are none or they
-/// begin with one that is nothing but IACs.
-pub(super) fn dense(blocks: &[[u8; BLOCK]]) -> Option<&[[u8; BLOCK]]> {
+/// The first [`STRETCH`] of `blocks`. `None` if there are no blocks or the first one holds only IACs: a run
+/// of IACs is found faster in another way.
+pub(super) fn stretch(blocks: &[[u8; BLOCK]]) -> Option<&[[u8; BLOCK]]> {
     let first = blocks.first()?;
-    (!is_solid(first)).then_some(&blocks[..blocks.len().min(STRETCH)])
+    (!is_all_iac(first)).then_some(&blocks[..blocks.len().min(STRETCH)])
 }
 
-/// Which IACs of a block are first halves of pairs, bit n standing for byte n; `carry` is 1 if byte 0 is the
-/// second half of a pair already begun.
+/// Which IACs of a block are first halves of pairs; `carry` is 1 if byte 0 is a second half.
 ///
-/// Within a run they alternate, from its first byte on. Adding its lowest bit to a run carries through all of
-/// it and clears it; done to the runs that begin at even places only, it tells those from the others, and so
-/// in every run the even places from the odd ones that begin a pair.
+/// Within a run of IACs, every other one from the first on is a first half. Adding a run's lowest bit to the
+/// run carries through it and clears it. That is done only to the runs that begin at an even bit; so a run
+/// that is cleared has its first halves at even bits, and a run that is still there has them at odd bits.
 #[inline(always)]
 fn first_halves(iacs: u64, carry: u64) -> u64 {
     let iacs = iacs & !carry;
@@ -87,7 +85,7 @@ fn first_halves(iacs: u64, carry: u64) -> u64 {
     iacs & (iacs.wrapping_add(even_starts) ^ EVEN)
 }
 
-/// The runs of bits that are set, from the lowest on.
+/// The runs of bits that are set, lowest first.
 pub(super) struct Runs(pub(super) u64);
 
 impl Iterator for Runs {
@@ -100,32 +98,32 @@ impl Iterator for Runs {
         }
         let start = self.0.trailing_zeros();
         let end = start + (self.0 >> start).trailing_ones();
-        // Added to a run, its lowest bit carries through all of it.
+        // Adding its lowest bit to a run carries through all of it.
         self.0 &= self.0.wrapping_add(1 << start);
         Some(start as usize..end as usize)
     }
 }
 
-/// Which bytes of a block are IACs.
+/// Which bytes of a block are IACs: bit n stands for byte n.
 #[inline(always)]
 fn mask<S: Simd>(simd: S, block: &[u8; BLOCK]) -> u64 {
     u8x64::from_slice(simd, block).simd_eq(u8x64::splat(simd, IAC)).to_bitmask()
 }
 
-/// Whether a block holds nothing but IACs.
-pub(super) fn is_solid(block: &[u8; BLOCK]) -> bool {
-    // Folding it, instead of stopping at the first byte that differs, lets it be compared as a whole.
+/// Whether a block holds only IACs.
+pub(super) fn is_all_iac(block: &[u8; BLOCK]) -> bool {
+    // A fold, unlike a search that stops early, compiles to vector instructions.
     block.iter().fold(IAC, |all, byte| all & byte) == IAC
 }
 
-/// Bytes looked at as a whole: as many as a word has bits.
+/// Bytes in a block: as many as a word has bits.
 pub(super) const BLOCK: usize = 64;
 
-/// Blocks looked at in one go, 1 KiB: beside them a search costs little, and where IACs have become rare it
-/// is soon used again.
+/// Blocks processed before the next decision whether IACs are dense: 1 KiB, long enough that the decision and
+/// a search cost little beside it.
 pub(super) const STRETCH: usize = 16;
 
-/// Pairs in a stretch from which on the next one follows without a search: random bytes have four.
+/// How many pairs in one stretch make the next one worth processing without a search. Random data has four.
 pub(super) const DENSE: usize = 2;
 
 /// Every other bit, from the lowest on.
@@ -150,7 +148,7 @@ mod tests {
     fn every_iac_has_its_bit() {
         for iacs in words() {
             assert_eq!(masks(&[block(0), block(iacs)])[..3], [0, iacs, 0]);
-            assert_eq!(is_solid(&block(iacs)), iacs == u64::MAX);
+            assert_eq!(is_all_iac(&block(iacs)), iacs == u64::MAX);
         }
     }
 
@@ -189,9 +187,9 @@ mod tests {
         let all = [solid; STRETCH];
         let expected = Prefix { len: STRETCH * BLOCK, pairs: STRETCH * BLOCK / 2, is_ended: false };
         assert_eq!(block_prefix(&all), expected);
-        assert_eq!(dense(&all), None);
+        assert_eq!(stretch(&all), None);
         let mixed = [block(3); 2 * STRETCH];
-        assert_eq!(dense(&mixed).map(<[_]>::len), Some(STRETCH));
+        assert_eq!(stretch(&mixed).map(<[_]>::len), Some(STRETCH));
         let halved = block_prefix(&[block(1 << 63), block(1)]);
         assert_eq!(halved, Prefix { len: 2 * BLOCK, pairs: 1, is_ended: false });
         let waiting = block_prefix(&[block(1 << 63)]);

@@ -1,7 +1,7 @@
 //! The numbers of telnet, and their names for people.
 //!
-//! Codes are newtypes rather than enums: a number nobody has heard of survives, is compared,
-//! answered and logged like any other.
+//! Codes are newtypes rather than enums: an unknown number is kept, compared, answered and logged like any
+//! other.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ impl Opt {
     /// TLS in the middle of the stream (draft-altman-telnet-starttls).
     pub const START_TLS: Self = Self(46);
 
-    /// The option's name, or `None` for a number this module has no name for.
+    /// The option's name; `None` if this module has no name for the number.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::BINARY => "BINARY",
@@ -125,7 +125,7 @@ impl Command {
     pub const EL: Self = Self(248);
     /// Go ahead.
     pub const GA: Self = Self(249);
-    /// Begin of a subnegotiation.
+    /// Start of a subnegotiation.
     pub const SB: Self = Self(250);
     /// See [`Verb::Will`].
     pub const WILL: Self = Self(251);
@@ -138,7 +138,7 @@ impl Command {
     /// A literal 255.
     pub const IAC: Self = Self(IAC);
 
-    /// The command's name, or `None` for a byte RFC 854 and its successors give no meaning.
+    /// The command's name; `None` for a byte to which RFC 854 and its successors give no meaning.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::EOF => "EOF",

@@ -1,18 +1,18 @@
 //! Bytes in, items out: the receive state machine of RFC 854 and RFC 855.
 //!
-//! The decoder borrows. Data comes out as slices of the input, a subnegotiation too when all of it
-//! is there and holds no doubled byte; only one that is cut by the end of a read, or holds a
-//! doubled IAC, is gathered in a buffer, which is bounded and given back.
+//! The decoder borrows. Data comes out as slices of the input, and so does a subnegotiation that arrives in
+//! one read and holds no doubled IAC. Any other subnegotiation is collected in a buffer, which is bounded,
+//! and freed once the subnegotiation has been delivered.
 
 use super::codes::{Command, IAC, Opt, Verb};
 use super::wire_form::{find_iac, guest_prefix, wire_prefix};
 
 /// The longest subnegotiation body that is delivered, in bytes after undoubling.
 ///
-/// A subnegotiation announces no length, so a decoder must set one (telnet.md §2). The longest in
-/// use here is a VM's display name or service URI, a few hundred bytes; 1024 leaves room and keeps
-/// what a stranger can make us hold per connection at a kilobyte. What goes beyond is parsed,
-/// dropped, counted and reported as [`Malformed::OversizedSubnegotiation`].
+/// A subnegotiation does not announce its length, so the decoder must limit it (telnet.md §2). The longest
+/// ones here are a VM's display name and service URI, a few hundred bytes; 1024 leaves room, and a stranger
+/// can make us hold no more than that per connection. A longer one is parsed to its end, dropped, and
+/// reported as [`Malformed::OversizedSubnegotiation`].
 pub const SUBNEGOTIATION_LIMIT: usize = 1024;
 
 /// One thing a peer said. Its data comes as `D`: bytes as the peer meant them from [`Decoder::decode`], a
@@ -27,12 +27,12 @@ pub enum Item<'a, D = &'a [u8]> {
     Negotiation(Verb, Opt),
     /// `IAC SB <option> <body> IAC SE`; the body undoubled, at most [`SUBNEGOTIATION_LIMIT`] bytes.
     Subnegotiation(Opt, &'a [u8]),
-    /// Noise: already survived, to be counted and perhaps logged.
+    /// Something that breaks the rules. Decoding has gone on; count it, perhaps log it.
     Malformed(Malformed),
 }
 
-/// A run of data in wire form that holds nothing but data: every IAC in it is one of a pair, and
-/// no pair is cut. It can be sent to any telnet peer as it is.
+/// A run of data in wire form: every IAC in it belongs to a pair, and no pair is cut. It can be sent to any
+/// telnet peer as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireRun<'a> {
     /// The bytes, IAC doubled; never empty.
@@ -42,32 +42,31 @@ pub struct WireRun<'a> {
 }
 
 impl WireRun<'_> {
-    /// How many bytes the guest sent.
+    /// How many bytes the guest sent: a pair is one.
     pub const fn guest_len(&self) -> usize {
         self.bytes.len() - self.pairs
     }
 }
 
-/// What a peer got wrong. Never fatal: decoding has already gone on.
+/// What a peer got wrong. Never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// `IAC SE` with no subnegotiation open, or one that ended before naming its option.
     #[error("IAC SE outside a subnegotiation")]
     StraySubnegotiationEnd,
-    /// An IAC inside a subnegotiation was followed by neither IAC nor SE: the subnegotiation ends
-    /// undelivered and the byte is taken as a command. (Option 255 stands in where the
-    /// subnegotiation had not even named its option.)
+    /// An IAC inside a subnegotiation was followed by neither IAC nor SE. The subnegotiation is dropped, and
+    /// the byte is taken as a command. (The option is 255 if the subnegotiation had not named one yet.)
     #[error("subnegotiation of {0} not ended by IAC SE")]
     UnendedSubnegotiation(Opt),
-    /// A subnegotiation body over [`SUBNEGOTIATION_LIMIT`], by so many bytes; not delivered.
+    /// A subnegotiation whose body was this many bytes over [`SUBNEGOTIATION_LIMIT`]; not delivered.
     #[error("subnegotiation of {0} too long by {1} bytes")]
     OversizedSubnegotiation(Opt, usize),
-    /// `IAC` and a byte without a meaning: both are swallowed, as every client does.
+    /// `IAC` and a byte without a meaning. Both are dropped, as every client does.
     #[error("unknown command {0}")]
     UnknownCommand(u8),
 }
 
-/// The telnet receive state machine: 32 bytes, and no heap unless a subnegotiation is cut in two.
+/// The telnet receive state machine: 32 bytes, and no heap unless a subnegotiation has to be collected.
 ///
 /// ```text
 /// state       byte        does                                    next
@@ -92,13 +91,12 @@ pub enum Malformed {
 /// SbIac       other       UnendedSubnegotiation                   Iac, same byte again
 /// ```
 ///
-/// How the input was cut into reads is invisible in the items, except that data may come in other
-/// pieces.
+/// However the input is cut into reads, the items are the same, except that data may come in other pieces.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The part of a subnegotiation body seen so far, undoubled; at most `SUBNEGOTIATION_LIMIT`.
-    /// Full means: the rest is counted in `excess`, and the buffer is freed at once, because an
-    /// oversized body is never delivered. After a delivery it is freed by the next call.
+    /// The part of a subnegotiation body received so far, undoubled; at most `SUBNEGOTIATION_LIMIT`. When it
+    /// is full it is freed at once and the rest is counted in `excess`, because an oversized body is never
+    /// delivered. After a delivery the next call frees it.
     body: Vec<u8>,
     /// Body bytes beyond the limit; saturates.
     excess: u32,
@@ -117,17 +115,17 @@ enum State {
     SbIac,
 }
 
-/// What one step found; the gathered body is borrowed only after the step is over.
+/// What one step found. The collected body is borrowed only after the step, hence a variant of its own.
 enum Step<'i, D> {
     Item(Item<'i, D>),
-    Gathered(Opt),
+    Collected(Opt),
 }
 
 /// The form in which data is taken off the input.
 trait Data<'i>: Sized {
-    /// The longest run off the front of `input`; `None` if it begins with no data.
+    /// Takes the longest run of data off the front of `input`; `None` if it does not begin with data.
     fn take(input: &mut &'i [u8]) -> Option<Self>;
-    /// A doubled IAC that was cut between two reads, of which `second` is the second half.
+    /// A pair that was cut between two reads; `second` is its second half.
     fn pair(second: &'i [u8]) -> Self;
 }
 
@@ -165,28 +163,28 @@ impl Decoder {
         Self { body: Vec::new(), excess: 0, state: State::Data, opt: Opt(0) }
     }
 
-    /// Takes the next item off the front of `input`, data undoubled; `None` when the input is used
-    /// up (call on until then: it is also what frees the buffer of a delivered subnegotiation).
+    /// Takes the next item off the front of `input`, data undoubled; `None` when the input is used up. Call
+    /// it until then: the last call also frees the buffer of a delivered subnegotiation.
     ///
-    /// A run of doubled IACs comes out in one slice: half of the run is what the peer meant.
-    /// Costs one pass over the bytes taken.
+    /// A run of pairs ends a slice: of its 2n bytes the first n are what the peer meant. Costs one pass over
+    /// the bytes taken.
     pub fn decode<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s>> {
         match self.step(input)? {
             Step::Item(item) => Some(item),
-            Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
+            Step::Collected(opt) => Some(Item::Subnegotiation(opt, &self.body)),
         }
     }
 
-    /// As [`decode`](Self::decode), but data comes out as verified runs still in wire form, each as
-    /// long as possible. A pair that was cut between two reads comes out as a run of its own.
+    /// As [`decode`](Self::decode), but data stays in wire form, in runs as long as possible. A pair that was
+    /// cut between two reads comes out as a run of its own.
     pub fn decode_wire<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Item<'s, WireRun<'s>>> {
         match self.step(input)? {
             Step::Item(item) => Some(item),
-            Step::Gathered(opt) => Some(Item::Subnegotiation(opt, &self.body)),
+            Step::Collected(opt) => Some(Item::Subnegotiation(opt, &self.body)),
         }
     }
 
-    /// Whether nothing is half received: the next byte is data or begins a command.
+    /// Whether no command is half received: the next byte is data or begins a command.
     pub fn is_idle(&self) -> bool {
         self.state == State::Data
     }
@@ -209,8 +207,8 @@ impl Decoder {
         self.step_command(input)
     }
 
-    /// Everything but a run of data. On entry in state Data, the input is empty or begins with an
-    /// IAC that is not doubled in this input.
+    /// Decodes everything but a run of data. If the state is Data on entry, the input is empty or begins with
+    /// an IAC whose second half is not in this input.
     fn step_command<'i, D: Data<'i>>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i, D>> {
         loop {
             if self.state == State::Sb {
@@ -275,7 +273,7 @@ impl Decoder {
                     *input = rest;
                     self.state = State::Data;
                     match std::mem::take(&mut self.excess) {
-                        0 => return Some(Step::Gathered(self.opt)),
+                        0 => return Some(Step::Collected(self.opt)),
                         excess => {
                             Item::Malformed(Malformed::OversizedSubnegotiation(self.opt, excess as usize))
                         }
@@ -293,7 +291,7 @@ impl Decoder {
         }
     }
 
-    /// The byte after an IAC, not itself an IAC. `None`: more bytes belong to it.
+    /// Decodes the byte after an IAC, which is not an IAC. `None`: more bytes belong to the command.
     fn command<D>(&mut self, byte: u8) -> Option<Item<'static, D>> {
         self.state = State::Data;
         match byte {
@@ -313,8 +311,8 @@ impl Decoder {
         }
     }
 
-    /// In state Sb: takes body bytes up to the next IAC, and that IAC. Delivers straight from the
-    /// input when the whole body is there and plain.
+    /// In state Sb: takes body bytes up to and including the next IAC. Delivers straight from the input if
+    /// the whole body is there and holds no doubled IAC.
     fn take_body<'i, D>(&mut self, input: &mut &'i [u8]) -> Option<Step<'i, D>> {
         let Some(len) = find_iac(input) else {
             self.append(input);
@@ -334,12 +332,12 @@ impl Decoder {
         None
     }
 
-    /// Adds to the body, up to the limit; the rest is counted.
+    /// Appends to the body up to the limit, and counts the rest.
     fn append(&mut self, bytes: &[u8]) {
         if self.excess == 0 && self.body.len() + bytes.len() <= SUBNEGOTIATION_LIMIT {
             let needed = self.body.len() + bytes.len();
             if needed > self.body.capacity() {
-                // Growing by hand keeps the capacity, not only the length, within the limit.
+                // Left to itself, a Vec could take a capacity beyond the limit.
                 let capacity = needed.max(2 * self.body.capacity()).clamp(64, SUBNEGOTIATION_LIMIT);
                 self.body.reserve_exact(capacity - self.body.len());
             }

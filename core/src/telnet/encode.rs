@@ -1,4 +1,4 @@
-//! Writing telnet: commands, negotiations, subnegotiations. How data is written is in
+//! Writing telnet: commands, negotiations, subnegotiations. Data is written by
 //! [`wire_form`](super::wire_form).
 
 use super::codes::{Command, IAC, Opt, Verb};

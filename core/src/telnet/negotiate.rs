@@ -3,10 +3,10 @@
 use super::codes::{Opt, Verb};
 use super::qmethod::{self, Answer, Event, State};
 
-/// How many options one [`Negotiator`] can keep: sixteen four-bit states fill a `u64` per side.
+/// How many options a [`Negotiator`] can have: sixteen states of four bits fill one `u64` per side.
 pub const OPTION_LIMIT: usize = 16;
 
-/// What we are willing to have switched on when the peer asks for it.
+/// Whether we agree when the peer asks for an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionPolicy {
     /// The option.
@@ -26,34 +26,34 @@ pub enum Side {
     Him,
 }
 
-/// An option that has settled.
+/// An option that was negotiated to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Whose side.
     pub side: Side,
     /// Which option.
     pub opt: Opt,
-    /// On or off. Off also reports a refusal: the option was off, we asked, the peer said no.
+    /// On or off. Off may also be a refusal: the option was off, we asked for it, and the peer said no.
     pub on: bool,
 }
 
-/// What came of a received negotiation.
+/// The result of a received negotiation.
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// To be sent now.
+    /// What to send now.
     pub send: Option<(Verb, Opt)>,
-    /// The option settled on or off and was not settled that way before.
+    /// The option is now on or off, and was not before.
     pub change: Option<Change>,
-    /// It was a valid answer to a question we had open: a raw peer would hardly have sent it.
+    /// It was a valid answer to a request of ours. A peer that does not speak telnet would hardly send one.
     pub answered: bool,
 }
 
 /// The option states of one connection: 32 bytes, no heap.
 ///
-/// Options are those of a static table of at most [`OPTION_LIMIT`] entries. One that is not in it is
-/// refused when the peer asks for it and otherwise never answered, which cannot loop (RFC 1143 §2).
-/// DO TIMING-MARK is answered WILL each time and has no state (RFC 860).
+/// The options are those of a static table of at most [`OPTION_LIMIT`] entries. Any other option is refused
+/// when the peer asks for it, and nothing else is ever said about it, so it cannot loop (RFC 1143 §2). DO
+/// TIMING-MARK is answered WILL each time and has no state (RFC 860).
 #[derive(Clone, Copy, Debug)]
 pub struct Negotiator {
     table: &'static [OptionPolicy],
@@ -72,27 +72,30 @@ impl Negotiator {
         Self { table, us: 0, him: 0 }
     }
 
-    /// Asks for an option on (WILL, DO) or off (WONT, DONT), whatever the table would accept; the
-    /// returned negotiation must be sent. `None`: it is so already, or is being asked, or waits for
-    /// an answer, or the option is not in the table.
+    /// Requests an option on (WILL, DO) or off (WONT, DONT), whatever the table says; the returned
+    /// negotiation must be sent. `None` if there is nothing to send: the option is like that already, or a
+    /// request is under way, or it is not in the table.
     #[must_use]
     pub fn want(&mut self, side: Side, opt: Opt, on: bool) -> Option<(Verb, Opt)> {
         let index = self.index(opt)?;
         let event = if on { Event::WantOn } else { Event::WantOff };
         let (next, answer) = qmethod::step(self.at(side, index), event);
         self.set(side, index, next);
-        answer.map(|answer| (spoken(side, answer), opt))
+        answer.map(|answer| (verb_for(side, answer), opt))
     }
 
-    /// Takes what the peer said. Constant cost; at most one negotiation in answer.
+    /// Handles a negotiation from the peer. Constant cost; answers with at most one negotiation.
     pub fn handle(&mut self, verb: Verb, opt: Opt) -> Outcome {
-        let (side, peer_on) = heard(verb);
+        let (side, peer_on) = meaning(verb);
         if opt == Opt::TIMING_MARK {
             // A mark, not a state: clients throw output away until it is answered (telnet.md §7).
             return Outcome { send: (verb == Verb::Do).then_some((Verb::Will, opt)), ..Outcome::default() };
         }
         let Some(index) = self.index(opt) else {
-            return Outcome { send: peer_on.then(|| (spoken(side, Answer::Off), opt)), ..Outcome::default() };
+            return Outcome {
+                send: peer_on.then(|| (verb_for(side, Answer::Off), opt)),
+                ..Outcome::default()
+            };
         };
         let policy = self.table[index];
         let event = if peer_on {
@@ -108,7 +111,7 @@ impl Negotiator {
         let (after, answer) = qmethod::step(before, event);
         self.set(side, index, after);
         Outcome {
-            send: answer.map(|answer| (spoken(side, answer), opt)),
+            send: answer.map(|answer| (verb_for(side, answer), opt)),
             change: (after != before && !after.is_open()).then_some(Change {
                 side,
                 opt,
@@ -118,13 +121,13 @@ impl Negotiator {
         }
     }
 
-    /// Whether `verb opt` would be a valid answer to a question we have open.
+    /// Whether `verb opt` would be a valid answer to a request of ours.
     pub fn would_answer(&self, verb: Verb, opt: Opt) -> bool {
-        let (side, peer_on) = heard(verb);
+        let (side, peer_on) = meaning(verb);
         answers(self.state(side, opt), peer_on)
     }
 
-    /// Whether an option is in force.
+    /// Whether an option is on.
     pub fn is_on(&self, side: Side, opt: Opt) -> bool {
         self.state(side, opt) == State::Yes
     }
@@ -155,8 +158,8 @@ impl Negotiator {
     }
 }
 
-/// The side a received verb is about, and whether it says on.
-const fn heard(verb: Verb) -> (Side, bool) {
+/// Which side a received verb is about, and whether it says on.
+const fn meaning(verb: Verb) -> (Side, bool) {
     match verb {
         Verb::Will => (Side::Him, true),
         Verb::Wont => (Side::Him, false),
@@ -165,8 +168,8 @@ const fn heard(verb: Verb) -> (Side, bool) {
     }
 }
 
-/// The verb with which we say on or off about a side.
-const fn spoken(side: Side, answer: Answer) -> Verb {
+/// The verb that says on or off about a side.
+const fn verb_for(side: Side, answer: Answer) -> Verb {
     match (side, answer) {
         (Side::Us, Answer::On) => Verb::Will,
         (Side::Us, Answer::Off) => Verb::Wont,

@@ -2,13 +2,13 @@
 
 use memchr::memchr;
 
-/// Takes the next slice of a stream without BINARY off the front of `run`, folding CR NUL (and CR LF
-/// if `swallow_lf`) to CR; `None` when the run is used up.
+/// Takes the next slice off the front of `run`, which was received without BINARY, and turns CR NUL (and CR
+/// LF, if `swallow_lf`) into CR; `None` when the run is used up.
 ///
-/// `after_cr` is the one bit that survives between runs; start with `false`. A NUL that does not
-/// follow a CR is data and kept: debuggers and file transfers need it (telnet.md §6). CR is given
-/// out at once, never held back for the byte after it. Works on guest bytes and on wire form alike,
-/// because neither CR, LF nor NUL is ever doubled. Costs one pass.
+/// `after_cr` is the state between runs; start with `false`. A NUL that does not follow a CR is data and
+/// kept: debuggers and file transfers need it (telnet.md §6). A CR is passed on at once, without waiting for
+/// the byte after it. Guest bytes and wire form may both be folded, because neither CR, LF nor NUL is ever
+/// doubled. Costs one pass.
 pub fn fold<'i>(after_cr: &mut bool, run: &mut &'i [u8], swallow_lf: bool) -> Option<&'i [u8]> {
     let swallowed = |byte: u8| byte == NUL || (swallow_lf && byte == LF);
     if *after_cr {

@@ -1,6 +1,6 @@
 //! RFC 1143, the Q method: one option, one side, one pure function.
 //!
-//! It does not know which side or which option it decides about, nor who asks.
+//! It does not know which side or which option it decides about, nor why.
 
 /// Where one side of one option stands (RFC 1143 §7; the queue bit is part of the name).
 ///
@@ -20,7 +20,7 @@ pub enum State {
     /// Off, agreed.
     #[default]
     No = 0,
-    /// On, agreed. The only state in which the option is in force.
+    /// On, agreed. The only state in which the option is on.
     Yes = 1,
     /// We said off and wait for the answer.
     WantNo = 2,
@@ -37,7 +37,7 @@ impl State {
     pub const ALL: [Self; 6] =
         [Self::No, Self::Yes, Self::WantNo, Self::WantNoOpposite, Self::WantYes, Self::WantYesOpposite];
 
-    /// Whether a question of ours is unanswered.
+    /// Whether a request of ours is unanswered.
     pub const fn is_open(self) -> bool {
         !matches!(self, Self::No | Self::Yes)
     }

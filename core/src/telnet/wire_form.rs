@@ -1,27 +1,26 @@
 //! Data in wire form: every IAC doubled, so that it can stand beside commands (RFC 854).
 //!
 //! **Owns** the arithmetic between guest bytes (what a peer means) and wire bytes (what travels): doubling,
-//! undoubling, counting, and where one may cut. **Refuses to know** commands: an IAC that is not one of a
-//! pair ends what these functions look at, or is passed on, as each of them says.
+//! undoubling, counting, and where data may be cut. **Refuses to know** commands: where a single IAC may
+//! occur, the function says what it does with it.
 //!
-//! A *pair* is a doubled IAC, and which of two neighbouring IACs is a pair's first half is decided from the
-//! start of their run. All of it works on runs of *whole pairs*: none is cut at either end.
+//! A *pair* is a doubled IAC. In a run of IACs the first two are a pair, the next two are, and so on. Most of
+//! these functions take *whole pairs*: bytes in which no pair is cut at either end.
 
 use memchr::{memchr, memchr_iter};
 
-use super::blocks::{BLOCK, DENSE, Prefix, Runs, block_prefix, dense, is_solid, masks};
+use super::blocks::{BLOCK, DENSE, Prefix, Runs, block_prefix, is_all_iac, masks, stretch};
 use super::codes::IAC;
 
 /// Appends `data` with every IAC doubled (RFC 854). Costs one pass and one copy.
 pub fn escape_into(data: &[u8], out: &mut Vec<u8>) {
-    // Room for the data alone: doubling it beforehand would waste half for text, and counting
-    // would be a pass of its own.
+    // Room for the data alone: twice as much would be wasted on text, and counting would cost another pass.
     out.reserve(data.len());
     let mut rest = data;
     while let Some(plain) = find_iac(rest) {
-        let (before, dense) = rest.split_at(plain);
+        let (before, from_iac) = rest.split_at(plain);
         out.extend_from_slice(before);
-        rest = &dense[escape_dense(dense, out)..];
+        rest = &from_iac[escape_dense(from_iac, out)..];
     }
     out.extend_from_slice(rest);
 }
@@ -31,11 +30,11 @@ pub fn escaped_len(data: &[u8]) -> usize {
     data.len() + memchr_iter(IAC, data).count()
 }
 
-/// The guest bytes of `wire`, which is data in wire form holding only whole pairs (a
-/// [`WireRun`](super::WireRun), or several joined). Nothing is copied: each slice ends within a run
-/// of doubled IACs, of which the first half is what the guest meant and the second is skipped.
+/// The guest bytes of `wire`, which holds whole pairs (a [`WireRun`](super::WireRun), or several joined).
+/// Nothing is copied: a run of pairs is 2n IACs, of which a slice ends with the first n and the rest is
+/// skipped.
 ///
-/// A lone IAC, which verified wire form does not have, is passed on as one byte.
+/// A single IAC, which a verified run does not have, is passed on as one byte.
 pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     std::iter::from_fn(move || {
@@ -55,20 +54,20 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Appends the guest bytes of `wire`, a run of whole pairs, to `out`, at most `limit` of them. Returns how
-/// many wire bytes hold them. Costs one pass and one copy; where not all is taken, at most two passes more.
+/// Appends the guest bytes of `wire`, which holds whole pairs, to `out`, at most `limit` of them. Returns how
+/// many wire bytes hold them. Costs one pass and one copy; up to two more passes where `limit` cuts it short.
 pub fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     let mut rest = wire;
     let mut left = limit;
     while left > 0
         && let Some(plain) = find_iac(rest)
     {
-        let (before, dense) = rest.split_at(plain);
+        let (before, from_iac) = rest.split_at(plain);
         let taken = plain.min(left);
         out.extend_from_slice(&before[..taken]);
         left -= taken;
         let start = out.len();
-        rest = &dense[undouble_dense(dense, left, out)..];
+        rest = &from_iac[undouble_dense(from_iac, left, out)..];
         left -= out.len() - start;
     }
     if left < rest.len() || left == 0 {
@@ -79,12 +78,11 @@ pub fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     wire.len()
 }
 
-/// How much of `wire`, a run of whole pairs, holds its first `guest` guest bytes: wire bytes, never half a
-/// pair, and the guest bytes in them (fewer than asked for when the run ends). Costs at most two passes over
-/// them.
+/// How many bytes of `wire`, which holds whole pairs, hold its first `guest` guest bytes, and how many guest
+/// bytes those are (fewer than asked for if `wire` has fewer). Costs at most two passes over them.
 pub fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
     let (mut at, mut covered) = (0, 0);
-    // Any number of wire bytes holds at most as many guest bytes, and at least half.
+    // n wire bytes hold at most n guest bytes and at least n / 2, so each turn leaves at most half to do.
     while at < wire.len() && covered < guest {
         let rest = &wire[at..];
         let len = (guest - covered).min(rest.len());
@@ -96,13 +94,13 @@ pub fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
     (at, covered)
 }
 
-/// How many pairs `wire`, a run of whole pairs, holds. Costs one pass.
+/// How many pairs `wire`, which holds whole pairs, has. Costs one pass.
 pub fn count_pairs(wire: &[u8]) -> usize {
     memchr_iter(IAC, wire).count() / 2
 }
 
-/// How much of `wire`, which begins with no second half, can be taken if no more than `room` may be: no half
-/// pair at its end, unless it is all of `wire`. Looks at as many bytes as `wire` has IACs before `room`.
+/// The longest prefix of `wire`, which holds whole pairs, that fits into `room` and cuts no pair. Costs a
+/// look at the IACs right before `room`.
 pub fn whole_pairs(wire: &[u8], room: usize) -> usize {
     if room >= wire.len() {
         return wire.len();
@@ -110,8 +108,8 @@ pub fn whole_pairs(wire: &[u8], room: usize) -> usize {
     room - trailing_iacs(&wire[..room]) % 2
 }
 
-/// The length of the longest prefix of `input` that is data in wire form and holds whole pairs only, and how
-/// many pairs are in it. Behind it stands a command, the start of one, or nothing. Costs one pass over it.
+/// The length of the longest prefix of `input` that is data and holds whole pairs, and how many pairs it has.
+/// What follows it is a command, the start of one, or nothing. Costs one pass over it.
 #[inline]
 pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
     let mut at = 0;
@@ -123,13 +121,13 @@ pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
         }
         loop {
             let (blocks, _) = input[at..].as_chunks();
-            let prefix = dense(blocks).map_or_else(|| run_prefix(&input[at..]), block_prefix);
+            let prefix = stretch(blocks).map_or_else(|| run_prefix(&input[at..]), block_prefix);
             at += prefix.len;
             pairs += prefix.pairs;
             if prefix.is_ended {
                 return (at, pairs);
             }
-            // Where IACs are rare, a search finds the next one faster.
+            // Where IACs are rare, a search skips to the next one faster.
             if prefix.pairs < DENSE {
                 break;
             }
@@ -138,8 +136,8 @@ pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
     (input.len(), pairs)
 }
 
-/// The length of the longest prefix of `input` that is data as the peer meant it, and how many bytes behind
-/// it are the second halves of its pairs.
+/// The length of the longest prefix of `input` that is guest bytes as it stands, and how many bytes after it
+/// to skip: the second halves of the pairs that it ends with.
 #[inline]
 pub(super) fn guest_prefix(input: &[u8]) -> (usize, usize) {
     match find_iac(input) {
@@ -151,10 +149,10 @@ pub(super) fn guest_prefix(input: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Escapes the front of `data`, which begins with an IAC. Returns how much of it.
+/// Escapes the front of `data`, which begins with an IAC. Returns how many bytes of it.
 fn escape_dense(data: &[u8], out: &mut Vec<u8>) -> usize {
     let (blocks, _) = data.as_chunks();
-    let Some(blocks) = dense(blocks) else {
+    let Some(blocks) = stretch(blocks) else {
         let iacs = leading_iacs(data);
         out.resize(out.len() + 2 * iacs, IAC);
         return iacs;
@@ -164,7 +162,7 @@ fn escape_dense(data: &[u8], out: &mut Vec<u8>) -> usize {
         let mut from = start;
         for run in Runs(iacs) {
             append(&data[from..], start + run.end - from, out);
-            // The run again, and what is behind it.
+            // The run a second time, and what follows it.
             from = start + run.start;
         }
         append(&data[from..], start + BLOCK - from, out);
@@ -172,17 +170,17 @@ fn escape_dense(data: &[u8], out: &mut Vec<u8>) -> usize {
     blocks.as_flattened().len()
 }
 
-/// Undoubles the front of `wire`, which begins with a pair, as far as it goes into `limit` bytes. Returns
-/// how much of it.
+/// Undoubles the front of `wire`, which begins with a pair, into at most `limit` bytes. Returns how many
+/// bytes of it.
 fn undouble_dense(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     let (blocks, _) = wire.as_chunks();
-    let Some(blocks) = dense(&blocks[..blocks.len().min(limit / BLOCK)]) else {
+    let Some(blocks) = stretch(&blocks[..blocks.len().min(limit / BLOCK)]) else {
         let iacs = leading_iacs(wire);
         let pairs = iacs.div_ceil(2).min(limit);
         out.resize(out.len() + pairs, IAC);
         return iacs.min(2 * pairs);
     };
-    // 1 while the first half of a pair ended the block before.
+    // 1 if the last byte of the previous block was the first half of a pair.
     let mut begun = 0;
     for (nth, iacs) in masks(blocks).into_iter().take(blocks.len()).enumerate() {
         let start = nth * BLOCK;
@@ -199,8 +197,8 @@ fn undouble_dense(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     wire.len().min(blocks.as_flattened().len() + begun)
 }
 
-/// Appends the first `len` bytes of `input`, at most a block of them. A whole block is copied where there is
-/// one, and the rest of it taken back: copies of one length cost less than a decision on each length.
+/// Appends the first `len` bytes of `input`, at most a block. Copies a whole block if there is one and
+/// truncates: copies of one fixed length cost less than a branch on each length.
 #[inline]
 fn append(input: &[u8], len: usize, out: &mut Vec<u8>) {
     match input.first_chunk::<BLOCK>() {
@@ -219,8 +217,8 @@ fn run_prefix(input: &[u8]) -> Prefix {
     Prefix { len: iacs & !1, pairs: iacs / 2, is_ended: !iacs.is_multiple_of(2) }
 }
 
-/// Where the next IAC is. A near one is found without a call: where pairs are dense, starting a
-/// vector search for each costs more than the search.
+/// Where the next IAC is. The first word is searched here: where IACs are dense, a call to the vector search
+/// for each costs more than the search.
 #[inline]
 pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
     // One word: two and four measured no better on dense pairs and worse on random bytes.
@@ -240,21 +238,21 @@ pub(super) fn find_iac(input: &[u8]) -> Option<usize> {
 /// How many IACs `bytes` begin with.
 #[inline]
 fn leading_iacs(bytes: &[u8]) -> usize {
-    // One pair between plain bytes is by far the most frequent.
+    // A single pair is by far the most frequent run.
     if let [IAC, IAC, other, ..] = *bytes
         && other != IAC
     {
         return 2;
     }
     let (blocks, _) = bytes.as_chunks();
-    let solid = BLOCK * blocks.iter().take_while(|block| is_solid(block)).count();
+    let solid = BLOCK * blocks.iter().take_while(|block| is_all_iac(block)).count();
     solid + bytes[solid..].iter().take_while(|&&byte| byte == IAC).count()
 }
 
 /// How many IACs `bytes` end in.
 pub fn trailing_iacs(bytes: &[u8]) -> usize {
     let (_, blocks) = bytes.as_rchunks();
-    let solid = BLOCK * blocks.iter().rev().take_while(|block| is_solid(block)).count();
+    let solid = BLOCK * blocks.iter().rev().take_while(|block| is_all_iac(block)).count();
     let rest = &bytes[..bytes.len() - solid];
     bytes.len() - rest.iter().rposition(|&byte| byte != IAC).map_or(0, |last| last + 1)
 }

@@ -22,19 +22,19 @@ impl Code {
     pub const UNKNOWN_SUBOPTION_RCVD_2: Self = Self(3);
     /// Source host: the VM is about to move.
     pub const VMOTION_BEGIN: Self = Self(40);
-    /// Proxy: it may.
+    /// Proxy: go ahead.
     pub const VMOTION_GOAHEAD: Self = Self(41);
     /// Proxy: not now.
     pub const VMOTION_NOTNOW: Self = Self(43);
     /// Target host: "I am that VM".
     pub const VMOTION_PEER: Self = Self(44);
-    /// Proxy: so it is.
+    /// Proxy: it is.
     pub const VMOTION_PEER_OK: Self = Self(45);
-    /// Target host: it has moved.
+    /// Target host: the VM now runs here.
     pub const VMOTION_COMPLETE: Self = Self(46);
-    /// Source host: it has not.
+    /// Source host: the move has failed.
     pub const VMOTION_ABORT: Self = Self(48);
-    /// VM: how clients and the port are to meet.
+    /// VM: how its clients reach it.
     pub const DO_PROXY: Self = Self(70);
     /// Proxy: agreed.
     pub const WILL_PROXY: Self = Self(71);

@@ -5,11 +5,11 @@ use super::message::{Malformed, Message};
 use super::uuid::{Uuid, UuidError};
 use crate::telnet::{Change, Negotiator, Opt, OptionPolicy, Side, put_negotiation};
 
-/// What a VM said that somebody has to act on. Its bytes are borrowed from the message, or owned.
+/// What a VM said that the caller has to act on. The bytes in it are borrowed from the message, or owned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said<B = Vec<u8>> {
-    /// Who it is: its UUID in vCenter or, when it has none, its BIOS UUID. Never nil. May be said
-    /// again, and a VM that first denied having a vCenter UUID may still send one.
+    /// Which VM it is: its UUID in vCenter or, if it has none, its BIOS UUID. Never nil. May come again, and
+    /// a VM that at first had no vCenter UUID may still send one.
     Uuid(Uuid),
     /// Its location UUID, unasked.
     LocationUuid(Uuid),
@@ -50,10 +50,10 @@ pub enum Said<B = Vec<u8>> {
     NotVm,
 }
 
-/// One VM's dialogue: a few bytes, no heap, whatever the order in which a host says things.
+/// One VM's dialogue: a few bytes, no heap. A host may say things in any order.
 ///
-/// It asks who the VM is, once, as soon as the VM has said anything that a VM says first; it answers
-/// what has only one answer; everything that needs a decision it reports as [`Said`].
+/// It asks which VM it is, once, as soon as the VM has sent any of the messages that a VM sends first. It
+/// answers what has only one answer, and reports what needs a decision as [`Said`].
 ///
 /// ```text
 /// VM                                   Dialogue
@@ -78,9 +78,8 @@ pub struct Dialogue {
 }
 
 impl Dialogue {
-    /// What a concentrator is willing to have switched on towards a VM: BINARY and SGA both ways, our
-    /// ECHO, the VM's option 232 (telnet.md §10). In-band TLS (37) and COM-PORT (44) are not in it and so are
-    /// answered DONT.
+    /// The options a concentrator agrees to: BINARY and SGA both ways, our ECHO, the VM's option 232
+    /// (telnet.md §10). In-band TLS (37) and COM-PORT (44) are missing and so are answered DONT.
     pub const POLICY: &'static [OptionPolicy] = &[
         OptionPolicy { opt: Opt::BINARY, us: true, him: true },
         OptionPolicy { opt: Opt::SGA, us: true, him: true },
@@ -88,8 +87,7 @@ impl Dialogue {
         OptionPolicy { opt: VMWARE_TELNET_EXT, us: false, him: true },
     ];
 
-    /// As [`POLICY`](Self::POLICY), for connections that may go over to TLS in the middle (tls-in-band.md
-    /// §2).
+    /// As [`POLICY`](Self::POLICY), for connections that may be upgraded to TLS (tls-in-band.md §2).
     pub const POLICY_WITH_TLS: &'static [OptionPolicy] = &[
         Self::POLICY[0],
         Self::POLICY[1],
@@ -98,7 +96,7 @@ impl Dialogue {
         OptionPolicy { opt: Opt::AUTHENTICATION, us: false, him: true },
     ];
 
-    /// A dialogue in which nobody has spoken.
+    /// A dialogue at the start of a connection.
     pub fn new() -> Self {
         Self::default()
     }
@@ -120,10 +118,10 @@ impl Dialogue {
         }
     }
 
-    /// Takes a change of an option; all but option 232 at the VM's side leave it cold.
+    /// Handles a change of an option; only option 232 on the VM's side matters.
     ///
-    /// When 232 comes on, KNOWN-SUBOPTIONS-2 is put at once: never held back as the answer to
-    /// KNOWN-SUBOPTIONS-1, for which some hosts wait until it has come (vmware.md §3).
+    /// When it comes on, KNOWN-SUBOPTIONS-2 is put at once and not as the answer to KNOWN-SUBOPTIONS-1: some
+    /// hosts wait for it before they send theirs (vmware.md §3).
     pub fn handle_change(&mut self, change: &Change, out: &mut Vec<u8>) -> Option<Said<&'static [u8]>> {
         if change.side != Side::Him || change.opt != VMWARE_TELNET_EXT {
             return None;
@@ -133,18 +131,18 @@ impl Dialogue {
             Message::KnownSuboptions2(KNOWN_SUBOPTIONS).put(out);
             None
         } else {
-            // Switched off later it stays the VM it was.
+            // If it is switched off later, the peer is still a VM.
             (!self.greeted).then_some(Said::NotVm)
         }
     }
 
-    /// Takes the body of a subnegotiation of option 232, undoubled, and puts what it must answer:
-    /// at most two messages. `Ok(None)`: dealt with, nothing to report. Constant cost but for a UUID,
-    /// which is read to its end.
+    /// Handles the body of a subnegotiation of option 232, undoubled, and appends the answer to `out`: at
+    /// most two messages. `Ok(None)`: there is nothing to report. Constant cost, except that a UUID is read
+    /// to its end.
     ///
     /// # Errors
     ///
-    /// The VM left something out, or its UUID is none. To be counted; the dialogue goes on.
+    /// The VM left something out, or what it sent is not a UUID. Count it; the dialogue goes on.
     pub fn handle_received<'a>(
         &mut self,
         body: &'a [u8],
@@ -179,7 +177,7 @@ impl Dialogue {
                 }
                 Said::UnknownToVm(code)
             }
-            // A complaint is never answered with a complaint: two proxies would not end.
+            // Never answer a complaint with a complaint: two proxies would go on for ever.
             Message::UnknownSuboptionRcvd2(_) => return Ok(None),
             Message::KnownSuboptions2(_)
             | Message::VmotionGoahead { .. }
@@ -200,8 +198,8 @@ impl Dialogue {
         }))
     }
 
-    /// Asks for UUID and name, unless that was done before, and neither for what the VM has told
-    /// unasked. The caller's timer calls it for a VM that agreed to option 232 and then says nothing.
+    /// Asks for UUID and name, unless it has asked before; does not ask for what the VM has already sent. To
+    /// be called by a timer for a VM that agreed to option 232 and then says nothing.
     pub fn ask(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.asked, true) {
             return;
@@ -224,7 +222,7 @@ impl Dialogue {
         uuid.map(|_| None)
     }
 
-    /// A VM without vCenter: the BIOS UUID will have to do (vmware.md §5).
+    /// For a VM without a vCenter UUID: its BIOS UUID has to do (vmware.md §5).
     fn ask_bios(&mut self, out: &mut Vec<u8>) {
         if self.vc_known {
             return;
@@ -297,11 +295,10 @@ pub(super) const KNOWN_SUBOPTIONS: &[u8] = &[
     Code::GET_VM_LOCATION_UUID.0,
 ];
 
-/// UNKNOWN-SUBOPTION-RCVD-2 is no longer put once `out` holds so many bytes.
+/// Once `out` holds this many bytes, [`Dialogue`] puts no more UNKNOWN-SUBOPTION-RCVD-2 into it.
 ///
-/// Reading a VM never stops, so a peer that sends codes we do not know and never reads would
-/// otherwise grow its reply buffer without end. 4096 bytes are some 580 such answers, more than there
-/// are codes.
+/// A VM is always read, so a peer that sends unknown codes and never reads the answers could otherwise make
+/// the buffer grow without end. 4096 bytes hold some 580 such answers, more than there are codes.
 pub const COMPLAINT_LIMIT: usize = 4096;
 
 #[cfg(test)]

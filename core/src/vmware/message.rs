@@ -14,15 +14,15 @@ pub enum Message<'a> {
     UnknownSuboptionRcvd1(Code),
     /// 3, proxy: the code it does not support.
     UnknownSuboptionRcvd2(Code),
-    /// 40, source host: the VM, already standing still, is about to move.
+    /// 40, source host: the VM, which is already stopped, is about to move.
     VmotionBegin {
         /// Opaque; 4 bytes seen, any length works.
         sequence: &'a [u8],
     },
     /// 41, proxy: go ahead.
     VmotionGoahead {
-        /// The sequence of the VMOTION-BEGIN, then the proxy's secret. Only who knows one of them
-        /// can tell them apart.
+        /// The sequence of the VMOTION-BEGIN, then the proxy's secret. They can be told apart only by someone
+        /// who knows one of them.
         sequence_and_secret: &'a [u8],
     },
     /// 43, proxy: not now.
@@ -40,14 +40,14 @@ pub enum Message<'a> {
         /// The sequence; some servers send the secret behind it.
         sequence: &'a [u8],
     },
-    /// 46, target host: from now on this connection.
+    /// 46, target host: the VM now runs here.
     VmotionComplete {
         /// That of the VMOTION-BEGIN.
         sequence: &'a [u8],
     },
     /// 48, source host: the move failed.
     VmotionAbort {
-        /// The vendor's table has one, hosts send none: may be empty.
+        /// The vendor's table has one, but hosts send none: may be empty.
         sequence: &'a [u8],
     },
     /// 70, VM: how its clients come to it.
@@ -86,7 +86,7 @@ pub enum Message<'a> {
     },
 }
 
-/// A subnegotiation of option 232 that says less than it must. Peer noise: counted and survived.
+/// A subnegotiation of option 232 that lacks something. Never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// No byte at all.
@@ -107,12 +107,12 @@ pub enum Malformed {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the body of a subnegotiation of option 232, undoubled: a code, then its parameters.
-    /// What a code does not need is ignored behind it. Constant cost.
+    /// Reads the body of a subnegotiation of option 232, undoubled: a code, then its parameters. Bytes after
+    /// the last parameter are ignored. Constant cost.
     ///
     /// # Errors
     ///
-    /// No code, or a parameter missing that the code cannot do without.
+    /// There is no code, or a parameter that the code needs is missing.
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let (&code, rest) = body.split_first().ok_or(Malformed::MissingCode)?;
         let code = Code(code);

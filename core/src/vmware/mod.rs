@@ -5,9 +5,8 @@
 //! ([`Uuid`], [`ServiceUri`]), and one VM's dialogue from both ends: [`Dialogue`] for the engine of a
 //! concentrator, [`ProxySession`] and [`VmSession`] with a whole connection around it for whoever plays one.
 //!
-//! **Refuses to know** which VM belongs to which console, what a vMotion is good for and when one may
-//! begin: the dialogue reports, the engine decides and puts the [`Message`] itself. No clocks, no
-//! sockets.
+//! **Refuses to know** which VM belongs to which console and when a vMotion may begin: the dialogue reports,
+//! the engine decides and sends the [`Message`] itself. No clocks, no sockets.
 //!
 //! **Implements** vmware.md §2 and §3, vmotion.md §1, after VMware's "Using a Proxy with vSphere Virtual
 //! Serial Ports".
@@ -38,7 +37,7 @@ mod vm;
 pub use code::{Code, VMWARE_TELNET_EXT};
 pub use dialogue::{COMPLAINT_LIMIT, Dialogue, Said};
 pub use message::{Malformed, Message};
-pub use outgoing::{ANSWER_LIMIT, PENDING_LIMIT};
+pub use outgoing::{ANSWER_LIMIT, EVENT_LIMIT};
 pub use proxy::{ProxyEvent, ProxySession};
 pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 
-/// How many events a session keeps until they are polled. A peer causes a handful in a session; when a wrong
-/// one causes more between two polls, the newest are dropped and counted.
-pub const PENDING_LIMIT: usize = 64;
+/// How many events a session keeps until they are polled. An honest peer causes a handful in a session;
+/// beyond the limit the newest are dropped and counted.
+pub const EVENT_LIMIT: usize = 64;
 
-/// How many bytes of answers a session queues before its transmit queue has been empty once. Beyond it, what
-/// a peer asks that does not read the answers is dropped and counted.
+/// How many bytes of answers a session queues before its transmit queue has to become empty. A peer that asks
+/// more and does not read the answers gets no further ones; they are counted.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// The transmit queue.
@@ -30,7 +30,7 @@ impl Outgoing {
         &self.bytes[self.taken..]
     }
 
-    /// To append what the caller sends, which has no limit.
+    /// For what the caller sends, which has no limit.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -60,7 +60,7 @@ impl Outgoing {
             self.taken = 0;
             self.answered = 0;
         } else if self.taken > self.bytes.len() / 2 {
-            // Halving at least, so moving the rest costs no more than sending it did.
+            // Only when half is gone, so that moving the rest costs no more than sending it did.
             self.bytes.drain(..self.taken);
             self.taken = 0;
         }
@@ -73,7 +73,7 @@ impl Outgoing {
     }
 }
 
-/// Events, at most [`PENDING_LIMIT`]; no heap when there are none.
+/// Events, at most [`EVENT_LIMIT`]; no heap when there are none.
 #[derive(Debug)]
 pub(super) struct Events<E> {
     queue: VecDeque<E>,
@@ -88,7 +88,7 @@ impl<E> Default for Events<E> {
 
 impl<E> Events<E> {
     pub(super) fn push(&mut self, event: E) {
-        if self.queue.len() < PENDING_LIMIT {
+        if self.queue.len() < EVENT_LIMIT {
             self.queue.push_back(event);
         } else {
             self.dropped = self.dropped.saturating_add(1);
@@ -151,7 +151,7 @@ mod tests {
     fn events_are_polled_in_order_and_dropped_beyond_the_limit() {
         let mut events = Events::default();
         (0..100).for_each(|n| events.push(n));
-        assert!(std::iter::from_fn(|| events.poll()).eq(0..PENDING_LIMIT));
+        assert!(std::iter::from_fn(|| events.poll()).eq(0..EVENT_LIMIT));
         assert_eq!((events.dropped(), events.queue.capacity()), (36, 0));
     }
 }

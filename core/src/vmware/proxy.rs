@@ -13,7 +13,7 @@ use crate::telnet::{
 /// What the VM did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyEvent {
-    /// It said something that the caller has to decide about, or may want to know.
+    /// It said something that the caller has to answer or may want to know.
     Said(Said),
     /// BRK from the guest.
     Break,
@@ -141,7 +141,7 @@ impl ProxySession {
         self.malformed
     }
 
-    /// How many events and answers were dropped at [`PENDING_LIMIT`](super::PENDING_LIMIT) and
+    /// How many events and answers were dropped at [`EVENT_LIMIT`](super::EVENT_LIMIT) and
     /// [`ANSWER_LIMIT`](super::ANSWER_LIMIT).
     pub fn dropped(&self) -> u32 {
         self.events.dropped().saturating_add(self.out.dropped())
@@ -160,7 +160,8 @@ impl ProxySession {
     }
 
     fn converse(&mut self, body: &[u8]) {
-        // The dialogue limits its complaints by what it is given to append to.
+        // Not into the queue itself: the dialogue's limit is for answers, and the queue also holds what
+        // clients type.
         let mut answer = Vec::new();
         let said = self.dialogue.handle_received(body, &mut answer);
         if !answer.is_empty() {
@@ -191,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::telnet::{IAC, Side};
-    use crate::vmware::{ANSWER_LIMIT, Code, PENDING_LIMIT};
+    use crate::vmware::{ANSWER_LIMIT, Code, EVENT_LIMIT};
 
     fn events(proxy: &mut ProxySession) -> Vec<ProxyEvent> {
         std::iter::from_fn(|| proxy.poll_event()).collect()
@@ -232,7 +233,7 @@ mod tests {
         }
         proxy.handle_received(&wire, &mut Vec::new());
         assert!(proxy.pending().len() < ANSWER_LIMIT + 100);
-        assert_eq!(events(&mut proxy).len(), PENDING_LIMIT);
+        assert_eq!(events(&mut proxy).len(), EVENT_LIMIT);
         assert!(proxy.dropped() > 20_000);
     }
 
@@ -245,7 +246,7 @@ mod tests {
             let mut proxy = ProxySession::new();
             let mut output = Vec::new();
             proxy.handle_received(&noise, &mut output);
-            output.len() <= noise.len() && events(&mut proxy).len() <= PENDING_LIMIT
+            output.len() <= noise.len() && events(&mut proxy).len() <= EVENT_LIMIT
         }
     }
 }

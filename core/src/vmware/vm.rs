@@ -100,7 +100,7 @@ pub enum VmEvent {
     ProxyAgreed,
     /// WONT-PROXY: a host closes now.
     Refused,
-    /// It settled an offer of ours other than 232 (WILL 37, WILL 44).
+    /// It answered an offer of ours other than 232 (WILL 37, WILL 44).
     Offer {
         /// Which.
         opt: Opt,
@@ -128,7 +128,7 @@ pub enum VmEvent {
     Break,
     /// It does not support a code we sent.
     UnknownToProxy(Code),
-    /// It said something about a vMotion that is not ours, or that we do not have.
+    /// It said something about a vMotion that we have not begun.
     Unexpected(Code),
 }
 
@@ -168,7 +168,7 @@ pub struct VmSession {
 }
 
 impl VmSession {
-    /// A connection that has just been made; what a host says first is ready to be sent.
+    /// A connection that has just been made. If a host speaks first, that is ready to be sent.
     ///
     /// Many sessions may share one `Arc<VmConfig>`.
     pub fn new(config: impl Into<Arc<VmConfig>>) -> Self {
@@ -218,9 +218,9 @@ impl VmSession {
         self.events.poll()
     }
 
-    /// Offers what is to be sent to `take`, which returns how many of the bytes the socket took; more than
-    /// there are count as all. What was not taken is offered again. Returns how many were taken; without
-    /// calling `take`, 0, when there is nothing.
+    /// Calls `take` with the bytes to send; `take` returns how many the socket took (any number beyond counts
+    /// as all of them), and so does this. The rest is offered again next time. If there is nothing to send,
+    /// returns 0 without calling `take`.
     pub fn transmit(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
         self.out.transmit(take)
     }
@@ -250,20 +250,20 @@ impl VmSession {
         message.put(self.out.buffer());
     }
 
-    /// VMOTION-BEGIN: the VM stands still from here. A host prints nothing more on this connection
+    /// Sends VMOTION-BEGIN. The VM is stopped from here on: a host prints nothing more on this connection
     /// until the proxy refuses or the move is [aborted](Self::abort). A second one replaces the first.
     pub fn begin(&mut self, sequence: &[u8]) {
         self.moving = Some(sequence.into());
         self.put(&Message::VmotionBegin { sequence });
     }
 
-    /// VMOTION-ABORT, from the source, without a parameter as hosts send it.
+    /// Sends VMOTION-ABORT, as the source; without a parameter, as hosts do.
     pub fn abort(&mut self) {
         self.moving = None;
         self.put(&Message::VmotionAbort { sequence: &[] });
     }
 
-    /// VMOTION-COMPLETE, from the target; nothing on a session that is none.
+    /// Sends VMOTION-COMPLETE, as the target. Does nothing on a session that is not a target.
     pub fn complete(&mut self) {
         let config = Arc::clone(&self.config);
         if let Some(resume) = &config.resume {
@@ -291,7 +291,7 @@ impl VmSession {
         self.malformed
     }
 
-    /// How many events and answers were dropped at [`PENDING_LIMIT`](super::PENDING_LIMIT) and
+    /// How many events and answers were dropped at [`EVENT_LIMIT`](super::EVENT_LIMIT) and
     /// [`ANSWER_LIMIT`](super::ANSWER_LIMIT).
     pub fn dropped(&self) -> u32 {
         self.events.dropped().saturating_add(self.out.dropped())
@@ -361,7 +361,7 @@ impl VmSession {
             }
             Message::VmotionPeerOk { sequence } => {
                 let ours = self.config.resume.as_ref().filter(|ours| {
-                    // The sequence alone, or as some servers have it with the secret behind it.
+                    // The sequence alone or, from some servers, the sequence and the secret.
                     sequence
                         .strip_prefix(&ours.sequence[..])
                         .is_some_and(|rest| rest.is_empty() || *rest == ours.secret)
@@ -392,7 +392,7 @@ impl VmSession {
                     self.offer(Opt::COM_PORT);
                 }
             }
-            // A complaint is never answered with a complaint.
+            // Never answer a complaint with a complaint.
             Message::UnknownSuboptionRcvd1(_) => {}
             Message::KnownSuboptions1(_)
             | Message::VmotionBegin { .. }
@@ -424,8 +424,8 @@ impl VmSession {
     }
 }
 
-/// What a host agrees to when the proxy asks first. In-band TLS and COM-PORT are offered, never
-/// granted.
+/// What a host agrees to when the proxy asks first. Hosts offer in-band TLS and COM-PORT but do not grant
+/// them.
 const POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },
@@ -441,7 +441,7 @@ mod tests {
 
     use super::*;
     use crate::telnet::IAC;
-    use crate::vmware::{ANSWER_LIMIT, PENDING_LIMIT};
+    use crate::vmware::{ANSWER_LIMIT, EVENT_LIMIT};
 
     fn web01() -> VmConfig {
         VmConfig { name: "web01".into(), vc_uuid: Some(Uuid::from_bytes([1; 16])), ..VmConfig::default() }
@@ -545,7 +545,7 @@ mod tests {
         }
         vm.handle_received(&wire, &mut Vec::new());
         assert!(vm.pending().len() < ANSWER_LIMIT + 100);
-        assert_eq!(events(&mut vm).len(), PENDING_LIMIT);
+        assert_eq!(events(&mut vm).len(), EVENT_LIMIT);
         assert!(vm.dropped() > 10_000);
         vm.transmit(<[u8]>::len);
         vm.handle_received(&wire[..6], &mut Vec::new());
@@ -561,7 +561,7 @@ mod tests {
             let mut vm = VmSession::new(web01());
             let mut input = Vec::new();
             vm.handle_received(&noise, &mut input);
-            input.len() <= noise.len() && events(&mut vm).len() <= PENDING_LIMIT
+            input.len() <= noise.len() && events(&mut vm).len() <= EVENT_LIMIT
         }
     }
 }
