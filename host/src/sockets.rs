@@ -3,6 +3,7 @@
 //! On Linux an accepted socket starts as a copy of its listener, so all options are set once, on the
 //! listener, and an accept costs no further system calls (a test holds Linux to that).
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -36,6 +37,13 @@ pub fn check_interface(ip: IpAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
+/// How many connections the system lets wait at a listener, if that is fewer than are asked for: of a fleet
+/// that connects at one moment the others try again after a second or more.
+pub fn short_backlog() -> Option<i32> {
+    let limit = fs::read_to_string(SOMAXCONN).ok()?.trim().parse().ok()?;
+    (limit < BACKLOG).then_some(limit)
+}
+
 /// Everything that accepted connections inherit. Buffer sizes are the kernel's: it grows them with the
 /// connection, and a fixed size costs bulk transfers more than it saves.
 fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
@@ -61,7 +69,10 @@ fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
 /// Connections that are made but not accepted yet. A whole fleet comes back at once after a network
 /// fault; with the usual 128 most of it would meet a timeout of seconds. The kernel cuts this to
 /// net.core.somaxconn (4096 by default) and reserves nothing for it.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
+
+/// Where Linux says how long the longest backlog is.
+const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
 
 /// Bytes that the kernel takes beyond what it may send at once. Half a megabyte costs bulk transfers
 /// nothing that could be measured; 128 KiB cost them a tenth.
@@ -92,6 +103,17 @@ mod tests {
         assert_eq!(accepted.tcp_keepalive_interval().unwrap(), KEEPALIVE_EVERY);
         assert_eq!(accepted.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
         assert!(accepted.out_of_band_inline().unwrap());
+    }
+
+    #[test]
+    fn a_fleet_may_wait_at_a_listener_before_the_first_is_accepted() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let to = listener.local_addr().unwrap();
+        // Far more than the 128 of the standard library.
+        let room = short_backlog().unwrap_or(BACKLOG).min(500);
+        let connect = |_| TcpStream::connect_timeout(&to, Duration::from_millis(500)).unwrap();
+        let waiting: Vec<TcpStream> = (0..room).map(connect).collect();
+        assert_eq!((0..room).filter(|_| listener.accept().is_ok()).count(), waiting.len());
     }
 
     #[test]

@@ -74,6 +74,13 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
         let ip = config.client_interface;
         sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;
     }
+    if let Some(limit) = sockets::short_backlog() {
+        log::warn!(
+            "net.core.somaxconn is {limit}; with less than {}, part of a fleet that connects at one moment waits \
+             for seconds",
+            sockets::BACKLOG
+        );
+    }
     if let Some(ip) = options.exposed().filter(|_| !config.client_tls) {
         log::warn!("client ports on {ip} are open to the network without TLS: {CLEAR_ADVICE}");
     }

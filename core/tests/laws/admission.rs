@@ -78,7 +78,7 @@ fn a_fleet_of_9000_under_20_000_descriptors_is_served_beside_10_000_silent_stran
     if crate::SEALED {
         return;
     }
-    for after in [Duration::from_millis(100), Duration::from_secs(3)] {
+    for after in [Duration::from_millis(10), Duration::from_secs(3)] {
         let mut world = world_of_descriptors(20_000);
         let strangers = strangers_connect(&mut world, one_address(0));
         world.pass(after);
@@ -163,7 +163,7 @@ fn who_claims_to_be_the_target_of_no_move_leaves_before_who_begins_like_a_vm() {
         world.type_wire(id, b"and more");
         id
     });
-    world.pass(Duration::from_millis(100));
+    world.pass(Duration::from_millis(10));
     for (n, stray) in strays.into_iter().enumerate() {
         let vm = world.vm(vm_config(n as u8 + 1));
         assert!(world.is_open(vm) && !world.is_open(stray) && world.is_open(begun));
@@ -211,8 +211,8 @@ fn a_reader_comes_in_where_silent_strangers_have_taken_all() {
     let strangers: Vec<_> = (0..19).map(|_| world.stranger()).collect();
     world.settle();
     let reads = |world: &mut World| world.connect_to(port, Part::Client(Client::new(Kind::Raw))).is_some();
-    assert!(!reads(&mut world), "they may be VMs yet");
-    world.pass(Duration::from_secs(2));
+    assert!(!reads(&mut world), "they are of its own address, and have only just come");
+    world.pass(Duration::from_millis(10));
     assert!(reads(&mut world) && !world.is_open(strangers[0]) && world.is_open(strangers[1]));
 }
 
