@@ -134,11 +134,8 @@ impl Admission {
     /// names a connection that is nobody yet, the engine closes that one and asks again.
     pub(super) fn judge(&mut self, kind: Kind, from: Source, listeners: usize, now: Instant) -> Verdict {
         self.age(now);
-        let possible_vms = self.waiting[Kind::Vm as usize] + usize::from(kind == Kind::Vm);
-        let reserved = if self.ports { possible_vms } else { 0 };
-        let taken = self.open.iter().sum::<usize>() + listeners + reserved;
-        let victim = if kind == Kind::Client && self.open[kind as usize] >= self.limit - self.limit / VMS_PART
-        {
+        let taken = self.taken(listeners) + usize::from(kind == Kind::Vm && self.ports);
+        let victim = if kind == Kind::Client && self.open[kind as usize] >= self.clients_limit() {
             self.victim(&[Kind::Client], from, now)
         } else if taken >= self.limit {
             self.victim(&[Kind::Vm, Kind::Client], from, now)
@@ -146,6 +143,12 @@ impl Admission {
             return Verdict::Admit;
         };
         victim.map_or(Verdict::Refuse, Verdict::Evict)
+    }
+
+    /// Whether the next newcomer, of one kind or the other, finds no room.
+    pub(super) fn is_full(&self, listeners: usize) -> bool {
+        self.taken(listeners) + usize::from(self.ports) >= self.limit
+            || self.open[Kind::Client as usize] >= self.clients_limit()
     }
 
     /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
@@ -193,6 +196,18 @@ impl Admission {
     pub(super) fn gone(&mut self, id: ConnId, kind: Kind) {
         self.settle(id);
         self.open[kind as usize] -= 1;
+    }
+
+    /// The descriptors that connections and so many listeners hold, and those that are reserved: each possible
+    /// VM will need a port.
+    fn taken(&self, listeners: usize) -> usize {
+        let reserved = if self.ports { self.waiting[Kind::Vm as usize] } else { 0 };
+        self.open.iter().sum::<usize>() + listeners + reserved
+    }
+
+    /// How many descriptors clients may hold.
+    fn clients_limit(&self) -> usize {
+        self.limit - self.limit / VMS_PART
     }
 
     /// Who leaves for a newcomer.

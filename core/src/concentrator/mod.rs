@@ -195,6 +195,13 @@ impl Concentrator {
         accepted
     }
 
+    /// Whether somebody has to leave for the next newcomer, or has left for the last one: what this engine asks
+    /// for should be done before another connection is accepted, or the descriptors run out. Constant cost.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.admission.is_full(self.listeners.len())
+    }
+
     /// Closes connections that have to leave for a newcomer. Returns whether there is room then.
     fn make_room(&mut self, kind: Kind, from: Source) -> bool {
         loop {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
+use std::time::Duration;
 
 use super::peer::{EXT, IAC, Peer, WONT};
 use super::process::{Server, run};
@@ -123,12 +124,35 @@ fn strangers_that_say_nothing_do_not_push_vms_out() {
     let mut client = Peer::client(port);
     server.line_with("client attached");
     let _silent: Vec<Peer> = (0..500).map(|_| Peer::connect(server.vms)).collect();
-    // Strangers lose their places when they have said nothing for a while. Until then who comes late is
-    // turned away.
+    // Who comes in the same moment from the same address is turned away: strangers lose their places when they
+    // have said nothing for a while.
     let (mut second, second_port) = Peer::persistent_vm(&server, 2);
     let mut second_client = Peer::persistent_client(second_port);
     second.print(b"two");
     second_client.expect(b"two");
     vm.print(b"one");
     client.expect(b"one");
+}
+
+#[test]
+fn vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away() {
+    // Without client ports a VM takes one descriptor: what strangers hold is all there is.
+    let server = Server::with_descriptors(200, &["--no-vm-ports"]);
+    let strangers: Vec<Peer> = (0..200).map(|_| Peer::connect(server.vms)).collect();
+    let is_in = |stranger: &&Peer| stranger.stream.peek(&mut [0]).is_ok_and(|n| n > 0);
+    assert!(strangers.iter().filter(is_in).count() > 150);
+    // Who has come only just now is left alone; nothing tells when that is over.
+    thread::sleep(Duration::from_millis(20));
+    let mut vms = Vec::new();
+    server.while_stopped(|| {
+        for number in 1..=100 {
+            let mut vm = Peer::connect(server.vms);
+            vm.introduce(number);
+            vms.push(vm);
+        }
+    });
+    for vm in &mut vms {
+        vm.hear(71);
+    }
+    assert!(server.descriptors() <= 200);
 }
