@@ -7,7 +7,8 @@ use std::fmt;
 
 use log::Level;
 use vspc_core::concentrator::{
-    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity, VmotionStep,
+    AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, RefusedBecause, Severity,
+    VmotionStep,
 };
 use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
@@ -85,6 +86,7 @@ impl fmt::Display for Words<'_, EventKind> {
             }
             EventKind::Vmotion(step) => write!(f, "vmotion {}", Words(step)),
             EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
+            EventKind::PortOpened(port) => write!(f, "client port {port} is open now"),
             EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
             EventKind::ConsoleExpired => f.write_str("console expired"),
             EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),
@@ -186,9 +188,22 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::TooSlow => "it did not keep up",
             CloseReason::Gone => "the console is gone",
             CloseReason::TooManyClients => "too many clients on this console",
+            CloseReason::NotClient(foreign) => return Words(foreign).fmt(f),
             CloseReason::Kicked => "closed by the operator",
             CloseReason::ShuttingDown => "server is shutting down",
             other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+impl fmt::Display for Words<'_, Foreign> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Foreign::Http => "no client: it sent an http request",
+            Foreign::Tls => "no client: it began tls, which this port does not speak (--client-tls)",
+            Foreign::Ssh => "no client: it began ssh",
+            Foreign::Proxy => "no client: it sent a PROXY header",
+            other => return write!(f, "no client: {other:?}"),
         })
     }
 }

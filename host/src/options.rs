@@ -74,9 +74,20 @@ pub struct Options {
     #[arg(long, help_heading = CLIENTS)]
     pub no_vm_ports: bool,
 
-    /// Clients per VM; default: any number.
-    #[arg(long, value_name = "NUMBER", help_heading = CLIENTS)]
-    pub max_clients: Option<usize>,
+    /// Clients per VM, and TLS handshakes of such; `none` for any number.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "64",
+        value_parser = client_limit,
+        help_heading = CLIENTS
+    )]
+    pub max_clients: ClientLimit,
+
+    /// Take clients for raw whatever they send: no telnet, no banner, nothing is parsed. For ssh or PPP through
+    /// a guest's serial port.
+    #[arg(long, help_heading = CLIENTS)]
+    pub raw_ports: bool,
 
     /// Do not greet telnet clients with a line about the VM's state.
     #[arg(long, help_heading = CLIENTS)]
@@ -128,6 +139,9 @@ pub struct Options {
     #[arg(long, short = 'V', action = ArgAction::Version, help_heading = DIAGNOSTICS)]
     version: Option<bool>,
 }
+
+/// How many clients a VM may have; `None`: any number.
+pub type ClientLimit = Option<usize>;
 
 /// What happens to a client that does not keep up, as an option's value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -206,6 +220,7 @@ impl Options {
             client_scrollback: self.vm_port_scrollback.0,
             journal_memory: self.journal_memory.0,
             banner: !self.no_banner,
+            raw_ports: self.raw_ports,
             max_clients: self.max_clients,
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
@@ -298,6 +313,13 @@ fn address(text: &str) -> Result<IpAddr, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "give a number from 0 to 65535".to_owned())
+}
+
+fn client_limit(text: &str) -> Result<ClientLimit, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "give a number, or none for any".to_owned())
 }
 
 fn seconds(text: &str) -> Result<u32, String> {

@@ -32,7 +32,7 @@ fn every_option_reaches_the_configuration() {
     let config = parse(
         "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u \
          --multi-console --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 \
-         --port-range-end 5 --max-clients 6 --no-banner --vm-port-scrollback 7 --slow-client wait \
+         --port-range-end 5 --max-clients 6 --raw-ports --no-banner --vm-port-scrollback 7 --slow-client wait \
          --lag-limit 1M --scrollback 8K --journal-memory 9M",
     )
     .unwrap()
@@ -45,7 +45,8 @@ fn every_option_reaches_the_configuration() {
     assert_eq!(config.vm_expire, Duration::from_secs(3));
     assert_eq!(config.client_interface, "::1".parse::<IpAddr>().unwrap());
     assert_eq!(config.client_ports, Some(PortRange { first: 4, last: 5 }));
-    assert_eq!(config.max_clients, Some(6));
+    assert_eq!((config.max_clients, config.raw_ports), (Some(6), true));
+    assert_eq!(parse("--max-clients none").unwrap().config(10).max_clients, None);
     assert_eq!((config.client_scrollback, config.scrollback, config.lag_limit), (7, 8 << 10, 1 << 20));
     assert_eq!(config.slow_client, SlowClient::Wait);
     assert_eq!((config.journal_memory, config.max_descriptors), (9 << 20, 10));
@@ -80,6 +81,7 @@ fn every_fault_is_one_line_that_names_the_option() {
         ("--port-range-start 0 --port-range-end 9", "--port-range-end"),
         ("--port-range-start 9 --port-range-end 0", "--port-range-end"),
         ("--max-clients 0", "--max-clients"),
+        ("--max-clients some", "none for any"),
         ("--identify-timeout 0", "--identify-timeout"),
         ("--identify-timeout -1", "--identify-timeout"),
         ("--vm-expire-time 1h", "--vm-expire-time"),

@@ -202,11 +202,11 @@ impl Printing for VmLink {
 }
 
 /// What a client sends first: as telnet, the answers to the five offers that every concentrator makes (they
-/// need not be awaited to be answered); as raw, the byte that gdb begins with. Then the word.
+/// need not be awaited to be answered); as raw, what gdb begins with. Then the word.
 fn hello(kind: ClientKind, nonce: u64, number: usize) -> Vec<u8> {
     let mut bytes = match kind {
         ClientKind::Telnet => ANSWERS.to_vec(),
-        ClientKind::Raw => b"+".to_vec(),
+        ClientKind::Raw => b"+$".to_vec(),
     };
     bytes.extend_from_slice(&word(b'?', nonce, number));
     bytes

@@ -1,33 +1,27 @@
 //! The client side of the engine: people, scripts and debuggers at a console (telnet.md §4-§9).
 //!
-//! ```text
-//!                    answers a negotiation
-//!   Undecided ──────────────────────────────▶ Telnet
-//!       │ first byte is '+' or '$'              ▲
-//!       ├──────────────────▶ Raw, for ever      │ its first IAC begins an answer to our offers
-//!       │ 1 s, being read                       │
-//!       └──────────────────▶ Raw ───────────────┘
-//!                              └── its first IAC begins anything else: Raw, for ever
-//! ```
+//! Carries out what `speech` finds a client to be, and what telnet clients ask for. What a client sends waits
+//! for nothing but that: it is passed on to its console's queue.
 
 use std::time::Duration;
 
-use memchr::memchr;
-
-use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_negotiation};
+use crate::telnet::wire_form::count_pairs;
+use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_command, put_negotiation};
+use crate::time::Instant;
 
 use super::Concentrator;
 use super::address::Address;
 use super::admission;
-use super::conn::{CLIENT_POLICY, Client, Conn, HeldBytes, Local, Mode, Role};
+use super::conn::{CLIENT_POLICY, Client, Conn, Ended, Local, Role};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, EventKind, Fault};
 use super::fanout::{Form, Kind, Settled, Spec};
+use super::foreign::Foreign;
 use super::id::{ConnId, ConsoleId};
+use super::speech::{Act, Mode, Speech};
 use super::timers::Timer;
 use super::tls::await_handshake;
 use super::uplink::{Buffers, Uplink};
-use crate::telnet::wire_form::count_pairs;
 
 impl Concentrator {
     /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.
@@ -35,11 +29,15 @@ impl Concentrator {
         self.consoles.get(console)?;
         let transport = self.tls.for_client(&self.config)?;
         let is_tls = transport.is_tls();
+        if is_tls {
+            self.make_room_at_door(console);
+        }
         let conn = Conn::new(peer, transport, CLIENT_POLICY, Role::Arriving(console));
         let source = conn.source();
         let id = self.insert(conn);
         self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
         if is_tls {
+            self.arriving.push(console, id);
             await_handshake(id, &mut self.fx);
         } else {
             self.enter(id, console);
@@ -47,18 +45,43 @@ impl Concentrator {
         Some(id)
     }
 
+    /// Of a console's handshakes the oldest yields, so that there are never more of them than the console may
+    /// have clients.
+    fn make_room_at_door(&mut self, at: ConsoleId) {
+        while let Some(limit) = self.config.max_clients
+            && self.arriving.count(at) >= limit
+            && let Some(oldest) = self.arriving.first(at)
+        {
+            self.drop_conn(oldest, CloseReason::TooManyClients);
+        }
+    }
+
+    /// Of a full console's clients those that will send no more yield.
+    fn make_room_inside(&mut self, at: ConsoleId) {
+        while let Some(limit) = self.config.max_clients
+            && self.consoles.get(at).is_some_and(|console| console.fanout().persons() >= limit)
+            && let Some(oldest) = self.half_closed.first(at)
+        {
+            self.close(oldest, CloseReason::PeerClosed);
+        }
+    }
+
     /// Lets a client in.
     pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
         self.admission.settle(id);
+        self.arriving.remove(id);
+        self.make_room_inside(at);
+        let is_raw = self.config.raw_ports;
         let spec = Spec {
             key: ReaderKey { id, is_local: false },
             kind: Kind::Person,
-            form: Form::Undecided,
-            skips: Console::may_skip(Kind::Person, false, self.config.slow_client),
+            form: if is_raw { Form::Guest } else { Form::Undecided },
+            skips: Console::may_skip(Kind::Person, is_raw, self.config.slow_client),
             scrollback: 0,
         };
         let seat = self.attach_reader(at, spec);
-        let clients = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
+        let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
+        let clients = persons.saturating_sub(self.half_closed.count(at));
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(seat) = seat else {
             return conn.doom(id, CloseReason::Gone, &mut self.fx);
@@ -66,48 +89,93 @@ impl Concentrator {
         conn.role = Role::Client(Client {
             console: at,
             seat,
-            mode: Mode::Undecided,
+            mode: if is_raw { Mode::Raw { last: true } } else { Mode::Undecided },
+            speech: None,
             epoch: u32::MAX,
             after_cr: false,
-            spoken: false,
-            ended: false,
-            held: HeldBytes::default(),
+            ungreeted: false,
+            ended: None,
         });
-        if self.config.max_clients.is_some_and(|limit| clients > limit) {
+        if self.config.max_clients.is_some_and(|limit| persons > limit) {
             conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
             return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);
         }
-        for (side, opt) in [
-            (Side::Us, Opt::BINARY),
-            (Side::Us, Opt::SGA),
-            (Side::Us, Opt::ECHO),
-            (Side::Him, Opt::BINARY),
-            (Side::Him, Opt::SGA),
-        ] {
+        if !is_raw {
+            self.open_negotiation(id);
+        }
+        self.tell(id, EventKind::ClientAttached { clients });
+    }
+
+    /// Offers what telnet clients answer.
+    fn open_negotiation(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        for (side, opt) in OFFERS {
             if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
                 put_negotiation(verb, opt, conn.control.buffer());
             }
         }
         self.fx.outbox.transmit(id);
-        self.fx.timers.set(Timer::Decide(id), self.fx.now + DECIDE_AFTER);
-        self.tell(id, EventKind::ClientAttached { clients });
+        if let Some(client) = conn.client_mut() {
+            client.speech = Some(Box::new(Speech::new(self.fx.now)));
+        }
+        self.weigh(id, |_, _, _| ());
     }
 
-    /// Bytes from a client. One pass; nothing it says waits for anything.
+    /// How many clients are at a console, without those that will send no more.
+    fn present(&self, at: ConsoleId) -> usize {
+        let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
+        persons.saturating_sub(self.half_closed.count(at))
+    }
+
+    /// Bytes from a client. One pass; nothing it says waits for anything but what `speech` holds.
     pub(super) fn receive_client(&mut self, id: ConnId, data: &[u8]) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
-        let is_first = !std::mem::replace(&mut client.spoken, true);
-        // gdb opens with '+' or '$' and breaks on anything but the bytes it asked for (telnet.md §9).
-        if is_first && client.mode == Mode::Undecided && matches!(data.first(), Some(b'+' | b'$')) {
-            self.becomes_raw(id, true);
-        }
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none()) else { return };
-        match conn.client().map(|client| client.mode) {
+        match self.conns.get(id).and_then(Conn::client).map(|client| client.mode) {
             Some(Mode::Raw { last: true }) => self.type_guest(id, data),
-            Some(Mode::Raw { last: false }) => self.receive_raw(id, data),
-            Some(Mode::Undecided | Mode::Telnet) => self.receive_telnet(id, data),
+            Some(Mode::Telnet) => self.receive_telnet(id, data),
+            Some(Mode::Undecided | Mode::Raw { last: false }) => {
+                self.weigh(id, |speech, now, act| speech.receive(data, now, act));
+            }
             None => {}
         }
+    }
+
+    /// Asks what is to be done with a client of which it is not known for good what it is, and does that.
+    fn weigh(&mut self, id: ConnId, ask: impl FnOnce(&mut Speech, Instant, &mut dyn FnMut(Act<'_>))) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(mut speech) = client.speech.take() else { return };
+        ask(&mut speech, self.fx.now, &mut |act| self.carry_out(id, act));
+        if speech.mode().is_final() {
+            return;
+        }
+        match speech.deadline() {
+            Some(at) => self.fx.timers.set(Timer::Decide(id), at),
+            None => self.fx.timers.cancel(Timer::Decide(id)),
+        }
+        if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
+            client.speech = Some(speech);
+        }
+    }
+
+    fn carry_out(&mut self, id: ConnId, act: Act<'_>) {
+        match act {
+            Act::Guest(bytes) => self.type_guest(id, bytes),
+            Act::Wire(bytes) => {
+                let guest = bytes.len() - count_pairs(bytes);
+                self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(bytes, buffers));
+            }
+            Act::Telnet => self.becomes_telnet(id),
+            Act::Decode(bytes) => self.receive_telnet(id, bytes),
+            Act::Raw { last } => self.becomes_raw(id, last),
+            Act::Foreign(foreign) => self.turn_away(id, foreign),
+        }
+    }
+
+    /// It is at the wrong port: it is told so, and closed.
+    fn turn_away(&mut self, id: ConnId, foreign: Foreign) {
+        self.fx.timers.cancel(Timer::Decide(id));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(foreign.farewell()));
+        conn.doom(id, CloseReason::NotClient(foreign), &mut self.fx);
     }
 
     fn receive_telnet(&mut self, id: ConnId, data: &[u8]) {
@@ -131,11 +199,18 @@ impl Concentrator {
     fn client_negotiates(&mut self, id: ConnId, verb: Verb, opt: Opt) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let outcome = conn.negotiator.handle(verb, opt);
+        if let Some(client) = conn.client_mut() {
+            // It is a server's port itself, joined to this one: a line of ours would be typed at its guest.
+            client.ungreeted &= (verb, opt) != (Verb::Will, Opt::ECHO);
+        }
         if let Some((verb, opt)) = outcome.send {
             self.reply(id, |out| put_negotiation(verb, opt, out));
         }
-        if outcome.answered {
-            self.becomes_telnet(id);
+        let is_answered = self.conns.get(id).is_some_and(|conn| {
+            OFFERS.iter().all(|&(side, opt)| !conn.negotiator.state(side, opt).is_open())
+        });
+        if is_answered {
+            self.greet(id);
         }
     }
 
@@ -147,27 +222,28 @@ impl Concentrator {
                 self.queue_input(id, 0, |uplink, buffers| uplink.push_wire(&[IAC, Command::BRK.0], buffers));
             }
             Command::AYT => self.reply(id, |out| out.extend_from_slice(ARE_YOU_THERE)),
-            // In line mode the client has turned Ctrl-C into this; in character mode it sends 03 itself.
-            Command::IP if self.is_in_line_mode(id) => self.type_wire(id, b"\x03", 0),
+            Command::IP => self.type_wire(id, b"\x03", 0),
+            Command::AO => self.abort_output(id),
             Command::EC => self.type_wire(id, b"\x7f", 0),
             Command::EL => self.type_wire(id, b"\x15", 0),
             _ => {}
         }
     }
 
-    fn is_in_line_mode(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| {
-            !(conn.negotiator.is_on(Side::Us, Opt::SGA) && conn.negotiator.is_on(Side::Us, Opt::ECHO))
-        })
+    /// Drops what its console holds for it, and marks the place (RFC 854, "Abort Output").
+    fn abort_output(&mut self, id: ConnId) {
+        if let Some((at, seat)) = self.conns.get(id).and_then(Conn::seat) {
+            self.consoles.skip_output(at, seat, &mut self.fx);
+        }
+        self.reply(id, |out| put_command(Command::DM, out));
     }
 
-    /// Input in wire form, of a client that is or may be telnet.
+    /// Input in wire form, of a client that is telnet.
     fn type_wire(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Some(client) = conn.client_mut() else { return };
-        // Folding is for those who have shown that they speak telnet, and do not send BINARY.
-        if client.mode != Mode::Telnet || is_binary {
+        if is_binary {
             client.after_cr = false;
             let guest = wire.len() - pairs;
             self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(wire, buffers));
@@ -196,81 +272,45 @@ impl Concentrator {
         }
     }
 
-    /// A raw client whose first IAC has not come yet: it may still be a telnet client that was slow to
-    /// answer.
-    fn receive_raw(&mut self, id: ConnId, data: &[u8]) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
-        let held = std::mem::take(&mut client.held);
-        self.fx.timers.cancel(Timer::Decide(id));
-        let mut input = [&held.bytes[..usize::from(held.len)], data].concat();
-        let Some(at) = memchr(IAC, &input) else {
-            self.type_guest(id, &input);
-            return;
-        };
-        let answer = input.split_off(at);
-        self.type_guest(id, &input);
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let verb = answer.get(1).map(|&byte| Verb::from_byte(byte));
-        match (verb, answer.get(2)) {
-            (None, _) | (Some(Some(_)), None) => {
-                let Role::Client(client) = &mut conn.role else { return };
-                client.held.len = answer.len() as u8;
-                client.held.bytes[..answer.len()].copy_from_slice(&answer);
-                self.fx.timers.set(Timer::Decide(id), self.fx.now + HELD_LIMIT);
-            }
-            (Some(Some(verb)), Some(&opt)) if conn.negotiator.would_answer(verb, Opt(opt)) => {
-                self.becomes_telnet(id);
-                self.receive_telnet(id, &answer);
-            }
-            _ => {
-                self.becomes_raw(id, true);
-                self.type_guest(id, &answer);
-            }
-        }
-    }
-
-    /// A second has passed, or held bytes have waited long enough. `is_read`: its VM takes input. While it
-    /// does not the client is not read, so its answer may be in its socket: it is not judged then.
+    /// Something that a client has sent, or not sent, has waited long enough. `is_read`: its VM takes input.
+    /// While it does not the client is not read, and what would decide may be in its socket.
     pub(super) fn decide(&mut self, id: ConnId, is_read: bool) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
-        match client.mode {
-            Mode::Undecided if is_read => self.becomes_raw(id, false),
-            Mode::Undecided => self.fx.timers.set(Timer::Decide(id), self.fx.now + DECIDE_AFTER),
-            Mode::Raw { .. } => {
-                let held = std::mem::take(&mut client.held);
-                self.becomes_raw(id, true);
-                self.type_guest(id, &held.bytes[..usize::from(held.len)]);
-            }
-            Mode::Telnet => {}
-        }
+        self.weigh(id, |speech, now, act| match is_read {
+            true => speech.elapsed(now, act),
+            false => speech.postpone(now),
+        });
+        self.greet(id);
     }
 
     fn becomes_raw(&mut self, id: ConnId, last: bool) {
         self.fx.timers.cancel(Timer::Decide(id));
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let decoder = std::mem::take(&mut conn.decoder);
-        let Some(client) = conn.client_mut() else { return };
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         client.mode = Mode::Raw { last };
         self.settle_form(id, Form::Guest);
-        // A last byte that might have begun a command was a byte.
-        if decoder.pending_iac() {
-            self.type_guest(id, &[IAC]);
-        }
     }
 
     fn becomes_telnet(&mut self, id: ConnId) {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
-        if client.mode == Mode::Telnet {
+        client.mode = Mode::Telnet;
+        client.ungreeted = true;
+        self.fx.timers.set(Timer::Decide(id), self.fx.now + GREET_AFTER);
+        self.settle_form(id, Form::Wire);
+    }
+
+    /// Greets a telnet client: one line about where it is, and what its console printed before it came. Done
+    /// once, when it has answered all offers, or has said no WILL ECHO for a while.
+    fn greet(&mut self, id: ConnId) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        if client.mode != Mode::Telnet || !std::mem::take(&mut client.ungreeted) {
             return;
         }
-        client.mode = Mode::Telnet;
         let (at, seat) = (client.console, client.seat);
         self.fx.timers.cancel(Timer::Decide(id));
-        self.settle_form(id, Form::Wire);
+        let clients = self.present(at);
         let Some(console) = self.consoles.get_mut(at) else { return };
         console.fanout_mut().replay(seat, self.config.client_scrollback as u64);
         if self.config.banner {
-            let banner = console.banner();
+            let banner = console.banner(clients);
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(banner.as_bytes()));
             }
@@ -310,21 +350,34 @@ impl Concentrator {
         console.wake_input(&mut self.fx);
     }
 
-    /// A client has ended its input; it is still shown output for a while.
+    /// A client has ended its input; it is shown output for as long as it takes it.
     pub(super) fn end_input(&mut self, id: ConnId) {
-        if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut)
-            && !std::mem::replace(&mut client.ended, true)
+        self.weigh(id, |speech, now, act| speech.end(now, act));
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        if let Some(client) = conn.client_mut()
+            && client.ended.is_none()
         {
-            let held = std::mem::take(&mut client.held);
-            self.type_guest(id, &held.bytes[..usize::from(held.len)]);
-            self.fx.timers.set(Timer::Linger(id), self.fx.now + HALF_CLOSED_LIMIT);
+            client.ended = Some(Ended::default());
+            let console = client.console;
+            self.half_closed.push(console, id);
+            self.look_after_half_closed(id);
         }
     }
 
-    /// Takes a reader off its console. One that is left with the first half of a pair gets the second before
+    /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of a pair gets the second before
     /// anything else.
     pub(super) fn detach_reader(&mut self, id: ConnId) {
+        let speech =
+            self.conns.get_mut(id).and_then(Conn::client_mut).and_then(|client| client.speech.take());
+        if let Some(mut speech) = speech {
+            speech.end(self.fx.now, &mut |act| {
+                if let Act::Guest(bytes) = act {
+                    self.type_guest(id, bytes);
+                }
+            });
+        }
         self.fx.timers.cancel(Timer::Decide(id));
+        self.half_closed.remove(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some((console, seat)) = conn.seat() else { return };
         if self.consoles.detach_reader(console, seat, &mut self.fx) {
@@ -334,15 +387,15 @@ impl Concentrator {
 }
 
 impl Console {
-    /// One line about where a client has come to.
-    fn banner(&self) -> String {
+    /// One line about where a client has come to, `clients` with it.
+    fn banner(&self, clients: usize) -> String {
         let state = match (self.legs.is_empty(), self.legs.is_held()) {
             (true, _) => "VM is not connected, waiting",
             (false, true) => "VM is moving to another host",
             (false, false) if self.fanout().journal().head() == 0 => "VM has said nothing yet",
             (false, false) => "VM is connected",
         };
-        let others = match self.fanout().persons().saturating_sub(1) {
+        let others = match clients.saturating_sub(1) {
             0 => "nobody else here".to_owned(),
             1 => "1 other here".to_owned(),
             n => format!("{n} others here"),
@@ -351,14 +404,18 @@ impl Console {
     }
 }
 
-/// A client that has answered no offer by then is raw; nothing waits for that.
-const DECIDE_AFTER: Duration = Duration::from_secs(1);
+/// What telnet clients are offered (telnet.md §4).
+const OFFERS: [(Side, Opt); 5] = [
+    (Side::Us, Opt::BINARY),
+    (Side::Us, Opt::SGA),
+    (Side::Us, Opt::ECHO),
+    (Side::Him, Opt::BINARY),
+    (Side::Him, Opt::SGA),
+];
 
-/// How long two bytes that began like an answer are held back from a raw client's VM.
-const HELD_LIMIT: Duration = Duration::from_millis(100);
-
-/// How long a client that has ended its input is still shown output.
-const HALF_CLOSED_LIMIT: Duration = Duration::from_secs(10);
+/// How long a telnet client that has not answered all offers may still say WILL ECHO before it is greeted. A
+/// server's opening comes in one piece; people do not notice so much.
+const GREET_AFTER: Duration = Duration::from_millis(100);
 
 const TOO_MANY: &[u8] = b"\r\nThis console has as many clients as it may have.\r\n";
 

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Closing, Role};
+use super::conn::{Closing, Conn, Ended, Role};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
-use super::output::Shutdown;
+use super::output::{Sent, Shutdown};
+use super::speech::Mode;
 use super::timers::Timer;
 
 impl Concentrator {
@@ -43,7 +45,7 @@ impl Concentrator {
     }
 
     /// Takes a connection out of everything and closes it once its control bytes are taken.
-    fn close(&mut self, id: ConnId, reason: CloseReason) {
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason) {
         if self.conns.get(id).is_none_or(|conn| conn.closing == Some(Closing::Farewell)) {
             return;
         }
@@ -80,6 +82,7 @@ impl Concentrator {
             Role::Arriving(_) => {
                 self.tell(id, EventKind::ClientNotLetIn(reason));
                 self.admission.settle(id);
+                self.arriving.remove(id);
             }
         }
     }
@@ -135,11 +138,50 @@ impl Concentrator {
         match (conn.closing, &conn.role) {
             (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason),
             (Some(Closing::Farewell | Closing::Doomed), _) => self.forget(id, Shutdown::Abort),
-            (None, Role::Client(_) | Role::Arriving(_) | Role::Local(_)) => {
+            (None, Role::Client(_)) => self.look_after_half_closed(id),
+            (None, Role::Arriving(_) | Role::Local(_)) => {
                 conn.doom(id, CloseReason::PeerClosed, &mut self.fx);
             }
             (None, Role::Vm(_)) => self.end_of_source(id),
         }
+    }
+
+    /// A client that will send no more is looked at from time to time: it is freed when it has taken nothing for
+    /// all of that time though there was something to take. To a telnet client something is sent: one that is
+    /// gone answers with a reset. Of a raw one that is gone the keepalive tells.
+    pub(super) fn look_after_half_closed(&mut self, id: ConnId) {
+        let is_owed = self.is_owed(id);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(client) = conn.client_mut() else { return };
+        let Some(ended) = client.ended.replace(Ended { owed: is_owed, took: false }) else { return };
+        if is_owed && ended.owed && !ended.took {
+            return self.drop_conn(id, CloseReason::PeerClosed);
+        }
+        if client.mode == Mode::Telnet && !is_owed {
+            conn.queue_control(id, &mut self.fx, |out| put_command(Command::NOP, out));
+            if let Some(client) = conn.client_mut() {
+                client.ended = Some(Ended { owed: true, took: false });
+            }
+        }
+        self.fx.timers.set(Timer::Linger(id), self.fx.now + HALF_CLOSED_PATIENCE);
+    }
+
+    /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in time.
+    pub(super) fn note_half_closed(&mut self, id: ConnId, sent: Sent) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(ended) = &mut client.ended else { return };
+        ended.took |= sent.taken > 0;
+        if sent.taken < sent.offered && (sent.taken > 0 || !ended.owed) {
+            *ended = Ended { owed: true, took: false };
+            self.fx.timers.set(Timer::Linger(id), self.fx.now + HALF_CLOSED_PATIENCE);
+        }
+    }
+
+    /// Whether there is something for a connection to take.
+    fn is_owed(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| {
+            !conn.control.is_empty() || conn.transport.pending().is_some_and(|bytes| !bytes.is_empty())
+        }) || self.is_unserved(id)
     }
 
     fn forget(&mut self, id: ConnId, how: Shutdown) {
@@ -153,6 +195,10 @@ impl Concentrator {
         }
     }
 }
+
+/// How long a client that will send no more may take nothing of what it is shown. Also how often a telnet client
+/// of that kind is sent something.
+const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);

@@ -38,7 +38,9 @@ pub struct Config {
     pub journal_memory: usize,
     /// Greet telnet clients with one line about the VM's state.
     pub banner: bool,
-    /// Clients per console; `None`: any number.
+    /// Clients are raw from their first byte on, whatever they send: nothing is offered, held or parsed.
+    pub raw_ports: bool,
+    /// Clients per console, and handshakes of such; `None`: any number.
     pub max_clients: Option<usize>,
     /// How long a connection may take to say which VM it is.
     pub identify_timeout: Duration,
@@ -65,7 +67,8 @@ impl Default for Config {
             client_scrollback: 0,
             journal_memory: 256 << 20,
             banner: true,
-            max_clients: None,
+            raw_ports: false,
+            max_clients: Some(64),
             identify_timeout: Duration::from_secs(30),
             max_descriptors: 1 << 20,
         }

@@ -12,6 +12,7 @@ use super::event::CloseReason;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::journal::Journal;
+use super::speech::{Mode, Speech};
 use super::upgrade::Upgrade;
 
 /// What we are willing to have switched on towards a client (telnet.md §4).
@@ -150,16 +151,26 @@ pub(super) struct Early {
 pub(super) struct Client {
     pub(super) console: ConsoleId,
     pub(super) seat: Seat,
+    /// What it is.
     pub(super) mode: Mode,
+    /// While that may change: what it has said that cannot be told yet.
+    pub(super) speech: Option<Box<Speech>>,
     /// Of the uplink, when it last sent something.
     pub(super) epoch: u32,
     pub(super) after_cr: bool,
-    /// It has sent something.
-    pub(super) spoken: bool,
+    /// It speaks telnet and has not been greeted: it may be another server's port.
+    pub(super) ungreeted: bool,
     /// It will send no more.
-    pub(super) ended: bool,
-    /// Bytes of a raw client that may yet turn out to be an answer to our offers.
-    pub(super) held: HeldBytes,
+    pub(super) ended: Option<Ended>,
+}
+
+/// How a client that will send no more takes what it is shown, since its clock was last set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Ended {
+    /// There was something to take.
+    pub(super) owed: bool,
+    /// It has taken something.
+    pub(super) took: bool,
 }
 
 /// A reader inside the process.
@@ -171,34 +182,6 @@ pub(super) struct Local {
     pub(super) epoch: u32,
     /// It may type; witnesses may not.
     pub(super) may_type: bool,
-}
-
-/// Up to two bytes that began like an answer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct HeldBytes {
-    pub(super) bytes: [u8; 2],
-    pub(super) len: u8,
-}
-
-/// What a client is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
-    /// It may be telnet: IAC is parsed and doubled.
-    Undecided,
-    /// It has answered a negotiation.
-    Telnet,
-    /// It has not: nothing but the VM's bytes, unparsed. `last`: whatever it sends, it stays so.
-    Raw {
-        /// Not even an answer to our offers changes it any more.
-        last: bool,
-    },
-}
-
-impl Mode {
-    /// It takes part in nothing but guest bytes, IAC undoubled.
-    pub(super) fn is_raw(self) -> bool {
-        matches!(self, Self::Raw { .. })
-    }
 }
 
 impl Conn {

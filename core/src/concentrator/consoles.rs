@@ -260,6 +260,14 @@ impl Consoles {
         Some(missed)
     }
 
+    /// A reader does not want what it has not taken.
+    pub(super) fn skip_output(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) {
+        let Some(console) = self.table.get_mut(id) else { return };
+        console.fanout_mut().skip(seat);
+        trim(console, self.limits, &mut self.pool, fx);
+        console.consider_resume(self.limits, fx);
+    }
+
     /// Starts or stops the clock of a console that nobody uses.
     pub(super) fn consider_expiry(&self, id: ConsoleId, fx: &mut Effects) {
         if let Some(console) = self.table.get(id) {

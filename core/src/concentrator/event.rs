@@ -13,6 +13,7 @@ use crate::transport::TlsFailure;
 use crate::vmware::{self, Code};
 
 use super::address::Address;
+use super::foreign::Foreign;
 use super::id::{ConnId, ListenerId};
 use super::label::Label;
 
@@ -93,6 +94,8 @@ pub enum EventKind {
     Vmotion(VmotionStep),
     /// A client port cannot be opened now; another is tried, or this one later.
     PortTaken(u16, ListenError),
+    /// A client port that was not to be had when its VM came is open now.
+    PortOpened(u16),
     /// No port of the range is free; the VM is served without one until one is.
     PortsExhausted,
     /// A console was forgotten, having had no VM and no client for the expiry time.
@@ -223,6 +226,8 @@ pub enum CloseReason {
     Gone,
     /// It is one client too many for this console.
     TooManyClients,
+    /// It is no client: its first bytes are another protocol's.
+    NotClient(Foreign),
     /// An operator closed it.
     Kicked,
     /// The server is going down.
@@ -260,6 +265,7 @@ impl EventKind {
             | Self::ClientAttached { .. }
             | Self::ClientDetached(_)
             | Self::ClientNotLetIn(_)
+            | Self::PortOpened(_)
             | Self::ConsoleExpired
             | Self::SilentPeers(_) => Info,
         }
@@ -303,6 +309,7 @@ impl CloseReason {
             | Self::TooSlow
             | Self::Gone
             | Self::TooManyClients
+            | Self::NotClient(_)
             | Self::Kicked
             | Self::ShuttingDown => Severity::Info,
         }

@@ -388,6 +388,16 @@ impl<K: Copy> Fanout<K> {
         }
     }
 
+    /// A reader does not want what it has not taken: it goes on behind the last byte. Nothing is lost that way
+    /// that it would have to be told of.
+    pub(super) fn skip(&mut self, seat: Seat) {
+        let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else { return };
+        reader.at = self.journal.head();
+        reader.guest_at = self.journal.guest_head();
+        reader.jump = None;
+        reader.overtaken = None;
+    }
+
     /// How far the slowest person is behind, in bytes as they are kept. Costs a look at each reader.
     pub(super) fn slowest_lag(&self) -> u64 {
         self.lags().map(|(_, lag)| lag).max().unwrap_or(0)

@@ -16,6 +16,7 @@ use super::console::READ_MAX;
 use super::event::{CloseReason, EventKind};
 use super::id::ConnId;
 use super::output::{Chunk, Sent};
+use super::speech::Mode;
 use super::timers::Timer;
 use super::tls::TLS_RECORD;
 use super::upgrade::Step;
@@ -54,7 +55,9 @@ impl Concentrator {
                 }
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
-            Role::Client(client) => self.typing_window(client.console, client.epoch, client.mode.is_raw()),
+            Role::Client(client) => {
+                self.typing_window(client.console, client.epoch, client.mode != Mode::Telnet)
+            }
             Role::Local(local) => self.typing_window(local.console, local.epoch, true),
         }
     }
@@ -88,6 +91,7 @@ impl Concentrator {
                 self.consider_closed(id);
             }
         }
+        self.note_half_closed(id, sent);
         self.settle();
         sent
     }

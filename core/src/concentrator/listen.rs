@@ -15,6 +15,8 @@ use super::timers::Timer;
 pub(super) struct Listener {
     pub(super) purpose: Purpose,
     address: Address,
+    /// Its VM was told of without it.
+    late: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ pub(super) enum Purpose {
 impl Listener {
     /// A listener for hosts.
     pub(super) fn vms(address: Address) -> Self {
-        Self { purpose: Purpose::Vms, address }
+        Self { purpose: Purpose::Vms, address, late: false }
     }
 }
 
@@ -48,21 +50,29 @@ impl Concentrator {
             }
             (Purpose::Clients(at, _), Ok(bound)) => {
                 listener.address = bound.clone();
+                let is_late = listener.late;
                 if let Some(console) = self.consoles.get_mut(at)
                     && let Address::Ip(address) = bound
                 {
-                    Arc::make_mut(&mut console.label).port = Some(address.port());
+                    let port = address.port();
+                    Arc::make_mut(&mut console.label).port = Some(port);
                     self.fx.outbox.changed(at);
+                    if is_late {
+                        self.tell_console(at, EventKind::PortOpened(port));
+                    }
                 }
                 self.tell_identified(at);
             }
             (Purpose::Clients(at, port), Err(why)) => {
-                self.listeners.remove(id);
+                let was_late = self.listeners.remove(id).is_some_and(|listener| listener.late);
                 if let Some(console) = self.consoles.get_mut(at) {
                     console.listener = None;
                 }
                 self.tell_console(at, EventKind::PortTaken(port, why));
                 self.port_failed(at, port, why);
+                if was_late {
+                    self.note_late(at);
+                }
             }
         }
     }
@@ -99,7 +109,7 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let address = Address::Ip(SocketAddr::new(self.config.client_interface, port));
         let purpose = Purpose::Clients(at, port);
-        let listener = self.listeners.insert(Listener { purpose, address: address.clone() });
+        let listener = self.listeners.insert(Listener { purpose, address: address.clone(), late: false });
         console.listener = Some(listener);
         self.fx.outbox.push(Output::Listen(listener, address));
     }
@@ -128,6 +138,7 @@ impl Concentrator {
             // Without a word: that there is none was told before.
             if ports.has_free() {
                 self.open_port(console);
+                self.note_late(console);
             } else {
                 ports.waiting.push_back(console);
             }
@@ -136,6 +147,14 @@ impl Concentrator {
             && !ports.waiting.is_empty()
         {
             self.fx.timers.set(Timer::Ports, self.fx.now + RETRY);
+        }
+    }
+
+    /// The port that is being opened for a console will be told of by itself.
+    fn note_late(&mut self, at: ConsoleId) {
+        let listener = self.consoles.get(at).and_then(|console| console.listener);
+        if let Some(listener) = listener.and_then(|id| self.listeners.get_mut(id)) {
+            listener.late = true;
         }
     }
 

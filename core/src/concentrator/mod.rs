@@ -26,6 +26,8 @@
 //! | `vmotion`, `moves` | the table of a move; the moves under way |
 //! | `upgrade`, `upgrade_backoff` | when TLS begins; who is not offered it again |
 //! | `admission`, `ports`, `silence` | who leaves when descriptors run short; client ports; whose scrollback goes |
+//! | `speech`, `foreign` | what a client speaks; who is none |
+//! | `queues` | who yields first where a limit needs room |
 //! | `conn`, `control`, `slab` | a connection; bytes for it beside its data; ids |
 //! | `effects` on `outbox`, `timers`, `counters` | what a part may ask for |
 
@@ -45,6 +47,7 @@ mod effects;
 mod event;
 mod fanout;
 mod flow;
+mod foreign;
 mod id;
 #[cfg(debug_assertions)]
 mod invariants;
@@ -59,8 +62,10 @@ mod operator;
 mod outbox;
 mod output;
 mod ports;
+mod queues;
 mod silence;
 mod slab;
+mod speech;
 mod tenure;
 mod timers;
 mod tls;
@@ -85,6 +90,7 @@ pub use counters::Counters;
 pub use event::{
     AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity, VmotionStep,
 };
+pub use foreign::Foreign;
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use label::{Identity, Label};
 pub use operator::{ClientView, CommandError, ConsoleView, LocalKind, LocalOptions, Reservation, Speaks};
@@ -98,6 +104,7 @@ use keyed::Keyed;
 use listen::{Listener, Purpose};
 use moves::Moves;
 use ports::Ports;
+use queues::Queue;
 use slab::Slab;
 use timers::Timer;
 use tls::TlsPolicy;
@@ -113,6 +120,10 @@ pub struct Concentrator {
     ports: Option<Ports>,
     admission: Admission,
     tls: TlsPolicy,
+    /// Clients whose handshakes are not done.
+    arriving: Queue,
+    /// Clients that will send no more.
+    half_closed: Queue,
     fx: Effects,
     rng: ChaCha12Rng,
     /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
@@ -145,6 +156,8 @@ impl Concentrator {
             ports: config.client_ports.map(Ports::new),
             admission: Admission::new(config.max_descriptors, config.client_ports.is_some()),
             tls: TlsPolicy::new(keys),
+            arriving: Queue::default(),
+            half_closed: Queue::default(),
             fx: Effects::new(now),
             rng,
             opened: Vec::new(),
@@ -202,13 +215,17 @@ impl Concentrator {
         self.admission.is_full(self.listeners.len())
     }
 
-    /// Closes connections that have to leave for a newcomer. Returns whether there is room then.
+    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others.
+    /// Returns whether there is room then.
     fn make_room(&mut self, kind: Kind, from: Source) -> bool {
         loop {
             match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {
                 Verdict::Admit => return true,
-                Verdict::Refuse => return false,
-                Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),
+                verdict => match (self.half_closed.first_of_all(), verdict) {
+                    (Some(id), _) => self.drop_conn(id, CloseReason::Evicted),
+                    (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
+                    (None, _) => return false,
+                },
             }
         }
     }

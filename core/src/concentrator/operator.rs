@@ -15,13 +15,14 @@ use crate::vmware::Uuid;
 
 use super::Concentrator;
 use super::address::Address;
-use super::conn::{Conn, Local, Mode, Role, Transport};
+use super::conn::{Conn, Local, Role, Transport};
 use super::console::{Console, ReaderKey};
 use super::counters::Counters;
 use super::event::CloseReason;
 use super::fanout::{Form, Kind, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::label::{Identity, Label};
+use super::speech::Mode;
 use super::timers::Timer;
 
 /// A console as an operator sees it.
@@ -321,7 +322,7 @@ impl Concentrator {
         clients.filter_map(|id| {
             let conn = self.conns.get(id)?;
             let (speaks, has_ended) = match &conn.role {
-                Role::Client(client) => (client.mode.into(), client.ended),
+                Role::Client(client) => (client.mode.into(), client.ended.is_some()),
                 Role::Local(_) => (Speaks::Local, false),
                 Role::Vm(_) | Role::Arriving(_) => return None,
             };

@@ -16,7 +16,7 @@ const FLEET: u32 = if crate::SEALED { 90 } else { 9000 };
 const STRANGERS: u32 = 10_000;
 
 fn world_of_descriptors(max_descriptors: usize) -> World {
-    World::new(Config { max_descriptors, banner: false, ..Config::default() })
+    World::new(Config { max_descriptors, max_clients: None, banner: false, ..Config::default() })
 }
 
 /// Every VM of a fleet connects before any of them has been answered; `None`: it was refused.

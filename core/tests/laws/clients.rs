@@ -36,7 +36,7 @@ fn a_dense_binary_stream_to_a_raw_client_is_neither_doubled_nor_halved() {
         world.runs = runs;
         let vm = world.vm(vm_config(1));
         let raw = world.client(uuid(1), Kind::Raw);
-        world.type_wire(raw, b"+");
+        world.type_wire(raw, b"+$");
         world.wire(raw).clear();
         let mut printed = Vec::new();
         for n in 0..30_000u32 {
@@ -79,6 +79,7 @@ fn a_telnet_client_that_answers_late_is_a_telnet_client() {
     for piece in [&b"\xff"[..], b"\xfd", b"\x03ls\xff\xff"] {
         world.type_wire(late, piece);
     }
+    world.pass(Duration::from_millis(100));
     assert!(world.seen(late).contains("connected to vm01"));
     assert_eq!(world.typed(vm), "ls\\xff");
     world.print(vm, b"\xff");
@@ -133,6 +134,7 @@ fn scrollback_is_shown_even_to_a_client_that_answers_between_two_halves_of_a_pai
         world.stall(late, taken);
         world.print(vm, b"a\xff\xff\xffbcd");
         world.type_wire(late, b"\xff\xfd\x00\xff\xfb\x00");
+        world.pass(Duration::from_millis(100));
         world.unstall(late);
         let wire = world.wire(late).clone();
         let text = String::from_utf8_lossy(&wire);
@@ -168,6 +170,7 @@ fn a_reader_that_loses_its_scrollback_to_a_flood_still_gets_every_live_byte_once
     // It has seen 1000 to 2499; now it proves to be telnet and does not read.
     world.stall(late, 0);
     world.type_wire(late, b"\xff\xfd\x00\xff\xfb\x00");
+    world.pass(Duration::from_millis(100));
     world.print(vm, &lines(2500..4500));
     world.unstall(late);
     world.print(vm, &lines(4500..4501));
@@ -227,27 +230,6 @@ fn one_client_too_many_is_told_so() {
 }
 
 #[test]
-fn a_half_closed_client_is_shown_output_for_a_while_and_its_input_arrives() {
-    // A TLS peer that has said its last is deaf here.
-    if crate::SEALED {
-        return;
-    }
-    let mut world = World::new(Config::default());
-    let vm = world.vm(vm_config(1));
-    let client = world.client(uuid(1), Kind::Raw);
-    world.type_wire(client, b"uptime\n");
-    world.end(client);
-    world.pass(Duration::from_secs(3));
-    world.print(vm, b"up 3 days");
-    world.pass(Duration::from_secs(6));
-    assert!(world.is_open(client));
-    world.pass(Duration::from_secs(2));
-    assert_eq!(world.reason(client), Some(CloseReason::PeerClosed));
-    assert_eq!(world.typed(vm), "uptime\\n");
-    assert!(world.seen(client).ends_with("up 3 days"));
-}
-
-#[test]
 fn a_raw_client_that_is_overtaken_is_disconnected_even_if_it_never_reads_again() {
     for (slow_client, kind) in [
         (SlowClient::Skip, Kind::Raw),
@@ -275,7 +257,7 @@ fn a_raw_client_that_is_overtaken_is_disconnected_even_if_it_never_reads_again()
 
 #[test]
 fn an_overtaken_client_that_is_not_known_yet_is_judged_when_it_is() {
-    for (answer, reason) in [(&b"\xff\xfd\x00"[..], None), (b"+", Some(CloseReason::TooSlow))] {
+    for (answer, reason) in [(&b"\xff\xfd\x00"[..], None), (b"+$", Some(CloseReason::TooSlow))] {
         let mut world = World::new(Config { banner: false, ..Config::default() });
         let vm = world.vm(vm_config(1));
         let client = world.client(uuid(1), Kind::Raw);
@@ -430,7 +412,8 @@ fn text_of_ours_never_comes_between_the_halves_of_a_pair() {
 
 #[test]
 fn ten_thousand_clients_on_one_console_all_see_the_same() {
-    let mut world = World::new(Config { banner: false, max_descriptors: 20_000, ..Config::default() });
+    let mut world =
+        World::new(Config { banner: false, max_clients: None, max_descriptors: 20_000, ..Config::default() });
     let vm = world.vm(vm_config(1));
     let port = world.port(uuid(1)).unwrap();
     let clients: Vec<_> =

@@ -249,7 +249,7 @@ fn what_strangers_say_pushes_out_nothing_that_a_vm_has_said() {
         let mut world = World::new(config);
         let vm = world.vm(vm_config(1));
         let raw = world.client(uuid(1), Kind::Raw);
-        world.type_wire(raw, b"$");
+        world.type_wire(raw, b"+$");
         let strangers: Vec<_> = (0..30).map(|_| world.stranger()).collect();
         let mut printed = Vec::new();
         for n in 0..10 {
@@ -335,10 +335,10 @@ fn every_typed_byte_reaches_the_vm_once_and_in_order_across_a_move_however_it_go
             world.cut = cut;
             let source = world.vm(vm_config(1));
             let raw = world.client(uuid(1), Kind::Raw);
-            world.type_wire(raw, b"$");
+            world.type_wire(raw, b"+$");
             let telnet = world.client(uuid(1), Kind::Telnet);
             world.wire(raw).clear();
-            let mut sent = b"$".to_vec();
+            let mut sent = b"+$".to_vec();
             let mut keys = |world: &mut World, text: &[u8]| {
                 world.type_wire(raw, text);
                 sent.extend_from_slice(text);

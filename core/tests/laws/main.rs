@@ -15,6 +15,7 @@ mod log;
 mod mirrors;
 mod moves;
 mod ports;
+mod speech;
 #[cfg(feature = "tls")]
 mod tls;
 mod vms;

@@ -16,6 +16,8 @@ mod law;
 mod moves;
 #[path = "../laws/ports.rs"]
 mod ports;
+#[path = "../laws/speech.rs"]
+mod speech;
 #[path = "../laws/vms.rs"]
 mod vms;
 

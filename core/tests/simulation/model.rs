@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::AddAssign;
 
 use vspc_core::concentrator::ConnId;
-use vspc_core::telnet::{Decoder, IAC, Item, escaped_len};
+use vspc_core::telnet::{Command, Decoder, IAC, Item, escaped_len};
 use vspc_core::vmware::VMWARE_TELNET_EXT;
 
 use crate::chance::Chance;
@@ -259,7 +259,7 @@ impl Reader {
         while let Some(item) = decoder.decode(&mut rest) {
             match item {
                 Item::Data(data) => data.iter().for_each(|&byte| self.sees(byte, shown)),
-                Item::Negotiation(..) => {}
+                Item::Negotiation(..) | Item::Command(Command::NOP) => {}
                 item => panic!("a client gets {item:?}"),
             }
         }

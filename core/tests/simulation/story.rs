@@ -212,25 +212,30 @@ impl Story {
         let mut bytes = bytes_of(reader.slot, len, &mut self.chance);
         let opens = !std::mem::replace(&mut reader.spoken, true);
         if reader.kind == Kind::Raw {
-            // gdb may send what it likes once it has opened; the others may yet be telnet clients.
-            let may_open =
-                opens && self.decisions.contains_key(&id) && self.world.engine.receive_window(id) > 0;
-            if may_open && self.chance.one_in(2) {
-                let opening = if self.chance.one_in(2) { b'+' } else { b'$' };
+            // Who has shown by its first bytes that it is raw may send what it likes, and the upper half of the
+            // bytes would show it; the others may yet be telnet clients.
+            let may_open = opens && self.world.engine.receive_window(id) > 1;
+            let is_high = reader.slot >= 4;
+            if may_open && (is_high || self.chance.one_in(2)) {
                 reader.is_gdb = true;
-                self.world.link(id).inbound.push_back(opening);
-                self.feed(id, 1);
+                self.world.link(id).inbound.extend(b"+$");
+                self.feed(id, 2);
             } else if !reader.is_gdb {
+                if is_high {
+                    reader.spoken = !opens;
+                    return;
+                }
                 for byte in &mut bytes {
-                    if matches!(*byte, 255 | b'+' | b'$') {
-                        *byte -= 1;
+                    if matches!(*byte, 0 | b'+' | b'$') {
+                        *byte += 1;
                     }
+                }
+                // Nor does it begin like a program at the wrong port.
+                if opens && matches!(bytes[0], 0x16 | b'A'..=b'Z') {
+                    bytes[0] = bytes[0] & 0xe0 | 0x1e;
                 }
             }
         } else {
-            if opens && matches!(bytes[0], b'+' | b'$') {
-                bytes[0] -= 1;
-            }
             bytes = doubled(&bytes);
             if self.chance.one_in(8) {
                 let asks = 1 + self.chance.below(300);
@@ -485,8 +490,17 @@ impl Story {
         let bytes: Vec<u8> = link.inbound.iter().copied().take(max).collect();
         let console = self.console_of(id);
         let is_attached = console.is_some_and(|console| self.is_attached(console));
+        let is_end = bytes.is_empty() && link.fin;
         let n = self.world.feed(id, max);
         let bytes = &bytes[..n.min(bytes.len())];
+        // Who has shown nothing by its end is raw.
+        if is_end
+            && n > 0
+            && self.decisions.remove(&id).is_some()
+            && let Some(reader) = self.readers.get_mut(&id)
+        {
+            reader.becomes_raw(&self.consoles[reader.console].shown);
+        }
         if was_heard && !bytes.is_empty() {
             if let Some(leg) = self.legs.get_mut(&id) {
                 leg.said(bytes);
@@ -496,9 +510,7 @@ impl Story {
                 if reader.is_gdb && self.decisions.remove(&id).is_some() {
                     reader.becomes_raw(&self.consoles[reader.console].shown);
                 }
-                // gdb may have proved by this very byte that it is one that was overtaken and may not skip.
-                let is_heard = self.world.links[&id].reason.is_none();
-                if is_attached && is_heard {
+                if is_attached {
                     let console = &mut self.consoles[reader.console];
                     console.admitted += guest.len();
                     console.typed.extend(guest);

@@ -155,7 +155,9 @@ impl Sealed {
     /// What the socket brought, opened.
     pub(crate) fn open(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
-        while !bytes.is_empty() && self.fault.is_none() && !self.ended && !self.closed {
+        // With TLS 1.2 who closes wants no more (RFC 5246 §7.2.1).
+        let is_deaf = self.closed && !self.is_v13();
+        while !bytes.is_empty() && self.fault.is_none() && !self.ended && !is_deaf {
             self.session.read_tls(&mut bytes).expect("there is room");
             match self.session.process_new_packets() {
                 Ok(state) => {
