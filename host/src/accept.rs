@@ -16,8 +16,8 @@ use vspc_core::time::Instant;
 
 use crate::sockets;
 
-/// Takes connections in for all listeners of one loop. Owns the spare descriptor, the count of refusals, and
-/// which listeners have failed; refuses to know how a listener tells that somebody waits.
+/// Takes connections in, for all listeners of one loop. Owns the spare descriptor, the count of refusals, and
+/// which listeners have failed; does not know how a listener says that connections wait.
 #[derive(Debug)]
 pub struct Accepting {
     spare: Spare,
@@ -35,7 +35,7 @@ pub enum Accepted<T> {
     One(T),
     /// One was refused, or ended by itself, or room was made for it: ask again.
     Again,
-    /// Nobody waits any more.
+    /// No connection waits any more.
     Nobody,
     /// The listener has failed; [`take_failed`](Accepting::take_failed) says when to ask it again.
     Failed,

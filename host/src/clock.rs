@@ -1,4 +1,4 @@
-//! The one place where a server's time is made: the monotonic clock, as the core counts it.
+//! A server's only clock: the system's monotonic clock, counted as the core counts time.
 
 use std::time::{Duration, Instant as Monotonic};
 

@@ -72,7 +72,7 @@ impl Sender {
     /// Wakes the loop without asking for anything: there is room where it found none. Never waits.
     pub fn nudge(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            // It is written to only when it is empty, so it takes the byte. Without a reader nobody cares.
+            // Cannot block: at most one byte is unread. Fails only when the loop has ended.
             let _ = (&*self.wake).write(&[0]);
         }
     }
@@ -86,13 +86,13 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Takes what was sent before this call, oldest first, and empties the socket, so that it becomes readable
-    /// again with the next command. At most as many as the queue holds, so that a thread that never stops
-    /// sending does not keep the loop.
+    /// Takes what was sent before this call, oldest first, and empties the socket, so that it becomes
+    /// readable again with the next command. At most as many as the queue holds, so that a thread that never
+    /// stops sending does not keep the loop.
     pub fn take(&mut self, mut woken: impl Read) -> Vec<Command> {
         while matches!(woken.read(&mut [0; 16]), Ok(1..)) {}
-        // Before the queue is looked at: who sends from here on wakes the loop again. And with what was written
-        // before: who found the loop woken has its command in the queue by now.
+        // This comes before the queue is read: a command that is sent later wakes the loop again. A thread
+        // that found the flag set had put its command into the queue before.
         self.is_woken.swap(false, Ordering::AcqRel);
         self.queue.try_iter().take(CAPACITY).collect()
     }

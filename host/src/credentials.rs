@@ -1,11 +1,11 @@
-//! What TLS connections are answered with, on its way from the files that hold it to the engine.
+//! Certificates and keys, on their way from files to the engine.
 
 use log::Level;
 use vspc_core::concentrator::Concentrator;
 use vspc_core::transport::Acceptors;
 
-/// Certificates and keys that have been loaded and checked, and what there is to tell about them. The
-/// default has none: without TLS options there is nothing to load.
+/// Certificates and keys that have been loaded and checked, with the log lines about them. The default has
+/// none: without TLS options there is nothing to load.
 #[derive(Debug, Default)]
 pub struct Credentials {
     pub(crate) acceptors: Acceptors,
@@ -14,8 +14,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Has the engine answer with these from now on, and logs which they are. Connections that are up go
-    /// on as they are.
+    /// Has the engine use these for new connections, and logs which they are. Connections that are up keep
+    /// theirs.
     pub fn take_effect(self, engine: &mut Concentrator) {
         engine.set_acceptors(self.acceptors);
         for (level, note) in self.notes {

@@ -1,5 +1,5 @@
-//! Reasons not to start, each one clear line that names what was asked for and what to do, and the exit
-//! codes that go with them.
+//! Why a server does not start: one line for each reason, which names what was asked for and what to do, and
+//! the exit code.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +28,7 @@ pub enum Fatal {
     /// Fewer descriptors than a server can work with.
     #[error("descriptor limit {0} is too low, at least {1} are needed: raise it (ulimit -n, LimitNOFILE=)")]
     Descriptors(usize, usize),
-    /// Something that every Linux offers is not there.
+    /// The system cannot do something that every Linux can.
     #[error("cannot {0}: {1}")]
     System(&'static str, io::Error),
 }

@@ -30,8 +30,7 @@ impl<T> Default for Grace<T> {
 }
 
 impl<T> Grace<T> {
-    /// Keeps one more; returns the one that has to go for it, if there is no room. Constant cost, spread over
-    /// many calls.
+    /// Keeps one more; returns the one that has to go for it, if there is no room. Amortised constant cost.
     pub fn insert(&mut self, id: ConnId, value: T, now: Instant) -> Option<(ConnId, T)> {
         let oldest = if self.kept.len() >= self.bound { self.take_oldest() } else { None };
         if self.deadlines.len() >= self.kept.len() + BOUND {
@@ -88,7 +87,7 @@ impl<T> Grace<T> {
         self.kept.is_empty()
     }
 
-    /// Lets any number in: for the server's own end, when everything may close in order and nothing new comes.
+    /// Lets any number in: for the server's own end, when everything closes in order and nothing new comes.
     pub fn lift_bound(&mut self) {
         self.bound = usize::MAX;
     }

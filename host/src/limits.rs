@@ -1,4 +1,4 @@
-//! How many descriptors the process may have, and what fleet that allows.
+//! How many descriptors the process may have, and how many VMs that is enough for.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Raises the soft limit to the hard one. A system that refuses is lived with: the limit stays.
+    /// Raises the soft limit to the hard limit. If the system refuses, logs a warning and keeps the limit.
     #[must_use]
     pub fn raise() -> Self {
         let mut limit = getrlimit(Resource::Nofile);
@@ -64,11 +64,11 @@ fn count(limit: Option<u64>) -> usize {
 
 /// Descriptors that are not the engine's: 3 for stdio, 3 for the poller (epoll, and with smol an eventfd and
 /// a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 spare, 1 for a
-/// connection that is being accepted or refused; the rest for what a supervisor leaves open in its children. Connections that are closing gracefully are not counted: they are given up first when
-/// descriptors run out.
+/// connection that is being accepted or refused; the rest for what a supervisor leaves open in its children.
+/// Sockets that linger are not counted: they are the first to be closed when descriptors run out.
 pub const RESERVED: usize = 32;
 
-/// Below this there is no point: a listener, two VMs with port and client.
+/// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use env_logger::{Builder, Target};
 use log::LevelFilter;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// The process's log, as its owner sees it: something to flush before the end.
+/// A handle on the process's log, to flush it before the process ends.
 #[derive(Clone, Debug)]
 pub struct Logging {
     queue: Arc<Queue>,
@@ -33,7 +33,7 @@ impl Logging {
             .format(|line, record| {
                 writeln!(line, "{} {:<5} {}", line.timestamp_millis(), record.level(), record.args())
             });
-        // Failing means that there is a logger already, and then its owner wanted that one.
+        // Fails only if a logger is installed already; then that one stays.
         let _ = builder.try_init();
         Ok(Self { queue })
     }
@@ -48,9 +48,9 @@ impl Logging {
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
-    /// Told when the writer has something to do.
+    /// Notified when a line was queued while the writer slept.
     filled: Condvar,
-    /// Told when the writer has nothing left to do.
+    /// Notified when all lines are written.
     idle: Condvar,
     capacity: usize,
 }
@@ -104,8 +104,8 @@ impl Queue {
                     self.idle.notify_all();
                     state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                // One line seldom comes alone: a fleet that connects would have this thread switched to
-                // and from for every few of them.
+                // Lines come in bursts. Without this pause, a fleet that connects would cost a context
+                // switch for every few lines.
                 drop(state);
                 thread::sleep(GATHERING);
                 state = self.lock();
@@ -114,10 +114,10 @@ impl Queue {
             state.writing = true;
             let dropped = mem::take(&mut state.dropped);
             drop(state);
-            // An error leaves nothing to do: there is nowhere to tell it.
+            // An error is ignored: there is nowhere to report it.
             let _ = writer.write_all(&batch).and_then(|()| writer.flush());
             batch.clear();
-            // A burst's memory is given back.
+            // Frees the memory that a burst took.
             batch.shrink_to(KEPT);
             if dropped > 0 {
                 log::warn!("{dropped} log lines were dropped: stderr did not take them");
@@ -135,13 +135,13 @@ impl Queue {
         true
     }
 
-    /// Nothing that holds this lock can panic halfway through a change.
+    /// Ignores poison: nobody who holds the lock can panic in the middle of a change.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The queue's mouth, as `env_logger` sees it: each call brings one whole record.
+/// The writer that `env_logger` is given. Each call brings one whole line.
 struct Entry(Arc<Queue>);
 
 impl Write for Entry {
@@ -155,8 +155,8 @@ impl Write for Entry {
     }
 }
 
-/// Stderr that is waited for when someone has made it non-blocking (a terminal shared with such a
-/// program is enough): `write_all` would lose lines there.
+/// Stderr, which may be non-blocking because another program on the same terminal made it so. `write_all`
+/// would lose lines then; this waits until it takes more.
 struct Stderr;
 
 impl Write for Stderr {

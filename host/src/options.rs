@@ -1,5 +1,5 @@
-//! The command line of both servers, in vSPC.py's words where it has them, and the engine's
-//! configuration made of it.
+//! The command line of both servers, and how it becomes the engine's configuration. Options that vSPC.py has
+//! too have its names.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::size::Size;
 use crate::tls::CertOptions;
 use crate::tls::TlsOptions;
 
-/// What an operator can say on the command line.
+/// The options of a server.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(version, about = ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
@@ -143,7 +143,7 @@ pub struct Options {
 /// How many clients a VM may have; `None`: any number.
 pub type ClientLimit = Option<usize>;
 
-/// What happens to a client that does not keep up, as an option's value.
+/// The values of `--slow-client`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum SlowPolicy {
     /// It skips ahead and is told how much it missed.
@@ -154,7 +154,7 @@ pub enum SlowPolicy {
     Wait,
 }
 
-/// What the program does besides serving.
+/// What the program can do instead of serving.
 #[cfg(feature = "tls")]
 #[derive(Clone, PartialEq, Eq, Debug, clap::Subcommand)]
 enum Command {
@@ -162,14 +162,14 @@ enum Command {
     Cert(CertOptions),
 }
 
-/// What a command line led to.
+/// What a command line asks for.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Options to serve with.
+    /// Serve with these options.
     Serve(Box<Options>),
-    /// Text that was asked for (help, version): print it and go.
+    /// Print this text (help, version) and exit.
     Print(String),
-    /// Make a certificate and go.
+    /// Make a certificate and exit.
     #[cfg(feature = "tls")]
     Make(CertOptions),
 }
@@ -230,7 +230,7 @@ impl Options {
         config
     }
 
-    /// Where client ports can be reached from other machines.
+    /// The address at which other machines can reach client ports, if they can.
     pub(crate) fn exposed(&self) -> Option<IpAddr> {
         let ip = self.interface;
         (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
@@ -258,8 +258,8 @@ impl Options {
             "--identify-timeout 0 would let no VM in: give at least 1 second".to_owned()
         } else if self.lag_limit < LEAST_LAG {
             format!(
-                "--lag-limit {} is little beside the {} that one read can bring, and a busy VM would overtake \
-                 every client: give at least {LEAST_LAG}",
+                "--lag-limit {} is too little: one read can bring {}, and every busy VM would overtake its \
+                 clients: give at least {LEAST_LAG}",
                 self.lag_limit,
                 Size(READ_MAX)
             )
@@ -326,7 +326,7 @@ fn seconds(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "give a whole number of seconds".to_owned())
 }
 
-/// clap explains over several lines with the usage below; a log keeps one.
+/// Puts clap's explanation of an error, which is several lines and the usage, on one line.
 fn one_line(explanation: &str) -> String {
     let lines = explanation.lines().map(str::trim);
     let lines =
@@ -358,7 +358,7 @@ const CLIENTS: &str = "Clients (people, debuggers, scripts)";
 const MEMORY: &str = "Memory (sizes in bytes, or with K, M or G)";
 const DIAGNOSTICS: &str = "Diagnostics";
 
-/// Below this the engine takes `--lag-limit` as this.
+/// The least `--lag-limit`. The engine would take less as this.
 const LEAST_LAG: Size = Size(LEAST_LAG_LIMIT);
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl fmt::Display for Console<'_> {
     }
 }
 
-/// Most counters of most consoles are zero: saying so for thousands of consoles would hide the others.
+/// Shows only the counters that are not zero: of thousands of consoles most are, and would hide the others.
 struct NonZero<'a>(&'a Counters);
 
 impl fmt::Display for NonZero<'_> {

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// 32 bytes nobody can guess. Blocks only on a machine that has just booted and has gathered no
+/// 32 random bytes that nobody can guess. Blocks only on a machine that has just booted and has gathered no
 /// randomness yet.
 pub fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];

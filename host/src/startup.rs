@@ -1,5 +1,5 @@
-//! From `main` to a server that can be started, and from its end to an exit code: the same for both
-//! servers, so that they say the same at the same points.
+//! Starts a server and ends it, in the same way for both: options, log, limits, certificates, signals; then
+//! the server itself; then the exit code.
 
 use std::env;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ use crate::signals;
 use crate::sockets;
 use crate::tls::{CLEAR_ADVICE, Loader};
 
-/// What a server is given to run with.
+/// All that a server needs to run.
 #[derive(Debug)]
 pub struct Host {
     /// The engine's configuration.
@@ -32,7 +32,7 @@ pub struct Host {
     pub credentials: Credentials,
     /// What other threads ask for.
     pub commands: commands::Receiver,
-    /// Readable when they do.
+    /// Becomes readable when there are commands.
     pub woken: UnixStream,
 }
 
@@ -94,7 +94,7 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     Ok(Host { config, seed, credentials, commands, woken })
 }
 
-/// What SIGHUP asks for. What cannot be loaded leaves what there is in use.
+/// Loads the certificates again, for SIGHUP. If that fails, those in use stay.
 fn reload(loader: Option<&Loader>) -> Option<Credentials> {
     let Some(loader) = loader else {
         log::info!("SIGHUP: nothing to load anew, no certificate is in use");
@@ -109,7 +109,7 @@ fn reload(loader: Option<&Loader>) -> Option<Credentials> {
     }
 }
 
-/// What fleet the descriptors allow, in words.
+/// How many VMs the descriptors are enough for, in words.
 fn room(options: &Options, limits: &Limits) -> String {
     match options.no_vm_ports {
         true => format!("room for {} VMs", limits.fleet(1)),
@@ -121,7 +121,7 @@ fn room(options: &Options, limits: &Limits) -> String {
 }
 
 fn print(text: &str) -> ExitCode {
-    // A reader that has seen enough (`| head`) is no reason to complain.
+    // A reader that closes the pipe early (`| head`) is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }

@@ -61,7 +61,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// The loop has too many commands to obey, or has ended.
+    /// The loop has too many commands waiting, or has ended.
     pub fn open(
         commands: &Sender,
         name: &str,
@@ -100,7 +100,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Obeys [`Command::Watch`].
+    /// Carries out [`Command::Watch`].
     pub fn open(
         &mut self,
         engine: &mut Concentrator,
@@ -171,8 +171,9 @@ impl Sink {
         if free > 0 {
             return free;
         }
-        self.room.is_wanted.store(true, Ordering::Release);
-        // The thread may have made room before it could know that it was wanted.
+        // The thread may have made room before it could know that it was wanted. A store in place of the swap
+        // might become visible to it only after this load, and neither would see the other.
+        self.room.is_wanted.swap(true, Ordering::AcqRel);
         self.room.free.load(Ordering::Acquire)
     }
 }

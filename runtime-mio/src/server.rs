@@ -132,7 +132,7 @@ impl Server {
             self.now = self.clock.now();
             let mut told = 0;
             for readiness in &events {
-                self.note(readiness);
+                self.record(readiness);
                 told += 1;
             }
             self.visit_ready();
@@ -166,11 +166,11 @@ impl Server {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Takes note of what the poller says about a socket. Nothing is read yet.
-    fn note(&mut self, readiness: &Readiness) {
+    /// Records what the poller says about a socket. Nothing is read yet.
+    fn record(&mut self, readiness: &Readiness) {
         let token = readiness.token();
         if token == COMMAND {
-            return self.heed_commands();
+            return self.take_commands();
         }
         if let Some(id) = accept::listener(token) {
             return self.enqueue_listener(id);
@@ -181,7 +181,7 @@ impl Server {
             self.writers.push(id);
         }
         if readiness.is_error() && connection.has_ended() {
-            // It is not read any more, so no read would meet the error.
+            // Nothing is read from it any more, so no read would return the error.
             let why = transfer::failure(&connection.stream).unwrap_or(ErrorKind::ConnectionReset);
             return self.fail(id, why);
         }
@@ -193,15 +193,15 @@ impl Server {
         }
     }
 
-    fn heed_commands(&mut self) {
+    fn take_commands(&mut self) {
         for command in self.commands.take(&self.woken) {
-            self.obey(command);
+            self.execute(command);
         }
         self.watches.retry(&mut self.engine, self.now);
     }
 
     /// Does what another thread asks for.
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
             Command::Report => log_counters(&self.engine),
             Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
@@ -212,7 +212,7 @@ impl Server {
         }
     }
 
-    /// Begins to stop: what is queued is sent, everybody is told, and little time is left for that.
+    /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
     fn stop(&mut self) {
         if self.stop_at.is_none() {
             log::info!("stopping");
@@ -299,7 +299,7 @@ impl Server {
                 connection.readable = false;
                 connection.more_behind = false;
             }
-            // That there is something stays remembered until the engine says `Receive`.
+            // `readable` stays set until the engine says `Receive`.
             Received::Held => {}
             Received::Failing(why) => self.fail_write(id, why),
             Received::Closed(Closed::Input) => {

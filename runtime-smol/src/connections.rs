@@ -23,7 +23,7 @@ pub(crate) struct Connection {
     /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
     /// arrived before is still read.
     pub(crate) closed: Option<Closed>,
-    /// The reactor would not tell of its end: it is looked for by the clock.
+    /// The reactor cannot wait for its end: it is on the list of those that are looked at by the clock.
     pub(crate) unwatched: bool,
     /// The task that serves it.
     pub(crate) task: Task,

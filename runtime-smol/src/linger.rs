@@ -39,7 +39,7 @@ pub(crate) fn discard(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     let Some(socket) = lingering.get(id) else { return Poll::Ready(()) };
-    socket.task.note(cx);
+    socket.task.set(cx);
     match transfer::discard(socket.stream.get_ref(), scratch) {
         Discarded::More => cx.waker().wake_by_ref(),
         Discarded::Nothing => match ready!(socket.stream.poll_readable(cx)) {

@@ -60,7 +60,7 @@ pub(crate) struct Server {
     /// Connections whose socket has failed with this while its input is unread.
     failed: Grace<ErrorKind>,
     lingering: Lingering,
-    /// Connections whose end the reactor would not tell of, and when their tasks look for it.
+    /// Connections for whose end the reactor cannot wait, and when their tasks look for it.
     unwatched: Vec<ConnId>,
     look_at: Option<Instant>,
     /// Connections whose socket can take the bytes that the engine still has for them.
@@ -72,8 +72,8 @@ pub(crate) struct Server {
     watches: Watches,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
-    /// The engine may have something to be done.
-    stirred: bool,
+    /// The drain task is going to run.
+    drain_scheduled: bool,
     /// When the timer task wakes.
     armed: Option<Instant>,
     /// It is awake, and has let the others go first.
@@ -123,14 +123,14 @@ impl Server {
                 commands: host.commands,
                 watches: Watches::default(),
                 stop_at: None,
-                stirred: false,
+                drain_scheduled: false,
                 armed: None,
                 due: false,
                 drainer: Task::default(),
                 timekeeper: Task::default(),
             })
         });
-        server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).heed_commands(&woken, cx)));
+        server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).take_commands(&woken, cx)));
         Ok(server)
     }
 
@@ -162,9 +162,9 @@ impl Server {
         }
     }
 
-    /// Makes sure that what the engine asks for is carried out, behind the tasks that are ready now.
-    fn stir(&mut self) {
-        if !mem::replace(&mut self.stirred, true) {
+    /// Has the drain task run, behind the tasks that are ready now.
+    fn schedule_drain(&mut self) {
+        if !mem::replace(&mut self.drain_scheduled, true) {
             self.drainer.wake();
         }
     }
@@ -185,11 +185,11 @@ impl Server {
         deadlines.into_iter().flatten().min()
     }
 
-    fn heed_commands(&mut self, woken: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
+    fn take_commands(&mut self, woken: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             for command in self.commands.take(woken.get_ref()) {
-                self.obey(command);
-                self.stir();
+                self.execute(command);
+                self.schedule_drain();
             }
             self.watches.retry(&mut self.engine, self.now);
             if ready!(woken.poll_readable(cx)).is_err() {
@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// Does what another thread asks for.
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
             Command::Report => log_counters(&self.engine),
             Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
@@ -210,7 +210,7 @@ impl Server {
         }
     }
 
-    /// Begins to stop: what is queued is sent, everybody is told, and little time is left for that.
+    /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
     fn stop(&mut self) {
         if self.stop_at.is_none() {
             log::info!("stopping");
@@ -224,7 +224,7 @@ impl Server {
     /// the listener is gone.
     fn accept(&mut self, id: ListenerId, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(listener) = self.listeners.get(id) {
-            listener.task.note(cx);
+            listener.task.set(cx);
         }
         for _ in 0..ACCEPTS_PER_VISIT {
             let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
@@ -247,7 +247,7 @@ impl Server {
                 },
                 Accepted::Failed => return Poll::Pending,
             }
-            self.stir();
+            self.schedule_drain();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -266,14 +266,14 @@ impl Server {
         }
     }
 
-    /// One visit of a connection's task. Whatever woke it, it tries to read and has what waits written: the
-    /// reactor's word may lie behind. Ready when the connection is gone and closed.
+    /// One visit of a connection's task. Whatever woke it, it tries to read, and to write if bytes wait: the
+    /// reactor may be late to say that it can. Ready when the connection is gone and closed.
     fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(connection) = self.connections.get(id) {
-            connection.task.note(cx);
+            connection.task.set(cx);
             if !connection.has_failed() && mem::take(&mut connection.full) {
                 self.writers.push(id);
-                self.stir();
+                self.schedule_drain();
             }
         }
         if self.receive(id, cx) {
@@ -286,7 +286,7 @@ impl Server {
         ready!(linger::discard(&mut self.lingering, id, &mut self.scratch, cx));
         // The last one to close may be what the server's end waits for.
         if self.stop_at.is_some() {
-            self.stir();
+            self.schedule_drain();
         }
         Poll::Ready(())
     }
@@ -296,14 +296,14 @@ impl Server {
     fn receive(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
         if connection.has_ended() {
-            // It is not read any more, so no read would meet an error.
+            // Nothing is read from it any more, so no read would return an error.
             match transfer::failure(&connection.stream) {
                 Some(why) => self.fail(id, why),
                 None => self.look_later(id),
             }
             return false;
         }
-        // Asking first uses up what the reactor knows already; the answer is not waited for.
+        // This uses up what the reactor has delivered already. Whatever it says, a read is tried.
         if !connection.readable
             && let Poll::Ready(Err(error)) = connection.stream.poll_readable(cx)
         {
@@ -316,14 +316,15 @@ impl Server {
                 // A read that brings less than asked for has emptied the socket, mostly; if it has not,
                 // the reactor says so at once.
                 connection.readable = more || connection.has_failed();
-                self.stir();
+                self.schedule_drain();
                 self.poll_readable(id, cx)
             }
             Received::Nothing => {
                 connection.readable = false;
                 self.poll_readable(id, cx)
             }
-            // The reactor would tell of what there is for ever. The engine says `Receive`.
+            // The unread bytes would wake the task again and again. The engine says `Receive` when they may
+            // be read.
             Received::Held => {
                 connection.readable = true;
                 self.look_later(id);
@@ -338,7 +339,7 @@ impl Server {
                 connection.closed = Some(Closed::Input);
                 self.engine.handle_closed(id, Closed::Input, self.now);
                 self.look_later(id);
-                self.stir();
+                self.schedule_drain();
                 false
             }
             Received::Closed(Closed::Failed(why)) => {
@@ -396,7 +397,7 @@ impl Server {
     /// Lets timers fire. A turn behind the tasks that woke with this one, so that bytes that are there are
     /// not too late because the server was.
     fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
-        self.timekeeper.note(cx);
+        self.timekeeper.set(cx);
         if self.armed.is_some_and(|at| at <= self.now) {
             if !mem::replace(&mut self.due, true) {
                 cx.waker().wake_by_ref();
@@ -405,7 +406,7 @@ impl Server {
             self.due = false;
             self.armed = None;
             self.fire_timers();
-            self.stir();
+            self.schedule_drain();
             return Poll::Pending;
         }
         let Some(at) = self.next_deadline() else { return Poll::Pending };
@@ -447,11 +448,11 @@ impl Server {
 
     /// Does everything that the engine asks for. Ready when the server is done.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.drainer.note(cx);
-        self.stirred = false;
+        self.drainer.set(cx);
+        self.drain_scheduled = false;
         self.carry_out_all();
         if !self.writers.is_empty() {
-            self.stir();
+            self.schedule_drain();
         }
         if self.is_done() {
             return Poll::Ready(());
@@ -542,7 +543,7 @@ impl Server {
         if self.connections.remove(id).is_some() {
             self.failed.remove(id);
             self.engine.handle_closed(id, Closed::Failed(why), self.now);
-            self.stir();
+            self.schedule_drain();
         }
     }
 
@@ -569,5 +570,5 @@ impl Server {
     }
 }
 
-/// How often connections are looked at whose end the reactor would not tell of: one system call each.
+/// How often connections are looked at for whose end the reactor cannot wait: one or two system calls each.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

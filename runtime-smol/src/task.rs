@@ -7,14 +7,14 @@ use std::task::{Context, Waker};
 pub(crate) struct Task(Option<Waker>);
 
 impl Task {
-    /// Takes note of the task that runs now.
-    pub(crate) fn note(&mut self, cx: &Context<'_>) {
+    /// Remembers the task that runs now.
+    pub(crate) fn set(&mut self, cx: &Context<'_>) {
         if self.0.is_none() {
             self.0 = Some(cx.waker().clone());
         }
     }
 
-    /// Lets the task look again. One that has not run yet will, unasked.
+    /// Has the task run again. One that has not run yet is going to.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &self.0 {
             waker.wake_by_ref();

@@ -1,4 +1,4 @@
-//! What is left of TLS where the feature `tls` is off: no options and nothing to load.
+//! In place of TLS, where the feature `tls` is off: no options and nothing to load.
 
 use clap::Args;
 use vspc_core::concentrator::Config;

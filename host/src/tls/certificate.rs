@@ -1,7 +1,7 @@
-//! What an operator wants to know of a certificate: whom it names, how long it is valid, its thumbprints.
+//! What the log says about a certificate: whom it names, how long it is valid, its thumbprints.
 //!
 //! Reads just that much of X.509 (RFC 5280 §4.1), from the operator's own file, which rustls has read
-//! before: nothing is decided by it but what the log says.
+//! before: only log lines depend on it.
 
 use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -39,7 +39,7 @@ impl Facts {
     }
 }
 
-/// Digests by which a certificate is told from every other.
+/// Thumbprints: digests that identify a certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Thumbprints {
     pub(super) sha1: String,
@@ -64,7 +64,7 @@ fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(3 * bytes.len());
     for byte in bytes {
         let colon = if text.is_empty() { "" } else { ":" };
-        // Into a string: cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{colon}{byte:02X}");
     }
     text

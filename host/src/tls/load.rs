@@ -1,8 +1,8 @@
-//! From PEM files to what TLS connections are answered with.
+//! Loads certificates and keys from PEM files.
 //!
-//! Everything that can be wrong with the files is told here, at start or when they are loaded anew, and
-//! not by a connection that fails at night. What is odd but works is told and lived with: a certificate
-//! that has expired (whoever goes by its thumbprint may not mind), a key that others may read.
+//! Everything that can be wrong with the files is reported here, at start or at a reload, and not by a
+//! connection that fails at night. What is odd but works is used, with a warning: a certificate that has
+//! expired (a host that knows its thumbprint may not mind), a key that others may read.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -41,7 +41,7 @@ pub(crate) struct Loader {
     pub(super) hosts: Option<ProxyUri>,
 }
 
-/// What a serial port's URI has beside the server's name.
+/// What a serial port's URI says besides the server's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ProxyUri {
     pub(super) scheme: &'static str,
@@ -129,7 +129,7 @@ impl Loader {
         Ok(Credentials { acceptors, notes })
     }
 
-    /// Tells what hosts and people need to recognise the server by.
+    /// Adds the log lines about the certificate: whom it names, its thumbprints, the URI for serial ports.
     fn describe(&self, certificate: &[u8], notes: &mut Vec<(Level, String)>) {
         let path = self.cert.display();
         let thumbprints = Thumbprints::of(certificate);
@@ -137,7 +137,7 @@ impl Loader {
         let mut line = format!("certificate {path}:");
         if let Some(facts) = &facts {
             let now = OffsetDateTime::now_utc();
-            // Into a string: cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(line, " for {}, valid until {},", facts.names.join(", "), facts.not_after.date());
             let fault = match () {
                 () if facts.not_after < now => Some(format!("has expired on {}", facts.not_after.date())),
@@ -241,7 +241,7 @@ impl<'a> Pem<'a> {
     }
 }
 
-/// Brings certificate and key together.
+/// Pairs a certificate with its key.
 fn certify(
     cert: &Pem<'_>,
     file: &Pem<'_>,
@@ -313,9 +313,8 @@ fn words(error: &PemError) -> String {
 /// Chains take a few kilobytes, bundles of every public CA a few hundred.
 const LARGEST: u64 = 1 << 20;
 
-/// A file with a key that its group or everybody may read is told about and used: a service's group that
-/// may read it is a custom of its own (Debian's `ssl-cert`), and a server that does not start because of it
-/// helps nobody.
+/// A key file that its group or everybody may read is used, with a warning: that a service's group may read
+/// it is customary in places (Debian's `ssl-cert`), and a server that does not start helps nobody.
 const READABLE_BY_OTHERS: u32 = 0o077;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use super::certificate::Thumbprints;
 use super::load::ProxyUri;
 
-/// What an operator can say about a certificate to make.
+/// The options of `cert`.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
 #[command(disable_help_flag = true, about = ABOUT)]
 pub struct CertOptions {
@@ -68,7 +68,7 @@ pub enum MakeError {
 }
 
 impl CertOptions {
-    /// What is wrong with the options, with what to do about it.
+    /// Says what is wrong with the options, and what to do.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.hostname.is_empty() && self.ip.is_empty() {
             return Err(
@@ -87,7 +87,7 @@ impl CertOptions {
         })
     }
 
-    /// Makes certificate and key and writes both; returns what there is to tell about them.
+    /// Makes certificate and key and writes both; returns the text to print.
     pub(crate) fn make(&self, program: &str) -> Result<String, MakeError> {
         let taken = [&self.cert, &self.key].into_iter().find(|path| path.symlink_metadata().is_ok());
         if let Some(path) = taken.filter(|_| !self.force) {
@@ -173,7 +173,7 @@ Examples:
             self.hostname.iter().cloned().chain(self.ip.iter().map(ToString::to_string)).collect();
         let uri = ProxyUri { scheme: "telnets", port: DEFAULT_PORT }.with(names.first().map(String::as_str));
         let mut text = String::new();
-        // Into a string: cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "\

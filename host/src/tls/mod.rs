@@ -1,9 +1,9 @@
-//! TLS as the host has it: the options, the files that certificates and keys are in, and the time.
+//! TLS outside the engine: the options, the files that certificates and keys are in, and the date.
 //!
 //! **Owns** the way from PEM files to what the engine answers with. **Refuses to know** what is done with
 //! it: handshakes, records and upgrades are the core's.
 //!
-//! `absent` has the place of all this, and the same face, where the feature `tls` is off.
+//! Without the feature `tls`, `absent` takes its place, with the same interface.
 
 #[cfg(not(feature = "tls"))]
 mod absent;

@@ -1,4 +1,4 @@
-//! The options about TLS, what they may not say together, and the engine's configuration made of them.
+//! The options for TLS, which of them contradict each other, and how they become the engine's configuration.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::options::Options;
 
 use super::load::{Loader, ProxyUri};
 
-/// What an operator can say about TLS on the command line.
+/// The options for TLS.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
 pub struct TlsOptions {
     /// What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either (auto)
@@ -49,7 +49,7 @@ pub struct TlsOptions {
     pub require_tls: bool,
 }
 
-/// What a connection from a host begins with, as an option's value.
+/// The values of `--tls`: what a connection from a host begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum OnConnect {
     /// Telnet.
@@ -60,7 +60,7 @@ pub enum OnConnect {
     Auto,
 }
 
-/// What becomes of a host's offer to go over to TLS, as an option's value.
+/// The values of `--in-band-tls`: what becomes of a host's offer to go over to TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum InBand {
     /// It is declined.
@@ -72,7 +72,7 @@ pub enum InBand {
 }
 
 impl TlsOptions {
-    /// What contradicts itself, with what to do about it.
+    /// Says which options contradict each other, and what to do.
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
         let user = self.user();
         let fault = match (self.ssl, self.tls) {
@@ -126,7 +126,7 @@ impl TlsOptions {
         config.client_tls = self.client_tls;
     }
 
-    /// What loads the files, if there is any use for them.
+    /// Loads the files, if the options need any.
     pub(crate) fn loader(&self, options: &Options) -> Option<Loader> {
         let cert = self.cert.clone()?;
         let scheme = match (self.on_connect(), self.in_band_tls) {

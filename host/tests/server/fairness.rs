@@ -15,7 +15,7 @@ fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
     let (vm, port) = Peer::vm(&server, 1);
     let client = Peer::client(port);
     server.line_with("client attached");
-    // Each command costs an answer, and nobody reads those: the server is busy with what is said alone.
+    // The server has to answer each command, and nobody reads the answers.
     talk_on(Peer::vm(&server, 2).0.stream, [IAC, WILL, EXT, IAC, WONT, EXT].repeat(20_000));
     keys_arrive(vm, client);
 }
@@ -28,7 +28,7 @@ fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_
     server.line_with("client attached");
     let (printer, raw_port) = Peer::vm(&server, 2);
     let mut raw = Peer::connect(raw_port);
-    // gdb's first byte: from here on what is printed has to be undoubled for it.
+    // gdb's first byte: from here on the server has to undouble for it what the VM prints.
     raw.send(b"+");
     server.line_with("client attached");
     read_all(raw.stream);
@@ -36,8 +36,8 @@ fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_
     keys_arrive(vm, client);
 }
 
-/// Keys arrive, one after the other, and nothing else happens that might wake whoever serves them. All of
-/// them may take as long as one thing may that a test waits for.
+/// Types keys, one after the other; nothing else happens that might wake whoever serves them. All of them
+/// together may take as long as anything that a test waits for.
 fn keys_arrive(mut vm: Peer, mut client: Peer) {
     let deadline = Instant::now() + PATIENCE;
     for key in 0..100 {
@@ -57,7 +57,7 @@ fn talk_on(mut to: TcpStream, bytes: Vec<u8>) {
                 return;
             }
             if sent > BUFFERS {
-                // Told once is enough, and nobody listens longer.
+                // Only the first is received.
                 let _ = under_way.send(());
             }
         }

@@ -1,10 +1,10 @@
-//! Peers that leave: what they said before counts, and that they have left is noticed.
+//! Peers that leave: what they sent before is still delivered, and the server notices that they are gone.
 
 use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use super::peer::Peer;
+use super::peer::{IAC, NOP, Peer};
 use super::process::Server;
 
 #[test]
@@ -48,7 +48,7 @@ fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm()
 #[test]
 fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     let server = Server::start(&["--no-banner"]);
-    let (_vm, port) = Peer::vm(&server, 1);
+    let (mut vm, port) = Peer::vm(&server, 1);
     let (mut quitter, mut typist) = (Peer::connect(port), Peer::connect(port));
     let mut paster = Peer::client(port);
     for _ in 0..3 {
@@ -56,6 +56,11 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     }
     // Unread input would make the kernel reset the connection.
     quitter.stream.read_exact(&mut [0; OFFERS]).unwrap();
+    // The log does not mention clients that come, say nothing and go.
+    quitter.send(b"q");
+    vm.expect(b"q");
+    typist.send(b"t");
+    vm.expect(b"t");
     // From now on nothing that a client types is read.
     paster.fill();
     let gone = [quitter.address(), typist.address()];
@@ -72,11 +77,11 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
 fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
     let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
     let mut vm = Peer::connect(server.vms);
-    vm.send(b"\xff\xf1");
+    vm.send(&[IAC, NOP]);
     server.line_with("vm connected");
     server.while_stopped(|| {
         vm.introduce(1);
-        // The time that it has to say who it is, and nothing to wait for but the clock.
+        // As long as it has to say who it is. Only the clock can be waited for.
         thread::sleep(Duration::from_millis(1100));
     });
     vm.hear(71);

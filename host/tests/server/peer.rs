@@ -182,7 +182,7 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// As the server's log calls it.
+    /// The address that the server's log shows.
     pub(super) fn address(&self) -> String {
         self.stream.local_addr().unwrap().to_string()
     }
@@ -192,7 +192,7 @@ impl Peer {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Sends until nothing on the way takes more.
+    /// Sends until every buffer on the way to the far end is full.
     pub(super) fn fill(&mut self) {
         self.stream.set_nonblocking(true).unwrap();
         loop {
@@ -296,6 +296,7 @@ pub(super) const IAC: u8 = 255;
 pub(super) const WONT: u8 = 252;
 pub(super) const EXT: u8 = 232;
 pub(super) const SE: u8 = 240;
+pub(super) const NOP: u8 = 241;
 pub(super) const SB: u8 = 250;
 pub(super) const WILL: u8 = 251;
 pub(super) const DO: u8 = 253;

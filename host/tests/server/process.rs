@@ -1,4 +1,5 @@
-//! The server as a process: started, listened to, signalled, and never left behind.
+//! The server as a process: it is started, its log is read, it is sent signals, and it never outlives its
+//! test.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -90,8 +91,8 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Has the process stand still while `meanwhile` goes on, as a busy machine does to it: all that happens
-    /// in it is there at once for the server.
+    /// Stops the process while `meanwhile` runs, as a busy machine does: when it goes on, it finds all that
+    /// happened meanwhile at once.
     pub(super) fn while_stopped(&self, meanwhile: impl FnOnce()) {
         let pid = Pid::from_child(&self.child);
         self.signal(Signal::STOP);

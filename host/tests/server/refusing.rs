@@ -1,4 +1,4 @@
-//! What a server refuses, and what is left to those it does not.
+//! What a server refuses, and that others do not suffer from it.
 
 use std::io::Write;
 use std::net::Shutdown;

@@ -1,4 +1,4 @@
-//! What people come for: bytes go both ways, whatever happens beside them.
+//! Bytes go both ways between VMs and clients, whatever others do meanwhile.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::thread;
 use rustix::process::Signal;
 use socket2::SockRef;
 
-use super::peer::{IAC, Peer};
+use super::peer::{IAC, NOP, Peer};
 use super::process::Server;
 
 #[test]
@@ -140,8 +140,7 @@ fn both_families_are_served() {
     server.line_with("client attached");
     vm.print(b"six");
     client.expect(b"six");
-    let mut other = Peer::connect(v4);
-    other.send(b"\xff\xf1");
+    Peer::connect(v4).send(&[IAC, NOP]);
     server.line_with("vm connected peer=127.0.0.1:");
 }
 

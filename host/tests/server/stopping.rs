@@ -1,4 +1,4 @@
-//! Going down: in good order, at once when told twice, and never held up by whoever does not listen.
+//! How a server stops: in order, at once at the second signal, and never waiting for peers that do not read.
 
 use rustix::process::Signal;
 
