@@ -72,7 +72,7 @@ impl Sender {
     /// Wakes the loop without asking for anything: there is room where it found none. Never waits.
     pub fn nudge(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            // Cannot block: at most one byte is unread. Fails only when the loop has ended.
+            // Fails when the loop has ended, and if the socket were full: then it is readable already.
             let _ = (&*self.wake).write(&[0]);
         }
     }
