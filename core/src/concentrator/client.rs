@@ -86,7 +86,7 @@ impl Concentrator {
         let Some(seat) = seat else {
             return conn.doom(id, CloseReason::Gone, &mut self.fx);
         };
-        conn.role = Role::Client(Client {
+        conn.role = Role::Client(Box::new(Client {
             console: at,
             seat,
             mode: if is_raw { Mode::Raw { last: true } } else { Mode::Undecided },
@@ -95,7 +95,7 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
-        });
+        }));
         if self.config.max_clients.is_some_and(|limit| persons > limit) {
             conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
             return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);

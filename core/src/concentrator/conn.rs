@@ -88,7 +88,8 @@ impl Transport {
 #[derive(Debug)]
 pub(super) enum Role {
     Vm(Vm),
-    Client(Client),
+    /// Boxed: an idle VM must not cost what a client does.
+    Client(Box<Client>),
     /// A client of this console whose TLS is not up: nobody yet.
     Arriving(ConsoleId),
     /// A reader inside the process.

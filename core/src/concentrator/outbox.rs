@@ -29,9 +29,9 @@ pub(super) struct Outbox {
 struct Outstanding {
     /// 0: the connection in this slot is closed, or there never was one.
     generation: u32,
-    suppressed: u32,
-    /// The second that these count in, since the start.
-    second: u32,
+    suppressed: u16,
+    /// The second that these count in, since the start; the low bits of it.
+    second: u16,
     events: u8,
     landmarks: u8,
     /// The runtime knows that there are bytes and has not yet found that there are none left.
@@ -124,7 +124,7 @@ impl Outbox {
             *share = share.saturating_add(1);
             let suppressed = std::mem::take(&mut outstanding.suppressed);
             if suppressed > 0 {
-                let kind = EventKind::Suppressed(suppressed);
+                let kind = EventKind::Suppressed(suppressed.into());
                 self.events.push_back(Event { kind, ..event.clone() });
             }
         }
@@ -183,7 +183,7 @@ impl Outbox {
 impl Outstanding {
     /// How many events of this sort were told in the present second.
     fn share(&mut self, now: Instant, is_landmark: bool) -> &mut u8 {
-        let second = (now.as_micros() / 1_000_000) as u32;
+        let second = (now.as_micros() / 1_000_000) as u16;
         if std::mem::replace(&mut self.second, second) != second {
             (self.events, self.landmarks) = (0, 0);
         }
