@@ -44,10 +44,15 @@ pub struct Label {
 }
 
 impl Label {
-    /// The name, or what can stand for it where it is not known.
+    /// The name, or what can stand for it where it is not known, for a person's screen: characters that show
+    /// nothing or turn the line around (U+202E, U+2028) are escaped.
     #[must_use]
     pub fn title(&self) -> String {
-        if self.name.is_empty() { format!("{}{}", self.uuid, self.suffix) } else { self.name.clone() }
+        let title =
+            if self.name.is_empty() { format!("{}{}", self.uuid, self.suffix) } else { self.name.clone() };
+        let escaped = title.escape_debug().to_string();
+        // Quotes and backslashes are as good as any other character here.
+        escaped.replace(r#"\""#, "\"").replace(r"\'", "'").replace(r"\\", r"\")
     }
 
     /// Whether this console has that identity.
@@ -65,10 +70,44 @@ impl Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vm={:?} uuid={}{}", self.name, self.uuid, self.suffix)?;
+        write!(f, "vm={:?} uuid={}", self.name, self.uuid)?;
+        if !self.suffix.is_empty() {
+            write!(f, " suffix={:?}", self.suffix)?;
+        }
         match self.port {
             Some(port) => write!(f, " port={port}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(name: &str, suffix: &str) -> Label {
+        Label {
+            id: ConsoleId { index: 0, generation: 1 },
+            uuid: Uuid::from_bytes([1; 16]),
+            suffix: suffix.into(),
+            clone: Box::default(),
+            name: name.into(),
+            port: Some(50000),
+        }
+    }
+
+    #[test]
+    fn characters_that_show_nothing_or_turn_lines_around_are_escaped_and_no_others() {
+        for (name, shown) in [
+            ("web 01", "web 01"),
+            ("w\u{e9}b e\u{301} \u{4e16}", "w\u{e9}b e\u{301} \u{4e16}"),
+            (r#"a "b" 'c' \d"#, r#"a "b" 'c' \d"#),
+            ("a\u{202e}b\u{2028}c\u{200b}\u{1b}", r"a\u{202e}b\u{2028}c\u{200b}\u{1b}"),
+        ] {
+            assert_eq!(label(name, "").title(), shown);
+        }
+        let line = label("a\u{202e}", "_com1 x=\u{2028}").to_string();
+        let uuid = Uuid::from_bytes([1; 16]);
+        assert_eq!(line, format!(r#"vm="a\u{{202e}}" uuid={uuid} suffix="_com1 x=\u{{2028}}" port=50000"#));
     }
 }
