@@ -137,6 +137,13 @@ impl Begun {
         }
     }
 
+    /// The pool's segments have the places now that `places` says.
+    pub(super) fn handle_segments_moved(&mut self, places: &[u32]) {
+        if let Some(Partial { source: Source::Rewound(_, cursor), .. }) = &mut self.frame {
+            cursor.handle_moved(places);
+        }
+    }
+
     /// Gives its runs to `push` in order, until that says that there is no room; says whether all of it went.
     pub(super) fn runs<'a>(
         &'a self,

@@ -142,26 +142,6 @@ impl Config {
         }
     }
 
-    /// The most memory a session so configured can hold, in bytes: every stream that either side may have open full both
-    /// ways, the table, spare segments, what waits to be said, and what was noted of ids.
-    #[must_use]
-    pub const fn memory_bound(&self) -> u64 {
-        let streams = self.own_limit() as u64 + self.peer_limit() as u64;
-        // Bytes lie in whole segments, of which the first and the last may be all but empty.
-        let both_ways = 4 * super::SEGMENT as u64 + 2 * super::segments::BOOKKEEPING;
-        // In v1 that waits a line stops when a stream's buffer is full, and what was read by then is kept.
-        let overrun = super::READ as u64;
-        let queued = streams.saturating_mul(self.send_buffer as u64);
-        let queued = if queued < self.session_send_buffer { queued } else { self.session_send_buffer };
-        streams * (self.receive_buffer as u64 + both_ways + super::table::ENTRY)
-            + queued
-            + overrun
-            + super::segments::SPARE_BYTES
-            + super::control::bound(self.peer_limit())
-            + super::ids::bound(self.peer_limit())
-            + super::output::bound(self.max_frame)
-    }
-
     /// How many streams of its own this side may have open.
     pub(super) const fn own_limit(&self) -> u32 {
         if self.max_own_streams == u32::MAX { self.max_streams } else { self.max_own_streams }

@@ -43,18 +43,21 @@ impl Unused {
             self.next = number + 1;
             return true;
         }
-        let Some((&start, &end)) = self.gaps.range(..=number).next_back() else { return false };
-        if number >= end {
+        let Some((&start, end)) = self.gaps.range_mut(..=number).next_back() else { return false };
+        let (gap_end, behind) = (*end, number + 1);
+        if number >= gap_end {
             return false;
         }
-        self.gaps.remove(&start);
-        for (start, end) in [(start, number), (number + 1, end)] {
-            if start < end {
-                if self.gaps.len() >= self.max_gaps {
-                    self.gaps.pop_first();
-                }
-                self.gaps.insert(start, end);
+        if start == number {
+            self.gaps.remove(&start);
+        } else {
+            *end = number;
+        }
+        if behind < gap_end {
+            if self.gaps.len() >= self.max_gaps {
+                self.gaps.pop_first();
             }
+            self.gaps.insert(behind, gap_end);
         }
         true
     }

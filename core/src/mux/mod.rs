@@ -97,6 +97,7 @@
 
 mod api;
 mod begun;
+mod bounds;
 mod config;
 mod control;
 mod decoder;

@@ -1,17 +1,20 @@
 //! The bytes of all streams, in one pool.
 //!
-//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its
-//! bytes lie in 4 KiB segments threaded through the session's [`Pool`], so an idle stream costs its table
-//! entry and nothing else. Refuses to know what the bytes are and how many a stream may have: the machines
-//! above count.
+//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its bytes
+//! lie in segments threaded through the session's [`Pool`], so an idle stream costs its table entry and nothing else. A
+//! queue's first segment is small, unless a large one lies spare or more is written, and each next one twice as large, up
+//! to 4 KiB: a few bytes that wait on each of many streams cost little. Refuses to know what the bytes are and how many a stream may have: the machines above count.
 
-/// Bytes in a segment: one frame of the default size, one page; a keystroke under way costs this much once.
+/// Bytes in a segment at most: one frame of the default size, one page.
 pub const SEGMENT: usize = 4096;
-/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls
-/// silent.
+/// Bytes in a segment at least: a line of text, a few keystrokes.
+const SMALLEST: usize = 256;
+/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls silent.
 const SPARE: usize = 64;
 /// The most heap that spare segments hold.
 pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
+/// Segments of a queue that are smaller than the largest, at most.
+pub(super) const SMALL: u64 = (SEGMENT / SMALLEST).ilog2() as u64;
 /// The most that the pool notes per segment, its vectors up to twice as long as they need be.
 pub(super) const BOOKKEEPING: u64 = 2 * (size_of::<Segment>() + size_of::<u32>()) as u64;
 const NONE: u32 = u32::MAX;
@@ -37,6 +40,13 @@ impl Queue {
     pub(super) const fn len(&self) -> u32 {
         self.len
     }
+
+    /// Its segments have the places now that [`Pool::compact`] said.
+    pub(super) fn handle_moved(&mut self, places: &[u32]) {
+        for place in [&mut self.head, &mut self.tail] {
+            *place = places.get(*place as usize).copied().unwrap_or(*place);
+        }
+    }
 }
 
 /// A place in a queue: valid until the byte before it is released with nothing after it.
@@ -49,11 +59,18 @@ pub(super) struct Cursor {
 impl Cursor {
     /// The front of whatever queue it is used with.
     pub(super) const FRONT: Self = Self { segment: NONE, offset: 0 };
+
+    /// The segments have the places now that [`Pool::compact`] said.
+    pub(super) fn handle_moved(&mut self, places: &[u32]) {
+        self.segment = places.get(self.segment as usize).copied().unwrap_or(self.segment);
+    }
 }
 
 #[derive(Debug)]
 struct Segment {
     next: u32,
+    /// What it may hold; `bytes` never grows beyond it.
+    size: u32,
     bytes: Vec<u8>,
 }
 
@@ -63,7 +80,10 @@ pub(super) struct Pool {
     segments: Vec<Segment>,
     /// Slots of `segments` that are in no queue.
     free: Vec<u32>,
+    /// Of the largest size.
     spare: Vec<Vec<u8>>,
+    /// Bytes that the segments in use may hold.
+    used: usize,
 }
 
 impl Pool {
@@ -71,8 +91,10 @@ impl Pool {
     pub(super) fn append(&mut self, queue: &mut Queue, mut data: &[u8]) {
         queue.len += data.len() as u32;
         while !data.is_empty() {
-            if queue.tail == NONE || self.segments[queue.tail as usize].bytes.len() == SEGMENT {
-                let fresh = self.take();
+            let tail = self.segments.get(queue.tail as usize);
+            if tail.is_none_or(|tail| tail.bytes.len() == tail.size as usize) {
+                let size = tail.map_or(SMALLEST, |tail| 2 * tail.size as usize).max(data.len().min(SEGMENT));
+                let fresh = self.take(size.next_power_of_two().min(SEGMENT));
                 if queue.tail == NONE {
                     queue.head = fresh;
                     queue.start = 0;
@@ -81,9 +103,9 @@ impl Pool {
                 }
                 queue.tail = fresh;
             }
-            let tail = &mut self.segments[queue.tail as usize].bytes;
-            let (now, later) = data.split_at(data.len().min(SEGMENT - tail.len()));
-            tail.extend_from_slice(now);
+            let tail = &mut self.segments[queue.tail as usize];
+            let (now, later) = data.split_at(data.len().min(tail.size as usize - tail.bytes.len()));
+            tail.bytes.extend_from_slice(now);
             data = later;
         }
     }
@@ -151,8 +173,8 @@ impl Pool {
         at
     }
 
-    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says
-    /// whether all of them went.
+    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says whether all of
+    /// them went.
     pub(super) fn runs<'a>(
         &'a self,
         queue: &Queue,
@@ -174,14 +196,14 @@ impl Pool {
 
     /// Bytes of heap held, in use or spare, and what notes them.
     pub(super) fn memory(&self) -> usize {
-        (self.segments.len() - self.free.len() + self.spare.len()) * SEGMENT
+        self.used
+            + self.spare.len() * SEGMENT
             + self.segments.capacity() * size_of::<Segment>()
             + self.free.capacity() * size_of::<u32>()
             + self.spare.capacity() * size_of::<Vec<u8>>()
     }
 
-    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments
-    /// not in use.
+    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments not in use.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
         self.free.sort_unstable();
@@ -191,6 +213,27 @@ impl Pool {
         }
         self.segments.shrink_to_fit();
         self.free.shrink_to_fit();
+    }
+
+    /// Moves the segments in use together and gives the places of the others back. Returns where each one is now, to be told
+    /// to every queue and cursor. Work in proportion to all places.
+    pub(super) fn compact(&mut self) -> Vec<u32> {
+        let mut places = vec![0; self.segments.len()];
+        for slot in self.free.drain(..) {
+            places[slot as usize] = NONE;
+        }
+        let mut next = 0;
+        for place in places.iter_mut().filter(|place| **place != NONE) {
+            *place = next;
+            next += 1;
+        }
+        let mut at = places.iter();
+        self.segments.retain(|_| at.next().is_some_and(|place| *place != NONE));
+        for segment in &mut self.segments {
+            segment.next = places.get(segment.next as usize).copied().unwrap_or(NONE);
+        }
+        self.trim();
+        places
     }
 
     /// A cursor at the end of a segment is the start of the next one.
@@ -205,19 +248,27 @@ impl Pool {
         cursor
     }
 
-    fn take(&mut self) -> u32 {
-        let bytes = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(SEGMENT));
+    /// An empty segment of this size, or of the largest where one lies spare.
+    fn take(&mut self, size: usize) -> u32 {
+        let (bytes, size) = match self.spare.pop() {
+            Some(bytes) => (bytes, SEGMENT),
+            None => (Vec::with_capacity(size), size),
+        };
+        self.used += size;
+        let segment = Segment { next: NONE, size: size as u32, bytes };
         if let Some(slot) = self.free.pop() {
-            self.segments[slot as usize] = Segment { next: NONE, bytes };
+            self.segments[slot as usize] = segment;
             return slot;
         }
-        self.segments.push(Segment { next: NONE, bytes });
+        self.segments.push(segment);
         self.segments.len() as u32 - 1
     }
 
     fn put(&mut self, slot: u32) {
-        let mut bytes = std::mem::take(&mut self.segments[slot as usize].bytes);
-        if self.spare.len() < SPARE {
+        let segment = &mut self.segments[slot as usize];
+        let (mut bytes, size) = (std::mem::take(&mut segment.bytes), segment.size as usize);
+        self.used -= size;
+        if size == SEGMENT && self.spare.len() < SPARE {
             bytes.clear();
             self.spare.push(bytes);
         }
@@ -233,6 +284,7 @@ mod tests {
 
     quickcheck! {
         /// Two queues in one pool against two plain ones, with a cursor that runs ahead of the release point.
+        /// Also while the pool is made compact.
         fn a_queue_is_a_queue(steps: Vec<(bool, u8, u16)>) -> bool {
             let mut pool = Pool::default();
             let mut queues = [Queue::default(), Queue::default()];
@@ -241,8 +293,14 @@ mod tests {
             let mut next = 0u8;
             for (which, what, n) in steps {
                 let which = usize::from(which);
+                if what % 8 == 7 {
+                    let places = pool.compact();
+                    queues.iter_mut().for_each(|queue| queue.handle_moved(&places));
+                    cursors.iter_mut().for_each(|(cursor, _)| cursor.handle_moved(&places));
+                    assert_eq!((pool.free.len(), pool.spare.len()), (0, 0));
+                }
                 let (queue, model, (cursor, ahead)) = (&mut queues[which], &mut models[which], &mut cursors[which]);
-                match what % 3 {
+                match what / 8 % 3 {
                     0 => {
                         let data: Vec<u8> = (0..n % 9000).map(|_| { next = next.wrapping_mul(5).wrapping_add(3); next }).collect();
                         pool.append(queue, &data);

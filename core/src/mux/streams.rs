@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::begun::Begun;
 use super::config::{Config, Priority};
+use super::control::READ;
 use super::decoder::Dialect;
 use super::error::{OpenError, StreamError, Violation};
 use super::event::{Counters, Event, ResetReason, Terms};
@@ -21,7 +22,9 @@ use crate::time::Instant;
 
 /// What all streams together may have unsent before each is held to one frame of it: as much as is read at a time. More
 /// would only wait behind the line; less would leave it idle between two fills.
-const LINE: u64 = super::READ as u64;
+const LINE: u64 = READ as u64;
+/// Heap of one pause of a v1 stream, in a queue up to twice as long as need be.
+pub(super) const PAUSE: u64 = 2 * size_of::<(Instant, StreamId)>() as u64;
 
 /// All streams of one side.
 #[derive(Debug)]
@@ -709,13 +712,20 @@ impl Streams {
         self.paused.shrink_to_fit();
     }
 
-    /// Gives back what the table does not need; `moved(from, to)` is told of every entry that has another place now.
-    /// Work in proportion to the table.
+    /// Gives back what table and pool do not need; `moved(from, to)` is told of every entry that has another place now.
+    /// Work in proportion to both.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) {
         let begun = &mut self.begun;
         self.table.compact(|from, to| {
             begun.handle_moved(from, to);
             moved(from, to);
         });
+        let places = self.pool.compact();
+        begun.handle_segments_moved(&places);
+        for stream in self.table.iter_mut() {
+            stream.output.handle_moved(&places);
+            stream.input.handle_moved(&places);
+            stream.cursor.handle_moved(&places);
+        }
     }
 }

@@ -393,6 +393,11 @@ impl Table {
         self.last = (StreamId::SESSION, NONE);
     }
 
+    /// All entries, in the order of their places.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.entries.iter_mut()
+    }
+
     /// The entry that was in `from` is in `to` now: its neighbours are told.
     fn relink(&mut self, from: u32, to: u32) {
         let sends_in = self.entries[to as usize].sends_in;

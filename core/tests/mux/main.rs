@@ -5,14 +5,19 @@
     reason = "tests take their seed from the environment and their corpus from files"
 )]
 
+mod attack;
+mod bounds;
+mod carriers;
 mod fuzz;
 mod guest;
 mod hostile;
 mod line;
+mod line_time;
 mod link_vectors;
 mod noise;
 mod order;
 mod payload;
 mod races;
+mod restarts;
 mod simulation;
 mod vectors;

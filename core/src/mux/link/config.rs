@@ -61,6 +61,21 @@ impl LinkConfig {
             .map_or(Duration::ZERO, Duration::from_micros)
     }
 
+    /// The most memory a link so configured can hold, in bytes: a window of frames under way, a window delivered and not
+    /// read, a window behind a gap, the frame that arrives and the one that leaves. Vectors are up to twice as long as need
+    /// be, and what was delivered moves only when half of it was read.
+    #[must_use]
+    pub fn memory_bound(&self) -> u64 {
+        let (payload, window) = (u64::from(self.max_payload()), u64::from(self.window()));
+        let frame = payload + (HEADER + CHECKSUM) as u64;
+        // Payload under way is as long as what was pending; each frame is noted beside it.
+        let under_way = (window + 1) * (2 * payload + NOTED);
+        let delivered = 4 * (window + 1) * payload;
+        let ahead = 2 * window * (payload + NOTED);
+        // Escaped, every byte may take two.
+        under_way + delivered + ahead + 2 * frame.max(LEAST_VECTOR) + 4 * frame + LEAST_VECTOR
+    }
+
     /// The window, cut to what a SACK can name.
     pub(super) fn window(&self) -> u16 {
         self.window.clamp(1, MAX_WINDOW)
@@ -70,6 +85,11 @@ impl LinkConfig {
         self.max_payload.max(1)
     }
 }
+
+/// What is noted of a frame under way, or of one held, twice over.
+const NOTED: u64 = 160;
+/// What the smallest vectors take.
+const LEAST_VECTOR: u64 = 64;
 
 /// Bits in a SACK.
 pub(super) const MAX_WINDOW: u16 = 32;

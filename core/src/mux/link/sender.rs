@@ -172,8 +172,13 @@ impl LinkSender {
     /// opened be lost, it has to be asked for.
     fn start_probing(&mut self) {
         if self.timer.is_none() && self.is_shut() {
-            self.timer = Some(self.clock + self.rto());
+            self.timer = Some(self.clock + self.rto().min(self.probe_interval()));
         }
+    }
+
+    /// No longer than this between two probes: they are short, and each is as likely to be lost as anything.
+    fn probe_interval(&self) -> Duration {
+        FIRST_RTO.max(self.srtt.map_or(FIRST_RTO, |(srtt, _)| srtt * 2))
     }
 
     fn is_shut(&self) -> bool {
@@ -332,10 +337,13 @@ impl LinkSender {
             return true;
         }
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
-        self.timer = Some(now + self.rto());
         if self.frames.is_empty() {
             self.probe_due = true;
-        } else if self.peer_keeps_nothing {
+            self.timer = Some(now + self.rto().min(self.probe_interval()));
+            return false;
+        }
+        self.timer = Some(now + self.rto());
+        if self.peer_keeps_nothing {
             self.lose_all();
         } else if let Some(oldest) = self.frames.front_mut() {
             oldest.lost = oldest.sent.is_some();
@@ -514,7 +522,7 @@ mod tests {
             // It is answered: the peer lives, and has no room.
             sender.handle_ack(1, 0, now);
         }
-        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 8000, 8000]);
+        assert_eq!(waits, [200, 400, 800, 1000, 1000, 1000, 1000, 1000]);
         sender.handle_ack(1, 8, now);
         assert_eq!((send(&mut sender, now), sender.timer()), (vec![1], Some(now + MIN_RTO)));
     }

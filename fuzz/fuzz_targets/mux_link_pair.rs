@@ -1,0 +1,7 @@
+//! See `core/tests/mux/fuzz.rs` for what is checked.
+#![no_main]
+
+#[path = "../../core/tests/mux/fuzz.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::link_pair(data));
