@@ -94,6 +94,21 @@ fn selective_repeat_keeps_its_goodput_on_a_bad_line() {
 }
 
 #[test]
+fn a_line_whose_speed_is_not_told_carries_as_much_as_one_whose_is() {
+    for baud in [9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600] {
+        // A UART's FIFO; a driver that takes 4 KiB at once, so that answers are late by as much.
+        for chunk in [16, 4096] {
+            let args = format!("--link selective --baud {baud} --chunk {chunk} --bytes {}", baud * 2);
+            let [told, untold] = [args.clone(), format!("{args} --untold")].map(|args| played(&args));
+            let share = untold.goodput / told.goodput;
+            assert!(share >= 0.95, "{baud} baud, {chunk} at a time: {share}");
+            let [host, _] = untold.link.unwrap();
+            assert!(host.repeated * 20 <= host.frames, "{} of {} again", host.repeated, host.frames);
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let args = "--errors 1e-3 --keys 1 --bytes 50000 --seed 7";
     assert_eq!(played(args).to_json(), played(args).to_json());

@@ -40,6 +40,9 @@ pub struct PlayArgs {
     /// Bits per second, ten to a byte.
     #[arg(long, default_value_t = 115_200)]
     pub baud: u32,
+    /// SL is not told the line's speed, and has to learn it.
+    #[arg(long)]
+    pub untold: bool,
     /// The layer under the streams; by default SL with selective repeat where the line damages bytes, else
     /// none.
     #[arg(long)]
@@ -186,8 +189,9 @@ impl<'a> Play<'a> {
         let mut end = |role| -> Result<End, String> {
             let config = session_config(role, args.max_frame, args.window);
             let session = Session::new(config, now).map_err(|error| error.to_string())?;
+            let told = if args.untold { 0 } else { args.baud };
             let link =
-                choice.config(chance.next() as u32, args.baud, args.payload, args.link_window).map(Link::new);
+                choice.config(chance.next() as u32, told, args.payload, args.link_window).map(Link::new);
             Ok(End { session, link })
         };
         let ends = [end(Role::Host)?, end(Role::Guest)?];

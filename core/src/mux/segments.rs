@@ -222,10 +222,8 @@ impl Pool {
         for slot in self.free.drain(..) {
             places[slot as usize] = NONE;
         }
-        let mut next = 0;
-        for place in places.iter_mut().filter(|place| **place != NONE) {
-            *place = next;
-            next += 1;
+        for (next, place) in places.iter_mut().filter(|place| **place != NONE).enumerate() {
+            *place = next as u32;
         }
         let mut at = places.iter();
         self.segments.retain(|_| at.next().is_some_and(|place| *place != NONE));

@@ -171,7 +171,7 @@ fn a_link_holds_two_windows_and_no_more() {
                 }
                 link.write(&[7; 2000]);
                 if chance.one_in(3) {
-                    link.transmit_with(START, |frame| frame.len());
+                    link.transmit_with(START, <[u8]>::len);
                 }
                 if chance.one_in(20) {
                     link.consume(chance.size(2000) as usize);

@@ -219,7 +219,7 @@ impl Middle {
     fn pass(&mut self, which: usize, how: u8, n: usize, with: u8) -> Vec<u8> {
         let n = n.min(self.held[which].len());
         let mut bytes: Vec<u8> = self.held[which].drain(..n).collect();
-        if how % 8 == 0 || bytes.is_empty() {
+        if how.is_multiple_of(8) || bytes.is_empty() {
             return bytes;
         }
         self.honest = false;
@@ -272,7 +272,8 @@ pub(crate) fn pair(data: &[u8]) {
     while let Some(op) = byte() {
         let Some(arg) = byte() else { break };
         let which = usize::from(op >> 7);
-        let id = StreamId(u64::from(op >> 4 & 3) + 1 | if op & 0x40 == 0 { 0 } else { StreamId::GUEST_BIT });
+        let opener = if op & 0x40 == 0 { 0 } else { StreamId::GUEST_BIT };
+        let id = StreamId((u64::from(op >> 4 & 3) + 1) | opener);
         let end = &mut ends[which];
         match op & 15 {
             0 => drop(end.open()),

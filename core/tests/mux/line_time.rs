@@ -110,6 +110,7 @@ fn a_reader_of_small_bites_is_sent_what_it_has_room_for() {
         for _ in 0..3 {
             b.handle_timeout(now);
             pass(&mut b, &mut a, now);
+            pass(&mut a, &mut b, now);
             while a.write(&[7; 256]) > 0 {
                 pass(&mut a, &mut b, now);
             }
