@@ -254,13 +254,7 @@ impl Server {
             let Some(listener) = self.listeners.get(id) else { return };
             let make_room = || self.lingering.take_oldest().is_some();
             match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
-                Accepted::One((stream, peer)) => {
-                    self.admit(id, stream, peer);
-                    // Who left for it is closed before there is a next one.
-                    if self.engine.is_full() {
-                        self.drain();
-                    }
-                }
+                Accepted::One((stream, peer)) => self.admit(id, stream, peer),
                 Accepted::Again => {}
                 Accepted::Nobody | Accepted::Failed => return,
             }

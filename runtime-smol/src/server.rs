@@ -230,13 +230,7 @@ impl Server {
             let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
             let make_room = || self.lingering.take_oldest().is_some();
             match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
-                Accepted::One((stream, peer)) => {
-                    self.admit(id, stream, peer);
-                    // Who left for it is closed before there is a next one.
-                    if self.engine.is_full() {
-                        self.carry_out_all();
-                    }
-                }
+                Accepted::One((stream, peer)) => self.admit(id, stream, peer),
                 Accepted::Again => {}
                 Accepted::Nobody => match ready!(listener.poll_waiting(cx)) {
                     Ok(()) => {}
@@ -450,7 +444,15 @@ impl Server {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drainer.set(cx);
         self.drain_scheduled = false;
-        self.carry_out_all();
+        let mut writers = mem::take(&mut self.writers);
+        for id in writers.drain(..) {
+            self.transmit(id);
+        }
+        writers.append(&mut self.writers);
+        self.writers = writers;
+        while let Some(output) = self.engine.poll_output() {
+            self.carry_out(output);
+        }
         if !self.writers.is_empty() {
             self.schedule_drain();
         }
@@ -462,18 +464,6 @@ impl Server {
             self.timekeeper.wake();
         }
         Poll::Pending
-    }
-
-    fn carry_out_all(&mut self) {
-        let mut writers = mem::take(&mut self.writers);
-        for id in writers.drain(..) {
-            self.transmit(id);
-        }
-        writers.append(&mut self.writers);
-        self.writers = writers;
-        while let Some(output) = self.engine.poll_output() {
-            self.carry_out(output);
-        }
     }
 
     fn carry_out(&mut self, output: Output) {

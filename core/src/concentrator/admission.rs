@@ -145,12 +145,6 @@ impl Admission {
         victim.map_or(Verdict::Refuse, Verdict::Evict)
     }
 
-    /// Whether the next newcomer, of one kind or the other, finds no room.
-    pub(super) fn is_full(&self, listeners: usize) -> bool {
-        self.taken(listeners) + usize::from(self.ports) >= self.limit
-            || self.open[Kind::Client as usize] >= self.clients_limit()
-    }
-
     /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
     pub(super) fn admit(&mut self, id: ConnId, kind: Kind, source: Source, speaks_first: bool, now: Instant) {
         self.open[kind as usize] += 1;

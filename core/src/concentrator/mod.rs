@@ -208,15 +208,11 @@ impl Concentrator {
         accepted
     }
 
-    /// Whether somebody has to leave for the next newcomer, or has left for the last one: what this engine asks
-    /// for should be done before another connection is accepted, or the descriptors run out. Constant cost.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.admission.is_full(self.listeners.len())
-    }
-
     /// Closes connections that have to leave for a newcomer, clients that will send no more before all others.
     /// Returns whether there is room then.
+    ///
+    /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot closes
+    /// that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
     fn make_room(&mut self, kind: Kind, from: Source) -> bool {
         loop {
             match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {
