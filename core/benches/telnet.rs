@@ -1,8 +1,8 @@
 //! How fast telnet is read and written: `cargo bench -p vspc-core --bench telnet`.
 //!
 //! Inputs are pieces of 64 KiB: text, random bytes (one doubled IAC in 257), nothing but IACs, pairs every
-//! few bytes, pairs and runs of pairs at random, and a stream of commands. What is random is 8 MiB long,
-//! because a processor learns by heart where the pairs of 64 KiB stand.
+//! few bytes, pairs and runs of pairs at random, and a stream of commands. The random inputs are 8 MiB long,
+//! because a processor learns to predict the branches on 64 KiB that are repeated.
 
 #![allow(missing_docs, reason = "criterion's macros write undocumented items")]
 
@@ -16,7 +16,7 @@ use vspc_core::telnet::{
     put_subnegotiation,
 };
 
-/// Pieces of wire form that are taken in turn.
+/// Pieces in wire form, used in turn.
 struct Input {
     name: &'static str,
     pieces: Vec<Vec<u8>>,
@@ -53,7 +53,7 @@ fn data() -> Vec<Input> {
     let mut random = random();
     let mut piece = || -> Vec<u8> { random.by_ref().take(SIZE).collect() };
     let bytes = (0..PIECES).map(|_| wire(&piece())).collect();
-    // One byte in four ends a run, of plain bytes or of IACs.
+    // One random byte in four ends a run, of plain bytes or of IACs.
     let mut fill = b'x';
     let mut run = |byte: u8| {
         if byte < 64 {

@@ -42,7 +42,7 @@ struct Session {
     negotiator: Negotiator,
     /// Whether the last byte was a carriage return (RFC 854: CR NUL and CR LF are one key).
     after_cr: bool,
-    /// What has been typed since the last Enter; what does not fit is not echoed either.
+    /// What has been typed since the last Enter, up to [`LINE_LIMIT`]; the rest is ignored.
     line: Vec<u8>,
     exclamation_marks: usize,
 }
@@ -61,9 +61,9 @@ impl Session {
         Self { decoder: Decoder::new(), negotiator, after_cr: false, line: Vec::new(), exclamation_marks: 1 }
     }
 
-    /// Takes what was read and puts what is to be written; `Break` when the client wants to go.
-    fn receive(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> ControlFlow<()> {
-        // The decoder lends out its buffer, so it stands aside while we act on what it says.
+    /// Handles bytes from the client and appends the answer to `out`; `Break` when the client wants to leave.
+    fn handle_received(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> ControlFlow<()> {
+        // An item may borrow from the decoder, so the decoder is taken out of `self` while we act on it.
         let mut decoder = std::mem::take(&mut self.decoder);
         let mut flow = ControlFlow::Continue(());
         while let Some(item) = decoder.decode(&mut input) {
@@ -80,7 +80,7 @@ impl Session {
                 }
                 Item::Subnegotiation(SHOUT, &[n]) => self.exclamation_marks = usize::from(n),
                 Item::Command(Command::AYT) => self.say("yes", out),
-                // Other commands have no meaning here, and noise does no harm.
+                // Other commands mean nothing here, and malformed input does no harm.
                 Item::Subnegotiation(..) | Item::Command(_) | Item::Malformed(_) => {}
             }
             if flow.is_break() {
@@ -148,7 +148,7 @@ fn serve(mut client: TcpStream) -> std::io::Result<()> {
         client.write_all(&out)?;
         out.clear();
         let n = client.read(&mut buffer)?;
-        if n == 0 || session.receive(&buffer[..n], &mut out).is_break() {
+        if n == 0 || session.handle_received(&buffer[..n], &mut out).is_break() {
             return client.write_all(&out);
         }
     }
@@ -159,7 +159,7 @@ fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(&address)?;
     println!("listening on {}", listener.local_addr()?);
     for client in listener.incoming() {
-        // Who left before being accepted is nobody's error.
+        // A client that left before it was accepted is not an error.
         let Ok(client) = client else { continue };
         std::thread::spawn(move || {
             if let Err(error) = serve(client) {

@@ -1,5 +1,5 @@
-//! The least that VMs take for a concentrator, for tests of what plays VMs: it serves the session start and
-//! vMotion, keeps what it hears, and lets the test type.
+//! A minimal concentrator, for tests of the code that plays VMs: it serves the session start and vMotion, keeps
+//! what it receives, and lets the test type.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use vspc_core::vmware::{Message, ProxyEvent, ProxySession, Said, Uuid};
 
-/// A listening stand-in. It lives as long as the test.
+/// A listening stand-in. It runs as long as the test.
 pub(crate) struct StandIn {
     pub(crate) vms: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// What it has heard so far, of all its VMs.
+/// What it has received so far, from all its VMs.
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) name: String,
@@ -43,7 +43,7 @@ impl StandIn {
         Self::start_saying(b"")
     }
 
-    /// One that says this to the source right behind GOAHEAD, which is wrong.
+    /// A wrong one, which sends this to the source right after GOAHEAD.
     pub(crate) fn start_saying(after_goahead: &'static [u8]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let vms = listener.local_addr().unwrap();
@@ -60,7 +60,7 @@ impl StandIn {
         Self { vms, shared }
     }
 
-    /// Waits until it has heard that; a test that waits for ever fails after 20 s.
+    /// Waits until it has received enough; fails the test after 20 s.
     pub(crate) fn wait_for(&self, enough: impl Fn(&Heard) -> bool) {
         let heard = self.shared.heard.lock().unwrap();
         let limit = Duration::from_secs(20);
@@ -69,7 +69,7 @@ impl StandIn {
         assert!(!waited.timed_out(), "only heard {:?} from {:?}", heard.text(), heard.name);
     }
 
-    /// Types on the connection that came as number `connection`.
+    /// Types on a connection; they are numbered in the order they came.
     pub(crate) fn type_on(&self, connection: usize, bytes: &[u8]) {
         self.shared.heard.lock().unwrap().connections[connection].write_all(bytes).unwrap();
     }
@@ -112,5 +112,5 @@ fn serve(mut stream: TcpStream, after_goahead: &[u8], shared: &Shared) {
     }
 }
 
-/// With a byte that must be doubled.
+/// Contains bytes that must be doubled.
 const SECRET: &[u8] = b"\xFFsecret\xFF";
