@@ -15,6 +15,7 @@ use super::conn::{Closing, Conn, Place, Role, Transport};
 use super::console::READ_MAX;
 use super::event::{CloseReason, EventKind};
 use super::id::ConnId;
+use super::journal::SEGMENT;
 use super::output::{Chunk, Sent};
 use super::speech::Mode;
 use super::timers::Timer;
@@ -458,9 +459,9 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
     (Sent { offered, taken }, taken)
 }
 
-/// Runs handed to one write. A few would do for a journal that is one ring; many small runs come from replies
-/// and from bytes that are cut at doubled IACs.
-const PLAIN_RUNS: usize = 32;
+/// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than it
+/// fills, before it come half a pair and control, and a second write for the rest costs as much as the first.
+const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times
 /// as much per byte as one of data, and a console's key must not wait for a crowd of those.

@@ -23,7 +23,7 @@ use crate::telnet::wire_form::{
 
 /// Size of a full-grown segment. Large enough that a full read is 32 borrowed runs, small enough
 /// that a silent console keeps little more than the scrollback it was told to keep.
-const SEGMENT: usize = 8 << 10;
+pub(super) const SEGMENT: usize = 8 << 10;
 
 /// Size of a journal's first segment: a prompt or two.
 const FIRST_SEGMENT: usize = 256;
