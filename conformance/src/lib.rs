@@ -9,6 +9,7 @@ pub mod fake_vm;
 pub mod load;
 pub mod mux;
 pub mod replay;
+pub mod servers;
 pub mod telnet;
 pub mod transcript;
 pub mod tunnel;

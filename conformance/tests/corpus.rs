@@ -9,9 +9,6 @@ fn run(transcript: &Transcript, seed: u64, pace: Pace, cut: Cut) -> Played {
     play(transcript, &mut network, &Values::new(seed), Options { cut, ..Options::default() })
 }
 
-/// The option by which a telnet connection becomes a TLS one.
-const AUTHENTICATION: u8 = 37;
-
 fn all() -> Vec<Transcript> {
     let only = std::env::var("ONLY").unwrap_or_default();
     let mut all = corpus().unwrap_or_else(|error| panic!("{error}"));
@@ -25,7 +22,7 @@ fn judge(failures: &mut Vec<String>, what: &str, transcript: &Transcript, played
         Outcome::Pass => return,
         Outcome::Fail(failure) => failure.to_string(),
         // The core has all that a transcript may ask for; but this one is not set up to go over to TLS.
-        Outcome::NotOffered(_) if transcript.expects_option(AUTHENTICATION) => return,
+        Outcome::NotOffered(_) if transcript.is_about_upgrade() => return,
         Outcome::NotOffered(why) => format!("not offered: {why}"),
     };
     let log = played.log.join("\n    ");
@@ -102,32 +99,25 @@ fn how_sockets_take_and_give_bytes_changes_nothing() {
 
 #[test]
 fn every_two_way_cut_of_every_send_changes_nothing() {
-    let all = all();
-    let mut failures = Vec::new();
-    for transcript in &all {
-        let whole = run(transcript, 1, Pace::default(), Cut::Whole);
-        if !matches!(whole.outcome, Outcome::Pass) {
-            continue;
-        }
-        'sends: for (send, len) in whole.sends.iter().enumerate() {
-            // Of long sends, which are long runs of one byte, the ends are the interesting part.
-            for at in (1..*len).filter(|at| *at < 600 || *at + 40 > *len) {
-                let cut = Cut::Two(send, at);
-                let played = run(transcript, 1, Pace::default(), cut);
-                judge(&mut failures, &format!("{cut:?}"), transcript, &played);
-                compare(&mut failures, &format!("{cut:?}"), transcript, &whole, &played);
-                if !matches!(played.outcome, Outcome::Pass) {
-                    break 'sends;
-                }
-            }
-        }
-    }
-    report(&failures, all.len());
+    // Of long sends, which are long runs of one byte, the ends are the interesting part.
+    let is_interesting = |at: usize, len: usize| at < 600 || at + 40 > len;
+    every_cut_changes_nothing(|send, len| {
+        (1..len).filter(|at| is_interesting(*at, len)).map(|at| Cut::Two(send, at)).collect()
+    });
 }
 
 #[test]
 fn every_three_way_cut_of_every_short_send_changes_nothing() {
     const SHORT: usize = 16;
+    every_cut_changes_nothing(|send, len| {
+        let len = if len <= SHORT { len } else { 0 };
+        let both = |first| (first + 1..len).map(move |second| Cut::Three(send, first, second));
+        (1..len).flat_map(both).collect()
+    });
+}
+
+/// Plays each transcript as it is written, and again with each send cut in all of its `cuts`.
+fn every_cut_changes_nothing(cuts: impl Fn(usize, usize) -> Vec<Cut>) {
     let all = all();
     let mut failures = Vec::new();
     for transcript in &all {
@@ -135,17 +125,12 @@ fn every_three_way_cut_of_every_short_send_changes_nothing() {
         if !matches!(whole.outcome, Outcome::Pass) {
             continue;
         }
-        'sends: for (send, len) in whole.sends.iter().enumerate().filter(|(_, len)| **len <= SHORT) {
-            for first in 1..*len {
-                for second in first + 1..*len {
-                    let cut = Cut::Three(send, first, second);
-                    let played = run(transcript, 1, Pace::default(), cut);
-                    judge(&mut failures, &format!("{cut:?}"), transcript, &played);
-                    compare(&mut failures, &format!("{cut:?}"), transcript, &whole, &played);
-                    if !matches!(played.outcome, Outcome::Pass) {
-                        break 'sends;
-                    }
-                }
+        for cut in whole.sends.iter().enumerate().flat_map(|(send, len)| cuts(send, *len)) {
+            let played = run(transcript, 1, Pace::default(), cut);
+            judge(&mut failures, &format!("{cut:?}"), transcript, &played);
+            compare(&mut failures, &format!("{cut:?}"), transcript, &whole, &played);
+            if !matches!(played.outcome, Outcome::Pass) {
+                break;
             }
         }
     }

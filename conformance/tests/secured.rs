@@ -11,9 +11,6 @@ use vspc_conformance::tunnel::{Trust, VmForm};
 use vspc_core::concentrator::InBandTls;
 use vspc_core::transport::{Acceptor, Acceptors};
 
-/// The option by which a telnet connection becomes a TLS one.
-const AUTHENTICATION: u8 = 37;
-
 fn acceptor() -> Acceptor {
     static CONFIG: OnceLock<Acceptor> = OnceLock::new();
     let make = || {
@@ -75,7 +72,7 @@ fn the_corpus_is_played(secured: &Secured, leave: impl Fn(&Transcript) -> bool) 
 
 /// Whether TLS makes no difference to what is said inside it.
 fn same(transcript: &Transcript, secured: &Secured) -> bool {
-    secured.in_band == InBandTls::Off && !transcript.expects_option(AUTHENTICATION)
+    secured.in_band == InBandTls::Off && !transcript.is_about_upgrade()
 }
 
 #[test]
@@ -88,7 +85,7 @@ fn the_core_plays_the_corpus_behind_tls_from_the_first_byte() {
 #[test]
 fn the_core_plays_the_corpus_behind_the_upgrade() {
     let secured = secured(VmForm::InBand, InBandTls::Require, true);
-    the_corpus_is_played(&secured, |transcript| transcript.expects_option(AUTHENTICATION));
+    the_corpus_is_played(&secured, Transcript::is_about_upgrade);
 }
 
 #[test]
@@ -102,5 +99,5 @@ fn the_core_plays_the_corpus_in_clear_where_it_offers_the_upgrade() {
 /// Whether it needs a server that goes over to TLS.
 fn takes_part(transcript: &Transcript) -> bool {
     let declined = ["session-auth-refused", "session-auth-answered", "session-as-hosts-do"];
-    transcript.expects_option(AUTHENTICATION) && !declined.contains(&transcript.id.as_str())
+    transcript.is_about_upgrade() && !declined.contains(&transcript.id.as_str())
 }

@@ -1,6 +1,6 @@
 //! Captured sessions against this server, over TCP.
 
-#[path = "../../conformance/tests/live_replay/mod.rs"]
-mod live_replay;
-
-const SERVER: &str = env!("CARGO_BIN_EXE_vspc-smol");
+#[test]
+fn captures_replay_to_the_server() {
+    vspc_conformance::servers::replay_captures(env!("CARGO_BIN_EXE_vspc-smol"));
+}

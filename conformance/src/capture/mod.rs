@@ -17,6 +17,7 @@ mod ip;
 mod link;
 mod pcap;
 mod pcapng;
+mod record;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -31,8 +32,9 @@ pub use flows::Connection;
 pub use stream::{End, How, Part, Start, Stream};
 
 use flows::Flows;
-use format::{Broken, Format, Frame};
+use format::Format;
 use ip::{Fragments, Parsed};
+use record::{Broken, Frame};
 
 /// Which of a connection's two endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -104,7 +106,7 @@ pub fn open(path: &Path, port: u16) -> Result<Capture, CaptureError> {
 /// As [`open`].
 pub fn read(mut input: impl Read, port: u16) -> Result<Capture, CaptureError> {
     let mut magic = [0; 4];
-    let got = format::fill(&mut input, &mut magic)?;
+    let got = record::fill(&mut input, &mut magic)?;
     if got == 0 {
         return Err(CaptureError::Empty);
     }
@@ -112,7 +114,7 @@ pub fn read(mut input: impl Read, port: u16) -> Result<Capture, CaptureError> {
     if magic.starts_with(&GZIP) {
         let mut input = BufReader::with_capacity(1 << 16, MultiGzDecoder::new(BufReader::new(input)));
         let mut magic = [0; 4];
-        let got = format::fill(&mut input, &mut magic).map_err(|_| CaptureError::NotACapture)?;
+        let got = record::fill(&mut input, &mut magic).map_err(|_| CaptureError::NotACapture)?;
         frames(magic, got, magic[..got].chain(input), port)
     } else {
         frames(magic, got, input, port)

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::format::{Broken, Frame, MAX_FRAME, Order, body, record};
+use super::record::{Broken, Frame, MAX_FRAME, Order, body, record};
 
 /// A file being read.
 pub(super) struct Pcapng<R> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quickcheck::quickcheck;
 
-use super::format::Order;
+use super::record::Order;
 use super::write::{ACK, FIN, KINDS, Kind, Link, PSH, Packet, RST, SYN, Talk};
 use super::write::{file, framed, gzip, plain, simple_file};
 use super::{Capture, CaptureError, How, Part, Side, Start, Stream, read};

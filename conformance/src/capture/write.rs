@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::format::Order;
+use super::record::Order;
 
 /// One TCP segment between two endpoints.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -262,7 +262,7 @@ impl Server {
                 needs => format!("needs a server with {}", needs.join(" and ")),
             });
         }
-        if self.live.dial.vm_form() == VmForm::InBand && transcript.expects_option(AUTHENTICATION) {
+        if self.live.dial.vm_form() == VmForm::InBand && transcript.is_about_upgrade() {
             return Some("the option is on already: TLS came by it".to_owned());
         }
         if !transcript.needs_client_port() {
@@ -301,9 +301,6 @@ impl Server {
         })
     }
 }
-
-/// The option by which a telnet connection becomes a TLS one.
-const AUTHENTICATION: u8 = 37;
 
 /// How many consoles have clients in this dialogue.
 fn consoles(transcript: &Transcript) -> usize {

@@ -12,6 +12,7 @@ mod parse;
 pub use corpus::{FILES, corpus};
 pub use parse::{ParseError, parse, parse_setting};
 
+use crate::telnet::names::AUTHENTICATION;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +59,11 @@ impl Transcript {
         self.waits() > Duration::from_secs(4)
     }
 
-    /// Whether it expects, or expects not, to hear of a telnet option.
+    /// Whether it expects, or expects not, to hear of AUTHENTICATION, by which a telnet connection becomes a TLS one.
     #[must_use]
-    pub fn expects_option(&self, option: u8) -> bool {
+    pub fn is_about_upgrade(&self) -> bool {
         let is_about = |item: &Item| match item {
-            Item::Negotiation(_, about) | Item::Sub(about, _) => *about == option,
+            Item::Negotiation(_, about) | Item::Sub(about, _) => *about == AUTHENTICATION,
             Item::Data(_) | Item::Command(_) | Item::Wire(_) => false,
         };
         self.steps.iter().any(|step| match &step.action {
