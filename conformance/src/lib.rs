@@ -8,6 +8,7 @@ pub mod drive;
 pub mod fake_vm;
 pub mod load;
 pub mod mux;
+pub mod random;
 pub mod replay;
 pub mod servers;
 pub mod telnet;

@@ -10,7 +10,8 @@ mod suite;
 
 pub use suite::{Case, Checked, Selection, Server, Verdict, judge};
 
-use crate::drive::{ClientPort, LiveOptions, Ports, nonce};
+use crate::drive::{ClientPort, LiveOptions, Ports};
+use crate::random::nonce;
 use crate::transcript::{ParseError, Setting, Transcript, corpus, parse_setting};
 use crate::tunnel::{Port, TlsArgs};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

@@ -14,7 +14,7 @@ use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::nonce;
+use crate::random::nonce;
 use crate::telnet::Client;
 use crate::tunnel::{Dial, Port};
 

@@ -14,7 +14,7 @@ pub use find::{Ports, Printing};
 pub use live::{ClientPort, Live, LiveOptions};
 pub use memory::{Memory, Pace, Secured};
 pub use player::{Cut, Failure, Options, Outcome, Played, play};
-pub use values::{Values, nonce};
+pub use values::Values;
 
 use std::net::SocketAddr;
 use std::time::Duration;

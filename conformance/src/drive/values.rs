@@ -1,9 +1,8 @@
 //! What is different in each run: UUIDs, names, sequences; and what was captured.
 
+use crate::random::mix;
 use crate::transcript::Template;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The values of one run.
 #[derive(Clone, Debug, Default)]
@@ -80,24 +79,6 @@ impl Values {
 fn uuid_text(uuid: &[u8; 16]) -> String {
     let half = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
     format!("{}-{}", half(&uuid[..8]), half(&uuid[8..]))
-}
-
-/// A number that no earlier call has given, in this run or another: for marks that must be told from those
-/// that a server still remembers.
-#[must_use]
-pub fn nonce() -> u64 {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-    mix(now ^ u64::from(std::process::id()).rotate_left(40))
-        .wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed))
-}
-
-/// One round of splitmix64: enough to keep runs apart; nothing here is a secret.
-fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -250,16 +250,16 @@ const STDIN: Token = Token(usize::MAX - 1);
 mod tests {
     use super::*;
     use crate::load::link::VmLink;
-    use crate::load::way::Way;
+    use crate::load::subject::Subject;
     use crate::tunnel::Dial;
 
     #[test]
     fn a_vm_comes_up_on_what_was_recorded_whatever_its_name() {
         let bare = Bare::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let way = Way::Server { vms: bare.at, first: 1, dial: Dial::default() };
+        let subject = Subject::Server { vms: bare.at, first: 1, dial: Dial::default() };
         std::thread::spawn(|| bare.run(false));
         for number in [1, 20, 12345] {
-            VmLink::open(&way, numbered_vm(number)).unwrap();
+            VmLink::open(&subject, numbered_vm(number)).unwrap();
         }
     }
 }

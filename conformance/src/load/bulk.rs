@@ -18,7 +18,7 @@ use super::pattern::{Content, Fault, MARK, Pattern, Totals, Verifier, mark};
 use super::process::{Cost, require_descriptors};
 use super::report::Report;
 use super::stats::{median, round};
-use super::way::{Beside, Common, Open, read};
+use super::subject::{Beside, Common, Opened, read};
 
 /// Options of `load bulk`.
 #[derive(clap::Args, Clone, Debug)]
@@ -75,7 +75,7 @@ struct Outcome {
 /// Runs `load bulk`.
 pub fn run(args: &BulkArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(usize::from(args.clients) + 2))?;
-    let runs = args.beside.runs(&args.common, 1, |open| once(args, open))?;
+    let runs = args.beside.runs(&args.common, 1, |opened| once(args, opened))?;
     let mut report = Report::new();
     let clients = if args.direction == Direction::FromVm { args.clients } else { 1 };
     let to = if args.direction == Direction::FromVm { "VM to" } else { "to VM from" };
@@ -147,13 +147,13 @@ impl Outcome {
 }
 
 /// One run through one way.
-fn once(args: &BulkArgs, open: &Open) -> Result<Outcome, LoadError> {
-    let mut vm = VmLink::open(&open.way, numbered_vm(0))?;
+fn once(args: &BulkArgs, opened: &Opened) -> Result<Outcome, LoadError> {
+    let mut vm = VmLink::open(&opened.subject, numbered_vm(0))?;
     let count = if args.direction == Direction::FromVm { usize::from(args.clients) } else { 1 };
-    let clients = meet(&mut vm, &open.way, args.client, count)?;
+    let clients = meet(&mut vm, &opened.subject, args.client, count)?;
     // A raw client of a server sends and gets bytes as they are; everything else travels in wire form, and a
     // relay changes nothing, so that it carries exactly what a server would.
-    let raw = args.client == ClientKind::Raw && open.way.is_server();
+    let raw = args.client == ClientKind::Raw && opened.subject.is_server();
     let wire = Pattern::wire(args.content);
     let client_form = if raw { Pattern::guest(args.content) } else { wire.clone() };
     let received: Vec<Vec<u8>> = match args.direction {
@@ -170,7 +170,7 @@ fn once(args: &BulkArgs, open: &Open) -> Result<Outcome, LoadError> {
             (client, vec![vm.stream], &client_form, &wire)
         }
     };
-    let meter = open.meter()?;
+    let meter = opened.meter()?;
     let plan = Plan {
         periods: args.bytes.map_or(u64::MAX, |bytes| bytes.div_ceil(sent_form.period())),
         until: Duration::from_secs_f64(args.seconds),
@@ -431,14 +431,14 @@ mod tests {
     use super::*;
     use crate::load::probe::Probe;
     use crate::load::relay::{BUFFER, Relay};
-    use crate::load::way::Way;
+    use crate::load::subject::Subject;
 
-    fn open() -> Open {
+    fn opened() -> Opened {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let relay = Relay::bind(any, any, BUFFER).unwrap();
-        let way = Way::Relay { vms: relay.vms_at, clients: relay.clients_at };
+        let subject = Subject::Relay { vms: relay.vms_at, clients: relay.clients_at };
         thread::spawn(move || relay.run(false));
-        Open::of(way)
+        Opened::of(subject)
     }
 
     fn args(words: &[&str]) -> BulkArgs {
@@ -456,7 +456,7 @@ mod tests {
         for content in ["text", "binary", "ff"] {
             for direction in ["from-vm", "to-vm"] {
                 let outcome =
-                    once(&args(&["--content", content, "--direction", direction]), &open()).unwrap();
+                    once(&args(&["--content", content, "--direction", direction]), &opened()).unwrap();
                 assert!(outcome.totals.clean(), "{content} {direction}: {outcome:?}");
                 assert!(outcome.received_wire >= 3_000_000 && outcome.received_wire == outcome.sent_wire);
             }
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn all_of_several_clients_get_everything() {
-        let outcome = once(&args(&["--clients", "4"]), &open()).unwrap();
+        let outcome = once(&args(&["--clients", "4"]), &opened()).unwrap();
         assert!(outcome.totals.clean());
         assert_eq!(outcome.received_wire, outcome.sent_wire * 4);
     }
@@ -492,8 +492,8 @@ mod tests {
 
     #[test]
     fn keys_come_back_through_a_relay() {
-        let open = open();
-        let mut probe = Probe::open(&open.way).unwrap();
+        let opened = opened();
+        let mut probe = Probe::open(&opened.subject).unwrap();
         for _ in 0..100 {
             probe.key().unwrap();
         }

@@ -16,7 +16,7 @@ use super::LoadError;
 use super::link::{PATIENCE, numbered_vm, tells_name};
 use super::stats::Samples;
 use super::strangers::Addresses;
-use super::way::Way;
+use super::subject::Subject;
 use crate::fake_vm::leg::Leg;
 use crate::tunnel::{Dial, Port};
 
@@ -62,18 +62,18 @@ pub struct Starts {
 
 impl Fleet {
     /// VMs with the numbers `first` to `first + count - 1`, none of them connected.
-    pub fn new(way: &Way, first: usize, count: usize) -> Result<Self, LoadError> {
+    pub fn new(subject: &Subject, first: usize, count: usize) -> Result<Self, LoadError> {
         let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
         let now = Instant::now();
         let member = |number| {
             // Through a relay nobody listens: silent until told to print.
-            let config = way.suits(numbered_vm(number));
+            let config = subject.adapt(numbered_vm(number));
             Member {
                 config: Arc::new(config),
                 leg: None,
                 began: now,
-                agreed: !way.is_server(),
-                named: !way.is_server(),
+                agreed: !subject.is_server(),
+                named: !subject.is_server(),
                 up: false,
                 lines: 0,
             }
@@ -82,8 +82,8 @@ impl Fleet {
         Ok(Self {
             poll,
             events: Events::with_capacity(1024),
-            dial: way.dial(),
-            vms: way.vms(),
+            dial: subject.dial(),
+            vms: subject.vms(),
             from: Addresses::One,
             members,
             typed: Vec::new(),
@@ -265,10 +265,10 @@ impl Starts {
     }
 
     /// Fails when nobody came up at all.
-    pub fn require_any(&self, way: &Way) -> Result<(), LoadError> {
+    pub fn require_any(&self, subject: &Subject) -> Result<(), LoadError> {
         if self.latency.is_empty() && self.missing > 0 {
             let why = self.why.clone().unwrap_or_else(|| "no reason known".into());
-            return Err(LoadError::Unreachable(format!("no VM came up at {}: {why}", way.vms())));
+            return Err(LoadError::Unreachable(format!("no VM came up at {}: {why}", subject.vms())));
         }
         Ok(())
     }
@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn a_fleet_comes_up_talks_and_stays() {
         let proxy = StandIn::start();
-        let way = Way::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
-        let mut fleet = Fleet::new(&way, 0, 30).unwrap();
+        let subject = Subject::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
+        let mut fleet = Fleet::new(&subject, 0, 30).unwrap();
         let starts = fleet.start(8, PATIENCE);
         assert_eq!((starts.missing, starts.latency.len(), fleet.up()), (0, 30, 30), "{:?}", starts.why);
         proxy.wait_for(|heard| heard.named == 30);
@@ -310,16 +310,17 @@ mod tests {
     #[test]
     fn nobody_at_home_is_told_not_waited_for() {
         let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-        let way = Way::Server { vms: gone, first: 1, dial: Dial::default() };
-        let mut fleet = Fleet::new(&way, 0, 3).unwrap();
+        let subject = Subject::Server { vms: gone, first: 1, dial: Dial::default() };
+        let mut fleet = Fleet::new(&subject, 0, 3).unwrap();
         let starts = fleet.start(8, PATIENCE);
         assert_eq!(starts.missing, 3);
-        assert!(matches!(starts.require_any(&way), Err(LoadError::Unreachable(_))));
+        assert!(matches!(starts.require_any(&subject), Err(LoadError::Unreachable(_))));
     }
     #[test]
     fn refused_and_cut_are_told_apart() {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let way = Way::Server { vms: listener.local_addr().unwrap(), first: 1, dial: Dial::default() };
+        let subject =
+            Subject::Server { vms: listener.local_addr().unwrap(), first: 1, dial: Dial::default() };
         thread::spawn(move || {
             for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
                 use std::io::{Read, Write};
@@ -330,7 +331,7 @@ mod tests {
                 }
             }
         });
-        let mut fleet = Fleet::new(&way, 0, 30).unwrap();
+        let mut fleet = Fleet::new(&subject, 0, 30).unwrap();
         let starts = fleet.start_at_once(Addresses::One, PATIENCE);
         assert_eq!((starts.missing, starts.refused, starts.cut), (30, 20, 10), "{:?}", starts.why);
     }
@@ -338,9 +339,9 @@ mod tests {
     #[test]
     fn a_fleet_comes_up_at_one_moment_from_many_addresses() {
         let bare = crate::load::bare::Bare::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let way = Way::Server { vms: bare.at, first: 1, dial: Dial::default() };
+        let subject = Subject::Server { vms: bare.at, first: 1, dial: Dial::default() };
         thread::spawn(|| bare.run(false));
-        let mut fleet = Fleet::new(&way, 0, 300).unwrap();
+        let mut fleet = Fleet::new(&subject, 0, 300).unwrap();
         let starts = fleet.start_at_once(Addresses::Many, PATIENCE);
         assert_eq!((starts.missing, fleet.up()), (0, 300), "{:?}", starts.why);
     }

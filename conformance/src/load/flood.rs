@@ -13,7 +13,7 @@ use super::pattern::{Content, Pattern};
 use super::probe::Probe;
 use super::report::Report;
 use super::stats::{Samples, round};
-use super::way::{Common, Open, read};
+use super::subject::{Common, Opened, read};
 use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load flood`.
@@ -40,20 +40,20 @@ pub struct FloodArgs {
 
 /// Runs `load flood`.
 pub fn run(args: &FloodArgs) -> Result<Report, LoadError> {
-    let open = Open::server(&args.common, 2)?;
-    let mut probe = Probe::open(&open.way)?;
-    let mut vm = VmLink::open(&open.way, numbered_vm(1))?;
+    let opened = Opened::server(&args.common, 2)?;
+    let mut probe = Probe::open(&opened.subject)?;
+    let mut vm = VmLink::open(&opened.subject, numbered_vm(1))?;
     let clients = if args.clients == 0 {
         Vec::new()
     } else {
-        meet(&mut vm, &open.way, ClientKind::Telnet, usize::from(args.clients))?
+        meet(&mut vm, &opened.subject, ClientKind::Telnet, usize::from(args.clients))?
     };
     let (streams, first): (Vec<_>, Vec<_>) =
         clients.into_iter().map(|ClientLink { stream, received, .. }| (stream, received)).unzip();
     let pattern = Pattern::wire(args.content);
     let stop = AtomicBool::new(false);
     let mut quiet = probe.run(args.key_every, Duration::from_secs(1), &stop)?;
-    let meter = open.meter()?;
+    let meter = opened.meter()?;
     let (periods, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let time = Duration::from_secs_f64(args.seconds);
     let plan = Plan { periods: u64::MAX, until: time, rate: None };

@@ -12,7 +12,7 @@ use super::probe::Probe;
 use super::process::{Cost, require_descriptors};
 use super::report::Report;
 use super::stats::{Samples, median, millis, round};
-use super::way::{Beside, Common, Open, read};
+use super::subject::{Beside, Common, Opened, read};
 use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load keystroke`.
@@ -46,7 +46,7 @@ struct Outcome {
 /// Runs `load keystroke`.
 pub fn run(args: &KeystrokeArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(args.vms + 4))?;
-    let mut runs = args.beside.runs(&args.common, args.vms + 1, |open| once(args, open))?;
+    let mut runs = args.beside.runs(&args.common, args.vms + 1, |opened| once(args, opened))?;
     let mut report = Report::new();
     report.say(format!("{} VMs talking", args.vms));
     report.put("vms", args.vms);
@@ -92,13 +92,13 @@ fn tell(report: &mut Report, name: &str, runs: &mut [Outcome]) -> Option<[f64; 2
     Some([p50, p99])
 }
 
-fn once(args: &KeystrokeArgs, open: &Open) -> Result<Outcome, LoadError> {
+fn once(args: &KeystrokeArgs, opened: &Opened) -> Result<Outcome, LoadError> {
     // First, so that its console has the first port and a relay gives it the client.
-    let mut probe = Probe::open(&open.way)?;
-    let mut fleet = Fleet::new(&open.way, 1, args.vms)?;
+    let mut probe = Probe::open(&opened.subject)?;
+    let mut fleet = Fleet::new(&opened.subject, 1, args.vms)?;
     let starts = fleet.start(64, FLEET_PATIENCE);
     if args.vms > 0 {
-        starts.require_any(&open.way)?;
+        starts.require_any(&opened.subject)?;
     }
     if starts.missing > 0 {
         let why = starts.why.unwrap_or_default();
@@ -110,7 +110,7 @@ fn once(args: &KeystrokeArgs, open: &Open) -> Result<Outcome, LoadError> {
     thread::scope(|scope| {
         let (talking, stop) = (&mut fleet, &stop);
         let talker = scope.spawn(move || talking.talk(args.line_every, stop));
-        let measured = measure(args, open, &mut probe, stop);
+        let measured = measure(args, opened, &mut probe, stop);
         stop.store(true, Ordering::Relaxed);
         let lines = talker.join().unwrap_or(0);
         measured.map(|(samples, cost)| (samples, cost, lines))
@@ -120,11 +120,11 @@ fn once(args: &KeystrokeArgs, open: &Open) -> Result<Outcome, LoadError> {
 
 fn measure(
     args: &KeystrokeArgs,
-    open: &Open,
+    opened: &Opened,
     probe: &mut Probe,
     stop: &AtomicBool,
 ) -> Result<(Samples, Option<Cost>), LoadError> {
-    let meter = open.meter()?;
+    let meter = opened.meter()?;
     let samples = probe.run(args.key_every, Duration::from_secs_f64(args.seconds), stop)?;
     Ok((samples, read(meter.as_ref())?))
 }

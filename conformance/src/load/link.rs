@@ -14,8 +14,9 @@ use memchr::memmem;
 use vspc_core::vmware::{Opens, Uuid, VmConfig, VmEvent, VmSession};
 
 use super::LoadError;
-use super::way::{LOCALHOST, Way};
-use crate::drive::{Ports, Printing, nonce};
+use super::subject::{LOCALHOST, Subject};
+use crate::drive::{Ports, Printing};
+use crate::random::nonce;
 use crate::tunnel::Port;
 
 /// How a client behaves.
@@ -61,9 +62,9 @@ pub struct VmLink {
 
 impl VmLink {
     /// Connects, and through a server makes the whole session start.
-    pub fn open(way: &Way, config: VmConfig) -> Result<Self, LoadError> {
-        let stream = connect(way, Port::Vm, way.vms())?;
-        let session = way.is_server().then(|| VmSession::new(way.suits(config)));
+    pub fn open(subject: &Subject, config: VmConfig) -> Result<Self, LoadError> {
+        let stream = connect(subject, Port::Vm, subject.vms())?;
+        let session = subject.is_server().then(|| VmSession::new(subject.adapt(config)));
         let mut link = Self { stream, session, typed: Vec::new() };
         let deadline = Instant::now() + PATIENCE;
         let (mut agreed, mut named) = (link.session.is_none(), link.session.is_none());
@@ -75,7 +76,7 @@ impl VmLink {
             if Instant::now() > deadline {
                 return Err(LoadError::Unreachable(format!(
                     "{} does not talk to a VM as a concentrator does (agreed {agreed}, name asked {named})",
-                    way.vms()
+                    subject.vms()
                 )));
             }
             link.receive()?;
@@ -83,7 +84,7 @@ impl VmLink {
                 match event {
                     VmEvent::ProxyAgreed => agreed = true,
                     VmEvent::Refused | VmEvent::NotProxy => {
-                        return Err(LoadError::Unreachable(format!("{} refuses VMs", way.vms())));
+                        return Err(LoadError::Unreachable(format!("{} refuses VMs", subject.vms())));
                     }
                     _ => {}
                 }
@@ -140,21 +141,21 @@ pub struct ClientLink {
 /// is the first that counts, with nothing typed that the VM has not taken.
 pub fn meet(
     vm: &mut VmLink,
-    way: &Way,
+    subject: &Subject,
     kind: ClientKind,
     count: usize,
 ) -> Result<Vec<ClientLink>, LoadError> {
     let nonce = nonce();
-    let at = match *way {
-        Way::Relay { clients, .. } => clients,
-        Way::Server { first, .. } => {
-            let ports = Ports::new(LOCALHOST, first, u16::MAX - first, way.dial());
+    let at = match *subject {
+        Subject::Relay { clients, .. } => clients,
+        Subject::Server { first, .. } => {
+            let ports = Ports::new(LOCALHOST, first, u16::MAX - first, subject.dial());
             ports.at(ports.find(vm, 1, 1).map_err(LoadError::Unreachable)?[0])
         }
     };
     let mut clients = Vec::new();
     for number in 0..count {
-        let mut stream = connect(way, Port::Client, at)?;
+        let mut stream = connect(subject, Port::Client, at)?;
         write_all(&mut stream, &hello(kind, nonce, 100_000 + number), "a client")?;
         clients.push(ClientLink { stream, received: Vec::new(), at });
     }
@@ -219,9 +220,9 @@ pub(super) fn word(kind: u8, nonce: u64, number: usize) -> Vec<u8> {
     word
 }
 
-fn connect(way: &Way, port: Port, at: SocketAddr) -> Result<TcpStream, LoadError> {
+fn connect(subject: &Subject, port: Port, at: SocketAddr) -> Result<TcpStream, LoadError> {
     let open = || {
-        let stream = way.dial().connect(port, at, PATIENCE)?;
+        let stream = subject.dial().connect(port, at, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(PATIENCE))?;

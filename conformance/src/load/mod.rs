@@ -10,12 +10,14 @@
 
 pub mod bare;
 pub mod bulk;
+pub mod bystanders;
 pub mod fleet;
 pub mod flood;
+pub mod garbage;
+pub mod half_open;
 pub mod keystroke;
 pub mod lines;
 pub mod link;
-pub mod noise;
 pub mod pattern;
 pub mod probe;
 pub mod process;
@@ -27,8 +29,8 @@ pub(crate) mod stand_in;
 pub mod stats;
 pub mod storm;
 mod strangers;
+pub mod subject;
 pub mod vmotion;
-pub mod way;
 
 use std::process::ExitCode;
 
@@ -60,9 +62,9 @@ enum Scenario {
     /// A key there and back while another VM floods
     Flood(flood::FloodArgs),
     /// Garbage on the VM port and on a client port
-    Garbage(noise::GarbageArgs),
+    Garbage(garbage::GarbageArgs),
     /// Connections that stop in the middle of their session start
-    HalfOpen(noise::HalfOpenArgs),
+    HalfOpen(half_open::HalfOpenArgs),
 }
 
 /// Runs one scenario.
@@ -77,8 +79,8 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
-        Scenario::Garbage(args) => report::conclude("garbage", args.common.json, noise::garbage(args)),
-        Scenario::HalfOpen(args) => report::conclude("half-open", args.common.json, noise::half_open(args)),
+        Scenario::Garbage(args) => report::conclude("garbage", args.common.json, garbage::run(args)),
+        Scenario::HalfOpen(args) => report::conclude("half-open", args.common.json, half_open::run(args)),
     }
 }
 

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use crate::random::Random;
+
 /// What a bulk stream is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Content {
@@ -321,7 +323,7 @@ impl<'p> Verifier<'p> {
 }
 
 fn guest_body(content: Content) -> Vec<u8> {
-    let mut noise = Noise::new(0x5EED);
+    let mut random = Random::new(0x5EED);
     let len = PERIOD - MARK;
     match content {
         Content::Text => (0..len)
@@ -329,38 +331,16 @@ fn guest_body(content: Content) -> Vec<u8> {
                 76 => b'\r',
                 77 => b'\n',
                 // No '@': nothing in the body may look like a mark.
-                _ => b'A' + (noise.next() % 26) as u8 + if noise.next() & 1 == 0 { 0 } else { 32 },
+                _ => b'A' + (random.next() % 26) as u8 + if random.next() & 1 == 0 { 0 } else { 32 },
             })
             .collect(),
         Content::Binary => {
-            let mut body: Vec<u8> = (0..len).map(|_| (noise.next() >> 24) as u8).collect();
+            let mut body: Vec<u8> = (0..len).map(|_| (random.next() >> 24) as u8).collect();
             // A text byte at the end keeps a doubled 0xFF from touching the next mark.
             body[len - 1] = b'.';
             body
         }
         Content::Ff => vec![0xFF; len],
-    }
-}
-
-/// A small generator of repeatable noise (SplitMix64).
-#[derive(Clone, Debug)]
-pub struct Noise(u64);
-
-impl Noise {
-    /// The noise of one seed; the same each time.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }
 

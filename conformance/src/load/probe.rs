@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::LoadError;
 use super::link::{ClientKind, ClientLink, PATIENCE, VmLink, meet, numbered_vm, read_some};
 use super::stats::Samples;
-use super::way::Way;
+use super::subject::Subject;
 
 /// A client and its echoing VM (number 0).
 #[derive(Debug)]
@@ -19,9 +19,9 @@ pub struct Probe {
 
 impl Probe {
     /// Connects both.
-    pub fn open(way: &Way) -> Result<Self, LoadError> {
-        let mut vm = VmLink::open(way, numbered_vm(0))?;
-        let mut clients = meet(&mut vm, way, ClientKind::Telnet, 1)?;
+    pub fn open(subject: &Subject) -> Result<Self, LoadError> {
+        let mut vm = VmLink::open(subject, numbered_vm(0))?;
+        let mut clients = meet(&mut vm, subject, ClientKind::Telnet, 1)?;
         let client = clients.remove(0);
         Ok(Self { vm, client, keys: 0 })
     }

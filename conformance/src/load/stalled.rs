@@ -17,7 +17,7 @@ use super::pattern::{Content, Pattern};
 use super::process::require_descriptors;
 use super::report::Report;
 use super::stats::round;
-use super::way::{Common, Open, read};
+use super::subject::{Common, Opened, read};
 
 /// Options of `load stalled`.
 #[derive(clap::Args, Clone, Debug)]
@@ -47,9 +47,9 @@ pub struct StalledArgs {
 /// Runs `load stalled`.
 pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(usize::from(args.stalled) + 3))?;
-    let open = Open::server(&args.common, 1)?;
-    let mut vm = VmLink::open(&open.way, numbered_vm(0))?;
-    let mut clients = meet(&mut vm, &open.way, args.client, usize::from(args.stalled) + 1)?;
+    let opened = Opened::server(&args.common, 1)?;
+    let mut vm = VmLink::open(&opened.subject, numbered_vm(0))?;
+    let mut clients = meet(&mut vm, &opened.subject, args.client, usize::from(args.stalled) + 1)?;
     let reader = clients.remove(0);
     let wire = Pattern::wire(args.content);
     let form = if args.client == ClientKind::Raw { Pattern::guest(args.content) } else { wire.clone() };
@@ -58,7 +58,7 @@ pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
         until: Duration::from_secs_f64(args.seconds),
         rate: Some(args.rate * 1e6 * wire.period() as f64 / super::pattern::PERIOD as f64),
     };
-    let meter = open.meter()?;
+    let meter = opened.meter()?;
     let (periods, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let started = std::time::Instant::now();
     let received = thread::scope(|scope| {

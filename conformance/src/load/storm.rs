@@ -14,7 +14,7 @@ use super::process::{Meter, require_descriptors, start_bare};
 use super::report::Report;
 use super::stats::{median, millis, round};
 use super::strangers::{Addresses, Strangers};
-use super::way::{Common, LOCALHOST, Open, Way, read};
+use super::subject::{Common, LOCALHOST, Opened, Subject, read};
 use crate::fake_vm::duration::parse_duration;
 use crate::tunnel::{Dial, VmForm};
 
@@ -188,38 +188,39 @@ fn judge(args: &StormArgs, run: &Outcome, report: &mut Report) {
 }
 
 fn through_server(args: &StormArgs) -> Result<Outcome, LoadError> {
-    let open = Open::server(&args.common, args.vms + 1)?;
-    let meter = open.meter()?;
-    once(args, &open.way.clone(), meter.as_ref(), args.check_ports, open)
+    let opened = Opened::server(&args.common, args.vms + 1)?;
+    let meter = opened.meter()?;
+    once(args, &opened.subject.clone(), meter.as_ref(), args.check_ports, opened)
 }
 
 fn through_bare(args: &StormArgs) -> Result<Outcome, LoadError> {
     let (process, vms) = start_bare()?;
-    once(args, &Way::Server { vms, first: 1, dial: Dial::default() }, None, false, process)
+    once(args, &Subject::Server { vms, first: 1, dial: Dial::default() }, None, false, process)
 }
 
-/// One run through `way`, which `server` keeps open.
+/// One run through `subject`, which `server` keeps open.
 fn once<S>(
     args: &StormArgs,
-    way: &Way,
+    subject: &Subject,
     meter: Option<&Meter>,
     check_ports: bool,
     server: S,
 ) -> Result<Outcome, LoadError> {
-    let mut strangers = Strangers::connect(args.strangers, args.addresses, way.vms(), args.strangers_for)?;
-    let mut fleet = Fleet::new(way, 1, args.vms)?;
+    let mut strangers =
+        Strangers::connect(args.strangers, args.addresses, subject.vms(), args.strangers_for)?;
+    let mut fleet = Fleet::new(subject, 1, args.vms)?;
     let mut starts = if args.all_at_once {
         fleet.start_at_once(args.addresses, FLEET_PATIENCE)
     } else {
         fleet.start(args.together(), FLEET_PATIENCE)
     };
-    starts.require_any(way)?;
+    starts.require_any(subject)?;
     let up = fleet.up();
     fleet.idle(args.hold);
     let lost = starts.latency.len() - fleet.up();
     let cost = read(meter)?;
     let strangers_left = strangers.left();
-    let reachable = check_ports.then(|| reachable(way, args.vms));
+    let reachable = check_ports.then(|| reachable(subject, args.vms));
     // The server ends first: who closes first keeps its port for a minute, and ours are needed again.
     drop(server);
     Ok(Outcome {
@@ -248,8 +249,8 @@ impl StormArgs {
 }
 
 /// How many of `count` consecutive client ports take a client.
-fn reachable(way: &Way, count: usize) -> usize {
-    let Way::Server { first, .. } = *way else { return 0 };
+fn reachable(subject: &Subject, count: usize) -> usize {
+    let Subject::Server { first, .. } = *subject else { return 0 };
     let ports = (first..=u16::MAX).take(count + SKIPPED);
     ports.filter(|&port| TcpStream::connect((LOCALHOST, port)).is_ok()).count()
 }

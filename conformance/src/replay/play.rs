@@ -16,7 +16,8 @@ use super::identity;
 use super::moves::{HOST_WAITS, Ledger, Meaning, Move, State};
 use super::script::{self, Introduce, Script};
 use crate::capture::How;
-use crate::drive::{Arrival, PeerId, Target, Trouble, nonce};
+use crate::drive::{Arrival, PeerId, Target, Trouble};
+use crate::random::nonce;
 use crate::telnet::names::{
     self, AUTHENTICATION, BINARY, COM_PORT, DO, DONT, ECHO, NOP, SGA, VMWARE, WILL, WONT, code,
 };

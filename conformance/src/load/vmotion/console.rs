@@ -21,7 +21,7 @@ use vspc_core::vmware::{Resume, VmConfig, VmEvent};
 use super::tally::{Due, Tally};
 use crate::fake_vm::leg::Leg;
 use crate::load::lines::{LineCheck, put_line, put_line_escaped};
-use crate::load::way::Way;
+use crate::load::subject::Subject;
 use crate::tunnel::{Dial, Port};
 
 /// How one move is to end.
@@ -43,7 +43,7 @@ pub(super) enum Course {
 #[derive(Debug)]
 pub(super) struct Console {
     number: usize,
-    way: Way,
+    subject: Subject,
     config: Arc<VmConfig>,
     legs: [Option<Leg>; 2],
     current: usize,
@@ -82,10 +82,10 @@ pub(super) struct Client {
 }
 
 impl Console {
-    pub(super) fn new(number: usize, way: Way, config: VmConfig) -> Self {
+    pub(super) fn new(number: usize, subject: Subject, config: VmConfig) -> Self {
         Self {
             number,
-            way,
+            subject,
             config: Arc::new(config),
             legs: [None, None],
             current: 0,
@@ -104,7 +104,8 @@ impl Console {
     /// The VM connects.
     pub(super) fn dial(&mut self, registry: &Registry) -> io::Result<()> {
         let config = Arc::clone(&self.config);
-        self.legs[0] = Some(Leg::open(&self.way.dial(), self.way.vms(), config, registry, self.token(0))?);
+        self.legs[0] =
+            Some(Leg::open(&self.subject.dial(), self.subject.vms(), config, registry, self.token(0))?);
         Ok(())
     }
 
@@ -350,7 +351,7 @@ impl Console {
         }
         let other = 1 - self.current;
         let config = Arc::new(VmConfig { resume: self.resume.take(), ..(*self.config).clone() });
-        match Leg::open(&self.way.dial(), self.way.vms(), config, registry, self.token(other)) {
+        match Leg::open(&self.subject.dial(), self.subject.vms(), config, registry, self.token(other)) {
             Ok(leg) => self.legs[other] = Some(leg),
             Err(error) => {
                 tally.problem(format!("VM {}: the target cannot connect: {error}", self.number));

@@ -22,7 +22,7 @@ use super::fleet::{FLEET_PATIENCE, Fleet};
 use super::link::numbered_vm;
 use super::process::{Cost, require_descriptors};
 use super::report::Report;
-use super::way::{Common, Open, read};
+use super::subject::{Common, Opened, read};
 use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load vmotion`.
@@ -74,20 +74,20 @@ pub fn run(args: &VmotionArgs) -> Result<Report, LoadError> {
         return Err(LoadError::Usage(format!("{} of {} VMs cannot move at once", args.at_once, args.vms)));
     }
     require_descriptors(args.common.tls.descriptors(args.vms * 4 + args.idle + 64))?;
-    let open = Open::server(&args.common, args.vms + args.idle)?;
-    let mut stage = Stage::new(consoles(args, &open), args.line_every)?;
-    stage.bring_up(open.way.vms())?;
-    let super::way::Way::Server { first, .. } = open.way else {
+    let opened = Opened::server(&args.common, args.vms + args.idle)?;
+    let mut stage = Stage::new(consoles(args, &opened), args.line_every)?;
+    stage.bring_up(opened.subject.vms())?;
+    let super::subject::Subject::Server { first, .. } = opened.subject else {
         return Err(LoadError::Usage("a relay moves no VMs".into()));
     };
-    stage.find_clients(&open.way.dial(), first)?;
-    let mut fleet = Fleet::new(&open.way, args.vms, args.idle)?;
+    stage.find_clients(&opened.subject.dial(), first)?;
+    let mut fleet = Fleet::new(&opened.subject, args.vms, args.idle)?;
     let starts = fleet.start(64, FLEET_PATIENCE);
     if args.idle > 0 {
-        starts.require_any(&open.way)?;
+        starts.require_any(&opened.subject)?;
     }
     let stop = AtomicBool::new(false);
-    let meter = open.meter()?;
+    let meter = opened.meter()?;
     thread::scope(|scope| {
         let (fleet, stop) = (&mut fleet, &stop);
         scope.spawn(move || {
@@ -109,13 +109,13 @@ pub fn run(args: &VmotionArgs) -> Result<Report, LoadError> {
     Ok(report)
 }
 
-fn consoles(args: &VmotionArgs, open: &Open) -> Vec<Console> {
+fn consoles(args: &VmotionArgs, opened: &Opened) -> Vec<Console> {
     let ports = usize::from(args.ports_per_vm);
     let console = |number: usize| {
         let uri =
             if ports == 1 { "vSPC.py".into() } else { format!("vSPC.py?port=com{}", number % ports + 1) };
         let config = VmConfig { uri, ..numbered_vm(number / ports) };
-        Console::new(number, open.way.clone(), open.way.suits(config))
+        Console::new(number, opened.subject.clone(), opened.subject.adapt(config))
     };
     (0..args.vms).map(console).collect()
 }

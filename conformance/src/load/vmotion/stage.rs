@@ -11,10 +11,11 @@ use mio::{Events, Poll, Token};
 
 use super::console::{Console, Course, PLACES};
 use super::tally::{Due, Tally};
-use crate::drive::{Ports, Printing, nonce};
+use crate::drive::{Ports, Printing};
 use crate::load::LoadError;
 use crate::load::link::{ANSWERS, PATIENCE, word};
-use crate::load::way::LOCALHOST;
+use crate::load::subject::LOCALHOST;
+use crate::random::nonce;
 use crate::tunnel::Dial;
 
 /// All consoles and the loop they share.
@@ -242,11 +243,11 @@ mod tests {
     use super::*;
     use crate::load::link::numbered_vm;
     use crate::load::stand_in::StandIn;
-    use crate::load::way::Way;
+    use crate::load::subject::Subject;
 
     fn move_one(proxy: &StandIn, course: Course) -> Stage {
-        let way = Way::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
-        let consoles = vec![Console::new(0, way, numbered_vm(0))];
+        let subject = Subject::Server { vms: proxy.vms, first: 1, dial: Dial::default() };
+        let consoles = vec![Console::new(0, subject, numbered_vm(0))];
         let mut stage = Stage::new(consoles, Duration::from_millis(1)).unwrap();
         stage.bring_up(proxy.vms).unwrap();
         let mut sequence = u32::MAX;

@@ -54,7 +54,7 @@ pub struct Beside {
 
 /// Where the two ends of a console are.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub enum Subject {
     /// A concentrator: VMs introduce themselves, each console has a port of its own.
     Server {
         /// Where VMs connect.
@@ -73,7 +73,7 @@ pub enum Way {
     },
 }
 
-impl Way {
+impl Subject {
     /// Where VMs connect.
     #[must_use]
     pub fn vms(&self) -> SocketAddr {
@@ -94,7 +94,7 @@ impl Way {
     /// What a host says on it of what it can: no offer to a relay, which would not answer; and inside TLS
     /// that was agreed by option 37, that option is on.
     #[must_use]
-    pub fn suits(&self, config: VmConfig) -> VmConfig {
+    pub fn adapt(&self, config: VmConfig) -> VmConfig {
         let offers_auth = self.is_server() && self.dial().vm_form() != VmForm::InBand;
         VmConfig { offers_auth, ..config }
     }
@@ -106,16 +106,16 @@ impl Way {
     }
 }
 
-/// A way that is open, and what to measure on it.
+/// A subject that is there for one run, and what to measure of it.
 #[derive(Debug)]
-pub struct Open {
+pub struct Opened {
     /// Where the ends are.
-    pub way: Way,
+    pub subject: Subject,
     pid: Option<u32>,
     _process: Option<Started>,
 }
 
-impl Open {
+impl Opened {
     /// The server as the options say; `consoles` is how many client ports the run needs.
     pub fn server(common: &Common, consoles: usize) -> Result<Self, LoadError> {
         let dial = |target: SocketAddr| {
@@ -130,7 +130,7 @@ impl Open {
             let ports = u16::try_from(consoles).unwrap_or(u16::MAX);
             let (process, vms, first) = start_server(command, ports)?;
             return Ok(Self {
-                way: Way::Server { vms, first, dial: dial(vms)? },
+                subject: Subject::Server { vms, first, dial: dial(vms)? },
                 pid: Some(process.pid()),
                 _process: Some(process),
             });
@@ -139,20 +139,24 @@ impl Open {
             return Err(LoadError::Usage(format!("{} is not on this machine's loopback", common.target)));
         }
         let dial = dial(common.target)?;
-        let way = Way::Server { vms: common.target, first: common.client_port_base, dial };
-        Ok(Self { way, pid: common.server_pid, _process: None })
+        let subject = Subject::Server { vms: common.target, first: common.client_port_base, dial };
+        Ok(Self { subject, pid: common.server_pid, _process: None })
     }
 
     /// A relay of our own.
     pub fn relay(buffer: usize) -> Result<Self, LoadError> {
         let (process, vms, clients) = start_relay(buffer)?;
-        Ok(Self { way: Way::Relay { vms, clients }, pid: Some(process.pid()), _process: Some(process) })
+        Ok(Self {
+            subject: Subject::Relay { vms, clients },
+            pid: Some(process.pid()),
+            _process: Some(process),
+        })
     }
 
-    /// A way that a test has opened.
+    /// A subject that a test has opened.
     #[cfg(test)]
-    pub(super) fn of(way: Way) -> Self {
-        Self { way, pid: None, _process: None }
+    pub(super) fn of(subject: Subject) -> Self {
+        Self { subject, pid: None, _process: None }
     }
 
     /// Starts to measure the process in between, if it is known.
@@ -166,7 +170,7 @@ pub fn read(meter: Option<&Meter>) -> Result<Option<Cost>, LoadError> {
     meter.map(Meter::read).transpose()
 }
 
-/// What the runs through each way gave.
+/// What the runs through each subject gave.
 #[derive(Debug)]
 pub struct Runs<T> {
     /// Through the server.
@@ -181,15 +185,15 @@ impl Beside {
         &self,
         common: &Common,
         consoles: usize,
-        mut run: impl FnMut(&Open) -> Result<T, LoadError>,
+        mut run: impl FnMut(&Opened) -> Result<T, LoadError>,
     ) -> Result<Runs<T>, LoadError> {
         let mut runs = Runs { server: Vec::new(), relay: Vec::new() };
         for _ in 0..self.runs {
             if !self.through_relay {
-                runs.server.push(run(&Open::server(common, consoles)?)?);
+                runs.server.push(run(&Opened::server(common, consoles)?)?);
             }
             if self.through_relay || self.beside_relay {
-                runs.relay.push(run(&Open::relay(self.relay_buffer)?)?);
+                runs.relay.push(run(&Opened::relay(self.relay_buffer)?)?);
             }
         }
         Ok(runs)
