@@ -28,8 +28,8 @@ fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_
     server.line_with("client attached");
     let (printer, raw_port) = Peer::vm(&server, 2);
     let mut raw = Peer::connect(raw_port);
-    // gdb's first byte: from here on the server has to undouble for it what the VM prints.
-    raw.send(b"+");
+    // gdb's first bytes: from here on the server has to undouble for it what the VM prints.
+    raw.send(b"+$");
     server.line_with("client attached");
     read_all(raw.stream);
     talk_on(printer.stream, [b'x', IAC, IAC].repeat(40_000));

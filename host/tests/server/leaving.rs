@@ -67,6 +67,8 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     drop(quitter);
     typist.print(b"unread");
     typist.reset();
+    // Who has ended its input may still read: only a write finds out that nobody does.
+    vm.print(b"more");
     for _ in &gone {
         let line = server.line_with("client detached");
         assert!(gone.iter().any(|address| line.contains(address.as_str())), "{line}");

@@ -167,9 +167,9 @@ fn a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
     let mut offers = [0; 15];
     raw.stream.read_exact(&mut offers).unwrap();
     assert!(offers.chunks(3).all(|offer| offer[0] == IAC), "{offers:?}");
-    // gdb's first byte: from here on nothing is doubled.
-    raw.send(b"+");
-    vm.expect(b"+");
+    // gdb's first bytes: from here on nothing is doubled.
+    raw.send(b"+$");
+    vm.expect(b"+$");
     vm.print(&[1, IAC, 2]);
     let mut bytes = [0; 3];
     raw.stream.read_exact(&mut bytes).unwrap();
