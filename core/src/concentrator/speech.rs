@@ -316,7 +316,7 @@ impl Verdict {
         let Some((&last, before)) = body.split_last() else { return Self::Unfinished };
         match last {
             _ if body.len() > HELD_MOST => Self::Raw,
-            _ if trailing_iacs(before) % 2 == 0 => Self::Unfinished,
+            _ if trailing_iacs(before).is_multiple_of(2) => Self::Unfinished,
             SE => Self::Telnet,
             IAC => Self::Unfinished,
             _ => Self::Raw,

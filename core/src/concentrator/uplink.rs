@@ -137,7 +137,7 @@ impl Uplink {
         }
         if let Some(queue) = &mut self.queue {
             // IACs come in pairs or before a command: an odd number of them at the end has halved something.
-            let is_halved = trailing_iacs(&queue.pending()[..n]) % 2 == 1;
+            let is_halved = !trailing_iacs(&queue.pending()[..n]).is_multiple_of(2);
             queue.taken += n;
             if is_halved {
                 self.half = queue.pending().first().copied();
