@@ -82,7 +82,7 @@ impl Ports {
         Ok(())
     }
 
-    /// Finds the ports of `count` VMs, for at most [`AT_MOST`] times `slack`.
+    /// Finds the ports of `count` VMs, for at most 20 s times `slack`.
     ///
     /// # Errors
     ///
