@@ -10,119 +10,19 @@ use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_command, put_
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::address::Address;
-use super::admission;
-use super::conn::{CLIENT_POLICY, Client, Conn, Ended, Local, Role};
+use super::conn::{Conn, Local, Role};
 use super::console::{Console, ReaderKey};
-use super::event::{CloseReason, EventKind, Fault};
-use super::fanout::{Form, Kind, Settled, Spec};
+use super::event::{CloseReason, Fault};
+use super::fanout::{Form, Kind, Settled};
 use super::foreign::Foreign;
 use super::id::{ConnId, ConsoleId};
 use super::speech::{Act, Mode, Speech};
 use super::timers::Timer;
-use super::tls::await_handshake;
 use super::uplink::{Buffers, Uplink};
 
 impl Concentrator {
-    /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.
-    pub(super) fn accept_client(&mut self, console: ConsoleId, peer: Address) -> Option<ConnId> {
-        self.consoles.get(console)?;
-        let transport = self.tls.for_client(&self.config)?;
-        let is_tls = transport.is_tls();
-        if is_tls {
-            self.make_room_at_door(console);
-        }
-        let conn = Conn::new(peer, transport, CLIENT_POLICY, Role::Arriving(console));
-        let source = conn.source();
-        let id = self.insert(conn);
-        self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
-        if is_tls {
-            self.arriving.push(console, id);
-            await_handshake(id, &mut self.fx);
-        } else {
-            self.enter(id, console);
-        }
-        Some(id)
-    }
-
-    /// Of a console's handshakes the oldest yields, so that there are never more of them than the console may
-    /// have clients.
-    fn make_room_at_door(&mut self, at: ConsoleId) {
-        while let Some(limit) = self.config.max_clients
-            && self.arriving.count(at) >= limit
-            && let Some(oldest) = self.arriving.first(at)
-        {
-            self.drop_conn(oldest, CloseReason::TooManyClients);
-        }
-    }
-
-    /// Of a full console's clients those that will send no more yield.
-    fn make_room_inside(&mut self, at: ConsoleId) {
-        while let Some(limit) = self.config.max_clients
-            && self.consoles.get(at).is_some_and(|console| console.fanout().persons() >= limit)
-            && let Some(oldest) = self.half_closed.first(at)
-        {
-            self.close(oldest, CloseReason::PeerClosed);
-        }
-    }
-
-    /// Lets a client in.
-    pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
-        self.admission.settle(id);
-        self.arriving.remove(id);
-        self.make_room_inside(at);
-        let is_raw = self.config.raw_ports;
-        let spec = Spec {
-            key: ReaderKey { id, is_local: false },
-            kind: Kind::Person,
-            form: if is_raw { Form::Guest } else { Form::Undecided },
-            skips: Console::may_skip(Kind::Person, is_raw, self.config.slow_client),
-            scrollback: 0,
-        };
-        let seat = self.attach_reader(at, spec);
-        let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
-        let clients = persons.saturating_sub(self.half_closed.count(at));
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Some(seat) = seat else {
-            return conn.doom(id, CloseReason::Gone, &mut self.fx);
-        };
-        conn.role = Role::Client(Box::new(Client {
-            console: at,
-            seat,
-            mode: if is_raw { Mode::Raw { last: true } } else { Mode::Undecided },
-            speech: None,
-            epoch: u32::MAX,
-            after_cr: false,
-            ungreeted: false,
-            ended: None,
-        }));
-        if self.config.max_clients.is_some_and(|limit| persons > limit) {
-            conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
-            return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);
-        }
-        if !is_raw {
-            self.open_negotiation(id);
-        }
-        self.tell(id, EventKind::ClientAttached { clients });
-    }
-
-    /// Offers what telnet clients answer.
-    fn open_negotiation(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        for (side, opt) in OFFERS {
-            if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
-                put_negotiation(verb, opt, conn.control.buffer());
-            }
-        }
-        self.fx.outbox.transmit(id);
-        if let Some(client) = conn.client_mut() {
-            client.speech = Some(Box::new(Speech::new(self.fx.now)));
-        }
-        self.weigh(id, |_, _, _| ());
-    }
-
     /// How many clients are at a console, without those that will send no more.
-    fn present(&self, at: ConsoleId) -> usize {
+    pub(super) fn present(&self, at: ConsoleId) -> usize {
         let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
         persons.saturating_sub(self.half_closed.count(at))
     }
@@ -140,7 +40,11 @@ impl Concentrator {
     }
 
     /// Asks what is to be done with a client of which it is not known for good what it is, and does that.
-    fn weigh(&mut self, id: ConnId, ask: impl FnOnce(&mut Speech, Instant, &mut dyn FnMut(Act<'_>))) {
+    pub(super) fn weigh(
+        &mut self,
+        id: ConnId,
+        ask: impl FnOnce(&mut Speech, Instant, &mut dyn FnMut(Act<'_>)),
+    ) {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         let Some(mut speech) = client.speech.take() else { return };
         ask(&mut speech, self.fx.now, &mut |act| self.carry_out(id, act));
@@ -350,20 +254,6 @@ impl Concentrator {
         console.wake_input(&mut self.fx);
     }
 
-    /// A client has ended its input; it is shown output for as long as it takes it.
-    pub(super) fn end_input(&mut self, id: ConnId) {
-        self.weigh(id, |speech, now, act| speech.end(now, act));
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-        if let Some(client) = conn.client_mut()
-            && client.ended.is_none()
-        {
-            client.ended = Some(Ended::default());
-            let console = client.console;
-            self.half_closed.push(console, id);
-            self.look_after_half_closed(id);
-        }
-    }
-
     /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of a pair gets the second before
     /// anything else.
     pub(super) fn detach_reader(&mut self, id: ConnId) {
@@ -404,19 +294,17 @@ impl Console {
     }
 }
 
+/// How long a telnet client that has not answered all offers may still say WILL ECHO before it is greeted. A
+/// server's opening comes in one piece; people do not notice so much.
+const GREET_AFTER: Duration = Duration::from_millis(100);
+
 /// What telnet clients are offered (telnet.md §4).
-const OFFERS: [(Side, Opt); 5] = [
+pub(super) const OFFERS: [(Side, Opt); 5] = [
     (Side::Us, Opt::BINARY),
     (Side::Us, Opt::SGA),
     (Side::Us, Opt::ECHO),
     (Side::Him, Opt::BINARY),
     (Side::Him, Opt::SGA),
 ];
-
-/// How long a telnet client that has not answered all offers may still say WILL ECHO before it is greeted. A
-/// server's opening comes in one piece; people do not notice so much.
-const GREET_AFTER: Duration = Duration::from_millis(100);
-
-const TOO_MANY: &[u8] = b"\r\nThis console has as many clients as it may have.\r\n";
 
 const ARE_YOU_THERE: &[u8] = b"\r\n[yes]\r\n";

@@ -146,6 +146,20 @@ impl Concentrator {
         }
     }
 
+    /// A client has ended its input; it is shown output for as long as it takes it.
+    pub(super) fn end_input(&mut self, id: ConnId) {
+        self.weigh(id, |speech, now, act| speech.end(now, act));
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        if let Some(client) = conn.client_mut()
+            && client.ended.is_none()
+        {
+            client.ended = Some(Ended::default());
+            let console = client.console;
+            self.half_closed.push(console, id);
+            self.look_after_half_closed(id);
+        }
+    }
+
     /// A client that will send no more is looked at from time to time: it is freed when it has taken nothing for
     /// all of that time though there was something to take. To a telnet client something is sent: one that is
     /// gone answers with a reset. Of a raw one that is gone the keepalive tells.

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `flow` | bytes out and in, TLS in between |
 //! | `closing` | how a connection ends, and all of them |
+//! | `entering` | how clients come in |
 //! | `client` | what a client is, and what it may send |
 //! | `vm` | a host's connection from its first byte to its identity |
 //! | `moving` | what the table of a move says is to be done |
@@ -44,6 +45,7 @@ mod consoles;
 mod control;
 mod counters;
 mod effects;
+mod entering;
 mod event;
 mod fanout;
 mod flow;

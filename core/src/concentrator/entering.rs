@@ -1,0 +1,117 @@
+//! How clients come in: a handshake if there is to be one, room made by those who have half left, a seat, and
+//! our offers.
+
+use crate::telnet::put_negotiation;
+
+use super::Concentrator;
+use super::address::Address;
+use super::admission;
+use super::client::OFFERS;
+use super::conn::{CLIENT_POLICY, Client, Conn, Role};
+use super::console::{Console, ReaderKey};
+use super::event::{CloseReason, EventKind};
+use super::fanout::{Form, Kind, Spec};
+use super::id::{ConnId, ConsoleId};
+use super::speech::{Mode, Speech};
+use super::tls::await_handshake;
+
+impl Concentrator {
+    /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.
+    pub(super) fn accept_client(&mut self, console: ConsoleId, peer: Address) -> Option<ConnId> {
+        self.consoles.get(console)?;
+        let transport = self.tls.for_client(&self.config)?;
+        let is_tls = transport.is_tls();
+        if is_tls {
+            self.make_room_at_door(console);
+        }
+        let conn = Conn::new(peer, transport, CLIENT_POLICY, Role::Arriving(console));
+        let source = conn.source();
+        let id = self.insert(conn);
+        self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
+        if is_tls {
+            self.arriving.push(console, id);
+            await_handshake(id, &mut self.fx);
+        } else {
+            self.enter(id, console);
+        }
+        Some(id)
+    }
+
+    /// Of a console's handshakes the oldest yields, so that there are never more of them than the console may
+    /// have clients.
+    fn make_room_at_door(&mut self, at: ConsoleId) {
+        while let Some(limit) = self.config.max_clients
+            && self.arriving.count(at) >= limit
+            && let Some(oldest) = self.arriving.first(at)
+        {
+            self.drop_conn(oldest, CloseReason::TooManyClients);
+        }
+    }
+
+    /// Of a full console's clients those that will send no more yield.
+    fn make_room_inside(&mut self, at: ConsoleId) {
+        while let Some(limit) = self.config.max_clients
+            && self.consoles.get(at).is_some_and(|console| console.fanout().persons() >= limit)
+            && let Some(oldest) = self.half_closed.first(at)
+        {
+            self.close(oldest, CloseReason::PeerClosed);
+        }
+    }
+
+    /// Lets a client in.
+    pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
+        self.admission.settle(id);
+        self.arriving.remove(id);
+        self.make_room_inside(at);
+        let is_raw = self.config.raw_ports;
+        let spec = Spec {
+            key: ReaderKey { id, is_local: false },
+            kind: Kind::Person,
+            form: if is_raw { Form::Guest } else { Form::Undecided },
+            skips: Console::may_skip(Kind::Person, is_raw, self.config.slow_client),
+            scrollback: 0,
+        };
+        let seat = self.attach_reader(at, spec);
+        let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
+        let clients = persons.saturating_sub(self.half_closed.count(at));
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(seat) = seat else {
+            return conn.doom(id, CloseReason::Gone, &mut self.fx);
+        };
+        conn.role = Role::Client(Box::new(Client {
+            console: at,
+            seat,
+            mode: if is_raw { Mode::Raw { last: true } } else { Mode::Undecided },
+            speech: None,
+            epoch: u32::MAX,
+            after_cr: false,
+            ungreeted: false,
+            ended: None,
+        }));
+        if self.config.max_clients.is_some_and(|limit| persons > limit) {
+            conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
+            return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);
+        }
+        if !is_raw {
+            self.open_negotiation(id);
+        }
+        self.tell(id, EventKind::ClientAttached { clients });
+    }
+
+    /// Offers what telnet clients answer.
+    fn open_negotiation(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        for (side, opt) in OFFERS {
+            if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
+                put_negotiation(verb, opt, conn.control.buffer());
+            }
+        }
+        self.fx.outbox.transmit(id);
+        if let Some(client) = conn.client_mut() {
+            client.speech = Some(Box::new(Speech::new(self.fx.now)));
+        }
+        self.weigh(id, |_, _, _| ());
+    }
+}
+
+const TOO_MANY: &[u8] = b"\r\nThis console has as many clients as it may have.\r\n";
