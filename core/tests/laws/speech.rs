@@ -6,8 +6,10 @@ use vspc_core::concentrator::{CloseReason, Config, EventKind, Foreign, ListenErr
 use vspc_core::telnet::Command;
 use vspc_core::vmware::VmEvent;
 
+#[cfg(feature = "tls")]
+use crate::world::Client;
 use crate::world::peer::command;
-use crate::world::{Client, Kind, Part, World, uuid, vm_config};
+use crate::world::{Kind, Part, World, uuid, vm_config};
 
 /// A console, and a client of it that answers nothing by itself.
 fn at_a_console(config: Config) -> (World, vspc_core::concentrator::ConnId, vspc_core::concentrator::ConnId) {
