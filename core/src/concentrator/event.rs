@@ -274,7 +274,11 @@ impl EventKind {
     /// Whether it belongs to what everyone must be able to find in a log, whatever else a peer makes happen:
     /// who came, was identified, moved and went.
     pub(super) fn is_landmark(&self) -> bool {
-        matches!(self, Self::VmIdentified | Self::VmRenamed(_) | Self::SecondLeg { .. }) || self.is_last()
+        match self {
+            Self::VmIdentified | Self::VmRenamed(_) | Self::SecondLeg { .. } => true,
+            Self::Vmotion(step) => !matches!(step, VmotionStep::BadPeer | VmotionStep::OutOfPlace(_)),
+            other => other.is_last(),
+        }
     }
 
     /// Whether it is the last of its connection.
