@@ -12,6 +12,7 @@ pub mod events;
 pub mod fatal;
 pub mod grace;
 pub mod limits;
+pub mod local_ports;
 pub mod logging;
 pub mod options;
 pub mod report;

@@ -45,11 +45,13 @@ pub struct Options {
     pub multi_console: bool,
 
     /// How long a connection may take to say which VM it is, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = seconds, help_heading = VMS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = identify_timeout)]
+    #[arg(help_heading = VMS)]
     pub identify_timeout: u32,
 
     /// How long a VM keeps its client port after it and its clients have gone, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = seconds, help_heading = VMS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = vm_expire_time)]
+    #[arg(help_heading = VMS)]
     pub vm_expire_time: u32,
 
     /// Address that clients connect to; the default is reachable from this machine only.
@@ -305,10 +307,13 @@ impl Options {
     }
 }
 
-/// An address as people write it, IPv6 with or without the brackets it has beside a port.
+/// An address as people write it, IPv6 with or without the brackets it has beside a port. An IPv4 address
+/// mapped into IPv6 (RFC 4291 §2.5.5.2) is that IPv4 address: an IPv6 socket of ours could not be bound to it.
 fn address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| "give an IP address, like 127.0.0.1, 0.0.0.0 or ::".to_owned())
+    let address: Result<IpAddr, _> = bare.parse();
+    let address = address.map_err(|_| "give an IP address, like 127.0.0.1, 0.0.0.0 or ::".to_owned())?;
+    Ok(address.to_canonical())
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -319,11 +324,21 @@ fn client_limit(text: &str) -> Result<ClientLimit, String> {
     if text == "none" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| "give a number, or none for any".to_owned())
+    let limit = text.parse().ok().filter(|limit| *limit <= MOST_CLIENTS);
+    limit.map(Some).ok_or_else(|| format!("give a number up to {MOST_CLIENTS}, or none for any"))
 }
 
-fn seconds(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "give a whole number of seconds".to_owned())
+fn identify_timeout(text: &str) -> Result<u32, String> {
+    seconds(text, MOST_IDENTIFY)
+}
+
+fn vm_expire_time(text: &str) -> Result<u32, String> {
+    seconds(text, MOST_EXPIRE)
+}
+
+fn seconds(text: &str, most: u32) -> Result<u32, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= most);
+    seconds.ok_or_else(|| format!("give a whole number of seconds, at most {most}"))
 }
 
 /// Puts clap's explanation of an error, which is several lines and the usage, on one line.
@@ -355,8 +370,17 @@ const ABOUT: &str = "Virtual serial port concentrator: VMs' serial ports come in
     programs attach to them with telnet, and VMs move between hosts without either noticing.";
 const VMS: &str = "VMs (ESXi hosts connect here)";
 const CLIENTS: &str = "Clients (people, debuggers, scripts)";
-const MEMORY: &str = "Memory (sizes in bytes, or with K, M or G)";
+const MEMORY: &str = "Memory (sizes in bytes, or with K, M, G or T)";
 const DIAGNOSTICS: &str = "Diagnostics";
+
+/// The most `--max-clients`: about as many descriptors as Linux gives a process (fs.nr_open).
+const MOST_CLIENTS: usize = 1_000_000;
+
+/// The most `--identify-timeout`: a day. Until then a silent connection holds a descriptor.
+const MOST_IDENTIFY: u32 = 86_400;
+
+/// The most `--vm-expire-time`: a hundred years, which is for ever.
+const MOST_EXPIRE: u32 = 3_155_760_000;
 
 /// The least `--lag-limit`. The engine would take less as this.
 const LEAST_LAG: Size = Size(LEAST_LAG_LIMIT);

@@ -62,10 +62,43 @@ fn an_address_that_another_covers_is_not_listened_on_twice() {
         ("::,127.0.0.1,::1", "[::]:9"),
         ("127.0.0.1,0.0.0.0,::1", "0.0.0.0:9 [::1]:9"),
         ("127.0.0.1,127.0.0.1", "127.0.0.1:9"),
+        ("::ffff:127.0.0.1,[::ffff:10.0.0.1],127.0.0.1", "127.0.0.1:9 10.0.0.1:9"),
+        ("::ffff:0.0.0.0,10.0.0.1", "0.0.0.0:9"),
     ] {
         let config = parse(&format!("--proxy-port 9 --proxy-iface {given}")).unwrap().config(10);
         let listen: Vec<String> = config.vm_listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen.join(" "), kept, "{given}");
+    }
+}
+
+#[test]
+fn an_ipv4_address_mapped_into_ipv6_is_that_ipv4_address() {
+    let config = parse("--interface ::ffff:127.0.0.1").unwrap().config(10);
+    assert_eq!(config.client_interface, IpAddr::from([127, 0, 0, 1]));
+    let exposed = parse("--interface [::ffff:0.0.0.0]").unwrap().exposed();
+    assert_eq!(exposed, Some(IpAddr::from([0, 0, 0, 0])));
+}
+
+#[test]
+fn an_amount_beyond_sense_is_refused_with_the_largest_that_is_taken() {
+    for (option, most) in [
+        ("--lag-limit", "1T"),
+        ("--scrollback", "1T"),
+        ("--vm-port-scrollback", "1T"),
+        ("--journal-memory", "1T"),
+        ("--max-clients", "1000000"),
+        ("--identify-timeout", "86400"),
+        ("--vm-expire-time", "3155760000"),
+    ] {
+        let sizes = ["16E", "1125899906842624"];
+        let numbers = ["4294967295", "4294967296", "18446744073709551615", "18446744073709551616"];
+        for amount in sizes.iter().chain(&numbers[if most == "1T" { 2 } else { 0 }..]) {
+            let line = parse(&format!("{option} {amount}")).expect_err(option);
+            assert!(line.contains(option) && line.contains(most), "{option} {amount}: {line}");
+        }
+        let fits = format!("--journal-memory 1T --lag-limit 1T --scrollback 1T {option} {most}");
+        let fits = fits.replacen(&format!("{option} 1T"), "", usize::from(most == "1T"));
+        parse(&fits).unwrap_or_else(|line| panic!("{fits}: {line}"));
     }
 }
 

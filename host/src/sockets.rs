@@ -15,16 +15,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 ///
 /// `::` serves IPv4 too, whatever the system's default is. [`Options`](crate::options::Options) drops the
 /// addresses that it covers, so that it does not collide with `0.0.0.0`. Any other IPv6 address is IPv6.
+/// An IPv4 address mapped into IPv6 is that IPv4 address.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    if let IpAddr::V6(ip) = address.ip() {
-        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
-    }
-    // Connections of an earlier run that sit in TIME_WAIT must not keep this one from starting.
-    socket.set_reuse_address(true)?;
+    let socket = bound(address)?;
     serve_well(&SockRef::from(&socket))?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -32,9 +26,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The error that client ports on this address will meet, if any: better told at start than with the
 /// first VM.
 pub fn check_interface(ip: IpAddr) -> io::Result<()> {
-    let address = SocketAddr::new(ip, 0);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-    socket.bind(&address.into())
+    bound(SocketAddr::new(ip, 0)).map(drop)
 }
 
 /// How many connections the system lets wait at a listener, if that is fewer than are asked for: of a fleet
@@ -42,6 +34,20 @@ pub fn check_interface(ip: IpAddr) -> io::Result<()> {
 pub fn short_backlog() -> Option<i32> {
     let limit = fs::read_to_string(SOMAXCONN).ok()?.trim().parse().ok()?;
     (limit < BACKLOG).then_some(limit)
+}
+
+/// A socket with this address.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    }
+    // Connections of an earlier run that sit in TIME_WAIT must not keep this one from starting.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// Everything that accepted connections inherit. Buffer sizes are the kernel's: it grows them with the
@@ -127,6 +133,14 @@ mod tests {
         let Ok(listener) = listen("[::1]:0".parse().unwrap()) else { return };
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    }
+
+    #[test]
+    fn an_ipv4_address_mapped_into_ipv6_is_listened_on_as_what_it_is() {
+        let listener = listen("[::ffff:127.0.0.1]:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(address.is_ipv4(), "{address}");
+        TcpStream::connect(address).unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::commands;
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
 use crate::limits::Limits;
+use crate::local_ports;
 use crate::logging::Logging;
 use crate::options::{Options, Parsed};
 use crate::seed::seed;
@@ -70,9 +71,12 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     let limits = Limits::raise();
     log::info!("{program} {}: {limits}, {}", env!("CARGO_PKG_VERSION"), room(options, &limits));
     let config = Arc::new(options.config(limits.for_engine()?));
-    if config.client_ports.is_some() {
+    if let Some(ports) = config.client_ports {
         let ip = config.client_interface;
         sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;
+        if let Some(line) = local_ports::advice(ports) {
+            log::warn!("{line}");
+        }
     }
     if let Some(limit) = sockets::short_backlog() {
         log::warn!(

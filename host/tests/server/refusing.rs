@@ -5,6 +5,9 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
+use vspc_core::concentrator::PortRange;
+use vspc_host::local_ports::advice;
+
 use super::peer::{EXT, IAC, Peer, WONT};
 use super::process::{Server, run};
 
@@ -30,6 +33,25 @@ fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
         let last = text.lines().last().unwrap();
         assert_eq!(output.status.code(), Some(2), "{options:?}: {text}");
         assert!(words.iter().all(|word| last.contains(word)), "{options:?}: {last}");
+    }
+}
+
+#[test]
+fn client_ports_that_the_system_may_take_are_told_about_at_start() {
+    // It ends at once, because TEST-NET-1 (RFC 5737) is nobody's address.
+    let start = |options: &[&str]| {
+        let output = run(&[&["--proxy-iface", "192.0.2.1", "--proxy-port", "0"], options].concat());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start(&[]);
+    // Whether it does, and what to write, depends on the machine.
+    match advice(PortRange { first: 50000, last: 65535 }) {
+        Some(line) => assert!(log.contains(&line), "{line}: {log}"),
+        None => assert!(!log.contains("ip_local_reserved_ports"), "{log}"),
+    }
+    for options in [&["--no-vm-ports"][..], &["--port-range-start", "0"]] {
+        let log = start(options);
+        assert!(!log.contains("ip_local_reserved_ports"), "{options:?}: {log}");
     }
 }
 

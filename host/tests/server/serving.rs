@@ -145,6 +145,15 @@ fn both_families_are_served() {
 }
 
 #[test]
+fn an_ipv4_address_mapped_into_ipv6_is_served() {
+    let mapped = "::ffff:127.0.0.1";
+    let server = Server::start(&["--proxy-iface", mapped, "--interface", mapped]);
+    assert!(server.vms.is_ipv4());
+    let (_vm, port) = Peer::vm(&server, 1);
+    Peer::client(port).expect_somewhere(b"connected to vm1");
+}
+
+#[test]
 fn counters_are_logged_when_asked_for() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
