@@ -4,11 +4,12 @@
 //! A line says what happened first and whom it concerns after it, as `key=value` pairs.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use log::Level;
 use vspc_core::concentrator::{
     AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, RefusedBecause, Severity,
-    VmotionStep,
+    TakenBecause, VmotionStep,
 };
 use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
@@ -70,9 +71,28 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::VmConnected => f.write_str("vm connected"),
             EventKind::VmIdentified => f.write_str("vm identified"),
             EventKind::VmRenamed(from) => write!(f, "vm renamed from {from:?}"),
-            EventKind::SecondLeg { legs } => write!(
+            EventKind::SecondLeg { legs, same_address: true } => write!(
                 f,
-                "{legs} connections have this uuid and uri (two ports of one vm? --multi-console tells them apart)"
+                "{legs} connections have this uuid, uri and name: two serial ports? give each its own URI and \
+                 --multi-console; what is typed goes to the first"
+            ),
+            EventKind::SecondLeg { legs, .. } => write!(
+                f,
+                "{legs} connections from different addresses have this uuid, uri and name; the first lives and \
+                 keeps what is typed"
+            ),
+            EventKind::InputTaken { from, because } => {
+                write!(f, "input taken over from {}: {}", At(*from), Words(because))
+            }
+            EventKind::InputGivenBack { from } => {
+                write!(f, "input given back: it was silent and speaks again; {} had it", At(*from))
+            }
+            EventKind::Cloned { of } => {
+                write!(f, "a copy of {of:?}: both live, with one uuid and uri; it has a console of its own")
+            }
+            EventKind::LegsBeyond(n) => write!(
+                f,
+                "{n} connections more than a console may have of one uuid, uri and name; they are read and dropped"
             ),
             EventKind::VmDisconnected(why) => write!(f, "vm disconnected: {}", Words(why)),
             EventKind::TlsUp { version, suite } => write!(f, "tls up: {version} {suite}"),
@@ -93,6 +113,33 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Suppressed(n) => write!(f, "{n} further events not shown"),
             // A fact newer than these words.
             other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, TakenBecause> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            TakenBecause::Silent => "it was asked and gave no sign of life",
+            TakenBecause::Ended => "it has ended",
+            TakenBecause::Home => "this one comes from where the vm usually is",
+            TakenBecause::LeftOver => "it was only left over, and yields",
+            TakenBecause::Inherited => "it has ended, and this one is left over",
+            TakenBecause::Newest => "the newest is to have it",
+            TakenBecause::Operator => "the operator said so",
+            other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+/// An address, if there is one.
+struct At(Option<IpAddr>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("nobody"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use vspc_core::concentrator::{Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient};
+use vspc_core::concentrator::{Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, Takeover};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
@@ -43,6 +43,16 @@ pub struct Options {
     /// Tell serial ports of one VM apart by their URI: each gets a console and a client port of its own.
     #[arg(long, help_heading = VMS)]
     pub multi_console: bool,
+
+    /// When a connection takes what is typed from a live one of the same VM.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_enum,
+        default_value_t = TakeoverPolicy::Probe,
+        help_heading = VMS
+    )]
+    pub takeover: TakeoverPolicy,
 
     /// How long a connection may take to say which VM it is, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = identify_timeout)]
@@ -156,6 +166,17 @@ pub enum SlowPolicy {
     Wait,
 }
 
+/// When a connection takes a VM's input from another, as an option's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum TakeoverPolicy {
+    /// When the other was asked and gives no sign of life.
+    Probe,
+    /// At once.
+    Newest,
+    /// Not before the other has ended.
+    Refuse,
+}
+
 /// What the program can do instead of serving.
 #[cfg(feature = "tls")]
 #[derive(Clone, PartialEq, Eq, Debug, clap::Subcommand)]
@@ -216,6 +237,11 @@ impl Options {
                 SlowPolicy::Skip => SlowClient::Skip,
                 SlowPolicy::Disconnect => SlowClient::Disconnect,
                 SlowPolicy::Wait => SlowClient::Wait,
+            },
+            takeover: match self.takeover {
+                TakeoverPolicy::Probe => Takeover::Probe,
+                TakeoverPolicy::Newest => Takeover::Newest,
+                TakeoverPolicy::Refuse => Takeover::Refuse,
             },
             lag_limit: self.lag_limit.0,
             scrollback: self.scrollback.0,

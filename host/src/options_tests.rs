@@ -33,7 +33,7 @@ fn every_option_reaches_the_configuration() {
         "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u \
          --multi-console --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 \
          --port-range-end 5 --max-clients 6 --raw-ports --no-banner --vm-port-scrollback 7 --slow-client wait \
-         --lag-limit 1M --scrollback 8K --journal-memory 9M",
+         --lag-limit 1M --scrollback 8K --journal-memory 9M --takeover refuse",
     )
     .unwrap()
     .config(10);
@@ -49,6 +49,7 @@ fn every_option_reaches_the_configuration() {
     assert_eq!(parse("--max-clients none").unwrap().config(10).max_clients, None);
     assert_eq!((config.client_scrollback, config.scrollback, config.lag_limit), (7, 8 << 10, 1 << 20));
     assert_eq!(config.slow_client, SlowClient::Wait);
+    assert_eq!(config.takeover, Takeover::Refuse);
     assert_eq!((config.journal_memory, config.max_descriptors), (9 << 20, 10));
     assert_eq!(parse("--no-vm-ports").unwrap().config(10).client_ports, None);
     let any_port = parse("--port-range-start 0").unwrap().config(10);
@@ -124,6 +125,7 @@ fn every_fault_is_one_line_that_names_the_option() {
         ("--vm-port-scrollback 17K", "--scrollback"),
         ("--journal-memory 1M", "--journal-memory"),
         ("--slow-client never", "skip, disconnect, wait"),
+        ("--takeover always", "probe, newest, refuse"),
         ("--slow-clients skip", "--slow-client"),
         ("--service-uri=", "--service-uri"),
         ("--proxy-port", "--proxy-port"),

@@ -353,8 +353,8 @@ impl Server {
             Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
             Output::Local(id) => self.watches.carry(&mut self.engine, id, self.now),
-            // Nobody mirrors the engine's consoles yet.
-            Output::Changed(_) => {}
+            // Nobody mirrors the engine's consoles, or asks the kernel about peers, yet.
+            Output::Changed(_) | Output::Inspect(_) => {}
             Output::Event(event) => log_event(&event),
         }
     }

@@ -8,6 +8,7 @@ use super::conn::Conn;
 use super::counters::Counters;
 use super::event::{Event, EventKind, Fault};
 use super::id::{ConnId, ConsoleId};
+use super::speech::Mode;
 use super::timers::Timer;
 
 impl Concentrator {
@@ -76,14 +77,26 @@ impl Concentrator {
         self.consoles.count_in(Some(console), &mut self.fx.counters)
     }
 
-    /// The VM is called `name`, says this connection.
+    /// A line on the screens of a console's telnet clients. A raw one gets none: it would be corruption. Costs a
+    /// look at each client.
+    pub(super) fn show_line(&mut self, at: ConsoleId, text: &str) {
+        let Some(console) = self.consoles.get(at) else { return };
+        for id in console.clients().collect::<Vec<_>>() {
+            let is_shown = self
+                .conns
+                .get(id)
+                .is_some_and(|conn| conn.client().is_some_and(|client| client.mode == Mode::Telnet));
+            if is_shown {
+                self.reply(id, |out| out.extend_from_slice(format!("\r\n[vspc: {text}]\r\n").as_bytes()));
+            }
+        }
+    }
+
+    /// The console is called `name` (in full) from now on, after the VM of this connection.
     pub(super) fn name_console(&mut self, at: ConsoleId, id: ConnId, name: &str) {
         let Some(console) = self.consoles.get_mut(at) else { return };
-        // With multi-console the suffix belongs to the name, too, as vSPC.py shows it.
-        let mut name = format!("{name}{}", console.label.suffix);
-        name.shrink_to_fit();
         if console.label.name != name {
-            let from = std::mem::replace(&mut Arc::make_mut(&mut console.label).name, name);
+            let from = std::mem::replace(&mut Arc::make_mut(&mut console.label).name, name.to_owned());
             self.fx.outbox.changed(at);
             if !from.is_empty() {
                 self.tell_both(Some(id), Some(at), EventKind::VmRenamed(from));
@@ -99,8 +112,9 @@ impl Concentrator {
         if console.label.name.is_empty() || port_is_coming {
             return;
         }
-        let legs: Vec<ConnId> = console.legs.conns().collect();
-        for id in legs {
+        // One that is called otherwise may turn out to be another VM.
+        let legs = console.legs.conns().filter(|&id| console.legs.other_name(id).is_none());
+        for id in legs.collect::<Vec<_>>() {
             self.tell_identified_now(id);
         }
     }

@@ -242,7 +242,7 @@ impl Concentrator {
             Some(Role::Vm(_) | Role::Arriving(_)) | None => return,
         };
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
-        let has_vm = !console.legs.is_empty();
+        let has_vm = console.legs.has_holder();
         let counters = console.count();
         counters.bytes_from_clients += guest as u64;
         if !has_vm {
@@ -279,7 +279,7 @@ impl Concentrator {
 impl Console {
     /// One line about where a client has come to, `clients` with it.
     fn banner(&self, clients: usize) -> String {
-        let state = match (self.legs.is_empty(), self.legs.is_held()) {
+        let state = match (!self.legs.has_holder(), self.legs.is_held()) {
             (true, _) => "VM is not connected, waiting",
             (false, true) => "VM is moving to another host",
             (false, false) if self.fanout().journal().head() == 0 => "VM has said nothing yet",

@@ -42,6 +42,8 @@ pub struct Config {
     pub raw_ports: bool,
     /// Clients per console, and handshakes of such; `None`: any number.
     pub max_clients: Option<usize>,
+    /// When a connection takes the input from a live one of the same VM.
+    pub takeover: Takeover,
     /// How long a connection may take to say which VM it is.
     pub identify_timeout: Duration,
     /// How many connections and listeners together the process can hold (its descriptors, less what it
@@ -69,6 +71,7 @@ impl Default for Config {
             banner: true,
             raw_ports: false,
             max_clients: Some(64),
+            takeover: Takeover::Probe,
             identify_timeout: Duration::from_secs(30),
             max_descriptors: 1 << 20,
         }
@@ -106,6 +109,17 @@ pub enum InBandTls {
     Offer,
     /// Who does not go over to TLS is not served.
     Require,
+}
+
+/// When a newcomer of a VM's UUID, URI and name takes the input from a connection that holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takeover {
+    /// When that one was asked and is found dead.
+    Probe,
+    /// At once.
+    Newest,
+    /// Never: when that one has ended.
+    Refuse,
 }
 
 /// What happens to a client that falls behind by the lag limit.

@@ -34,6 +34,8 @@ pub(super) struct Conn {
     pub(super) malformed_told: bool,
     /// It has sent something.
     pub(super) spoken: bool,
+    /// That this VM's connection speaks is news to its console: somebody else wants the input, or took it.
+    pub(super) is_watched: bool,
     pub(super) role: Role,
 }
 
@@ -120,6 +122,8 @@ pub(super) enum Place {
     Unidentified,
     /// It said it is the target of a move that has ended since, or that never was: it joins no console.
     Rejected,
+    /// Its console has as many legs as it may have: it is read and dropped, and takes no part.
+    Aside,
     /// It is the accepted target of a move.
     Target,
     /// It feeds this console.
@@ -133,7 +137,7 @@ pub(super) enum Place {
 impl Place {
     /// It may be a stranger for all we know.
     pub(super) fn is_unidentified(self) -> bool {
-        matches!(self, Self::Unidentified | Self::Rejected)
+        matches!(self, Self::Unidentified | Self::Rejected | Self::Aside)
     }
 }
 
@@ -145,6 +149,8 @@ pub(super) struct Early {
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
     pub(super) suffix: Option<String>,
+    /// Which console is its depends on its name, for which it is given time.
+    pub(super) awaits_name: bool,
 }
 
 /// A connection on a client port: someone who reads a console, and may type.
@@ -201,6 +207,7 @@ impl Conn {
             closing: None,
             malformed_told: false,
             spoken: false,
+            is_watched: false,
             role,
         }
     }
@@ -250,7 +257,9 @@ impl Conn {
             Role::Arriving(console) => Some(*console),
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::MovedAway(console) => Some(console),
-                Place::Unidentified | Place::Rejected | Place::Target | Place::Detached => None,
+                Place::Unidentified | Place::Rejected | Place::Aside | Place::Target | Place::Detached => {
+                    None
+                }
             },
         }
     }
@@ -272,8 +281,8 @@ impl Conn {
     /// What it has sent so far, having sent something.
     pub(super) fn heard(&self) -> Heard {
         match self.vm() {
-            // It will never say which VM it is.
-            Some(vm) if vm.place == Place::Rejected => Heard::Noise,
+            // It takes part in nothing.
+            Some(vm) if matches!(vm.place, Place::Rejected | Place::Aside) => Heard::Noise,
             Some(vm) if vm.early.as_ref().is_some_and(|early| early.uuid.is_some()) => Heard::Dialogue,
             _ if self.transport.is_tls() => Heard::Dialogue,
             _ if self.negotiator.is_on(Side::Him, VMWARE_TELNET_EXT) => Heard::Dialogue,

@@ -17,7 +17,7 @@ use super::fanout::{Fanout, Kind, Limits, Seat};
 use super::id::{ConnId, ConsoleId, ListenerId, MoveId};
 use super::journal::Pool;
 use super::label::Label;
-use super::legs::{Left, Legs};
+use super::legs::Legs;
 use super::tenure::Tenure;
 use super::timers::Timer;
 use super::uplink::{Buffers, Uplink};
@@ -65,8 +65,6 @@ pub(super) struct Console {
     turn: u32,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
-    /// It was told that two connections feed it.
-    pub(super) legs_told: bool,
 }
 
 impl Console {
@@ -82,7 +80,6 @@ impl Console {
             last_output: now,
             turn: 0,
             paused: false,
-            legs_told: false,
         }
     }
 
@@ -119,54 +116,29 @@ impl Console {
         self.legs.is_empty() && self.fanout().persons() == 0
     }
 
-    /// A VM's connection joins and gets the input. Another one that has half a pair is owed the other half,
-    /// which is returned.
-    pub(super) fn attach_leg(
-        &mut self,
-        id: ConnId,
-        from: Option<IpAddr>,
-        buffers: &mut Buffers,
-        fx: &mut Effects,
-    ) -> Option<(ConnId, u8)> {
-        let owed = self.take_half(buffers);
-        self.legs.attach(id);
-        self.tenure.pass(Some(from), fx.now);
-        fx.outbox.changed(self.id());
-        owed
-    }
-
     /// Takes out the second half of a pair whose first half a connection has, to be given to that one before
     /// anything else: it would take the next command for data.
     pub(super) fn take_half(&mut self, buffers: &mut Buffers) -> Option<(ConnId, u8)> {
-        let id = self.legs.latest()?;
+        let id = self.legs.holder()?;
         Some((id, self.uplink.take_half(buffers)?))
     }
 
-    /// A leg has gone. What was meant for it goes to the next, or is lost with the last. `heir`: the address
-    /// of the connection that is the latest now.
-    pub(super) fn after_leg(
-        &mut self,
-        left: Left,
-        heir: Option<IpAddr>,
-        buffers: &mut Buffers,
-        fx: &mut Effects,
-    ) {
-        match left {
-            Left::Others => {}
-            Left::Heir => {
-                self.tenure.pass(Some(heir), fx.now);
-                self.wake_input(fx);
-            }
-            Left::Nobody => {
-                self.tenure.pass(None, fx.now);
-                let (lost, reopened) = self.uplink.clear(buffers);
-                if lost > 0 {
-                    self.count().input_lost += lost as u64;
-                }
-                if reopened {
-                    self.reopen_input(fx);
-                }
-            }
+    /// Somebody holds the input now, at this address, if that is one.
+    pub(super) fn input_passes(&mut self, to: Option<IpAddr>, fx: &mut Effects) {
+        self.tenure.pass(Some(to), fx.now);
+        fx.outbox.changed(self.id());
+        self.wake_input(fx);
+    }
+
+    /// Nobody holds the input any more: what was typed is lost.
+    pub(super) fn lose_input(&mut self, buffers: &mut Buffers, fx: &mut Effects) {
+        self.tenure.pass(None, fx.now);
+        let (lost, reopened) = self.uplink.clear(buffers);
+        if lost > 0 {
+            self.count().input_lost += lost as u64;
+        }
+        if reopened {
+            self.reopen_input(fx);
         }
         fx.outbox.changed(self.id());
     }
@@ -181,7 +153,7 @@ impl Console {
     ) {
         self.count().vmotions_completed += 1;
         self.legs.take_over(moving, target);
-        if self.legs.latest() == Some(target) {
+        if self.legs.holder() == Some(target) {
             self.tenure.pass(Some(from), fx.now);
         }
         fx.outbox.changed(self.id());

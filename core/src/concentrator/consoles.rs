@@ -19,6 +19,7 @@ use super::id::ConsoleId;
 use super::journal::{Journal, Pool};
 use super::keyed::Keyed;
 use super::label::{Identity, Label};
+use super::namesakes::Namesakes;
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::uplink::Buffers;
@@ -29,6 +30,7 @@ pub(super) struct Consoles {
     table: Slab<ConsoleId, Console>,
     /// Hashed by identity; the identity itself is in the console's label.
     index: HashTable<ConsoleId>,
+    namesakes: Namesakes,
     keys: Keyed,
     by_silence: SilenceList,
     /// The memory of consoles' journals.
@@ -42,12 +44,26 @@ pub(super) struct Consoles {
     expire: Duration,
 }
 
+/// Where a VM belongs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Placed {
+    /// In this console, which is its own as far as one can know.
+    Same(ConsoleId),
+    /// In this console, whose VM is here and is called otherwise: it is that VM under a new name, or another.
+    Other(ConsoleId),
+    /// In a console of its own, which is not there yet.
+    New(Identity),
+    /// That depends on its name.
+    Unclear,
+}
+
 impl Consoles {
     pub(super) fn new(config: &Config, keys: Keyed) -> Self {
         let early = config.journal_memory / EARLY_PART;
         Self {
             table: Slab::new(),
             index: HashTable::new(),
+            namesakes: Namesakes::new(keys),
             keys,
             by_silence: SilenceList::new(),
             pool: Pool::new(config.journal_memory - early),
@@ -111,6 +127,9 @@ impl Consoles {
     pub(super) fn open(&mut self, identity: Identity, fx: &mut Effects) -> ConsoleId {
         debug_assert!(self.by_identity(&identity).is_none(), "a console is opened twice");
         let hashed = hash(self.keys, &identity);
+        let first = Identity { clone: Box::default(), ..identity.clone() };
+        let first_id = self.by_identity(&first);
+        let is_clone = !identity.clone.is_empty();
         let Identity { uuid, suffix, clone } = identity;
         let label = Label {
             id: ConsoleId { index: 0, generation: 0 },
@@ -128,8 +147,102 @@ impl Consoles {
         self.index.insert_unique(hashed, id, |&id| {
             table.get(id).map_or(0, |console| hash(keys, &console.label.identity()))
         });
+        if is_clone {
+            self.namesakes.share(&first, first_id);
+        }
+        self.namesakes.add(&first, id);
         fx.outbox.changed(id);
         id
+    }
+
+    /// Two names were live on this console's UUID and URI: from now on a name is part of who is who.
+    pub(super) fn share(&mut self, id: ConsoleId) {
+        if let Some(console) = self.table.get(id) {
+            let first = Identity { clone: Box::default(), ..console.label.identity() };
+            self.namesakes.share(&first, Some(id));
+        }
+    }
+
+    /// Whether VMs of several names have this console's UUID and URI.
+    pub(super) fn is_shared(&self, label: &Label) -> bool {
+        self.namesakes.of(&Identity { clone: Box::default(), ..label.identity() }).is_some()
+    }
+
+    /// Whether this console is the one that its UUID and URI alone mean.
+    pub(super) fn is_first(&self, label: &Label) -> bool {
+        label.clone.is_empty()
+            || self.first(&Identity { clone: Box::default(), ..label.identity() }) == Some(label.id)
+    }
+
+    /// The console that a UUID and a URI alone mean: the first of those there are.
+    fn first(&self, first: &Identity) -> Option<ConsoleId> {
+        self.by_identity(first).or_else(|| self.namesakes.of(first)?.first().copied())
+    }
+
+    /// Where a VM belongs that has this UUID and URI, and this name if that is known.
+    pub(super) fn place(&self, first: &Identity, name: Option<&str>) -> Placed {
+        let is_shared = self.namesakes.of(first).is_some();
+        let is_free = |id: ConsoleId| self.get(id).is_none_or(|console| !console.legs.has_holder());
+        if let Some(id) = name.and_then(|name| self.named(first, name)) {
+            return Placed::Same(id);
+        }
+        match (name, self.first(first)) {
+            (Some(name), _) if is_shared => {
+                self.place_clone(Identity { clone: name.into(), ..first.clone() })
+            }
+            (_, None) => Placed::New(first.clone()),
+            (None, Some(_)) if is_shared => Placed::Unclear,
+            (_, Some(id)) if is_free(id) => Placed::Same(id),
+            (None, Some(_)) => Placed::Unclear,
+            (Some(_), Some(id)) if self.get(id).is_some_and(|console| console.label.name.is_empty()) => {
+                Placed::Same(id)
+            }
+            (Some(_), Some(id)) => Placed::Other(id),
+        }
+    }
+
+    /// Where it belongs if it does not tell its name.
+    pub(super) fn place_without_name(&self, first: &Identity) -> Placed {
+        self.first(first).map_or_else(|| Placed::New(first.clone()), Placed::Same)
+    }
+
+    /// Where a VM belongs that has this name and is known not to be the one of its UUID and URI that was here
+    /// before.
+    pub(super) fn place_apart(&self, from: &Label, name: &str) -> Placed {
+        let first = Identity { clone: Box::default(), ..from.identity() };
+        match self.named(&first, name).filter(|&id| id != from.id) {
+            Some(id) => Placed::Same(id),
+            None => self.place_clone(Identity { clone: name.into(), ..first }),
+        }
+    }
+
+    /// The console of a copy of this name. One that was opened for that name may be called otherwise by now: then
+    /// the name gets a number.
+    fn place_clone(&self, identity: Identity) -> Placed {
+        let mut numbered = identity.clone();
+        let mut number = 1;
+        while let Some(id) = self.by_identity(&numbered) {
+            if self.get(id).is_some_and(|console| !console.legs.has_holder()) {
+                return Placed::Same(id);
+            }
+            number += 1;
+            numbered.clone = format!("{} ({number})", identity.clone).into();
+        }
+        Placed::New(numbered)
+    }
+
+    /// The console of this UUID, URI and name.
+    fn named(&self, first: &Identity, name: &str) -> Option<ConsoleId> {
+        let is_it = |id: &ConsoleId| {
+            let label = self.get(*id).map(|console| &console.label);
+            label.is_some_and(|label| label.name.strip_suffix(&*label.suffix) == Some(name))
+        };
+        let likely =
+            [self.by_identity(first), self.by_identity(&Identity { clone: name.into(), ..first.clone() })];
+        likely.into_iter().flatten().find(is_it).or_else(|| {
+            let namesakes = self.namesakes.of(first)?;
+            namesakes.iter().take(NAMESAKES_SEARCHED).copied().find(is_it)
+        })
     }
 
     /// Forgets a console.
@@ -142,6 +255,7 @@ impl Consoles {
         let Some(mut console) = self.table.remove(id) else { return };
         self.by_silence.remove(id.index);
         console.clear_output(&mut self.pool);
+        self.namesakes.remove(&Identity { clone: Box::default(), ..console.label.identity() }, id);
         fx.counters += console.counters();
         fx.outbox.changed(id);
     }
@@ -310,6 +424,10 @@ fn overtake(console: &mut Console, pool: &mut Pool, fx: &mut Effects) -> bool {
     lost.into_iter().for_each(|key| console.lose_reader(key, fx));
     gave
 }
+
+/// Consoles of one UUID and URI that are looked through for one that was renamed since it was opened. With more
+/// copies than that, one of those not looked at gets a new console.
+const NAMESAKES_SEARCHED: usize = 256;
 
 /// What a VM connection may say before it is known whose it is; then the oldest is dropped and counted.
 /// Reading never stops: the UUID may be behind the data.

@@ -49,6 +49,10 @@ counters! {
         late_source_bytes,
         /// Bytes, in wire form, dropped because a VM said too much before it said who it is.
         early_bytes_dropped,
+        /// Connections put aside because their console had as many as it may have.
+        legs_beyond,
+        /// Times that a connection took the input from another.
+        takeovers,
         /// Protocol faults of peers.
         malformed,
         /// Replies not sent because the peer does not read.

@@ -5,6 +5,7 @@
 //! [`Output::Changed`](super::Output::Changed) is for that. A host puts them into words.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +62,34 @@ pub enum EventKind {
     VmIdentified,
     /// The VM's name has changed; the old one is given.
     VmRenamed(String),
-    /// A second connection with this UUID and URI; `legs` are attached now.
+    /// A second connection with this UUID, URI and name, beside a live one that keeps the input.
     SecondLeg {
         /// How many connections feed this console now.
         legs: usize,
+        /// It comes from the address of the one that keeps the input: a second serial port, most likely.
+        same_address: bool,
     },
+    /// This connection gets the console's input, which another one held until now.
+    InputTaken {
+        /// The address of that one.
+        from: Option<IpAddr>,
+        /// Why it has lost it.
+        because: TakenBecause,
+    },
+    /// This connection was silent, lost the console's input, and speaks again: it has it back.
+    InputGivenBack {
+        /// The address of the one that had taken it.
+        from: Option<IpAddr>,
+    },
+    /// This connection has the UUID and URI of another VM and is a VM of its own: it has a console of its own
+    /// now, which the event is about.
+    Cloned {
+        /// What the other one is called.
+        of: String,
+    },
+    /// So many connections were put aside, because this console has as many as it may have: what they say is
+    /// read and dropped.
+    LegsBeyond(u32),
     /// A connection of a VM ended.
     VmDisconnected(CloseReason),
     /// TLS is up.
@@ -104,6 +128,26 @@ pub enum EventKind {
     Suppressed(u32),
     /// So many peers came, said nothing and went since that was last told: a minute, or more.
     SilentPeers(u32),
+}
+
+/// Why a connection has lost a console's input to another.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TakenBecause {
+    /// It was asked whether it lives and gave no sign.
+    Silent,
+    /// It ended before it had shown that it lives.
+    Ended,
+    /// The other comes from the address whose VM held the input longest, and it had not held it for long.
+    Home,
+    /// It had come second once, and was only left over.
+    LeftOver,
+    /// It ended, and the other, which came second, is left over.
+    Inherited,
+    /// The newest is to have it (`--takeover newest`).
+    Newest,
+    /// An operator said so.
+    Operator,
 }
 
 /// Why a listener could not be opened.
@@ -250,6 +294,10 @@ impl EventKind {
         match self {
             Self::ListenFailed(..) => Error,
             Self::SecondLeg { .. }
+            | Self::InputTaken { .. }
+            | Self::InputGivenBack { .. }
+            | Self::Cloned { .. }
+            | Self::LegsBeyond(_)
             | Self::ReaderSkipped(_)
             | Self::Malformed(_)
             | Self::TlsFailed(_)
@@ -272,10 +320,15 @@ impl EventKind {
     }
 
     /// Whether it belongs to what everyone must be able to find in a log, whatever else a peer makes happen:
-    /// who came, was identified, moved and went.
+    /// who came, was identified, moved and went, and what it took from others.
     pub(super) fn is_landmark(&self) -> bool {
         match self {
-            Self::VmIdentified | Self::VmRenamed(_) | Self::SecondLeg { .. } => true,
+            Self::VmIdentified
+            | Self::VmRenamed(_)
+            | Self::SecondLeg { .. }
+            | Self::InputTaken { .. }
+            | Self::InputGivenBack { .. }
+            | Self::Cloned { .. } => true,
             Self::Vmotion(step) => !matches!(step, VmotionStep::BadPeer | VmotionStep::OutOfPlace(_)),
             other => other.is_last(),
         }

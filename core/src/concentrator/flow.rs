@@ -66,7 +66,7 @@ impl Concentrator {
     /// What someone at a console may type; everything while there is no VM, because it is dropped then.
     fn typing_window(&self, console: super::ConsoleId, epoch: u32, doubles: bool) -> usize {
         match self.consoles.get(console) {
-            Some(console) if !console.legs.is_empty() => console.uplink.window(epoch, doubles),
+            Some(console) if console.legs.has_holder() => console.uplink.window(epoch, doubles),
             _ => READ_MAX,
         }
     }
@@ -167,7 +167,7 @@ impl Concentrator {
         let mut fed = console.and_then(|console| consoles.with_buffers(console));
         let (mut half, mut rest): (&[u8], &[u8]) = (&[], &[]);
         if let Some((console, _)) = &fed
-            && console.legs.latest() == Some(id)
+            && console.legs.holder() == Some(id)
         {
             (half, rest) = console.uplink.halves();
             if console.legs.input() != Some(id) {
@@ -302,6 +302,10 @@ impl Concentrator {
         }
         let Some(conn) = self.conns.get(id) else { return };
         let was_nobody = conn.is_nobody();
+        if conn.is_watched {
+            self.watched_speaks(id);
+        }
+        let Some(conn) = self.conns.get(id) else { return };
         match conn.transport {
             Transport::Plain => self.receive_plain(id, data),
             Transport::Held(_) => self.receive_held(id, data),

@@ -1,10 +1,24 @@
-//! The legs of a console: which connections feed it, and which of them gets what is typed.
+//! The legs of a console: which connections feed it, and which of them holds its input.
 //!
-//! **Owns** their order (input goes to the latest), which of them holds its input back for a move, and which
-//! connection a leg is left without. **Refuses to know** what a connection or a move is: ids come in and are
-//! handed back. A leg is never closed because a newer one came (vmotion.md §1).
+//! **Owns** their order, what each of them may hope for ([`Standing`]), which of them holds its input back for a
+//! move, and which connection a leg is left without. **Refuses to know** what a connection or a move is: ids come
+//! in and are handed back; when a holder counts as dead is [`takeover`](super::takeover)'s. A leg is never closed
+//! because a newer one came (vmware.md §4).
+//!
+//! Everything here costs a look at each leg, of which there are few: [`LEGS`] with a connection, and
+//! [`ORPHANS`] that wait for a move's target.
+
+use crate::time::Instant;
 
 use super::id::{ConnId, MoveId};
+use super::takeover::{self, Action, Input, State};
+
+/// Connections that may feed one console: more than a VM has serial ports (vSphere: 32 per VM, four usual), with
+/// those of its last life that nobody has noticed to be dead. Who comes on top is read and dropped.
+pub(super) const LEGS: usize = 16;
+
+/// Moves of one console whose source has ended and whose target has not taken over, beside that of the holder.
+pub(super) const ORPHANS: usize = 16;
 
 /// One connection's worth of a console.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,115 +29,337 @@ pub(super) struct Leg {
     pub(super) draining: Option<ConnId>,
     /// The move it is part of.
     pub(super) moving: Option<MoveId>,
-    /// Input is held back until the move is decided.
+    standing: Standing,
+    /// It holds the input, which is held back until the move is decided.
     held: bool,
+}
+
+/// What a leg is to its console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// It gets what is typed.
+    Holder,
+    /// As `Holder`; but it came second once and has only been left over, and yields to any newcomer.
+    Heir,
+    /// It came when it was not known whether the holder lived, and takes over if that is dead.
+    Claimant,
+    /// It came second to a holder that lived. It inherits only after a while.
+    Second,
+    /// It was silent when it was asked, and another took over. It gets the input back if it speaks.
+    Deposed,
+    /// A newer one took over because that is what the operator has ordered. It inherits at once.
+    Elder,
 }
 
 /// A console's legs, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Legs(Vec<Leg>);
+pub(super) struct Legs {
+    legs: Vec<Leg>,
+    /// What is kept only while there is, or a minute ago was, more than one.
+    rivals: Option<Box<Rivals>>,
+}
 
-/// What came of the end of a leg.
+/// What several legs make of each other.
+#[derive(Debug, Default)]
+pub(super) struct Rivals {
+    state: State,
+    /// When the holder was asked, or got more time.
+    pub(super) since: Instant,
+    /// How their VMs are called, of those whose VM is not called as the console.
+    pub(super) names: Vec<(ConnId, String)>,
+    /// Connections beyond [`LEGS`] since that was last told.
+    pub(super) beyond: u32,
+    /// What was told of them is not told again before this is over.
+    pub(super) told: bool,
+}
+
+/// What came of the end of a leg, for the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
-    /// Others feed the console; input went to one of those all the time.
+    /// It did not hold the input.
     Others,
-    /// Input went to the leg that is gone. Another one gets it now.
-    Heir,
-    /// It was the last.
-    Nobody,
+    /// It held the input. [`Legs::succeed`] says who gets it.
+    Holder,
+}
+
+/// Who holds the input now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Succession {
+    pub(super) heir: ConnId,
+    /// Who held it before, if that has a connection.
+    pub(super) before: Option<ConnId>,
+    /// What is to be done about the heir, if others want the input too.
+    pub(super) action: Action,
+}
+
+/// How a newcomer is received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Welcome {
+    /// The input is taken from a live holder only if that turns out to be dead.
+    Ask,
+    /// It gets the input at once.
+    Take(Standing),
+    /// It gets nothing while the holder lives.
+    Refuse,
 }
 
 impl Legs {
+    /// Nothing feeds the console, and nothing will without a newcomer.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.legs.is_empty()
     }
 
     /// How many connections feed the console.
     pub(super) fn live(&self) -> usize {
-        self.0.iter().filter(|leg| leg.conn.is_some()).count()
-    }
-
-    /// How many legs there are, those without a connection counted.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.conns().count()
     }
 
     pub(super) fn is_moving(&self) -> bool {
-        self.0.iter().any(|leg| leg.moving.is_some())
+        self.legs.iter().any(|leg| leg.moving.is_some())
     }
 
-    /// The connection that takes, or is the last to have taken, what is typed.
-    pub(super) fn latest(&self) -> Option<ConnId> {
-        self.0.last()?.conn
+    fn holding(&self) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.standing.holds())
     }
 
-    /// The connection that what is typed goes to now; `None` while it is held back or there is no VM.
+    /// Whether what is typed will go somewhere: somebody holds the input, be it with a connection or while its
+    /// move waits for a target.
+    pub(super) fn has_holder(&self) -> bool {
+        self.holding().is_some()
+    }
+
+    /// The connection that holds the input: it takes, or is the last to have taken, what is typed.
+    pub(super) fn holder(&self) -> Option<ConnId> {
+        self.holding()?.conn
+    }
+
+    /// The connection that what is typed goes to now; `None` while it is held back or there is none.
     pub(super) fn input(&self) -> Option<ConnId> {
-        let leg = self.0.last()?;
-        if leg.held { None } else { leg.conn }
+        let leg = self.holding()?;
+        if leg.held || self.state().holds_back() { None } else { leg.conn }
     }
 
-    /// Whether the latest leg's input is being held back.
+    /// Whether the input is being held back for a move.
     pub(super) fn is_held(&self) -> bool {
-        self.0.last().is_some_and(|leg| leg.held)
+        self.holding().is_some_and(|leg| leg.held)
+    }
+
+    /// What this connection is to the console. `None`: it has no leg here.
+    pub(super) fn standing(&self, id: ConnId) -> Option<Standing> {
+        self.leg(id).map(|leg| leg.standing)
+    }
+
+    /// Whether this connection's leg is part of a move.
+    pub(super) fn is_mover(&self, id: ConnId) -> bool {
+        self.leg(id).is_some_and(|leg| leg.moving.is_some())
     }
 
     /// Every connection that feeds the console.
     pub(super) fn conns(&self) -> impl Iterator<Item = ConnId> {
-        self.0.iter().filter_map(|leg| leg.conn)
+        self.legs.iter().filter_map(|leg| leg.conn)
+    }
+
+    /// Every connection of this standing, oldest first.
+    pub(super) fn of_standing(&self, standing: Standing) -> impl Iterator<Item = ConnId> {
+        self.legs.iter().filter(move |leg| leg.standing == standing).filter_map(|leg| leg.conn)
     }
 
     /// Every connection that is read for the console's sake: those that feed it, and sources whose last bytes
     /// are still taken in.
     pub(super) fn read(&self) -> impl Iterator<Item = ConnId> {
-        self.0.iter().flat_map(|leg| [leg.conn, leg.draining]).flatten()
+        self.legs.iter().flat_map(|leg| [leg.conn, leg.draining]).flatten()
     }
 
-    /// A connection joins. Input goes to it from now on.
-    pub(super) fn attach(&mut self, id: ConnId) {
-        self.0.reserve_exact(1);
-        self.0.push(Leg { conn: Some(id), draining: None, moving: None, held: false });
+    /// Who yields to a newcomer from `from` where there are as many legs as there may be. Of all but the one
+    /// that holds the input, and the newcomer: the newest of those from the address that has the most. `None`:
+    /// the newcomer itself.
+    pub(super) fn yields<A: PartialEq>(&self, from: &A, address: impl Fn(ConnId) -> A) -> Option<ConnId> {
+        let others: Vec<(ConnId, A)> = self
+            .legs
+            .iter()
+            .filter(|leg| !leg.standing.holds())
+            .filter_map(|leg| leg.conn.map(|id| (id, address(id))))
+            .collect();
+        let count = |of: &A| others.iter().filter(|(_, at)| at == of).count();
+        let mut most = (count(from) + 1, None);
+        for (id, at) in &others {
+            let theirs = count(at);
+            if theirs > most.0 || (most.1.is_some() && theirs == most.0) {
+                most = (theirs, Some(*id));
+            }
+        }
+        most.1
+    }
+
+    /// A connection joins. Returns who has lost the input to it, and what is to be done about the holder.
+    pub(super) fn attach(&mut self, id: ConnId, welcome: Welcome) -> (Option<ConnId>, Action) {
+        let before = self.holding().copied();
+        let standing = match (before, welcome) {
+            (None, _) => Standing::Holder,
+            (Some(leg), Welcome::Take(_)) if !leg.held => Standing::Holder,
+            (Some(_), Welcome::Refuse) => Standing::Second,
+            (Some(_), Welcome::Ask | Welcome::Take(_)) => Standing::Claimant,
+        };
+        self.legs.reserve_exact(1);
+        self.legs.push(Leg {
+            conn: Some(id),
+            draining: None,
+            moving: None,
+            standing: Standing::Second,
+            held: false,
+        });
+        match (standing, welcome) {
+            (Standing::Holder, Welcome::Take(deposed)) => (self.pass(id, deposed), Action::Nothing),
+            (Standing::Holder, _) => (self.pass(id, Standing::Second), Action::Nothing),
+            (Standing::Claimant, _) => {
+                self.set(id, Standing::Claimant);
+                let in_move = before.is_some_and(|leg| leg.held);
+                (None, self.step(if in_move { Input::ClaimInMove } else { Input::Claim }))
+            }
+            _ => (None, Action::Nothing),
+        }
+    }
+
+    /// Gives a leg the input. The one that has it is `deposed` from now on, and returned. Whoever wanted it is
+    /// second, but for those that were there before the new holder.
+    pub(super) fn pass(&mut self, to: ConnId, deposed: Standing) -> Option<ConnId> {
+        let before = self.holder().filter(|&before| before != to);
+        for leg in &mut self.legs {
+            if leg.conn == Some(to) {
+                leg.standing = Standing::Holder;
+            } else if leg.standing.holds() {
+                leg.standing = deposed;
+                leg.held = false;
+            } else if leg.standing == Standing::Claimant {
+                leg.standing = Standing::Second;
+            }
+        }
+        self.calm();
+        before
+    }
+
+    /// What happened to the holder, as far as others want the input: what is to be done.
+    pub(super) fn step(&mut self, input: Input) -> Action {
+        if self.rivals.is_none() && !matches!(input, Input::Claim | Input::ClaimInMove) {
+            return Action::Nothing;
+        }
+        let rivals = self.rivals.get_or_insert_default();
+        let (next, action) = takeover::step(rivals.state, input);
+        rivals.state = next;
+        action
+    }
+
+    /// The holder keeps the input: whoever wanted it came second.
+    pub(super) fn keep(&mut self) {
+        for leg in self.legs.iter_mut().filter(|leg| leg.standing == Standing::Claimant) {
+            leg.standing = Standing::Second;
+        }
+    }
+
+    /// The input passes from a holder that was silent to the first that wants it. `None`: that one stands still,
+    /// and the holder keeps it.
+    pub(super) fn depose(&mut self) -> Option<Succession> {
+        let heir = self.first(Standing::Claimant).filter(|_| !self.is_held());
+        if heir.is_none() {
+            self.keep();
+        }
+        Some(self.hand_to(heir?, Standing::Deposed))
+    }
+
+    /// Somebody gets the input of a holder that has ended: the first that came for it, or else one that held it
+    /// before. `None`: nobody does, for now.
+    pub(super) fn succeed(&mut self) -> Option<Succession> {
+        let elder = self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last();
+        let heir = self.first(Standing::Claimant).or_else(|| self.first(Standing::Deposed)).or(elder);
+        self.step(Input::Gone);
+        if heir.is_none() {
+            self.keep();
+        }
+        Some(self.hand_to(heir?, Standing::Second))
+    }
+
+    /// Others that want the input want it of the new holder.
+    fn hand_to(&mut self, heir: ConnId, deposed: Standing) -> Succession {
+        let others: Vec<ConnId> = self.of_standing(Standing::Claimant).filter(|&id| id != heir).collect();
+        let before = self.pass(heir, deposed);
+        let mut action = Action::Nothing;
+        for id in others {
+            self.set(id, Standing::Claimant);
+            if action == Action::Nothing {
+                action = self.step(Input::Claim);
+            }
+        }
+        Succession { heir, before, action }
+    }
+
+    /// The oldest of those that came second gets the input that nobody holds.
+    pub(super) fn inherit(&mut self) -> Option<ConnId> {
+        let heir = self.first(Standing::Second).filter(|_| !self.has_holder())?;
+        self.set(heir, Standing::Heir);
+        Some(heir)
+    }
+
+    /// Somebody may inherit later what nobody holds.
+    pub(super) fn has_hopes(&self) -> bool {
+        !self.has_holder() && self.conns().next().is_some()
+    }
+
+    /// A leg in a move of its own stands still: it gets nothing.
+    fn first(&self, standing: Standing) -> Option<ConnId> {
+        self.legs
+            .iter()
+            .filter(|leg| leg.standing == standing && leg.moving.is_none())
+            .find_map(|leg| leg.conn)
     }
 
     /// A connection without a move leaves. `None`: it has no leg here.
     pub(super) fn detach(&mut self, id: ConnId) -> Option<Left> {
-        let index = self.0.iter().position(|leg| leg.conn == Some(id))?;
+        let index = self.legs.iter().position(|leg| leg.conn == Some(id))?;
         Some(self.remove(index))
     }
 
     /// A move ends together with its leg. `None`: it has none here.
     pub(super) fn lose(&mut self, moving: MoveId) -> Option<Left> {
-        let index = self.0.iter().position(|leg| leg.moving == Some(moving))?;
+        let index = self.legs.iter().position(|leg| leg.moving == Some(moving))?;
         Some(self.remove(index))
     }
 
     fn remove(&mut self, index: usize) -> Left {
-        let was_latest = index + 1 == self.0.len();
-        self.0.remove(index);
-        if self.0.is_empty() {
-            self.0 = Vec::new();
-            return Left::Nobody;
+        let gone = self.legs.remove(index);
+        if let (Some(id), Some(rivals)) = (gone.conn, &mut self.rivals) {
+            rivals.names.retain(|(other, _)| *other != id);
         }
-        if was_latest { Left::Heir } else { Left::Others }
+        if self.legs.is_empty() {
+            self.legs = Vec::new();
+        }
+        if !gone.standing.holds() {
+            self.calm_if_unclaimed();
+            return Left::Others;
+        }
+        Left::Holder
     }
 
-    /// A move begins on a connection: its input is held back.
+    /// A move begins on a connection. Its input is held back if it holds the console's; if not, it stands still and
+    /// wants nothing.
     pub(super) fn hold(&mut self, id: ConnId, moving: MoveId) {
-        if let Some(leg) = self.0.iter_mut().find(|leg| leg.conn == Some(id)) {
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
             leg.moving = Some(moving);
-            leg.held = true;
+            leg.held = leg.standing.holds();
+            if leg.standing == Standing::Claimant {
+                leg.standing = Standing::Second;
+            }
         }
+        self.calm_if_unclaimed();
     }
 
     /// The source of a move has ended: its leg waits for the target.
     pub(super) fn orphan(&mut self, moving: MoveId) {
-        if let Some(leg) = self.of(moving) {
-            leg.conn = None;
+        if let Some(gone) = self.of(moving).and_then(|leg| leg.conn.take()) {
+            self.take_other_name(gone);
         }
     }
 
-    /// The target of a move takes over, and gets the input; the source's last bytes are still taken in.
+    /// The target of a move takes over, and the input with its leg; the source's last bytes are still taken in.
     pub(super) fn take_over(&mut self, moving: MoveId, target: ConnId) {
         if let Some(leg) = self.of(moving) {
             leg.draining = leg.conn.replace(target);
@@ -134,28 +370,120 @@ impl Legs {
     /// A move has ended, whoever feeds the leg now.
     pub(super) fn release(&mut self, moving: MoveId) {
         if let Some(leg) = self.of(moving) {
-            *leg = Leg { conn: leg.conn, draining: None, moving: None, held: false };
+            (leg.draining, leg.moving, leg.held) = (None, None, false);
         }
     }
 
-    /// The move of the oldest leg that waits for a target, if more than `limit` of them do.
-    pub(super) fn surplus_orphan(&self, limit: usize) -> Option<MoveId> {
-        let mut orphans = self.0.iter().filter(|leg| leg.conn.is_none()).filter_map(|leg| leg.moving);
+    /// The move of the oldest leg that waits for a target and does not hold the input, if too many do.
+    pub(super) fn surplus_orphan(&self) -> Option<MoveId> {
+        let orphans = self.legs.iter().filter(|leg| leg.conn.is_none() && !leg.standing.holds());
+        let mut orphans = orphans.filter_map(|leg| leg.moving);
         let oldest = orphans.next()?;
-        (orphans.count() >= limit).then_some(oldest)
+        (orphans.count() >= ORPHANS).then_some(oldest)
+    }
+
+    /// How the VM of this leg is called, where that is not what the console is called.
+    pub(super) fn other_name(&self, id: ConnId) -> Option<&str> {
+        let names = &self.rivals.as_ref()?.names;
+        names.iter().find(|(other, _)| *other == id).map(|(_, name)| name.as_str())
+    }
+
+    /// This leg's VM says that it is called otherwise than the console is.
+    pub(super) fn set_other_name(&mut self, id: ConnId, name: String) {
+        let rivals = self.rivals.get_or_insert_default();
+        rivals.names.retain(|(other, _)| *other != id);
+        rivals.names.push((id, name));
+    }
+
+    /// Takes what [`other_name`](Self::other_name) gives.
+    pub(super) fn take_other_name(&mut self, id: ConnId) -> Option<String> {
+        let names = &mut self.rivals.as_mut()?.names;
+        let index = names.iter().position(|(other, _)| *other == id)?;
+        Some(names.swap_remove(index).1)
+    }
+
+    /// The console is called `new` after its holder now, and was called `old`: which of the others is called
+    /// otherwise has changed.
+    pub(super) fn renamed(&mut self, old: &str, new: &str) {
+        let holder = self.holder();
+        for id in self.conns().filter(|&id| Some(id) != holder).collect::<Vec<_>>() {
+            match self.take_other_name(id) {
+                Some(name) if name == new => {}
+                Some(name) => self.set_other_name(id, name),
+                None => self.set_other_name(id, old.to_owned()),
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.rivals.as_ref().map_or(State::Calm, |rivals| rivals.state)
+    }
+
+    pub(super) fn rivals(&mut self) -> &mut Rivals {
+        self.rivals.get_or_insert_default()
+    }
+
+    /// Forgets what several legs make of each other, where there are not several. Returns whether it did.
+    pub(super) fn forget_rivals(&mut self) -> bool {
+        let is_over = self.legs.len() <= 1;
+        if is_over {
+            self.rivals = None;
+        }
+        is_over
+    }
+
+    /// Whether anything is kept for several legs.
+    pub(super) fn has_rivals(&self) -> bool {
+        self.rivals.is_some()
     }
 
     /// Fails a debug build where what is kept twice does not agree.
     pub(super) fn check_invariants(&self) {
-        for leg in &self.0 {
+        for leg in &self.legs {
             assert!(leg.conn.is_some() || leg.moving.is_some(), "a leg has neither a connection nor a move");
             assert!(!leg.held || leg.moving.is_some(), "input is held back without a move");
+            assert!(!leg.held || leg.standing.holds(), "a leg holds back what it does not have");
             assert!(leg.draining.is_none() || !leg.held, "a leg was taken over and holds its input back");
+        }
+        let holders = self.legs.iter().filter(|leg| leg.standing.holds()).count();
+        assert!(holders <= 1, "{holders} legs hold the input");
+        assert!(self.live() <= LEGS + ORPHANS + 1, "{} legs", self.live());
+        let is_claimed = self.of_standing(Standing::Claimant).next().is_some();
+        assert_eq!(is_claimed, self.state() != State::Calm, "{self:?}");
+        assert!(!is_claimed || holders == 1, "a dead holder has not been replaced");
+    }
+
+    fn set(&mut self, id: ConnId, standing: Standing) {
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
+            leg.standing = standing;
         }
     }
 
+    fn calm_if_unclaimed(&mut self) {
+        if self.of_standing(Standing::Claimant).next().is_none() {
+            self.calm();
+        }
+    }
+
+    fn calm(&mut self) {
+        if let Some(rivals) = &mut self.rivals {
+            rivals.state = State::Calm;
+        }
+    }
+
+    fn leg(&self, id: ConnId) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.conn == Some(id))
+    }
+
     fn of(&mut self, moving: MoveId) -> Option<&mut Leg> {
-        self.0.iter_mut().find(|leg| leg.moving == Some(moving))
+        self.legs.iter_mut().find(|leg| leg.moving == Some(moving))
+    }
+}
+
+impl Standing {
+    /// It holds the input.
+    pub(super) fn holds(self) -> bool {
+        matches!(self, Self::Holder | Self::Heir)
     }
 }
 
@@ -165,41 +493,136 @@ mod tests {
 
     const A: ConnId = ConnId { index: 1, generation: 1 };
     const B: ConnId = ConnId { index: 2, generation: 1 };
-    const T: ConnId = ConnId { index: 3, generation: 1 };
+    const C: ConnId = ConnId { index: 3, generation: 1 };
+    const T: ConnId = ConnId { index: 4, generation: 1 };
     const M: MoveId = MoveId { index: 1, generation: 1 };
     const N: MoveId = MoveId { index: 2, generation: 1 };
 
     fn legs(conns: &[ConnId]) -> Legs {
         let mut legs = Legs::default();
-        conns.iter().for_each(|&id| legs.attach(id));
+        for &id in conns {
+            legs.attach(id, Welcome::Ask);
+        }
         legs
     }
 
+    /// As the engine does at the end of a holder.
+    fn end(legs: &mut Legs, id: ConnId) -> Option<ConnId> {
+        match legs.detach(id) {
+            Some(Left::Holder) => legs.succeed().map(|it| it.heir),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn input_goes_to_the_latest_and_falls_back_to_the_one_before() {
-        let mut legs = legs(&[A, B]);
-        assert_eq!(legs.input(), Some(B));
-        assert_eq!(legs.detach(B), Some(Left::Heir));
+    fn a_newcomer_has_the_holder_asked_once_and_input_waits_for_the_answer() {
+        let mut legs = Legs::default();
+        assert_eq!(legs.attach(A, Welcome::Ask), (None, Action::Nothing));
+        assert_eq!((legs.holder(), legs.input()), (Some(A), Some(A)));
+        assert_eq!(legs.attach(B, Welcome::Ask), (None, Action::Ask));
+        assert_eq!((legs.holder(), legs.input()), (Some(A), None));
+        assert_eq!(legs.attach(C, Welcome::Ask), (None, Action::Nothing));
+        assert_eq!(legs.step(Input::Spoke), Action::Keep);
+        legs.keep();
+        legs.check_invariants();
         assert_eq!(legs.input(), Some(A));
-        assert_eq!(legs.detach(B), None);
-        assert_eq!(legs.detach(A), Some(Left::Nobody));
-        assert_eq!((legs.input(), legs.is_empty()), (None, true));
+        assert_eq!(legs.of_standing(Standing::Second).collect::<Vec<_>>(), [B, C]);
     }
 
     #[test]
-    fn end_of_an_older_leg_leaves_the_input_where_it_is() {
+    fn a_silent_holder_is_deposed_by_the_first_that_came_and_the_next_asks_that_one() {
+        let mut legs = legs(&[A, B, C]);
+        legs.step(Input::Timer);
+        assert_eq!(legs.step(Input::Timer), Action::Pass);
+        let it = legs.depose().unwrap();
+        assert_eq!((it.heir, it.before, it.action), (B, Some(A), Action::Ask));
+        assert_eq!(legs.standing(A), Some(Standing::Deposed));
+        legs.check_invariants();
+        // It speaks again.
+        assert_eq!(legs.pass(A, Standing::Second), Some(B));
+        assert_eq!(
+            (legs.input(), legs.standing(B), legs.standing(C)),
+            (Some(A), Some(Standing::Second), Some(Standing::Second))
+        );
+        legs.check_invariants();
+    }
+
+    #[test]
+    fn who_came_second_does_not_inherit_at_the_holders_end() {
         let mut legs = legs(&[A, B]);
-        assert_eq!(legs.detach(A), Some(Left::Others));
-        assert_eq!(legs.input(), Some(B));
+        legs.step(Input::Spoke);
+        legs.keep();
+        assert_eq!(end(&mut legs, A), None);
+        assert_eq!((legs.has_holder(), legs.has_hopes(), legs.live()), (false, true, 1));
+        assert_eq!(legs.inherit(), Some(B));
+        assert_eq!(legs.standing(B), Some(Standing::Heir));
+        assert_eq!(legs.inherit(), None, "it is held");
+        assert_eq!(legs.attach(C, Welcome::Take(Standing::Second)), (Some(B), Action::Nothing));
+        assert_eq!(legs.input(), Some(C));
+        legs.check_invariants();
     }
 
     #[test]
-    fn a_move_holds_input_back_until_it_is_decided() {
-        let mut legs = legs(&[A]);
-        legs.hold(A, M);
-        assert_eq!((legs.input(), legs.latest(), legs.is_held()), (None, Some(A), true));
-        legs.release(M);
-        assert_eq!((legs.input(), legs.is_moving()), (Some(A), false));
+    fn end_of_a_holder_that_has_not_answered_lets_the_newcomer_take_over() {
+        let mut legs = legs(&[A, B]);
+        assert_eq!(end(&mut legs, A), Some(B));
+        assert_eq!(legs.input(), Some(B));
+        assert_eq!(end(&mut legs, B), None);
+        assert!(legs.is_empty());
+    }
+
+    #[test]
+    fn end_of_another_leg_leaves_the_input_where_it_is() {
+        let mut legs = legs(&[A, B]);
+        assert_eq!(legs.detach(B), Some(Left::Others));
+        assert_eq!((legs.input(), legs.detach(B)), (Some(A), None));
+        legs.check_invariants();
+    }
+
+    #[test]
+    fn where_the_newest_is_to_have_the_input_the_one_before_gets_it_back_at_its_end() {
+        let mut legs = Legs::default();
+        for (id, before) in [(A, None), (B, Some(A)), (C, Some(B))] {
+            assert_eq!(legs.attach(id, Welcome::Take(Standing::Elder)), (before, Action::Nothing));
+        }
+        assert_eq!(end(&mut legs, C), Some(B));
+        assert_eq!(end(&mut legs, B), Some(A));
+    }
+
+    #[test]
+    fn a_move_of_the_holder_holds_input_back_and_nobody_takes_over_meanwhile() {
+        for welcome in [Welcome::Ask, Welcome::Take(Standing::Elder), Welcome::Refuse] {
+            let mut legs = legs(&[A]);
+            legs.hold(A, M);
+            assert_eq!((legs.input(), legs.holder(), legs.is_held()), (None, Some(A), true));
+            assert_eq!(legs.attach(B, welcome), (None, Action::Nothing));
+            legs.orphan(M);
+            assert_eq!((legs.has_holder(), legs.input()), (true, None));
+            legs.take_over(M, T);
+            assert_eq!(legs.input(), Some(T));
+        }
+    }
+
+    #[test]
+    fn a_move_of_another_leg_holds_nothing_and_its_end_is_no_heir() {
+        let mut legs = legs(&[A, B]);
+        legs.hold(B, M);
+        legs.step(Input::Spoke);
+        legs.keep();
+        assert_eq!((legs.input(), legs.is_held()), (Some(A), false));
+        legs.orphan(M);
+        legs.check_invariants();
+        assert_eq!(legs.lose(M), Some(Left::Others));
+        assert_eq!(legs.input(), Some(A));
+    }
+
+    #[test]
+    fn a_leg_that_stands_still_in_a_move_of_its_own_gets_nothing() {
+        let mut legs = legs(&[A, B]);
+        legs.hold(B, M);
+        assert_eq!(end(&mut legs, A), None);
+        assert!(!legs.has_holder());
+        legs.check_invariants();
     }
 
     #[test]
@@ -220,29 +643,57 @@ mod tests {
         legs.hold(A, M);
         legs.orphan(M);
         legs.check_invariants();
-        assert_eq!((legs.live(), legs.len(), legs.input()), (0, 1, None));
+        assert_eq!((legs.live(), legs.is_empty(), legs.input()), (0, false, None));
         legs.take_over(M, T);
         assert_eq!((legs.live(), legs.input()), (1, Some(T)));
         legs.release(M);
         legs.hold(T, N);
         legs.orphan(N);
-        assert_eq!(legs.lose(N), Some(Left::Nobody));
-        assert_eq!(legs.lose(N), None);
+        assert_eq!((legs.lose(N), legs.lose(N)), (Some(Left::Holder), None));
     }
 
     #[test]
-    fn of_too_many_that_wait_for_a_target_the_oldest_is_given_up() {
-        let mut legs = legs(&[A, B]);
-        legs.hold(A, M);
-        legs.orphan(M);
-        assert_eq!(legs.surplus_orphan(1), None);
-        legs.hold(B, N);
-        legs.orphan(N);
-        assert_eq!(legs.surplus_orphan(1), Some(M));
+    fn of_too_many_that_wait_for_a_target_the_oldest_is_given_up_but_never_the_holders() {
+        let mut legs = Legs::default();
+        for n in 0..=ORPHANS as u32 + 1 {
+            assert_eq!(legs.surplus_orphan(), None);
+            let (id, moving) = (ConnId { index: n, generation: 1 }, MoveId { index: n, generation: 1 });
+            legs.attach(id, Welcome::Refuse);
+            legs.hold(id, moving);
+            legs.orphan(moving);
+        }
+        assert_eq!(legs.surplus_orphan(), Some(MoveId { index: 1, generation: 1 }));
+    }
+
+    #[test]
+    fn the_address_with_the_most_legs_gives_up_its_newest_and_the_holder_never_yields() {
+        let address = |id: ConnId| if id.index < 2 || id == C { 1 } else { 2 };
+        let id = |index| ConnId { index, generation: 1 };
+        // Legs 1 and 3 are of address 1, the others of address 2; leg 1 holds the input.
+        let legs = legs(&[id(1), id(2), id(3), id(4), id(5)]);
+        assert_eq!(legs.yields(&1, address), Some(id(5)));
+        assert_eq!(legs.yields(&2, address), None, "the newcomer is the newest of the most");
+        assert_eq!(legs.yields(&3, address), Some(id(5)));
+    }
+
+    #[test]
+    fn names_are_kept_only_of_legs_that_are_called_otherwise() {
+        let mut legs = legs(&[A, B, C]);
+        legs.set_other_name(B, "b".into());
+        legs.pass(B, Standing::Deposed);
+        assert_eq!(legs.take_other_name(B).as_deref(), Some("b"));
+        legs.renamed("a", "b");
+        let names = [A, B, C].map(|id| legs.other_name(id).map(str::to_owned));
+        assert_eq!(names, [Some("a".into()), None, Some("a".into())]);
+        legs.pass(A, Standing::Second);
+        assert_eq!(legs.take_other_name(A).as_deref(), Some("a"));
+        legs.renamed("b", "a");
+        assert_eq!([A, B, C].map(|id| legs.other_name(id).is_some()), [false, true, false]);
     }
 
     #[test]
     fn a_leg_costs_little() {
         assert!(size_of::<Leg>() <= 40, "{}", size_of::<Leg>());
+        assert!(size_of::<Legs>() <= 32);
     }
 }

@@ -16,14 +16,16 @@
 //! | `vm` | a host's connection from its first byte to its identity |
 //! | `moving` | what the table of a move says is to be done |
 //! | `operator` | what may be asked from outside |
-//! | `listen`, `tls`, `attach`, `announce` | ports; upgrades; joining and leaving; telling |
+//! | `attach`, `inherit` | joining and leaving; who gets the input |
+//! | `listen`, `tls`, `announce` | ports; upgrades; telling |
 //!
 //! | parts | each a struct that is tested alone |
 //! |---|---|
 //! | `fanout` on `journal` | what a console printed, and where each reader stands in it |
-//! | `legs`, `tenure` | who feeds a console; for how long, and from where |
+//! | `legs` on `takeover`, `tenure` | who feeds a console, and who takes over; for how long, and from where |
 //! | `uplink` | what was typed and the VM has not taken |
 //! | `console`, `consoles` | the above together; all of them, and the memory they share |
+//! | `namesakes` | UUIDs that several VMs have |
 //! | `vmotion`, `moves` | the table of a move; the moves under way |
 //! | `upgrade`, `upgrade_backoff` | when TLS begins; who is not offered it again |
 //! | `admission`, `ports`, `silence` | who leaves when descriptors run short; client ports; whose scrollback goes |
@@ -51,6 +53,7 @@ mod fanout;
 mod flow;
 mod foreign;
 mod id;
+mod inherit;
 #[cfg(debug_assertions)]
 mod invariants;
 mod journal;
@@ -60,6 +63,7 @@ mod legs;
 mod listen;
 mod moves;
 mod moving;
+mod namesakes;
 mod operator;
 mod outbox;
 mod output;
@@ -68,6 +72,7 @@ mod queues;
 mod silence;
 mod slab;
 mod speech;
+mod takeover;
 mod tenure;
 mod timers;
 mod tls;
@@ -86,17 +91,20 @@ use crate::time::Instant;
 use crate::transport::Acceptors;
 
 pub use address::{Address, Peer};
-pub use config::{Config, InBandTls, PortRange, SlowClient, VmTls};
+pub use config::{Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;
 pub use event::{
-    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity, VmotionStep,
+    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity,
+    TakenBecause, VmotionStep,
 };
 pub use foreign::Foreign;
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use label::{Identity, Label};
-pub use operator::{ClientView, CommandError, ConsoleView, LocalKind, LocalOptions, Reservation, Speaks};
-pub use output::{Chunk, Closed, Output, Sent, Shutdown};
+pub use operator::{
+    ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
+};
+pub use output::{Chunk, Closed, Output, Sent, Shutdown, TcpState};
 
 use admission::{Admission, Kind, Source, Verdict};
 use conn::{Conn, Role};
@@ -263,6 +271,9 @@ impl Concentrator {
             Timer::Move(id) => self.move_timer(id),
             Timer::Quiet(id) => self.quiet_timer(id),
             Timer::Expire(id) => self.expire(id),
+            Timer::Takeover(id) => self.takeover_timer(id),
+            Timer::Inherit(id) => self.inherit(id),
+            Timer::Legs(id) => self.legs_timer(id),
             Timer::Wait(id) => self.end_wait(id),
             Timer::Ports => self.retry_ports(),
             Timer::Summary => self.tell_silent_peers(),
@@ -292,6 +303,7 @@ impl Concentrator {
         self.tell_console(id, EventKind::ConsoleExpired);
         self.close_port(id);
         self.close_witnesses(id);
+        self.fx.timers.cancel(Timer::Legs(id));
         self.consoles.remove(id, &mut self.fx);
     }
 

@@ -13,6 +13,7 @@ use super::Concentrator;
 use super::conn::{Conn, Place};
 use super::event::{AbortedBecause, CloseReason, EventKind, RefusedBecause, VmotionStep};
 use super::id::{ConnId, ConsoleId, MoveId};
+use super::takeover;
 use super::timers::Timer;
 use super::vmotion::{
     Action, GIVE_UP, GOAHEAD_LIMIT, Input, MOVE_LIMIT, QUIET, SECRET, SOURCE_LINGER, State,
@@ -33,7 +34,7 @@ impl Concentrator {
                 None => return self.start_move(console, id, sequence),
             },
             Place::Unidentified => RefusedBecause::Unidentified,
-            Place::Rejected | Place::Target | Place::MovedAway(_) | Place::Detached => {
+            Place::Rejected | Place::Aside | Place::Target | Place::MovedAway(_) | Place::Detached => {
                 RefusedBecause::NotFeeding
             }
         };
@@ -238,6 +239,8 @@ impl Concentrator {
 
     /// Holds the input and queues GOAHEAD.
     fn start_move(&mut self, at: ConsoleId, id: ConnId, sequence: &[u8]) {
+        // It may be another VM than this console's; that it moves now does not wait for that to be known.
+        self.adopt_early(id);
         let mut secret = [0; SECRET];
         self.rng.fill_bytes(&mut secret);
         let Some(conn) = self.conns.get_mut(id) else { return };
@@ -326,8 +329,12 @@ impl Concentrator {
         if let Some(console) = self.consoles.get_mut(at) {
             console.take_over(moving, target, from, &mut self.fx);
         }
+        // Its secret is proof: whatever it is called, it is this VM, and it lives.
+        if self.consoles.get(at).is_some_and(|console| console.legs.holder() == Some(target)) {
+            self.contest(at, takeover::Input::Spoke);
+        }
         if let Some(name) = name {
-            self.name_console(at, target, &name);
+            self.name_leg(at, target, &name);
         }
         self.tell_move(Some(target), at, VmotionStep::Completed(now.duration_since(begun)));
     }
@@ -355,7 +362,7 @@ impl Concentrator {
         console.legs.orphan(moving);
         self.fx.outbox.changed(moved.console);
         // Sources that end cost their peers nothing: of too many that are waited for, the oldest is given up.
-        if let Some(oldest) = console.legs.surplus_orphan(ORPHAN_LIMIT) {
+        if let Some(oldest) = console.legs.surplus_orphan() {
             self.step(oldest, Input::MoveTimer, None);
         }
     }
@@ -428,6 +435,9 @@ impl Concentrator {
         if let Some(console) = self.consoles.get_mut(moved.console) {
             console.release(moving, &mut self.fx);
         }
+        if self.consoles.get(moved.console).is_some_and(|console| !console.legs.is_held()) {
+            self.contest(moved.console, takeover::Input::MoveOver);
+        }
     }
 
     /// A target without a move: it joins nothing, and has as long to go as a stranger.
@@ -486,7 +496,3 @@ const ADOPTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// Longest sequence that is taken; four bytes were seen.
 const SEQUENCE_LIMIT: usize = 512;
-
-/// Moves of one console whose source has ended and whose target has not taken over: more than a VM has
-/// serial ports.
-const ORPHAN_LIMIT: usize = 32;

@@ -33,6 +33,10 @@ pub struct ConsoleView<'a> {
     pub label: &'a Label,
     /// How many connections of its VM feed it.
     pub vms: usize,
+    /// What is typed goes somewhere: a connection holds the input, or a move that waits for its target.
+    pub takes_input: bool,
+    /// VMs of other names have its UUID and URI, too.
+    pub shared: bool,
     /// How many clients are attached; witnesses do not count.
     pub clients: usize,
     /// Its VM is on the way to another host.
@@ -59,6 +63,18 @@ pub struct ClientView<'a> {
     pub speaks: Speaks,
     /// It will send no more.
     pub has_ended: bool,
+}
+
+/// A connection of a VM, as an operator sees it.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub struct LegView<'a> {
+    /// Its connection, as for [`kick`](Concentrator::kick) and [`give_input`](Concentrator::give_input).
+    pub id: ConnId,
+    /// Where it is.
+    pub peer: &'a Address,
+    /// It gets what is typed.
+    pub holds_input: bool,
 }
 
 /// What a client was found to be.
@@ -131,6 +147,8 @@ pub struct Reservation {
     pub home: Option<IpAddr>,
     /// For how long nobody had been at it: the expiry time begins that much earlier.
     pub idle_for: Duration,
+    /// VMs of other names have its UUID and URI, too. A clone's console says that by itself.
+    pub shared: bool,
 }
 
 impl Reservation {
@@ -144,6 +162,7 @@ impl Reservation {
             stayed: Duration::ZERO,
             home: None,
             idle_for: Duration::ZERO,
+            shared: false,
         }
     }
 }
@@ -161,6 +180,12 @@ pub enum CommandError {
     /// Nothing new begins.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// The connection does not feed the console.
+    #[error("the connection does not feed this console")]
+    NotFeeding,
+    /// A move of the VM keeps the input to its end, or the connection is about to move away.
+    #[error("a move is under way")]
+    Moving,
     /// A console of this identity is there already.
     #[error("there is a console of this identity already")]
     AlreadyThere,
@@ -225,6 +250,25 @@ impl Concentrator {
         Ok(())
     }
 
+    /// Gives a console's input to one of the connections that feed it, whoever holds it now.
+    ///
+    /// # Errors
+    ///
+    /// The console or the connection is gone, the connection does not feed the console, or a move keeps the input
+    /// or the connection.
+    pub fn give_input(&mut self, console: ConsoleId, to: ConnId, now: Instant) -> Result<(), CommandError> {
+        self.fx.now = now;
+        self.conns.get(to).ok_or(CommandError::NoConnection)?;
+        let legs = &self.consoles.get(console).ok_or(CommandError::NoConsole)?.legs;
+        legs.standing(to).ok_or(CommandError::NotFeeding)?;
+        if legs.is_held() || legs.is_mover(to) {
+            return Err(CommandError::Moving);
+        }
+        self.order_input(console, to);
+        self.settle();
+        Ok(())
+    }
+
     /// Puts back a console that was known before a restart. It has its port again at once, and expires unless
     /// its VM or a client comes in time.
     ///
@@ -247,6 +291,9 @@ impl Concentrator {
             return Err(CommandError::PortNotFree(port));
         }
         let id = self.consoles.open(reservation.identity, &mut self.fx);
+        if reservation.shared {
+            self.consoles.share(id);
+        }
         if let Some(console) = self.consoles.get_mut(id) {
             console.restore(&reservation.name, reservation.stayed, reservation.home);
         }
@@ -291,6 +338,8 @@ impl Concentrator {
         ConsoleView {
             label: &console.label,
             vms: console.legs.live(),
+            takes_input: console.legs.has_holder(),
+            shared: self.consoles.is_shared(&console.label),
             clients: console.fanout().persons(),
             moving: console.legs.is_moving(),
             last_output: console.last_output,
@@ -301,19 +350,32 @@ impl Concentrator {
     }
 
     /// The consoles that people may mean by `text`: those of this name, or of this UUID in whatever form it
-    /// is written, the `_<uri>` suffix with it or not. Costs a look at each console.
+    /// is written, the `_<uri>` suffix with it or not. Of VMs that share a UUID the first is meant by it.
+    /// Costs a look at each console.
     pub fn find(&self, text: &str) -> impl Iterator<Item = ConsoleId> {
         let uuid = Uuid::parse(text.as_bytes()).ok();
         let named = self.consoles.iter().filter(move |console| {
             let label = &console.label;
             label.name == text
-                || uuid == Some(label.uuid)
+                || (uuid == Some(label.uuid) && self.consoles.is_first(label))
                 || (!label.suffix.is_empty()
                     && text
                         .strip_suffix(&*label.suffix)
-                        .is_some_and(|front| Uuid::parse(front.as_bytes()).ok() == Some(label.uuid)))
+                        .is_some_and(|front| Uuid::parse(front.as_bytes()).ok() == Some(label.uuid))
+                    && self.consoles.is_first(label))
         });
         named.map(|console| console.label.id)
+    }
+
+    /// The connections that feed a console, oldest first.
+    pub fn legs(&self, id: ConsoleId) -> impl Iterator<Item = LegView<'_>> {
+        let legs = self.consoles.get(id).map(|console| &console.legs);
+        legs.into_iter().flat_map(|legs| {
+            legs.conns().filter_map(|id| {
+                let peer = &self.conns.get(id)?.peer;
+                Some(LegView { id, peer, holds_input: legs.holder() == Some(id) })
+            })
+        })
     }
 
     /// The clients of a console, those inside the process among them.

@@ -147,6 +147,7 @@ impl Outbox {
                     }
                     None => continue,
                 },
+                Output::Inspect(id) if self.of(id).is_none() => continue,
                 Output::Receive(id) => match self.of(id) {
                     Some(outstanding) => outstanding.receive = false,
                     None => continue,

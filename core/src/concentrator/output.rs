@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use super::address::Address;
 use super::event::Event;
@@ -29,6 +30,10 @@ pub enum Output {
     /// What [`console`](super::Concentrator::console) tells of this console has changed, or the console is
     /// gone. Said once however much has changed; never suppressed.
     Changed(ConsoleId),
+    /// Ask the kernel how the peer's TCP does and answer with
+    /// [`handle_tcp_state`](super::Concentrator::handle_tcp_state), at once: a decision waits for it, for a
+    /// quarter of a second. A runtime that cannot know may ignore it.
+    Inspect(ConnId),
     /// Something worth a log line. Ignoring it is always safe.
     Event(Event),
 }
@@ -50,6 +55,15 @@ pub enum Closed {
     Input,
     /// The connection is gone both ways: reset, timed out, or failed with this error.
     Failed(io::ErrorKind),
+}
+
+/// How a peer's TCP does, as the kernel sees it (`TCP_INFO`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpState {
+    /// How long ago it last acknowledged anything (`tcpi_last_ack_recv`).
+    pub acknowledged: Duration,
+    /// How much it would take now: its receive window (`tcpi_snd_wnd`). `None` where the kernel does not say.
+    pub window: Option<u32>,
 }
 
 /// What came of offering a connection's bytes to its socket.

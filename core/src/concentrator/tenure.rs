@@ -70,6 +70,18 @@ impl Tenure {
         Duration::from_micros(self.stayed.saturating_add(self.running(now)))
     }
 
+    /// Who holds it, if that is an address.
+    pub(super) fn last_holder(&self) -> Option<IpAddr> {
+        (self.holder != NONE).then(|| IpAddr::V6(self.holder).to_canonical())
+    }
+
+    /// Whether a newcomer from this address wins against whoever holds the input now: it comes from home, and the
+    /// holder, at another address, has not held it for long.
+    pub(super) fn is_homecoming(&self, from: Option<IpAddr>, now: Instant) -> bool {
+        let from = pack(from);
+        from != NONE && from == self.home && from != self.holder && self.running(now) < SETTLED
+    }
+
     /// The address that has held it for longer than all others together; where there is none, one that may
     /// come close.
     pub(super) fn home(&self) -> Option<IpAddr> {
@@ -87,6 +99,10 @@ fn pack(address: Option<IpAddr>) -> Ipv6Addr {
 }
 
 const NONE: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+
+/// Who has held the input for this long, in microseconds, has it for good: a VM that was started elsewhere and
+/// runs. Ten minutes, as where a console that is used for that long does not yield.
+const SETTLED: u64 = 600_000_000;
 
 /// No engine runs for half a million years.
 const NOBODY: u64 = u64::MAX;
@@ -130,6 +146,19 @@ mod tests {
         tenure.pass(Some(Some(address(2))), at(20));
         tenure.pass(None, at(40));
         assert_eq!(tenure.home(), Some(address(2)));
+    }
+
+    #[test]
+    fn who_comes_home_wins_for_ten_minutes() {
+        let mut tenure = Tenure::default();
+        let (home, other) = (Some(address(1)), Some(address(2)));
+        tenure.pass(Some(home), at(0));
+        assert!(!tenure.is_homecoming(home, at(5)), "it holds it");
+        assert!(!tenure.is_homecoming(other, at(5)), "that is not home");
+        tenure.pass(Some(other), at(100));
+        assert!(tenure.is_homecoming(home, at(699)));
+        assert!(!tenure.is_homecoming(home, at(700)));
+        assert!(!tenure.is_homecoming(None, at(101)));
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub(super) enum Timer {
     Quiet(MoveId),
     /// A console without VM and clients is forgotten.
     Expire(ConsoleId),
+    /// What is known of the holder of a console's input, since others want it, is looked at.
+    Takeover(ConsoleId),
+    /// One of those that came second inherits a console's input.
+    Inherit(ConsoleId),
+    /// A minute has passed in which what several legs do to each other was told once.
+    Legs(ConsoleId),
     /// A reader that a VM waits for has had its time.
     Wait(ConsoleId),
     /// Ports that were not to be had are tried again.

@@ -9,6 +9,7 @@ use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
 use super::conn::{Conn, Early, Place, Role, Transport, Vm};
+use super::consoles::Placed;
 use super::event::{CloseReason, Fault};
 use super::id::ConnId;
 use super::label::Identity;
@@ -134,13 +135,18 @@ impl Concentrator {
                 self.fx.counters.early_bytes_dropped +=
                     self.consoles.keep_early(&mut early.journal, wire, pairs);
             }
-            Place::Detached => {}
+            Place::Aside | Place::Detached => {}
             Place::Console(console) => match (&mut vm.early, moving) {
                 // The source's last bytes are still coming in.
-                (Some(early), _) => {
-                    let is_full = self.consoles.keep_adopted(&mut early.journal, wire, pairs);
-                    if let (true, Some(moving)) = (is_full, moving) {
+                (Some(early), Some(moving)) => {
+                    if self.consoles.keep_adopted(&mut early.journal, wire, pairs) {
                         self.end_adoption(moving);
+                    }
+                }
+                // It may be another VM than this console's. As much as can wait for that waits.
+                (Some(early), None) => {
+                    if self.consoles.keep_adopted(&mut early.journal, wire, pairs) {
+                        self.adopt_early(id);
                     }
                 }
                 (None, Some(moving)) => {
@@ -277,41 +283,50 @@ impl Concentrator {
             .collect();
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         match vm.place {
-            Place::Unidentified | Place::Target => vm.early.get_or_insert_default().name = Some(name),
-            Place::Console(console) => self.name_console(console, id, &name),
-            Place::Rejected | Place::MovedAway(_) | Place::Detached => {}
+            Place::Unidentified => {
+                vm.early.get_or_insert_default().name = Some(name);
+                self.identify(id);
+            }
+            Place::Target => vm.early.get_or_insert_default().name = Some(name),
+            Place::Console(console) => self.name_leg(console, id, &name),
+            Place::Rejected | Place::Aside | Place::MovedAway(_) | Place::Detached => {}
         }
     }
 
-    /// Attaches a connection to its console, once it has said enough to know which that is.
+    /// Attaches a connection to its console, once it has said enough to know which that is. Where a VM of its UUID
+    /// is here already, or several VMs share that, its name is a part of it.
     fn identify(&mut self, id: ConnId) {
-        let needs_uri = self.config.multi_console || self.config.service_uri.is_some();
-        let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
-        let Some(early) = &vm.early else { return };
-        let (Some(uuid), true) = (early.uuid, early.suffix.is_some() || !needs_uri) else { return };
-        let early = *vm.early.take().unwrap_or_default();
-        let suffix = early.suffix.unwrap_or_default().into();
-        let identity = Identity { suffix, ..Identity::of(uuid) };
-        let console = match self.consoles.by_identity(&identity) {
-            Some(console) => console,
-            None => {
-                let console = self.consoles.open(identity, &mut self.fx);
-                self.open_port(console);
-                console
-            }
-        };
-        self.set_place(id, Place::Console(console));
-        self.fx.timers.cancel(Timer::Identify(id));
-        self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
-        self.attach_leg(console, id);
-        self.consoles.adopt(console, early.journal, &mut self.fx);
-        if let Some(name) = early.name {
-            self.name_console(console, id, &name);
+        let Some((identity, early)) = self.said_who(id) else { return };
+        let name = early.name.clone().filter(|name| !name.is_empty());
+        let is_asked = std::mem::replace(&mut early.awaits_name, true);
+        match self.consoles.place(&identity, name.as_deref()) {
+            Placed::Unclear if is_asked => {}
+            Placed::Unclear => self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER),
+            placed => self.settle_in(id, placed),
         }
+    }
+
+    /// What a connection without a console has said, if that is all it takes but for its name.
+    fn said_who(&mut self, id: ConnId) -> Option<(Identity, &mut Early)> {
+        let needs_uri = self.config.multi_console || self.config.service_uri.is_some();
+        let vm = self.conns.get_mut(id)?.vm_mut().filter(|vm| vm.place == Place::Unidentified)?;
+        let early = vm.early.as_mut()?;
+        let uuid = early.uuid.filter(|_| early.suffix.is_some() || !needs_uri)?;
+        let suffix = early.suffix.clone().unwrap_or_default().into();
+        Some((Identity { suffix, ..Identity::of(uuid) }, early))
+    }
+
+    fn settle_in(&mut self, id: ConnId, placed: Placed) {
+        let early = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take());
+        self.join(id, placed, early.map_or_else(Early::default, |early| *early));
     }
 
     /// [`ASK_AFTER`] has passed.
     pub(super) fn ask(&mut self, id: ConnId) {
+        if let Some((identity, _)) = self.said_who(id) {
+            let placed = self.consoles.place_without_name(&identity);
+            return self.settle_in(id, placed);
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let is_vm = conn.negotiator.is_on(Side::Him, VMWARE_TELNET_EXT);
         let Role::Vm(vm) = &mut conn.role else { return };
@@ -321,8 +336,12 @@ impl Concentrator {
                 self.fx.outbox.transmit(id);
             }
             Place::Console(_) => self.tell_identified_now(id),
-            Place::Unidentified | Place::Rejected | Place::Target | Place::MovedAway(_) | Place::Detached => {
-            }
+            Place::Unidentified
+            | Place::Rejected
+            | Place::Aside
+            | Place::Target
+            | Place::MovedAway(_)
+            | Place::Detached => {}
         }
     }
 
@@ -347,9 +366,7 @@ impl Concentrator {
         } else if let Place::Console(console) = place {
             self.detach_leg(console, |console| console.legs.detach(id));
         }
-        if let Some(early) = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take()) {
-            self.consoles.drop_early(early.journal);
-        }
+        self.drop_early_of(id);
     }
 }
 

@@ -7,6 +7,7 @@ mod world;
 
 mod admission;
 mod clients;
+mod clones;
 #[cfg(feature = "tls")]
 mod fuzz;
 mod law;
@@ -16,6 +17,7 @@ mod mirrors;
 mod moves;
 mod ports;
 mod speech;
+mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 mod vms;

@@ -18,6 +18,8 @@ mod moves;
 mod ports;
 #[path = "../laws/speech.rs"]
 mod speech;
+#[path = "../laws/takeover.rs"]
+mod takeover;
 #[path = "../laws/vms.rs"]
 mod vms;
 

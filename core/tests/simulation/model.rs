@@ -9,7 +9,6 @@ use std::ops::AddAssign;
 
 use vspc_core::concentrator::ConnId;
 use vspc_core::telnet::{Command, Decoder, IAC, Item, escaped_len};
-use vspc_core::vmware::VMWARE_TELNET_EXT;
 
 use crate::chance::Chance;
 use crate::world::{Kind, show};
@@ -40,8 +39,6 @@ pub(crate) struct Leg {
     pub(crate) early: usize,
     /// It feeds its console, or has done so.
     pub(crate) joined: bool,
-    /// It said that it is a target.
-    is_target: bool,
     given: Decoder,
     /// It has taken the first half of a doubled IAC.
     halved: bool,
@@ -61,7 +58,6 @@ impl Leg {
             shown: 0,
             early: 0,
             joined: false,
-            is_target: false,
             given: Decoder::new(),
             halved: false,
             holds: false,
@@ -72,11 +68,8 @@ impl Leg {
     /// The engine has read this from it.
     pub(crate) fn said(&mut self, mut bytes: &[u8]) {
         while let Some(item) = self.heard.decode(&mut bytes) {
-            match item {
-                Item::Data(data) => self.said.extend_from_slice(data),
-                Item::Subnegotiation(VMWARE_TELNET_EXT, [44, ..]) => self.is_target = true,
-                Item::Subnegotiation(VMWARE_TELNET_EXT, [80, ..]) => self.joined |= !self.is_target,
-                _ => {}
+            if let Item::Data(data) = item {
+                self.said.extend_from_slice(data);
             }
         }
     }
@@ -284,7 +277,10 @@ impl Reader {
                 self.at += missed.parse::<usize>().expect("a number");
                 self.skips += 1;
             }
-            ["[vspc:", "connected", ..] | ["[yes]"] => {}
+            ["[vspc:", "connected", ..]
+            | ["[vspc:", "the", "VM", ..]
+            | ["[vspc:", "the", "VM's", ..]
+            | ["[yes]"] => {}
             _ => panic!("what is this: {text:?}"),
         }
     }
@@ -305,6 +301,7 @@ pub(crate) struct Totals {
     pub(crate) late: u64,
     pub(crate) lost: u64,
     pub(crate) malformed: u64,
+    pub(crate) takeovers: u64,
 }
 
 impl AddAssign for Totals {
@@ -321,6 +318,7 @@ impl AddAssign for Totals {
         self.late += rhs.late;
         self.lost += rhs.lost;
         self.malformed += rhs.malformed;
+        self.takeovers += rhs.takeovers;
     }
 }
 
@@ -339,6 +337,7 @@ impl Totals {
             ("late", self.late),
             ("lost", self.lost),
             ("malformed", self.malformed),
+            ("taken over", self.takeovers),
         ] {
             assert!(count > 0, "nothing was {what}");
         }

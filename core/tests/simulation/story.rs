@@ -134,6 +134,7 @@ impl Story {
             late: counters.late_source_bytes,
             lost: counters.input_lost,
             malformed: counters.malformed,
+            takeovers: counters.takeovers,
         }
     }
 
@@ -580,7 +581,7 @@ impl Story {
     /// Somebody takes what is typed here, or will.
     fn is_attached(&self, console: usize) -> bool {
         let view = self.world.console(uuid(self.consoles[console].uuid));
-        view.is_some_and(|view| view.vms > 0 || view.moving)
+        view.is_some_and(|view| view.takes_input)
     }
 
     /// What the engine did becomes known to the model.
@@ -609,6 +610,11 @@ impl Story {
         self.events_seen = self.world.events.len();
         for at in 0..self.consoles.len() {
             let uuid = uuid(self.consoles[at].uuid);
+            if let Some(view) = self.world.console(uuid) {
+                for leg in self.world.engine.legs(view.label.id) {
+                    self.legs.get_mut(&leg.id).expect("it is a host").joined = true;
+                }
+            }
             if self.witnesses[at].is_none() && self.world.console(uuid).is_some() {
                 self.witnesses[at] =
                     Some(self.world.open_local(uuid, LocalOptions::witness().scrollback(1 << 20)));

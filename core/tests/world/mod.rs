@@ -22,7 +22,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
     Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleId, ConsoleView, Event, EventKind,
-    ListenError, ListenerId, LocalOptions, Output, Peer, Shutdown, SlowClient, VmTls,
+    ListenError, ListenerId, LocalOptions, Output, Peer, Shutdown, SlowClient, TcpState, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -52,6 +52,8 @@ pub(crate) struct Link {
     at: Option<u64>,
     /// How many bytes it was told, beside its output, that it has missed.
     pub(crate) lost: u64,
+    /// How its TCP does, if its runtime can tell.
+    pub(crate) tcp: Option<TcpState>,
     /// Why it ended, once that was told.
     pub(crate) reason: Option<CloseReason>,
     /// How it was closed.
@@ -199,6 +201,7 @@ impl World {
             ready: false,
             at: None,
             lost: 0,
+            tcp: None,
             reason: None,
             closed: None,
             reset: false,
@@ -526,6 +529,12 @@ impl World {
                 }
                 Output::Changed(id) => {
                     self.changed.insert(id);
+                }
+                Output::Inspect(id) => {
+                    let link = self.live(id);
+                    if let Some(tcp) = link.tcp {
+                        self.engine.handle_tcp_state(id, tcp, self.now);
+                    }
                 }
                 Output::Receive(id) => {
                     self.live(id);

@@ -407,7 +407,7 @@ impl Runtime {
                 assert_eq!(link.kind == Kind::Local, is_local, "{id}");
                 assert!(!std::mem::replace(&mut link.ready, true), "{id} was told of its bytes twice");
             }
-            Output::Receive(id) => drop(self.live(id)),
+            Output::Receive(id) | Output::Inspect(id) => drop(self.live(id)),
             Output::Listen(id, address) => {
                 assert!(!self.dead_listeners.contains(&id), "{id} was given out twice");
                 assert!(
