@@ -34,7 +34,7 @@ const TALKERS: usize = 2_000;
 
 /// What the runtime keeps per connection comes on top, well within the kilobyte of law 8.
 const RUNTIMES_SHARE: usize = 100;
-const IDLE: usize = 656;
+const IDLE: usize = 640;
 const WITH_PORT: usize = 1536 - RUNTIMES_SHARE;
 
 /// Size of a full-grown segment of a journal: what is kept is kept in whole ones.

@@ -2,7 +2,8 @@
 //!
 //! Both servers share this crate. It knows neither the protocol (that is `vspc-core`) nor an event loop
 //! (that is the servers' own business): everything here is plain data, plain sockets and plain threads.
-#![forbid(unsafe_code)]
+// One call is not to be had otherwise: `tcp_state`.
+#![deny(unsafe_code)]
 
 pub mod accept;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod size;
 pub mod slots;
 pub mod sockets;
 pub mod startup;
+pub mod tcp_state;
 pub mod tls;
 pub mod transfer;
 pub mod watch;

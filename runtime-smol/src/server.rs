@@ -37,6 +37,7 @@ use vspc_host::fatal::Fatal;
 use vspc_host::grace::Grace;
 use vspc_host::report::log_counters;
 use vspc_host::startup::{Host, STOP_PATIENCE};
+use vspc_host::tcp_state::tcp_state;
 use vspc_host::transfer::{self, Received, Transmitted};
 use vspc_host::watch::Watches;
 
@@ -480,9 +481,18 @@ impl Server {
             Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
             Output::Local(id) => self.watches.carry(&mut self.engine, id, self.now),
-            // Nobody mirrors the engine's consoles, or asks the kernel about peers, yet.
-            Output::Changed(_) | Output::Inspect(_) => {}
+            Output::Inspect(id) => self.inspect(id),
+            // Nobody mirrors the engine's consoles yet.
+            Output::Changed(_) => {}
             Output::Event(event) => log_event(&event),
+        }
+    }
+
+    /// Tells the engine how the TCP of a connection's peer does.
+    fn inspect(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        if let Some(tcp) = tcp_state(&connection.stream) {
+            self.engine.handle_tcp_state(id, tcp, self.now);
         }
     }
 

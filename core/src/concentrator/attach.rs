@@ -1,20 +1,12 @@
-//! Connections and consoles come together and part: a VM's connection gets its place, joins the legs of a
-//! console and leaves them; a reader gets its seat. Who of several holds the input is `inherit`'s.
-
-use std::time::Duration;
+//! Connections get their places and lose them: a VM's connection leaves the legs of a console, a reader gets its
+//! seat. Who joins which console is `join`'s, who of several holds the input `inherit`'s.
 
 use super::Concentrator;
-use super::admission::Source;
-use super::config::Takeover;
-use super::conn::{Conn, Early, Place};
+use super::conn::{Conn, Place};
 use super::console::{Console, ReaderKey};
-use super::consoles::Placed;
-use super::event::TakenBecause;
 use super::fanout::{Seat, Spec};
 use super::id::{ConnId, ConsoleId};
-use super::label::Identity;
-use super::legs::{LEGS, Left, Standing, Welcome};
-use super::timers::Timer;
+use super::legs::Left;
 
 impl Concentrator {
     /// Takes up a connection.
@@ -52,152 +44,6 @@ impl Concentrator {
         }
     }
 
-    /// A VM's connection that has said who it is joins the console where it belongs, which is opened if it is not
-    /// there yet. Costs a look at each leg of that console.
-    pub(super) fn join(&mut self, id: ConnId, placed: Placed, early: Early) {
-        match placed {
-            Placed::Same(console) => self.join_console(console, id, early, false),
-            // Whoever is refused the input of a live VM is not renamed to it either.
-            Placed::Other(console) if self.config.takeover == Takeover::Refuse => {
-                self.join_apart(console, id, early);
-            }
-            Placed::Other(console) => self.join_console(console, id, early, true),
-            Placed::New(identity) => {
-                let console = self.open_console(identity);
-                self.join_console(console, id, early, false);
-            }
-            Placed::Unclear => self.consoles.drop_early(early.journal),
-        }
-    }
-
-    fn open_console(&mut self, identity: Identity) -> ConsoleId {
-        let console = self.consoles.open(identity, &mut self.fx);
-        self.open_port(console);
-        console
-    }
-
-    /// `is_other`: its VM is called otherwise than the console's, whose holder lives as far as one knows.
-    fn join_console(&mut self, at: ConsoleId, id: ConnId, mut early: Early, is_other: bool) {
-        self.fx.timers.cancel(Timer::Identify(id));
-        if !self.make_room_for_leg(at, id) {
-            self.put_aside(at, id);
-            return self.consoles.drop_early(early.journal);
-        }
-        self.set_place(id, Place::Console(at));
-        self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
-        let (welcome, because) = self.welcome(at, id, is_other);
-        let name = early.name.take();
-        let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
-        let owed = console.take_half(buffers);
-        let (before, action) = console.legs.attach(id, welcome);
-        if is_other && let Some(name) = &name {
-            let name = console.label.full_name(name);
-            console.legs.set_other_name(id, name);
-        }
-        let holds = console.legs.holder() == Some(id);
-        self.fx.outbox.changed(at);
-        self.give_half(owed);
-        if holds {
-            self.fx.timers.cancel(Timer::Inherit(at));
-            self.input_passes(at, id, before, because);
-        } else {
-            self.set_legs_timer(at);
-        }
-        if is_other && !holds {
-            // What it prints waits until it is known whose that is.
-            if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
-                vm.early = Some(Box::new(Early { journal: early.journal, ..Early::default() }));
-            }
-        } else {
-            self.consoles.adopt(at, early.journal, &mut self.fx);
-            if let Some(name) = name {
-                self.name_leg(at, id, &name);
-            }
-        }
-        self.obey_table(at, action);
-        if !holds && action == super::takeover::Action::Nothing && self.config.takeover == Takeover::Refuse {
-            self.tell_second(at, id);
-        }
-        self.consoles.consider_expiry(at, &mut self.fx);
-    }
-
-    /// A VM of a console's UUID and URI turns out to be another one: it gets a console of its own.
-    fn join_apart(&mut self, from: ConsoleId, id: ConnId, early: Early) {
-        let Some(label) = self.consoles.label(from) else { return };
-        let name = early.name.clone().unwrap_or_default();
-        self.consoles.share(from);
-        let placed = self.consoles.place_apart(&label, &name);
-        self.join(id, placed, early);
-        self.tell_cloned(from, id);
-    }
-
-    /// A leg of a console is that of another VM of its UUID and URI, of this name (as the console would be
-    /// called): it gets a console of its own.
-    pub(super) fn split(&mut self, from: ConsoleId, id: ConnId, name: &str) {
-        let Some(label) = self.consoles.label(from) else { return };
-        let name = name.strip_suffix(&*label.suffix).unwrap_or(name).to_owned();
-        let early = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take());
-        self.detach_leg(from, |console| console.legs.detach(id));
-        let early = Early { name: Some(name), ..early.map_or_else(Early::default, |early| *early) };
-        self.join_apart(from, id, early);
-    }
-
-    /// How a newcomer is received, and why the holder loses the input if it does.
-    fn welcome(&self, at: ConsoleId, id: ConnId, is_other: bool) -> (Welcome, TakenBecause) {
-        let from = self.conns.get(id).and_then(|conn| conn.peer.ip());
-        let Some(console) = self.consoles.get(at) else { return (Welcome::Ask, TakenBecause::Silent) };
-        let holder = console.legs.holder().and_then(|holder| console.legs.standing(holder));
-        if is_other {
-            (Welcome::Ask, TakenBecause::Silent)
-        } else if holder == Some(Standing::Heir) {
-            (Welcome::Take(Standing::Second), TakenBecause::LeftOver)
-        } else if console.tenure.is_homecoming(from, self.fx.now) {
-            (Welcome::Take(Standing::Second), TakenBecause::Home)
-        } else {
-            match self.config.takeover {
-                Takeover::Probe => (Welcome::Ask, TakenBecause::Silent),
-                Takeover::Newest => (Welcome::Take(Standing::Elder), TakenBecause::Newest),
-                Takeover::Refuse => (Welcome::Refuse, TakenBecause::Silent),
-            }
-        }
-    }
-
-    /// Sees to it that a console has room for one more leg. Returns whether the newcomer gets it.
-    fn make_room_for_leg(&mut self, at: ConsoleId, id: ConnId) -> bool {
-        let Some(console) = self.consoles.get(at) else { return false };
-        if console.legs.live() < LEGS {
-            return true;
-        }
-        let source = |id: ConnId| self.conns.get(id).map(Conn::source);
-        let yields: Option<ConnId> = console.legs.yields::<Option<Source>>(&source(id), source);
-        let Some(other) = yields else { return false };
-        if let Some(moving) = self.conns.get(other).and_then(Conn::vm).and_then(|vm| vm.moving) {
-            self.end_of_mover(moving, other);
-        }
-        if let Some(vm) = self.conns.get_mut(other).and_then(Conn::vm_mut) {
-            vm.moving = None;
-        }
-        self.detach_leg(at, |console| console.legs.detach(other));
-        self.drop_early_of(other);
-        self.put_aside(at, other);
-        true
-    }
-
-    /// A connection takes no part in the console that it belongs to. It stays open: its host would connect again,
-    /// and so on for ever.
-    fn put_aside(&mut self, at: ConsoleId, id: ConnId) {
-        self.set_place(id, Place::Aside);
-        self.fx.timers.cancel(Timer::Ask(id));
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.is_watched = false;
-        }
-        if let Some(console) = self.consoles.get_mut(at) {
-            console.count().legs_beyond += 1;
-            console.legs.rivals().beyond += 1;
-        }
-        self.tell_beyond(at);
-    }
-
     /// A leg leaves its console, as `leave` says.
     pub(super) fn detach_leg(&mut self, at: ConsoleId, leave: impl FnOnce(&mut Console) -> Option<Left>) {
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
@@ -220,16 +66,6 @@ impl Concentrator {
         }
     }
 
-    /// A connection that has taken half a pair gets the other half before anything else.
-    pub(super) fn give_half(&mut self, owed: Option<(ConnId, u8)>) {
-        if let Some((id, half)) = owed
-            && let Some(conn) = self.conns.get_mut(id)
-        {
-            conn.control.push_front(half);
-            self.fx.outbox.transmit(id);
-        }
-    }
-
     /// Seats a reader at a console. `None`: there is no such console any more.
     pub(super) fn attach_reader(&mut self, at: ConsoleId, spec: Spec<ReaderKey>) -> Option<Seat> {
         let console = self.consoles.get_mut(at)?;
@@ -239,7 +75,3 @@ impl Concentrator {
         Some(seat)
     }
 }
-
-/// A VM that does not tell its name in this time is announced without it; the same that it has to say which VM it
-/// is, since the two are asked for together.
-const ASK_AFTER: Duration = Duration::from_secs(2);

@@ -34,11 +34,15 @@ impl Concentrator {
         self.settle();
     }
 
-    /// Does what the present call has left to be done: ends the connections that it has doomed. To be called
-    /// at the end of every call from the runtime.
+    /// Does what the present call has left to be done: ends the connections that it has doomed, and gives legs of
+    /// other VMs consoles of their own. To be called at the end of every call from the runtime.
     pub(super) fn settle(&mut self) {
-        while let Some((id, why)) = self.fx.next_doomed() {
-            self.close(id, why);
+        loop {
+            while let Some((id, why)) = self.fx.next_doomed() {
+                self.close(id, why);
+            }
+            let Some((id, name)) = self.fx.next_parted() else { break };
+            self.part(id, &name);
         }
         #[cfg(debug_assertions)]
         self.check_now_and_then();

@@ -24,6 +24,8 @@ pub(super) struct Effects {
     /// The latest moment the runtime has told.
     pub(super) now: Instant,
     doomed: VecDeque<(ConnId, CloseReason)>,
+    /// Legs that are those of other VMs than their console's, and how those are called.
+    parted: VecDeque<(ConnId, String)>,
 }
 
 impl Effects {
@@ -35,6 +37,17 @@ impl Effects {
     /// neighbours need not be in a state to hear of that now.
     pub(super) fn doom(&mut self, id: ConnId, why: CloseReason) {
         self.doomed.push_back((id, why));
+    }
+
+    /// Gives a leg a console of its own, as [`doom`](Self::doom) ends one: its VM is called `name` in full, and is
+    /// not the one of its present console.
+    pub(super) fn part(&mut self, id: ConnId, name: String) {
+        self.parted.push_back((id, name));
+    }
+
+    /// The next leg to get a console of its own.
+    pub(super) fn next_parted(&mut self) -> Option<(ConnId, String)> {
+        self.parted.pop_front()
     }
 
     /// The next connection to end.

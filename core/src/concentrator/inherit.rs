@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::time::Instant;
 use crate::vmware::Message;
 
 use super::Concentrator;
@@ -21,23 +20,25 @@ use super::takeover::{ANSWER_LIMIT, Action, Input, LENIENCY, LOOK, State};
 use super::timers::Timer;
 
 impl Concentrator {
-    /// How the TCP of this connection's peer does, as [`Output::Inspect`] asked.
-    pub fn handle_tcp_state(&mut self, id: ConnId, tcp: TcpState, now: Instant) {
-        self.fx.now = now;
-        if let Some(at) = self.conns.get(id).and_then(Conn::console)
-            && self.consoles.get(at).is_some_and(|console| console.legs.holder() == Some(id))
-        {
-            let since = self.consoles.get_mut(at).map_or(now, |console| console.legs.rivals().since);
-            let input = if tcp.window == Some(0) {
-                Input::WindowShut
-            } else if tcp.acknowledged <= now.duration_since(since) {
-                Input::Acknowledged
-            } else {
-                Input::Nothing
-            };
-            self.contest(at, input);
-        }
-        self.settle();
+    /// The kernel has said how the TCP of this connection's peer does.
+    pub(super) fn judge_tcp(&mut self, id: ConnId, tcp: TcpState) {
+        let Some(at) = self.conns.get(id).and_then(Conn::console) else { return };
+        let now = self.fx.now;
+        let Some(console) = self.consoles.get_mut(at).filter(|console| console.legs.holder() == Some(id))
+        else {
+            return;
+        };
+        let since = console.legs.rivals().since;
+        let input = if tcp.window == Some(0) {
+            Input::WindowShut
+        } else if !tcp.outstanding || tcp.acknowledged < now.duration_since(since) {
+            // The question is among what was acknowledged, if all was. How long ago is told in whole ticks of the
+            // kernel: too coarse for an answer that came at once, and only of use where bytes are always on the way.
+            Input::Acknowledged
+        } else {
+            Input::Nothing
+        };
+        self.contest(at, input);
     }
 
     /// Something happened to a holder that others want the input of.
@@ -136,8 +137,7 @@ impl Concentrator {
             let Some(console) = self.consoles.get(at) else { return };
             match console.legs.other_name(id) {
                 Some(name) if !console.legs.is_mover(id) => {
-                    let name = name.to_owned();
-                    self.split(at, id, &name);
+                    self.fx.part(id, name.to_owned());
                 }
                 _ => {
                     self.adopt_early(id);
@@ -251,7 +251,7 @@ impl Concentrator {
         if let (Some(before), Some(name)) = (before, other)
             && self.consoles.get(at).is_some_and(|console| !console.legs.is_mover(before))
         {
-            self.split(at, before, &name);
+            self.fx.part(before, name);
         }
         self.after_contest(at);
     }
@@ -284,7 +284,7 @@ impl Concentrator {
             }
             Some(Standing::Claimant) => console.legs.set_other_name(id, name),
             // The holder lives: it is another VM.
-            Some(Standing::Second) if console.legs.has_holder() => self.split(at, id, &name),
+            Some(Standing::Second) if console.legs.has_holder() => self.fx.part(id, name),
             _ => {}
         }
     }
@@ -345,16 +345,14 @@ impl Concentrator {
         }
     }
 
-    /// A VM has turned out to be another one than that of the console `from`, of which it had the UUID and URI.
-    pub(super) fn tell_cloned(&mut self, from: ConsoleId, id: ConnId) {
-        let of = self.consoles.label(from).map(|label| label.title()).unwrap_or_default();
-        let Some(own) = self.conns.get(id).and_then(Conn::console) else { return };
-        let title = self.consoles.label(own).map(|label| label.title()).unwrap_or_default();
-        self.show_line(
-            from,
-            &format!("another VM, {title:?}, has the UUID of this one; it has a console of its own"),
-        );
-        self.tell_both(Some(id), Some(own), EventKind::Cloned { of });
+    /// A connection that has taken half a pair gets the other half before anything else.
+    pub(super) fn give_half(&mut self, owed: Option<(ConnId, u8)>) {
+        if let Some((id, half)) = owed
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            conn.control.push_front(half);
+            self.fx.outbox.transmit(id);
+        }
     }
 
     fn ip(&self, id: ConnId) -> Option<IpAddr> {

@@ -21,16 +21,22 @@ pub(super) const LEGS: usize = 16;
 pub(super) const ORPHANS: usize = 16;
 
 /// One connection's worth of a console.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Leg {
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Leg {
     /// Who feeds it. `None`: its source has ended and the move's target has not taken over yet.
-    pub(super) conn: Option<ConnId>,
-    /// The source of a move that its target has completed: its last bytes are still taken in.
-    pub(super) draining: Option<ConnId>,
-    /// The move it is part of.
-    pub(super) moving: Option<MoveId>,
+    conn: Option<ConnId>,
     standing: Standing,
-    /// It holds the input, which is held back until the move is decided.
+    /// The move it is part of. Few are at any time: every idle VM has a leg.
+    moving: Option<Box<Moving>>,
+}
+
+/// A leg's part in a move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Moving {
+    id: MoveId,
+    /// The source, once its target has completed the move: its last bytes are still taken in.
+    draining: Option<ConnId>,
+    /// The leg holds the input, which is held back until the move is decided.
     held: bool,
 }
 
@@ -136,12 +142,12 @@ impl Legs {
     /// The connection that what is typed goes to now; `None` while it is held back or there is none.
     pub(super) fn input(&self) -> Option<ConnId> {
         let leg = self.holding()?;
-        if leg.held || self.state().holds_back() { None } else { leg.conn }
+        if leg.is_held() || self.state().holds_back() { None } else { leg.conn }
     }
 
     /// Whether the input is being held back for a move.
     pub(super) fn is_held(&self) -> bool {
-        self.holding().is_some_and(|leg| leg.held)
+        self.holding().is_some_and(Leg::is_held)
     }
 
     /// What this connection is to the console. `None`: it has no leg here.
@@ -167,7 +173,8 @@ impl Legs {
     /// Every connection that is read for the console's sake: those that feed it, and sources whose last bytes
     /// are still taken in.
     pub(super) fn read(&self) -> impl Iterator<Item = ConnId> {
-        self.legs.iter().flat_map(|leg| [leg.conn, leg.draining]).flatten()
+        let draining = |leg: &Leg| leg.moving.as_ref().and_then(|moving| moving.draining);
+        self.legs.iter().flat_map(move |leg| [leg.conn, draining(leg)]).flatten()
     }
 
     /// Who yields to a newcomer from `from` where there are as many legs as there may be. Of all but the one
@@ -193,27 +200,20 @@ impl Legs {
 
     /// A connection joins. Returns who has lost the input to it, and what is to be done about the holder.
     pub(super) fn attach(&mut self, id: ConnId, welcome: Welcome) -> (Option<ConnId>, Action) {
-        let before = self.holding().copied();
-        let standing = match (before, welcome) {
-            (None, _) => Standing::Holder,
-            (Some(leg), Welcome::Take(_)) if !leg.held => Standing::Holder,
-            (Some(_), Welcome::Refuse) => Standing::Second,
-            (Some(_), Welcome::Ask | Welcome::Take(_)) => Standing::Claimant,
+        let (has_holder, in_move) = (self.has_holder(), self.is_held());
+        let standing = match (has_holder, welcome) {
+            (false, _) => Standing::Holder,
+            (true, Welcome::Take(_)) if !in_move => Standing::Holder,
+            (true, Welcome::Refuse) => Standing::Second,
+            (true, Welcome::Ask | Welcome::Take(_)) => Standing::Claimant,
         };
         self.legs.reserve_exact(1);
-        self.legs.push(Leg {
-            conn: Some(id),
-            draining: None,
-            moving: None,
-            standing: Standing::Second,
-            held: false,
-        });
+        self.legs.push(Leg { conn: Some(id), standing: Standing::Second, moving: None });
         match (standing, welcome) {
             (Standing::Holder, Welcome::Take(deposed)) => (self.pass(id, deposed), Action::Nothing),
             (Standing::Holder, _) => (self.pass(id, Standing::Second), Action::Nothing),
             (Standing::Claimant, _) => {
                 self.set(id, Standing::Claimant);
-                let in_move = before.is_some_and(|leg| leg.held);
                 (None, self.step(if in_move { Input::ClaimInMove } else { Input::Claim }))
             }
             _ => (None, Action::Nothing),
@@ -229,7 +229,7 @@ impl Legs {
                 leg.standing = Standing::Holder;
             } else if leg.standing.holds() {
                 leg.standing = deposed;
-                leg.held = false;
+                leg.hold(false);
             } else if leg.standing == Standing::Claimant {
                 leg.standing = Standing::Second;
             }
@@ -320,7 +320,7 @@ impl Legs {
 
     /// A move ends together with its leg. `None`: it has none here.
     pub(super) fn lose(&mut self, moving: MoveId) -> Option<Left> {
-        let index = self.legs.iter().position(|leg| leg.moving == Some(moving))?;
+        let index = self.legs.iter().position(|leg| leg.is_of(moving))?;
         Some(self.remove(index))
     }
 
@@ -343,8 +343,7 @@ impl Legs {
     /// wants nothing.
     pub(super) fn hold(&mut self, id: ConnId, moving: MoveId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
-            leg.moving = Some(moving);
-            leg.held = leg.standing.holds();
+            leg.moving = Some(Box::new(Moving { id: moving, draining: None, held: leg.standing.holds() }));
             if leg.standing == Standing::Claimant {
                 leg.standing = Standing::Second;
             }
@@ -362,22 +361,24 @@ impl Legs {
     /// The target of a move takes over, and the input with its leg; the source's last bytes are still taken in.
     pub(super) fn take_over(&mut self, moving: MoveId, target: ConnId) {
         if let Some(leg) = self.of(moving) {
-            leg.draining = leg.conn.replace(target);
-            leg.held = false;
+            let source = leg.conn.replace(target);
+            if let Some(moving) = &mut leg.moving {
+                (moving.draining, moving.held) = (source, false);
+            }
         }
     }
 
     /// A move has ended, whoever feeds the leg now.
     pub(super) fn release(&mut self, moving: MoveId) {
         if let Some(leg) = self.of(moving) {
-            (leg.draining, leg.moving, leg.held) = (None, None, false);
+            leg.moving = None;
         }
     }
 
     /// The move of the oldest leg that waits for a target and does not hold the input, if too many do.
     pub(super) fn surplus_orphan(&self) -> Option<MoveId> {
         let orphans = self.legs.iter().filter(|leg| leg.conn.is_none() && !leg.standing.holds());
-        let mut orphans = orphans.filter_map(|leg| leg.moving);
+        let mut orphans = orphans.filter_map(|leg| Some(leg.moving.as_ref()?.id));
         let oldest = orphans.next()?;
         (orphans.count() >= ORPHANS).then_some(oldest)
     }
@@ -441,9 +442,12 @@ impl Legs {
     pub(super) fn check_invariants(&self) {
         for leg in &self.legs {
             assert!(leg.conn.is_some() || leg.moving.is_some(), "a leg has neither a connection nor a move");
-            assert!(!leg.held || leg.moving.is_some(), "input is held back without a move");
-            assert!(!leg.held || leg.standing.holds(), "a leg holds back what it does not have");
-            assert!(leg.draining.is_none() || !leg.held, "a leg was taken over and holds its input back");
+            let Some(moving) = &leg.moving else { continue };
+            assert!(!moving.held || leg.standing.holds(), "a leg holds back what it does not have");
+            assert!(
+                moving.draining.is_none() || !moving.held,
+                "a leg was taken over and holds its input back"
+            );
         }
         let holders = self.legs.iter().filter(|leg| leg.standing.holds()).count();
         assert!(holders <= 1, "{holders} legs hold the input");
@@ -476,7 +480,25 @@ impl Legs {
     }
 
     fn of(&mut self, moving: MoveId) -> Option<&mut Leg> {
-        self.legs.iter_mut().find(|leg| leg.moving == Some(moving))
+        self.legs.iter_mut().find(|leg| leg.is_of(moving))
+    }
+}
+
+impl Leg {
+    /// Its input is held back for a move.
+    fn is_held(&self) -> bool {
+        self.moving.as_ref().is_some_and(|moving| moving.held)
+    }
+
+    fn hold(&mut self, held: bool) {
+        if let Some(moving) = &mut self.moving {
+            moving.held = held;
+        }
+    }
+
+    /// It is part of this move.
+    fn is_of(&self, moving: MoveId) -> bool {
+        self.moving.as_ref().is_some_and(|its| its.id == moving)
     }
 }
 
@@ -693,7 +715,7 @@ mod tests {
 
     #[test]
     fn a_leg_costs_little() {
-        assert!(size_of::<Leg>() <= 40, "{}", size_of::<Leg>());
+        assert!(size_of::<Leg>() <= 24, "{}", size_of::<Leg>());
         assert!(size_of::<Legs>() <= 32);
     }
 }

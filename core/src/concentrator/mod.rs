@@ -56,6 +56,7 @@ mod id;
 mod inherit;
 #[cfg(debug_assertions)]
 mod invariants;
+mod join;
 mod journal;
 mod keyed;
 mod label;
@@ -247,6 +248,13 @@ impl Concentrator {
             (Closed::Input, _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
             (Closed::Failed(why), _) => self.drop_conn(id, CloseReason::Failed(why)),
         }
+        self.settle();
+    }
+
+    /// How the TCP of this connection's peer does, as [`Output::Inspect`] asked.
+    pub fn handle_tcp_state(&mut self, id: ConnId, tcp: TcpState, now: Instant) {
+        self.fx.now = now;
+        self.judge_tcp(id, tcp);
         self.settle();
     }
 

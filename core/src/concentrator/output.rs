@@ -60,6 +60,8 @@ pub enum Closed {
 /// How a peer's TCP does, as the kernel sees it (`TCP_INFO`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpState {
+    /// Something that the socket has taken is not acknowledged (`tcpi_unacked`).
+    pub outstanding: bool,
     /// How long ago it last acknowledged anything (`tcpi_last_ack_recv`).
     pub acknowledged: Duration,
     /// How much it would take now: its receive window (`tcpi_snd_wnd`). `None` where the kernel does not say.

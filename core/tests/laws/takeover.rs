@@ -14,6 +14,10 @@ const HOME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const SEQUENCE: &[u8] = b"seq";
 
+/// All that its socket took is acknowledged.
+const ACKNOWLEDGES: TcpState =
+    TcpState { outstanding: false, acknowledged: Duration::from_secs(3600), window: Some(65536) };
+
 fn quiet() -> Config {
     Config { banner: false, ..Config::default() }
 }
@@ -136,7 +140,7 @@ fn a_vm_that_is_stunned_for_a_snapshot_keeps_its_input() {
     let mut world = World::new(quiet());
     let (vm, client) = vm_and_client(&mut world);
     goes_silent(&mut world, vm);
-    world.link(vm).tcp = Some(TcpState { acknowledged: Duration::ZERO, window: Some(65536) });
+    world.link(vm).tcp = Some(ACKNOWLEDGES);
     let newer = comes_from(&mut world, ELSEWHERE);
     world.pass(secs(2));
     world.type_wire(client, b"x");
@@ -153,7 +157,7 @@ fn who_only_acknowledges_keeps_the_input_for_thirty_seconds_more() {
     let mut world = World::new(quiet());
     let (vm, client) = vm_and_client(&mut world);
     goes_silent(&mut world, vm);
-    world.link(vm).tcp = Some(TcpState { acknowledged: Duration::ZERO, window: None });
+    world.link(vm).tcp = Some(TcpState { window: None, ..ACKNOWLEDGES });
     let newer = comes_from(&mut world, ELSEWHERE);
     world.pass(secs(31));
     assert_eq!(taken(&world).len(), 0);
@@ -163,11 +167,26 @@ fn who_only_acknowledges_keeps_the_input_for_thirty_seconds_more() {
 }
 
 #[test]
+fn who_acknowledges_something_of_what_is_always_on_the_way_to_it_lives() {
+    let mut world = World::new(quiet());
+    let (vm, client) = vm_and_client(&mut world);
+    goes_silent(&mut world, vm);
+    let busy = TcpState { outstanding: true, acknowledged: Duration::from_millis(40), ..ACKNOWLEDGES };
+    world.link(vm).tcp = Some(busy);
+    let newer = comes_from(&mut world, ELSEWHERE);
+    world.pass(secs(3));
+    world.type_wire(client, b"x");
+    assert_eq!(world.typed(newer), "");
+    world.unstall(vm);
+    assert_eq!(world.typed(vm), "x");
+}
+
+#[test]
 fn what_a_peers_tcp_acknowledged_before_it_was_asked_does_not_count() {
     let mut world = World::new(quiet());
     let (vm, client) = vm_and_client(&mut world);
     goes_silent(&mut world, vm);
-    world.link(vm).tcp = Some(TcpState { acknowledged: secs(3), window: Some(65536) });
+    world.link(vm).tcp = Some(TcpState { outstanding: true, acknowledged: secs(3), ..ACKNOWLEDGES });
     let newer = comes_from(&mut world, ELSEWHERE);
     world.pass(secs(2));
     world.type_wire(client, b"x");
@@ -179,12 +198,12 @@ fn a_guest_at_a_breakpoint_for_ten_minutes_keeps_its_input() {
     let mut world = World::new(quiet());
     let (vm, client) = vm_and_client(&mut world);
     world.stall(vm, 0);
-    world.link(vm).tcp = Some(TcpState { acknowledged: secs(90), window: Some(0) });
+    world.link(vm).tcp = Some(TcpState { outstanding: true, acknowledged: secs(90), window: Some(0) });
     world.type_wire(client, b"typed ");
     let newer = comes_from(&mut world, ELSEWHERE);
     world.pass(secs(600));
     world.type_wire(client, b"more");
-    world.link(vm).tcp = Some(TcpState { acknowledged: Duration::ZERO, window: Some(65536) });
+    world.link(vm).tcp = Some(ACKNOWLEDGES);
     world.unstall(vm);
     world.pass(secs(100));
     assert_eq!((world.typed(vm), world.typed(newer)), ("typed more".into(), String::new()));

@@ -14,6 +14,7 @@ mod refusing;
 mod secure;
 mod serving;
 mod stopping;
+mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]

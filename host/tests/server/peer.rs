@@ -92,6 +92,11 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Says the name of a VM, as its host does when it is asked.
+    pub(super) fn say_name(&mut self, number: u8) {
+        self.send(&name(number));
+    }
+
     /// Sends data, doubling what has to be doubled.
     pub(super) fn print(&mut self, data: &[u8]) {
         let doubled: Vec<u8> =
@@ -253,9 +258,13 @@ fn introduction(number: u8) -> Vec<u8> {
         message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),
         message(b"\x46Stest"),
         message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes()),
-        message(format!("\x52vm{number}").as_bytes()),
+        name(number),
     ]
     .concat()
+}
+
+fn name(number: u8) -> Vec<u8> {
+    message(format!("\x52vm{number}").as_bytes())
 }
 
 /// A subnegotiation of the VMware extension.

@@ -367,13 +367,22 @@ impl Runtime {
         assert_eq!((self.engine.poll_timeout(), self.engine.totals()), before);
     }
 
-    /// What is listed is there, is found, and has the clients that it says.
+    /// What is listed is there, is found, and has the clients that it says. A UUID that several VMs have means
+    /// the first of them.
     fn look(&self) {
         for listed in self.engine.consoles() {
             let id = listed.label.id;
             let console = self.engine.console(id).expect("it is listed");
             assert_eq!(console.clients, self.engine.clients(id).count(), "clients of {id:?}");
-            assert!(self.engine.find(&listed.label.uuid.to_string()).any(|found| found == id));
+            let found: Vec<_> = self.engine.find(&listed.label.uuid.to_string()).collect();
+            assert!(
+                !found.is_empty() && (listed.shared || found.contains(&id)),
+                "{} by its uuid",
+                listed.label
+            );
+            assert!(
+                listed.label.name.is_empty() || self.engine.find(&listed.label.name).any(|found| found == id)
+            );
         }
     }
 
