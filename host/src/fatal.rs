@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Why a server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,12 @@ pub enum Fatal {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Certificate(crate::tls::LoadError),
+    /// The files of certificates have not been read after this time.
+    #[error(
+        "the files of --cert, --key and --client-ca have not been read after {} seconds: does their disk hang?",
+        .0.as_secs()
+    )]
+    Unanswered(Duration),
     /// A certificate that cannot be made.
     #[cfg(feature = "tls")]
     #[error(transparent)]

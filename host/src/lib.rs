@@ -16,6 +16,7 @@ pub mod limits;
 pub mod local_ports;
 pub mod logging;
 pub mod options;
+mod reload;
 pub mod report;
 pub mod seed;
 pub mod signals;

@@ -1,14 +1,13 @@
 //! Signals, turned into commands for the loop.
 //!
 //! SIGTERM and SIGINT ask the server to stop, a second one ends it at once (a flush that hangs must not
-//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew: a thread of
-//! its own does that, because a disk may take its time, and a stop does not wait for it. SIGPIPE is ignored
-//! by the Rust runtime already.
+//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew, in threads of
+//! their own ([`reload`]), because a disk may take its time, and a stop does not wait for it. SIGPIPE is
+//! ignored by the Rust runtime already.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -18,12 +17,13 @@ use signal_hook::iterator::Signals;
 
 use crate::commands::{Command, Sender, TrySendError};
 use crate::credentials::Credentials;
+use crate::reload::{self, Request};
 
-/// Takes over the signals. `reload` is called in a thread of its own for each SIGHUP, or for several at once;
+/// Takes over the signals. `load` is called in a thread of its own for each SIGHUP, or for several at once;
 /// what it brings is sent on. Starts two threads, which end with the process.
 pub fn register(
     commands: Sender,
-    reload: impl FnMut() -> Option<Credentials> + Send + 'static,
+    load: impl Fn() -> Option<Credentials> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -33,29 +33,20 @@ pub fn register(
         flag::register(signal, Arc::clone(&stopping))?;
     }
     let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
-    // One that waits is enough: it has not begun to load yet.
-    let (hangup, hangups) = sync_channel(1);
     let loaded = commands.clone();
-    thread::Builder::new().name("reload".to_owned()).spawn(move || {
-        let mut reload = reload;
-        for () in hangups {
-            if let Some(credentials) = reload() {
-                send(&loaded, Command::Credentials(credentials));
-            }
-        }
-    })?;
+    let take = move |credentials| send(&loaded, Command::Credentials(credentials));
+    let hangup = reload::start(load, take, reload::PATIENCE)?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(signals, &commands, &hangup))?;
     Ok(())
 }
 
 /// The thread that waits for signals.
-fn pass_on(mut signals: Signals, commands: &Sender, hangup: &SyncSender<()>) {
+fn pass_on(mut signals: Signals, commands: &Sender, hangup: &Request<Credentials>) {
     for signal in signals.forever() {
         match signal {
             SIGTERM | SIGINT => send(commands, Command::Stop),
             SIGUSR1 => send(commands, Command::Report),
-            // Fails when one waits already.
-            _ => drop(hangup.try_send(())),
+            _ => hangup.ask(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::local_ports;
 use crate::logging::Logging;
 use crate::options::{Options, Parsed};
+use crate::reload;
 use crate::seed::seed;
 use crate::signals;
 use crate::sockets;
@@ -89,17 +90,21 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
         log::warn!("client ports on {ip} are open to the network without TLS: {CLEAR_ADVICE}");
     }
     let loader = options.tls.loader(options);
-    let credentials = loader.as_ref().map(Loader::load).transpose()?.unwrap_or_default();
+    let credentials = match loader.clone() {
+        Some(loader) => reload::within(reload::PATIENCE, move || loader.load())
+            .ok_or(Fatal::Unanswered(reload::PATIENCE))??,
+        None => Credentials::default(),
+    };
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, woken) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
-    signals::register(sender, move || reload(loader.as_ref()))
+    signals::register(sender, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
     Ok(Host { config, seed, credentials, commands, woken })
 }
 
 /// Loads the certificates again, for SIGHUP. If that fails, those in use stay.
-fn reload(loader: Option<&Loader>) -> Option<Credentials> {
+fn load(loader: Option<&Loader>) -> Option<Credentials> {
     let Some(loader) = loader else {
         log::info!("SIGHUP: nothing to load anew, no certificate is in use");
         return None;

@@ -5,13 +5,14 @@
 //! expired (a host that knows its thumbprint may not mind), a key that others may read.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{FileType, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log::Level;
+use rustix::fs::OFlags;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -63,6 +64,8 @@ pub struct LoadError {
 pub(super) enum Why {
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
+    #[error("is {0}, and not a file: it is read again at each SIGHUP, which takes a file")]
+    NoFile(&'static str),
     #[error("is too large to be a certificate or a key")]
     TooLarge,
     #[error("is damaged: {0}")]
@@ -191,16 +194,27 @@ struct Pem<'a> {
 impl<'a> Pem<'a> {
     fn read(option: &'static str, path: &'a Path) -> Result<Self, LoadError> {
         let mut pem = Self { option, path, text: Vec::new(), mode: 0 };
-        let read = |pem: &mut Self| {
-            let file = File::open(path)?;
-            pem.mode = file.metadata()?.permissions().mode();
-            file.take(LARGEST + 1).read_to_end(&mut pem.text)
-        };
-        match read(&mut pem) {
-            Err(error) => Err(pem.fault(Why::Unreadable(error))),
-            Ok(_) if pem.text.len() as u64 > LARGEST => Err(pem.fault(Why::TooLarge)),
-            Ok(_) => Ok(pem),
+        match pem.fill() {
+            Ok(()) => Ok(pem),
+            Err(why) => Err(pem.fault(why)),
         }
+    }
+
+    /// Reads the file, if it is one. A pipe or a terminal in its place must not keep the server waiting for
+    /// somebody to write: to open it does not wait, and nothing is read from it.
+    fn fill(&mut self) -> Result<(), Why> {
+        let not_waiting = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut open = OpenOptions::new();
+        open.read(true).custom_flags(not_waiting.bits().cast_signed());
+        let file = open.open(self.path).map_err(Why::Unreadable)?;
+        let facts = file.metadata().map_err(Why::Unreadable)?;
+        if !facts.is_file() {
+            return Err(Why::NoFile(kind(facts.file_type())));
+        }
+        self.mode = facts.permissions().mode();
+        // It may grow while it is read.
+        file.take(LARGEST + 1).read_to_end(&mut self.text).map_err(Why::Unreadable)?;
+        if self.text.len() as u64 > LARGEST { Err(Why::TooLarge) } else { Ok(()) }
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, LoadError> {
@@ -238,6 +252,15 @@ impl<'a> Pem<'a> {
 
     fn fault(&self, why: Why) -> LoadError {
         LoadError { option: self.option, path: self.path.to_owned(), why }
+    }
+}
+
+/// What something is that is no regular file, in words.
+fn kind(file: FileType) -> &'static str {
+    match () {
+        () if file.is_dir() => "a directory",
+        () if file.is_fifo() => "a pipe",
+        () => "a device",
     }
 }
 

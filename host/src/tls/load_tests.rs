@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustix::fs::{CWD, Mode, mknodat};
 
 use crate::tls::folder::Folder;
 
@@ -107,7 +108,25 @@ fn a_file_that_cannot_be_read_is_told_with_the_systems_words() {
         "{line}"
     );
     let line = loader(folder.path().to_owned(), None).read().map(|_| ()).unwrap_err().to_string();
-    assert!(line.contains("directory"), "{line}");
+    assert!(line.contains("is a directory, and not a file"), "{line}");
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let (cert, _) = pair(|_| {});
+    let cert = folder.file("cert", cert);
+    for (place, words) in [(pipe, "a pipe"), ("/dev/zero".into(), "a device")] {
+        for (loader, option) in
+            [(loader(place.clone(), None), "--cert"), (loader(cert.clone(), Some(place.clone())), "--key")]
+        {
+            let line = loader.read().map(|_| ()).unwrap_err().to_string();
+            let words = format!("{option} {}: is {words}, and not a file", place.display());
+            assert!(line.starts_with(&words), "{line}");
+        }
+    }
 }
 
 #[test]
