@@ -78,7 +78,7 @@ impl Server {
             .register(&mut woken, COMMAND, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
-        let clock = Clock::start();
+        let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
@@ -120,10 +120,11 @@ impl Server {
     fn run(mut self) -> Result<(), Fatal> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
-            match self.poll.poll(&mut events, self.patience()) {
+            let patience = self.patience();
+            match self.poll.poll(&mut events, patience) {
                 Ok(()) => {}
                 // The poller has not looked: timers must not fire before it has, or bytes that are there
-                // would be too late. It does not wait for a deadline that has passed meanwhile.
+                // would be too late.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     self.now = self.clock.now();
                     continue;
@@ -149,11 +150,10 @@ impl Server {
 
     /// How long to wait for readiness: not at all while there is something to do, else until the next
     /// deadline.
-    fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.writers.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        self.next_deadline().map(|at| at.duration_since(self.now))
+    fn patience(&mut self) -> Option<Duration> {
+        let is_busy = !self.ready.is_empty() || !self.writers.is_empty();
+        let deadline = if is_busy { Some(self.now) } else { self.next_deadline() };
+        self.clock.wait_until(deadline).map(|at| at.duration_since(self.now))
     }
 
     fn next_deadline(&self) -> Option<Instant> {

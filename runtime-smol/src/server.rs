@@ -101,7 +101,7 @@ impl Server {
         let woken =
             Async::new_nonblocking(host.woken).map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
-        let clock = Clock::start();
+        let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
@@ -404,8 +404,8 @@ impl Server {
             self.schedule_drain();
             return Poll::Pending;
         }
-        let Some(at) = self.next_deadline() else { return Poll::Pending };
-        self.armed = Some(at);
+        self.armed = self.clock.wait_until(self.next_deadline());
+        let Some(at) = self.armed else { return Poll::Pending };
         match self.clock.monotonic(at) {
             Some(at) => timer.set_at(at),
             None => timer.clear(),
@@ -460,9 +460,12 @@ impl Server {
         if self.is_done() {
             return Poll::Ready(());
         }
-        // A later deadline needs no word: the timer fires early and looks again.
-        if self.next_deadline().is_some_and(|at| self.armed.is_none_or(|armed| at < armed)) {
+        let deadline = self.next_deadline();
+        if deadline.is_some_and(|at| self.armed.is_none_or(|armed| at < armed)) {
+            // A later deadline needs no word: the timer fires early and looks again.
             self.timekeeper.wake();
+        } else if deadline.is_none() && self.armed.is_none() {
+            self.clock.wait_until(None);
         }
         Poll::Pending
     }

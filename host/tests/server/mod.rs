@@ -13,6 +13,7 @@ mod refusing;
 #[cfg(feature = "tls")]
 mod secure;
 mod serving;
+mod stalling;
 mod stopping;
 mod takeover;
 #[cfg(feature = "tls")]

@@ -99,9 +99,12 @@ impl Peer {
 
     /// Sends data, doubling what has to be doubled.
     pub(super) fn print(&mut self, data: &[u8]) {
-        let doubled: Vec<u8> =
-            data.iter().flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == IAC))).collect();
-        self.send(&doubled);
+        self.send(&doubled(data));
+    }
+
+    /// Sends a message of the VMware extension.
+    pub(super) fn tell(&mut self, words: &[u8]) {
+        self.send(&message(&doubled(words)));
     }
 
     /// Waits for a subnegotiation with this code.
@@ -265,6 +268,10 @@ fn introduction(number: u8) -> Vec<u8> {
 
 fn name(number: u8) -> Vec<u8> {
     message(format!("\x52vm{number}").as_bytes())
+}
+
+fn doubled(data: &[u8]) -> Vec<u8> {
+    data.iter().flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == IAC))).collect()
 }
 
 /// A subnegotiation of the VMware extension.
