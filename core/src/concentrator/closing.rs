@@ -7,7 +7,7 @@ use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Closing, Conn, Ended, Role};
+use super::conn::{Closing, Ended, Role};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
 use super::output::{Sent, Shutdown};
@@ -91,7 +91,7 @@ impl Concentrator {
         }
     }
 
-    /// A console is about to be forgotten: those who only watched it are told.
+    /// A console is about to be forgotten: its readers, which are witnesses only, are closed.
     pub(super) fn close_witnesses(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
         let witnesses: Vec<ConnId> = console.fanout().readers().map(|(_, key, _)| key.id).collect();
@@ -136,17 +136,13 @@ impl Concentrator {
         }
     }
 
-    /// A closing connection, or one that has ended its input, has had its time.
+    /// A closing connection has had its time to take its last bytes.
     pub(super) fn end_of_linger(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        match (conn.closing, &conn.role) {
-            (Some(Closing::Drain(reason)), _) => self.drop_conn(id, reason),
-            (Some(Closing::Farewell | Closing::Doomed), _) => self.forget(id, Shutdown::Abort),
-            (None, Role::Client(_)) => self.look_after_half_closed(id),
-            (None, Role::Arriving(_) | Role::Local(_)) => {
-                conn.doom(id, CloseReason::PeerClosed, &mut self.fx);
-            }
-            (None, Role::Vm(_)) => self.end_of_source(id),
+        let Some(conn) = self.conns.get(id) else { return };
+        match conn.closing {
+            Some(Closing::Drain(reason)) => self.drop_conn(id, reason),
+            Some(Closing::Farewell | Closing::Doomed) => self.forget(id, Shutdown::Abort),
+            None => debug_assert!(false, "a connection that is not closing lingers"),
         }
     }
 
@@ -169,7 +165,7 @@ impl Concentrator {
     /// gone answers with a reset. Of a raw one that is gone the keepalive tells.
     pub(super) fn look_after_half_closed(&mut self, id: ConnId) {
         let is_owed = self.is_owed(id);
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         let Some(client) = conn.client_mut() else { return };
         let Some(ended) = client.ended.replace(Ended { owed: is_owed, took: false }) else { return };
         if is_owed && ended.owed && !ended.took {
@@ -181,17 +177,18 @@ impl Concentrator {
                 client.ended = Some(Ended { owed: true, took: false });
             }
         }
-        self.fx.timers.set(Timer::Linger(id), self.fx.now + HALF_CLOSED_PATIENCE);
+        self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
     }
 
     /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in time.
     pub(super) fn note_half_closed(&mut self, id: ConnId, sent: Sent) {
-        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        let Some(client) = conn.client_mut() else { return };
         let Some(ended) = &mut client.ended else { return };
         ended.took |= sent.taken > 0;
         if sent.taken < sent.offered && (sent.taken > 0 || !ended.owed) {
             *ended = Ended { owed: true, took: false };
-            self.fx.timers.set(Timer::Linger(id), self.fx.now + HALF_CLOSED_PATIENCE);
+            self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
         }
     }
 
@@ -203,8 +200,7 @@ impl Concentrator {
     }
 
     fn forget(&mut self, id: ConnId, how: Shutdown) {
-        self.fx.timers.cancel(Timer::Linger(id));
-        self.fx.timers.cancel(Timer::Tls(id));
+        self.fx.timers.forget_conn(id);
         if let Some(conn) = self.conns.remove(id) {
             if let Some(side) = conn.side() {
                 self.admission.gone(id, side);

@@ -200,15 +200,15 @@ impl Console {
 
     /// Pauses a VM whose slowest reader has no room for another read.
     pub(super) fn consider_pause(&mut self, limits: Limits, fx: &mut Effects) {
-        if !self.paused && self.fanout().slowest_lag() + 2 * READ_MAX as u64 > limits.lag {
+        if !self.paused && self.fanout().slowest_lag() > pause_above(limits) {
             self.paused = true;
             fx.timers.set(Timer::Wait(self.id()), fx.now + WAIT_LIMIT);
         }
     }
 
-    /// Lets a paused VM go on once its slowest reader has freed a quarter of the ring.
+    /// Lets a paused VM go on once its slowest reader has taken a quarter of the lag limit.
     pub(super) fn consider_resume(&mut self, limits: Limits, fx: &mut Effects) {
-        if !self.paused || self.fanout().slowest_lag() > limits.lag / 4 * 3 {
+        if !self.paused || self.fanout().slowest_lag() > resume_at(limits) {
             return;
         }
         fx.timers.cancel(Timer::Wait(self.id()));
@@ -218,7 +218,7 @@ impl Console {
 
     /// Readers that a VM has waited for long enough are disconnected.
     pub(super) fn end_wait(&mut self, limits: Limits, fx: &mut Effects) {
-        let limit = limits.lag / 4 * 3;
+        let limit = resume_at(limits);
         let slow: Vec<ReaderKey> =
             self.fanout().lags().filter(|&(_, lag)| lag > limit).map(|(key, _)| key).collect();
         for key in slow {
@@ -240,12 +240,14 @@ impl Console {
         }
     }
 
-    /// Starts or stops the clock of a console that nobody uses.
+    /// Starts the clock of a console that nobody uses any more, or stops it. One that runs goes on: a witness
+    /// that comes or goes does not make it young again.
     pub(super) fn consider_expiry(&self, expire: Duration, fx: &mut Effects) {
-        if self.is_unused() {
-            fx.timers.set(Timer::Expire(self.id()), fx.now + expire);
-        } else {
-            fx.timers.cancel(Timer::Expire(self.id()));
+        let timer = Timer::Expire(self.id());
+        if !self.is_unused() {
+            fx.timers.cancel(timer);
+        } else if !fx.timers.is_set(timer) {
+            fx.timers.set(timer, fx.now + expire);
         }
     }
 
@@ -266,6 +268,19 @@ impl Console {
         self.legs.check_invariants();
         assert!(!self.paused || self.fanout().persons() > 0, "{} waits for nobody", self.id());
     }
+}
+
+/// Under `--slow-client wait`, the lag of the slowest reader above which a VM is paused, in bytes: below it
+/// one more read fits, and what a segment is rounded to, before that reader is overtaken.
+fn pause_above(limits: Limits) -> u64 {
+    limits.lag - 2 * READ_MAX as u64
+}
+
+/// The lag of the slowest reader at which a paused VM goes on: far enough below [`pause_above`] that a VM is not
+/// stopped and started with each read, and never below 0, because the lag limit is at least
+/// [`LEAST_LAG_LIMIT`].
+fn resume_at(limits: Limits) -> u64 {
+    pause_above(limits) - limits.lag / 4
 }
 
 /// A console that has printed nothing, and at which nobody is.

@@ -256,6 +256,7 @@ impl Consoles {
         self.by_silence.remove(id.index);
         console.clear_output(&mut self.pool);
         self.namesakes.remove(&Identity { clone: Box::default(), ..console.label.identity() }, id);
+        fx.timers.forget_console(id);
         fx.counters += console.counters();
         fx.outbox.changed(id);
     }

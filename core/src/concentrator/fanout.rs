@@ -462,19 +462,27 @@ impl<K> Reader<K> {
             return;
         }
         let mut n = n as u64;
-        if let Some((until, resume)) = self.jump {
+        if let Some((until, _)) = self.jump {
             let older = n.min(until - self.at);
             self.at += older;
             n -= older;
-            if self.at == until {
-                self.at = resume;
-                self.jump = None;
-            }
+            self.land();
         }
         self.at += n;
         if journal.is_mid_pair(self.at) {
             self.half = true;
             self.at += 1;
+            self.land();
+        }
+    }
+
+    /// Goes on behind what a replay leaves out, once it has come to the end of what it shows.
+    fn land(&mut self) {
+        if let Some((until, resume)) = self.jump
+            && self.at == until
+        {
+            self.at = resume;
+            self.jump = None;
         }
     }
 }

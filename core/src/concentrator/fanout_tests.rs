@@ -77,6 +77,18 @@ fn every_reader_is_shown_every_byte_in_its_form() {
 }
 
 #[test]
+fn a_replay_that_ends_inside_a_pair_is_over_with_the_other_half() {
+    let mut rig = Rig::new();
+    rig.print(&[b'a', b'b', IAC]);
+    let seat = rig.attach('w', Form::Wire, true);
+    rig.fanout.replay(seat, 100);
+    let (shown, _) = rig.take(seat, b"", 3);
+    assert_eq!(shown, [b'a', b'b', IAC]);
+    assert_eq!(rig.take(seat, b"", usize::MAX).0, [IAC]);
+    assert!(!rig.fanout.is_unserved(seat));
+}
+
+#[test]
 fn half_a_pair_is_finished_before_anything_else_is_said() {
     let mut rig = Rig::new();
     let seat = rig.attach('w', Form::Wire, true);

@@ -3,6 +3,7 @@
 
 use super::Concentrator;
 use super::conn::{Closing, Place, Role};
+use super::timers::Timer;
 use super::vmotion::State;
 
 impl Concentrator {
@@ -56,10 +57,29 @@ impl Concentrator {
                 assert!(self.conns.get(id).is_some(), "a leg of {} is gone", console.label);
             }
             assert!(
-                !console.is_unused() || self.fx.timers.is_set(super::timers::Timer::Expire(console.id())),
+                !console.is_unused() || self.fx.timers.is_set(Timer::Expire(console.id())),
                 "{} is unused and never expires",
                 console.label
             );
+        }
+        for timer in self.fx.timers.armed() {
+            let is_alive = match timer {
+                Timer::Ask(id)
+                | Timer::Tls(id)
+                | Timer::Identify(id)
+                | Timer::Decide(id)
+                | Timer::Linger(id)
+                | Timer::HalfClosed(id)
+                | Timer::Source(id) => self.conns.get(id).is_some(),
+                Timer::Goahead(id) | Timer::Move(id) | Timer::Quiet(id) => self.moves.get(id).is_some(),
+                Timer::Expire(id)
+                | Timer::Takeover(id)
+                | Timer::Inherit(id)
+                | Timer::Legs(id)
+                | Timer::Wait(id) => self.consoles.get(id).is_some(),
+                Timer::Ports | Timer::Summary => true,
+            };
+            assert!(is_alive, "{timer:?} is armed for something that is gone");
         }
     }
 

@@ -208,12 +208,13 @@ impl Concentrator {
             Purpose::Vms => Kind::Vm,
             Purpose::Clients(..) => Kind::Client,
         };
-        if self.shutting_down || !self.make_room(kind, Source::of(&peer.address)) {
-            return None;
-        }
-        let accepted = match purpose {
-            Purpose::Vms => self.accept_vm(peer.address),
-            Purpose::Clients(console, _) => self.accept_client(console, peer.address),
+        let accepted = if self.shutting_down || !self.make_room(kind, Source::of(&peer.address)) {
+            None
+        } else {
+            match purpose {
+                Purpose::Vms => self.accept_vm(peer.address),
+                Purpose::Clients(console, _) => self.accept_client(console, peer.address),
+            }
         };
         self.settle();
         accepted
@@ -275,6 +276,8 @@ impl Concentrator {
             Timer::Identify(id) => self.give_up_identifying(id),
             Timer::Decide(id) => self.decide(id, self.receive_window(id) > 0),
             Timer::Linger(id) => self.end_of_linger(id),
+            Timer::HalfClosed(id) => self.look_after_half_closed(id),
+            Timer::Source(id) => self.end_of_source(id),
             Timer::Goahead(id) => self.goahead_timer(id),
             Timer::Move(id) => self.move_timer(id),
             Timer::Quiet(id) => self.quiet_timer(id),

@@ -345,7 +345,7 @@ impl Concentrator {
         let (console, source, target) = (moved.console, moved.source, moved.target);
         if let Some(source) = source {
             self.set_place(source, Place::MovedAway(console));
-            self.fx.timers.set(Timer::Linger(source), self.fx.now + SOURCE_LINGER);
+            self.fx.timers.set(Timer::Source(source), self.fx.now + SOURCE_LINGER);
         }
         let target = target.and_then(|id| self.conns.get_mut(id)).and_then(Conn::vm_mut);
         if let Some(early) = target.and_then(|vm| vm.early.take()) {

@@ -75,7 +75,8 @@ impl<K: Key, T> Slab<K, T> {
         let slot =
             self.slots.get_mut(id.index() as usize).filter(|slot| slot.generation == id.generation())?;
         let value = slot.value.take()?;
-        slot.generation = (slot.generation + 1) % GENERATIONS;
+        // Never 0, which stands for "none" where ids are kept in tables.
+        slot.generation = slot.generation % (GENERATIONS - 1) + 1;
         self.free.push(id.index());
         Some(*value)
     }

@@ -21,8 +21,12 @@ pub(super) enum Timer {
     Identify(ConnId),
     /// An undecided client is raw from then on.
     Decide(ConnId),
-    /// A closing connection, or one whose peer has ended its input, is closed.
+    /// A closing connection has had its time to take its last bytes.
     Linger(ConnId),
+    /// A half-closed client is looked at: does it take bytes?
+    HalfClosed(ConnId),
+    /// The source of a completed move is given up.
+    Source(ConnId),
     /// GOAHEAD has to be in the socket by then.
     Goahead(MoveId),
     /// A move has come to its end.
@@ -68,6 +72,37 @@ impl Timers {
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.by_timer.contains_key(&timer)
+    }
+
+    /// Cancels whatever is armed for a connection that is forgotten.
+    pub(super) fn forget_conn(&mut self, id: ConnId) {
+        let all = [
+            Timer::Ask(id),
+            Timer::Tls(id),
+            Timer::Identify(id),
+            Timer::Decide(id),
+            Timer::Linger(id),
+            Timer::HalfClosed(id),
+            Timer::Source(id),
+        ];
+        all.into_iter().for_each(|timer| self.cancel(timer));
+    }
+
+    /// Cancels whatever is armed for a console that is forgotten.
+    pub(super) fn forget_console(&mut self, id: ConsoleId) {
+        let all = [
+            Timer::Expire(id),
+            Timer::Takeover(id),
+            Timer::Inherit(id),
+            Timer::Legs(id),
+            Timer::Wait(id),
+        ];
+        all.into_iter().for_each(|timer| self.cancel(timer));
+    }
+
+    /// Every armed timer. For checks.
+    pub(super) fn armed(&self) -> impl Iterator<Item = Timer> {
+        self.by_timer.keys().copied()
     }
 
     /// The earliest deadline.

@@ -509,6 +509,32 @@ fn under_wait_a_vm_that_wants_to_move_waits_two_seconds_at_most() {
 }
 
 #[test]
+fn under_wait_the_least_lag_limit_loses_nothing_however_fast_the_others_are() {
+    let config = Config { slow_client: SlowClient::Wait, lag_limit: 0, banner: false, ..Config::default() };
+    let mut world = World::new(config);
+    let vm = world.vm(vm_config(1));
+    let (slow, fast) = (world.client(uuid(1), Kind::Telnet), world.client(uuid(1), Kind::Telnet));
+    world.stall(slow, 0);
+    let text = pattern(4 << 20, 5);
+    let mut pauses = 0;
+    for piece in text.chunks(32 << 10) {
+        world.host(vm).session.print(piece);
+        world.settle();
+        if world.engine.receive_window(vm) == 0 {
+            assert!(world.is_open(slow), "it was overtaken though its vm waits for it");
+            pauses += 1;
+            world.unstall(slow);
+            world.stall(slow, 0);
+        }
+    }
+    world.unstall(slow);
+    // It waits for a few reads to be taken each time, not for each of them.
+    assert!((1..=16).contains(&pauses), "{pauses}");
+    assert!(seen_of(&mut world, slow) == text);
+    assert!(seen_of(&mut world, fast) == text);
+}
+
+#[test]
 fn under_wait_nothing_is_lost_to_a_client_that_reads_slowly() {
     let mut world = World::new(Config { slow_client: SlowClient::Wait, banner: false, ..Config::default() });
     let vm = world.vm(vm_config(1));

@@ -115,3 +115,30 @@ fn a_reader_inside_the_process_ends_with_the_server_and_not_before_it_was_given_
     let refused = world.engine.open_local(console, LocalOptions::witness(), world.now);
     assert_eq!(refused, Err(CommandError::ShuttingDown));
 }
+
+#[test]
+fn a_witness_that_comes_and_goes_does_not_make_a_console_young_again() {
+    let mut world = World::new(Config { vm_expire: Duration::from_secs(100), ..Config::default() });
+    let vm = world.vm(vm_config(1));
+    world.end(vm);
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(25));
+        let witness = world.open_local(uuid(1), LocalOptions::witness());
+        world.pass(Duration::from_secs(5));
+        world.engine.kick(witness, world.now).unwrap();
+        world.settle();
+    }
+    assert!(world.console(uuid(1)).is_some());
+    world.pass(Duration::from_secs(11));
+    assert!(world.console(uuid(1)).is_none(), "a hundred seconds after its vm has gone");
+}
+
+#[test]
+fn a_console_that_expires_under_a_witness_expires_once() {
+    let mut world = World::new(Config { vm_expire: Duration::from_secs(100), ..Config::default() });
+    let vm = world.vm(vm_config(1));
+    world.open_local(uuid(1), LocalOptions::witness());
+    world.end(vm);
+    world.pass(Duration::from_secs(300));
+    assert_eq!(world.told(|kind| *kind == EventKind::ConsoleExpired), 1);
+}

@@ -254,6 +254,26 @@ fn a_half_closed_client_has_ten_seconds_to_take_what_there_is() {
 }
 
 #[test]
+fn a_half_closed_client_cannot_hold_up_a_shutdown() {
+    if crate::SEALED {
+        return;
+    }
+    let (mut world, vm, client) = at_a_console(Config::default());
+    world.pass(2 * SECOND);
+    world.end(client);
+    world.link(client).stalled = true;
+    world.link(client).capacity = 1;
+    world.print(vm, b"more than it takes");
+    world.engine.shut_down(world.now);
+    for _ in 0..5 {
+        world.link(client).capacity += 1;
+        world.settle();
+        world.pass(SECOND / 2);
+    }
+    assert!(!world.is_open(client), "it takes a byte now and then, and has had its two seconds");
+}
+
+#[test]
 fn a_half_closed_client_yields_to_a_newcomer_and_is_not_counted() {
     if crate::SEALED {
         return;
