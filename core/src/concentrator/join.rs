@@ -105,6 +105,10 @@ impl Concentrator {
         };
         let Some(label) = self.consoles.label(from) else { return };
         let name = name.strip_suffix(&*label.suffix).unwrap_or(name).to_owned();
+        // Its move was one of the VM that it was taken for.
+        if let Some(moving) = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.moving.take()) {
+            self.end_of_mover(moving, id);
+        }
         let early = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take());
         self.detach_leg(from, |console| console.legs.detach(id));
         let early = Early { name: Some(name), ..early.map_or_else(Early::default, |early| *early) };

@@ -90,13 +90,8 @@ impl Timers {
 
     /// Cancels whatever is armed for a console that is forgotten.
     pub(super) fn forget_console(&mut self, id: ConsoleId) {
-        let all = [
-            Timer::Expire(id),
-            Timer::Takeover(id),
-            Timer::Inherit(id),
-            Timer::Legs(id),
-            Timer::Wait(id),
-        ];
+        let all =
+            [Timer::Expire(id), Timer::Takeover(id), Timer::Inherit(id), Timer::Legs(id), Timer::Wait(id)];
         all.into_iter().for_each(|timer| self.cancel(timer));
     }
 

@@ -363,7 +363,9 @@ impl Concentrator {
         }
         if let Some(moving) = moving {
             self.end_of_mover(moving, id);
-        } else if let Place::Console(console) = place {
+        }
+        // A source's leg waits for its target and is no longer this connection's; any other goes with it.
+        if let Place::Console(console) = place {
             self.detach_leg(console, |console| console.legs.detach(id));
         }
         self.drop_early_of(id);
