@@ -5,7 +5,7 @@
 //! command that a socket has taken half of is finished before anything else goes to that socket: the other
 //! half is kept apart from the queue ([`Uplink::half`]).
 
-use crate::telnet::wire_form::{count_pairs, escape_into, trailing_iacs};
+use crate::telnet::wire_form::{escape_into, trailing_iacs};
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;
@@ -156,10 +156,9 @@ impl Uplink {
         Some(half)
     }
 
-    /// Drops everything; returns how many guest bytes that were, and whether clients may send again. Costs a pass
-    /// over them.
+    /// Drops everything; returns how many wire bytes that were, and whether clients may send again.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) -> (usize, bool) {
-        let lost = self.len() - count_pairs(self.pending());
+        let lost = self.len();
         self.half = None;
         if let Some(queue) = &mut self.queue {
             queue.taken = queue.bytes.len();
