@@ -118,7 +118,7 @@ fn spray(
 }
 
 /// Something that a broken or hostile peer might say.
-fn make_garbage(random: &mut Random, chunk: &mut Vec<u8>) {
+pub(super) fn make_garbage(random: &mut Random, chunk: &mut Vec<u8>) {
     chunk.clear();
     let kind = random.next() % 5;
     let length = 1 + (random.next() % 2000) as usize;

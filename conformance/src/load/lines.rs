@@ -2,6 +2,7 @@
 //!
 //! Every line holds three bytes 0xFF, so that whoever cuts or forgets their doubling is found out.
 
+use memchr::memmem;
 use vspc_core::telnet::escape_into;
 
 /// Writes line `number` of `speaker` as the guest or the person means it, without any doubling.
@@ -29,6 +30,8 @@ pub struct LineCheck {
     pub repeated: u64,
     /// Lines that were never said, whole or in part.
     pub foreign: u64,
+    /// Lines in which the server told something: between CR LF and CR LF, `[vspc: …]`.
+    pub notices: u64,
     /// What the first wrong line was.
     pub first: Option<String>,
 }
@@ -38,7 +41,7 @@ impl LineCheck {
     #[must_use]
     pub fn new(speaker: String) -> Self {
         let partial = Vec::new();
-        Self { speaker, next: 0, partial, lost: 0, repeated: 0, foreign: 0, first: None }
+        Self { speaker, next: 0, partial, lost: 0, repeated: 0, foreign: 0, notices: 0, first: None }
     }
 
     /// Takes received bytes, undoubled.
@@ -46,11 +49,34 @@ impl LineCheck {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() > LONGEST {
-                let line = std::mem::take(&mut self.partial);
-                self.judge(&line);
-                self.partial = line;
-                self.partial.clear();
+                self.line_ended();
             }
+        }
+    }
+
+    /// A line has ended. No speaker's line ends in CR LF: that may be where a notice begins.
+    fn line_ended(&mut self) {
+        let notice = memmem::find(&self.partial, NOTICE);
+        if let Some(at) = notice
+            && self.partial.len() > at + NOTICE.len()
+            && self.partial.ends_with(b"]\r\n")
+        {
+            self.notices += 1;
+            self.partial.truncate(at);
+            return;
+        }
+        if notice.is_none() && self.partial.ends_with(b"\r\n") && self.partial.len() <= LONGEST {
+            return;
+        }
+        let text = std::mem::take(&mut self.partial);
+        let mut rest = text.as_slice();
+        while let Some(at) = memmem::find(rest, b"\r\n") {
+            let (line, more) = rest.split_at(at + 2);
+            self.judge(line);
+            rest = more;
+        }
+        if !rest.is_empty() {
+            self.judge(rest);
         }
     }
 
@@ -106,6 +132,8 @@ impl LineCheck {
     }
 }
 
+/// How a notice of the server begins.
+const NOTICE: &[u8] = b"\r\n[vspc: ";
 /// No line is longer.
 const LONGEST: usize = 256;
 
@@ -133,6 +161,20 @@ mod tests {
     #[test]
     fn lines_in_order_are_clean() {
         assert_eq!(check(&said(&[0, 1, 2]), 3), (0, 0, 0));
+    }
+
+    #[test]
+    fn notices_are_told_from_lines_wherever_they_stand() {
+        let all = said(&[0, 1, 2]);
+        let notice = b"\r\n[vspc: taken over from 127.0.0.1]\r\n";
+        for at in 0..all.len() {
+            let mut told = all.clone();
+            told.splice(at..at, notice.iter().copied());
+            assert_eq!(check(&told, 3), (0, 0, 0), "at {at}");
+        }
+        let mut text = all;
+        text.splice(0..0, b"hello\r\n\r\n[other: thing]\r\n".iter().copied());
+        assert_eq!(check(&text, 3), (0, 0, 3));
     }
 
     #[test]

@@ -104,6 +104,15 @@ impl VmLink {
         Ok(())
     }
 
+    /// One read of what has come already.
+    pub fn receive_now(&mut self) -> Result<(), LoadError> {
+        let blocking = |error| LoadError::Violation(format!("the VM's socket: {error}"));
+        self.stream.set_nonblocking(true).map_err(blocking)?;
+        let received = self.receive();
+        self.stream.set_nonblocking(false).map_err(blocking)?;
+        received
+    }
+
     /// Prints; returns when the kernel has it.
     pub fn print(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         match &mut self.session {
@@ -196,9 +205,7 @@ impl Printing for VmLink {
 
     fn serve(&mut self) {
         // A connection that has ended is noticed by the next print.
-        let _ = self.stream.set_nonblocking(true);
-        let _ = self.receive();
-        let _ = self.stream.set_nonblocking(false);
+        let _ = self.receive_now();
     }
 }
 

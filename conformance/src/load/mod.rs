@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod flood;
 pub mod garbage;
 pub mod half_open;
+pub mod hostile;
 pub mod keystroke;
 pub mod lines;
 pub mod link;
@@ -65,6 +66,8 @@ enum Scenario {
     Garbage(garbage::GarbageArgs),
     /// Connections that stop in the middle of their session start
     HalfOpen(half_open::HalfOpenArgs),
+    /// Drills: strangers, clones, quitters and storms, and what everybody else notices of them
+    Hostile(hostile::HostileArgs),
 }
 
 /// Runs one scenario.
@@ -81,6 +84,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
         Scenario::Garbage(args) => report::conclude("garbage", args.common.json, garbage::run(args)),
         Scenario::HalfOpen(args) => report::conclude("half-open", args.common.json, half_open::run(args)),
+        Scenario::Hostile(args) => hostile::run(args),
     }
 }
 

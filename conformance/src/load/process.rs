@@ -1,9 +1,12 @@
 //! What a server process costs, read from `/proc`, and the processes that a run starts itself.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -195,32 +198,137 @@ fn start_own<const N: usize>(args: &[&str]) -> Result<(Started, [SocketAddr; N])
 /// Starts a fresh server from a command line such as `target/release/vspc-mio --slow-client wait`, with
 /// ports of its own, and waits until it accepts VMs. Returns where they connect and the first client port.
 pub fn start_server(command: &str, ports: u16) -> Result<(Started, SocketAddr, u16), LoadError> {
-    let mut words = command.split_ascii_whitespace();
-    let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
-    let vm_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
-    let first = first_client_port(ports);
-    let target = SocketAddr::from(([127, 0, 0, 1], vm_port));
-    let child = Command::new(program)
-        .args(words)
-        .args(["--proxy-port", &vm_port.to_string(), "--proxy-iface", "127.0.0.1"])
-        .args(["--port-range-start", &first.to_string(), "--interface", "127.0.0.1"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| LoadError::Usage(format!("cannot start {program}: {e}")))?;
-    let mut started = Started { child };
-    let deadline = Instant::now() + START_LIMIT;
-    while TcpStream::connect(target).is_err() {
-        if let Ok(Some(status)) = started.child.try_wait() {
-            return Err(LoadError::Unreachable(format!("{program} ended at once: {status}")));
+    let launch = Launch { command, ports, ..Launch::default() };
+    launch.start()
+}
+
+/// How a fresh server is started.
+#[derive(Debug, Default)]
+pub struct Launch<'a> {
+    /// Program and options.
+    pub command: &'a str,
+    /// How many client ports it will need.
+    pub ports: u16,
+    /// It gets these client ports and no more.
+    pub last_port: bool,
+    /// Further options.
+    pub options: Vec<String>,
+    /// How many descriptors it may have; otherwise as many as this process.
+    pub descriptors: Option<u64>,
+    /// Where its log is counted; otherwise nobody reads it.
+    pub log: Option<Arc<LogMeter>>,
+}
+
+impl Launch<'_> {
+    /// Starts it, and waits until it accepts VMs. Returns where they connect and the first client port.
+    pub fn start(self) -> Result<(Started, SocketAddr, u16), LoadError> {
+        let mut words = self.command.split_ascii_whitespace();
+        let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
+        let vm_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
+        let first = first_client_port(self.ports);
+        let target = SocketAddr::from(([127, 0, 0, 1], vm_port));
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(limit) => limited(program, limit),
+        };
+        command
+            .args(words)
+            .args(["--proxy-port", &vm_port.to_string(), "--proxy-iface", "127.0.0.1"])
+            .args(["--port-range-start", &first.to_string(), "--interface", "127.0.0.1"]);
+        if self.last_port {
+            let last = first.saturating_add(self.ports.saturating_sub(1));
+            command.args(["--port-range-end", &last.to_string()]);
         }
-        if Instant::now() > deadline {
-            return Err(LoadError::Unreachable(format!("{program} does not listen on {target}")));
+        let stderr = if self.log.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut child = command
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .map_err(|e| LoadError::Usage(format!("cannot start {program}: {e}")))?;
+        if let (Some(log), Some(stderr)) = (self.log, child.stderr.take()) {
+            std::thread::spawn(move || log.read(stderr));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        let mut started = Started { child };
+        let deadline = Instant::now() + START_LIMIT;
+        while TcpStream::connect(target).is_err() {
+            if let Ok(Some(status)) = started.child.try_wait() {
+                return Err(LoadError::Unreachable(format!("{program} ended at once: {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(LoadError::Unreachable(format!("{program} does not listen on {target}")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok((started, target, first))
     }
-    Ok((started, target, first))
+}
+
+/// A program that may have so many descriptors and no more. The shell sets the limit and becomes the program.
+fn limited(program: &str, limit: u64) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", program]);
+    command
+}
+
+/// How much a server logs.
+#[derive(Debug, Default)]
+pub struct LogMeter {
+    bytes: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl LogMeter {
+    /// Bytes and lines so far.
+    #[must_use]
+    pub fn so_far(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.lines.load(Ordering::Relaxed))
+    }
+
+    /// Counts until the server has gone.
+    fn read(&self, mut log: impl io::Read) {
+        let mut scratch = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = log.read(&mut scratch) {
+            let lines = memchr::memchr_iter(b'\n', &scratch[..n]).count();
+            self.bytes.fetch_add(n as u64, Ordering::Relaxed);
+            self.lines.fetch_add(lines as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The sockets of a process that are no listeners: connections, also those that the peer has left.
+pub fn connections_of(pid: u32) -> Result<usize, LoadError> {
+    let gone = |_| LoadError::Violation(format!("the server (process {pid}) has ended"));
+    let table = |name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).map_err(gone);
+    let tables = table("tcp")? + &table("tcp6").unwrap_or_default();
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(gone)?;
+    // A descriptor that is closed meanwhile is none.
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    Ok(count_connections(targets.map(|target| target.display().to_string()), &tables))
+}
+
+fn count_connections(targets: impl Iterator<Item = String>, tables: &str) -> usize {
+    let listening: HashSet<&str> = tables.lines().filter_map(listening_inode).collect();
+    let is_connection = |target: &String| {
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        inode.is_some_and(|inode| !listening.contains(inode))
+    };
+    targets.filter(is_connection).count()
+}
+
+/// The inode of a socket that listens, from its line in `/proc/net/tcp`.
+fn listening_inode(line: &str) -> Option<&str> {
+    let mut fields = line.split_ascii_whitespace();
+    (fields.nth(3)? == "0A").then(|| fields.nth(5)).flatten()
+}
+
+/// What the kernel holds in the buffers of all TCP sockets of this machine, in KiB.
+pub fn tcp_memory_kib() -> u64 {
+    let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let tcp = sockstat.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+    let pages = tcp.split_once(" mem ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64 / 1024
 }
 
 fn free_port() -> io::Result<u16> {
@@ -275,6 +383,32 @@ mod tests {
         let cost = meter.read().unwrap();
         assert!(cost.cpu() > 0.0);
         assert!(cost.rss_after > 0 && cost.rss_peak > 0);
+    }
+
+    #[test]
+    fn listeners_and_files_are_no_connections() {
+        let line = |state, inode| {
+            format!(
+                "   0: 0100007F:343A 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  0  0 {inode} 1\n"
+            )
+        };
+        let tables = line("0A", 11) + &line("01", 12) + &line("08", 13);
+        let targets = ["socket:[11]", "socket:[12]", "socket:[13]", "socket:[14]", "/dev/null", "pipe:[12]"];
+        assert_eq!(count_connections(targets.into_iter().map(str::to_owned), &tables), 3);
+    }
+
+    #[test]
+    fn a_log_is_counted_in_bytes_and_lines() {
+        let log = LogMeter::default();
+        log.read(&b"one\ntwo\nthr"[..]);
+        assert_eq!(log.so_far(), (11, 2));
+    }
+
+    #[test]
+    fn a_launched_program_has_the_descriptors_that_it_is_given() {
+        let mut command = limited("sh", 77);
+        let output = command.args(["-c", "ulimit -n; ulimit -Hn"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "77\n77\n");
     }
 
     #[test]

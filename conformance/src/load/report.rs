@@ -36,6 +36,24 @@ impl Report {
         self.problems.push(problem.into());
     }
 
+    /// The parts of the line.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
+    }
+
+    /// The fields of the object.
+    #[must_use]
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// Adds all of another's.
+    pub fn merge(&mut self, other: Self) {
+        self.words.extend(other.words);
+        self.fields.extend(other.fields);
+        self.problems.extend(other.problems);
+    }
+
     /// What made the run a failure.
     #[must_use]
     pub fn problems(&self) -> &[String] {

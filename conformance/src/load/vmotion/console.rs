@@ -26,7 +26,7 @@ use crate::tunnel::{Dial, Port};
 
 /// How one move is to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Course {
+pub(in crate::load) enum Course {
     /// As hosts do it: the source closes between PEER-OK and COMPLETE.
     Plain,
     /// The source's connection ends right after GOAHEAD.
@@ -41,7 +41,7 @@ pub(super) enum Course {
 
 /// A VM and its client.
 #[derive(Debug)]
-pub(super) struct Console {
+pub(in crate::load) struct Console {
     number: usize,
     subject: Subject,
     config: Arc<VmConfig>,
@@ -50,14 +50,14 @@ pub(super) struct Console {
     phase: Phase,
     /// What the target will prove itself with.
     resume: Option<Resume>,
-    pub(super) printed: u64,
-    pub(super) heard: LineCheck,
+    pub(in crate::load) printed: u64,
+    pub(in crate::load) heard: LineCheck,
     client: Option<Client>,
-    pub(super) typed: u64,
-    pub(super) seen: LineCheck,
+    pub(in crate::load) typed: u64,
+    pub(in crate::load) seen: LineCheck,
     /// What was typed before the lines begin: the word by which a client is found.
-    pub(super) greeting: Vec<u8>,
-    pub(super) counting: bool,
+    pub(in crate::load) greeting: Vec<u8>,
+    pub(in crate::load) counting: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,17 +72,17 @@ enum Phase {
 
 /// A client's end, nonblocking.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) stream: TcpStream,
+pub(in crate::load) struct Client {
+    pub(in crate::load) stream: TcpStream,
     decoder: Decoder,
     out: Vec<u8>,
-    pub(super) received: Vec<u8>,
+    pub(in crate::load) received: Vec<u8>,
     readable: bool,
     ended: bool,
 }
 
 impl Console {
-    pub(super) fn new(number: usize, subject: Subject, config: VmConfig) -> Self {
+    pub(in crate::load) fn new(number: usize, subject: Subject, config: VmConfig) -> Self {
         Self {
             number,
             subject,
@@ -102,7 +102,7 @@ impl Console {
     }
 
     /// The VM connects.
-    pub(super) fn dial(&mut self, registry: &Registry) -> io::Result<()> {
+    pub(in crate::load) fn dial(&mut self, registry: &Registry) -> io::Result<()> {
         let config = Arc::clone(&self.config);
         self.legs[0] =
             Some(Leg::open(&self.subject.dial(), self.subject.vms(), config, registry, self.token(0))?);
@@ -110,7 +110,7 @@ impl Console {
     }
 
     /// Its client connects, and says `hello` first.
-    pub(super) fn attach(
+    pub(in crate::load) fn attach(
         &mut self,
         dial: &Dial,
         at: SocketAddr,
@@ -121,21 +121,21 @@ impl Console {
         Ok(())
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(in crate::load) fn is_up(&self) -> bool {
         self.phase == Phase::Up
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::load) fn is_dead(&self) -> bool {
         self.phase == Phase::Dead
     }
 
     /// Everything said has arrived, both ways.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(in crate::load) fn is_settled(&self) -> bool {
         self.is_dead() || (self.heard.next() >= self.typed && self.seen.next() >= self.printed)
     }
 
     /// From this word on what the client receives are lines.
-    pub(super) fn count_from(&mut self, word: &[u8]) {
+    pub(in crate::load) fn count_from(&mut self, word: &[u8]) {
         if let Some(client) = self.client.as_mut().filter(|_| !self.counting)
             && let Some(at) = memmem::find(&client.received, word)
         {
@@ -146,7 +146,7 @@ impl Console {
     }
 
     /// The VM prints its next line, if it does not stand still.
-    pub(super) fn print(&mut self, tally: &mut Tally) {
+    pub(in crate::load) fn print(&mut self, tally: &mut Tally) {
         if self.phase != Phase::Up {
             return;
         }
@@ -157,7 +157,7 @@ impl Console {
     }
 
     /// The VM prints anything.
-    pub(super) fn say(&mut self, bytes: &[u8], tally: &mut Tally) {
+    pub(in crate::load) fn say(&mut self, bytes: &[u8], tally: &mut Tally) {
         let Some(leg) = &mut self.legs[self.current] else { return };
         leg.session().print(bytes);
         if let Err(error) = leg.flush() {
@@ -166,7 +166,7 @@ impl Console {
     }
 
     /// The client types its next line.
-    pub(super) fn type_line(&mut self, tally: &mut Tally) {
+    pub(in crate::load) fn type_line(&mut self, tally: &mut Tally) {
         let Some(client) = &mut self.client else { return };
         if client.out.len() > CLIENT_BACKLOG || self.phase == Phase::Dead {
             return;
@@ -179,7 +179,7 @@ impl Console {
     }
 
     /// The client pastes: at least `bytes` bytes of lines, as far as the socket takes them at once.
-    pub(super) fn paste(&mut self, bytes: usize, tally: &mut Tally) {
+    pub(in crate::load) fn paste(&mut self, bytes: usize, tally: &mut Tally) {
         let Some(client) = &mut self.client else { return };
         let until = client.out.len() + bytes;
         while client.out.len() < until {
@@ -192,7 +192,7 @@ impl Console {
     }
 
     /// VMOTION-BEGIN.
-    pub(super) fn begin(&mut self, sequence: [u8; 4], course: Course, tally: &mut Tally) {
+    pub(in crate::load) fn begin(&mut self, sequence: [u8; 4], course: Course, tally: &mut Tally) {
         let Some(leg) = self.legs[self.current].as_mut().filter(|_| self.phase == Phase::Up) else { return };
         leg.session().begin(&sequence);
         self.phase = Phase::Asking { since: Instant::now(), course };
@@ -203,7 +203,7 @@ impl Console {
     }
 
     /// A socket told something: 0 and 1 are the VM's, 2 the client's.
-    pub(super) fn wake(&mut self, place: usize, event: &Event, tally: &mut Tally) {
+    pub(in crate::load) fn wake(&mut self, place: usize, event: &Event, tally: &mut Tally) {
         if place == 2 {
             let Some(client) = &mut self.client else { return };
             client.wake(event);
@@ -236,7 +236,7 @@ impl Console {
     }
 
     /// Time went by.
-    pub(super) fn tick(&mut self, now: Instant, tally: &mut Tally) {
+    pub(in crate::load) fn tick(&mut self, now: Instant, tally: &mut Tally) {
         match self.phase {
             Phase::Asking { since, .. } | Phase::Moving { since, .. } if now - since > HOST_LIMIT => {
                 tally.timed_out += 1;
@@ -340,7 +340,7 @@ impl Console {
     }
 
     /// The next step of its host.
-    pub(super) fn step(&mut self, due: Due, registry: &Registry, tally: &mut Tally) {
+    pub(in crate::load) fn step(&mut self, due: Due, registry: &Registry, tally: &mut Tally) {
         let Phase::Moving { since, course, .. } = self.phase else { return };
         if let Due::Arrive(_) = due {
             self.arrive(since, tally);
@@ -404,7 +404,7 @@ impl Console {
 
 impl Client {
     /// A client that has just begun to connect and will say `hello` first.
-    pub(super) fn connect(
+    pub(in crate::load) fn connect(
         dial: &Dial,
         at: SocketAddr,
         hello: Vec<u8>,
@@ -418,13 +418,13 @@ impl Client {
     }
 
     /// The socket told something.
-    pub(super) fn wake(&mut self, event: &Event) {
+    pub(in crate::load) fn wake(&mut self, event: &Event) {
         self.ended |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.ended;
     }
 
     /// Reads and writes what can be; data goes to `received`, telnet commands nowhere.
-    pub(super) fn pump(&mut self) -> io::Result<()> {
+    pub(in crate::load) fn pump(&mut self) -> io::Result<()> {
         self.flush()?;
         let mut scratch = [0; 16384];
         while self.readable {
@@ -448,7 +448,7 @@ impl Client {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(in crate::load) fn flush(&mut self) -> io::Result<()> {
         let mut taken = 0;
         while taken < self.out.len() {
             match self.stream.write(&self.out[taken..]) {
@@ -474,7 +474,7 @@ fn client_name(number: usize) -> String {
 }
 
 /// Tokens per console: two places of the VM and the client's.
-pub(super) const PLACES: usize = 3;
+pub(in crate::load) const PLACES: usize = 3;
 /// How long hosts wait for 41 or 43 and for 45 (vmotion.md §4).
 const HOST_LIMIT: Duration = Duration::from_secs(5);
 /// When a host that gave up prints again: past the five seconds within which that would say nothing.

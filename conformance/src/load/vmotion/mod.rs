@@ -4,8 +4,8 @@
 //! that is lost, doubled or out of order in either direction, and every byte that goes to a connection that
 //! has no right to it.
 
-mod console;
-mod stage;
+pub(super) mod console;
+pub(super) mod stage;
 mod tally;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use serde_json::json;
 use vspc_core::vmware::VmConfig;
 
 use self::console::{Console, Course};
-use self::stage::Stage;
+use self::stage::{Lines, Stage};
 use super::LoadError;
 use super::fleet::{FLEET_PATIENCE, Fleet};
 use super::link::numbered_vm;
@@ -156,23 +156,10 @@ fn course(args: &VmotionArgs, number: usize) -> Course {
     }
 }
 
-fn tell(args: &VmotionArgs, stage: Stage, cost: Option<Cost>) -> Report {
-    let Stage { mut consoles, mut tally, .. } = stage;
+fn tell(args: &VmotionArgs, mut stage: Stage, cost: Option<Cost>) -> Report {
+    let Lines { said: lines, lost, repeated, foreign } = stage.finish();
+    let mut tally = stage.tally;
     let mut report = Report::new();
-    let (mut lost, mut repeated, mut foreign, mut lines) = (0, 0, 0, 0);
-    for console in &mut consoles {
-        let (printed, typed) = (console.printed, console.typed);
-        lines += printed + typed;
-        for (check, said) in [(&mut console.seen, printed), (&mut console.heard, typed)] {
-            check.finish(said);
-            lost += check.lost;
-            repeated += check.repeated;
-            foreign += check.foreign;
-            if let Some(first) = &check.first {
-                tally.problem(format!("first wrong line: {first}"));
-            }
-        }
-    }
     report.say(format!("{} VMs ({} more idle), {} at once", args.vms, args.idle, args.at_once));
     report.say(format!(
         "{} moves: {} completed {} aborted {} given up {} refused {} timed out",

@@ -20,12 +20,21 @@ use crate::tunnel::Dial;
 
 /// All consoles and the loop they share.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(in crate::load) struct Stage {
     poll: Poll,
     events: Events,
-    pub(super) consoles: Vec<Console>,
-    pub(super) tally: Tally,
+    pub(in crate::load) consoles: Vec<Console>,
+    pub(in crate::load) tally: Tally,
     talk: Talk,
+}
+
+/// What became of all lines, both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(in crate::load) struct Lines {
+    pub(in crate::load) said: u64,
+    pub(in crate::load) lost: u64,
+    pub(in crate::load) repeated: u64,
+    pub(in crate::load) foreign: u64,
 }
 
 /// Who talks how much.
@@ -38,7 +47,7 @@ struct Talk {
 }
 
 impl Stage {
-    pub(super) fn new(consoles: Vec<Console>, line_every: Duration) -> Result<Self, LoadError> {
+    pub(in crate::load) fn new(consoles: Vec<Console>, line_every: Duration) -> Result<Self, LoadError> {
         let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
         let rate = consoles.len() as f64 / line_every.as_secs_f64().max(1e-6);
         Ok(Self {
@@ -51,7 +60,7 @@ impl Stage {
     }
 
     /// Every VM connects; one after the other, so that a fresh server gives them ports in this order.
-    pub(super) fn bring_up(&mut self, target: SocketAddr) -> Result<(), LoadError> {
+    pub(in crate::load) fn bring_up(&mut self, target: SocketAddr) -> Result<(), LoadError> {
         let deadline = Instant::now() + PATIENCE;
         for index in 0..self.consoles.len() {
             self.consoles[index].dial(self.poll.registry()).map_err(|error| {
@@ -69,7 +78,7 @@ impl Stage {
     }
 
     /// Finds each console's client port and connects a client to it.
-    pub(super) fn find_clients(&mut self, dial: &Dial, first: u16) -> Result<(), LoadError> {
+    pub(in crate::load) fn find_clients(&mut self, dial: &Dial, first: u16) -> Result<(), LoadError> {
         let ports = Ports::new(LOCALHOST, first, u16::MAX - first, dial.clone());
         let count = self.consoles.len();
         let found =
@@ -115,7 +124,7 @@ impl Stage {
     }
 
     /// Talks, without moving anything, for a while.
-    pub(super) fn talk(&mut self, time: Duration) {
+    pub(in crate::load) fn talk(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
             self.turn(Duration::from_millis(1).min(until.saturating_duration_since(Instant::now())));
@@ -127,7 +136,7 @@ impl Stage {
     }
 
     /// Moves these VMs, all at once, and returns when each has arrived or stays.
-    pub(super) fn round(&mut self, movers: &[(usize, Course)], paste: usize, sequence: &mut u32) {
+    pub(in crate::load) fn round(&mut self, movers: &[(usize, Course)], paste: usize, sequence: &mut u32) {
         for &(mover, _) in movers {
             if paste > 0 {
                 self.consoles[mover].paste(paste, &mut self.tally);
@@ -172,7 +181,7 @@ impl Stage {
     }
 
     /// Nobody says anything new; what was said arrives.
-    pub(super) fn run_out(&mut self) {
+    pub(in crate::load) fn run_out(&mut self) {
         let mut last = (0, Instant::now());
         while !self.consoles.iter().all(Console::is_settled) {
             self.turn(LOOK_AROUND);
@@ -187,6 +196,25 @@ impl Stage {
         }
         // Whatever is said twice says it again about now.
         self.turn(LOOK_AROUND);
+    }
+
+    /// Ends the check of every line that was said.
+    pub(in crate::load) fn finish(&mut self) -> Lines {
+        let mut lines = Lines::default();
+        for console in &mut self.consoles {
+            let (printed, typed) = (console.printed, console.typed);
+            lines.said += printed + typed;
+            for (check, said) in [(&mut console.seen, printed), (&mut console.heard, typed)] {
+                check.finish(said);
+                lines.lost += check.lost;
+                lines.repeated += check.repeated;
+                lines.foreign += check.foreign;
+                if let Some(first) = &check.first {
+                    self.tally.problem(format!("first wrong line: {first}"));
+                }
+            }
+        }
+        lines
     }
 
     fn say_lines(&mut self) {

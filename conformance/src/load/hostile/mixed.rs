@@ -1,0 +1,105 @@
+//! All attacks that can go on beside each other, on one server, in an order that chance makes.
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::attack::{Attack, Effort, Part};
+use super::drill::{Drill, Tls};
+use super::drills::DRILLS;
+use super::ground::Ground;
+use super::play::{Disturb, Disturbed};
+use crate::load::report::Report;
+use crate::random::{Random, mix};
+
+/// What `--only` calls it.
+pub(super) const NAME: &str = "mixed";
+
+pub(super) const DRILL: Drill = Drill::new(
+    NAME,
+    "the other attacks in random order and overlap, with moves, for as long as --for says",
+    |_| Ok(()),
+)
+.options(&["--max-clients", "none"])
+.tls(Tls::InBand)
+.moves()
+.keeps_kib(KEEPS_KIB);
+
+/// Two lanes, in each of which one attack follows another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mixed;
+
+impl Disturb for Mixed {
+    fn disturb(&self, ground: &Ground, seed: u64, time: Duration, stop: &AtomicBool) -> Disturbed {
+        let began = Instant::now();
+        let lanes: Vec<(Report, Effort)> = thread::scope(|scope| {
+            let lane =
+                |lane: u64| scope.spawn(move || go_on(ground, lane, mix(seed ^ lane), began, time, stop));
+            let lanes: Vec<_> = (0..LANES).map(lane).collect();
+            lanes.into_iter().map(|lane| lane.join().unwrap_or_default()).collect()
+        });
+        let mut disturbed = Disturbed { facts: Report::new(), effort: Effort::default(), took: None };
+        for (facts, effort) in lanes {
+            disturbed.facts.merge(facts);
+            disturbed.effort.add(&effort);
+        }
+        disturbed.effort.elapsed = began.elapsed();
+        disturbed
+    }
+}
+
+/// One lane: attacks, and sometimes nothing.
+fn go_on(
+    ground: &Ground,
+    lane: u64,
+    seed: u64,
+    began: Instant,
+    time: Duration,
+    stop: &AtomicBool,
+) -> (Report, Effort) {
+    let mix: Vec<&Drill> = DRILLS.iter().filter(|drill| drill.mixes).collect();
+    let mut random = Random::new(seed);
+    let (mut facts, mut effort, mut played) = (Report::new(), Effort::default(), 0);
+    loop {
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() || stop.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
+        let drill = mix[random.below(mix.len())];
+        let length = SHORTEST + Duration::from_millis(random.below(LONGER) as u64);
+        let at = began.elapsed().as_secs_f64();
+        let (attack, outcome) = Attack::run(
+            ground,
+            drill.attack,
+            Part { lane, seed: random.next(), time: length.min(left) },
+            stop,
+        );
+        played += 1;
+        effort.add(&attack.effort);
+        let problems = attack.facts.problems().iter().cloned();
+        for problem in problems.chain(outcome.err().map(|error| error.to_string())) {
+            facts.problem(format!("{} from {at:.1} s on: {problem}", drill.name));
+        }
+    }
+    facts.say(format!("{played} attacks"));
+    (facts, effort)
+}
+
+/// As many attacks at a time as a small machine can make.
+const LANES: u64 = 2;
+/// An attack that is shorter hardly begins.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// How much longer it may be, in ms.
+const LONGER: usize = 8000;
+/// Made-up consoles of a whole run stay for a day.
+const KEEPS_KIB: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_attacks_can_go_on_beside_others() {
+        assert!(DRILLS.iter().filter(|drill| drill.mixes).count() >= 10);
+    }
+}
