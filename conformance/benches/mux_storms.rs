@@ -1,8 +1,8 @@
-//! What a storm costs a session with 10 000 streams, and a link: nanoseconds of processor time for each byte of it.
-//! `cargo bench -p vspc-conformance --bench mux_storms`; with `-- WORD` only those whose name has it.
+//! What a storm costs a session with 10 000 streams, and a link: nanoseconds of processor time for each byte
+//! of it. `cargo bench -p vspc-conformance --bench mux_storms`; with `-- WORD` only those whose name has it.
 //!
-//! Every storm is fed as a runtime reads (no more than the receive window) and its answers are taken, as part of the
-//! cost. The least of seven rounds counts: the machine may be busy, the work is the same. A row above
+//! Every storm is fed as a runtime reads (no more than the receive window) and its answers are taken, as part
+//! of the cost. The least of seven rounds counts: the machine may be busy, the work is the same. A row above
 //! [`LIMIT`] is marked, and the program fails.
 
 use std::hint::black_box;

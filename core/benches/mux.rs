@@ -123,5 +123,45 @@ fn links(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sessions, links);
+/// A line that takes 12 bytes at a time, as a UART's queue does: what a byte costs its sender, whose receiver is
+/// fed a read's worth at a time.
+fn trickles(c: &mut Criterion) {
+    let mut group = c.benchmark_group("12 bytes at a time");
+    for streams in [1usize, 64] {
+        group.throughput(Throughput::Bytes((CHUNK * streams) as u64));
+        group.bench_function(format!("64 KiB through each of {streams}"), |b| {
+            let mut host = Session::new(Config::new(Role::Host), NOW).unwrap();
+            let mut guest = Session::new(Config::new(Role::Guest), NOW).unwrap();
+            let mut line = Vec::new();
+            pass(&mut host, &mut guest, &mut line, true);
+            pass(&mut guest, &mut host, &mut line, true);
+            let ids: Vec<_> = (0..streams).map(|_| host.open().unwrap()).collect();
+            let data = vec![7; CHUNK];
+            b.iter(|| {
+                for id in &ids {
+                    assert_eq!(host.write(*id, &data), Ok(CHUNK));
+                }
+                line.clear();
+                while host.transmit_with(NOW, |runs| {
+                    let before = line.len();
+                    for run in runs {
+                        line.extend_from_slice(&run[..run.len().min(12 + before - line.len())]);
+                    }
+                    line.len() - before
+                }) > 0
+                {}
+                let mut input = &line[..];
+                while let Some(mut payload) = guest.poll_received(&mut input, NOW) {
+                    payload.consume(black_box(payload.bytes()).len());
+                }
+                while guest.poll_event().is_some() {}
+                let mut answer = Vec::new();
+                pass(&mut guest, &mut host, &mut answer, true);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sessions, links, trickles);
 criterion_main!(benches);

@@ -445,7 +445,8 @@ impl std::fmt::Display for Report {
             for (name, end) in ["host", "guest"].iter().zip(ends) {
                 writeln!(
                     f,
-                    "SL {name:<6} {} frames, {} repeated, {} for nothing, {} bad checksums, {} short, {} long",
+                    "SL {name:<6} {} frames, {} repeated, {} for nothing, \
+                     {} bad checksums, {} short, {} long",
                     end.frames, end.repeated, end.duplicates, end.bad_checksum, end.short, end.long
                 )?;
             }

@@ -1,16 +1,17 @@
-//! What an owner may ask of a session: opening, writing, reading, closing.
+//! What an application may ask of a session: opening, writing, reading, closing.
 //!
 //! Owns the answers to a caller that is wrong ([`OpenError`], [`StreamError`]); a stream that has died and
-//! whose last event was not polled yet is not wrong, only deaf. Refuses to know what is on the line.
+//! whose last event was not polled yet is no error: calls on it do nothing. Refuses to know what is on the
+//! line.
 
+use super::bits::Words;
 use super::config::Priority;
 use super::decoder::Dialect;
 use super::error::{OpenError, StreamError};
 use super::event::{CloseReason, ResetReason};
 use super::receiver::ReceiverState;
 use super::segments::Cursor;
-use super::session::{Life, Session};
-use super::table::Bits;
+use super::session::{Session, SessionState};
 use super::wire::{Features, GoAwayCode, Role, StreamId};
 
 /// What there is to read on a stream.
@@ -25,7 +26,7 @@ pub enum Received<'a> {
 }
 
 impl Session {
-    // Opening. Constant work, all of it.
+    // Opening, each in constant work.
 
     /// Opens a stream of this side's. The peer learns of it with the first byte, or with [`Session::finish`].
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
@@ -33,14 +34,14 @@ impl Session {
         self.streams.open()
     }
 
-    /// Opens a stream of this side's and tells the peer at once, for a stream whose peer is to speak first.
-    /// In v1, which has no word for it, as [`Session::open`].
+    /// Opens a stream of this side's and announces it to the peer at once, for a stream whose peer is to
+    /// speak first. In v1, which has no word for it, as [`Session::open`].
     pub fn open_announced(&mut self) -> Result<StreamId, OpenError> {
         let id = self.open()?;
         if !self.streams.is_v1()
             && let Some(slot) = self.streams.live(id)
         {
-            self.streams.table[slot].due.set(Bits::OPEN);
+            self.streams.table[slot].due.set(Words::OPEN);
             self.streams.refresh(slot);
         }
         Ok(id)
@@ -54,7 +55,7 @@ impl Session {
     }
 
     fn may_open(&self) -> Result<(), OpenError> {
-        if self.life == Life::Open { Ok(()) } else { Err(OpenError::GoingAway) }
+        if self.state == SessionState::Open { Ok(()) } else { Err(OpenError::GoingAway) }
     }
 
     // Writing.
@@ -106,7 +107,7 @@ impl Session {
         Ok(n)
     }
 
-    /// Closes this side's half: what was written still arrives, then the peer reads the end.
+    /// Closes this side's half: what was written still arrives, then the peer reads the end. Constant work.
     pub fn finish(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         self.streams.table[slot].sender.handle_finish();
@@ -114,8 +115,8 @@ impl Session {
         Ok(())
     }
 
-    /// v1 guest, API 4242 or lower: closes this side's half, then says how the process ended. Else as
-    /// [`Session::finish`], the code is lost.
+    /// v1 guest, API 4242 or lower: closes this side's half, then sends how the process ended. Else as
+    /// [`Session::finish`], the code is lost. Constant work.
     pub fn exit(&mut self, id: StreamId, code: u8) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         let config = &self.streams.config;
@@ -123,7 +124,7 @@ impl Session {
         let may_be_v1 = self.dialect() != Some(Dialect::S2);
         if may_be_v1 && config.role == Role::Guest && config.v1.has_exit_codes() {
             self.streams.table[slot].exit = code;
-            self.streams.table[slot].due.set(Bits::EXIT);
+            self.streams.table[slot].due.set(Words::EXIT);
         }
         self.finish(id)
     }
@@ -131,11 +132,12 @@ impl Session {
     // Reading.
 
     /// What there is to read: borrowed, nothing is copied. The peer may send more only once it is consumed.
+    /// Constant work.
     pub fn received(&self, id: StreamId) -> Result<Received<'_>, StreamError> {
         let slot = self.streams.peek(id).ok_or(StreamError::Unknown)?;
         let stream = &self.streams.table[slot];
-        if stream.input.len() > 0 {
-            return Ok(Received::Bytes(self.streams.pool.front(&stream.input, Cursor::FRONT)));
+        if stream.unread.len() > 0 {
+            return Ok(Received::Bytes(self.streams.pool.front(&stream.unread, Cursor::FRONT)));
         }
         match stream.receiver.state() {
             ReceiverState::Done => Ok(Received::End),
@@ -147,24 +149,25 @@ impl Session {
     /// Bytes that wait to be read.
     #[must_use]
     pub fn received_len(&self, id: StreamId) -> usize {
-        self.streams.peek(id).map_or(0, |slot| self.streams.table[slot].input.len() as usize)
+        self.streams.peek(id).map_or(0, |slot| self.streams.table[slot].unread.len() as usize)
     }
 
-    /// The first `n` bytes of what there is to read were used; `n` beyond that counts as all of it.
+    /// The first `n` bytes of what there is to read were used; `n` beyond that counts as all of it. Constant
+    /// work, and one step for each segment of 4 KiB that is freed.
     pub fn consume(&mut self, id: StreamId, n: usize) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         let stream = &mut self.streams.table[slot];
-        let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.input.len());
-        self.streams.pool.release(&mut stream.input, n, None);
+        let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.unread.len());
+        self.streams.pool.release(&mut stream.unread, n, None);
         self.streams.consumed(slot, n);
         Ok(())
     }
 
     /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the
-    /// end apart.
+    /// end apart. Work in proportion to what is copied.
     pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
         let slot = self.streams.peek(id).ok_or(StreamError::Unknown)?;
-        let (input, pool) = (&self.streams.table[slot].input, &self.streams.pool);
+        let (input, pool) = (&self.streams.table[slot].unread, &self.streams.pool);
         let len = input.len().min(u32::try_from(buf.len()).unwrap_or(u32::MAX));
         let mut filled = 0;
         pool.runs(input, Cursor::FRONT, len, |run| {
@@ -181,13 +184,13 @@ impl Session {
     }
 
     /// Nobody wants this stream's input any more: what comes is dropped, and acked so that the peer can go
-    /// on.
+    /// on. One step for each segment of 4 KiB that waited.
     pub fn stop_reading(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         let stream = &mut self.streams.table[slot];
-        let arrived = stream.input.len();
+        let arrived = stream.unread.len();
         self.streams.counters.discarded += u64::from(arrived);
-        self.streams.pool.clear(&mut stream.input);
+        self.streams.pool.clear(&mut stream.unread);
         let due = stream.receiver.handle_sink(arrived);
         self.streams.apply(slot, due);
         Ok(())
@@ -195,9 +198,10 @@ impl Session {
 
     // Ending.
 
-    /// Ends the stream in both directions at once and drops its buffers; the peer is told, also of a stream
-    /// that was not spoken of yet, for it may have been announced elsewhere. Where RESET was not agreed:
+    /// Ends the stream in both directions at once and drops its buffers; the peer is sent a RESET, also of a
+    /// stream that carried nothing yet, for it may have been announced elsewhere. Where RESET was not agreed:
     /// input is dropped from now on and the output finishes. In v1 it is simply forgotten.
+    /// One step for each segment of 4 KiB that is freed, and the copy of a begun frame at most.
     pub fn reset(&mut self, id: StreamId) -> Result<(), StreamError> {
         let Some(slot) = self.streams.known(id)? else { return Ok(()) };
         if self.dialect() == Some(Dialect::S2) && !self.streams.has(Features::RESET) {
@@ -205,15 +209,16 @@ impl Session {
             return self.stop_reading(id);
         }
         self.forget_plan();
-        let tell = !self.streams.is_v1();
-        self.streams.kill(slot, Some(ResetReason::Local), tell);
+        let send_reset = !self.streams.is_v1();
+        self.streams.kill(slot, Some(ResetReason::Local), send_reset);
         Ok(())
     }
 
-    /// Takes no new streams and says so; the open ones go on. To be followed by [`Session::close`].
+    /// Takes no new streams and sends a GOAWAY; the open ones go on. To be followed by [`Session::close`].
+    /// Constant work.
     pub fn go_away(&mut self) {
-        if self.life == Life::Open && !self.away_said {
-            self.away_said = true;
+        if self.state == SessionState::Open && !self.go_away_sent {
+            self.go_away_sent = true;
             self.streams.is_going_away = true;
             let last = self.streams.last_accepted();
             self.control.go_away = self.streams.has(Features::MESSAGES).then_some((GoAwayCode::Normal, last));
@@ -221,13 +226,13 @@ impl Session {
     }
 
     /// Ends the session in good order: every stream is reset on both sides. A last message, or a RESET of
-    /// each stream, may remain to be transmitted.
+    /// each stream, may remain to be transmitted. Work in proportion to the live streams and what they hold.
     pub fn close(&mut self) {
         self.close_with(GoAwayCode::Done);
     }
 
-    /// As [`Session::close`], telling the peer why. Codes from 256 on are the owners' own;
-    /// [`GoAwayCode::Normal`], which ends nothing, counts as [`GoAwayCode::Done`].
+    /// As [`Session::close`], telling the peer why. Codes from 256 on are the applications' own;
+    /// [`GoAwayCode::Normal`], which ends nothing, counts as [`GoAwayCode::Done`]. The same work.
     pub fn close_with(&mut self, code: GoAwayCode) {
         let code = if code == GoAwayCode::Normal { GoAwayCode::Done } else { code };
         self.end(CloseReason::Local, Some(code));

@@ -101,19 +101,19 @@ impl Begun {
         }
     }
 
-    /// The stream in `slot` goes away with its `output`; keeps what is still needed of it.
-    pub(super) fn handle_orphaned(&mut self, slot: u32, pool: &Pool, output: &Queue, at: Cursor) {
+    /// The stream in `slot` goes away with its `unacked` bytes; keeps what is still needed of it.
+    pub(super) fn handle_orphaned(&mut self, slot: u32, pool: &Pool, unacked: &Queue, from: Cursor) {
         let Some(frame) = &mut self.frame else { return };
         let mut cursor = match frame.source {
-            Source::Stream(owner) if owner == slot => at,
-            Source::Rewound(owner, cursor) if owner == slot => cursor,
+            Source::Stream(at) if at == slot => from,
+            Source::Rewound(at, cursor) if at == slot => cursor,
             _ => return,
         };
         frame.source = Source::Orphan;
         self.orphan.clear();
         let mut left = frame.left as usize;
         while left > 0 {
-            let run = pool.front(output, cursor);
+            let run = pool.front(unacked, cursor);
             if run.is_empty() {
                 // Cannot be: a begun frame's bytes are held until they are gone. Keep the framing whatever
                 // happens.
@@ -122,7 +122,7 @@ impl Begun {
             }
             let run = &run[..run.len().min(left)];
             self.orphan.extend_from_slice(run);
-            cursor = pool.advance(output, cursor, run.len() as u32);
+            cursor = pool.advance(unacked, cursor, run.len() as u32);
             left -= run.len();
         }
     }
@@ -144,7 +144,7 @@ impl Begun {
         }
     }
 
-    /// Gives its runs to `push` in order, until that says that there is no room; says whether all of it went.
+    /// Gives its runs to `push` in order, until that returns false; returns whether all of it went.
     pub(super) fn runs<'a>(
         &'a self,
         pool: &'a Pool,
@@ -157,8 +157,8 @@ impl Begun {
             return false;
         }
         match frame.source {
-            Source::Stream(slot) => pool.runs(&table[slot].output, table[slot].cursor, frame.left, push),
-            Source::Rewound(slot, cursor) => pool.runs(&table[slot].output, cursor, frame.left, push),
+            Source::Stream(slot) => pool.runs(&table[slot].unacked, table[slot].cursor, frame.left, push),
+            Source::Rewound(slot, cursor) => pool.runs(&table[slot].unacked, cursor, frame.left, push),
             Source::Orphan => {
                 let rest = &self.orphan[self.orphan.len() - (frame.left as usize).min(self.orphan.len())..];
                 rest.is_empty() || push(rest)

@@ -1,19 +1,20 @@
 //! The most memory a session can hold, added up from what its parts bound.
 //!
-//! Owns the sum. Each part says beside its buffers what they come to at most; [`super::Session::memory`] counts what they
-//! come to now.
+//! Owns the sum. Each part says beside its buffers what they come to at most; [`super::Session::memory`]
+//! counts what they come to now.
 
 use super::config::Config;
 use super::control::{self, READ};
-use super::{ids, output, segments, streams, table};
+use super::{ids, plan, segments, streams, table};
 
 impl Config {
-    /// The most memory a session so configured can hold, in bytes: every stream that either side may have open full both
-    /// ways, the table, spare segments, what waits to be said, and what was noted of ids.
+    /// The most memory a session so configured can hold, in bytes: every stream that either side may have
+    /// open full both ways, the table, spare segments, what waits to be sent, and what was noted of ids.
     #[must_use]
     pub const fn memory_bound(&self) -> u64 {
         let streams = self.own_limit() as u64 + self.peer_limit() as u64;
-        // Bytes lie in whole segments, of which the first and the last may be all but empty, in either direction.
+        // Bytes lie in whole segments, of which the first and the last may be all but empty, in either
+        // direction.
         let slack = 4 * segments::SEGMENT as u64;
         let kept = streams * (self.receive_buffer as u64 + slack);
         let written = streams.saturating_mul(self.send_buffer as u64);
@@ -27,6 +28,6 @@ impl Config {
             + streams * (table::ENTRY + streams::PAUSE)
             + control::bound(self.peer_limit())
             + ids::bound(self.peer_limit())
-            + output::bound(self.max_frame)
+            + plan::bound(self.max_frame)
     }
 }

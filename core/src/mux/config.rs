@@ -1,4 +1,6 @@
-//! What a session is told when it is made.
+//! What a session is given when it is made: sizes, limits and choices, each with the reason for its default.
+//!
+//! Owns what of it cannot work ([`ConfigError`]). Refuses to know what the peer asks for.
 
 use std::time::Duration;
 
@@ -9,11 +11,12 @@ use super::wire::{Features, Hello, Role, StreamId, VERSION};
 /// How the dialect is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// By HELLO: S2 where the peer answers or opens with one, v1 where it turns out not to know it. A guest takes v1
-    /// for found only when the first bytes are a message for a stream that was [attached](super::Session::attach).
+    /// By HELLO: S2 where the peer answers or opens with one, v1 where it turns out not to know it. A guest
+    /// takes v1 for found only when the first bytes are a message for a stream that was
+    /// [attached](super::Session::attach).
     Negotiate,
-    /// By HELLO, and only S2: the session ends when the peer speaks something else, or when no HELLO has come `within`
-    /// this time (zero: it waits for ever).
+    /// By HELLO, and only S2: the session ends when the peer speaks something else, or when no HELLO has come
+    /// `within` this time (zero: it waits for ever).
     S2Only {
         /// How long to wait for HELLO.
         within: Duration,
@@ -27,11 +30,12 @@ pub enum Start {
 /// What the bytes travel on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// A line that outlives its ends (a serial port, a virtio channel): a peer may be replaced by another one without
-    /// notice, and a receiver may throw payload away and ask for it again. So what was sent is kept until it is acked.
+    /// A line that outlives its ends (a serial port, a virtio channel): a peer may be replaced by another one
+    /// without notice, and a receiver may throw payload away and ask for it again. So what was sent is kept
+    /// until it is acked.
     Line,
-    /// A connection that ends with either end and loses nothing (TCP, TLS, a unix socket). Where both sides say so,
-    /// nothing is asked for again, what was handed over is freed, and there is one HELLO.
+    /// A connection that ends with either end and loses nothing (TCP, TLS, a unix socket). Where both sides
+    /// announce it, nothing is asked for again, what was handed over is freed, and there is one HELLO.
     Reliable,
 }
 
@@ -65,38 +69,42 @@ pub struct Config {
     pub features: Features,
     /// Largest DATA payload this side accepts: 4096, 12 bytes of header make 0.3 % of that.
     pub max_frame: u16,
-    /// Smallest largest payload that a peer may ask for: 64; one of 1 byte would cost 13 on the line for each. A peer may
-    /// always ask for `max_frame`.
+    /// A peer whose HELLO has a smaller `max_frame` is refused: 64; at 1, each byte would cost 13 on the
+    /// line. It may always ask for this side's own `max_frame`.
     pub min_frame: u16,
-    /// Bytes per stream this side promises to buffer, announced in HELLO; 0: strict, one frame at a time. 64 KiB.
+    /// Bytes per stream this side promises to buffer, announced in HELLO; 0: strict, one frame at a time. 64
+    /// KiB.
     pub window: u32,
-    /// Smallest window but 0 that a peer may announce: 64, as with `min_frame`. A peer may always announce `window`.
+    /// A peer whose HELLO has a smaller `window`, but 0, is refused: 64, for the same reason. It may always
+    /// announce this side's own `window`.
     pub min_window: u32,
-    /// Bytes per stream this side does buffer, at least the smaller of 64 and `max_frame`. At least the window where
-    /// nothing shall ever be thrown away (as by default, and always on a reliable carrier); less is allowed, overcommits,
-    /// and costs repetitions. When full: strict or overcommitted frames are thrown away and asked for again.
+    /// Bytes per stream that this side really buffers: 64 KiB, the window; at least the smaller of 64 and
+    /// `max_frame`. Below `window` it overcommits: frames that do not fit are thrown away and asked for
+    /// again. A reliable carrier needs `window` or more.
     pub receive_buffer: u32,
-    /// Bytes per stream kept until acked (on a reliable carrier: until sent); a write beyond it is short. 128 KiB, two
-    /// windows of the default size.
+    /// Bytes per stream kept until acked (on a reliable carrier: until sent); a write beyond it is short. 128
+    /// KiB, two windows of the default size.
     pub send_buffer: u32,
     /// The same for all streams together: no limit.
     pub session_send_buffer: u64,
-    /// Streams at a time that either side may have open: 256. Beyond it the peer's new streams are refused.
+    /// Streams at a time that each side may have open: 256. Beyond it the peer's new streams are refused.
     pub max_streams: u32,
     /// The same for this side's streams alone; `u32::MAX`, the default: `max_streams` counts.
     pub max_own_streams: u32,
-    /// The same for the peer's streams alone, 0: it may open none; `u32::MAX`, the default: `max_streams` counts.
+    /// The same for the peer's streams alone, 0: it may open none; `u32::MAX`, the default: `max_streams`
+    /// counts.
     pub max_peer_streams: u32,
-    /// Silence after which PING is sent, three unanswered ones end the session. Zero, the default: never, for a guest
-    /// that stands still (paused, in a debugger) is not dead.
+    /// Silence after which PING is sent, three unanswered ones end the session. Zero, the default: never, for
+    /// a guest that stands still (paused, in a debugger) is not dead.
     pub keepalive: Duration,
     /// The first id this side allocates; above every id an earlier session on this channel used.
     pub first_id: u64,
-    /// Tells this start of this side from others: any number that differs from the last one's. 0: made of seed and time.
+    /// Tells this start of this side from others: any number that differs from the last one's. 0: made of
+    /// seed and time.
     pub nonce: u32,
     /// v1's sizes and paces.
     pub v1: V1Config,
-    /// Keys the hash of stream ids, which the peer chooses: from the owner's random seed.
+    /// Keys the hash of stream ids, which the peer chooses: from the application's random seed.
     pub seed: [u64; 2],
 }
 
@@ -184,6 +192,6 @@ impl Config {
     }
 }
 
-/// The buffer that every receiver has at least, unless all frames are smaller: frames are not cut further for one that
-/// keeps throwing them away (SPEC §4).
+/// The buffer that every receiver has at least, unless all frames are smaller: frames are not cut further for
+/// one that keeps throwing them away (SPEC §4).
 pub(super) const LEAST_BUFFER: u16 = 64;

@@ -1,32 +1,11 @@
-//! What the session itself has to say: HELLO, GOAWAY, PING and PONG, and answers to frames for no stream.
+//! What the session itself has to send: HELLO, GOAWAY, PING and PONG, and answers to frames for no stream.
 //!
 //! Owns these until they have left, and their bounds. Refuses to know why they are due, and what the streams
-//! have to say.
+//! have to send.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::wire::{GoAwayCode, MAX_ACK, StreamId};
-
-/// Most bytes a session wants to be given at a time.
-pub const READ: usize = 65536;
-/// Replies to frames for no stream that may wait: one read full of such frames, at 12 bytes a frame. While
-/// that many wait nothing is read, so a peer that asks and never listens stops itself.
-pub const REPLIES: usize = READ / 12 + 1;
-/// PINGs whose answers may wait; a peer that asks faster than it reads loses the oldest.
-const MAX_PONGS: usize = 4;
-
-/// Heap of one entry of a set of ids: a B-tree's nodes are at least five elevenths full.
-const STRAY: usize = 3 * size_of::<u64>() + 16;
-
-/// The most heap that a [`Control`] holds. A queue's capacity is at most twice what was ever in it.
-pub(super) const fn bound(max_peer_streams: u32) -> u64 {
-    (4 * REPLIES * size_of::<(StreamId, Reply)>() + 4 * MAX_PONGS * size_of::<u32>()) as u64
-        + (max_peer_streams as u64 + LEAST_STRAYS as u64) * STRAY as u64
-        + 1024
-}
-
-/// Streams refused in one way or the other that are noted at least, also where the peer may open none.
-const LEAST_STRAYS: u32 = 64;
 
 /// The answer to a frame for no stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +20,7 @@ pub(super) enum Reply {
     Goodbye,
 }
 
-/// What waits to be said, in no stream's name.
+/// What waits to be sent, in no stream's name.
 #[derive(Debug)]
 pub(super) struct Control {
     /// HELLO is due.
@@ -53,13 +32,13 @@ pub(super) struct Control {
     pongs: VecDeque<u32>,
     replies: VecDeque<(StreamId, Reply)>,
     /// Streams closed without ever having been opened here; where RESET is not agreed a CLOSE must not be
-    /// said twice.
+    /// sent twice.
     closed_strays: BTreeSet<u64>,
     max_closed_strays: usize,
 }
 
 impl Control {
-    /// Nothing to say.
+    /// Nothing to send.
     pub(super) fn new(max_peer_streams: u32) -> Self {
         Self {
             hello: false,
@@ -115,8 +94,8 @@ impl Control {
         self.replies.pop_front();
     }
 
-    /// Queues an answer to a frame for no stream. Bounded by [`REPLIES`] while the owner keeps to the receive
-    /// window; beyond twice that answers are dropped.
+    /// Queues an answer to a frame for no stream. Bounded by [`REPLIES`] while the application keeps to the
+    /// receive window; beyond twice that answers are dropped.
     pub(super) fn reply(&mut self, id: StreamId, reply: Reply) {
         if let (Some((last, Reply::Ack(before))), Reply::Ack(n)) = (self.replies.back_mut(), reply)
             && *last == id
@@ -137,7 +116,7 @@ impl Control {
         }
     }
 
-    /// The peer is another one, or none: what was to be said to the last one is void.
+    /// The peer is another one, or none: what was to be sent to the last one is void.
     pub(super) fn forget_peer(&mut self) {
         self.pongs = VecDeque::new();
         self.replies = VecDeque::new();
@@ -158,3 +137,23 @@ impl Control {
         self.pongs.shrink_to_fit();
     }
 }
+
+/// The most heap that a [`Control`] holds. A queue's capacity is at most twice what was ever in it.
+pub(super) const fn bound(max_peer_streams: u32) -> u64 {
+    (4 * REPLIES * size_of::<(StreamId, Reply)>() + 4 * MAX_PONGS * size_of::<u32>()) as u64
+        + (max_peer_streams as u64 + LEAST_STRAYS as u64) * STRAY as u64
+        + 1024
+}
+
+/// Most bytes a session wants to be given at a time.
+pub const READ: usize = 65536;
+/// Replies to frames for no stream that may wait: one read full of such frames, at 12 bytes a frame. While
+/// that many wait nothing is read, so a peer that asks and never listens stops itself.
+pub const REPLIES: usize = READ / 12 + 1;
+/// PINGs whose answers may wait; a peer that asks faster than it reads loses the oldest.
+const MAX_PONGS: usize = 4;
+/// Heap of one entry of a set of ids: a B-tree's nodes are at least five elevenths full.
+const STRAY: usize = 3 * size_of::<u64>() + 16;
+/// How many closed strays are remembered at least, also where the peer may open no stream: a few hundred
+/// bytes.
+const LEAST_STRAYS: u32 = 64;

@@ -1,7 +1,7 @@
 //! Bytes to frames, in either dialect, without holding a payload.
 //!
 //! Owns the 12 bytes of a header that is still arriving and the count of payload bytes still to come. Refuses
-//! to know streams, windows and rights: whatever a header says is said on, and a payload is handed on in the
+//! to know streams, windows and rights: it reports whatever a header says, and hands a payload on in the
 //! pieces it came in.
 
 use super::wire::{HEADER, StreamId, Word, split_header};

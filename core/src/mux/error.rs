@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-/// A stream could not be opened; the caller asked for something it may not have now.
+/// A stream could not be opened: the application asked for what it may not have now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -21,7 +21,7 @@ pub enum OpenError {
     GoingAway,
 }
 
-/// A stream could not be used; the caller is wrong about its state.
+/// A stream could not be used: the application is wrong about its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StreamError {
@@ -41,17 +41,15 @@ pub enum ConfigError {
     #[error("max_frame must be at least 1")]
     MaxFrame,
     /// Queue lengths are 32 bits and add up.
-    #[error("buffers must be from 1 byte to 1 GiB")]
+    #[error("buffers must be from 1 byte to 1 GiB, and the window at most 1 GiB")]
     Buffer,
     /// Less is buffered than was promised: the window on a reliable carrier, else a smallest frame.
-    #[error(
-        "receive_buffer must hold what is promised: the window on a reliable carrier, else 64 bytes or a frame"
-    )]
+    #[error("receive_buffer is less than promised: the window if reliable, else 64 bytes or a frame")]
     Promise,
     /// No stream could ever be opened, or more than a table can number.
     #[error("max_streams must be from 1 to 2^24, and so must the limits of each side or be 0")]
     MaxStreams,
-    /// A forced v1 burst or message of nothing, or one longer than the guest's receive buffer.
+    /// A v1 size that leaves no room for payload, or a burst of 0.
     #[error("v1 sizes must be at least 13 bytes, bursts at least 1")]
     V1,
 }

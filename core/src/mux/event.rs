@@ -1,8 +1,10 @@
-//! What a session tells its owner.
+//! What a session reports to its application, and what it has counted.
+//!
+//! Owns the reasons. Refuses to know what an application makes of them.
 
-use super::decoder::Dialect;
 use super::error::Violation;
-use super::wire::{Features, GoAwayCode, StreamId};
+use super::terms::Terms;
+use super::wire::{GoAwayCode, StreamId};
 
 /// Something changed. Events are coalesced: at most six wait per live stream and four for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub enum Event {
     Restarted(Terms),
     /// The peer opened this stream.
     Opened(StreamId),
-    /// Bytes, or the end of them, wait to be read; said once until it was polled, then again for new bytes.
+    /// Bytes, or the end of them, wait to be read; once until it was polled, then again for new bytes.
     Readable(StreamId),
     /// After a short write there is room again.
     Writable(StreamId),
@@ -34,8 +36,8 @@ pub enum Event {
         /// The highest of our streams that it accepted.
         last: StreamId,
     },
-    /// The session is over; said last. A guest on a line goes on listening, unless it said so itself: when a
-    /// host says HELLO again, [`Event::Restarted`] follows.
+    /// The session is over; the last event. A guest on a line goes on listening, unless it ended the session
+    /// itself: when a host sends HELLO again, [`Event::Restarted`] follows.
     Closed(CloseReason),
 }
 
@@ -63,9 +65,9 @@ pub enum ResetReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This side said so.
+    /// This side closed it.
     Local,
-    /// The peer said GOAWAY with an error code.
+    /// The peer sent GOAWAY with an error code.
     Remote(GoAwayCode),
     /// The peer broke the protocol.
     Violation(Violation),
@@ -80,21 +82,9 @@ pub enum CloseReason {
     /// [`Start::S2Only`](super::Start::S2Only): nothing but this side's own HELLO came in time; the line is
     /// looped.
     Echo,
-    /// `handle_sent` was told of more bytes than were offered: what is on the line is unknown.
+    /// [`Session::transmit_with`](super::Session::transmit_with) was told that more was taken than it had
+    /// offered: what is on the line is unknown.
     Misuse,
-}
-
-/// What two sides agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// The language.
-    pub dialect: Dialect,
-    /// What both understand; none in v1.
-    pub features: Features,
-    /// Largest DATA payload, either way.
-    pub max_frame: u16,
-    /// Bytes per stream that may be under way to the peer; 0: one frame at a time. Not meaningful in v1.
-    pub send_window: u32,
 }
 
 /// What a session has done so far; wraps after 2^64 bytes.

@@ -6,14 +6,6 @@
 
 use std::collections::BTreeMap;
 
-/// Heap of one gap: a B-tree's nodes are at least five elevenths full.
-const GAP: usize = 3 * size_of::<(u64, u64)>() + 16;
-
-/// The most heap that an [`Unused`] for so many streams holds.
-pub(super) const fn bound(max_gaps: u32) -> u64 {
-    (max_gaps as u64 + 1) * GAP as u64 + 1024
-}
-
 /// The unused numbers of one side. No heap while numbers come in order.
 #[derive(Debug)]
 pub(super) struct Unused {
@@ -72,6 +64,14 @@ impl Unused {
         self.next - 1
     }
 }
+
+/// The most heap that an [`Unused`] for so many streams holds.
+pub(super) const fn bound(max_gaps: u32) -> u64 {
+    (max_gaps as u64 + 1) * GAP as u64 + 1024
+}
+
+/// Heap of one gap: a B-tree's nodes are at least five elevenths full.
+const GAP: usize = 3 * size_of::<(u64, u64)>() + 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! PING after silence, an end after three of them (SPEC §7). Off unless an interval is set: a peer that
 //! stands still (paused, in a debugger) is not dead.
 //!
+//! Owns the count of unanswered PINGs and the time of the next. Refuses to know what else is on the line.
+//!
 //! ```text
 //!   QUIET ── silence for an interval ──▶ ASKING(n) ── the PING has left ──▶ ASKED(n+1) ── an interval ──┬▶ ASKING, n < 3
 //!     ▲                                     │ no time runs: nothing was asked yet        │              └▶ dead, n = 3
@@ -10,9 +12,6 @@
 use std::time::Duration;
 
 use crate::time::Instant;
-
-/// PINGs that may go unanswered.
-const LOST: u8 = 3;
 
 /// The silence of the peer.
 #[derive(Clone, Debug)]
@@ -81,13 +80,16 @@ impl Keepalive {
             return Silence::Short;
         }
         self.due = None;
-        if self.asked == LOST {
+        if self.asked == MAX_PINGS {
             return Silence::Dead;
         }
         self.token = self.token.wrapping_add(1);
         Silence::Ask(self.token)
     }
 }
+
+/// PINGs that may go unanswered.
+const MAX_PINGS: u8 = 3;
 
 #[cfg(test)]
 mod tests {

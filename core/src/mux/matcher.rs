@@ -13,9 +13,6 @@ pub(super) struct Matcher {
     have: u8,
 }
 
-/// Room for the longest pattern, v1's answer to a HELLO.
-const LONGEST: usize = 24;
-
 impl Matcher {
     /// Nothing seen. A pattern longer than [`LONGEST`] is cut.
     pub(super) fn new(pattern: &[u8]) -> Self {
@@ -57,6 +54,9 @@ impl Matcher {
         self.have = 0;
     }
 }
+
+/// Room for the longest pattern, v1's answer to a HELLO.
+const LONGEST: usize = 24;
 
 #[cfg(test)]
 mod tests {

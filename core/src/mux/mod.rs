@@ -1,37 +1,41 @@
 //! Many streams over one serial line.
 //!
-//! Owns the protocol of `SPEC.md` (S2), the older dialect of hyperstart and runv (v1), and, in [`link`], a layer for
-//! lines that drop, flip or insert bytes. Refuses to know sockets, clocks, processes and what the streams carry.
+//! Owns the protocol of `SPEC.md` (S2), the older dialect of hyperstart and runv (v1), and, in [`link`], a
+//! layer for lines that drop, corrupt or insert bytes. Refuses to know sockets, clocks, processes and what
+//! the streams carry.
 //!
 //! ```text
-//!            write ─▶ output ─┐                                   ┌─▶ handle_received
-//!   app                       ├─ transmit ─▶ writev ═══ line ═══ read   poll_received ─▶ the same, mirrored
+//!            write ─▶ unacked ┐                                   ┌─▶ handle_received
+//!   application               ├─ transmit ─▶ writev ═══ line ═══ read   poll_received ─▶ the same, mirrored
 //!            ◀─ received ─────┘  handle_sent
 //!               consume
 //! ```
 //!
-//! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit_with`] as runs that
-//! borrow what was written (for `writev`; [`Session::transmit`] and [`Session::handle_sent`] are its two halves), facts go
-//! in through `handle_*`, and what changed comes out of [`Session::poll_event`]. A payload byte is copied once on its way
-//! in, by [`Session::write`]. On its way out [`Session::poll_received`] lends it to its consumer where it was read; what is
-//! not taken then is copied once and waits in [`Session::received`], which is also where [`Session::handle_received`] puts
-//! everything.
+//! A [`Session`] is one end of the line. It never pushes: bytes are pulled with [`Session::transmit_with`] as
+//! runs that borrow what was written (for `writev`; [`Session::transmit`] and [`Session::handle_sent`] are
+//! its two halves), facts go in through `handle_*`, and what changed comes out of [`Session::poll_event`]. A
+//! payload byte is copied once on its way in, by [`Session::write`]. On its way out
+//! [`Session::poll_received`] lends it to the application where it was read; what is not taken then is copied
+//! once and waits in [`Session::received`], which is also where [`Session::handle_received`] puts everything.
 //!
-//! **Flow.** A stream's peer may have `window` bytes under way and no more until they are *consumed*, so a consumer that
-//! stalls stops its own stream only, and nothing within the window is ever thrown away. Streams share the line frame by
-//! frame in turn, by [`Priority`]; words (ACK, CLOSE, …) go before payload. [`Session::credit`] says what could leave now,
-//! so that a producer need not copy what cannot.
+//! **Flow.** A stream's peer may have `window` bytes under way and no more until they are *consumed*, so a
+//! reader that stalls stops its own stream only, and nothing within the window is ever thrown away. Streams
+//! share the line frame by frame in turn, by [`Priority`]; words (ACK, CLOSE, …) go before payload.
+//! [`Session::credit`] says what could leave now, so that a producer need not copy what cannot.
 //!
-//! **Carriers.** On a serial line put a [`link`] under the session. Raw, on a carrier that opens and closes, pass its
-//! events on with [`Session::line_reopened`]. On TCP and its like set [`Carrier::Reliable`] and [`Start::S2Only`].
+//! **Carriers.** On a serial line put a [`link`] under the session. Raw, on a carrier that opens and closes,
+//! pass its events on with [`Session::line_reopened`]. On TCP and its like set [`Carrier::Reliable`]
+//! and [`Start::S2Only`].
 //!
-//! **Bounds.** [`Config::memory_bound`] is the sum of all caps, and [`Session::memory`] counts everything against it. An
-//! idle stream costs its table entry (≤ 256 bytes, hash slot included) and no other heap. Nothing a peer sends can panic,
-//! hang or outgrow these; it ends in a counted oddity, a RESET of one stream, or a GOAWAY.
+//! **Bounds.** [`Config::memory_bound`] is the sum of all caps, and [`Session::memory`] counts everything
+//! against it. An idle stream costs its table entry (≤ 256 bytes, hash slot included) and no other heap.
+//! Nothing a peer sends can panic, hang or outgrow these; it ends in a counted oddity, a RESET of one stream,
+//! or a GOAWAY.
 //!
 //! # A loop
 //!
-//! Two ends in one process; a runtime has a socket where this has `line`, and polls only when something happened.
+//! Two ends in one process; a runtime has a socket where this has `line`, and polls only when something
+//! happened.
 //!
 //! ```
 //! use vspc_core::mux::{Config, Event, Received, Role, Session};
@@ -97,26 +101,33 @@
 
 mod api;
 mod begun;
+mod bits;
 mod bounds;
 mod config;
 mod control;
 mod decoder;
+mod dialogue;
 mod error;
 mod event;
 mod handshake;
 mod ids;
-mod input;
 mod keepalive;
 pub mod link;
 mod matcher;
-mod output;
 mod payload;
+mod plan;
+mod reader;
 mod receiver;
+mod room;
 mod segments;
 mod sender;
 mod session;
+mod stall;
+mod stream;
 mod streams;
 mod table;
+mod terms;
+mod traffic;
 mod v1;
 pub mod wire;
 
@@ -125,9 +136,10 @@ pub use config::{Carrier, Config, Priority, Start};
 pub use control::{READ, REPLIES};
 pub use decoder::{Decoder, Dialect, Item};
 pub use error::{ConfigError, OpenError, StreamError, Violation};
-pub use event::{CloseReason, Counters, Event, ResetReason, Terms};
+pub use event::{CloseReason, Counters, Event, ResetReason};
 pub use payload::Payload;
 pub use segments::SEGMENT;
 pub use session::Session;
+pub use terms::Terms;
 pub use v1::{Overflow, V1Config};
 pub use wire::{Features, GoAwayCode, Hello, Role, StreamId};

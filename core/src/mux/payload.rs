@@ -1,7 +1,8 @@
-//! Payload that has just arrived, lent to its consumer.
+//! Payload that has just arrived, lent to the application.
 //!
-//! Owns nothing: what a consumer takes as it arrives is never copied and holds no memory, so nothing small
-//! can pin something big; what he leaves is copied once, into its stream's buffer.
+//! Owns nothing: what the application takes as it arrives is never copied and holds no memory, so nothing
+//! small can pin something big; what it leaves is copied once, into its stream's buffer. Refuses to know what
+//! the bytes are.
 
 use super::streams::Streams;
 use super::wire::StreamId;

@@ -28,12 +28,12 @@ use super::error::Violation;
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     state: ReceiverState,
-    /// The consumer is gone: everything is taken, dropped and acked.
+    /// Nobody reads any more: everything is taken, dropped and acked.
     sink: bool,
     /// A frame that is thrown away is still arriving.
     discarding: bool,
     /// Bytes kept or, of a frame still arriving, promised a place.
-    held: u32,
+    kept: u32,
     /// Consumed, not acked.
     unacked: u32,
 }
@@ -71,7 +71,7 @@ pub(super) enum Verdict {
     Keep,
     /// Throw every byte of it away; it will come again.
     Discard,
-    /// Throw it away and say it was consumed: nobody wants it.
+    /// Throw it away and ack it: nobody wants it.
     Sink,
 }
 
@@ -85,9 +85,9 @@ pub(super) struct Due {
 }
 
 impl Receiver {
-    /// Open, nothing held.
+    /// Open, nothing kept.
     pub(super) const fn new() -> Self {
-        Self { state: ReceiverState::Open, sink: false, discarding: false, held: 0, unacked: 0 }
+        Self { state: ReceiverState::Open, sink: false, discarding: false, kept: 0, unacked: 0 }
     }
 
     /// Where in the table it is.
@@ -95,7 +95,7 @@ impl Receiver {
         self.state
     }
 
-    /// Whether the consumer is gone.
+    /// Whether nobody reads any more.
     pub(super) const fn is_sink(&self) -> bool {
         self.sink
     }
@@ -108,7 +108,7 @@ impl Receiver {
     }
 
     fn judge(&mut self, len: u32, capacity: u32, flow: Flow) -> Result<Verdict, Violation> {
-        let fits = self.sink || self.held.checked_add(len).is_some_and(|held| held <= capacity);
+        let fits = self.sink || self.kept.checked_add(len).is_some_and(|kept| kept <= capacity);
         match self.state {
             ReceiverState::Fin | ReceiverState::Done => return Err(Violation::DataAfterClose),
             ReceiverState::Drop => return Ok(Verdict::Discard),
@@ -124,7 +124,7 @@ impl Receiver {
         if self.sink {
             return Ok(Verdict::Sink);
         }
-        self.held += len;
+        self.kept += len;
         Ok(Verdict::Keep)
     }
 
@@ -145,14 +145,14 @@ impl Receiver {
         self.due(0)
     }
 
-    /// The consumer took `k` bytes that were held. `threshold`: ACK no later than at so many.
+    /// The application took `k` bytes that were kept. `threshold`: ACK no later than at so many.
     pub(super) fn handle_consumed(&mut self, k: u32, threshold: u32) -> Due {
-        self.held -= k;
+        self.kept -= k;
         self.unacked += k;
         self.due(threshold)
     }
 
-    /// The consumer is gone; `arrived` of the held bytes are in the buffer and dropped now.
+    /// Nobody reads any more; `arrived` of the kept bytes are in the buffer and dropped now.
     pub(super) fn handle_sink(&mut self, arrived: u32) -> Due {
         self.sink = true;
         self.handle_consumed(arrived, 0)
@@ -162,7 +162,7 @@ impl Receiver {
     pub(super) fn handle_close(&mut self) -> Result<(), Violation> {
         match self.state {
             ReceiverState::Open => {
-                self.state = if self.held == 0 { ReceiverState::Done } else { ReceiverState::Fin };
+                self.state = if self.kept == 0 { ReceiverState::Done } else { ReceiverState::Fin };
                 Ok(())
             }
             ReceiverState::Drop | ReceiverState::Wait => Err(Violation::CloseWhileWaiting),
@@ -180,7 +180,7 @@ impl Receiver {
     /// SPEC §5: with an empty buffer every consumed byte must be acked, or the sender may wait for ever.
     fn due(&mut self, threshold: u32) -> Due {
         let mut due = Due::default();
-        let empty = self.held == 0;
+        let empty = self.kept == 0;
         if self.unacked > 0 && (empty || self.unacked >= threshold) {
             due.ack = std::mem::take(&mut self.unacked);
         }

@@ -1,23 +1,10 @@
 //! The bytes of all streams, in one pool.
 //!
-//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its bytes
-//! lie in segments threaded through the session's [`Pool`], so an idle stream costs its table entry and nothing else. A
-//! queue's first segment is small, unless a large one lies spare or more is written, and each next one twice as large, up
-//! to 4 KiB: a few bytes that wait on each of many streams cost little. Refuses to know what the bytes are and how many a stream may have: the machines above count.
-
-/// Bytes in a segment at most: one frame of the default size, one page.
-pub const SEGMENT: usize = 4096;
-/// Bytes in a segment at least: a line of text, a few keystrokes.
-const SMALLEST: usize = 256;
-/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls silent.
-const SPARE: usize = 64;
-/// The most heap that spare segments hold.
-pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
-/// Segments of a queue that are smaller than the largest, at most.
-pub(super) const SMALL: u64 = (SEGMENT / SMALLEST).ilog2() as u64;
-/// The most that the pool notes per segment, its vectors up to twice as long as they need be.
-pub(super) const BOOKKEEPING: u64 = 2 * (size_of::<Segment>() + size_of::<u32>()) as u64;
-const NONE: u32 = u32::MAX;
+//! Owns every payload byte a session holds. A stream holds a [`Queue`] (16 bytes) and no heap of its own: its
+//! bytes lie in segments threaded through the session's [`Pool`], so an idle stream costs its table entry and
+//! nothing else. A queue's first segment is small, unless a large one lies spare or more is written, and each
+//! next one twice as large, up to 4 KiB: a few bytes that wait on each of many streams cost little. Refuses
+//! to know what the bytes are and how many a stream may have: the machines above count.
 
 /// A first-in first-out run of bytes whose memory the pool owns.
 #[derive(Clone, Debug)]
@@ -173,8 +160,8 @@ impl Pool {
         at
     }
 
-    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that says that there is no room; says whether all of
-    /// them went.
+    /// Gives the runs of `n` bytes from `cursor` on to `push`, until that returns false; returns
+    /// whether all of them went.
     pub(super) fn runs<'a>(
         &'a self,
         queue: &Queue,
@@ -203,7 +190,8 @@ impl Pool {
             + self.spare.capacity() * size_of::<Vec<u8>>()
     }
 
-    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments not in use.
+    /// Gives spare memory back; called when a session has fallen silent. Work in proportion to the segments
+    /// not in use.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
         self.free.sort_unstable();
@@ -215,8 +203,8 @@ impl Pool {
         self.free.shrink_to_fit();
     }
 
-    /// Moves the segments in use together and gives the places of the others back. Returns where each one is now, to be told
-    /// to every queue and cursor. Work in proportion to all places.
+    /// Moves the segments in use together and gives the places of the others back. Returns where each one is
+    /// now, for every queue and cursor. Work in proportion to all places.
     pub(super) fn compact(&mut self) -> Vec<u32> {
         let mut places = vec![0; self.segments.len()];
         for slot in self.free.drain(..) {
@@ -274,6 +262,21 @@ impl Pool {
     }
 }
 
+/// Bytes in a segment at most: one frame of the default size, one page.
+pub const SEGMENT: usize = 4096;
+/// Bytes in a segment at least: a line of text, a few keystrokes.
+const SMALLEST: usize = 256;
+/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls
+/// silent.
+const SPARE: usize = 64;
+/// The most heap that spare segments hold.
+pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
+/// Segments of a queue that are smaller than the largest, at most.
+pub(super) const SMALL: u64 = (SEGMENT / SMALLEST).ilog2() as u64;
+/// The most that the pool notes per segment, its vectors up to twice as long as they need be.
+pub(super) const BOOKKEEPING: u64 = 2 * (size_of::<Segment>() + size_of::<u32>()) as u64;
+const NONE: u32 = u32::MAX;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,10 +300,15 @@ mod tests {
                     cursors.iter_mut().for_each(|(cursor, _)| cursor.handle_moved(&places));
                     assert_eq!((pool.free.len(), pool.spare.len()), (0, 0));
                 }
-                let (queue, model, (cursor, ahead)) = (&mut queues[which], &mut models[which], &mut cursors[which]);
+                let (queue, model) = (&mut queues[which], &mut models[which]);
+                let (cursor, ahead) = &mut cursors[which];
                 match what / 8 % 3 {
                     0 => {
-                        let data: Vec<u8> = (0..n % 9000).map(|_| { next = next.wrapping_mul(5).wrapping_add(3); next }).collect();
+                        let mut more = || {
+                            next = next.wrapping_mul(5).wrapping_add(3);
+                            next
+                        };
+                        let data: Vec<u8> = (0..n % 9000).map(|_| more()).collect();
                         pool.append(queue, &data);
                         model.extend(data);
                     }
@@ -311,7 +319,8 @@ mod tests {
                             let run = pool.front(queue, *cursor);
                             let take = (run.len() as u32).min(left);
                             assert!(take > 0);
-                            assert!(run[..take as usize].iter().eq(model.iter().skip(*ahead as usize).take(take as usize)));
+                            let want = model.iter().skip(*ahead as usize).take(take as usize);
+                            assert!(run[..take as usize].iter().eq(want));
                             *cursor = pool.advance(queue, *cursor, take);
                             *ahead += take;
                             left -= take;

@@ -5,15 +5,15 @@
 //! ```text
 //!   una ───── flight ───── nxt ───── unsent ───── end        una: first unacked byte, nxt: next to send, end: written
 //!
-//!              app writes, window allows              ACK of the last byte, app had closed
+//!              written, window allows                 ACK of the last byte, had been closed
 //!   IDLE ───────────────────────────────────▶ FLIGHT ─────────────────────────────────────▶ CLOSED
 //!    una==nxt ◀─────────────────────────────── una<nxt        ▲
 //!    │               ACK of the last byte                     │
-//!    └───────────── app closes, nothing unacked ──────────────┘
+//!    └───────────── closed, nothing unacked ──────────────────┘
 //!
 //!   event          IDLE                     FLIGHT                                         CLOSED
-//!   app writes     keep; may send           keep; may send within the window               refused
-//!   app closes     CLOSE once una==end      once una==end                                  no-op
+//!   written        keep; may send           keep; may send within the window               refused
+//!   closed         CLOSE once una==end      once una==end                                  no-op
 //!   ACK n ≤ flight violation                una+=n; progress; limit doubles up to M; cap+n violation
 //!   ACK n > flight violation                violation                                      violation
 //!   REQUEST        REWIND if windowed       nxt=una; no progress since the last: limit/2;  REWIND if windowed
@@ -32,8 +32,8 @@ use super::error::Violation;
 pub(super) struct Sender {
     /// Sent and not acked.
     flight: u32,
-    /// Written and not acked; `flight <= held`.
-    held: u32,
+    /// Written and not acked; `flight <= unacked`.
+    unacked: u32,
     /// Largest frame at present; halves while the other side keeps throwing frames away.
     limit: u16,
     /// Whether an ACK came since the last rewind.
@@ -44,48 +44,18 @@ pub(super) struct Sender {
     closed: bool,
 }
 
-/// The state of a [`Sender`], for the tests of the table.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SenderState {
-    /// Nothing unacked.
-    Idle,
-    /// Something unacked.
-    Flight,
-    /// CLOSE was sent.
-    Closed,
-}
-
 impl Sender {
     /// Idle, frames of up to `max_frame`.
     pub(super) const fn new(max_frame: u16) -> Self {
         Self {
             flight: 0,
-            held: 0,
+            unacked: 0,
             limit: max_frame,
             progress: true,
             cap: u32::MAX,
             finished: false,
             closed: false,
         }
-    }
-
-    /// Where in the table it is.
-    #[cfg(test)]
-    pub(super) const fn state(&self) -> SenderState {
-        if self.closed {
-            SenderState::Closed
-        } else if self.flight > 0 {
-            SenderState::Flight
-        } else {
-            SenderState::Idle
-        }
-    }
-
-    /// Bytes written and not acked.
-    #[cfg(test)]
-    pub(super) const fn held(&self) -> u32 {
-        self.held
     }
 
     /// Bytes sent and not acked.
@@ -95,10 +65,10 @@ impl Sender {
 
     /// Bytes written and not sent.
     pub(super) const fn unsent(&self) -> u32 {
-        self.held.saturating_sub(self.flight)
+        self.unacked.saturating_sub(self.flight)
     }
 
-    /// Whether the app has closed.
+    /// Whether the application has closed its half.
     pub(super) const fn is_finished(&self) -> bool {
         self.finished
     }
@@ -108,12 +78,13 @@ impl Sender {
         self.closed
     }
 
-    /// The app wrote `n` bytes; the caller has checked that it may.
+    /// The application wrote `n` bytes; [`Streams::room`](super::streams::Streams::room) has said that it
+    /// may.
     pub(super) fn handle_written(&mut self, n: u32) {
-        self.held += n;
+        self.unacked += n;
     }
 
-    /// The app closes its half.
+    /// The application closes its half.
     pub(super) fn handle_finish(&mut self) {
         self.finished = true;
     }
@@ -123,7 +94,7 @@ impl Sender {
     /// `window` 0 is strict: one frame, then its ACK (SPEC §4).
     pub(super) fn next_frame(&self, window: u32, ahead: u32) -> u32 {
         let under_way = self.flight + ahead;
-        let unsent = self.held.saturating_sub(under_way);
+        let unsent = self.unacked.saturating_sub(under_way);
         let room = match window {
             0 if under_way > 0 => 0,
             0 => u32::MAX,
@@ -136,25 +107,25 @@ impl Sender {
     pub(super) fn credit(&self, window: u32) -> u32 {
         match window {
             _ if self.finished => 0,
-            0 if self.held > 0 => 0,
+            0 if self.unacked > 0 => 0,
             0 => self.limit.into(),
-            window => window.min(self.cap).saturating_sub(self.held),
+            window => window.min(self.cap).saturating_sub(self.unacked),
         }
     }
 
     /// `n` bytes of payload left.
     pub(super) fn handle_sent(&mut self, n: u32) {
         self.flight += n;
-        debug_assert!(self.flight <= self.held);
+        debug_assert!(self.flight <= self.unacked);
     }
 
-    /// The other side consumed `n` more bytes (`n` ≥ 1), which the caller may now release.
+    /// The other side consumed `n` more bytes (`n` ≥ 1), whose memory may now be freed.
     pub(super) fn handle_ack(&mut self, n: u32, max_frame: u16) -> Result<(), Violation> {
         if n > self.flight {
             return Err(Violation::AckBeyondOutstanding);
         }
         self.flight -= n;
-        self.held -= n;
+        self.unacked -= n;
         self.progress = true;
         self.cap = self.cap.saturating_add(n);
         self.limit = self.limit.saturating_mul(2).min(max_frame);
@@ -162,7 +133,7 @@ impl Sender {
     }
 
     /// The other side threw payload away. `promised`: a frame of this stream has begun to leave, so even with
-    /// nothing counted as sent there is something to send again. The caller says REWIND first where the
+    /// nothing counted as sent there is something to send again. REWIND goes first where the
     /// session is windowed.
     pub(super) fn handle_request(&mut self, promised: bool) {
         if self.flight == 0 && !promised {
@@ -177,9 +148,10 @@ impl Sender {
         self.flight = 0;
     }
 
-    /// Whether CLOSE is due: the app has closed and every byte is acked, so nothing can be asked for again.
+    /// Whether CLOSE is due: the application has closed its half and every byte is acked, so nothing can be
+    /// asked for again.
     pub(super) const fn close_due(&self) -> bool {
-        self.finished && self.held == 0 && !self.closed
+        self.finished && self.unacked == 0 && !self.closed
     }
 
     /// CLOSE left.
@@ -204,6 +176,35 @@ mod tests {
 
     const M: u16 = 300;
 
+    /// Where in the table a [`Sender`] is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum SenderState {
+        /// Nothing unacked.
+        Idle,
+        /// Something unacked.
+        Flight,
+        /// CLOSE was sent.
+        Closed,
+    }
+
+    impl Sender {
+        /// Where in the table it is.
+        fn state(&self) -> SenderState {
+            if self.closed {
+                SenderState::Closed
+            } else if self.flight > 0 {
+                SenderState::Flight
+            } else {
+                SenderState::Idle
+            }
+        }
+
+        /// Bytes written and not acked.
+        fn unacked(&self) -> u32 {
+            self.unacked
+        }
+    }
+
     fn sender(state: SenderState) -> Sender {
         let mut sender = Sender::new(M);
         match state {
@@ -226,9 +227,9 @@ mod tests {
     fn ack_of_something_sent_releases_it() {
         let mut flight = sender(SenderState::Flight);
         flight.handle_ack(4, M).unwrap();
-        assert_eq!((flight.flight(), flight.held()), (6, 26));
+        assert_eq!((flight.flight(), flight.unacked()), (6, 26));
         flight.handle_ack(6, M).unwrap();
-        assert_eq!((flight.state(), flight.held()), (SenderState::Idle, 20));
+        assert_eq!((flight.state(), flight.unacked()), (SenderState::Idle, 20));
     }
 
     #[test]
@@ -299,7 +300,7 @@ mod tests {
     fn request_rewinds_and_a_second_one_without_progress_halves_the_frame() {
         let mut sender = sender(SenderState::Flight);
         sender.handle_request(false);
-        assert_eq!((sender.state(), sender.held(), sender.limit()), (SenderState::Idle, 30, 300));
+        assert_eq!((sender.state(), sender.unacked(), sender.limit()), (SenderState::Idle, 30, 300));
         sender.handle_sent(30);
         sender.handle_request(false);
         assert_eq!(sender.limit(), 150);

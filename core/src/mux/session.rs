@@ -1,60 +1,56 @@
 //! One end of a multiplexed line: its parts, its time, its events, its beginning and its end.
 //!
-//! Owns the parts and passes facts between them: `input` says what bytes mean, `output` what leaves,
+//! Owns the parts and passes facts between them: `reader` knows what bytes mean, `plan` what leaves,
 //! `handshake` who the peer is, `streams` what is open; what may be asked of a stream is in `api`. Refuses to
 //! know sockets, clocks and processes.
 
 use std::io::IoSlice;
 use std::time::Duration;
 
-use super::config::{Carrier, Config};
+use super::bits::Pending;
+use super::config::Config;
 use super::control::Control;
 use super::decoder::Dialect;
-use super::error::{ConfigError, Violation};
-use super::event::{CloseReason, Counters, Event, ResetReason, Terms};
-use super::handshake::{Again, Found, Handshake, agree, v1_terms};
-use super::input::{Arrived, Input};
+use super::error::ConfigError;
+use super::event::{CloseReason, Counters, Event};
+use super::handshake::Handshake;
 use super::keepalive::{Keepalive, Silence};
-use super::output::Output;
 use super::payload::Payload;
+use super::plan::Plan;
+use super::reader::FrameReader;
 use super::streams::Streams;
-use super::table::Bits;
-use super::wire::{Features, GoAwayCode, Hello, Message, Opening, Role, StreamId};
+use super::terms::Terms;
+use super::wire::{GoAwayCode, StreamId};
 use crate::time::Instant;
-
-/// How long a session must be silent before it gives spare memory back.
-const TRIM_AFTER: Duration = Duration::from_secs(1);
-/// Runs that [`Session::transmit_with`] offers: eight frames or more.
-const RUNS: usize = 16;
 
 /// One end of a line that carries many streams. See the [module](super) for the loop around it.
 #[derive(Debug)]
 pub struct Session {
     pub(super) streams: Streams,
-    handshake: Handshake,
-    input: Input,
-    pub(super) output: Output,
+    pub(super) handshake: Handshake,
+    pub(super) reader: FrameReader,
+    pub(super) plan: Plan,
     pub(super) control: Control,
-    keepalive: Keepalive,
-    pub(super) life: Life,
+    pub(super) keepalive: Keepalive,
+    pub(super) state: SessionState,
     /// A read is being worked through.
-    mid_read: bool,
-    /// This side takes no new streams: GOAWAY is said to whoever is or comes to be the peer.
-    pub(super) away_said: bool,
+    pub(super) mid_read: bool,
+    /// This side takes no new streams: GOAWAY is sent to whoever is or comes to be the peer.
+    pub(super) go_away_sent: bool,
     /// The peer takes none.
-    away_heard: bool,
+    pub(super) go_away_received: bool,
     /// A dialect was found once: the next time it is a new start.
-    was_started: bool,
-    started: Option<Terms>,
-    restarted: bool,
-    peer_away: Option<(GoAwayCode, StreamId)>,
-    closed: Option<CloseReason>,
+    pub(super) was_started: bool,
+    pub(super) started: Option<Terms>,
+    pub(super) restarted: bool,
+    pub(super) peer_away: Option<(GoAwayCode, StreamId)>,
+    pub(super) closed: Option<CloseReason>,
     trim_at: Option<Instant>,
 }
 
 /// How far a session is towards its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum SessionState {
     /// Working.
     Open,
     /// A last GOAWAY, or a RESET of each stream, is to leave.
@@ -70,14 +66,14 @@ impl Session {
         let (handshake, terms) = Handshake::new(&config, now);
         let mut session = Self {
             handshake,
-            input: Input::new(Dialect::S2),
-            output: Output::new(),
+            reader: FrameReader::new(Dialect::S2),
+            plan: Plan::new(),
             control: Control::new(config.peer_limit()),
             keepalive: Keepalive::new(),
-            life: Life::Open,
+            state: SessionState::Open,
             mid_read: false,
-            away_said: false,
-            away_heard: false,
+            go_away_sent: false,
+            go_away_received: false,
             was_started: false,
             started: None,
             restarted: false,
@@ -104,9 +100,9 @@ impl Session {
         }
     }
 
-    /// As [`Session::handle_received`], offering payload to its consumer on the way: works through `input` up
-    /// to the next piece that may be used at once, and returns `None` when all of it is used up. To be called
-    /// until then.
+    /// As [`Session::handle_received`], lending payload to the application on the way: works through `input`
+    /// up to the next piece that may be used at once, and returns `None` when all of it is used up. To be
+    /// called until then.
     ///
     /// Only the next bytes of a stream are offered: what arrives behind bytes that were kept is kept as well,
     /// and so is what arrives for a stream whose [`Event::Opened`] was not polled yet. At most one copy, of
@@ -131,7 +127,7 @@ impl Session {
     ) -> Option<Payload<'s, 'i>> {
         while let Some((slot, bytes)) = self.decode(input, now) {
             let stream = &self.streams.table[slot];
-            if stream.input.len() == 0 && !stream.events.has(Bits::OPENED) {
+            if stream.unread.len() == 0 && !stream.events.has(Pending::OPENED) {
                 return Some(Payload::new(&mut self.streams, slot, bytes));
             }
             self.streams.keep(slot, bytes);
@@ -142,7 +138,7 @@ impl Session {
     /// A deadline may have passed. Work in proportion to the v1 streams whose pause ended.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.forget_plan();
-        if self.life != Life::Open {
+        if self.state != SessionState::Open {
             return;
         }
         match self.handshake.handle_timeout(now) {
@@ -163,11 +159,11 @@ impl Session {
 
     /// The line was closed and opened again by whoever carries it: nothing that was under way will arrive, in
     /// either direction, and the peer may be another one. Every stream is reset; with a new peer
-    /// [`Event::Restarted`] follows. To be told wherever it can be known: in the middle of a frame a new peer
+    /// [`Event::Restarted`] follows. Call it wherever that can be known: in the middle of a frame a new peer
     /// is hard to make out otherwise.
     pub fn line_reopened(&mut self, now: Instant) {
         self.forget_plan();
-        if self.life != Life::Open {
+        if self.state != SessionState::Open {
             return;
         }
         let terms = self.streams.terms();
@@ -175,7 +171,7 @@ impl Session {
         self.forget_peer();
         self.control.hello = false;
         self.control.go_away = None;
-        self.input = Input::new(Dialect::S2);
+        self.reader = FrameReader::new(Dialect::S2);
         self.mid_read = false;
         self.handshake.begin(&self.streams.config, now);
         if self.handshake.is_settled()
@@ -191,50 +187,18 @@ impl Session {
     /// Whether there is anything to send.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.life != Life::Ended
+        self.state != SessionState::Ended
             && (self.streams.begun.is_some()
                 || self.control.has_message()
                 || self.streams.terms().is_some() && (self.control.has_reply() || self.streams.has_output()))
     }
 
-    /// Offers what is to be sent next as borrowed runs; returns how many of `runs` were filled, 0 when there
-    /// is nothing.
-    ///
-    /// Idempotent: nothing counts as sent before [`Session::handle_sent`], which is to be called before
-    /// anything else is done with the session; [`Session::transmit_with`] is both in one. A frame takes two
-    /// runs or three; fewer than that and it goes in pieces. Offer few runs on a slow line, so that what
-    /// comes up meanwhile is not behind a long plan. Work in proportion to `runs`, and to what the line took
-    /// last.
-    pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
-        if self.life == Life::Ended {
-            return 0;
-        }
-        let own = self.handshake.own(&self.streams.config);
-        self.output.plan(runs.len(), &own, &self.control, &mut self.streams);
-        self.output.fill(&self.streams, runs)
-    }
-
-    /// `n` bytes of what the last [`Session::transmit`] offered were taken by the line. Work in proportion to
-    /// `n`.
-    pub fn handle_sent(&mut self, n: usize, now: Instant) {
-        if n == 0 {
-            return;
-        }
-        if n > self.output.offered() {
-            return self.end(CloseReason::Misuse, None);
-        }
-        self.note_activity(now);
-        let sent = self.output.handle_sent(n, &mut self.control, &mut self.streams, now);
-        if sent.ping {
-            self.keepalive.handle_sent(now);
-        }
-        if self.life == Life::Ending && !self.has_output() {
-            self.life = Life::Ended;
-        }
-    }
-
     /// Gives what is to be sent next to `take`, as borrowed runs for `writev`, and counts as sent as many
-    /// bytes as it says it took. Returns that number; 0 also where there was nothing to take.
+    /// bytes as `take` says that it took. Returns that number; 0 also where there was nothing to take. A
+    /// frame that `take` took a part of leaves whole; the order of all else is decided anew in the next call,
+    /// so a word or a keystroke that comes up meanwhile waits for one frame at most.
+    ///
+    /// Work in proportion to what is taken now, and to what was taken last.
     ///
     /// ```
     /// # use std::io::Write;
@@ -256,9 +220,31 @@ impl Session {
         if filled == 0 {
             return 0;
         }
+        let offered = runs[..filled].iter().map(|run| run.len()).sum();
         let n = take(&runs[..filled]);
-        self.handle_sent(n, now);
+        self.note_sent(n, offered, now);
         n
+    }
+
+    /// The first half of [`Session::transmit_with`], for whoever cannot write in a closure: offers what is to
+    /// be sent next as borrowed runs, and returns how many of `runs` were filled, 0 when there is nothing. A
+    /// frame takes two runs or three; with fewer it goes in pieces.
+    ///
+    /// Idempotent: nothing counts as sent before [`Session::handle_sent`], which is to be called before
+    /// anything else is done with the session. Work in proportion to `runs`, and to what the line took last.
+    pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
+        if self.state == SessionState::Ended {
+            return 0;
+        }
+        let hello = self.control.hello.then(|| self.handshake.own(&self.streams.config));
+        self.plan.make(runs.len(), hello, &self.control, &mut self.streams);
+        self.plan.fill(&self.streams, runs)
+    }
+
+    /// The second half: the line took `n` bytes of what the last [`Session::transmit`] offered. Work in
+    /// proportion to `n`.
+    pub fn handle_sent(&mut self, n: usize, now: Instant) {
+        self.note_sent(n, self.plan.offered(), now);
     }
 
     // What to do.
@@ -266,7 +252,7 @@ impl Session {
     /// When [`Session::handle_timeout`] is to be called at the latest; `None`: not at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.life != Life::Open {
+        if self.state != SessionState::Open {
             return None;
         }
         let (handshake, streams) = (self.handshake.poll_timeout(), self.streams.poll_timeout());
@@ -308,10 +294,10 @@ impl Session {
     }
 
     /// Whether the session is over for good and has nothing more to transmit. A guest on a line listens on
-    /// after the end of a session, unless it said so itself, and is not closed.
+    /// after the end of a session, unless it ended it itself, and is not closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.life == Life::Ended
+        self.state == SessionState::Ended
     }
 
     /// How many bytes [`Session::handle_received`] is ready for; 0: do not read. 0 only while the peer does
@@ -319,7 +305,7 @@ impl Session {
     /// buffer is full.
     #[must_use]
     pub fn receive_window(&self) -> usize {
-        if self.life != Life::Open || self.streams.is_blocked() {
+        if self.state != SessionState::Open || self.streams.is_blocked() {
             return 0;
         }
         self.control.receive_window()
@@ -337,11 +323,11 @@ impl Session {
         self.streams.table.len()
     }
 
-    /// Bytes of heap held, all of them: what an owner adds up against its budget. At most
+    /// Bytes of heap held, all of them: what an application adds up against its budget. At most
     /// [`Config::memory_bound`].
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.streams.memory() + self.control.memory() + self.output.memory()
+        self.streams.memory() + self.control.memory() + self.plan.memory()
     }
 
     /// Gives back at once what is not needed: spare segments, and the places of streams that are gone. Work
@@ -350,232 +336,51 @@ impl Session {
     pub fn shrink(&mut self) {
         self.forget_plan();
         self.trim();
-        let input = &mut self.input;
+        let input = &mut self.reader;
         self.streams.compact(|from, to| input.handle_moved(from, to));
     }
 
     // Inside.
 
-    /// The next piece of payload that a stream is to have; `None` when `input` is used up or the session is
-    /// over.
-    fn decode<'i>(&mut self, input: &mut &'i [u8], now: Instant) -> Option<(u32, &'i [u8])> {
-        self.forget_plan();
-        if self.life == Life::Open && !input.is_empty() {
-            self.keepalive.handle_received(now);
-            self.note_activity(now);
-            if !std::mem::replace(&mut self.mid_read, true) {
-                self.look_for_restart(input, now);
-            }
-            while self.life == Life::Open && !input.is_empty() {
-                if !self.handshake.is_settled() {
-                    self.greet(input, now);
-                } else if let Some(piece) = self.decode_frame(input, now) {
-                    return Some(piece);
-                }
-            }
-        }
-        self.mid_read = false;
-        *input = &[];
-        None
-    }
-
-    fn decode_frame<'i>(&mut self, input: &mut &'i [u8], now: Instant) -> Option<(u32, &'i [u8])> {
-        match self.input.decode(input, &mut self.streams, &mut self.control) {
-            Ok(Some(Arrived::Payload(slot, bytes))) => return Some((slot, bytes)),
-            Ok(Some(Arrived::Message(message))) => self.handle_message(message, now),
-            Ok(Some(Arrived::Frame)) => self.handshake.handle_conversation(),
-            Ok(Some(Arrived::Nothing) | None) => {}
-            Err(violation) => self.violated(violation),
-        }
-        None
-    }
-
-    /// A host may have begun anew in the middle of a frame.
-    fn look_for_restart(&mut self, input: &mut &[u8], now: Instant) {
-        if !self.handshake.is_listener() || !self.handshake.is_settled() || self.streams.is_v1() {
+    /// The line took `n` of the `offered` bytes.
+    fn note_sent(&mut self, n: usize, offered: usize, now: Instant) {
+        if n == 0 {
             return;
         }
-        let mid_frame = !self.input.at_boundary();
-        if let Some(hello) = self.handshake.handle_stalled(input, mid_frame, now) {
-            *input = &[];
-            self.control.hello = true;
-            self.forget_peer();
-            self.settle(&hello.hello, now);
+        if n > offered {
+            return self.end(CloseReason::Misuse, None);
         }
-    }
-
-    /// Looks at bytes that came before the peer is known.
-    fn greet(&mut self, input: &mut &[u8], now: Instant) {
-        let Streams { counters, table, .. } = &mut self.streams;
-        let attached = |id| table.peek(id).is_some();
-        match self.handshake.handle_received(input, attached, counters, now) {
-            None => {}
-            Some(Found::Hello(hello)) => {
-                self.control.hello |= self.streams.config.role == Role::Guest;
-                self.settle(&hello.hello, now);
-            }
-            Some(Found::V1) => {
-                self.control.hello = false;
-                self.start(v1_terms(&self.streams.config), now);
-                if self.streams.config.role == Role::Guest {
-                    let (held, have) = self.handshake.held();
-                    // A header: no payload can come of it.
-                    let header = self.decode_frame(&mut &held[..have], now);
-                    debug_assert_eq!(header, None);
-                }
-            }
-            Some(Found::Foreign) => self.control.hello = true,
-            Some(Found::NotS2) => self.end(CloseReason::NotS2, None),
+        self.note_activity(now);
+        let sent = self.plan.handle_sent(n, offered, &mut self.control, &mut self.streams, now);
+        if sent.ping {
+            self.keepalive.handle_sent(now);
         }
-    }
-
-    /// Two HELLOs are known.
-    fn settle(&mut self, peer: &Hello, now: Instant) {
-        let config = &self.streams.config;
-        let too_small = peer.max_frame < config.min_frame.min(config.max_frame)
-            || (1..config.min_window.min(config.window)).contains(&peer.window);
-        self.start(agree(config, peer), now);
-        if peer.version == 0 {
-            self.end(CloseReason::Version, Some(GoAwayCode::Version));
-        } else if peer.max_frame == 0 {
-            self.violated(Violation::EmptyFrames);
-        } else if too_small {
-            self.violated(Violation::SmallFrames);
-        }
-    }
-
-    /// The dialect is known: streams begin to move.
-    fn start(&mut self, terms: Terms, now: Instant) {
-        self.input = Input::new(terms.dialect);
-        let messages = terms.features.has(Features::MESSAGES);
-        self.keepalive.start(messages, now, self.streams.config.keepalive);
-        if std::mem::replace(&mut self.was_started, true) {
-            self.restarted = true;
-        } else {
-            self.started = Some(terms);
-        }
-        if self.away_said {
-            self.control.go_away = messages.then(|| (GoAwayCode::Normal, self.streams.last_accepted()));
-        }
-        self.streams.start(terms);
-    }
-
-    /// A message of stream 0.
-    fn handle_message(&mut self, message: Message, now: Instant) {
-        match message {
-            Message::Hello(peer) => return self.handle_hello(&peer, now),
-            Message::GoAway { code, last } => self.handle_go_away(code, last),
-            Message::Ping(token) if self.streams.has(Features::MESSAGES) => self.control.handle_ping(token),
-            Message::Pong(_) if self.streams.has(Features::MESSAGES) => {}
-            Message::Ping(_) | Message::Pong(_) | Message::Unknown(_) => self.streams.counters.malformed += 1,
-            // A v1 guest's answer to a HELLO that was repeated before the first answer came.
-            Message::V1Answer(_) => {}
-        }
-        self.handshake.handle_conversation();
-    }
-
-    /// HELLO where the peer is known already.
-    fn handle_hello(&mut self, peer: &Opening, now: Instant) {
-        if self.streams.config.carrier == Carrier::Reliable {
-            return self.violated(Violation::SecondHello);
-        }
-        match self.handshake.handle_hello(peer, now) {
-            Again::Ignored => {
-                self.streams.counters.echoes += u64::from(peer.sender == self.streams.config.role);
-            }
-            Again::Answer => self.control.hello = true,
-            Again::Restarted => {
-                self.control.hello = self.streams.config.role == Role::Guest;
-                self.forget_peer();
-                self.settle(&peer.hello, now);
-            }
-            Again::Lost => {
-                self.forget_peer();
-                self.handle_timeout(now);
-            }
-        }
-    }
-
-    fn handle_go_away(&mut self, code: GoAwayCode, last: StreamId) {
-        if !self.streams.has(Features::MESSAGES) {
-            self.streams.counters.malformed += 1;
-            return;
-        }
-        if code != GoAwayCode::Normal {
-            return self.end(CloseReason::Remote(code), None);
-        }
-        if std::mem::replace(&mut self.away_heard, true) {
-            // What was accepted stays accepted; nothing was opened since.
-            return;
-        }
-        self.streams.is_going_away = true;
-        self.peer_away = Some((code, last));
-        self.streams.refuse_above(last);
-    }
-
-    /// The peer broke the protocol in a way that costs the session.
-    fn violated(&mut self, violation: Violation) {
-        self.streams.counters.malformed += 1;
-        self.end(CloseReason::Violation(violation), Some(GoAwayCode::ProtocolError));
-    }
-
-    /// The peer is another one, or gone, and nothing that it said or was to be told counts any more.
-    fn forget_peer(&mut self) {
-        self.streams.stop(ResetReason::Restarted);
-        self.streams.forget_terms();
-        self.control.forget_peer();
-        self.keepalive.stop();
-        // Whoever comes has not heard of our GOAWAY, and has said none.
-        (self.away_heard, self.peer_away) = (false, None);
-        self.streams.is_going_away = self.away_said;
-    }
-
-    /// The session is over; the peer is told where it can be.
-    pub(super) fn end(&mut self, reason: CloseReason, code: Option<GoAwayCode>) {
-        if self.life != Life::Open {
-            return;
-        }
-        self.forget_plan();
-        let (messages, resets) = (self.streams.has(Features::MESSAGES), self.streams.has(Features::RESET));
-        let last = self.streams.last_accepted();
-        let told_by_resets = reason == CloseReason::Local && !messages && resets;
-        self.streams.close(told_by_resets);
-        self.control.forget_peer();
-        self.control.hello = false;
-        self.control.go_away = code.filter(|_| messages).map(|code| (code, last));
-        self.keepalive.stop();
-        self.closed = Some(reason);
-        let peers_doing = matches!(
-            reason,
-            CloseReason::Remote(_) | CloseReason::Violation(_) | CloseReason::Version | CloseReason::Silent
-        );
-        if peers_doing && self.handshake.is_listener() {
-            // The line goes on, and the next HELLO on it begins another session.
-            self.handshake.hunt();
-            self.streams.forget_terms();
-            self.input = Input::new(Dialect::S2);
-            (self.away_heard, self.peer_away) = (false, None);
-            self.streams.is_going_away = self.away_said;
-        } else {
-            self.life = if self.has_output() { Life::Ending } else { Life::Ended };
+        if self.state == SessionState::Ending && !self.has_output() {
+            self.state = SessionState::Ended;
         }
     }
 
     /// What was offered is no longer what would be.
     pub(super) fn forget_plan(&mut self) {
-        if self.output.offered() > 0 {
-            self.output.clear(&mut self.streams);
+        if self.plan.offered() > 0 {
+            self.plan.clear(&mut self.streams);
         }
     }
 
     fn trim(&mut self) {
         self.streams.trim();
-        self.output.trim();
+        self.plan.trim();
         self.control.trim();
     }
 
     /// Something may be given back once it has been silent for a while.
-    fn note_activity(&mut self, now: Instant) {
+    pub(super) fn note_activity(&mut self, now: Instant) {
         self.trim_at = Some(now + TRIM_AFTER);
     }
 }
+
+/// How long a session must be silent before it gives spare memory back.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
+/// Runs that [`Session::transmit_with`] offers. A frame takes two or three: at least 21 frames, of the
+/// default size as much as is read at a time.
+const RUNS: usize = 64;

@@ -5,201 +5,13 @@
 //! Refuses to know the protocol.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 use std::ops::{Index, IndexMut};
 
 use siphasher::sip::SipHasher13;
 
-use super::config::Priority;
-use super::event::ResetReason;
-use super::receiver::Receiver;
-use super::segments::{Cursor, Queue};
-use super::sender::Sender;
-use super::v1::Pace;
+use super::stream::{Link, List, OUT, Stream};
 use super::wire::StreamId;
-
-/// No entry.
-pub(super) const NONE: u32 = u32::MAX;
-
-/// One of the lists. Each entry is in at most one of the `Fresh` and `Turn` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum List {
-    /// Streams that are not dead.
-    Live,
-    /// Streams with words due.
-    Words,
-    /// Streams with events due.
-    Events,
-    /// Streams that can say all they have in one frame and had no turn in this round, by priority.
-    Fresh(Priority),
-    /// All others with payload that may be sent, served in turn, by priority.
-    Turn(Priority),
-}
-
-impl List {
-    const COUNT: usize = 9;
-
-    /// Its place among the heads.
-    const fn head(self) -> usize {
-        match self {
-            Self::Live => 0,
-            Self::Words => 1,
-            Self::Events => 2,
-            Self::Fresh(priority) => 3 + priority as usize,
-            Self::Turn(priority) => 6 + priority as usize,
-        }
-    }
-
-    /// Which of an entry's links it uses.
-    const fn link(self) -> usize {
-        match self {
-            Self::Live => 0,
-            Self::Words => 1,
-            Self::Events => 2,
-            Self::Fresh(_) | Self::Turn(_) => 3,
-        }
-    }
-}
-
-/// Words and events that wait for a stream, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bits(u8);
-
-impl Bits {
-    /// Word: REQUEST.
-    pub(super) const REQUEST: Self = Self(0x01);
-    /// Word: REWIND.
-    pub(super) const REWIND: Self = Self(0x02);
-    /// Word: CLOSE, or v1's end of file.
-    pub(super) const CLOSE: Self = Self(0x04);
-    /// Word: v1's exit code.
-    pub(super) const EXIT: Self = Self(0x08);
-    /// Word: the empty one that opens a stream without a byte.
-    pub(super) const OPEN: Self = Self(0x10);
-    /// Word: RESET. The only one that a dead stream may have due.
-    pub(super) const RESET: Self = Self(0x20);
-
-    /// Event: the peer opened it.
-    pub(super) const OPENED: Self = Self(0x01);
-    /// Event: something to read.
-    pub(super) const READABLE: Self = Self(0x02);
-    /// Event: room to write.
-    pub(super) const WRITABLE: Self = Self(0x04);
-    /// Event: v1's exit code came.
-    pub(super) const EXITED: Self = Self(0x08);
-    /// Event: what is written could leave at once.
-    pub(super) const CREDIT: Self = Self(0x10);
-    /// Event: the end.
-    pub(super) const DEAD: Self = Self(0x20);
-
-    /// Whether all of `other` is in it.
-    pub(super) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Adds `other`.
-    pub(super) fn set(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    /// Takes `other` out; says whether it was in.
-    pub(super) fn take(&mut self, other: Self) -> bool {
-        let had = self.has(other);
-        self.0 &= !other.0;
-        had
-    }
-
-    /// Whether nothing waits.
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    prev: u32,
-    next: u32,
-}
-
-/// In no list; `NONE` as a neighbour means an end of one.
-const OUT: Link = Link { prev: NONE - 1, next: NONE - 1 };
-
-/// The most heap of one entry: the table grows by a quarter, its hash by the double.
-pub(super) const ENTRY: u64 = 2 * (size_of::<Stream>() + 64) as u64;
-
-/// One open stream: counts, states and links; its bytes are in the pool.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub id: StreamId,
-    pub sender: Sender,
-    pub receiver: Receiver,
-    /// Written, and on a line that may ask for it again not acked; on one that does not, not sent.
-    pub output: Queue,
-    /// The next byte of `output` to send.
-    pub cursor: Cursor,
-    /// Received and not consumed.
-    pub input: Queue,
-    /// Consumed bytes whose ACK has not been sent.
-    pub ack: u32,
-    /// Words due.
-    pub due: Bits,
-    /// Events due.
-    pub events: Bits,
-    pub priority: Priority,
-    /// The owner wrote less than it wanted.
-    pub wants_room: bool,
-    /// The owner wants to know when something could leave.
-    pub wants_credit: bool,
-    /// v1: the exit code to send, or the one received.
-    pub exit: u8,
-    /// v1: the exit code came.
-    pub exited: bool,
-    /// v1: its buffer is full and the line waits for it.
-    pub blocks: bool,
-    /// Gone; the entry waits for its last event to be polled and for its RESET to leave.
-    pub dead: bool,
-    /// Why, unless it retired in good order.
-    pub reset: Option<ResetReason>,
-    /// The round in which it had its last turn.
-    pub served: u32,
-    /// Bytes promised in the plan of the last `transmit`, and where they end.
-    pub planned: u32,
-    pub plan_cursor: Cursor,
-    pub pace: Pace,
-    links: [Link; 4],
-    /// Which of the lists of streams to send it is in, if it is in one.
-    sends_in: List,
-}
-
-impl Stream {
-    fn new(id: StreamId, max_frame: u16, served: u32) -> Self {
-        Self {
-            id,
-            sender: Sender::new(max_frame),
-            receiver: Receiver::new(),
-            output: Queue::default(),
-            cursor: Cursor::FRONT,
-            input: Queue::default(),
-            ack: 0,
-            due: Bits::default(),
-            events: Bits::default(),
-            priority: Priority::Normal,
-            wants_room: false,
-            wants_credit: false,
-            exit: 0,
-            exited: false,
-            blocks: false,
-            dead: false,
-            reset: None,
-            served,
-            planned: 0,
-            plan_cursor: Cursor::FRONT,
-            pace: Pace::default(),
-            links: [OUT; 4],
-            sends_in: List::Fresh(Priority::Normal),
-        }
-    }
-}
 
 /// The table. Lookup is one keyed hash, and none for the stream of the last lookup.
 #[derive(Debug)]
@@ -280,7 +92,8 @@ impl Table {
         slot
     }
 
-    /// Removes an entry whose buffers are empty. The table gives its memory back when the last one goes.
+    /// Removes an entry whose buffers are empty. When the last one goes a table of more
+    /// than 16 gives its memory back.
     pub(super) fn remove(&mut self, slot: u32) {
         for list in [List::Live, List::Words, List::Events] {
             self.unlink(list, slot);
@@ -371,7 +184,7 @@ impl Table {
     }
 
     /// Moves entries from the end of the table into the gaps before them and gives the rest back;
-    /// `moved(from, to)` is told of each. Work in proportion to the table.
+    /// `moved(from, to)` is called for each. Work in proportion to the table.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) {
         self.free.sort_unstable();
         let keep = self.slots.len();
@@ -398,7 +211,7 @@ impl Table {
         self.entries.iter_mut()
     }
 
-    /// The entry that was in `from` is in `to` now: its neighbours are told.
+    /// The entry that was in `from` is in `to` now: its neighbours are set right.
     fn relink(&mut self, from: u32, to: u32) {
         let sends_in = self.entries[to as usize].sends_in;
         for list in [List::Live, List::Words, List::Events, sends_in] {
@@ -447,6 +260,7 @@ impl IndexMut<u32> for Table {
     }
 }
 
+/// The peer chooses ids: the hash is keyed, so that it cannot aim at one bucket.
 #[derive(Clone, Debug)]
 struct Keyed([u64; 2]);
 
@@ -454,14 +268,19 @@ impl BuildHasher for Keyed {
     type Hasher = SipHasher13;
 
     fn build_hasher(&self) -> SipHasher13 {
-        let hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
-        debug_assert_ne!(hasher.finish(), 0);
-        hasher
+        SipHasher13::new_with_keys(self.0[0], self.0[1])
     }
 }
 
+/// The most heap of one entry: the table grows by a quarter, its hash by the double.
+pub(super) const ENTRY: u64 = 2 * (size_of::<Stream>() + 64) as u64;
+
+/// No entry.
+pub(super) const NONE: u32 = u32::MAX;
+
 #[cfg(test)]
 mod tests {
+    use super::super::config::Priority;
     use super::*;
     use quickcheck::quickcheck;
 
@@ -531,7 +350,8 @@ mod tests {
                 }
             }
             let all = in_order(&table, List::Live);
-            all.len() == table.len() && LISTS.iter().zip(&models).all(|(list, model)| in_order(&table, *list) == *model)
+            let is_alike = |(list, model): (&List, &Vec<StreamId>)| in_order(&table, *list) == *model;
+            all.len() == table.len() && LISTS.iter().zip(&models).all(is_alike)
         }
     }
 

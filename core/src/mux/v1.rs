@@ -32,7 +32,7 @@ pub struct V1Config {
     pub stdin_burst: u16,
     /// Host to guest: the pause after a burst: 10 ms, thousands of turns of the guest's event loop.
     pub stdin_pause: Duration,
-    /// What to do when the consumer of a stream is behind; v1 cannot tell the sender.
+    /// What to do when the application reads a stream too slowly; v1 has no word to slow the sender down.
     pub overflow: Overflow,
 }
 

@@ -75,11 +75,6 @@ pub enum Word {
     Reserved(u32),
 }
 
-/// The largest payload a DATA word can announce.
-pub const MAX_DATA: u32 = 0x3fff_ffff;
-/// The largest increment an ACK word can carry.
-pub const MAX_ACK: u32 = 0x3fff_ffff;
-
 impl Word {
     /// Decodes any word.
     #[must_use]
@@ -112,9 +107,6 @@ impl Word {
         }
     }
 }
-
-/// Bytes of a header, in both dialects.
-pub const HEADER: usize = 12;
 
 /// A header: the stream's number and a word, big endian.
 #[must_use]
@@ -212,15 +204,8 @@ pub struct Opening {
     pub answers: u32,
 }
 
-/// Bytes of a HELLO, header included.
-pub const HELLO: usize = 36;
-/// The version this module speaks.
-pub const VERSION: u8 = 2;
-/// The bits of a nonce.
-pub const NONCE: u32 = 0x7fff_ffff;
-
 impl Hello {
-    /// The whole frame, as a host says it that gives no nonce.
+    /// The whole frame, as a host sends it that gives no nonce.
     #[must_use]
     pub fn encode(&self) -> [u8; HELLO] {
         Opening { hello: *self, sender: Role::Host, nonce: 0, answers: 0 }.encode()
@@ -250,7 +235,7 @@ impl Opening {
     }
 
     /// The stream that the empty v1 message at the end is for: role, nonce, and the nonce answered. A v1
-    /// guest knows no such stream, and says so in its name.
+    /// guest knows no such stream, and answers so in its name.
     #[must_use]
     pub fn trailer(&self) -> StreamId {
         let role = if self.sender == Role::Guest { StreamId::GUEST_BIT } else { 0 };
@@ -279,7 +264,7 @@ impl Opening {
     }
 }
 
-/// Why a session ends, as GOAWAY says it.
+/// What a GOAWAY means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoAwayCode {
     /// Nothing is wrong: no new streams, please.
@@ -292,7 +277,7 @@ pub enum GoAwayCode {
     Version,
     /// The sender ends the session; nothing is wrong.
     Done,
-    /// Any other: below 256 one that this version does not know, from there on the owners' own.
+    /// Any other: below 256 one that this version does not know, from there on the applications' own.
     Other(u16),
 }
 
@@ -333,7 +318,7 @@ pub enum Message {
     Ping(u32),
     /// The answer.
     Pong(u32),
-    /// The session ends.
+    /// No new streams, or (any code but [`GoAwayCode::Normal`]) the end of the session.
     GoAway {
         /// Why.
         code: GoAwayCode,
@@ -402,13 +387,33 @@ impl Message {
     }
 }
 
+/// How a HELLO starts, whoever sends it.
+pub(super) fn hello_start() -> [u8; HELLO_START] {
+    let mut start = [0; HELLO_START];
+    start[..HEADER].copy_from_slice(&header(StreamId::SESSION, 24));
+    start[HEADER..].copy_from_slice(HELLO_MAGIC);
+    start
+}
+
+/// The largest payload a DATA word can announce.
+pub const MAX_DATA: u32 = 0x3fff_ffff;
+/// The largest increment an ACK word can carry.
+pub const MAX_ACK: u32 = 0x3fff_ffff;
+/// Bytes of a header, in both dialects.
+pub const HEADER: usize = 12;
+/// Bytes of a HELLO, header included.
+pub const HELLO: usize = 36;
+/// The version this module speaks.
+pub const VERSION: u8 = 2;
+/// The bits of a nonce.
+pub const NONCE: u32 = 0x7fff_ffff;
 /// Largest payload of a stream-0 message (SPEC §7); a longer one is a protocol error, so 64 bytes is all it
 /// can cost.
 pub const MAX_MESSAGE: u32 = 64;
-
 /// How a HELLO's payload starts.
 pub const HELLO_MAGIC: &[u8; 4] = b"MUX2";
-
+/// Bytes of a HELLO that are always the same: header and magic.
+pub(super) const HELLO_START: usize = HEADER + HELLO_MAGIC.len();
 /// v1's length of a message without payload.
 pub(super) const V1_EMPTY: u32 = HEADER as u32;
 const PING: u8 = 0x02;
@@ -445,7 +450,8 @@ mod tests {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
             let (id, word) = split_header(bytes.first_chunk().unwrap());
-            id == StreamId::SESSION && word as usize == bytes.len() - HEADER && Message::decode(&bytes[HEADER..]) == message
+            let is_framed = id == StreamId::SESSION && word as usize == bytes.len() - HEADER;
+            is_framed && Message::decode(&bytes[HEADER..]) == message
         }
 
         fn decoding_any_payload_never_panics(payload: Vec<u8>) -> bool {

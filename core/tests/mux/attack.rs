@@ -1,4 +1,5 @@
-//! What was found by attacking: echoes, lies about the peer, storms that multiply, ends that leave the other side standing.
+//! What was found by attacking: echoes, lies about the peer, storms that multiply, ends that leave the other
+//! side standing.
 
 use std::time::Duration;
 
@@ -207,8 +208,8 @@ fn a_looped_guest_that_hunts_says_one_hello_a_second() {
     assert!(said <= 10 * HELLO, "{said}");
 }
 
-/// A process behind a v1 guest prints whatever it likes; a host that restarts finds it in the leftovers. S2 on a v1
-/// line would end the VM with its first PING.
+/// A process behind a v1 guest prints whatever it likes; a host that restarts finds it in the leftovers. S2
+/// on a v1 line would end the VM with its first PING.
 #[test]
 fn no_printing_makes_a_host_speak_s2_to_a_v1_guest() {
     let old = "000000000000000000000018 4d555832 01 07 1000 00010000 00000000000000000000000c";

@@ -1,5 +1,5 @@
-//! A connection that loses nothing: what is freed when, who goes first, how much may be written, and a thousand consoles on
-//! one of them.
+//! A connection that loses nothing: what is freed when, who goes first, how much may be written, and a
+//! thousand consoles on one of them.
 
 use std::time::Duration;
 

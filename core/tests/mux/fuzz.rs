@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use vspc_core::mux::link::frame::{FrameType, Header, encode};
-use vspc_core::mux::link::{Link, LinkConfig, LinkEvent, Repeat};
+use vspc_core::mux::link::{Link, LinkConfig, LinkEvent, LinkState, Repeat};
 use vspc_core::mux::wire::Word;
 use vspc_core::mux::{
     Carrier, Config, Decoder, Dialect, Event, Features, Hello, Item, Priority, Received, Role, Session,
@@ -239,8 +239,9 @@ impl Middle {
 
 /// Two ends, their owners, and a middle that does as it likes.
 ///
-/// Checked: no panic, memory within its bounds, output where it is said to be; byte for byte what was written while the
-/// middle was honest; and once the line was opened again and is, two ends that understand each other.
+/// Checked: no panic, memory within its bounds, output where it is said to be; byte for byte what was written
+/// while the middle was honest; and once the line was opened again and is, two ends that understand each
+/// other.
 pub(crate) fn pair(data: &[u8]) {
     let mut program = data.iter().copied();
     let mut byte = || program.next();
@@ -368,8 +369,8 @@ pub(crate) fn pair(data: &[u8]) {
 
 /// Two ends of a link, their owners, and a middle that does as it likes.
 ///
-/// Checked: no panic, memory within its bound, deadlines that move on; what is delivered is what was written, from its
-/// beginning, until one end begins anew.
+/// Checked: no panic, memory within its bound, deadlines that move on; what is delivered is what was written,
+/// from its beginning, until one end begins anew, or an echo comes before anything of the peer's.
 pub(crate) fn link_pair(data: &[u8]) {
     let mut program = data.iter().copied();
     let mut byte = || program.next();
@@ -387,7 +388,7 @@ pub(crate) fn link_pair(data: &[u8]) {
     let mut middle = Middle { held: [Vec::new(), Vec::new()], honest: true };
     let mut written = [Vec::new(), Vec::new()];
     let mut read = [0usize; 2];
-    let mut exact = true;
+    let (mut exact, mut opened) = (true, [false; 2]);
     while let Some(op) = byte() {
         let Some(arg) = byte() else { break };
         let which = usize::from(op >> 7);
@@ -423,7 +424,10 @@ pub(crate) fn link_pair(data: &[u8]) {
             8..=11 => {
                 let how = if op & 15 == 8 { op >> 4 } else { 0 };
                 let bytes = middle.pass(which, how, arg.into(), arg);
-                ends[1 - which].handle_received(&bytes, now);
+                let to = &mut ends[1 - which];
+                // The end with the greater nonce knows its own frames from the peer's once it has had one.
+                exact &= how % 8 != 6 || which == 1 || read[1] > 0 || !to.received().is_empty();
+                to.handle_received(&bytes, now);
             }
             12 => {
                 now = now + Duration::from_millis(u64::from(arg) * 10);
@@ -436,7 +440,11 @@ pub(crate) fn link_pair(data: &[u8]) {
             }
             _ => exact &= !matches!(end.poll_event(), Some(LinkEvent::Restarted | LinkEvent::Closed(_))),
         }
-        for end in &ends {
+        for (end, opened) in ends.iter().zip(&mut opened) {
+            // Closed, and perhaps opened anew before anybody polled that.
+            let is_open = matches!(end.state(), LinkState::Open | LinkState::Done);
+            exact &= is_open || !*opened;
+            *opened |= is_open;
             assert!(end.memory() as u64 <= bound, "{} of {bound}", end.memory());
         }
     }

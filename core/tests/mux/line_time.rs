@@ -1,4 +1,5 @@
-//! SL in time: windows whose opening is lost, lines of unknown speed, peers that stand still, echoes, new beginnings.
+//! SL in time: windows whose opening is lost, lines of unknown speed, peers that stand still, echoes, new
+//! beginnings.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -246,6 +246,35 @@ fn a_gap_is_answered_in_the_receivers_own_way() {
 }
 
 #[test]
+fn frames_that_come_back_are_not_taken_for_the_peers() {
+    let (mut a, mut b) = (opener(), answerer());
+    let pass = |from: &mut Link, to: &mut Link| {
+        let said = say(from, START).concat();
+        to.handle_received(&said, START);
+        said
+    };
+    for _ in 0..3 {
+        pass(&mut a, &mut b);
+        pass(&mut b, &mut a);
+    }
+    for end in [&mut a, &mut b] {
+        assert_eq!(end.state(), LinkState::Open);
+        end.write(b"hello");
+    }
+    let (from_a, from_b) = (pass(&mut a, &mut b), pass(&mut b, &mut a));
+    for (end, echo) in [(&mut a, from_a), (&mut b, from_b)] {
+        assert_eq!(end.received(), b"hello");
+        // The same numbers in both directions: only the mark tells whose the second frame is.
+        end.write(b" you");
+        let more = say(end, START).concat();
+        end.handle_received(&echo, START);
+        end.handle_received(&more, START);
+        assert_eq!(end.received(), b"hello");
+        assert!(end.counters().echoes >= 2, "{:?}", end.counters());
+    }
+}
+
+#[test]
 fn ping_is_answered_and_silence_is_asked_about_three_times() {
     let mut link = open();
     link.handle_received(&encoded(FrameType::Ping, 0, 0, 16, &hex("00000001")), START);

@@ -322,6 +322,17 @@ fn telling_of_more_than_was_offered_ends_the_session_instead_of_corrupting_it() 
 }
 
 #[test]
+fn taking_more_than_was_offered_ends_the_session_though_more_was_planned() {
+    let (mut host, _guest) = default_pair();
+    for _ in 0..60 {
+        let id = host.open().unwrap();
+        host.write(id, &[7; 5000]).unwrap();
+    }
+    host.transmit_with(START, |runs| runs.iter().map(|run| run.len()).sum::<usize>() + 1);
+    assert_eq!(events(&mut host).last(), Some(&Event::Closed(CloseReason::Misuse)));
+}
+
+#[test]
 fn an_idle_session_gives_everything_back() {
     let (mut host, mut guest) = default_pair();
     let empty = (host.memory(), guest.memory());

@@ -1,5 +1,5 @@
-//! Hosts that die at any byte, a thousand times on one line, in front of a guest that lives on: raw, told by the carrier or
-//! by nobody, and under SL.
+//! Hosts that die at any byte, a thousand times on one line, in front of a guest that lives on: raw, told by
+//! the carrier or by nobody, and under SL.
 
 use std::time::Duration;
 

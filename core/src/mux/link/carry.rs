@@ -8,8 +8,8 @@ use super::Link;
 use crate::time::Instant;
 
 /// Moves what can be moved, both ways: to be called after anything happened to either and before the link's
-/// `transmit`. After [`LinkEvent::Restarted`](super::LinkEvent::Restarted) the session is to be told that its
-/// [line was reopened](Session::line_reopened), before this is called again: bytes of the old line are lost.
+/// `transmit`. After [`LinkEvent::Restarted`](super::LinkEvent::Restarted) call
+/// [`Session::line_reopened`] before this is called again: bytes of the old line are lost.
 pub fn carry(session: &mut Session, link: &mut Link, now: Instant) {
     loop {
         let n = link.received().len().min(session.receive_window());

@@ -1,4 +1,6 @@
-//! What a link is told when it is made.
+//! What a link is given when it is made: sizes, times and choices, each with the reason for its default.
+//!
+//! Owns the bound of its memory. Refuses to know what the peer asks for.
 
 use std::time::Duration;
 
@@ -61,9 +63,9 @@ impl LinkConfig {
             .map_or(Duration::ZERO, Duration::from_micros)
     }
 
-    /// The most memory a link so configured can hold, in bytes: a window of frames under way, a window delivered and not
-    /// read, a window behind a gap, the frame that arrives and the one that leaves. Vectors are up to twice as long as need
-    /// be, and what was delivered moves only when half of it was read.
+    /// The most memory a link so configured can hold, in bytes: a window of frames under way, a window
+    /// delivered and not read, a window behind a gap, the frame that arrives and the one that leaves. Vectors
+    /// are up to twice as long as need be, and what was delivered moves only when half of it was read.
     #[must_use]
     pub fn memory_bound(&self) -> u64 {
         let (payload, window) = (u64::from(self.max_payload()), u64::from(self.window()));

@@ -15,8 +15,8 @@
 //!         SYN, same nonce: SYNACK ─────────────┘
 //!
 //!   state         what else may come
-//!   any           SYN or SYNACK with my own nonce: an echo, ignored
-//!   CLOSED        anything numbered: RST 1 (the peer believes in a link that is gone)
+//!   any           SYN or SYNACK with my own nonce, a frame with my own mark: an echo, ignored
+//!   CLOSED        SYNACK, RST: ignored; any other frame: RST 1 (the peer believes in a link that is gone)
 //!   CLOSED, DONE  SYN: a new start, once the last one's bytes were read and its end was polled; till then ignored
 //!   SYN_SENT      anything but SYN, SYNACK: ignored
 //!   DONE          FIN or DATA again: ACK (the last one was lost)
@@ -26,45 +26,38 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use super::config::LinkConfig;
-use super::event::{Events, LinkClosed, LinkCounters, LinkEvent};
+use super::event::{LinkClosed, LinkCounters, LinkEvent, LinkEvents};
 use super::frame::{Bad, Frame, FrameDecoder, FrameType, Header};
-use super::output::{Control, Output, Sending};
-use super::receiver::{Due, LinkReceiver};
+use super::receiver::{LinkDue, LinkReceiver};
 use super::sender::LinkSender;
+use super::writer::{FrameWriter, LinkControl, Sending};
 use crate::time::Instant;
 
-/// First and longest wait for an answer to SYN.
-const SYN_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
-/// PINGs that may go unanswered.
-const MAX_PINGS: u8 = 3;
-/// Payload of a SYNACK, the longest besides DATA: let through however short DATA is to be.
-const SYN_ACK: usize = 12;
-/// RST: there is no such link.
-const NO_LINK: u16 = 1;
-
-/// One end of a line that loses, turns or invents bytes; carries one byte stream each way. See the
+/// One end of a line that drops, corrupts or inserts bytes; carries one byte stream each way. See the
 /// [module](super) for the loop around it.
 #[derive(Debug)]
 pub struct Link {
-    config: LinkConfig,
-    state: LinkState,
-    decoder: FrameDecoder,
-    sender: LinkSender,
-    receiver: LinkReceiver,
-    peer_nonce: Option<u32>,
-    control: Control,
-    syn_at: Option<Instant>,
-    syn_interval: Duration,
+    pub(super) config: LinkConfig,
+    pub(super) state: LinkState,
+    pub(super) decoder: FrameDecoder,
+    pub(super) sender: LinkSender,
+    pub(super) receiver: LinkReceiver,
+    pub(super) peer_nonce: Option<u32>,
+    /// A frame with a mark has come, so that one without is no frame of the peer's.
+    pub(super) peer_marks: bool,
+    pub(super) control: LinkControl,
+    pub(super) syn_at: Option<Instant>,
+    pub(super) syn_interval: Duration,
     /// The end of the silence, or of the wait for an answer to a PING that has left.
-    idle_at: Option<Instant>,
-    pings: u8,
+    pub(super) idle_at: Option<Instant>,
+    pub(super) pings: u8,
     /// Of the last PING.
     token: u32,
-    output: Output,
+    pub(super) writer: FrameWriter,
     /// A write was short.
     wants_room: bool,
-    events: Events,
-    counters: LinkCounters,
+    pub(super) events: LinkEvents,
+    pub(super) counters: LinkCounters,
 }
 
 /// Where a link is.
@@ -72,9 +65,9 @@ pub struct Link {
 pub enum LinkState {
     /// Not open; answers SYN.
     Closed,
-    /// Said SYN.
+    /// SYN sent.
     SynSent,
-    /// Heard SYN, said SYNACK.
+    /// SYN received, SYNACK sent.
     SynReceived,
     /// Carries bytes.
     Open,
@@ -93,20 +86,21 @@ impl Link {
             receiver: LinkReceiver::new(&config),
             config,
             peer_nonce: None,
-            control: Control::default(),
+            peer_marks: false,
+            control: LinkControl::default(),
             syn_at: None,
             syn_interval: SYN_INTERVAL.0,
             idle_at: None,
             pings: 0,
             token: 0,
-            output: Output::new(),
+            writer: FrameWriter::new(),
             wants_room: false,
-            events: Events::default(),
+            events: LinkEvents::default(),
             counters: LinkCounters::default(),
         }
     }
 
-    /// Begins to open: says SYN until it is answered. What was not read of the link before is dropped. No-op
+    /// Begins to open: sends SYN until it is answered. What was not read of the link before is dropped. No-op
     /// unless closed.
     pub fn open(&mut self, now: Instant) {
         if self.state == LinkState::Closed {
@@ -122,9 +116,9 @@ impl Link {
     pub fn handle_received(&mut self, data: &[u8], now: Instant) {
         let mut input = data;
         let mut decoder = std::mem::replace(&mut self.decoder, FrameDecoder::new(0));
-        while let Some(frame) = decoder.decode(&mut input) {
+        while let Some(frame) = decoder.decode_marked(&mut input) {
             match frame {
-                Ok(frame) => self.frame(&frame, now),
+                Ok((frame, marked)) => self.handle_frame(&frame, marked, now),
                 Err(bad) => {
                     match bad {
                         Bad::Checksum => self.counters.bad_checksum += 1,
@@ -140,7 +134,7 @@ impl Link {
         self.decoder = decoder;
     }
 
-    /// A deadline may have passed.
+    /// A deadline may have passed. Work in proportion to the frames under way.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.syn_at.is_some_and(|at| at <= now) {
             self.control.syn = self.state == LinkState::SynSent;
@@ -174,7 +168,7 @@ impl Link {
         [self.syn_at, sender, idle, self.receiver.timer()].into_iter().flatten().min()
     }
 
-    /// The next event.
+    /// The next event. Constant work.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.poll()
     }
@@ -185,19 +179,20 @@ impl Link {
         if matches!(self.state, LinkState::Done) { 0 } else { self.sender.room() }
     }
 
-    /// Copies what fits; returns how much that was.
+    /// Copies what fits, at most a frame; returns how much that was.
     pub fn write(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.send_window());
         self.wants_room |= n < data.len();
         self.sender.write(&data[..n])
     }
 
-    /// Ends this direction behind what was written.
+    /// Ends this direction behind what was written. Constant work.
     pub fn finish(&mut self) {
         self.sender.finish();
     }
 
-    /// Says RST with a code and forgets everything but what was delivered.
+    /// Sends RST with a code and forgets everything but what was delivered. Work in proportion to the frames
+    /// under way.
     pub fn reset(&mut self, code: u16) {
         if !matches!(self.state, LinkState::Closed | LinkState::Done) {
             self.close(LinkClosed::Local);
@@ -208,31 +203,45 @@ impl Link {
     /// Whether there is anything to send.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.output.rest().is_empty() || self.next_kind().is_some()
+        !self.writer.rest().is_empty() || self.next_kind().is_some()
     }
 
-    /// Offers what is to be sent next: at most one frame, as one borrowed run, so that nothing waits behind
-    /// more than one. Returns how many runs were filled: 1 or 0. Idempotent until [`Link::handle_sent`];
-    /// [`Link::transmit_with`] is both in one.
+    /// Gives what is to be sent next to `take`: at most one frame, as one borrowed run, so that nothing waits
+    /// behind more than one. Counts as sent as many bytes as `take` says that it took; more than there were
+    /// counts as all of them. Returns that number; 0 also where there was nothing to take. Work in proportion
+    /// to the frame.
+    pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[u8]) -> usize) -> usize {
+        let mut runs = [IoSlice::new(&[])];
+        if self.transmit(&mut runs) == 0 {
+            return 0;
+        }
+        let n = take(&runs[0]);
+        self.handle_sent(n, now);
+        n
+    }
+
+    /// The first half of [`Link::transmit_with`], for whoever cannot write in a closure: how many of `runs`
+    /// were filled, 1 or 0. Idempotent until [`Link::handle_sent`].
     pub fn transmit<'a>(&'a mut self, runs: &mut [IoSlice<'a>]) -> usize {
-        if self.output.rest().is_empty() {
+        if self.writer.rest().is_empty() {
             self.encode_next();
         }
         match runs.first_mut() {
-            Some(run) if !self.output.rest().is_empty() => {
-                *run = IoSlice::new(self.output.rest());
+            Some(run) if !self.writer.rest().is_empty() => {
+                *run = IoSlice::new(self.writer.rest());
                 1
             }
             _ => 0,
         }
     }
 
-    /// `n` bytes of what was offered were taken by the line; more than was offered counts as all of it.
+    /// The second half: the line took `n` bytes of what was offered; more than that counts as all of it.
+    /// Constant work.
     pub fn handle_sent(&mut self, n: usize, now: Instant) {
-        if n == 0 || self.output.rest().is_empty() {
+        if n == 0 || self.writer.rest().is_empty() {
             return;
         }
-        match self.output.handle_sent(n) {
+        match self.writer.handle_sent(n) {
             Some(Sending::Numbered(seq)) => self.sender.handle_sent(seq, now),
             Some(Sending::Idle) => {
                 self.pings += 1;
@@ -242,27 +251,14 @@ impl Link {
         }
     }
 
-    /// Gives what is to be sent next to `take`, as one borrowed run, and counts as sent as many bytes as it
-    /// says it took. Returns that number; 0 also where there was nothing to take.
-    pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[u8]) -> usize) -> usize {
-        if self.output.rest().is_empty() {
-            self.encode_next();
-        }
-        if self.output.rest().is_empty() {
-            return 0;
-        }
-        let n = take(self.output.rest());
-        self.handle_sent(n, now);
-        n
-    }
-
     /// Delivered bytes that were not consumed, in order, borrowed.
     #[must_use]
     pub fn received(&self) -> &[u8] {
         self.receiver.received()
     }
 
-    /// The first `n` of them were used.
+    /// The first `n` of them were used. Constant work; what is delivered next moves at most as many bytes as
+    /// were consumed.
     pub fn consume(&mut self, n: usize) {
         self.receiver.consume(n);
     }
@@ -282,7 +278,7 @@ impl Link {
     /// Bytes of heap held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.decoder.memory() + self.output.memory() + self.sender.memory() + self.receiver.memory()
+        self.decoder.memory() + self.writer.memory() + self.sender.memory() + self.receiver.memory()
     }
 
     /// What was done so far.
@@ -295,20 +291,24 @@ impl Link {
         }
     }
 
-    fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
+    fn handle_frame(&mut self, frame: &Frame<'_>, marked: bool, now: Instant) {
         let Header { kind, has_ack, seq, ack, window } = frame.header;
         match kind {
-            FrameType::Syn => return self.syn(frame.payload, now),
-            FrameType::SynAck => return self.syn_ack(frame.payload, now),
+            FrameType::Syn => return self.handle_syn(frame.payload, now),
+            FrameType::SynAck => return self.handle_syn_ack(frame.payload, now),
             FrameType::Rst => {
                 let code = frame.payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
-                // To SYN nobody says RST: in SYN_SENT it is meant for the link before.
+                // Nobody answers SYN with RST: in SYN_SENT it is meant for the link before.
                 if !matches!(self.state, LinkState::Closed | LinkState::SynSent | LinkState::Done) {
                     self.close(LinkClosed::Reset(code));
                 }
                 return;
             }
             _ => {}
+        }
+        if self.is_echo(marked) {
+            self.counters.echoes += 1;
+            return;
         }
         match self.state {
             LinkState::Closed => {
@@ -356,107 +356,24 @@ impl Link {
         }
     }
 
-    fn syn(&mut self, payload: &[u8], now: Instant) {
-        let Some((nonce, max_payload, window, _)) = opening(payload) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        if nonce == self.config.nonce {
-            self.counters.echoes += 1;
-            return;
-        }
-        let again = self.peer_nonce == Some(nonce);
-        match self.state {
-            LinkState::Closed | LinkState::Done => {
-                if again && self.state == LinkState::Done {
-                    return;
-                }
-                if self.events.has_closed() || !self.receiver.received().is_empty() {
-                    // What was acknowledged is not taken back: the peer asks again in a second.
-                    return;
-                }
-                if self.state == LinkState::Done {
-                    self.start_over();
-                }
-                self.state = LinkState::SynReceived;
-                self.syn_interval = SYN_INTERVAL.0;
-                self.syn_at = Some(now + self.syn_interval);
-            }
-            LinkState::SynSent => self.become_open(LinkEvent::Opened, now),
-            LinkState::SynReceived => {}
-            LinkState::Open if again => {}
-            LinkState::Open => {
-                self.start_over();
-                self.become_open(LinkEvent::Restarted, now);
-            }
-        }
-        if !again {
-            self.peer_nonce = Some(nonce);
-            self.sender.set_limits(max_payload, window);
-        }
-        self.control.syn_ack = true;
+    /// Whether this side marks its frames: its nonce is the smaller one.
+    fn is_marking(&self) -> bool {
+        self.peer_nonce.is_some_and(|peer| self.config.nonce < peer)
     }
 
-    fn syn_ack(&mut self, payload: &[u8], now: Instant) {
-        let Some((nonce, max_payload, window, Some(echo))) = opening(payload) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        if echo != self.config.nonce {
-            return;
+    /// Whether a frame is one of this side's own that came back: a terminal that echoes, a loop. On the side
+    /// that marks nothing that is known as soon as a frame with a mark has come; a peer of an older kind
+    /// marks nothing.
+    fn is_echo(&mut self, marked: bool) -> bool {
+        if self.is_marking() {
+            return marked;
         }
-        if nonce == self.config.nonce {
-            self.counters.echoes += 1;
-            return;
-        }
-        match self.state {
-            LinkState::SynSent => {
-                self.peer_nonce = Some(nonce);
-                self.sender.set_limits(max_payload, window);
-                self.become_open(LinkEvent::Opened, now);
-                self.receiver.ask_ack();
-            }
-            // It has not heard our answer, or answers a SYN said twice.
-            LinkState::Open if self.peer_nonce == Some(nonce) => self.receiver.ask_ack(),
-            _ => {}
-        }
-    }
-
-    fn become_open(&mut self, event: LinkEvent, now: Instant) {
-        self.state = LinkState::Open;
-        self.control.syn = false;
-        self.syn_at = None;
-        self.idle_at = self.after_silence(now);
-        self.pings = 0;
-        self.events.opened = Some(event);
-        self.events.writable = true;
-    }
-
-    /// Both halves from the beginning; what was not delivered is lost.
-    fn start_over(&mut self) {
-        self.counters = self.counters();
-        self.sender = LinkSender::new(&self.config);
-        self.receiver = LinkReceiver::new(&self.config);
-        self.control = Control::default();
-        self.events = Events::default();
-        self.peer_nonce = None;
-        self.output.disown();
-        self.syn_at = None;
-    }
-
-    fn close(&mut self, why: LinkClosed) {
-        let mut receiver = std::mem::replace(&mut self.receiver, LinkReceiver::new(&self.config));
-        self.start_over();
-        receiver.start_over(&self.config);
-        self.events.readable = !receiver.received().is_empty();
-        self.receiver = receiver;
-        self.state = LinkState::Closed;
-        self.idle_at = None;
-        self.events.closed = Some(why);
+        self.peer_marks |= marked && self.peer_nonce.is_some();
+        self.peer_marks && !marked
     }
 
     /// When silence that begins now is long enough to be asked about.
-    fn after_silence(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn after_silence(&self, now: Instant) -> Option<Instant> {
         (!self.config.idle.is_zero()).then(|| now + self.config.idle)
     }
 
@@ -474,9 +391,9 @@ impl Link {
             return Some(FrameType::Pong);
         }
         match self.receiver.due() {
-            Due::Nak => return Some(FrameType::Nak),
-            Due::Sack => return Some(FrameType::Sack),
-            Due::Ack | Due::Nothing => {}
+            LinkDue::Nak => return Some(FrameType::Nak),
+            LinkDue::Sack => return Some(FrameType::Sack),
+            LinkDue::Ack | LinkDue::Nothing => {}
         }
         if self.state == LinkState::Open && self.sender.has_next() {
             return Some(FrameType::Data);
@@ -484,13 +401,15 @@ impl Link {
         if control.idle || control.probe {
             return Some(FrameType::Ping);
         }
-        (self.receiver.due() == Due::Ack).then_some(FrameType::Ack)
+        (self.receiver.due() == LinkDue::Ack).then_some(FrameType::Ack)
     }
 
     fn encode_next(&mut self) {
         let Some(mut kind) = self.next_kind() else {
-            return self.output.handle_idle();
+            return self.writer.handle_idle();
         };
+        let is_opening = matches!(kind, FrameType::Syn | FrameType::SynAck | FrameType::Rst);
+        let marked = self.is_marking() && !is_opening;
         let mut opening = [0; SYN_ACK];
         opening[..4].copy_from_slice(&self.config.nonce.to_be_bytes());
         opening[4..6].copy_from_slice(&self.config.max_payload().to_be_bytes());
@@ -547,31 +466,27 @@ impl Link {
             ack: if matches!(kind, FrameType::Syn | FrameType::Rst) { 0 } else { self.receiver.expected() },
             window: if kind == FrameType::Rst { 0 } else { self.receiver.window() },
         };
-        self.output.begin(&header, payload, &self.config, sending);
+        self.writer.begin(&header, marked, payload, &self.config, sending);
         if self.wants_room && self.sender.room() > 0 {
             self.wants_room = false;
             self.events.writable = true;
         }
         self.counters.frames += 1;
-        if !matches!(kind, FrameType::Syn | FrameType::SynAck | FrameType::Rst) {
-            self.receiver.handle_told(match kind {
-                FrameType::Nak => Due::Nak,
-                FrameType::Sack => Due::Sack,
-                _ => Due::Ack,
+        if !is_opening {
+            self.receiver.handle_ack_queued(match kind {
+                FrameType::Nak => LinkDue::Nak,
+                FrameType::Sack => LinkDue::Sack,
+                _ => LinkDue::Ack,
             });
         }
     }
 }
 
-/// SYN's and SYNACK's payload: nonce, largest payload, window, and the echoed nonce where there is one.
-fn opening(payload: &[u8]) -> Option<(u32, u16, u16, Option<u32>)> {
-    let (&[n0, n1, n2, n3, p0, p1, w0, w1], rest) = payload.split_first_chunk::<8>()?;
-    let (max_payload, window) = (u16::from_be_bytes([p0, p1]), u16::from_be_bytes([w0, w1]));
-    let echo = rest.first_chunk::<4>().map(|echo| u32::from_be_bytes(*echo));
-    (max_payload > 0 && window > 0).then_some((
-        u32::from_be_bytes([n0, n1, n2, n3]),
-        max_payload,
-        window,
-        echo,
-    ))
-}
+/// First and longest wait for an answer to SYN.
+pub(super) const SYN_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// PINGs that may go unanswered.
+const MAX_PINGS: u8 = 3;
+/// Payload of a SYNACK, the longest besides DATA: let through however short DATA is to be.
+const SYN_ACK: usize = 12;
+/// RST: there is no such link.
+const NO_LINK: u16 = 1;

@@ -1,4 +1,6 @@
-//! What a link tells its owner, and what it has counted.
+//! What a link reports to its application, and what it has counted.
+//!
+//! Owns the reasons. Refuses to know what an application makes of them.
 
 /// Something about a link changed. At most one of each kind waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +14,9 @@ pub enum LinkEvent {
     Readable,
     /// After a short write there is room again, or the link has opened.
     Writable,
-    /// The peer will send nothing more; said when it is known, bytes may still wait.
+    /// The peer will send nothing more; bytes may still wait.
     Ended,
-    /// It is over. Bytes may still wait; a peer that opens anew is heard once they were read and this was
+    /// It is over. Bytes may still wait; a peer that opens anew is answered once they were read and this was
     /// polled.
     Closed(LinkClosed),
 }
@@ -29,9 +31,9 @@ pub enum LinkClosed {
     TimedOut,
     /// Three PINGs went unanswered.
     Silent,
-    /// The peer said RST with this code.
+    /// The peer sent RST with this code.
     Reset(u16),
-    /// This side said RST.
+    /// This side sent RST.
     Local,
 }
 
@@ -54,13 +56,13 @@ pub struct LinkCounters {
     pub aborted: u64,
     /// Frames that were whole and made no sense.
     pub malformed: u64,
-    /// Openings of this side's own: the line is looped.
+    /// Frames of this side's own that came back: the line is looped, or something on it echoes.
     pub echoes: u64,
 }
 
 /// What waits to be polled, coalesced.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(super) struct LinkEvents {
     pub(super) opened: Option<LinkEvent>,
     pub(super) readable: bool,
     pub(super) writable: bool,
@@ -68,7 +70,7 @@ pub(super) struct Events {
     pub(super) closed: Option<LinkClosed>,
 }
 
-impl Events {
+impl LinkEvents {
     /// Whether the end of the last link was not polled yet.
     pub(super) const fn has_closed(&self) -> bool {
         self.closed.is_some()

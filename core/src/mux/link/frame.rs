@@ -5,18 +5,6 @@
 
 use super::super::wire::HEADER as S2_HEADER;
 
-/// Begins and ends frames.
-pub const FLAG: u8 = 0x7e;
-/// The next byte is meant with bit 5 turned.
-pub const ESCAPE: u8 = 0x7d;
-/// Bytes of a header.
-pub const HEADER: usize = 8;
-/// Bytes of the checksum.
-pub const CHECKSUM: usize = 4;
-/// The version nibble of every type: chosen so that no header byte of a quiet link needs an escape.
-const VERSION: u8 = 0x40;
-const _: () = assert!(HEADER + CHECKSUM == S2_HEADER, "SL adds to a frame what S2 adds to one");
-
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameType {
@@ -164,9 +152,20 @@ impl EscapeSet {
 /// Appends a frame and its closing flag; the opening one is the caller's, for it may be the last frame's
 /// closing one. Work in proportion to the payload.
 pub fn encode(header: &Header, payload: &[u8], escapes: &EscapeSet, out: &mut Vec<u8>) {
+    encode_marked(header, false, payload, escapes, out);
+}
+
+/// As [`encode`], with the mark of the side whose nonce is the smaller one.
+pub(super) fn encode_marked(
+    header: &Header,
+    marked: bool,
+    payload: &[u8],
+    escapes: &EscapeSet,
+    out: &mut Vec<u8>,
+) {
     let mut head = [0; HEADER];
     head[0] = VERSION | header.kind as u8;
-    head[1] = u8::from(header.has_ack);
+    head[1] = if header.has_ack { HAS_ACK } else { 0 } | if marked { MARK } else { 0 };
     head[2..4].copy_from_slice(&header.seq.to_be_bytes());
     head[4..6].copy_from_slice(&header.ack.to_be_bytes());
     head[6..8].copy_from_slice(&header.window.to_be_bytes());
@@ -177,7 +176,7 @@ pub fn encode(header: &Header, payload: &[u8], escapes: &EscapeSet, out: &mut Ve
     out.push(FLAG);
 }
 
-/// Finds frames in bytes that may be cut anywhere, lost, turned or invented.
+/// Finds frames in bytes that may be cut anywhere, of a line that drops, corrupts or inserts some.
 ///
 /// ```text
 ///   HUNT ── flag ──▶ FRAME ── flag ──▶ FRAME        the frame between is judged: good, or one of `Bad`
@@ -187,7 +186,7 @@ pub fn encode(header: &Header, payload: &[u8], escapes: &EscapeSet, out: &mut Ve
 /// ```
 #[derive(Clone, Debug)]
 pub struct FrameDecoder {
-    state: DecoderState,
+    state: FrameState,
     escaped: bool,
     /// What is between the flags so far, unescaped.
     bytes: Vec<u8>,
@@ -197,7 +196,7 @@ pub struct FrameDecoder {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DecoderState {
+enum FrameState {
     Hunt,
     Frame,
     Skip,
@@ -207,12 +206,20 @@ impl FrameDecoder {
     /// Before the first flag; what comes before it is not counted as anything.
     #[must_use]
     pub const fn new(max_payload: usize) -> Self {
-        Self { state: DecoderState::Hunt, escaped: false, bytes: Vec::new(), max_payload, stale: false }
+        Self { state: FrameState::Hunt, escaped: false, bytes: Vec::new(), max_payload, stale: false }
     }
 
     /// The next frame, good or bad; `None` when `input` is used up. Holds one frame at most, nothing when
     /// idle.
     pub fn decode<'s>(&'s mut self, input: &mut &[u8]) -> Option<Result<Frame<'s>, Bad>> {
+        self.decode_marked(input).map(|frame| frame.map(|(frame, _)| frame))
+    }
+
+    /// As [`Self::decode`], and whether the frame has the mark of the side whose nonce is the smaller one.
+    pub(super) fn decode_marked<'s>(
+        &'s mut self,
+        input: &mut &[u8],
+    ) -> Option<Result<(Frame<'s>, bool), Bad>> {
         if std::mem::take(&mut self.stale) {
             self.bytes.clear();
         }
@@ -240,19 +247,19 @@ impl FrameDecoder {
                 continue;
             }
             let aborted = std::mem::take(&mut self.escaped);
-            let state = std::mem::replace(&mut self.state, DecoderState::Frame);
+            let state = std::mem::replace(&mut self.state, FrameState::Frame);
             match state {
-                DecoderState::Hunt => self.bytes.clear(),
-                DecoderState::Skip => {
+                FrameState::Hunt => self.bytes.clear(),
+                FrameState::Skip => {
                     self.bytes.clear();
                     return Some(Err(Bad::Long));
                 }
-                DecoderState::Frame if aborted => {
+                FrameState::Frame if aborted => {
                     self.bytes.clear();
                     return Some(Err(Bad::Aborted));
                 }
-                DecoderState::Frame if self.bytes.is_empty() => {}
-                DecoderState::Frame => {
+                FrameState::Frame if self.bytes.is_empty() => {}
+                FrameState::Frame => {
                     self.stale = true;
                     return Some(judge(&self.bytes));
                 }
@@ -267,11 +274,11 @@ impl FrameDecoder {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if self.state != DecoderState::Frame {
+        if self.state != FrameState::Frame {
             return;
         }
         if self.bytes.len() + bytes.len() > HEADER + self.max_payload + CHECKSUM {
-            self.state = DecoderState::Skip;
+            self.state = FrameState::Skip;
             self.bytes.clear();
             return;
         }
@@ -279,7 +286,7 @@ impl FrameDecoder {
     }
 }
 
-fn judge(bytes: &[u8]) -> Result<Frame<'_>, Bad> {
+fn judge(bytes: &[u8]) -> Result<(Frame<'_>, bool), Bad> {
     let Some((&[kind, flags, s0, s1, a0, a1, w0, w1], rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Bad::Short);
     };
@@ -290,13 +297,29 @@ fn judge(bytes: &[u8]) -> Result<Frame<'_>, Bad> {
     let kind = FrameType::from_u8(kind).ok_or(Bad::Type)?;
     let header = Header {
         kind,
-        has_ack: flags & 1 != 0,
+        has_ack: flags & HAS_ACK != 0,
         seq: u16::from_be_bytes([s0, s1]),
         ack: u16::from_be_bytes([a0, a1]),
         window: u16::from_be_bytes([w0, w1]),
     };
-    Ok(Frame { header, payload })
+    Ok((Frame { header, payload }, flags & MARK != 0))
 }
+
+/// Begins and ends frames.
+pub const FLAG: u8 = 0x7e;
+/// Bit 5 of the next byte is inverted.
+pub const ESCAPE: u8 = 0x7d;
+/// Bytes of a header.
+pub const HEADER: usize = 8;
+/// Bytes of the checksum.
+pub const CHECKSUM: usize = 4;
+/// Flag: `ack` and `window` mean something.
+const HAS_ACK: u8 = 0x01;
+/// Flag: the sender's nonce is the smaller one. Nothing in SYN, SYNACK and RST.
+const MARK: u8 = 0x02;
+/// The version nibble of every type: chosen so that no header byte of a quiet link needs an escape.
+const VERSION: u8 = 0x40;
+const _: () = assert!(HEADER + CHECKSUM == S2_HEADER, "SL adds to a frame what S2 adds to one");
 
 #[cfg(test)]
 mod tests {
@@ -317,12 +340,20 @@ mod tests {
     }
 
     quickcheck! {
-        fn every_frame_round_trips_with_every_set(kind: u8, ack: bool, seq: u16, payload: Vec<u8>, set: u8) -> bool {
+        fn every_frame_round_trips_with_every_set(
+            kind: u8,
+            has_ack: bool,
+            seq: u16,
+            payload: Vec<u8>,
+            set: u8
+        ) -> bool {
             let kind = FrameType::ALL[usize::from(kind) % 10];
-            let header = Header { kind, has_ack: ack, seq, ack: seq.wrapping_mul(3), window: seq ^ 0x7e7d };
-            let set = [EscapeSet::minimal(), EscapeSet::serial(), EscapeSet::cooked()][usize::from(set) % 3].clone();
+            let (ack, window) = (seq.wrapping_mul(3), seq ^ 0x7e7d);
+            let header = Header { kind, has_ack, seq, ack, window };
+            let sets = [EscapeSet::minimal(), EscapeSet::serial(), EscapeSet::cooked()];
+            let set = &sets[usize::from(set) % 3];
             let mut bytes = vec![FLAG];
-            encode(&header, &payload, &set, &mut bytes);
+            encode(&header, &payload, set, &mut bytes);
             let inside = &bytes[1..bytes.len() - 1];
             let clean = inside.iter().all(|byte| *byte == ESCAPE || !set.has(*byte));
             clean && decode_all(&bytes, &[]) == [Ok((header, payload))]

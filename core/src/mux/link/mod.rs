@@ -1,4 +1,4 @@
-//! SL: a byte stream over a serial line that drops, turns or invents bytes.
+//! SL: a byte stream over a serial line that drops, corrupts or inserts bytes.
 //!
 //! Owns framing, checksums, repetition and resynchronisation (`SPEC.md` §9, §10). Refuses to know what the
 //! bytes are: it carries S2 ([`carry`]) or anything else.
@@ -42,9 +42,10 @@ mod config;
 mod connection;
 mod event;
 pub mod frame;
-mod output;
+mod opening;
 mod receiver;
 mod sender;
+mod writer;
 
 pub use carry::carry;
 pub use config::{LinkConfig, Repeat};

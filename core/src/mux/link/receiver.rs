@@ -1,4 +1,4 @@
-//! The receiving half of a link: what is delivered, what is held behind a gap, when to answer (SPEC §10).
+//! The receiving half of a link: what is delivered, what is kept behind a gap, when to answer (SPEC §10).
 //!
 //! Owns delivered bytes that nobody has consumed and, with selective repeat, frames behind a gap: together at
 //! most twice a window of frames. Knows time as an argument and nothing of flags and checksums.
@@ -16,36 +16,31 @@ use std::time::Duration;
 use super::config::{LinkConfig, Repeat};
 use crate::time::Instant;
 
-/// How long an acknowledgement may wait for company.
-const ACK_DELAY: Duration = Duration::from_millis(50);
-/// Frames after which it waits no longer.
-const ACK_EVERY: u8 = 2;
-
-/// Delivered and held bytes.
+/// Delivered bytes, and frames behind a gap.
 #[derive(Debug)]
 pub(super) struct LinkReceiver {
     expected: u16,
     repeat: Repeat,
     max_payload: usize,
     window: u16,
-    /// Frame `expected + 1 + i`, if it is held.
-    held: Vec<Option<(Vec<u8>, bool)>>,
+    /// Frame `expected + 1 + i`, if it has come.
+    ahead: Vec<Option<(Vec<u8>, bool)>>,
     delivered: Vec<u8>,
     consumed: usize,
     fin: bool,
     unacked: u8,
     ack_at: Option<Instant>,
-    due: Due,
+    due: LinkDue,
     /// Go-back-N: how far ahead the last dropped frame was, while a gap is open.
     gap: Option<u16>,
-    /// The window that was last told; worth an ACK when it opens again.
-    told: u16,
+    /// The window that was announced last; worth an ACK when it opens again.
+    announced_window: u16,
     pub(super) duplicates: u64,
 }
 
-/// What the peer is to be told, strongest last.
+/// How the peer is to be answered, strongest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Due {
+pub(super) enum LinkDue {
     Nothing,
     Ack,
     Sack,
@@ -60,15 +55,15 @@ impl LinkReceiver {
             repeat,
             max_payload: max_payload.into(),
             window,
-            held: Vec::new(),
+            ahead: Vec::new(),
             delivered: Vec::new(),
             consumed: 0,
             fin: false,
             unacked: 0,
             ack_at: None,
-            due: Due::Nothing,
+            due: LinkDue::Nothing,
             gap: None,
-            told: window,
+            announced_window: window,
             duplicates: 0,
         }
     }
@@ -83,9 +78,13 @@ impl LinkReceiver {
         self.window.saturating_sub(full.min(usize::from(u16::MAX)) as u16)
     }
 
-    /// Bit `i`: frame `expected + 1 + i` is held.
+    /// Bit `i`: frame `expected + 1 + i` has come.
     pub(super) fn bitmap(&self) -> u32 {
-        self.held.iter().take(32).enumerate().fold(0, |map, (i, held)| map | u32::from(held.is_some()) << i)
+        self.ahead
+            .iter()
+            .take(32)
+            .enumerate()
+            .fold(0, |map, (i, frame)| map | u32::from(frame.is_some()) << i)
     }
 
     /// A numbered frame came. True: something can be read, or the end was reached.
@@ -93,32 +92,32 @@ impl LinkReceiver {
         let ahead = seq.wrapping_sub(self.expected);
         if ahead >= 0x8000 || self.fin {
             self.duplicates += 1;
-            self.want(Due::Ack);
+            self.want(LinkDue::Ack);
             return false;
         }
         if ahead >= self.window() {
             // Beyond what was offered; it will come again.
-            self.want(Due::Ack);
+            self.want(LinkDue::Ack);
             return false;
         }
         if ahead > 0 {
             self.handle_ahead(ahead, payload, fin);
             return false;
         }
-        let gap = !self.held.is_empty() || self.gap.take().is_some();
+        let gap = !self.ahead.is_empty() || self.gap.take().is_some();
         self.deliver(payload, fin);
-        while !self.held.is_empty() {
-            let Some((payload, fin)) = self.held.remove(0) else { break };
+        while !self.ahead.is_empty() {
+            let Some((payload, fin)) = self.ahead.remove(0) else { break };
             self.deliver(&payload, fin);
         }
-        while self.held.last().is_some_and(Option::is_none) {
-            self.held.pop();
+        while self.ahead.last().is_some_and(Option::is_none) {
+            self.ahead.pop();
         }
         self.unacked = self.unacked.saturating_add(1);
-        if !self.held.is_empty() {
-            self.want(Due::Sack);
+        if !self.ahead.is_empty() {
+            self.want(LinkDue::Sack);
         } else if gap || self.fin || self.unacked >= ACK_EVERY {
-            self.want(Due::Ack);
+            self.want(LinkDue::Ack);
         } else {
             self.ack_at.get_or_insert(now + ACK_DELAY);
         }
@@ -129,21 +128,21 @@ impl LinkReceiver {
         match self.repeat {
             Repeat::Selective => {
                 let at = usize::from(ahead - 1);
-                if self.held.len() <= at {
-                    self.held.resize_with(at + 1, || None);
+                if self.ahead.len() <= at {
+                    self.ahead.resize_with(at + 1, || None);
                 }
-                if self.held[at].is_some() {
+                if self.ahead[at].is_some() {
                     self.duplicates += 1;
                 } else {
-                    self.held[at] = Some((payload.to_vec(), fin));
+                    self.ahead[at] = Some((payload.to_vec(), fin));
                 }
-                self.want(Due::Sack);
+                self.want(LinkDue::Sack);
             }
             Repeat::GoBackN => {
                 // Going backwards inside a gap means the sender has started over, and its first frame was
                 // lost again.
                 if self.gap.is_none_or(|last| ahead <= last) {
-                    self.want(Due::Nak);
+                    self.want(LinkDue::Nak);
                 }
                 self.gap = Some(ahead);
             }
@@ -162,38 +161,38 @@ impl LinkReceiver {
         self.fin |= fin;
     }
 
-    fn want(&mut self, due: Due) {
+    fn want(&mut self, due: LinkDue) {
         self.due = self.due.max(due);
     }
 
-    /// A damaged frame came: say where we are, in case it was one we waited for.
+    /// A damaged frame came: answer where we are, in case it was one we waited for.
     pub(super) fn handle_bad(&mut self) {
-        if self.repeat == Repeat::Selective && !self.held.is_empty() {
-            self.want(Due::Sack);
+        if self.repeat == Repeat::Selective && !self.ahead.is_empty() {
+            self.want(LinkDue::Sack);
         }
     }
 
     /// An answer is asked for whatever the state.
     pub(super) fn ask_ack(&mut self) {
-        self.want(Due::Ack);
+        self.want(LinkDue::Ack);
     }
 
-    /// What to tell now.
-    pub(super) fn due(&self) -> Due {
+    /// What to answer now.
+    pub(super) fn due(&self) -> LinkDue {
         match self.due {
-            Due::Ack | Due::Sack if !self.held.is_empty() => Due::Sack,
-            Due::Sack => Due::Ack,
+            LinkDue::Ack | LinkDue::Sack if !self.ahead.is_empty() => LinkDue::Sack,
+            LinkDue::Sack => LinkDue::Ack,
             due => due,
         }
     }
 
     /// A frame that carries acknowledgement and window is on its way.
-    pub(super) fn handle_told(&mut self, kind: Due) {
+    pub(super) fn handle_ack_queued(&mut self, kind: LinkDue) {
         self.unacked = 0;
         self.ack_at = None;
-        self.told = self.window();
+        self.announced_window = self.window();
         if kind >= self.due() {
-            self.due = Due::Nothing;
+            self.due = LinkDue::Nothing;
         }
     }
 
@@ -204,7 +203,7 @@ impl LinkReceiver {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.ack_at.is_some_and(|at| at <= now) {
             self.ack_at = None;
-            self.want(Due::Ack);
+            self.want(LinkDue::Ack);
         }
     }
 
@@ -221,10 +220,10 @@ impl LinkReceiver {
                 self.delivered.shrink_to(4 * self.max_payload);
             }
         }
-        // A sender that was told of little room waits to be told of more; one that was told of none, of any.
-        let opened = self.told < self.window.div_ceil(2) && self.window() > self.window / 2;
-        if opened || (self.told == 0 && self.window() > 0) {
-            self.want(Due::Ack);
+        // A sender to which little room was announced waits for more; one to which none was, for any.
+        let opened = self.announced_window < self.window.div_ceil(2) && self.window() > self.window / 2;
+        if opened || (self.announced_window == 0 && self.window() > 0) {
+            self.want(LinkDue::Ack);
         }
     }
 
@@ -235,8 +234,8 @@ impl LinkReceiver {
 
     /// Bytes of heap held.
     pub(super) fn memory(&self) -> usize {
-        let ahead: usize = self.held.iter().flatten().map(|(payload, _)| payload.capacity()).sum();
-        ahead + self.held.capacity() * size_of::<Option<(Vec<u8>, bool)>>() + self.delivered.capacity()
+        let ahead: usize = self.ahead.iter().flatten().map(|(payload, _)| payload.capacity()).sum();
+        ahead + self.ahead.capacity() * size_of::<Option<(Vec<u8>, bool)>>() + self.delivered.capacity()
     }
 
     /// From the beginning for another sender; delivered bytes can still be read.
@@ -251,6 +250,11 @@ impl LinkReceiver {
     }
 }
 
+/// How long an acknowledgement may wait for company.
+const ACK_DELAY: Duration = Duration::from_millis(50);
+/// Frames after which it waits no longer.
+const ACK_EVERY: u8 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,10 +265,10 @@ mod tests {
         LinkReceiver::new(&LinkConfig { repeat, max_payload: 4, window: 8, ..LinkConfig::new(1) })
     }
 
-    fn told(receiver: &mut LinkReceiver) -> Due {
+    fn told(receiver: &mut LinkReceiver) -> LinkDue {
         let due = receiver.due();
-        if due != Due::Nothing {
-            receiver.handle_told(due);
+        if due != LinkDue::Nothing {
+            receiver.handle_ack_queued(due);
         }
         due
     }
@@ -279,12 +283,12 @@ mod tests {
     fn in_order_every_second_frame_is_acked_at_once_and_the_first_after_50_ms() {
         let mut receiver = receiver(Repeat::Selective);
         assert!(receiver.handle_frame(0, b"a", false, NOW));
-        assert_eq!((told(&mut receiver), receiver.timer()), (Due::Nothing, Some(NOW + ACK_DELAY)));
+        assert_eq!((told(&mut receiver), receiver.timer()), (LinkDue::Nothing, Some(NOW + ACK_DELAY)));
         assert!(receiver.handle_frame(1, b"b", false, NOW));
-        assert_eq!((told(&mut receiver), receiver.timer()), (Due::Ack, None));
+        assert_eq!((told(&mut receiver), receiver.timer()), (LinkDue::Ack, None));
         receiver.handle_frame(2, b"c", false, NOW);
         receiver.handle_timeout(NOW + ACK_DELAY);
-        assert_eq!(told(&mut receiver), Due::Ack);
+        assert_eq!(told(&mut receiver), LinkDue::Ack);
         assert_eq!(take(&mut receiver), b"abc");
     }
 
@@ -293,13 +297,13 @@ mod tests {
         let mut receiver = receiver(Repeat::Selective);
         for (seq, text, bitmap) in [(2, b"c", 0b10), (4, b"e", 0b1010), (2, b"c", 0b1010)] {
             assert!(!receiver.handle_frame(seq, text, false, NOW));
-            assert_eq!((told(&mut receiver), receiver.bitmap()), (Due::Sack, bitmap));
+            assert_eq!((told(&mut receiver), receiver.bitmap()), (LinkDue::Sack, bitmap));
         }
         receiver.handle_frame(0, b"a", false, NOW);
-        assert_eq!((told(&mut receiver), receiver.bitmap(), receiver.expected()), (Due::Sack, 0b101, 1));
+        assert_eq!((told(&mut receiver), receiver.bitmap(), receiver.expected()), (LinkDue::Sack, 0b101, 1));
         receiver.handle_frame(1, b"b", false, NOW);
         receiver.handle_frame(3, b"d", false, NOW);
-        assert_eq!((told(&mut receiver), receiver.expected()), (Due::Ack, 5));
+        assert_eq!((told(&mut receiver), receiver.expected()), (LinkDue::Ack, 5));
         assert_eq!((take(&mut receiver), receiver.duplicates), (b"abcde".to_vec(), 1));
     }
 
@@ -311,9 +315,9 @@ mod tests {
             receiver.handle_frame(seq, b"x", false, NOW);
             said.push(told(&mut receiver));
         }
-        assert_eq!(said, [Due::Nak, Due::Nothing, Due::Nothing, Due::Nak, Due::Nothing]);
+        assert_eq!(said, [LinkDue::Nak, LinkDue::Nothing, LinkDue::Nothing, LinkDue::Nak, LinkDue::Nothing]);
         receiver.handle_frame(0, b"a", false, NOW);
-        assert_eq!((told(&mut receiver), take(&mut receiver)), (Due::Ack, b"a".to_vec()));
+        assert_eq!((told(&mut receiver), take(&mut receiver)), (LinkDue::Ack, b"a".to_vec()));
     }
 
     #[test]
@@ -323,7 +327,7 @@ mod tests {
             receiver.handle_frame(seq, b"x", false, NOW);
             assert_eq!(
                 (told(&mut receiver), receiver.bitmap(), receiver.duplicates),
-                (Due::Ack, 0, duplicates)
+                (LinkDue::Ack, 0, duplicates)
             );
         }
     }
@@ -337,15 +341,15 @@ mod tests {
         }
         assert_eq!(receiver.window(), 0);
         receiver.handle_frame(8, b"abcd", false, NOW);
-        assert_eq!((told(&mut receiver), receiver.expected()), (Due::Ack, 8));
+        assert_eq!((told(&mut receiver), receiver.expected()), (LinkDue::Ack, 8));
         receiver.consume(3);
-        assert_eq!(told(&mut receiver), Due::Nothing, "no frame fits");
+        assert_eq!(told(&mut receiver), LinkDue::Nothing, "no frame fits");
         receiver.consume(1);
-        assert_eq!((told(&mut receiver), receiver.window()), (Due::Ack, 1), "one does, where none did");
+        assert_eq!((told(&mut receiver), receiver.window()), (LinkDue::Ack, 1), "one does, where none did");
         receiver.consume(8);
-        assert_eq!(told(&mut receiver), Due::Nothing);
+        assert_eq!(told(&mut receiver), LinkDue::Nothing);
         receiver.consume(8);
-        assert_eq!((told(&mut receiver), receiver.window()), (Due::Ack, 5));
+        assert_eq!((told(&mut receiver), receiver.window()), (LinkDue::Ack, 5));
     }
 
     #[test]
@@ -367,7 +371,7 @@ mod tests {
             assert!(receiver.handle_frame(seq, b"abcd", false, NOW));
             receiver.consume(usize::MAX);
         }
-        assert_eq!((told(&mut receiver), receiver.expected()), (Due::Ack, 1000));
+        assert_eq!((told(&mut receiver), receiver.expected()), (LinkDue::Ack, 1000));
     }
 
     #[test]
@@ -381,6 +385,6 @@ mod tests {
         assert!(receiver.is_ended());
         told(&mut receiver);
         receiver.handle_frame(1, b"", true, NOW);
-        assert_eq!(told(&mut receiver), Due::Ack, "its acknowledgement was lost");
+        assert_eq!(told(&mut receiver), LinkDue::Ack, "its acknowledgement was lost");
     }
 }

@@ -7,7 +7,8 @@
 //!   event      what happens
 //!   ACK n      frames below n are freed; the timer starts again; their age tells what is lost (below)
 //!   NAK n      as ACK n, then everything from n on goes again
-//!   SACK n     as ACK n, then what the bitmap names is held; what went before the youngest held one and is not is lost
+//!   SACK n     as ACK n, then what the bitmap names has arrived; of the others, those that went before the youngest of
+//!              them are lost
 //!   timeout    the oldest goes again (all, where the peer is known to keep nothing), the time-out doubles
 //!              with nothing under way, and a window of 0 before something to send: a probe is due
 //! ```
@@ -26,17 +27,6 @@ use std::time::Duration;
 use super::config::LinkConfig;
 use crate::time::Instant;
 
-/// Least time-out: below it a delayed acknowledgement (50 ms) on a busy machine looks like a loss.
-const MIN_RTO: Duration = Duration::from_millis(200);
-/// Longest time-out: a line that comes back after minutes is used again within seconds.
-const MAX_RTO: Duration = Duration::from_secs(8);
-/// Time-out before anything is known of the line (RFC 6298 §2): two frames of the default size at 9600 baud
-/// take 0.6 s.
-const FIRST_RTO: Duration = Duration::from_secs(1);
-
-/// Doublings of a time-out: 200 ms are beyond the longest after six.
-const MAX_BACKOFF: u32 = 6;
-
 /// Frames under way and bytes to come.
 #[derive(Debug)]
 pub(super) struct LinkSender {
@@ -44,9 +34,11 @@ pub(super) struct LinkSender {
     frames: VecDeque<UnderWay>,
     /// Written, not numbered yet.
     pending: Vec<u8>,
-    /// What this side may send at most, and what it does since it knows the peer.
+    /// Largest payload and window of this side's configuration.
     limits: (usize, u16),
+    /// The smaller of ours and the peer's, once its SYN has named it.
     max_payload: usize,
+    /// Likewise.
     own_window: u16,
     peer_window: u16,
     fin: Fin,
@@ -77,7 +69,7 @@ struct UnderWay {
     sent: Option<Instant>,
     order: u64,
     repeated: bool,
-    held: bool,
+    sacked: bool,
     lost: bool,
 }
 
@@ -90,7 +82,7 @@ enum Fin {
 
 /// A frame to put on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Next<'a> {
+pub(super) struct NextFrame<'a> {
     pub(super) seq: u16,
     pub(super) fin: bool,
     pub(super) payload: &'a [u8],
@@ -123,7 +115,7 @@ impl LinkSender {
         }
     }
 
-    /// The peer said what it takes.
+    /// The peer has announced what it takes.
     pub(super) fn set_limits(&mut self, max_payload: u16, window: u16) {
         self.max_payload = self.limits.0.min(max_payload.into());
         self.own_window = self.limits.1.min(window);
@@ -192,7 +184,7 @@ impl LinkSender {
 
     /// The next frame: the oldest lost one, else a new one. It counts as being on its way until
     /// [`Self::handle_sent`].
-    pub(super) fn next(&mut self) -> Option<Next<'_>> {
+    pub(super) fn next(&mut self) -> Option<NextFrame<'_>> {
         let at = match self.frames.iter().position(|frame| frame.lost) {
             Some(at) => {
                 self.repeated += 1;
@@ -213,7 +205,7 @@ impl LinkSender {
                     sent: None,
                     order: 0,
                     repeated: false,
-                    held: false,
+                    sacked: false,
                     lost: false,
                 };
                 self.frames.push_back(frame);
@@ -225,7 +217,7 @@ impl LinkSender {
         let seq = self.una.wrapping_add(at as u16);
         let frame = &mut self.frames[at];
         (frame.lost, frame.order, frame.sent) = (false, self.order, None);
-        Some(Next { seq, fin: frame.fin, payload: &frame.payload })
+        Some(NextFrame { seq, fin: frame.fin, payload: &frame.payload })
     }
 
     /// The frame numbered `seq` has left the machine.
@@ -294,11 +286,11 @@ impl LinkSender {
         let mut sample = None;
         for (i, frame) in self.frames.iter_mut().skip(1).take(32).enumerate() {
             if bitmap >> i & 1 != 0 {
-                if !frame.held && !frame.repeated {
+                if !frame.sacked && !frame.repeated {
                     // It is answered at once, and went once.
                     sample = frame.sent;
                 }
-                frame.held = true;
+                frame.sacked = true;
                 frame.lost = false;
                 self.arrived = self.arrived.max(frame.order);
             }
@@ -360,13 +352,13 @@ impl LinkSender {
     fn lose_all(&mut self) {
         for frame in &mut self.frames {
             frame.lost = frame.sent.is_some();
-            frame.held = false;
+            frame.sacked = false;
         }
     }
 
     fn find_lost(&mut self) {
         for frame in &mut self.frames {
-            if !frame.held && frame.order < self.arrived && frame.sent.is_some() {
+            if !frame.sacked && frame.order < self.arrived && frame.sent.is_some() {
                 frame.lost = true;
             }
         }
@@ -383,6 +375,16 @@ impl LinkSender {
         (base * (1 << self.backoff)).min(MAX_RTO.max(base))
     }
 }
+
+/// Least time-out: below it a delayed acknowledgement (50 ms) on a busy machine looks like a loss.
+const MIN_RTO: Duration = Duration::from_millis(200);
+/// Longest time-out: a line that comes back after minutes is used again within seconds.
+const MAX_RTO: Duration = Duration::from_secs(8);
+/// Time-out before anything is known of the line (RFC 6298 §2): two frames of the default size at 9600 baud
+/// take 0.6 s.
+const FIRST_RTO: Duration = Duration::from_secs(1);
+/// Doublings of a time-out: 200 ms are beyond the longest after six.
+const MAX_BACKOFF: u32 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -405,7 +407,7 @@ mod tests {
         sent
     }
 
-    /// A line whose speed is told, and fast: the least time-out.
+    /// A line whose speed is known, and fast: the least time-out.
     fn config() -> LinkConfig {
         let bits_per_second = 100_000_000;
         LinkConfig { max_payload: 4, window: 8, bits_per_second, max_timeouts: 10, ..LinkConfig::new(1) }
@@ -547,8 +549,8 @@ mod tests {
         sender.write(b"xy");
         sender.finish();
         assert_eq!(sender.write(b"z"), 0);
-        assert_eq!(sender.next(), Some(Next { seq: 1, fin: false, payload: b"xy" }));
-        assert_eq!(sender.next(), Some(Next { seq: 2, fin: true, payload: b"" }));
+        assert_eq!(sender.next(), Some(NextFrame { seq: 1, fin: false, payload: b"xy" }));
+        assert_eq!(sender.next(), Some(NextFrame { seq: 2, fin: true, payload: b"" }));
         assert!(!sender.is_done());
         sender.handle_ack(3, 8, NOW);
         assert!(sender.is_done());

@@ -4,11 +4,11 @@
 //! is due.
 
 use super::config::LinkConfig;
-use super::frame::{FLAG, FrameType, Header, encode};
+use super::frame::{FLAG, FrameType, Header, encode_marked};
 
 /// The frame being sent.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct FrameWriter {
     bytes: Vec<u8>,
     at: usize,
     sending: Option<Sending>,
@@ -27,7 +27,7 @@ pub(super) enum Sending {
     Other,
 }
 
-impl Output {
+impl FrameWriter {
     pub(super) const fn new() -> Self {
         Self { bytes: Vec::new(), at: 0, sending: None, line_is_idle: true }
     }
@@ -38,13 +38,20 @@ impl Output {
     }
 
     /// Starts a frame. Nothing may be left of the one before.
-    pub(super) fn begin(&mut self, header: &Header, payload: &[u8], config: &LinkConfig, sending: Sending) {
+    pub(super) fn begin(
+        &mut self,
+        header: &Header,
+        marked: bool,
+        payload: &[u8],
+        config: &LinkConfig,
+        sending: Sending,
+    ) {
         self.clear();
         if std::mem::take(&mut self.line_is_idle) {
             self.bytes.push(FLAG);
         }
         self.sending = Some(sending);
-        encode(header, payload, &config.escapes, &mut self.bytes);
+        encode_marked(header, marked, payload, &config.escapes, &mut self.bytes);
     }
 
     /// There is nothing to send.
@@ -63,7 +70,7 @@ impl Output {
         self.sending.take()
     }
 
-    /// What is being sent belongs to a link that is over: it goes, and tells nobody.
+    /// What is being sent belongs to a link that is over: it goes, and nobody hears of it.
     pub(super) fn disown(&mut self) {
         self.sending = self.sending.map(|_| Sending::Other);
     }
@@ -81,7 +88,7 @@ impl Output {
 
 /// Frames due besides numbered ones and acknowledgements.
 #[derive(Debug, Default)]
-pub(super) struct Control {
+pub(super) struct LinkControl {
     pub(super) syn: bool,
     pub(super) syn_ack: bool,
     pub(super) rst: Option<u16>,
@@ -92,7 +99,7 @@ pub(super) struct Control {
     pub(super) pong: Option<u32>,
 }
 
-impl Control {
+impl LinkControl {
     /// What goes ahead of everything.
     pub(super) const fn opening(&self) -> Option<FrameType> {
         match (self.rst, self.syn, self.syn_ack) {

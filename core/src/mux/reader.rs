@@ -1,23 +1,24 @@
 //! What bytes from the line mean to streams.
 //!
-//! Owns the decoder, the place where the payload that is arriving goes, and the message of stream 0 that is.
-//! Owns the rules of who may say what about which stream (SPEC §4, §5, §8): every branch ends in a changed
+//! Owns the decoder, where the payload now arriving is to go, and the part of a stream-0 message that has
+//! arrived.
+//! Owns the rules of who may send what for which stream (SPEC §4, §5, §8): every branch ends in a changed
 //! stream, a queued reply, a counted oddity or a [`Violation`]; none blocks, and none keeps more than its
 //! stream's buffer. Refuses to know what messages come to.
 
+use super::bits::Pending;
 use super::control::{Control, Reply};
 use super::decoder::{Decoder, Dialect, Item};
 use super::error::Violation;
 use super::event::ResetReason;
 use super::receiver::{Flow, ReceiverState, Verdict};
 use super::streams::Streams;
-use super::table::Bits;
 use super::v1::Overflow;
 use super::wire::{Features, HEADER, MAX_MESSAGE, Message, Role, StreamId, Word};
 
 /// Bytes on their way to their meaning.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct FrameReader {
     decoder: Decoder,
     to: Destination,
     message: [u8; MAX_MESSAGE as usize],
@@ -56,7 +57,7 @@ enum Destination {
     Exit(u32, StreamId, u32),
 }
 
-impl Input {
+impl FrameReader {
     /// At the start of a line.
     pub(super) const fn new(dialect: Dialect) -> Self {
         Self {
@@ -81,12 +82,12 @@ impl Input {
     ) -> Result<Option<Arrived<'i>>, Violation> {
         let Some(item) = self.decoder.decode(input) else { return Ok(None) };
         Ok(Some(match item {
-            Item::Payload { bytes, last } => self.payload(bytes, last, streams, control),
+            Item::Payload { bytes, last } => self.handle_payload(bytes, last, streams, control),
             Item::Data { id, len } => {
                 self.to = if streams.is_v1() {
-                    begin_v1(id, len, streams, control)
+                    handle_v1_data(id, len, streams, control)
                 } else {
-                    self.begin(id, len, streams, control)?
+                    self.handle_data(id, len, streams, control)?
                 };
                 if self.to == Destination::Message { Arrived::Nothing } else { Arrived::Frame }
             }
@@ -102,7 +103,7 @@ impl Input {
     }
 
     /// S2: a payload begins.
-    fn begin(
+    fn handle_data(
         &mut self,
         id: StreamId,
         len: u32,
@@ -141,7 +142,7 @@ impl Input {
     }
 
     /// A piece of a payload.
-    fn payload<'i>(
+    fn handle_payload<'i>(
         &mut self,
         bytes: &'i [u8],
         last: bool,
@@ -152,7 +153,7 @@ impl Input {
         match self.to {
             Destination::Keep(slot, id) if streams.table.is_live(slot, id) => {
                 if streams.table[slot].receiver.is_sink() {
-                    // The consumer went while the frame was arriving.
+                    // The application stopped reading while the frame was arriving.
                     streams.counters.discarded += bytes.len() as u64;
                     streams.consumed(slot, bytes.len() as u32);
                 } else {
@@ -227,7 +228,7 @@ fn payload_ended(to: Destination, streams: &mut Streams, control: &mut Control) 
         }
         Destination::Exit(slot, id, _) if streams.table.is_live(slot, id) => {
             streams.table[slot].exited = true;
-            streams.announce(slot, Bits::EXITED);
+            streams.announce(slot, Pending::EXITED);
             streams.refresh(slot);
         }
         _ => {}
@@ -275,7 +276,7 @@ fn handle_word(
         Word::Request => streams.handle_request(slot),
         Word::Close => {
             let verdict = stream.receiver.handle_close();
-            streams.announce(slot, Bits::READABLE);
+            streams.announce(slot, Pending::READABLE);
             verdict
         }
         Word::Reset => {
@@ -311,7 +312,7 @@ fn handle_stray(id: StreamId, word: Word, streams: &mut Streams, control: &mut C
         // Whoever opened it with this word and is refused would wait for ever.
         Word::Close | Word::Empty if streams.has(Features::RESET) => control.reply(id, Reply::Reset),
         Word::Close | Word::Empty => control.close_stray(id),
-        // Its opener gave it up before it was heard of: whoever is told of the id elsewhere must not wait for
+        // Its opener gave it up before it carried anything: whoever learns the id elsewhere must not wait for
         // it.
         Word::Reset => drop(streams.unused.take(id.number())),
         _ => {}
@@ -319,7 +320,7 @@ fn handle_stray(id: StreamId, word: Word, streams: &mut Streams, control: &mut C
 }
 
 /// v1: a payload begins.
-fn begin_v1(id: StreamId, len: u32, streams: &mut Streams, control: &mut Control) -> Destination {
+fn handle_v1_data(id: StreamId, len: u32, streams: &mut Streams, control: &mut Control) -> Destination {
     let role = streams.config.role;
     let Some(slot) = streams.live(id) else {
         streams.counters.stray += 1;
@@ -368,7 +369,7 @@ fn handle_bare(id: StreamId, length: u32, streams: &mut Streams, control: &mut C
         return;
     };
     if streams.table[slot].receiver.handle_close().is_ok() {
-        streams.announce(slot, Bits::READABLE);
+        streams.announce(slot, Pending::READABLE);
     }
     streams.refresh(slot);
 }

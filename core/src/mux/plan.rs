@@ -13,28 +13,16 @@
 use std::io::IoSlice;
 
 use super::begun::Source;
+use super::bits::Words;
 use super::config::Priority;
 use super::control::{Control, Reply};
 use super::decoder::Dialect;
 use super::segments::Cursor;
+use super::stream::List;
 use super::streams::Streams;
-use super::table::{Bits, List, NONE};
+use super::table::NONE;
 use super::wire::{HEADER, MAX_ACK, Message, Opening, StreamId, Word, header};
 use crate::time::Instant;
-
-/// Words planned at a time: 3 KiB of them; there are more only while more streams than this are busy.
-const PLAN_WORDS: usize = 256;
-/// Frames of payload planned at a time, however many runs are offered.
-const PLAN_FRAMES: usize = 512;
-/// The least that is planned, where there is as much: a few words, or a frame.
-const PLAN_LEAST: usize = 64;
-
-/// The most heap that an [`Output`] holds, and a begun frame with it: frames and headers up to the longest
-/// plan, in vectors up to twice as long as need be.
-pub(super) const fn bound(max_frame: u16) -> u64 {
-    let frames = (3 * PLAN_WORDS + PLAN_FRAMES + 64) as u64;
-    2 * frames * (size_of::<Planned>() + HEADER + 1) as u64 + 2 * max_frame as u64
-}
 
 /// What a planned frame makes true when it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +40,7 @@ enum Kind {
     /// ACK of so many bytes on the stream in this slot.
     Ack(u32),
     /// A word that is due.
-    Word(Bits),
+    Word(Words),
     /// Payload.
     Data,
 }
@@ -63,7 +51,7 @@ struct Planned {
     kind: Kind,
     /// The stream, or `NONE` for the session's own frames.
     slot: u32,
-    /// Bytes of header (or of a whole message) in `Output::wire`.
+    /// Bytes of header (or of a whole message) in `Plan::wire`.
     head: u32,
     /// Payload: where it begins in the stream's output, and how much.
     cursor: Cursor,
@@ -72,34 +60,29 @@ struct Planned {
 
 /// The plan.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct Plan {
     /// Headers and messages of the planned frames, in order.
     wire: Vec<u8>,
     frames: Vec<Planned>,
+    /// Bytes of the begun frame, which go first.
+    begun: usize,
     /// Payload in the plan.
     payload: usize,
-    /// Bytes the last `transmit` offered.
-    offered: usize,
     /// How much to plan: twice what the line took last.
     appetite: usize,
 }
 
-/// What has left, besides what the streams were told.
+/// What has left, besides what streams have noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     /// A PING.
     pub ping: bool,
 }
 
-impl Output {
+impl Plan {
     /// Nothing planned.
     pub(super) const fn new() -> Self {
-        Self { wire: Vec::new(), frames: Vec::new(), payload: 0, offered: 0, appetite: usize::MAX }
-    }
-
-    /// Bytes that the last plan offers.
-    pub(super) const fn offered(&self) -> usize {
-        self.offered
+        Self { wire: Vec::new(), frames: Vec::new(), begun: 0, payload: 0, appetite: usize::MAX }
     }
 
     /// Forgets the plan, not the begun frame.
@@ -111,7 +94,12 @@ impl Output {
         }
         self.frames.clear();
         self.wire.clear();
-        (self.payload, self.offered) = (0, 0);
+        (self.begun, self.payload) = (0, 0);
+    }
+
+    /// Bytes that the last plan offers.
+    pub(super) const fn offered(&self) -> usize {
+        self.begun + self.wire.len() + self.payload
     }
 
     /// Gives memory back when the session has fallen silent.
@@ -126,13 +114,24 @@ impl Output {
         self.wire.capacity() + self.frames.capacity() * size_of::<Planned>()
     }
 
-    /// Decides what is to be sent next, for so many runs.
-    pub(super) fn plan(&mut self, max_runs: usize, own: &Opening, control: &Control, streams: &mut Streams) {
+    /// Decides what is to be sent next. Work in proportion to it, and at most to twice what the line took
+    /// last.
+    pub(super) fn make(
+        &mut self,
+        max_runs: usize,
+        hello: Option<Opening>,
+        control: &Control,
+        streams: &mut Streams,
+    ) {
         self.clear(streams);
         if max_runs == 0 {
             return;
         }
-        self.plan_messages(own, control);
+        self.begun = streams.begun.len();
+        if self.is_full() {
+            return;
+        }
+        self.plan_messages(hello, control);
         if let Some(terms) = streams.terms() {
             self.plan_replies(terms.dialect, control);
             self.plan_words(terms.dialect, streams);
@@ -141,31 +140,30 @@ impl Output {
                 self.plan_data(terms.dialect, priority, &mut room, streams);
             }
         }
-        self.offered = streams.begun.len() + self.wire.len() + self.payload;
     }
 
     /// Whether enough is planned.
     fn is_full(&self) -> bool {
-        self.wire.len() + self.payload >= self.appetite.max(PLAN_LEAST)
+        self.offered() >= self.appetite.max(PLAN_LEAST)
     }
 
-    fn plan_messages(&mut self, own: &Opening, control: &Control) {
-        let mut say = |kind, message: Message| {
+    fn plan_messages(&mut self, hello: Option<Opening>, control: &Control) {
+        let mut queue = |kind, message: Message| {
             let from = self.wire.len();
             message.encode(&mut self.wire);
             self.push(kind, NONE, from);
         };
-        if control.hello {
-            say(Kind::Hello, Message::Hello(*own));
+        if let Some(hello) = hello {
+            queue(Kind::Hello, Message::Hello(hello));
         }
         if let Some((code, last)) = control.go_away {
-            say(Kind::GoAway, Message::GoAway { code, last });
+            queue(Kind::GoAway, Message::GoAway { code, last });
         }
         for token in control.pongs() {
-            say(Kind::Pong, Message::Pong(token));
+            queue(Kind::Pong, Message::Pong(token));
         }
         if let Some(token) = control.ping {
-            say(Kind::Ping, Message::Ping(token));
+            queue(Kind::Ping, Message::Ping(token));
         }
     }
 
@@ -193,14 +191,14 @@ impl Output {
             }
             let stream = &streams.table[slot];
             if dialect == Dialect::V1 {
-                if stream.due.has(Bits::CLOSE) {
-                    self.word(Kind::Word(Bits::CLOSE), slot, stream.id, HEADER as u32);
+                if stream.due.has(Words::CLOSE) {
+                    self.word(Kind::Word(Words::CLOSE), slot, stream.id, HEADER as u32);
                 }
-                if stream.due.has(Bits::EXIT) {
+                if stream.due.has(Words::EXIT) {
                     let from = self.wire.len();
                     self.wire.extend_from_slice(&header(stream.id, HEADER as u32 + 1));
                     self.wire.push(stream.exit);
-                    self.push(Kind::Word(Bits::EXIT), slot, from);
+                    self.push(Kind::Word(Words::EXIT), slot, from);
                 }
                 continue;
             }
@@ -211,11 +209,11 @@ impl Output {
                 self.word(Kind::Ack(n), slot, stream.id, Word::Ack(n).to_u32());
             }
             for (bit, word) in [
-                (Bits::OPEN, Word::Empty),
-                (Bits::REQUEST, Word::Request),
-                (Bits::REWIND, Word::Rewind),
-                (Bits::CLOSE, Word::Close),
-                (Bits::RESET, Word::Reset),
+                (Words::OPEN, Word::Empty),
+                (Words::REQUEST, Word::Request),
+                (Words::REWIND, Word::Rewind),
+                (Words::CLOSE, Word::Close),
+                (Words::RESET, Word::Reset),
             ] {
                 if stream.due.has(bit) {
                     self.word(Kind::Word(bit), slot, stream.id, word.to_u32());
@@ -243,10 +241,10 @@ impl Output {
                     }
                     let stream = &mut streams.table[slot];
                     if planned == 0 {
-                        stream.plan_cursor = streams.pool.advance(&stream.output, stream.cursor, promised);
+                        stream.plan_cursor = streams.pool.advance(&stream.unacked, stream.cursor, promised);
                     }
                     let cursor = stream.plan_cursor;
-                    stream.plan_cursor = streams.pool.advance(&stream.output, cursor, len);
+                    stream.plan_cursor = streams.pool.advance(&stream.unacked, cursor, len);
                     stream.planned += len;
                     let word = match dialect {
                         Dialect::S2 => Word::Data(len).to_u32(),
@@ -288,7 +286,7 @@ impl Output {
         for frame in &self.frames {
             to += frame.head as usize;
             if frame.payload > 0 {
-                let output = &table[frame.slot].output;
+                let output = &table[frame.slot].unacked;
                 if !filler.push(&self.wire[from..to])
                     || !pool.runs(output, frame.cursor, frame.payload, |run| filler.push(run))
                 {
@@ -301,23 +299,24 @@ impl Output {
         filler.used
     }
 
-    /// `n` bytes (at most what was offered) were taken by the line.
+    /// The line took `n` of the `offered` bytes that [`Self::fill`] has filled runs with.
     pub(super) fn handle_sent(
         &mut self,
         n: usize,
+        offered: usize,
         control: &mut Control,
         streams: &mut Streams,
         now: Instant,
     ) -> Sent {
         let mut sent = Sent::default();
-        self.appetite = if n == self.offered { self.appetite.max(n).saturating_mul(2) } else { 2 * n };
+        self.appetite = if n == offered { self.appetite.max(n).saturating_mul(2) } else { 2 * n };
         let mut n = n;
         let (head, payload, source) = streams.begun.handle_sent(n);
         n -= head + payload as usize;
         match source {
             Source::Stream(slot) => streams.handle_payload_sent(slot, payload, true, now),
             Source::Rewound(slot, cursor) => {
-                let cursor = streams.pool.advance(&streams.table[slot].output, cursor, payload);
+                let cursor = streams.pool.advance(&streams.table[slot].unacked, cursor, payload);
                 streams.begun.advance(slot, cursor);
             }
             Source::Orphan => {}
@@ -369,23 +368,23 @@ fn handle_frame_sent(
             stream.ack = stream.ack.saturating_sub(n);
             streams.refresh(slot);
         }
-        Kind::Word(Bits::RESET) => {
-            streams.table[slot].due.take(Bits::RESET);
+        Kind::Word(Words::RESET) => {
+            streams.table[slot].due.take(Words::RESET);
             streams.table.unlink(List::Words, slot);
             streams.remove_if_through(slot);
         }
         Kind::Word(bit) => {
             let stream = &mut streams.table[slot];
             stream.due.take(bit);
-            if bit == Bits::CLOSE {
+            if bit == Words::CLOSE {
                 stream.sender.handle_close_sent();
             }
-            // A frame of the stream tells of it, too.
-            stream.due.take(Bits::OPEN);
+            // A frame of the stream announces it, too.
+            stream.due.take(Words::OPEN);
             streams.refresh(slot);
         }
         Kind::Data => {
-            streams.table[slot].due.take(Bits::OPEN);
+            streams.table[slot].due.take(Words::OPEN);
             // To the end of the queue: whoever has been served waits for the others.
             streams.handle_turn(slot);
             streams.handle_payload_sent(slot, payload, false, now);
@@ -411,3 +410,17 @@ impl<'a> Filler<'_, 'a> {
         true
     }
 }
+
+/// The most heap that a [`Plan`] holds, and a begun frame with it: frames and headers up to the longest
+/// plan, in vectors up to twice as long as need be.
+pub(super) const fn bound(max_frame: u16) -> u64 {
+    let frames = (3 * PLAN_WORDS + PLAN_FRAMES + 64) as u64;
+    2 * frames * (size_of::<Planned>() + HEADER + 1) as u64 + 2 * max_frame as u64
+}
+
+/// Words planned at a time: 3 KiB of them; there are more only while more streams than this are busy.
+const PLAN_WORDS: usize = 256;
+/// Frames of payload planned at a time, however many runs are offered.
+const PLAN_FRAMES: usize = 512;
+/// The least that is planned, where there is as much: a few words, or a frame.
+const PLAN_LEAST: usize = 64;
