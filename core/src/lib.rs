@@ -3,7 +3,7 @@
 //! ESXi hosts connect one telnet session per virtual serial port; people, scripts and debuggers connect
 //! to the concentrator to use those ports; when a VM moves to another host, the session lives on. All of
 //! that is decided here, and none of it touches a socket, a clock, a file or the OS random source: bytes,
-//! times and a seed come in, bytes and orders come out. Two runs with the same seed and the same inputs
+//! times and a seed come in, bytes and outputs come out. Two runs with the same seed and the same inputs
 //! do the same.
 //!
 //! ```text

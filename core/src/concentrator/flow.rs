@@ -34,7 +34,7 @@ impl Concentrator {
         let window = self.plain_window(conn);
         match &conn.transport {
             // What a record holds is not known before it is whole.
-            Transport::Tls(tls) if tls.held.is_empty() && window > 0 => window.max(RECORD),
+            Transport::Tls(tls) if tls.unread.is_empty() && window > 0 => window.max(RECORD),
             Transport::Tls(_) => 0,
             Transport::Plain | Transport::Held(_) => window,
         }
@@ -348,7 +348,7 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Transport::Tls(tls) = &mut conn.transport else { return };
         let mut plain = std::mem::take(&mut self.opened);
-        plain.append(&mut tls.held);
+        plain.append(&mut tls.unread);
         let was_up = tls.is_up();
         let outcome = tls.open(data, &mut plain);
         if !tls.pending().is_empty() {
@@ -409,7 +409,7 @@ impl Concentrator {
             && let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())
             && let Transport::Tls(tls) = &mut conn.transport
         {
-            tls.held = rest.to_vec();
+            tls.unread = rest.to_vec();
         }
     }
 
@@ -418,7 +418,7 @@ impl Concentrator {
     pub(super) fn deliver_held(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let Transport::Tls(tls) = &mut conn.transport else { return true };
-        let held = std::mem::take(&mut tls.held);
+        let held = std::mem::take(&mut tls.unread);
         if held.is_empty() {
             return true;
         }
@@ -431,7 +431,7 @@ impl Concentrator {
     /// A client's socket has brought its last. What TLS still holds of it comes before its end.
     pub(super) fn end_of_input(&mut self, id: ConnId) {
         if let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport) {
-            tls.ended = true;
+            tls.peer_closed = true;
             self.consider_end(id);
         } else {
             self.end_input(id);
@@ -442,8 +442,8 @@ impl Concentrator {
     fn consider_end(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         match (&conn.transport, &conn.role) {
-            (Transport::Tls(tls), _) if !tls.ended || !tls.held.is_empty() => {}
-            (Transport::Tls(tls), Role::Client(_)) if !tls.deaf => self.end_input(id),
+            (Transport::Tls(tls), _) if !tls.peer_closed || !tls.unread.is_empty() => {}
+            (Transport::Tls(tls), Role::Client(_)) if !tls.peer_closed_both => self.end_input(id),
             (Transport::Tls(_), _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
             (Transport::Plain | Transport::Held(_), _) => {}
         }

@@ -1,5 +1,8 @@
 //! The numbers of telnet, and their names for people.
 //!
+//! **Owns** the names. **Refuses to know** what is done about a code. **Implements** RFC 854 (commands), RFC
+//! 855 (options) and IANA's list of option numbers.
+//!
 //! Codes are newtypes rather than enums: an unknown number is kept, compared, answered and logged like any
 //! other.
 

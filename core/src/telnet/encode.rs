@@ -1,5 +1,8 @@
 //! Writing telnet: commands, negotiations, subnegotiations. Data is written by
-//! [`wire_form`](super::wire_form).
+//! [`escape_into`].
+//!
+//! **Owns** nothing: everything is appended to the caller's buffer. **Refuses to know** which option is on
+//! and whether the peer understands. **Implements** RFC 854 and RFC 855.
 
 use super::codes::{Command, IAC, Opt, Verb};
 use super::wire_form::escape_into;

@@ -40,7 +40,8 @@ mod encode;
 mod negotiate;
 mod nvt;
 pub mod qmethod;
-pub mod wire_form;
+#[cfg_attr(not(feature = "concentrator"), allow(dead_code, reason = "some of it the engine alone uses"))]
+pub(crate) mod wire_form;
 
 pub use codes::{Command, IAC, Opt, Verb};
 pub use decode::{Decoder, Item, Malformed, SUBNEGOTIATION_LIMIT, WireRun};

@@ -1,7 +1,10 @@
 //! Which options are on, both sides, for one connection.
+//!
+//! **Owns** the option states of that connection, sixteen at most. **Refuses to know** what an option means
+//! and when to ask for it. **Implements** RFC 1143 by [`qmethod`].
 
 use super::codes::{Opt, Verb};
-use super::qmethod::{self, Answer, Event, State};
+use super::qmethod::{self, Answer, Event, OptionState};
 
 /// How many options a [`Negotiator`] can have: sixteen states of four bits fill one `u64` per side.
 pub const OPTION_LIMIT: usize = 16;
@@ -115,7 +118,7 @@ impl Negotiator {
             change: (after != before && !after.is_open()).then_some(Change {
                 side,
                 opt,
-                on: after == State::Yes,
+                on: after == OptionState::Yes,
             }),
             answered: answers(before, peer_on),
         }
@@ -129,27 +132,27 @@ impl Negotiator {
 
     /// Whether an option is on.
     pub fn is_on(&self, side: Side, opt: Opt) -> bool {
-        self.state(side, opt) == State::Yes
+        self.state(side, opt) == OptionState::Yes
     }
 
     /// Where an option stands; `No` for one that is not in the table.
-    pub fn state(&self, side: Side, opt: Opt) -> State {
-        self.index(opt).map_or(State::No, |index| self.at(side, index))
+    pub fn state(&self, side: Side, opt: Opt) -> OptionState {
+        self.index(opt).map_or(OptionState::No, |index| self.at(side, index))
     }
 
     fn index(&self, opt: Opt) -> Option<usize> {
         self.table.iter().position(|policy| policy.opt == opt)
     }
 
-    fn at(&self, side: Side, index: usize) -> State {
+    fn at(&self, side: Side, index: usize) -> OptionState {
         let states = match side {
             Side::Us => self.us,
             Side::Him => self.him,
         };
-        State::ALL[(states >> (4 * index) & 0xf) as usize]
+        OptionState::ALL[(states >> (4 * index) & 0xf) as usize]
     }
 
-    fn set(&mut self, side: Side, index: usize, state: State) {
+    fn set(&mut self, side: Side, index: usize, state: OptionState) {
         let states = match side {
             Side::Us => &mut self.us,
             Side::Him => &mut self.him,
@@ -179,18 +182,18 @@ const fn verb_for(side: Side, answer: Answer) -> Verb {
 }
 
 /// A request for on may be answered either way, a request for off only by off.
-const fn answers(state: State, peer_on: bool) -> bool {
+const fn answers(state: OptionState, peer_on: bool) -> bool {
     match state {
-        State::No | State::Yes => false,
-        State::WantYes | State::WantYesOpposite => true,
-        State::WantNo | State::WantNoOpposite => !peer_on,
+        OptionState::No | OptionState::Yes => false,
+        OptionState::WantYes | OptionState::WantYesOpposite => true,
+        OptionState::WantNo | OptionState::WantNoOpposite => !peer_on,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use State::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
+    use OptionState::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
     use Verb::{Do, Dont, Will, Wont};
 
     const ACCEPTED: Opt = Opt::SGA;
@@ -201,7 +204,7 @@ mod tests {
         OptionPolicy { opt: REFUSED, us: false, him: false },
     ];
 
-    fn at(side: Side, opt: Opt, state: State) -> Negotiator {
+    fn at(side: Side, opt: Opt, state: OptionState) -> Negotiator {
         let mut negotiator = Negotiator::new(TABLE);
         let index = negotiator.index(opt).unwrap();
         negotiator.set(side, index, state);
@@ -220,7 +223,7 @@ mod tests {
     use When::{AskOff, AskOn, RxWill, RxWont};
 
     /// The 24 rows of one side; both sides make 48.
-    const ROWS: [(State, When, State, Option<Verb>); 24] = [
+    const ROWS: [(OptionState, When, OptionState, Option<Verb>); 24] = [
         (No, RxWill, Yes, Some(Do)),
         (No, RxWont, No, None),
         (No, AskOn, WantYes, Some(Do)),
@@ -333,7 +336,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_what_an_open_question_expects() {
-        for state in State::ALL {
+        for state in OptionState::ALL {
             for (verb, valid) in [
                 (Will, matches!(state, WantYes | WantYesOpposite)),
                 (Wont, state.is_open()),
@@ -362,13 +365,13 @@ mod tests {
         };
         let mut negotiator = Negotiator::new(WIDE);
         for index in 0..OPTION_LIMIT {
-            negotiator.set(Side::Us, index, State::ALL[index % 6]);
-            negotiator.set(Side::Him, index, State::ALL[(index + 3) % 6]);
+            negotiator.set(Side::Us, index, OptionState::ALL[index % 6]);
+            negotiator.set(Side::Him, index, OptionState::ALL[(index + 3) % 6]);
         }
         for index in 0..OPTION_LIMIT {
             let opt = Opt(100 + index as u8);
-            assert_eq!(negotiator.state(Side::Us, opt), State::ALL[index % 6]);
-            assert_eq!(negotiator.state(Side::Him, opt), State::ALL[(index + 3) % 6]);
+            assert_eq!(negotiator.state(Side::Us, opt), OptionState::ALL[index % 6]);
+            assert_eq!(negotiator.state(Side::Him, opt), OptionState::ALL[(index + 3) % 6]);
         }
     }
 

@@ -1,4 +1,7 @@
-//! What a carriage return means without BINARY (RFC 854, "The NVT printer and keyboard").
+//! What a carriage return means without BINARY.
+//!
+//! **Owns** nothing; one bit of state between runs is the caller's. **Refuses to know** whether BINARY is on.
+//! **Implements** RFC 854, "The NVT printer and keyboard".
 
 use memchr::memchr;
 

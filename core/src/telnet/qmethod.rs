@@ -1,6 +1,7 @@
 //! RFC 1143, the Q method: one option, one side, one pure function.
 //!
-//! It does not know which side or which option it decides about, nor why.
+//! Owns the table. Refuses to know which side or which option it decides about, and why. Implements RFC 1143
+//! §7.
 
 /// Where one side of one option stands (RFC 1143 §7; the queue bit is part of the name).
 ///
@@ -16,7 +17,7 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
-pub enum State {
+pub enum OptionState {
     /// Off, agreed.
     #[default]
     No = 0,
@@ -32,7 +33,7 @@ pub enum State {
     WantYesOpposite = 5,
 }
 
-impl State {
+impl OptionState {
     /// All six, in the order of their numbers.
     pub const ALL: [Self; 6] =
         [Self::No, Self::Yes, Self::WantNo, Self::WantNoOpposite, Self::WantYes, Self::WantYesOpposite];
@@ -68,11 +69,11 @@ pub enum Answer {
     Off,
 }
 
-/// One row of the table at [`State`]: the next state, and what must be sent (RFC 1143 §7).
-pub const fn step(state: State, event: Event) -> (State, Option<Answer>) {
+/// One row of the table at [`OptionState`]: the next state, and what must be sent (RFC 1143 §7).
+pub const fn step(state: OptionState, event: Event) -> (OptionState, Option<Answer>) {
     use Answer::{Off, On};
     use Event::{PeerOff, PeerOn, WantOff, WantOn};
-    use State::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
+    use OptionState::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
 
     match (state, event) {
         (No, PeerOn { accept: true }) => (Yes, Some(On)),
@@ -114,13 +115,13 @@ mod tests {
     use super::*;
     use Answer::{Off, On};
     use Event::{PeerOff, PeerOn, WantOff, WantOn};
-    use State::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
+    use OptionState::{No, WantNo, WantNoOpposite, WantYes, WantYesOpposite, Yes};
 
     const ACCEPT: Event = PeerOn { accept: true };
     const REFUSE: Event = PeerOn { accept: false };
 
     /// Six states, each with on (accepted and refused), off, and our two wishes.
-    const ROWS: [(State, Event, State, Option<Answer>); 30] = [
+    const ROWS: [(OptionState, Event, OptionState, Option<Answer>); 30] = [
         (No, ACCEPT, Yes, Some(On)),
         (No, REFUSE, No, Some(Off)),
         (No, PeerOff, No, None),
@@ -169,7 +170,7 @@ mod tests {
     /// is On and Off.
     #[derive(Clone)]
     struct World {
-        ends: [State; 2],
+        ends: [OptionState; 2],
         /// `to[i]`: on its way to end `i`, oldest first.
         to: [Vec<Answer>; 2],
         wishes: [u8; 2],

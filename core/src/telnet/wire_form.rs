@@ -56,7 +56,7 @@ pub fn guest_slices(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Appends the guest bytes of `wire`, which holds whole pairs, to `out`, at most `limit` of them. Returns how
 /// many wire bytes hold them. Costs one pass and one copy; up to two more passes where `limit` cuts it short.
-pub fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
+pub(crate) fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
     let mut rest = wire;
     let mut left = limit;
     while left > 0
@@ -80,7 +80,7 @@ pub fn undouble_into(wire: &[u8], limit: usize, out: &mut Vec<u8>) -> usize {
 
 /// How many bytes of `wire`, which holds whole pairs, hold its first `guest` guest bytes, and how many guest
 /// bytes those are (fewer than asked for if `wire` has fewer). Costs at most two passes over them.
-pub fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
+pub(crate) fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
     let (mut at, mut covered) = (0, 0);
     // n wire bytes hold at most n guest bytes and at least n / 2, so each turn leaves at most half to do.
     while at < wire.len() && covered < guest {
@@ -95,13 +95,13 @@ pub fn wire_len(wire: &[u8], guest: usize) -> (usize, usize) {
 }
 
 /// How many pairs `wire`, which holds whole pairs, has. Costs one pass.
-pub fn count_pairs(wire: &[u8]) -> usize {
+pub(crate) fn count_pairs(wire: &[u8]) -> usize {
     memchr_iter(IAC, wire).count() / 2
 }
 
 /// The longest prefix of `wire`, which holds whole pairs, that fits into `room` and cuts no pair. Costs a
 /// look at the IACs right before `room`.
-pub fn whole_pairs(wire: &[u8], room: usize) -> usize {
+pub(crate) fn whole_pairs(wire: &[u8], room: usize) -> usize {
     if room >= wire.len() {
         return wire.len();
     }
@@ -250,7 +250,7 @@ fn leading_iacs(bytes: &[u8]) -> usize {
 }
 
 /// How many IACs `bytes` end in.
-pub fn trailing_iacs(bytes: &[u8]) -> usize {
+pub(crate) fn trailing_iacs(bytes: &[u8]) -> usize {
     let (_, blocks) = bytes.as_rchunks();
     let solid = BLOCK * blocks.iter().rev().take_while(|block| is_all_iac(block)).count();
     let rest = &bytes[..bytes.len() - solid];

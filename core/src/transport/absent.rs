@@ -13,9 +13,9 @@ pub enum Acceptor {}
 #[derive(Debug)]
 pub(crate) struct Tls {
     never: Acceptor,
-    pub(crate) held: Vec<u8>,
-    pub(crate) ended: bool,
-    pub(crate) deaf: bool,
+    pub(crate) unread: Vec<u8>,
+    pub(crate) peer_closed: bool,
+    pub(crate) peer_closed_both: bool,
     pub(crate) failed: bool,
 }
 

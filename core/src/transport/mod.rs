@@ -5,7 +5,7 @@
 //! who may start TLS and when (that is the engine's), files and clocks: certificates and the time come in
 //! with the [`Acceptor`].
 //!
-//! `tls` is the only file that names rustls; `absent` has its place, and the same face, where the feature
+//! `tls` is the only file that names rustls; `absent` replaces it, with the same interface, where the feature
 //! `tls` is off.
 
 use std::time::Duration;

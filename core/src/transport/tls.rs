@@ -47,20 +47,20 @@ pub(crate) struct Tls {
     /// What was read and is no whole record yet, or part of a handshake message over several.
     partial: Vec<u8>,
     /// `partial` begins with whole records that rustls still needs: more is to be put behind them.
-    joining: bool,
+    awaits_rest: bool,
     /// Bytes for the socket: clear ones that go before the first record, then records.
     sealed: Vec<u8>,
     /// How many of them it has taken.
     taken: usize,
     /// Opened bytes that their reader had no room for.
-    pub(crate) held: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
     /// Nothing has been opened: the first byte is still to be looked at.
-    fresh: bool,
+    is_first: bool,
     /// The peer sends no more.
-    pub(crate) ended: bool,
-    /// And wants no more: with TLS 1.2 one end's close is the other's, too (RFC 5246 §7.2.1; not so in TLS
-    /// 1.3, RFC 8446 §6.1).
-    pub(crate) deaf: bool,
+    pub(crate) peer_closed: bool,
+    /// The peer neither sends nor reads any more: with TLS 1.2 one end's close is the other's, too (RFC 5246
+    /// §7.2.1; not so in TLS 1.3, RFC 8446 §6.1).
+    pub(crate) peer_closed_both: bool,
     /// It has failed: nothing is opened or sealed any more.
     pub(crate) failed: bool,
     closed: bool,
@@ -74,13 +74,13 @@ impl Tls {
         Ok(Box::new(Self {
             session,
             partial: Vec::new(),
-            joining: false,
+            awaits_rest: false,
             sealed: clear,
             taken: 0,
-            held: Vec::new(),
-            fresh: true,
-            ended: false,
-            deaf: false,
+            unread: Vec::new(),
+            is_first: true,
+            peer_closed: false,
+            peer_closed_both: false,
             failed: false,
             closed: false,
         }))
@@ -109,7 +109,7 @@ impl Tls {
     /// On failure the alert is among the [`pending`](Self::pending) bytes and there is nothing more to be
     /// had.
     pub(crate) fn open(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
-        if self.closed || self.failed || self.ended {
+        if self.closed || self.failed || self.peer_closed {
             return Ok(());
         }
         let outcome = self.open_records(input, plain);
@@ -121,14 +121,14 @@ impl Tls {
     }
 
     fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
-        if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.fresh))
+        if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.is_first))
             && *first != HANDSHAKE
         {
             return Err(TlsFailure::NotTls);
         }
         let mut rest = input;
         while !self.partial.is_empty() && !rest.is_empty() {
-            let missing = if self.joining { RECORD } else { missing(&self.partial) };
+            let missing = if self.awaits_rest { RECORD } else { missing(&self.partial) };
             let (front, back) = rest.split_at_mut(missing.min(rest.len()));
             self.partial.extend_from_slice(front);
             rest = back;
@@ -138,7 +138,7 @@ impl Tls {
             partial.drain(..used);
             self.keep(partial)?;
         }
-        if !rest.is_empty() && !self.ended {
+        if !rest.is_empty() && !self.peer_closed {
             let used = self.process(rest, plain)?;
             self.keep(rest[used..].to_vec())?;
         }
@@ -151,7 +151,7 @@ impl Tls {
         if partial.len() > PARTIAL_LIMIT {
             return Err(TlsFailure::EndlessMessage);
         }
-        self.joining = missing(&partial) == 0;
+        self.awaits_rest = missing(&partial) == 0;
         self.partial = if partial.is_empty() { Vec::new() } else { partial };
         Ok(())
     }
@@ -175,8 +175,8 @@ impl Tls {
                 // It is in `sealed`, which is as good as sent.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => {
-                    self.ended = true;
-                    self.deaf = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+                    self.peer_closed = true;
+                    self.peer_closed_both = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
                     return Ok(records.len());
                 }
                 Ok(_) => is_last = true,
@@ -213,7 +213,8 @@ impl Tls {
         }
         let joined;
         let plain = match runs {
-            [only] | [only, ..] if only.len() >= RECORD || runs.len() == 1 => &only[..RECORD.min(only.len())],
+            [only] => &only[..RECORD.min(only.len())],
+            [first, ..] if first.len() >= RECORD => &first[..RECORD],
             _ => {
                 joined = join(runs);
                 &joined[..]

@@ -1,4 +1,7 @@
 //! The suboption codes of option 232, and their names for people.
+//!
+//! **Owns** the numbers: an unknown one is kept, compared and answered like any other. **Refuses to know**
+//! what a code carries. **Implements** vmware.md §2.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! One subnegotiation of option 232, read and written.
+//!
+//! **Owns** the layout of every message's parameters. **Refuses to know** who may send it and when.
+//! **Implements** vmware.md §2.
 
 use super::code::{Code, VMWARE_TELNET_EXT};
 use crate::telnet::put_subnegotiation_parts;
@@ -88,6 +91,7 @@ pub enum Message<'a> {
 
 /// A subnegotiation of option 232 that lacks something. Never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Malformed {
     /// No byte at all.
     #[error("VMware subnegotiation without a code")]

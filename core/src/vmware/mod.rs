@@ -28,17 +28,17 @@
 mod code;
 mod dialogue;
 mod message;
-mod outgoing;
 mod proxy;
+mod queues;
 mod uri;
 mod uuid;
 mod vm;
 
 pub use code::{Code, VMWARE_TELNET_EXT};
-pub use dialogue::{COMPLAINT_LIMIT, Dialogue, Said};
+pub use dialogue::{Dialogue, Said};
 pub use message::{Malformed, Message};
-pub use outgoing::{ANSWER_LIMIT, EVENT_LIMIT};
 pub use proxy::{ProxyEvent, ProxySession};
+pub use queues::{ANSWER_LIMIT, EVENT_LIMIT};
 pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};
 pub use vm::{NoUuid, Opens, Resume, VmConfig, VmEvent, VmSession};

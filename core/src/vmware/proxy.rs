@@ -5,7 +5,7 @@
 use super::code::VMWARE_TELNET_EXT;
 use super::dialogue::{Dialogue, Said};
 use super::message::Message;
-use super::outgoing::{Events, Outgoing};
+use super::queues::{Events, TransmitQueue};
 use crate::telnet::{
     Command, Decoder, Item, Negotiator, Opt, Verb, escape_into, put_command, put_negotiation,
 };
@@ -51,7 +51,7 @@ pub struct ProxySession {
     decoder: Decoder,
     negotiator: Negotiator,
     dialogue: Dialogue,
-    out: Outgoing,
+    out: TransmitQueue,
     events: Events<ProxyEvent>,
     malformed: u32,
 }
@@ -63,7 +63,7 @@ impl ProxySession {
             decoder: Decoder::new(),
             negotiator: Negotiator::new(Dialogue::POLICY),
             dialogue: Dialogue::new(),
-            out: Outgoing::default(),
+            out: TransmitQueue::default(),
             events: Events::default(),
             malformed: 0,
         };
@@ -90,12 +90,13 @@ impl ProxySession {
         self.decoder = decoder;
     }
 
-    /// The next event, oldest first.
+    /// The next event, oldest first. Constant cost.
     pub fn poll_event(&mut self) -> Option<ProxyEvent> {
         self.events.poll()
     }
 
-    /// Offers what is to be sent, as [`VmSession::transmit`](super::VmSession::transmit) does.
+    /// Offers what is to be sent, as [`VmSession::transmit`](super::VmSession::transmit) does, and at its
+    /// cost.
     pub fn transmit(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
         self.out.transmit(take)
     }
@@ -105,22 +106,24 @@ impl ProxySession {
         self.out.pending()
     }
 
-    /// A client types; IAC is doubled.
+    /// A client types; IAC is doubled. Copies `data` into the transmit queue, which has no limit of its own:
+    /// call [`transmit`](Self::transmit) in between.
     pub fn type_in(&mut self, data: &[u8]) {
         escape_into(data, self.out.buffer());
     }
 
-    /// Sends a break towards the guest.
+    /// Queues a break towards the guest: two bytes.
     pub fn put_break(&mut self) {
         put_command(Command::BRK, self.out.buffer());
     }
 
-    /// Sends bytes as they are, for bulk that is escaped already and for proxies that misbehave.
+    /// Copies bytes into the queue as they are, for bulk that is escaped already and for proxies that
+    /// misbehave.
     pub fn put_wire(&mut self, wire: &[u8]) {
         self.out.buffer().extend_from_slice(wire);
     }
 
-    /// Sends any message of option 232, in or out of turn.
+    /// Queues any message of option 232, in or out of turn; a copy of it.
     pub fn put(&mut self, message: &Message<'_>) {
         message.put(self.out.buffer());
     }
@@ -156,24 +159,23 @@ impl ProxySession {
         let mut said = None;
         let Self { dialogue, out, .. } = self;
         out.answer(|out| said = dialogue.handle_change(&change, out));
-        self.tell(said);
+        self.emit(said);
     }
 
     fn converse(&mut self, body: &[u8]) {
-        // Not into the queue itself: the dialogue's limit is for answers, and the queue also holds what
-        // clients type.
+        // Into a buffer of its own: the answer may be dropped, the message may not.
         let mut answer = Vec::new();
         let said = self.dialogue.handle_received(body, &mut answer);
         if !answer.is_empty() {
             self.out.answer(|out| out.extend_from_slice(&answer));
         }
         match said {
-            Ok(said) => self.tell(said),
+            Ok(said) => self.emit(said),
             Err(_) => self.malformed = self.malformed.saturating_add(1),
         }
     }
 
-    fn tell(&mut self, said: Option<Said<&[u8]>>) {
+    fn emit(&mut self, said: Option<Said<&[u8]>>) {
         if let Some(said) = said {
             self.events.push(ProxyEvent::Said(said.into_owned()));
         }

@@ -1,4 +1,7 @@
 //! The service URI of DO-PROXY: which of a VM's ports this is.
+//!
+//! **Owns** what of the bytes may be shown to people. **Refuses to know** which console it leads to.
+//! **Implements** vmware.md §4.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,7 @@
 //! UUIDs, and the text forms in which they meet us.
+//!
+//! **Owns** the grammar of a UUID's text. **Refuses to know** which of a VM's UUIDs it is. **Implements**
+//! vmware.md §5.
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::code::{Code, VMWARE_TELNET_EXT};
 use super::dialogue::KNOWN_SUBOPTIONS;
 use super::message::Message;
-use super::outgoing::{Events, Outgoing};
+use super::queues::{Events, TransmitQueue};
 use super::uuid::Uuid;
 use crate::telnet::{
     Change, Command, Decoder, Item, Negotiator, Opt, OptionPolicy, Side, Verb, escape_into, put_command,
@@ -91,10 +91,11 @@ impl Default for VmConfig {
 
 /// What the proxy did.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VmEvent {
     /// Option 232 is on; the session start is on its way.
     Ready,
-    /// It refused option 232: it is no concentrator.
+    /// It refused option 232, so that it is no concentrator, or has switched it off.
     NotProxy,
     /// WILL-PROXY.
     ProxyAgreed,
@@ -159,7 +160,7 @@ pub struct VmSession {
     config: Arc<VmConfig>,
     decoder: Decoder,
     negotiator: Negotiator,
-    out: Outgoing,
+    out: TransmitQueue,
     events: Events<VmEvent>,
     /// The sequence of the vMotion we have begun.
     moving: Option<Box<[u8]>>,
@@ -176,7 +177,7 @@ impl VmSession {
             config: config.into(),
             decoder: Decoder::new(),
             negotiator: Negotiator::new(POLICY),
-            out: Outgoing::default(),
+            out: TransmitQueue::default(),
             events: Events::default(),
             moving: None,
             malformed: 0,
@@ -213,14 +214,14 @@ impl VmSession {
         self.decoder = decoder;
     }
 
-    /// The next event, oldest first.
+    /// The next event, oldest first. Constant cost.
     pub fn poll_event(&mut self) -> Option<VmEvent> {
         self.events.poll()
     }
 
     /// Calls `take` with the bytes to send; `take` returns how many the socket took (any number beyond counts
     /// as all of them), and so does this. The rest is offered again next time. If there is nothing to send,
-    /// returns 0 without calling `take`.
+    /// returns 0 without calling `take`. Moves no more bytes than it has sent.
     pub fn transmit(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
         self.out.transmit(take)
     }
@@ -230,40 +231,44 @@ impl VmSession {
         self.out.pending()
     }
 
-    /// The guest prints; IAC is doubled. Also before the session is ready: hosts do not wait.
+    /// The guest prints; IAC is doubled. Also before the session is ready: hosts do not wait. Copies `data`
+    /// into the transmit queue, which has no limit of its own: call [`transmit`](Self::transmit) between
+    /// prints.
     pub fn print(&mut self, data: &[u8]) {
         escape_into(data, self.out.buffer());
     }
 
-    /// Sends a break towards the clients.
+    /// Queues a break towards the clients: two bytes.
     pub fn put_break(&mut self) {
         put_command(Command::BRK, self.out.buffer());
     }
 
-    /// Sends bytes as they are, for bulk that is escaped already and for peers that misbehave.
+    /// Copies bytes into the queue as they are, for bulk that is escaped already and for peers that
+    /// misbehave.
     pub fn put_wire(&mut self, wire: &[u8]) {
         self.out.buffer().extend_from_slice(wire);
     }
 
-    /// Sends any message of option 232, in or out of turn.
+    /// Queues any message of option 232, in or out of turn; a copy of it.
     pub fn put(&mut self, message: &Message<'_>) {
         message.put(self.out.buffer());
     }
 
-    /// Sends VMOTION-BEGIN. The VM is stopped from here on: a host prints nothing more on this connection
-    /// until the proxy refuses or the move is [aborted](Self::abort). A second one replaces the first.
+    /// Queues VMOTION-BEGIN. The VM is stopped from here on: a host prints nothing more on this connection
+    /// until the proxy refuses or the move is [aborted](Self::abort). A second one replaces the first. Two
+    /// copies of `sequence`.
     pub fn begin(&mut self, sequence: &[u8]) {
         self.moving = Some(sequence.into());
         self.put(&Message::VmotionBegin { sequence });
     }
 
-    /// Sends VMOTION-ABORT, as the source; without a parameter, as hosts do.
+    /// Queues VMOTION-ABORT, as the source; without a parameter, as hosts do.
     pub fn abort(&mut self) {
         self.moving = None;
         self.put(&Message::VmotionAbort { sequence: &[] });
     }
 
-    /// Sends VMOTION-COMPLETE, as the target. Does nothing on a session that is not a target.
+    /// Queues VMOTION-COMPLETE, as the target. Does nothing on a session that is not a target.
     pub fn complete(&mut self) {
         let config = Arc::clone(&self.config);
         if let Some(resume) = &config.resume {

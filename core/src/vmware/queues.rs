@@ -13,7 +13,7 @@ pub const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// The transmit queue.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct TransmitQueue {
     /// Grows by what the caller sends and by at most [`ANSWER_LIMIT`] of answers; freed when all of it is
     /// taken.
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct Outgoing {
     dropped: u32,
 }
 
-impl Outgoing {
+impl TransmitQueue {
     /// What the socket has not taken.
     pub(super) fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..]
@@ -116,12 +116,12 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_is_offered_again_and_nothing_is_kept_when_all_is() {
-        let mut outgoing = Outgoing::default();
-        assert_eq!(outgoing.transmit(|_| panic!("there is nothing")), 0);
-        outgoing.buffer().extend(0..100);
+        let mut queue = TransmitQueue::default();
+        assert_eq!(queue.transmit(|_| panic!("there is nothing")), 0);
+        queue.buffer().extend(0..100);
         let mut seen = Vec::new();
         for most in [0, 1, 30, 30, 30, 30] {
-            let taken = outgoing.transmit(|bytes| {
+            let taken = queue.transmit(|bytes| {
                 let taken = most.min(bytes.len());
                 seen.extend_from_slice(&bytes[..taken]);
                 taken
@@ -129,22 +129,22 @@ mod tests {
             assert!(taken <= most);
         }
         assert!(seen.into_iter().eq(0..100));
-        assert_eq!((outgoing.bytes.capacity(), outgoing.pending().len()), (0, 0));
-        outgoing.buffer().push(1);
-        assert_eq!(outgoing.transmit(|_| usize::MAX), 1, "no more than there is");
+        assert_eq!((queue.bytes.capacity(), queue.pending().len()), (0, 0));
+        queue.buffer().push(1);
+        assert_eq!(queue.transmit(|_| usize::MAX), 1, "no more than there is");
     }
 
     #[test]
     fn answers_are_dropped_beyond_the_limit_until_the_queue_has_been_empty() {
-        let mut outgoing = Outgoing::default();
+        let mut queue = TransmitQueue::default();
         for _ in 0..ANSWER_LIMIT {
-            outgoing.answer(|out| out.extend([0; 4]));
+            queue.answer(|out| out.extend([0; 4]));
         }
-        assert_eq!(outgoing.pending().len(), ANSWER_LIMIT);
-        assert_eq!(outgoing.dropped() as usize, 3 * ANSWER_LIMIT / 4);
-        outgoing.transmit(<[u8]>::len);
-        outgoing.answer(|out| out.push(1));
-        assert_eq!(outgoing.pending(), [1]);
+        assert_eq!(queue.pending().len(), ANSWER_LIMIT);
+        assert_eq!(queue.dropped() as usize, 3 * ANSWER_LIMIT / 4);
+        queue.transmit(<[u8]>::len);
+        queue.answer(|out| out.push(1));
+        assert_eq!(queue.pending(), [1]);
     }
 
     #[test]
