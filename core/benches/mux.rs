@@ -123,8 +123,8 @@ fn links(c: &mut Criterion) {
     group.finish();
 }
 
-/// A line that takes 12 bytes at a time, as a UART's queue does: what a byte costs its sender, whose receiver is
-/// fed a read's worth at a time.
+/// A line that takes 12 bytes at a time, as a UART's queue does: what a byte costs its sender, whose receiver
+/// is fed a read's worth at a time.
 fn trickles(c: &mut Criterion) {
     let mut group = c.benchmark_group("12 bytes at a time");
     for streams in [1usize, 64] {

@@ -24,9 +24,9 @@
 //! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
 //!
-//! `telnet` and `time` are always there; `vmware`, `concentrator` (with `transport`), `mux` and `tls` are Cargo
-//! features, all on by default. Telnet alone, and telnet with `vmware`, bring no TLS, checksums, hashing or
-//! random numbers into the tree.
+//! `telnet` and `time` are always there; `vmware`, `concentrator` (with `transport`), `mux` and `tls` are
+//! Cargo features, all on by default. Telnet alone, and telnet with `vmware`, bring no TLS, checksums,
+//! hashing or random numbers into the tree.
 //!
 //! # A whole runtime
 //!
