@@ -107,20 +107,33 @@ fn every_source_of_the_corpus_is_an_rfc_or_a_page() {
 
 #[test]
 fn every_law_names_tests_that_exist() {
-    let code: Vec<String> =
-        texts().iter().filter(|file| has_ending(file, "rs")).map(|file| read(file)).collect();
-    let laws = read(&root().join("docs/laws.md"));
+    let code = code();
     let mut named = BTreeSet::new();
-    for bullet in laws.split("\n* ").skip(1) {
-        let bullet = bullet.split("\n\n").next().unwrap_or_default();
+    for bullet in bullets("docs/laws.md") {
         for test in bullet.split('`').skip(1).step_by(2) {
-            let is_there =
-                root().join(test).exists() || code.iter().any(|text| text.contains(&format!("fn {test}(")));
+            let is_there = root().join(test).exists() || is_function(test, &code);
             assert!(is_there, "laws.md names {test}, which is nowhere");
             named.insert(test.to_owned());
         }
     }
     assert!(named.len() > 20, "only {} tests were found in laws.md", named.len());
+}
+
+#[test]
+fn every_point_on_security_names_a_test_that_exists() {
+    let code = code();
+    let mut named = 0;
+    for bullet in bullets("docs/security.md") {
+        // Options are in the same type.
+        let tests = bullet.split('`').skip(1).step_by(2).filter(|word| !word.starts_with('-'));
+        let tests: Vec<&str> = tests.collect();
+        assert!(!tests.is_empty(), "security.md names no test for this: {bullet}");
+        for test in &tests {
+            assert!(is_function(test, &code), "security.md names {test}, which is nowhere");
+        }
+        named += tests.len();
+    }
+    assert!(named > 20, "only {named} tests were found in security.md");
 }
 
 #[test]
@@ -148,6 +161,22 @@ fn every_page_is_in_its_list() {
             assert!(page == "README.md" || text.contains(page), "{list} does not name {page}");
         }
     }
+}
+
+/// Every source text of the repository.
+fn code() -> Vec<String> {
+    texts().iter().filter(|file| has_ending(file, "rs")).map(|file| read(file)).collect()
+}
+
+fn is_function(name: &str, code: &[String]) -> bool {
+    code.iter().any(|text| text.contains(&format!("fn {name}(")))
+}
+
+/// The points of a page's lists.
+fn bullets(page: &str) -> Vec<String> {
+    let text = read(&root().join(page));
+    let bullets = text.split("\n* ").skip(1);
+    bullets.map(|bullet| bullet.split("\n\n").next().unwrap_or_default().to_owned()).collect()
 }
 
 /// A page's sections: number, text.

@@ -7,6 +7,7 @@ use super::console::{Console, ReaderKey};
 use super::fanout::{Seat, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::legs::Left;
+use super::timers::Timer;
 
 impl Concentrator {
     /// Takes up a connection.
@@ -49,6 +50,11 @@ impl Concentrator {
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);
         let left = leave(console);
+        if left == Some(Left::Others) && console.legs.is_empty() {
+            // What was typed waited for one of those that are gone now.
+            console.leave_input(buffers, &mut self.fx);
+            self.fx.timers.cancel(Timer::Inherit(at));
+        }
         self.give_half(owed);
         match left {
             None => {}

@@ -242,7 +242,7 @@ impl Concentrator {
             Some(Role::Vm(_) | Role::Arriving(_)) | None => return,
         };
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
-        let has_vm = console.legs.has_holder();
+        let has_vm = !console.legs.is_empty();
         let counters = console.count();
         counters.bytes_from_clients += guest as u64;
         if !has_vm {

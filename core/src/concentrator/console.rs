@@ -130,9 +130,13 @@ impl Console {
         self.wake_input(fx);
     }
 
-    /// Nobody holds the input any more: what was typed is lost.
-    pub(super) fn lose_input(&mut self, buffers: &mut Buffers, fx: &mut Effects) {
+    /// Nobody holds the input any more. What was typed waits for somebody to inherit it, or is lost if nobody can.
+    pub(super) fn leave_input(&mut self, buffers: &mut Buffers, fx: &mut Effects) {
         self.tenure.pass(None, fx.now);
+        fx.outbox.changed(self.id());
+        if !self.legs.is_empty() {
+            return;
+        }
         let (lost, reopened) = self.uplink.clear(buffers);
         if lost > 0 {
             self.count().input_lost += lost as u64;
@@ -140,7 +144,6 @@ impl Console {
         if reopened {
             self.reopen_input(fx);
         }
-        fx.outbox.changed(self.id());
     }
 
     /// The target of a move feeds this console, and gets what was held back.
@@ -160,11 +163,13 @@ impl Console {
         self.wake_input(fx);
     }
 
-    /// A move has ended and left its leg in place: what was held back may go.
-    pub(super) fn release(&mut self, moving: MoveId, fx: &mut Effects) {
-        self.legs.release(moving);
+    /// A move has ended and left its leg in place: what was held back may go. Returns who feeds the leg, if that
+    /// wants the input and stood still until now.
+    pub(super) fn release(&mut self, moving: MoveId, fx: &mut Effects) -> Option<ConnId> {
+        let claimant = self.legs.release(moving);
         fx.outbox.changed(self.id());
         self.wake_input(fx);
+        claimant
     }
 
     /// The VM's connection takes `n` bytes of input, wire form.

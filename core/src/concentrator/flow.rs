@@ -66,7 +66,7 @@ impl Concentrator {
     /// What someone at a console may type; everything while there is no VM, because it is dropped then.
     fn typing_window(&self, console: super::ConsoleId, epoch: u32, doubles: bool) -> usize {
         match self.consoles.get(console) {
-            Some(console) if console.legs.has_holder() => console.uplink.window(epoch, doubles),
+            Some(console) if !console.legs.is_empty() => console.uplink.window(epoch, doubles),
             _ => READ_MAX,
         }
     }

@@ -134,15 +134,18 @@ impl Concentrator {
         let claimants: Vec<ConnId> = console.legs.of_standing(Standing::Claimant).collect();
         console.legs.keep();
         for id in claimants {
-            let Some(console) = self.consoles.get(at) else { return };
-            match console.legs.other_name(id) {
-                Some(name) if !console.legs.is_mover(id) => {
-                    self.fx.part(id, name.to_owned());
-                }
-                _ => {
-                    self.adopt_early(id);
-                    self.tell_second(at, id);
-                }
+            self.settle_second(at, id);
+        }
+    }
+
+    /// Whoever came second to a live VM is another one, if it is called otherwise.
+    fn settle_second(&mut self, at: ConsoleId, id: ConnId) {
+        let Some(console) = self.consoles.get(at) else { return };
+        match console.legs.other_name(id) {
+            Some(name) if !console.legs.is_mover(id) => self.fx.part(id, name.to_owned()),
+            _ => {
+                self.adopt_early(id);
+                self.tell_second(at, id);
             }
         }
     }
@@ -164,7 +167,7 @@ impl Concentrator {
         if let Some(succession) = console.legs.succeed() {
             return self.succeeds(at, succession, TakenBecause::Ended);
         }
-        console.lose_input(buffers, &mut self.fx);
+        console.leave_input(buffers, &mut self.fx);
         if console.legs.has_hopes() {
             self.fx.timers.set(Timer::Inherit(at), self.fx.now + INHERIT_AFTER);
         }
@@ -186,6 +189,18 @@ impl Concentrator {
             }
             None => {}
         }
+    }
+
+    /// A leg that came for the input has been in a move of its own until now.
+    pub(super) fn claim(&mut self, at: ConsoleId, id: ConnId) {
+        let Some(console) = self.consoles.get_mut(at) else { return };
+        if console.legs.has_holder() {
+            let action = console.legs.claim();
+            return self.obey_table(at, action);
+        }
+        console.legs.pass(id, Standing::Second);
+        self.fx.timers.cancel(Timer::Inherit(at));
+        self.input_passes(at, id, None, TakenBecause::Ended);
     }
 
     /// An operator gives the input to a leg.
@@ -223,6 +238,7 @@ impl Concentrator {
                 self.watch(before);
             }
         }
+        self.settle_seconds(at);
         // Whoever comes to a console whose input nobody holds takes it from nobody.
         if before.is_none() && !matches!(because, TakenBecause::Ended | TakenBecause::Inherited) {
             return;
@@ -233,6 +249,17 @@ impl Concentrator {
             &format!("{}; what you type goes to the connection from {}", because.line(), self.whence(to)),
         );
         self.tell_both(Some(to), Some(at), EventKind::InputTaken { from: last, because });
+    }
+
+    /// Those that came for the input, and are second to one that was given it, are told apart.
+    fn settle_seconds(&mut self, at: ConsoleId) {
+        let Some(console) = self.consoles.get(at) else { return };
+        for id in console.legs.of_standing(Standing::Second).collect::<Vec<_>>() {
+            let is_open = |conn: &Conn| conn.vm().is_some_and(|vm| vm.early.is_some() && vm.moving.is_none());
+            if self.conns.get(id).is_some_and(is_open) {
+                self.settle_second(at, id);
+            }
+        }
     }
 
     /// One that was silent when it was asked, and lost the input, speaks again.

@@ -13,8 +13,8 @@ use super::consoles::Placed;
 use super::event::{EventKind, TakenBecause};
 use super::id::{ConnId, ConsoleId};
 use super::label::Identity;
-use super::legs::{LEGS, Standing, Welcome};
-use super::takeover::Action;
+use super::legs::{Party, Standing, Welcome};
+use super::takeover::{ANSWER_LIMIT, Action};
 use super::timers::Timer;
 
 impl Concentrator {
@@ -107,7 +107,7 @@ impl Concentrator {
         let name = name.strip_suffix(&*label.suffix).unwrap_or(name).to_owned();
         // Its move was one of the VM that it was taken for.
         if let Some(moving) = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.moving.take()) {
-            self.end_of_mover(moving, id);
+            self.give_up_move(moving, Some(id));
         }
         let early = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take());
         self.detach_leg(from, |console| console.legs.detach(id));
@@ -137,23 +137,43 @@ impl Concentrator {
 
     /// Sees to it that a console has room for one more leg. Returns whether the newcomer gets it.
     fn make_room_for_leg(&mut self, at: ConsoleId, id: ConnId) -> bool {
-        let Some(console) = self.consoles.get(at) else { return false };
-        if console.legs.live() < LEGS {
+        let Some(from) = self.conns.get(id).map(Conn::source) else { return false };
+        let now = self.fx.now;
+        let Some(console) = self.consoles.get_mut(at) else { return false };
+        if !console.legs.is_full() {
             return true;
         }
-        let source = |id: ConnId| self.conns.get(id).map(Conn::source);
-        let yields: Option<ConnId> = console.legs.yields::<Option<Source>>(&source(id), source);
-        let Some(other) = yields else { return false };
-        if let Some(moving) = self.conns.get(other).and_then(Conn::vm).and_then(|vm| vm.moving) {
-            self.end_of_mover(moving, other);
+        let may_displace = console.legs.rivals().displaced.is_none_or(|last| now >= last + DISPLACE_AFTER);
+        let address = |party| self.address_of(party);
+        let Some(console) = self.consoles.get(at) else { return false };
+        let Some(party) = console.legs.yields::<Source>(&from, may_displace, address) else { return false };
+        let displaces_own = self.address_of(party) == Some(from);
+        if displaces_own && let Some(console) = self.consoles.get_mut(at) {
+            console.legs.rivals().displaced = Some(now);
         }
-        if let Some(vm) = self.conns.get_mut(other).and_then(Conn::vm_mut) {
-            vm.moving = None;
+        match party {
+            Party::Orphan(moving) => self.give_up_move(moving, None),
+            Party::Conn(other) => {
+                if let Some(moving) = self.conns.get(other).and_then(Conn::vm).and_then(|vm| vm.moving) {
+                    self.give_up_move(moving, Some(other));
+                }
+                if let Some(vm) = self.conns.get_mut(other).and_then(Conn::vm_mut) {
+                    vm.moving = None;
+                }
+                self.detach_leg(at, |console| console.legs.detach(other));
+                self.drop_early_of(other);
+                self.put_aside(at, other);
+            }
         }
-        self.detach_leg(at, |console| console.legs.detach(other));
-        self.drop_early_of(other);
-        self.put_aside(at, other);
         true
+    }
+
+    /// Where a leg is; where its source was, if it has ended.
+    fn address_of(&self, party: Party) -> Option<Source> {
+        match party {
+            Party::Conn(id) => self.conns.get(id).map(Conn::source),
+            Party::Orphan(moving) => self.moves.get(moving).map(|moved| moved.from),
+        }
     }
 
     /// A connection takes no part in the console that it belongs to. It stays open: its host would connect again,
@@ -183,6 +203,11 @@ impl Concentrator {
         self.tell_both(Some(id), Some(own), EventKind::Cloned { of });
     }
 }
+
+/// How often a newcomer from an address that has the most legs of a console takes the place of one of them: a VM
+/// that is started again behind the relay that others have come by gets its turn, and a crowd there costs the
+/// holder of the input a question in this time. As long as one question may take.
+const DISPLACE_AFTER: Duration = ANSWER_LIMIT;
 
 /// A VM that does not tell its name in this time is announced without it; the same that it has to say which VM it
 /// is, since the two are asked for together.

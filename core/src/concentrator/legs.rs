@@ -5,20 +5,18 @@
 //! in and are handed back; when a holder counts as dead is [`takeover`](super::takeover)'s. A leg is never closed
 //! because a newer one came (vmware.md §4).
 //!
-//! Everything here costs a look at each leg, of which there are few: [`LEGS`] with a connection, and
-//! [`ORPHANS`] that wait for a move's target.
+//! Everything here costs a look at each leg, of which there are few: [`LEGS`], those that wait for a move's target
+//! among them.
 
 use crate::time::Instant;
 
 use super::id::{ConnId, MoveId};
 use super::takeover::{self, Action, Input, State};
 
-/// Connections that may feed one console: more than a VM has serial ports (vSphere: 32 per VM, four usual), with
-/// those of its last life that nobody has noticed to be dead. Who comes on top is read and dropped.
+/// Connections that may feed one console, and moves of it that wait for a target: more than a VM has serial ports
+/// (vSphere: 32 per VM, four usual), with those of its last life that nobody has noticed to be dead. Who comes on
+/// top is read and dropped.
 pub(super) const LEGS: usize = 16;
-
-/// Moves of one console whose source has ended and whose target has not taken over, beside that of the holder.
-pub(super) const ORPHANS: usize = 16;
 
 /// One connection's worth of a console.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,7 +45,8 @@ pub(super) enum Standing {
     Holder,
     /// As `Holder`; but it came second once and has only been left over, and yields to any newcomer.
     Heir,
-    /// It came when it was not known whether the holder lived, and takes over if that is dead.
+    /// It came when it was not known whether the holder lived, and takes over if that is dead; not before the end
+    /// of a move of its own.
     Claimant,
     /// It came second to a holder that lived. It inherits only after a while.
     Second,
@@ -73,6 +72,8 @@ pub(super) struct Rivals {
     pub(super) since: Instant,
     /// How their VMs are called, of those whose VM is not called as the console.
     pub(super) names: Vec<(ConnId, String)>,
+    /// When a leg last made room for a newcomer from the address that has the most anyway.
+    pub(super) displaced: Option<Instant>,
     /// Connections beyond [`LEGS`] since that was last told.
     pub(super) beyond: u32,
     /// What was told of them is not told again before this is over.
@@ -98,6 +99,14 @@ pub(super) struct Succession {
     pub(super) action: Action,
 }
 
+/// Whom a leg is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Party {
+    Conn(ConnId),
+    /// Of a leg that waits for the target of its move.
+    Orphan(MoveId),
+}
+
 /// How a newcomer is received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Welcome {
@@ -113,6 +122,11 @@ impl Legs {
     /// Nothing feeds the console, and nothing will without a newcomer.
     pub(super) fn is_empty(&self) -> bool {
         self.legs.is_empty()
+    }
+
+    /// There are as many as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.legs.len() >= LEGS
     }
 
     /// How many connections feed the console.
@@ -177,25 +191,36 @@ impl Legs {
         self.legs.iter().flat_map(move |leg| [leg.conn, draining(leg)]).flatten()
     }
 
-    /// Who yields to a newcomer from `from` where there are as many legs as there may be. Of all but the one
-    /// that holds the input, and the newcomer: the newest of those from the address that has the most. `None`:
-    /// the newcomer itself.
-    pub(super) fn yields<A: PartialEq>(&self, from: &A, address: impl Fn(ConnId) -> A) -> Option<ConnId> {
-        let others: Vec<(ConnId, A)> = self
+    /// Who yields to a newcomer from `from` where there are as many legs as there may be; `None`: the newcomer. Who
+    /// holds the input never does.
+    ///
+    /// The address that has the most, the newcomer counted, gives up its newest. Where that is the newcomer's, a leg
+    /// that never had the input yields all the same, and then the oldest that waits for a target: what came second
+    /// to a live VM does not keep out the same VM when it is started again. Such a leg is of another address, if one
+    /// has as many; of the newcomer's own only where it `may_displace`.
+    pub(super) fn yields<A: PartialEq>(
+        &self,
+        from: &A,
+        may_displace: bool,
+        address: impl Fn(Party) -> Option<A>,
+    ) -> Option<Party> {
+        let others: Vec<(&Leg, Party, A)> = self
             .legs
             .iter()
             .filter(|leg| !leg.standing.holds())
-            .filter_map(|leg| leg.conn.map(|id| (id, address(id))))
+            .filter_map(|leg| Some((leg, leg.party()?, address(leg.party()?)?)))
             .collect();
-        let count = |of: &A| others.iter().filter(|(_, at)| at == of).count();
-        let mut most = (count(from) + 1, None);
-        for (id, at) in &others {
-            let theirs = count(at);
-            if theirs > most.0 || (most.1.is_some() && theirs == most.0) {
-                most = (theirs, Some(*id));
-            }
+        let count = |of: &A| others.iter().filter(|(_, _, at)| at == of).count();
+        let (own, most) = (count(from) + 1, others.iter().map(|(_, _, at)| count(at)).max()?);
+        let is_of_most = |at: &A| if own > most { at == from } else { at != from && count(at) == most };
+        let of_most = || others.iter().filter(|(_, _, at)| is_of_most(at));
+        if own < most {
+            return of_most().next_back().map(|&(_, party, _)| party);
         }
-        most.1
+        let second = of_most().rfind(|(leg, ..)| leg.standing == Standing::Second && leg.conn.is_some());
+        let second = second.filter(|_| own == most || may_displace);
+        let orphan = || of_most().find(|(leg, ..)| leg.conn.is_none());
+        second.or_else(orphan).map(|&(_, party, _)| party)
     }
 
     /// A connection joins. Returns who has lost the input to it, and what is to be done about the holder.
@@ -214,7 +239,7 @@ impl Legs {
             (Standing::Holder, _) => (self.pass(id, Standing::Second), Action::Nothing),
             (Standing::Claimant, _) => {
                 self.set(id, Standing::Claimant);
-                (None, self.step(if in_move { Input::ClaimInMove } else { Input::Claim }))
+                (None, self.claim())
             }
             _ => (None, Action::Nothing),
         }
@@ -272,36 +297,35 @@ impl Legs {
         let elder = self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last();
         let heir = self.first(Standing::Claimant).or_else(|| self.first(Standing::Deposed)).or(elder);
         self.step(Input::Gone);
-        if heir.is_none() {
-            self.keep();
-        }
         Some(self.hand_to(heir?, Standing::Second))
     }
 
     /// Others that want the input want it of the new holder.
     fn hand_to(&mut self, heir: ConnId, deposed: Standing) -> Succession {
-        let others: Vec<ConnId> = self.of_standing(Standing::Claimant).filter(|&id| id != heir).collect();
+        let claims = |leg: &Leg| leg.standing == Standing::Claimant && leg.conn != Some(heir);
+        let others: Vec<bool> = self.legs.iter().map(claims).collect();
         let before = self.pass(heir, deposed);
-        let mut action = Action::Nothing;
-        for id in others {
-            self.set(id, Standing::Claimant);
-            if action == Action::Nothing {
-                action = self.step(Input::Claim);
+        for (leg, claims) in self.legs.iter_mut().zip(others) {
+            if claims {
+                leg.standing = Standing::Claimant;
             }
         }
+        let action = if self.is_claimed() { self.step(Input::Claim) } else { Action::Nothing };
         Succession { heir, before, action }
     }
 
-    /// The oldest of those that came second gets the input that nobody holds.
+    /// Somebody gets the input that nobody holds: one that held it before and stood still when it was left, or else
+    /// the oldest of those that came second.
     pub(super) fn inherit(&mut self) -> Option<ConnId> {
-        let heir = self.first(Standing::Second).filter(|_| !self.has_holder())?;
-        self.set(heir, Standing::Heir);
+        let held_it = self.first(Standing::Deposed).or_else(|| self.first(Standing::Elder));
+        let heir = held_it.or_else(|| self.first(Standing::Second)).filter(|_| !self.has_holder())?;
+        self.set(heir, if held_it.is_some() { Standing::Holder } else { Standing::Heir });
         Some(heir)
     }
 
     /// Somebody may inherit later what nobody holds.
     pub(super) fn has_hopes(&self) -> bool {
-        !self.has_holder() && self.conns().next().is_some()
+        !self.has_holder() && !self.is_empty()
     }
 
     /// A leg in a move of its own stands still: it gets nothing.
@@ -340,13 +364,10 @@ impl Legs {
     }
 
     /// A move begins on a connection. Its input is held back if it holds the console's; if not, it stands still and
-    /// wants nothing.
+    /// gets nothing while it does.
     pub(super) fn hold(&mut self, id: ConnId, moving: MoveId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
             leg.moving = Some(Box::new(Moving { id: moving, draining: None, held: leg.standing.holds() }));
-            if leg.standing == Standing::Claimant {
-                leg.standing = Standing::Second;
-            }
         }
         self.calm_if_unclaimed();
     }
@@ -368,19 +389,16 @@ impl Legs {
         }
     }
 
-    /// A move has ended, whoever feeds the leg now.
-    pub(super) fn release(&mut self, moving: MoveId) {
-        if let Some(leg) = self.of(moving) {
-            leg.moving = None;
-        }
+    /// A move has ended, whoever feeds the leg now. Returns that, if it wants the input and stood still until now.
+    pub(super) fn release(&mut self, moving: MoveId) -> Option<ConnId> {
+        let leg = self.of(moving)?;
+        leg.moving = None;
+        leg.conn.filter(|_| leg.standing == Standing::Claimant)
     }
 
-    /// The move of the oldest leg that waits for a target and does not hold the input, if too many do.
-    pub(super) fn surplus_orphan(&self) -> Option<MoveId> {
-        let orphans = self.legs.iter().filter(|leg| leg.conn.is_none() && !leg.standing.holds());
-        let mut orphans = orphans.filter_map(|leg| Some(leg.moving.as_ref()?.id));
-        let oldest = orphans.next()?;
-        (orphans.count() >= ORPHANS).then_some(oldest)
+    /// A leg that stood still wants the input now: what is to be done about the holder.
+    pub(super) fn claim(&mut self) -> Action {
+        self.step(if self.is_held() { Input::ClaimInMove } else { Input::Claim })
     }
 
     /// How the VM of this leg is called, where that is not what the console is called.
@@ -451,8 +469,8 @@ impl Legs {
         }
         let holders = self.legs.iter().filter(|leg| leg.standing.holds()).count();
         assert!(holders <= 1, "{holders} legs hold the input");
-        assert!(self.live() <= LEGS + ORPHANS + 1, "{} legs", self.live());
-        let is_claimed = self.of_standing(Standing::Claimant).next().is_some();
+        assert!(self.legs.len() <= LEGS, "{} legs", self.legs.len());
+        let is_claimed = self.is_claimed();
         assert_eq!(is_claimed, self.state() != State::Calm, "{self:?}");
         assert!(!is_claimed || holders == 1, "a dead holder has not been replaced");
     }
@@ -463,8 +481,13 @@ impl Legs {
         }
     }
 
+    /// Somebody wants the input, and could take it.
+    fn is_claimed(&self) -> bool {
+        self.first(Standing::Claimant).is_some()
+    }
+
     fn calm_if_unclaimed(&mut self) {
-        if self.of_standing(Standing::Claimant).next().is_none() {
+        if !self.is_claimed() {
             self.calm();
         }
     }
@@ -485,6 +508,13 @@ impl Legs {
 }
 
 impl Leg {
+    fn party(&self) -> Option<Party> {
+        match (self.conn, &self.moving) {
+            (Some(id), _) => Some(Party::Conn(id)),
+            (None, moving) => moving.as_ref().map(|moving| Party::Orphan(moving.id)),
+        }
+    }
+
     /// Its input is held back for a move.
     fn is_held(&self) -> bool {
         self.moving.as_ref().is_some_and(|moving| moving.held)
@@ -585,6 +615,17 @@ mod tests {
     }
 
     #[test]
+    fn who_held_the_input_before_and_stood_still_when_it_was_left_inherits_before_others() {
+        let mut legs = legs(&[A, B, C]);
+        assert_eq!(legs.pass(B, Standing::Deposed), Some(A));
+        legs.hold(A, M);
+        assert_eq!(end(&mut legs, B), None);
+        legs.release(M);
+        assert_eq!((legs.inherit(), legs.standing(A)), (Some(A), Some(Standing::Holder)));
+        legs.check_invariants();
+    }
+
+    #[test]
     fn end_of_a_holder_that_has_not_answered_lets_the_newcomer_take_over() {
         let mut legs = legs(&[A, B]);
         assert_eq!(end(&mut legs, A), Some(B));
@@ -675,27 +716,80 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_that_wait_for_a_target_the_oldest_is_given_up_but_never_the_holders() {
-        let mut legs = Legs::default();
-        for n in 0..=ORPHANS as u32 + 1 {
-            assert_eq!(legs.surplus_orphan(), None);
-            let (id, moving) = (ConnId { index: n, generation: 1 }, MoveId { index: n, generation: 1 });
-            legs.attach(id, Welcome::Refuse);
-            legs.hold(id, moving);
-            legs.orphan(moving);
+    fn a_leg_that_stood_still_for_a_move_wants_the_input_at_its_end_and_not_before() {
+        for gone in [false, true] {
+            let mut legs = legs(&[A, B]);
+            legs.hold(B, M);
+            assert_eq!((legs.input(), legs.state()), (Some(A), State::Calm), "nothing is held back for it");
+            legs.check_invariants();
+            if gone {
+                assert_eq!(end(&mut legs, A), None);
+            }
+            legs.take_over(M, T);
+            legs.check_invariants();
+            assert_eq!(legs.release(M), Some(T));
+            if gone {
+                legs.pass(T, Standing::Second);
+                assert_eq!(legs.input(), Some(T));
+            } else {
+                assert_eq!(legs.claim(), Action::Ask);
+            }
+            legs.check_invariants();
         }
-        assert_eq!(legs.surplus_orphan(), Some(MoveId { index: 1, generation: 1 }));
+    }
+
+    /// The parties of many legs are connections; the address of each is its index over ten.
+    fn address(party: Party) -> Option<u32> {
+        match party {
+            Party::Conn(id) => Some(id.index / 10),
+            Party::Orphan(moving) => Some(moving.index / 10),
+        }
+    }
+
+    fn of_indices(indices: &[u32]) -> Legs {
+        let mut legs = Legs::default();
+        for &index in indices {
+            legs.attach(ConnId { index, generation: 1 }, Welcome::Refuse);
+        }
+        legs
+    }
+
+    fn yielding(legs: &Legs, from: u32, may_displace: bool) -> Option<u32> {
+        match legs.yields(&from, may_displace, address)? {
+            Party::Conn(id) => Some(id.index),
+            Party::Orphan(moving) => Some(moving.index),
+        }
     }
 
     #[test]
     fn the_address_with_the_most_legs_gives_up_its_newest_and_the_holder_never_yields() {
-        let address = |id: ConnId| if id.index < 2 || id == C { 1 } else { 2 };
-        let id = |index| ConnId { index, generation: 1 };
-        // Legs 1 and 3 are of address 1, the others of address 2; leg 1 holds the input.
-        let legs = legs(&[id(1), id(2), id(3), id(4), id(5)]);
-        assert_eq!(legs.yields(&1, address), Some(id(5)));
-        assert_eq!(legs.yields(&2, address), None, "the newcomer is the newest of the most");
-        assert_eq!(legs.yields(&3, address), Some(id(5)));
+        // The first holds the input.
+        let legs = of_indices(&[10, 20, 11, 21, 22]);
+        assert_eq!(yielding(&legs, 1, false), Some(22));
+        assert_eq!(yielding(&legs, 3, false), Some(22));
+        assert_eq!(yielding(&legs, 2, false), None, "the newcomer is the newest of the most");
+        assert_eq!(yielding(&legs, 2, true), Some(22), "unless it may displace one of its own");
+    }
+
+    #[test]
+    fn who_never_had_the_input_yields_to_a_newcomer_from_an_address_with_no_more_than_its_own() {
+        let mut legs = of_indices(&[10, 20, 30, 40]);
+        assert_eq!(yielding(&legs, 5, false), Some(40));
+        assert_eq!(yielding(&legs, 4, false), None);
+        legs.set(ConnId { index: 40, generation: 1 }, Standing::Deposed);
+        legs.set(ConnId { index: 30, generation: 1 }, Standing::Claimant);
+        assert_eq!(yielding(&legs, 5, false), Some(20));
+        legs.set(ConnId { index: 20, generation: 1 }, Standing::Elder);
+        assert_eq!(yielding(&legs, 5, false), None);
+    }
+
+    #[test]
+    fn a_leg_that_waits_for_a_target_counts_and_yields_as_one_of_its_sources_address() {
+        let mut legs = of_indices(&[10, 20, 21, 22]);
+        let moving = MoveId { index: 22, generation: 1 };
+        legs.hold(ConnId { index: 22, generation: 1 }, moving);
+        legs.orphan(moving);
+        assert_eq!(yielding(&legs, 3, false), Some(22));
     }
 
     #[test]

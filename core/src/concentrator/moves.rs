@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::time::Instant;
 
+use super::admission::Source;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::keyed::Keyed;
 use super::slab::Slab;
@@ -20,6 +21,8 @@ pub(super) struct Move {
     pub(super) sequence: Box<[u8]>,
     secret: [u8; SECRET],
     pub(super) source: Option<ConnId>,
+    /// Where the source is, or was.
+    pub(super) from: Source,
     pub(super) target: Option<ConnId>,
     /// When BEGIN came: the VM stands still from then on.
     pub(super) begun: Instant,
@@ -44,7 +47,7 @@ impl Moves {
     pub(super) fn begin(
         &mut self,
         console: ConsoleId,
-        source: ConnId,
+        (source, from): (ConnId, Source),
         sequence: &[u8],
         secret: [u8; SECRET],
         goahead: (u64, u64),
@@ -56,6 +59,7 @@ impl Moves {
             sequence: sequence.into(),
             secret,
             source: Some(source),
+            from,
             target: None,
             begun: now,
             goahead,
@@ -122,13 +126,15 @@ impl Move {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::concentrator::address::Address;
 
     const CONSOLE: ConsoleId = ConsoleId { index: 0, generation: 1 };
     const SOURCE: ConnId = ConnId { index: 0, generation: 1 };
 
     fn begun() -> (Moves, MoveId) {
         let mut moves = Moves::new(Keyed(1, 2));
-        let id = moves.begin(CONSOLE, SOURCE, b"seq", *b"secret!!", (0, 10), Instant::ZERO);
+        let from = Source::of(&Address::Local);
+        let id = moves.begin(CONSOLE, (SOURCE, from), b"seq", *b"secret!!", (0, 10), Instant::ZERO);
         (moves, id)
     }
 

@@ -125,6 +125,15 @@ impl Concentrator {
         }
     }
 
+    /// A move loses its leg to a newcomer; `id` feeds that, if anybody does.
+    pub(super) fn give_up_move(&mut self, moving: MoveId, id: Option<ConnId>) {
+        if let Some(id) = id {
+            self.end_of_mover(moving, id);
+        }
+        // Without its source it waits for a target, if it is not over.
+        self.step(moving, Input::MoveTimer, None);
+    }
+
     /// A connection with part in a move has ended.
     pub(super) fn end_of_mover(&mut self, moving: MoveId, id: ConnId) {
         let Some(moved) = self.moves.get(moving) else { return };
@@ -244,13 +253,13 @@ impl Concentrator {
         let mut secret = [0; SECRET];
         self.rng.fill_bytes(&mut secret);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let from = conn.control.end();
+        let (from_source, from) = (conn.source(), conn.control.end());
         let sequence_and_secret = [sequence, &secret].concat();
         conn.queue_control(id, &mut self.fx, |out| {
             Message::VmotionGoahead { sequence_and_secret: &sequence_and_secret }.put(out);
         });
         let goahead = (from, conn.control.end());
-        let moving = self.moves.begin(at, id, sequence, secret, goahead, self.fx.now);
+        let moving = self.moves.begin(at, (id, from_source), sequence, secret, goahead, self.fx.now);
         if let Some(vm) = conn.vm_mut() {
             vm.moving = Some(moving);
         }
@@ -361,10 +370,6 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(moved.console) else { return };
         console.legs.orphan(moving);
         self.fx.outbox.changed(moved.console);
-        // Sources that end cost their peers nothing: of too many that are waited for, the oldest is given up.
-        if let Some(oldest) = console.legs.surplus_orphan() {
-            self.step(oldest, Input::MoveTimer, None);
-        }
     }
 
     /// The move is off and the source goes on.
@@ -432,11 +437,13 @@ impl Concentrator {
         {
             self.reject_target(target);
         }
-        if let Some(console) = self.consoles.get_mut(moved.console) {
-            console.release(moving, &mut self.fx);
-        }
+        let claimant =
+            self.consoles.get_mut(moved.console).and_then(|console| console.release(moving, &mut self.fx));
         if self.consoles.get(moved.console).is_some_and(|console| !console.legs.is_held()) {
             self.contest(moved.console, takeover::Input::MoveOver);
+        }
+        if let Some(id) = claimant {
+            self.claim(moved.console, id);
         }
     }
 

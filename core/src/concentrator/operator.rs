@@ -33,7 +33,8 @@ pub struct ConsoleView<'a> {
     pub label: &'a Label,
     /// How many connections of its VM feed it.
     pub vms: usize,
-    /// What is typed goes somewhere: a connection holds the input, or a move that waits for its target.
+    /// What is typed goes somewhere, or waits: for the target of a move, or for one of its VM's connections to
+    /// inherit the input of one that has ended.
     pub takes_input: bool,
     /// VMs of other names have its UUID and URI, too.
     pub shared: bool,
@@ -338,7 +339,7 @@ impl Concentrator {
         ConsoleView {
             label: &console.label,
             vms: console.legs.live(),
-            takes_input: console.legs.has_holder(),
+            takes_input: !console.legs.is_empty(),
             shared: self.consoles.is_shared(&console.label),
             clients: console.fanout().persons(),
             moving: console.legs.is_moving(),

@@ -10,6 +10,7 @@ mod clients;
 mod clones;
 #[cfg(feature = "tls")]
 mod fuzz;
+mod honest;
 mod law;
 mod locals;
 mod log;

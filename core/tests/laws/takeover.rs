@@ -78,6 +78,8 @@ fn who_knows_a_uuid_and_a_name_gets_nothing_that_is_typed_to_a_live_vm() {
         world.type_wire(client, b"password");
         world.pass(secs(3600));
         world.type_wire(client, b"!");
+        world.print(vm, b"secret");
+        assert_eq!(world.seen(client), "secret");
         assert_eq!((world.typed(vm), world.typed(stranger)), ("password!".into(), String::new()));
         assert!(world.is_open(vm) && world.is_open(stranger), "no leg is closed because a newer one came");
         assert_eq!(taken(&world).len(), 0);
@@ -358,6 +360,28 @@ fn a_vm_that_was_started_again_while_it_moved_gets_its_input_when_the_move_is_ov
 }
 
 #[test]
+fn a_vm_that_was_started_again_and_moves_at_once_gets_its_input_at_the_end_of_that() {
+    for is_reset in [false, true] {
+        let mut world = World::new(quiet());
+        let (dead, client) = vm_and_client(&mut world);
+        goes_silent(&mut world, dead);
+        let newer = comes_from(&mut world, ELSEWHERE);
+        let config = begin(&mut world, newer);
+        if is_reset {
+            world.reset(dead);
+            world.type_wire(client, b"held");
+        }
+        let target = world.vm(config);
+        world.host(target).session.complete();
+        world.end(newer);
+        world.pass(secs(3));
+        world.type_wire(client, b"!");
+        assert_eq!(world.typed(target), if is_reset { "held!" } else { "!" });
+        assert_eq!(because(&world), [if is_reset { TakenBecause::Ended } else { TakenBecause::Silent }]);
+    }
+}
+
+#[test]
 fn a_target_that_was_renamed_takes_the_input_and_its_name_with_it() {
     let mut world = World::new(quiet());
     let (source, client) = vm_and_client(&mut world);
@@ -379,17 +403,37 @@ fn who_came_second_inherits_after_a_minute_and_yields_to_whoever_comes() {
     let (vm, client) = vm_and_client(&mut world);
     let lurker = comes_from(&mut world, ELSEWHERE);
     world.end(vm);
-    world.type_wire(client, b"secret");
+    world.type_wire(client, b"held ");
     world.pass(secs(59));
     assert_eq!(world.typed(lurker), "");
-    assert!(!world.console(uuid(1)).unwrap().takes_input);
     world.pass(secs(2));
     world.type_wire(client, b"to the one that is left");
-    assert_eq!(world.typed(lurker), "to the one that is left");
+    assert_eq!(world.typed(lurker), "held to the one that is left");
     let back = comes_from(&mut world, HOME);
     world.type_wire(client, b"to the vm");
     assert_eq!(world.typed(back), "to the vm");
     assert_eq!(because(&world), [TakenBecause::Inherited, TakenBecause::LeftOver]);
+}
+
+#[test]
+fn what_is_typed_while_nobody_may_inherit_yet_waits_within_its_bound_and_ends_with_the_last() {
+    let mut world = World::new(quiet());
+    let (vm, client) = vm_and_client(&mut world);
+    let lurker = comes_from(&mut world, ELSEWHERE);
+    world.end(vm);
+    world.type_wire(client, &[b'x'; 1 << 20]);
+    assert_eq!(world.engine.receive_window(client), 0, "TCP makes who types wait");
+    let view = world.console(uuid(1)).unwrap();
+    assert!(view.takes_input && view.counters.input_lost + view.counters.input_dropped == 0);
+    world.end(lurker);
+    let view = world.console(uuid(1)).unwrap();
+    assert!(!view.takes_input && view.counters.input_lost > 0);
+    assert!(world.engine.receive_window(client) > 0);
+    let back = comes_from(&mut world, HOME);
+    world.type_wire(client, b"login");
+    assert!(world.typed(back).ends_with("login"));
+    world.pass(secs(100));
+    assert_eq!(taken(&world).len(), 0);
 }
 
 #[test]
@@ -399,8 +443,9 @@ fn a_vm_that_reboots_finds_its_input_where_a_lurker_waits_for_it() {
     let lurker = comes_from(&mut world, ELSEWHERE);
     world.end(vm);
     world.pass(secs(20));
+    world.type_wire(client, b"log");
     let back = comes_from(&mut world, HOME);
-    world.type_wire(client, b"login");
+    world.type_wire(client, b"in");
     world.pass(secs(100));
     assert_eq!((world.typed(back), world.typed(lurker)), ("login".into(), String::new()));
     assert_eq!(taken(&world).len(), 0);
@@ -499,4 +544,56 @@ fn the_address_with_the_most_legs_gives_one_up_for_a_vm_that_was_started_again()
         assert_eq!(world.typed(newer), "x");
         assert!(lurkers.iter().all(|&id| world.is_open(id)));
     }
+}
+
+#[test]
+fn a_vm_that_was_started_again_has_its_turn_wherever_those_before_it_came_from() {
+    let by = |n: u8| Ipv4Addr::new(203, 0, 113, n);
+    for (crowd, from) in [((1..=40).map(by).collect::<Vec<_>>(), by(200)), (vec![HOME; 40], HOME)] {
+        let mut world = World::new(quiet());
+        let (vm, client) = vm_and_client(&mut world);
+        for &at in &crowd {
+            comes_from(&mut world, at);
+        }
+        world.pass(secs(5));
+        goes_silent(&mut world, vm);
+        let newer = comes_from(&mut world, from);
+        world.type_wire(client, b"held ");
+        world.pass(secs(2));
+        world.type_wire(client, b"typed");
+        assert_eq!(world.typed(newer), "held typed", "after {crowd:?}");
+    }
+}
+
+#[test]
+fn moves_that_a_crowd_begins_and_leaves_behind_make_no_more_legs_than_there_may_be() {
+    let mut world = World::new(quiet());
+    let (vm, client) = vm_and_client(&mut world);
+    let id = world.console(uuid(1)).unwrap().label.id;
+    let mut configs = Vec::new();
+    for n in 0..40 {
+        let stranger = comes_from(&mut world, Ipv4Addr::new(203, 0, 113, n % 4));
+        world.host(stranger).session.begin(SEQUENCE);
+        world.settle();
+        if let Some(secret) = world.host(stranger).secret() {
+            let resume = Some(Resume { sequence: SEQUENCE.to_vec(), secret });
+            configs.push(VmConfig { resume, ..vm_config(1) });
+        }
+        world.reset(stranger);
+        assert!(world.engine.legs(id).count() <= 16);
+    }
+    assert!(configs.len() > 16, "{} moves", configs.len());
+    for config in configs {
+        let target = world.vm(config);
+        world.host(target).session.complete();
+        world.settle();
+        assert!(world.engine.legs(id).count() <= 16);
+    }
+    world.type_wire(client, b"x");
+    assert_eq!(world.typed(vm), "x");
+    goes_silent(&mut world, vm);
+    let newer = comes_from(&mut world, ELSEWHERE);
+    world.pass(secs(2));
+    world.type_wire(client, b"!");
+    assert_eq!(world.typed(newer), "!");
 }
