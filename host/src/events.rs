@@ -261,6 +261,7 @@ impl fmt::Display for Words<'_, TlsFailure> {
             TlsFailure::NotTls => f.write_str("it does not speak tls"),
             TlsFailure::Timeout(within) => write!(f, "no handshake within {} s", within.as_secs()),
             TlsFailure::NoCertificate => f.write_str("there is no certificate for it any more"),
+            TlsFailure::NoRoom => f.write_str("too many handshakes are unfinished, and its is a long one"),
             TlsFailure::EndlessMessage => f.write_str("its handshake message has no end"),
             TlsFailure::KeysUsedUp => f.write_str("its keys are used up"),
             TlsFailure::Alert(alert) => write!(f, "the peer ended it with the alert {alert}"),

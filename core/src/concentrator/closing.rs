@@ -149,32 +149,44 @@ impl Concentrator {
     /// A client has ended its input; it is shown output for as long as it takes it.
     pub(super) fn end_input(&mut self, id: ConnId) {
         self.weigh(id, |speech, now, act| speech.end(now, act));
+        self.note_end(id, false);
+    }
+
+    /// A client has ended its input, `unread` of which is still in its socket or nothing.
+    pub(super) fn note_end(&mut self, id: ConnId, unread: bool) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-        if let Some(client) = conn.client_mut()
-            && client.ended.is_none()
-        {
-            client.ended = Some(Ended::default());
-            let console = client.console;
-            self.half_closed.push(console, id);
-            self.look_after_half_closed(id);
+        let Some(client) = conn.client_mut() else { return };
+        let console = client.console;
+        match &mut client.ended {
+            // It has been read to its end.
+            Some(ended) if ended.unread && !unread => *ended = Ended::default(),
+            Some(_) => return,
+            None => {
+                client.ended = Some(Ended { unread, ..Ended::default() });
+                self.half_closed.push(console, id);
+            }
         }
+        self.look_after_half_closed(id);
     }
 
     /// A client that will send no more is looked at from time to time: it is freed when it has taken nothing for
     /// all of that time though there was something to take. To a telnet client something is sent: one that is
-    /// gone answers with a reset. Of a raw one that is gone the keepalive tells.
+    /// gone answers with a reset. Of a raw one that is gone the keepalive tells, and of one whose input is unread:
+    /// a reset would leave no time to type that.
     pub(super) fn look_after_half_closed(&mut self, id: ConnId) {
         let is_owed = self.is_owed(id);
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         let Some(client) = conn.client_mut() else { return };
-        let Some(ended) = client.ended.replace(Ended { owed: is_owed, took: false }) else { return };
-        if is_owed && ended.owed && !ended.took {
+        let Some(ended) = &mut client.ended else { return };
+        let (unread, was_stuck) = (ended.unread, ended.owed && !ended.took);
+        *ended = Ended { owed: is_owed, took: false, unread };
+        if is_owed && was_stuck {
             return self.drop_conn(id, CloseReason::PeerClosed);
         }
-        if client.mode == Mode::Telnet && !is_owed {
+        if client.mode == Mode::Telnet && !is_owed && !unread {
             conn.queue_control(id, &mut self.fx, |out| put_command(Command::NOP, out));
             if let Some(client) = conn.client_mut() {
-                client.ended = Some(Ended { owed: true, took: false });
+                client.ended = Some(Ended { owed: true, took: false, unread });
             }
         }
         self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
@@ -187,7 +199,7 @@ impl Concentrator {
         let Some(ended) = &mut client.ended else { return };
         ended.took |= sent.taken > 0;
         if sent.taken < sent.offered && (sent.taken > 0 || !ended.owed) {
-            *ended = Ended { owed: true, took: false };
+            *ended = Ended { owed: true, took: false, unread: ended.unread };
             self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
         }
     }
@@ -202,6 +214,7 @@ impl Concentrator {
     fn forget(&mut self, id: ConnId, how: Shutdown) {
         self.fx.timers.forget_conn(id);
         if let Some(conn) = self.conns.remove(id) {
+            self.unfinished.release(conn.unfinished());
             if let Some(side) = conn.side() {
                 self.admission.gone(id, side);
             }

@@ -178,6 +178,8 @@ pub(super) struct Ended {
     pub(super) owed: bool,
     /// It has taken something.
     pub(super) took: bool,
+    /// What it sent before its end is not all read: its VM takes nothing.
+    pub(super) unread: bool,
 }
 
 /// A reader inside the process.
@@ -306,6 +308,16 @@ impl Conn {
             Role::Client(_) | Role::Arriving(_) => Some(Kind::Client),
             Role::Local(_) => None,
         }
+    }
+
+    /// How much it holds of a message that has not ended: a subnegotiation of a host's, a handshake's. What a
+    /// client may hold of the first is as little as anyone may.
+    pub(super) fn unfinished(&self) -> usize {
+        let handshake = match &self.transport {
+            Transport::Tls(tls) => tls.unfinished(),
+            Transport::Plain | Transport::Held(_) => 0,
+        };
+        handshake + if self.vm().is_some() { self.decoder.held() } else { 0 }
     }
 
     /// Queues bytes for the peer beside its data, and says so. For what the engine's own states bound.

@@ -350,7 +350,12 @@ impl Concentrator {
         let mut plain = std::mem::take(&mut self.opened);
         plain.append(&mut tls.unread);
         let was_up = tls.is_up();
-        let outcome = tls.open(data, &mut plain);
+        let before = tls.unfinished();
+        let mut outcome = tls.open(data, &mut plain);
+        if self.unfinished.change(before, tls.unfinished()) && outcome.is_ok() {
+            self.unfinished.release(tls.unfinished());
+            outcome = Err(tls.give_up());
+        }
         if !tls.pending().is_empty() {
             self.fx.outbox.transmit(id);
         }

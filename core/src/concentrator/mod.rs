@@ -31,6 +31,7 @@
 //! | `admission`, `ports`, `silence` | who leaves when descriptors run short; client ports; whose scrollback goes |
 //! | `speech`, `foreign` | what a client speaks; who is none |
 //! | `queues` | who yields first where a limit needs room |
+//! | `unfinished` | how much is held of messages that have not ended |
 //! | `conn`, `control`, `slab` | a connection; bytes for it beside its data; ids |
 //! | `effects` on `outbox`, `timers`, `counters` | what a part may ask for |
 
@@ -77,6 +78,7 @@ mod takeover;
 mod tenure;
 mod timers;
 mod tls;
+mod unfinished;
 mod upgrade;
 mod upgrade_backoff;
 mod uplink;
@@ -119,6 +121,7 @@ use queues::Queue;
 use slab::Slab;
 use timers::Timer;
 use tls::TlsPolicy;
+use unfinished::Unfinished;
 
 /// The concentrator. `Send`; holds no descriptor, no clock and no callback.
 #[derive(Debug)]
@@ -135,6 +138,8 @@ pub struct Concentrator {
     arriving: Queue,
     /// Clients that will send no more.
     half_closed: Queue,
+    /// What connections hold of messages that have not ended.
+    unfinished: Unfinished,
     fx: Effects,
     rng: ChaCha12Rng,
     /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
@@ -169,6 +174,7 @@ impl Concentrator {
             tls: TlsPolicy::new(keys),
             arriving: Queue::default(),
             half_closed: Queue::default(),
+            unfinished: Unfinished::default(),
             fx: Effects::new(now),
             rng,
             opened: Vec::new(),
@@ -256,6 +262,15 @@ impl Concentrator {
     pub fn handle_tcp_state(&mut self, id: ConnId, tcp: TcpState, now: Instant) {
         self.fx.now = now;
         self.judge_tcp(id, tcp);
+        self.settle();
+    }
+
+    /// A peer has ended its half, behind bytes that its window keeps from being read: they are read when they
+    /// may be, and then comes [`handle_closed`](Self::handle_closed). Until then a client counts as one that
+    /// sends no more. May be told more than once.
+    pub fn handle_ending(&mut self, id: ConnId, now: Instant) {
+        self.fx.now = now;
+        self.note_end(id, true);
         self.settle();
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::telnet::{Command, Item, Opt, Side, Verb, fold, put_command, put_negotiation};
-use crate::vmware::{Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT};
+use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold, put_command, put_negotiation};
+use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT, message_decoder};
 
 use super::Concentrator;
 use super::address::Address;
@@ -34,6 +34,7 @@ impl Concentrator {
             upgrading: false,
         };
         let mut conn = Conn::new(peer, transport, policy, Role::Vm(vm));
+        conn.decoder = message_decoder();
         // Goes out as soon as it is known how.
         let mut opening = Vec::new();
         if let Role::Vm(vm) = &mut conn.role {
@@ -74,6 +75,7 @@ impl Concentrator {
         let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
         let was_tls = conn.transport.is_tls();
         let mut decoder = std::mem::take(&mut conn.decoder);
+        self.unfinished.release(decoder.held());
         let mut input = data;
         while let Some(item) = decoder.decode_wire(&mut input) {
             match item {
@@ -89,16 +91,33 @@ impl Concentrator {
                 // Text would be typed into the guest; a NOP shows that someone is here.
                 Item::Command(Command::AYT) => self.reply(id, |out| put_command(Command::NOP, out)),
                 Item::Command(_) => {}
-                Item::Malformed(fault) => self.malformed(id, Fault::Telnet(fault)),
+                Item::Malformed(fault) => self.vm_is_malformed(id, fault),
             }
-            let conn = self.conns.get(id).filter(|conn| conn.closing.is_none())?;
+            let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
             if conn.transport.is_tls() != was_tls {
                 // A subnegotiation has just ended: the decoder holds nothing.
+                conn.decoder = message_decoder();
                 return Some(input.len());
             }
         }
-        self.conns.get_mut(id)?.decoder = decoder;
+        let conn = self.conns.get_mut(id)?;
+        if self.unfinished.change(0, decoder.held()) {
+            self.unfinished.release(decoder.held());
+            decoder.give_up();
+        }
+        conn.decoder = decoder;
         None
+    }
+
+    /// It breaks telnet's rules. A DO-PROXY that is too long to be read has its answer all the same: a host that
+    /// gets none would wait for ever.
+    fn vm_is_malformed(&mut self, id: ConnId, fault: Malformed) {
+        self.malformed(id, Fault::Telnet(fault));
+        let Malformed::OversizedSubnegotiation { opt: VMWARE_TELNET_EXT, first, .. } = fault else { return };
+        let is_told = self.conns.get(id).is_some_and(|conn| !conn.transport.is_untrusted());
+        if is_told && Code(first) == Code::DO_PROXY {
+            self.refuse_proxy(id, CloseReason::ServiceUri);
+        }
     }
 
     fn vm_prints(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
@@ -261,17 +280,20 @@ impl Concentrator {
             Some(CloseReason::ServiceUri)
         };
         if let Some(reason) = refused {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.queue_control(id, &mut self.fx, |out| Message::WontProxy.put(out));
-                conn.doom(id, reason, &mut self.fx);
-            }
-            return;
+            return self.refuse_proxy(id, reason);
         }
         self.reply(id, |out| Message::WillProxy.put(out));
         let suffix = if self.config.multi_console { uri.suffix() } else { String::new() };
         if let Some(early) = self.unplaced(id) {
             early.suffix.get_or_insert(suffix);
             self.identify(id);
+        }
+    }
+
+    fn refuse_proxy(&mut self, id: ConnId, why: CloseReason) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.queue_control(id, &mut self.fx, |out| Message::WontProxy.put(out));
+            conn.doom(id, why, &mut self.fx);
         }
     }
 

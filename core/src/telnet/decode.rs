@@ -7,12 +7,13 @@
 use super::codes::{Command, IAC, Opt, Verb};
 use super::wire_form::{find_iac, guest_prefix, wire_prefix};
 
-/// The longest subnegotiation body that is delivered, in bytes after undoubling.
+/// The longest subnegotiation body that is delivered, in bytes after undoubling, unless the decoder is given
+/// another limit.
 ///
-/// A subnegotiation does not announce its length, so the decoder must limit it (telnet.md §2). The longest
-/// ones here are a VM's display name and service URI, a few hundred bytes; 1024 leaves room, and a stranger
-/// can make us hold no more than that per connection. A longer one is parsed to its end, dropped, and
-/// reported as [`Malformed::OversizedSubnegotiation`].
+/// A subnegotiation does not announce its length, so the decoder must limit it (telnet.md §2). What clients
+/// send has a few hundred bytes; 1024 leaves room, and a stranger can make us hold no more than that per
+/// connection. A longer one is parsed to its end, dropped, and reported as
+/// [`Malformed::OversizedSubnegotiation`].
 pub const SUBNEGOTIATION_LIMIT: usize = 1024;
 
 /// One thing a peer said. Its data comes as `D`: bytes as the peer meant them from [`Decoder::decode`], a
@@ -25,7 +26,7 @@ pub enum Item<'a, D = &'a [u8]> {
     Command(Command),
     /// `IAC <verb> <option>`.
     Negotiation(Verb, Opt),
-    /// `IAC SB <option> <body> IAC SE`; the body undoubled, at most [`SUBNEGOTIATION_LIMIT`] bytes.
+    /// `IAC SB <option> <body> IAC SE`; the body undoubled, at most the decoder's limit long.
     Subnegotiation(Opt, &'a [u8]),
     /// Something that breaks the rules. Decoding has gone on; count it, perhaps log it.
     Malformed(Malformed),
@@ -58,9 +59,17 @@ pub enum Malformed {
     /// the byte is taken as a command. (The option is 255 if the subnegotiation had not named one yet.)
     #[error("subnegotiation of {0} not ended by IAC SE")]
     UnendedSubnegotiation(Opt),
-    /// A subnegotiation whose body was this many bytes over [`SUBNEGOTIATION_LIMIT`]; not delivered.
-    #[error("subnegotiation of {0} too long by {1} bytes")]
-    OversizedSubnegotiation(Opt, usize),
+    /// A subnegotiation whose body was `excess` bytes over the decoder's limit, and is not delivered but for
+    /// its first byte.
+    #[error("subnegotiation of {opt} too long by {excess} bytes")]
+    OversizedSubnegotiation {
+        /// Its option.
+        opt: Opt,
+        /// What its body began with.
+        first: u8,
+        /// How many bytes too long it was; if it was [given up](Decoder::give_up), how many came after that.
+        excess: usize,
+    },
     /// `IAC` and a byte without a meaning. Both are dropped, as every client does.
     #[error("unknown command {0}")]
     UnknownCommand(u8),
@@ -94,14 +103,18 @@ pub enum Malformed {
 /// However the input is cut into reads, the items are the same, except that data may come in other pieces.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The part of a subnegotiation body received so far, undoubled; at most `SUBNEGOTIATION_LIMIT`. When it
-    /// is full it is freed at once and the rest is counted in `excess`, because an oversized body is never
-    /// delivered. After a delivery the next call frees it.
+    /// The part of a subnegotiation body received so far, undoubled; at most the limit. When it is full it is
+    /// freed at once and the rest is counted in `excess`, because an oversized body is never delivered. After
+    /// a delivery the next call frees it.
     body: Vec<u8>,
     /// Body bytes beyond the limit; saturates.
     excess: u32,
     state: State,
     opt: Opt,
+    /// What a body began with that is longer than the limit.
+    first: u8,
+    /// The limit, in KiB.
+    limit: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +173,12 @@ impl<'i> Data<'i> for WireRun<'i> {
 impl Decoder {
     /// A decoder at the start of a connection.
     pub const fn new() -> Self {
-        Self { body: Vec::new(), excess: 0, state: State::Data, opt: Opt(0) }
+        Self::with_limit(1)
+    }
+
+    /// A decoder that delivers subnegotiations of up to so many KiB. It may hold as much.
+    pub const fn with_limit(kib: u8) -> Self {
+        Self { body: Vec::new(), excess: 0, state: State::Data, opt: Opt(0), first: 0, limit: kib }
     }
 
     /// Takes the next item off the front of `input`, data undoubled; `None` when the input is used up. Call
@@ -192,6 +210,19 @@ impl Decoder {
     /// Whether the last byte was an IAC whose second byte has not come yet.
     pub fn pending_iac(&self) -> bool {
         self.state == State::Iac
+    }
+
+    /// How many bytes of heap it holds: a subnegotiation that has not ended yet.
+    pub fn held(&self) -> usize {
+        self.body.capacity()
+    }
+
+    /// Frees what it holds: for a caller who has no more room for it. The subnegotiation is reported as
+    /// [`Malformed::OversizedSubnegotiation`] when it ends. Does nothing if it holds nothing.
+    pub fn give_up(&mut self) {
+        if let Some(&first) = self.body.first() {
+            self.overflow(first, 1);
+        }
     }
 
     #[inline]
@@ -274,9 +305,11 @@ impl Decoder {
                     self.state = State::Data;
                     match std::mem::take(&mut self.excess) {
                         0 => return Some(Step::Collected(self.opt)),
-                        excess => {
-                            Item::Malformed(Malformed::OversizedSubnegotiation(self.opt, excess as usize))
-                        }
+                        excess => Item::Malformed(Malformed::OversizedSubnegotiation {
+                            opt: self.opt,
+                            first: self.first,
+                            excess: excess as usize,
+                        }),
                     }
                 }
                 (State::SbIac, _) => {
@@ -320,8 +353,7 @@ impl Decoder {
             return None;
         };
         let (body, rest) = input.split_at(len);
-        if self.body.is_empty() && self.excess == 0 && len <= SUBNEGOTIATION_LIMIT && rest.get(1) == Some(&SE)
-        {
+        if self.body.is_empty() && self.excess == 0 && len <= self.limit() && rest.get(1) == Some(&SE) {
             *input = &rest[2..];
             self.state = State::Data;
             return Some(Step::Item(Item::Subnegotiation(self.opt, body)));
@@ -334,20 +366,30 @@ impl Decoder {
 
     /// Appends to the body up to the limit, and counts the rest.
     fn append(&mut self, bytes: &[u8]) {
-        if self.excess == 0 && self.body.len() + bytes.len() <= SUBNEGOTIATION_LIMIT {
-            let needed = self.body.len() + bytes.len();
+        let needed = self.body.len() + bytes.len();
+        if self.excess == 0 && needed <= self.limit() {
             if needed > self.body.capacity() {
                 // Left to itself, a Vec could take a capacity beyond the limit.
-                let capacity = needed.max(2 * self.body.capacity()).clamp(64, SUBNEGOTIATION_LIMIT);
+                let capacity = needed.max(2 * self.body.capacity()).clamp(64, self.limit());
                 self.body.reserve_exact(capacity - self.body.len());
             }
             self.body.extend_from_slice(bytes);
-            return;
+        } else if self.excess > 0 {
+            self.excess = self.excess.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        } else if let Some(&first) = self.body.first().or(bytes.first()) {
+            self.overflow(first, needed - self.limit());
         }
-        let excess =
-            if self.excess == 0 { self.body.len() + bytes.len() - SUBNEGOTIATION_LIMIT } else { bytes.len() };
+    }
+
+    /// The body is not going to be delivered: it is freed, and the rest of it counted.
+    fn overflow(&mut self, first: u8, excess: usize) {
         self.body = Vec::new();
-        self.excess = self.excess.saturating_add(u32::try_from(excess).unwrap_or(u32::MAX));
+        self.first = first;
+        self.excess = u32::try_from(excess).unwrap_or(u32::MAX);
+    }
+
+    fn limit(&self) -> usize {
+        usize::from(self.limit) << 10
     }
 }
 
@@ -361,6 +403,8 @@ impl Default for Decoder {
 fn continue_or_end(input: &[u8]) -> Option<()> {
     (!input.is_empty()).then_some(())
 }
+
+const _: () = assert!(SUBNEGOTIATION_LIMIT == 1 << 10, "what Decoder::new takes");
 
 const SB: u8 = Command::SB.0;
 const SE: u8 = Command::SE.0;
@@ -574,7 +618,11 @@ mod tests {
                 wire.push(b'!');
                 let first = match len.checked_sub(SUBNEGOTIATION_LIMIT) {
                     None | Some(0) => Owned::Subnegotiation(Opt::TTYPE, body),
-                    Some(excess) => Owned::Malformed(Malformed::OversizedSubnegotiation(Opt::TTYPE, excess)),
+                    Some(excess) => {
+                        let first = if doubled { IAC } else { b'x' };
+                        let opt = Opt::TTYPE;
+                        Owned::Malformed(Malformed::OversizedSubnegotiation { opt, first, excess })
+                    }
                 };
                 let items = [first, data(b"!")];
                 for chunk in [1, 7, 340, 1024, 100_000] {
@@ -582,6 +630,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_decoder_with_another_limit_delivers_up_to_that() {
+        for len in [1025, 64 << 10, (64 << 10) + 1] {
+            let mut wire = Vec::new();
+            put_subnegotiation(Opt::TTYPE, &vec![b'x'; len], &mut wire);
+            for chunk in [7, 4096, 100_000] {
+                let mut decoder = Decoder::with_limit(64);
+                let mut lens = Vec::new();
+                for mut piece in wire.chunks(chunk) {
+                    while let Some(item) = decoder.decode(&mut piece) {
+                        lens.push(match item {
+                            Item::Subnegotiation(Opt::TTYPE, body) => body.len(),
+                            item => {
+                                let (opt, first) = (Opt::TTYPE, b'x');
+                                let fault = Malformed::OversizedSubnegotiation { opt, first, excess: 1 };
+                                assert_eq!(item, Item::Malformed(fault));
+                                0
+                            }
+                        });
+                    }
+                    assert!(decoder.held() <= 64 << 10);
+                }
+                assert_eq!((lens, decoder.held()), (vec![if len > 64 << 10 { 0 } else { len }], 0));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_freed_at_once_and_reported_at_its_end() {
+        let mut decoder = Decoder::with_limit(64);
+        decoder.give_up();
+        let mut rest: &[u8] = b"\xff\xfa\x18first";
+        assert_eq!(decoder.decode(&mut rest), None);
+        assert!(decoder.held() > 0);
+        decoder.give_up();
+        assert_eq!(decoder.held(), 0);
+        let mut rest: &[u8] = b"more\xff\xf0\xff\xfa\x18ok\xff\xf0";
+        let fault = Malformed::OversizedSubnegotiation { opt: Opt::TTYPE, first: b'f', excess: 5 };
+        assert_eq!(decoder.decode(&mut rest), Some(Item::Malformed(fault)));
+        assert_eq!(decoder.decode(&mut rest), Some(Item::Subnegotiation(Opt::TTYPE, b"ok")));
     }
 
     #[test]

@@ -32,6 +32,14 @@ impl Tls {
         match self.never {}
     }
 
+    pub(crate) fn unfinished(&self) -> usize {
+        match self.never {}
+    }
+
+    pub(crate) fn give_up(&mut self) -> TlsFailure {
+        match self.never {}
+    }
+
     pub(crate) fn terms(&self) -> (&'static str, &'static str) {
         match self.never {}
     }

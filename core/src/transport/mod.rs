@@ -44,6 +44,8 @@ pub enum TlsFailure {
     NoCertificate,
     /// The peer's handshake message goes on and on.
     EndlessMessage,
+    /// The peer's handshake message is not over, and those of all peers together take all the room there is.
+    NoRoom,
     /// The keys have sealed as much as they may.
     KeysUsedUp,
     /// The peer ended it with this alert, as `BadCertificate`.

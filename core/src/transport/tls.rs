@@ -103,6 +103,18 @@ impl Tls {
         (version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
     }
 
+    /// How many bytes it holds of a handshake that is not over.
+    pub(crate) fn unfinished(&self) -> usize {
+        if self.has_come_up() { 0 } else { self.partial.capacity() }
+    }
+
+    /// Fails, because there is no room for what it holds.
+    pub(crate) fn give_up(&mut self) -> TlsFailure {
+        self.failed = true;
+        self.partial = Vec::new();
+        TlsFailure::NoRoom
+    }
+
     /// Opens bytes that the socket brought, in place, and puts what they say into `plain`. What a failing
     /// call has put there came before the fault.
     ///

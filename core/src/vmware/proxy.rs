@@ -5,6 +5,7 @@
 use super::code::VMWARE_TELNET_EXT;
 use super::dialogue::{Dialogue, Said};
 use super::message::Message;
+use super::message_decoder;
 use super::queues::{Events, TransmitQueue};
 use crate::telnet::{
     Command, Decoder, Item, Negotiator, Opt, Verb, escape_into, put_command, put_negotiation,
@@ -60,7 +61,7 @@ impl ProxySession {
     /// A connection that has just been accepted; the opening is ready to be sent.
     pub fn new() -> Self {
         let mut session = Self {
-            decoder: Decoder::new(),
+            decoder: message_decoder(),
             negotiator: Negotiator::new(Dialogue::POLICY),
             dialogue: Dialogue::new(),
             out: TransmitQueue::default(),

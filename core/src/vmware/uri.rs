@@ -46,15 +46,52 @@ impl<'a> ServiceUri<'a> {
             .unwrap_or(&self.text)
     }
 
-    /// What multi-console servers append to UUID and name: `_` and the [`port_key`](Self::port_key).
+    /// What multi-console servers append to UUID and name: `_` and the [`port_key`](Self::port_key). Of a key
+    /// beyond [`KEY_LIMIT`] only the front stays, and a digest of it all, so that two keys still differ.
     pub fn suffix(&self) -> String {
-        format!("_{}", self.port_key())
+        let key = self.port_key();
+        match key.len() {
+            0..=KEY_LIMIT => format!("_{key}"),
+            _ => format!(
+                "_{}~{:016x}",
+                &key[..key.floor_char_boundary(KEY_LIMIT - 17)],
+                digest(key.as_bytes())
+            ),
+        }
     }
 }
+
+/// FNV-1a: always the same number for the same bytes, also after a restart. Not a secret's keeper: who can
+/// choose URIs can take another's as it is.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The longest key in bytes that is part of a suffix as it is. A console keeps it, a person reads it, and it is
+/// part of file names, which end at 255.
+const KEY_LIMIT: usize = 128;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_keys_are_cut_and_yet_differ() {
+        let of = |text: &str| ServiceUri::new(text.as_bytes()).suffix();
+        assert_eq!(of(&"k".repeat(KEY_LIMIT)), format!("_{}", "k".repeat(KEY_LIMIT)));
+        let (one, other) = (of(&format!("{}1", "k".repeat(60_000))), of(&format!("{}2", "k".repeat(60_000))));
+        assert_ne!(one, other);
+        assert_eq!((one.len(), &one[..9]), (KEY_LIMIT + 1, "_kkkkkkkk"));
+        // The same for ever: it names a console that is kept over restarts.
+        assert_eq!(
+            of(&"k".repeat(KEY_LIMIT + 1)),
+            format!("_{}~{:016x}", "k".repeat(111), 0xa821_bdd7_54ec_690a_u64)
+        );
+        // Never in the middle of a character.
+        assert!(of(&"ü".repeat(30_000)).len() <= KEY_LIMIT + 1);
+    }
 
     #[test]
     fn uris_have_a_base_and_a_suffix() {

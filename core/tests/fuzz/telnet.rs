@@ -199,7 +199,8 @@ impl Table {
             (State::SbIac, SE) => match self.body.len().checked_sub(SUBNEGOTIATION_LIMIT) {
                 None | Some(0) => self.end(Word::Subnegotiation(self.opt, self.body.clone())),
                 Some(excess) => {
-                    self.end(Word::Malformed(Malformed::OversizedSubnegotiation(Opt(self.opt), excess)))
+                    let (opt, first) = (Opt(self.opt), self.body[0]);
+                    self.end(Word::Malformed(Malformed::OversizedSubnegotiation { opt, first, excess }))
                 }
             },
             (State::SbIac, _) => self.unended(self.opt, byte),

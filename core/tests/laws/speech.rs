@@ -292,6 +292,43 @@ fn a_half_closed_client_yields_to_a_newcomer_and_is_not_counted() {
 }
 
 #[test]
+fn a_client_that_ends_behind_typing_that_nobody_takes_is_half_closed_and_its_typing_is_delivered() {
+    if crate::SEALED {
+        return;
+    }
+    let (mut world, vm, first) = at_a_console(Config { max_clients: Some(4), ..Config::default() });
+    let paster = world.client(uuid(1), Kind::Raw);
+    let gone = world.client(uuid(1), Kind::Telnet);
+    world.stall(vm, 0);
+    while world.engine.receive_window(first) > 0 || world.engine.receive_window(gone) > 0 {
+        world.type_wire(paster, &[b'p'; 4096]);
+    }
+    for client in [first, gone] {
+        world.type_wire(client, b"unread");
+        world.end(client);
+    }
+    // The newcomer and who pastes: two.
+    let are_two = |what: &EventKind| matches!(what, EventKind::ClientAttached { clients: 2 });
+    let before = world.told(are_two);
+    world.client(uuid(1), Kind::Telnet);
+    assert_eq!(world.told(are_two), before + 1);
+    // It is not asked whether it is there: a reset would cost it what it typed.
+    world.wire(gone).clear();
+    world.pass(30 * SECOND);
+    assert!(world.wire(gone).is_empty() && world.is_open(gone) && world.is_open(first));
+    // The longest there yields to a newcomer.
+    let newcomer = world.client(uuid(1), Kind::Telnet);
+    assert_eq!(world.reason(first), Some(CloseReason::PeerClosed));
+    assert!(world.is_open(newcomer) && world.is_open(gone));
+    world.unstall(vm);
+    world.settle();
+    assert!(world.typed(vm).ends_with("unread"), "what was typed before the end is lost");
+    // From now on it is like any other that has ended.
+    assert!(world.wire(gone).ends_with(&command(Command::NOP)));
+    assert!(world.is_open(gone));
+}
+
+#[test]
 fn a_half_closed_client_yields_first_when_descriptors_run_short() {
     if crate::SEALED {
         return;

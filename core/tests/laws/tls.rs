@@ -600,6 +600,38 @@ fn handshake_message_in_more_pieces_than_may_be_kept_is_ended_by_the_read_that_b
 }
 
 #[test]
+fn crowd_of_unfinished_handshakes_holds_no_more_than_its_budget_and_a_host_comes_up_beside_it() {
+    let mut world = all_tls();
+    world.by_hand = true;
+    // The front of a message of 64000 bytes, in records of 15000.
+    let message = [&[1, 0, 250, 0][..], &[7; 59_996]].concat();
+    let records = message.chunks(15_000).flat_map(|body| {
+        let [high, low] = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[0x16, 3, 1, high, low][..], body].concat()
+    });
+    let records: Vec<u8> = records.collect();
+    let crowd: Vec<_> = (0..200).map(|_| world.connect_to_vms(Part::Mute).expect("there is room")).collect();
+    for &id in &crowd {
+        world.deal(id, &records);
+        world.settle();
+    }
+    let turned_away = crowd.iter().filter(|id| world.reason(**id) == Some(CloseReason::Tls)).count();
+    assert!((200 - 4 * 1024 * 1024 / 60_000..200).contains(&turned_away), "{turned_away}");
+    let id = host(&mut world);
+    world.shake_hands(id, Version::V13, Vec::new());
+    world.settle();
+    assert!(world.is_open(id) && is_identified(&world));
+    // What they held is free again.
+    for &id in &crowd {
+        world.break_off(id);
+    }
+    let next = world.connect_to_vms(Part::Mute).expect("there is room");
+    world.deal(next, &records);
+    world.settle();
+    assert_eq!(world.reason(next), None);
+}
+
+#[test]
 fn handshake_message_that_has_no_end_is_ended() {
     let mut world = all_tls();
     world.by_hand = true;

@@ -194,6 +194,49 @@ fn a_vm_with_another_service_uri_is_refused() {
 }
 
 #[test]
+fn a_do_proxy_of_64_kib_is_answered_and_a_longer_one_is_refused_and_told() {
+    // Beside the URI there are a code and a direction.
+    let longest = (64 << 10) - 2;
+    for len in [1000, 1100, longest, longest + 1, 200_000] {
+        let fits = len <= longest;
+        let mut world = World::new(Config { multi_console: true, ..Config::default() });
+        let vm = world.vm(VmConfig { uri: "u".repeat(len), ..vm_config(1) });
+        assert_eq!(world.is_open(vm), fits, "{len}");
+        assert_eq!(world.host(vm).was_told(|event| *event == VmEvent::Refused), usize::from(!fits));
+        assert_eq!(world.console(uuid(1)).is_some(), fits);
+        assert_eq!(world.reason(vm), (!fits).then_some(CloseReason::ServiceUri));
+        assert_eq!(world.told(|what| matches!(what, EventKind::Malformed(_))), usize::from(!fits));
+    }
+}
+
+#[test]
+fn a_crowd_that_begins_long_messages_holds_no_more_than_its_budget_and_a_vm_is_served_beside_it() {
+    if crate::SEALED {
+        return;
+    }
+    let mut world = World::new(Config { service_uri: Some("vSPC.py".into()), ..Config::default() });
+    let message = [&[IAC, 250, 232, 70, b'S'][..], &[b'u'; 60_000]].concat();
+    let crowd: Vec<_> = (0..200).map(|_| world.stranger()).collect();
+    for &id in &crowd {
+        world.type_wire(id, &message);
+    }
+    let vm = world.vm(VmConfig { uri: "vSPC.py".into(), ..vm_config(1) });
+    assert!(world.is_open(vm) && world.console(uuid(1)).is_some());
+    // Those whose message had to be given up are told of as they end; the others had room.
+    for &id in &crowd {
+        world.type_wire(id, &[IAC, 240]);
+        assert_eq!(world.reason(id), Some(CloseReason::ServiceUri));
+    }
+    let given_up = world.told(|what| matches!(what, EventKind::Malformed(_)));
+    assert!((200 - 4 * 1024 * 1024 / 60_000..200).contains(&given_up), "{given_up}");
+    // What they held is free again.
+    let next = world.stranger();
+    world.type_wire(next, &message);
+    world.type_wire(next, &[IAC, 240]);
+    assert_eq!(world.told(|what| matches!(what, EventKind::Malformed(_))), given_up);
+}
+
+#[test]
 fn a_vm_that_wants_to_be_dialled_is_refused() {
     let mut world = World::new(Config::default());
     let vm = world.vm(VmConfig { direction: b'C', ..vm_config(1) });

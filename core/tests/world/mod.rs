@@ -314,6 +314,10 @@ impl World {
     /// The peer closes its half.
     pub(crate) fn end(&mut self, id: ConnId) {
         self.link(id).fin = true;
+        if self.blocked.contains(&id) {
+            self.engine.handle_ending(id, self.now);
+            self.drain();
+        }
         self.settle();
     }
 
@@ -480,7 +484,12 @@ impl World {
                 !(self.never_waits && link.part.is_vms()),
                 "the window of a vm's connection is 0 though nobody may wait"
             );
+            let has_ended = link.fin;
             self.blocked.insert(id);
+            if has_ended {
+                self.engine.handle_ending(id, self.now);
+                self.drain();
+            }
             return 0;
         }
         #[cfg(feature = "tls")]
