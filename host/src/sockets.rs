@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -50,6 +51,29 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// How a peer has taken what it was behind with: whether it is worth a long queue in the kernel.
+///
+/// What the kernel is given stays there when a peer stalls, can no longer be skipped or held for a move, and is
+/// memory of nobody's budget. So each connection begins with a short queue. One that has emptied it many times
+/// over gets a long one, which is what bulk transfers need; a terminal that was left with its output stopped,
+/// and a crowd that connects and never reads, do not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Refills(u8);
+
+impl Refills {
+    /// The peer was behind, its socket has taken more, and is full again. One system call, once in the life of a
+    /// connection.
+    pub fn count(&mut self, socket: &impl AsFd) {
+        if self.0 < MANY_REFILLS {
+            self.0 += 1;
+            if self.0 == MANY_REFILLS {
+                // Fails for what is no TCP socket, and does not matter.
+                let _ = SockRef::from(socket).set_tcp_notsent_lowat(MOST_NOT_SENT);
+            }
+        }
+    }
+}
+
 /// Everything that accepted connections inherit. Buffer sizes are the kernel's: it grows them with the
 /// connection, and a fixed size costs bulk transfers more than it saves.
 fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
@@ -80,9 +104,16 @@ pub const BACKLOG: i32 = 4096;
 /// Where Linux says how long the longest backlog is.
 const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
 
-/// Bytes that the kernel takes beyond what it may send at once. Half a megabyte costs bulk transfers
-/// nothing that could be measured; 128 KiB cost them a tenth.
-const NOT_SENT: u32 = 512 << 10;
+/// Bytes that the kernel takes beyond what it may send at once: more than a screen or a log's burst has. It takes
+/// whole segments, up to 64 KiB more.
+const NOT_SENT: u32 = 64 << 10;
+
+/// The same for a connection of many refills. Half a megabyte costs bulk transfers nothing that could be measured;
+/// 128 KiB cost them a tenth.
+const MOST_NOT_SENT: u32 = 512 << 10;
+
+/// How many refills are many: half a megabyte or more that the peer was behind with and has taken.
+const MANY_REFILLS: u8 = 16;
 
 /// A peer that is gone is noticed after KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_PROBES, two
 /// minutes: soon enough that a console does not look alive for hours, rarely enough that nine thousand
@@ -109,6 +140,25 @@ mod tests {
         assert_eq!(accepted.tcp_keepalive_interval().unwrap(), KEEPALIVE_EVERY);
         assert_eq!(accepted.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
         assert!(accepted.out_of_band_inline().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), NOT_SENT);
+    }
+
+    #[test]
+    fn a_connection_that_was_refilled_many_times_gets_a_longer_queue() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let length = || SockRef::from(&accepted).tcp_notsent_lowat().unwrap();
+        let mut refills = Refills::default();
+        for _ in 1..MANY_REFILLS {
+            refills.count(&accepted);
+        }
+        assert_eq!(length(), NOT_SENT);
+        for _ in 0..300 {
+            refills.count(&accepted);
+            assert_eq!(length(), MOST_NOT_SENT);
+        }
     }
 
     #[test]

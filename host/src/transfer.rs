@@ -8,9 +8,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use vspc_core::concentrator::{Closed, Concentrator, ConnId, READ_MAX};
 use vspc_core::time::Instant;
+
+use crate::sockets::Refills;
 
 /// The buffer that all reads of one loop share.
 #[must_use]
@@ -30,6 +33,8 @@ pub enum Received {
     Nothing,
     /// There are bytes, and the connection's window is 0: the engine says when they may be read.
     Held,
+    /// As [`Held`](Self::Held), and behind the bytes the peer has ended its half.
+    Ending,
     /// As [`Held`](Self::Held), and behind the bytes the connection has failed.
     Failing(ErrorKind),
     /// All that will ever come has been read. The engine does not know yet.
@@ -61,7 +66,7 @@ where
         };
         return match outcome {
             Ok(0) => Received::Closed(closed.unwrap_or(Closed::Input)),
-            Ok(_) if window == 0 => failure(socket).map_or(Received::Held, Received::Failing),
+            Ok(_) if window == 0 => behind(socket),
             Ok(n) => {
                 engine.handle_received(id, &mut scratch[..n], now);
                 Received::Bytes { more: n == window }
@@ -72,6 +77,19 @@ where
                 why => Received::Closed(closed.unwrap_or(Closed::Failed(why))),
             },
         };
+    }
+}
+
+/// What is behind bytes that may not be read. One system call, and one more if the connection has failed.
+fn behind(socket: &impl AsFd) -> Received {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    // Does not wait. What it cannot say now is looked for again.
+    let is_known = poll(&mut polled, Some(&Timespec::default())).is_ok();
+    match polled[0].revents() {
+        _ if !is_known => Received::Held,
+        found if found.contains(PollFlags::ERR) => failure(socket).map_or(Received::Held, Received::Failing),
+        found if found.contains(PollFlags::RDHUP) => Received::Ending,
+        _ => Received::Held,
     }
 }
 
@@ -94,12 +112,26 @@ pub enum Transmitted {
 }
 
 /// Writes what the engine has for a connection, until one of them has enough: a reader that catches up on
-/// megabytes lets others have their turn.
-pub fn transmit<S>(engine: &mut Concentrator, id: ConnId, socket: &S, now: Instant) -> Transmitted
+/// megabytes lets others have their turn. `refills` is the connection's.
+pub fn transmit<S>(
+    engine: &mut Concentrator,
+    id: ConnId,
+    socket: &S,
+    refills: &mut Refills,
+    now: Instant,
+) -> Transmitted
 where
+    S: AsFd,
     for<'s> &'s S: Write,
 {
     let mut taken = 0;
+    let mut full = |taken| {
+        // A runtime may try again for another reason than that there is room.
+        if taken > 0 {
+            refills.count(socket);
+        }
+        Transmitted::Full
+    };
     while taken < WRITE_MAX {
         let mut failure = None;
         let sent = engine.transmit(id, now, |runs| {
@@ -110,10 +142,10 @@ where
         });
         match failure {
             None if sent.is_idle() => return Transmitted::All,
-            None if sent.is_short() => return Transmitted::Full,
+            None if sent.is_short() => return full(taken + sent.taken),
             None => taken += sent.taken,
             Some(ErrorKind::Interrupted) => {}
-            Some(ErrorKind::WouldBlock) => return Transmitted::Full,
+            Some(ErrorKind::WouldBlock) => return full(taken),
             Some(why) => return Transmitted::Failed(why),
         }
     }

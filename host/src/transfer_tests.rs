@@ -50,7 +50,10 @@ fn a_failure_that_a_write_met_is_told_behind_what_came_before_it() {
     let (socket, mut peer) = pair();
     peer.write_all(b"last words").unwrap();
     drop(peer);
-    assert_eq!(transmit(&mut engine, id, &socket, Instant::ZERO), Transmitted::Failed(ErrorKind::BrokenPipe));
+    assert_eq!(
+        transmit(&mut engine, id, &socket, &mut Refills::default(), Instant::ZERO),
+        Transmitted::Failed(ErrorKind::BrokenPipe)
+    );
     let failed = Closed::Failed(ErrorKind::BrokenPipe);
     let mut receive = || receive(&mut engine, id, &socket, Some(failed), &mut [0; 64], Instant::ZERO);
     assert_eq!(receive(), Received::Bytes { more: false });
@@ -73,9 +76,23 @@ fn with_no_window_nothing_is_read_and_yet_an_end_is_found() {
     peer.write_all(b"kept").unwrap();
     assert_eq!(receive(&socket), Received::Held);
     drop(peer);
-    assert_eq!(receive(&socket), Received::Held);
+    assert_eq!(receive(&socket), Received::Ending);
     assert_eq!(socket.read(&mut [0; 64]).unwrap(), 4);
     assert_eq!(receive(&socket), Received::Closed(Closed::Input));
+}
+
+#[test]
+fn with_no_window_an_end_behind_unread_bytes_is_found_also_by_tcp() {
+    let (mut engine, _) = engine();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    peer.write_all(b"unread").unwrap();
+    let mut receive = || receive(&mut engine, NOBODY, &socket, None, &mut [0; 64], Instant::ZERO);
+    assert_eq!(receive(), Received::Held);
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(receive(), Received::Ending);
 }
 
 #[test]
@@ -98,13 +115,13 @@ fn a_full_socket_is_told_from_an_engine_that_has_no_more() {
     let (mut engine, id) = engine();
     let (mut socket, mut peer) = pair();
     while socket.write(&[0; 4096]).is_ok() {}
-    assert_eq!(transmit(&mut engine, id, &socket, Instant::ZERO), Transmitted::Full);
+    assert_eq!(transmit(&mut engine, id, &socket, &mut Refills::default(), Instant::ZERO), Transmitted::Full);
     peer.set_nonblocking(true).unwrap();
     while peer.read(&mut [0; 4096]).is_ok() {}
-    assert_eq!(transmit(&mut engine, id, &socket, Instant::ZERO), Transmitted::All);
+    assert_eq!(transmit(&mut engine, id, &socket, &mut Refills::default(), Instant::ZERO), Transmitted::All);
     // What the engine had: its offers.
     assert!(peer.read(&mut [0; 4096]).unwrap() > 0);
-    assert_eq!(transmit(&mut engine, id, &socket, Instant::ZERO), Transmitted::All);
+    assert_eq!(transmit(&mut engine, id, &socket, &mut Refills::default(), Instant::ZERO), Transmitted::All);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use mio::Token;
 use mio::net::TcpStream;
 use vspc_core::concentrator::{Closed, ConnId};
 use vspc_host::slots::Slots;
+use vspc_host::sockets::Refills;
 
 /// Live connections: idle ones cost these few bytes in the runtime.
 pub(crate) type Connections = Slots<ConnId, Connection>;
@@ -23,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) full: bool,
     /// The connection waits in the loop's list of sockets to visit.
     pub(crate) queued: bool,
+    /// How its peer has taken what it was behind with.
+    pub(crate) refills: Refills,
     /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
     /// arrived before is still read.
     pub(crate) closed: Option<Closed>,
@@ -32,7 +35,15 @@ impl Connection {
     /// A connection that was just accepted. A new socket takes bytes; whether there is something to read
     /// the poller will say.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, readable: false, more_behind: false, full: false, queued: false, closed: None }
+        Self {
+            stream,
+            readable: false,
+            more_behind: false,
+            full: false,
+            refills: Refills::default(),
+            queued: false,
+            closed: None,
+        }
     }
 
     /// Its peer has ended its half: nothing more will be read.

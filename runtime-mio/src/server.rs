@@ -296,6 +296,7 @@ impl Server {
             }
             // `readable` stays set until the engine says `Receive`.
             Received::Held => {}
+            Received::Ending => self.engine.handle_ending(id, self.now),
             Received::Failing(why) => self.fail_write(id, why),
             Received::Closed(Closed::Input) => {
                 connection.closed = Some(Closed::Input);
@@ -381,7 +382,8 @@ impl Server {
         if connection.full {
             return;
         }
-        match transfer::transmit(&mut self.engine, id, &connection.stream, self.now) {
+        let (socket, refills) = (&connection.stream, &mut connection.refills);
+        match transfer::transmit(&mut self.engine, id, socket, refills, self.now) {
             Transmitted::All => {}
             Transmitted::More => self.writers.push(id),
             Transmitted::Full => connection.full = true,

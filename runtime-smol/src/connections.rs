@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use async_io::Async;
 use vspc_core::concentrator::{Closed, ConnId};
 use vspc_host::slots::Slots;
+use vspc_host::sockets::Refills;
 
 use crate::task::Task;
 
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// The socket did not take all that the engine had: it is written to again when its task is woken.
     pub(crate) full: bool,
+    /// How its peer has taken what it was behind with.
+    pub(crate) refills: Refills,
     /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
     /// arrived before is still read.
     pub(crate) closed: Option<Closed>,
@@ -33,7 +36,15 @@ impl Connection {
     /// A connection that was just accepted. A new socket takes bytes; whether there is something to read
     /// its task will find out.
     pub(crate) fn new(stream: Async<TcpStream>) -> Self {
-        Self { stream, readable: false, full: false, closed: None, unwatched: false, task: Task::default() }
+        Self {
+            stream,
+            readable: false,
+            full: false,
+            refills: Refills::default(),
+            closed: None,
+            unwatched: false,
+            task: Task::default(),
+        }
     }
 
     /// Its peer has ended its half: nothing more will be read.

@@ -325,6 +325,13 @@ impl Server {
                 self.look_later(id);
                 false
             }
+            Received::Ending => {
+                connection.readable = true;
+                self.engine.handle_ending(id, self.now);
+                self.look_later(id);
+                self.schedule_drain();
+                false
+            }
             Received::Failing(why) => {
                 self.fail_write(id, why);
                 self.look_later(id);
@@ -513,7 +520,8 @@ impl Server {
         if connection.full {
             return;
         }
-        match transfer::transmit(&mut self.engine, id, connection.stream.get_ref(), self.now) {
+        let (socket, refills) = (connection.stream.get_ref(), &mut connection.refills);
+        match transfer::transmit(&mut self.engine, id, socket, refills, self.now) {
             Transmitted::All => {}
             Transmitted::More => self.writers.push(id),
             Transmitted::Full => self.poll_writable(id),

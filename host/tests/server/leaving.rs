@@ -2,10 +2,10 @@
 
 use std::io::Read;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::peer::{IAC, NOP, Peer};
-use super::process::Server;
+use super::process::{PATIENCE, Server};
 
 #[test]
 fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
@@ -72,6 +72,57 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     for _ in &gone {
         let line = server.line_with("client detached");
         assert!(gone.iter().any(|address| line.contains(address.as_str())), "{line}");
+    }
+}
+
+#[test]
+fn clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered() {
+    let server = Server::start(&[]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut typist = Peer::client(port);
+    typist.expect_somewhere(b"here]");
+    let mut paster = Peer::client(port);
+    paster.expect_somewhere(b"1 other here");
+    for _ in 0..2 {
+        server.line_with("client attached");
+    }
+    paster.fill();
+    typist.print(b"unread");
+    typist.end_input();
+    // Its end is noticed in its own time; so is that of each newcomer.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let newcomer = Peer::connect(port);
+        let line = server.line_with("client attached");
+        newcomer.reset();
+        if line.contains("attached, 2 now") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is counted for ever");
+    }
+    vm.expect_somewhere(b"unread");
+}
+
+#[test]
+fn clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer() {
+    let server = Server::start(&["--max-clients", "2"]);
+    let (_vm, port) = Peer::vm(&server, 1);
+    let mut typist = Peer::client(port);
+    typist.expect_somewhere(b"here]");
+    let mut paster = Peer::client(port);
+    paster.expect_somewhere(b"1 other here");
+    paster.fill();
+    typist.print(b"unread");
+    typist.end_input();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut first = [0];
+        Peer::connect(port).stream.read_exact(&mut first).unwrap();
+        // An offer, and not a line of text that says why it has to go.
+        if first == [IAC] {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody is let in");
     }
 }
 

@@ -142,12 +142,14 @@ impl Peer {
         self.data = rest;
     }
 
-    /// Waits until these bytes have come, whatever came before.
-    pub(super) fn expect_somewhere(&mut self, bytes: &[u8]) {
+    /// Waits until these bytes have come, whatever came before, and returns that.
+    pub(super) fn expect_somewhere(&mut self, bytes: &[u8]) -> Vec<u8> {
         loop {
             if let Some(at) = self.data.windows(bytes.len()).position(|window| window == bytes) {
-                self.data.drain(..at + bytes.len());
-                return;
+                let rest = self.data.split_off(at + bytes.len());
+                let mut before = std::mem::replace(&mut self.data, rest);
+                before.truncate(at);
+                return before;
             }
             assert!(self.read() > 0, "the end, and no {:?} in {:?}", text(bytes), text(&self.data));
         }

@@ -1,7 +1,8 @@
 //! Bytes go both ways between VMs and clients, whatever others do meanwhile.
 
+use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 use rustix::process::Signal;
@@ -59,6 +60,40 @@ fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
     vm.expect(b"halt\r");
     vm.print(b"bye");
     client.expect(b"bye");
+}
+
+#[test]
+fn a_client_that_never_reads_holds_little_in_the_kernel() {
+    let server = Server::start(&["--no-banner"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut reader = Peer::client(port);
+    let stalled = Peer::client(port);
+    for _ in 0..2 {
+        server.line_with("client attached");
+    }
+    let text = vec![b'x'; 1 << 20];
+    for _ in 0..8 {
+        vm.print(&text);
+        reader.expect(&text);
+    }
+    // By now it is 8 MiB behind, and its socket has taken what it takes. What its peer has not acknowledged (a
+    // receive buffer of 64 KiB or so is full) is the least of it.
+    let held = unacknowledged(port, stalled.stream.local_addr().unwrap());
+    assert!(held < 256 << 10, "{held} bytes");
+}
+
+/// Bytes in the send queue of the server's end of a connection: `tx_queue` in /proc/net/tcp (proc(5)).
+fn unacknowledged(server: SocketAddr, client: SocketAddr) -> u64 {
+    let hex = |address: SocketAddr| {
+        let SocketAddr::V4(address) = address else { panic!("{address}") };
+        format!("{:08X}:{:04X}", u32::from(*address.ip()).swap_bytes(), address.port())
+    };
+    let row = format!(" {} {} ", hex(server), hex(client));
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let found =
+        table.lines().find(|line| line.contains(&row)).unwrap_or_else(|| panic!("no {row} in {table}"));
+    let queue = found.split_whitespace().nth(4).unwrap().split(':').next().unwrap();
+    u64::from_str_radix(queue, 16).unwrap()
 }
 
 #[test]
