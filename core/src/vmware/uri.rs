@@ -50,14 +50,11 @@ impl<'a> ServiceUri<'a> {
     /// beyond [`KEY_LIMIT`] only the front stays, and a digest of it all, so that two keys still differ.
     pub fn suffix(&self) -> String {
         let key = self.port_key();
-        match key.len() {
-            0..=KEY_LIMIT => format!("_{key}"),
-            _ => format!(
-                "_{}~{:016x}",
-                &key[..key.floor_char_boundary(KEY_LIMIT - 17)],
-                digest(key.as_bytes())
-            ),
+        if key.len() <= KEY_LIMIT {
+            return format!("_{key}");
         }
+        let end = (0..=KEY_LIMIT - DIGEST).rev().find(|&at| key.is_char_boundary(at)).unwrap_or(0);
+        format!("_{}~{:016x}", &key[..end], digest(key.as_bytes()))
     }
 }
 
@@ -72,6 +69,9 @@ fn digest(bytes: &[u8]) -> u64 {
 /// The longest key in bytes that is part of a suffix as it is. A console keeps it, a person reads it, and it is
 /// part of file names, which end at 255.
 const KEY_LIMIT: usize = 128;
+
+/// How long a digest is in a suffix, with the `~` before it.
+const DIGEST: usize = 17;
 
 #[cfg(test)]
 mod tests {
