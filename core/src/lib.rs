@@ -91,6 +91,8 @@
 
 #[cfg(feature = "concentrator")]
 pub mod concentrator;
+#[cfg(any(feature = "concentrator", feature = "mux"))]
+mod keyed;
 #[cfg(feature = "mux")]
 pub mod mux;
 pub mod telnet;

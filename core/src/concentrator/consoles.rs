@@ -17,12 +17,12 @@ use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Took};
 use super::id::ConsoleId;
 use super::journal::{Journal, Pool};
-use super::keyed::Keyed;
 use super::label::{Identity, Label};
 use super::namesakes::Namesakes;
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::uplink::Buffers;
+use crate::keyed::Keyed;
 
 /// Every console, by id and by identity.
 #[derive(Debug)]

@@ -59,7 +59,6 @@ mod inherit;
 mod invariants;
 mod join;
 mod journal;
-mod keyed;
 mod label;
 mod legs;
 mod listen;
@@ -109,11 +108,11 @@ pub use operator::{
 };
 pub use output::{Chunk, Closed, Output, Sent, Shutdown, TcpState};
 
+use crate::keyed::Keyed;
 use admission::{Admission, Kind, Source, Verdict};
 use conn::{Conn, Role};
 use consoles::Consoles;
 use effects::Effects;
-use keyed::Keyed;
 use listen::{Listener, Purpose};
 use moves::Moves;
 use ports::Ports;

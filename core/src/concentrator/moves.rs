@@ -9,9 +9,9 @@ use crate::time::Instant;
 
 use super::admission::Source;
 use super::id::{ConnId, ConsoleId, MoveId};
-use super::keyed::Keyed;
 use super::slab::Slab;
 use super::vmotion::{self, Action, Input, SECRET, State};
+use crate::keyed::Keyed;
 
 /// A move and whom it concerns.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use super::id::ConsoleId;
-use super::keyed::Keyed;
 use super::label::Identity;
+use crate::keyed::Keyed;
 
 /// Under a UUID's first identity (without a clone's name), the consoles of all VMs that have it.
 #[derive(Debug)]

@@ -19,10 +19,10 @@ use super::conn::{Conn, Transport};
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
 use super::id::ConnId;
-use super::keyed::Keyed;
 use super::timers::Timer;
 use super::upgrade::{Step, Upgrade, Verdict};
 use super::upgrade_backoff::UpgradeBackoff;
+use crate::keyed::Keyed;
 
 /// With what TLS is answered, and who is not offered it for a while.
 #[derive(Debug)]

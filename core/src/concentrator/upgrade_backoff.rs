@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-use super::keyed::Keyed;
+use crate::keyed::Keyed;
 
 /// How long a host is not offered TLS after its upgrade failed. Long enough that people see its console,
 /// short enough that a host that was put right is found out without anyone's doing.

@@ -80,7 +80,9 @@ pub struct Config {
     pub min_window: u32,
     /// Bytes per stream that this side really buffers: 64 KiB, the window; at least the smaller of 64 and
     /// `max_frame`. Below `window` it overcommits: frames that do not fit are thrown away and asked for
-    /// again. A reliable carrier needs `window` or more.
+    /// again. A reliable carrier needs `window` or more. All streams together: that times the streams
+    /// that may be open. There is no smaller cap, for each window is promised; who reads many streams, some
+    /// of them slowly, announces a smaller window.
     pub receive_buffer: u32,
     /// Bytes per stream kept until acked (on a reliable carrier: until sent); a write beyond it is short. 128
     /// KiB, two windows of the default size.

@@ -5,13 +5,11 @@
 //! Refuses to know the protocol.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::ops::{Index, IndexMut};
-
-use siphasher::sip::SipHasher13;
 
 use super::stream::{Link, List, OUT, Stream};
 use super::wire::StreamId;
+use crate::keyed::Keyed;
 
 /// The table. Lookup is one keyed hash, and none for the stream of the last lookup.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Table {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
-            slots: HashMap::with_hasher(Keyed(seed)),
+            slots: HashMap::with_hasher(Keyed(seed[0], seed[1])),
             last: (StreamId::SESSION, NONE),
             heads: [Link { prev: NONE, next: NONE }; List::COUNT],
             counts: [0; 2],
@@ -257,18 +255,6 @@ impl Index<u32> for Table {
 impl IndexMut<u32> for Table {
     fn index_mut(&mut self, slot: u32) -> &mut Stream {
         &mut self.entries[slot as usize]
-    }
-}
-
-/// The peer chooses ids: the hash is keyed, so that it cannot aim at one bucket.
-#[derive(Clone, Debug)]
-struct Keyed([u64; 2]);
-
-impl BuildHasher for Keyed {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0[0], self.0[1])
     }
 }
 

@@ -327,6 +327,31 @@ fn a_thousand_attaches_with_999_stalled_cost_little_and_delay_nobody() {
     }
 }
 
+/// The other side of the same: what the client holds of those that it does not read is what it announced.
+#[test]
+fn a_client_of_a_thousand_streams_holds_no_more_of_each_than_it_announced() {
+    let config = |role| Config { max_streams: 1000, ..reliable(role) };
+    let small = Config { window: 4096, receive_buffer: 4096, ..config(Role::Host) };
+    let (mut client, mut server) = pair(small, config(Role::Guest));
+    let consoles: Vec<_> = (0..1000).map(|_| client.open_announced().unwrap()).collect();
+    settle(&mut client, &mut server);
+    let reading = consoles[500];
+    let mut shown = 0;
+    for _ in 0..200 {
+        for id in &consoles {
+            let n = server.credit(*id);
+            assert_eq!(server.write(*id, &vec![b'#'; n]), Ok(n));
+        }
+        settle(&mut client, &mut server);
+        shown += read_all(&mut client, reading).len();
+        settle(&mut client, &mut server);
+    }
+    assert!(shown >= 199 * 4096, "{shown}: a window each time");
+    assert!(consoles.iter().all(|id| *id == reading || client.received_len(*id) == 4096));
+    let held = client.memory() / 1000;
+    assert!(held <= 8192, "{held} bytes for each");
+}
+
 #[test]
 fn shrinking_gives_the_table_back_while_streams_are_open() {
     let mut config = Config::new(Role::Host);
