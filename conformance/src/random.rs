@@ -1,5 +1,5 @@
-//! Numbers that look like chance and follow from a seed (SplitMix64): enough for runs that must be repeatable;
-//! nothing here is a secret.
+//! Numbers that look like chance and follow from a seed (SplitMix64): enough for runs that must be
+//! repeatable; nothing here is a secret.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,8 +38,8 @@ pub fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A number that no earlier call has given, in this run or another: for marks that must be told from those that a
-/// server still remembers.
+/// A number that no earlier call has given, in this run or another: for marks that must be told from those
+/// that a server still remembers.
 #[must_use]
 pub fn nonce() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);

@@ -1,8 +1,8 @@
 //! This project's servers as processes, and what each of them is put to by `runtime-*/tests`: the corpus of
 //! transcripts and the captures, over TCP.
 //!
-//! The functions take the path of a server's program and panic with everything that is not as it must be, as tests
-//! do. Client ports are found as those of any server are: by what the VMs print.
+//! The functions take the path of a server's program and panic with everything that is not as it must be, as
+//! tests do. Client ports are found as those of any server are: by what the VMs print.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -36,8 +36,9 @@ pub fn play_slow_corpus(server: &str) {
     play_all(server, Transcript::is_slow, &[], &TlsArgs::default());
 }
 
-/// Plays moves, reboots, resets and clients on connections that became TLS by option 37; and the certificate that
-/// the server's own subcommand makes is the one that it shows. (All of the corpus is played so to the core.)
+/// Plays moves, reboots, resets and clients on connections that became TLS by option 37; and the certificate
+/// that the server's own subcommand makes is the one that it shows. (All of the corpus is played so to the
+/// core.)
 ///
 /// # Panics
 ///
@@ -67,8 +68,8 @@ pub fn play_corpus_behind_tls(server: &str) {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Replays the captures that come with the program, at their own speed and as fast as the answers come. The same VM
-/// comes back for each, to the port that it has by then.
+/// Replays the captures that come with the program, at their own speed and as fast as the answers come. The
+/// same VM comes back for each, to the port that it has by then.
 ///
 /// # Panics
 ///
@@ -110,8 +111,8 @@ struct Process {
 }
 
 impl Process {
-    /// Starts it with client ports from about `first_port` on. A server skips what is taken, so that other processes
-    /// in the same stretch do no harm.
+    /// Starts it with client ports from about `first_port` on. A server skips what is taken, so that other
+    /// processes in the same stretch do no harm.
     fn start(server: &str, first_port: u16, options: &[String]) -> Self {
         let first_port = first_port + (std::process::id() % 80) as u16 * 100;
         let mut child = Command::new(server)

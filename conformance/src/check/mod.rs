@@ -50,9 +50,9 @@ pub struct CheckArgs {
     #[arg(long, value_name = "URI", default_value = "vSPC.py")]
     service_uri: String,
 
-    /// Only the case of this id (also one that --own or --slow would have to add); or the cases of this section
-    /// (rfc854, rfc855, rfc1143, vmware, identity, vmotion, robustness, clients); or those whose ids begin
-    /// (text*), end (*text) or contain this. May be repeated.
+    /// Only the case of this id (also one that --own or --slow would have to add); or the cases of this
+    /// section (rfc854, rfc855, rfc1143, vmware, identity, vmotion, robustness, clients); or those whose ids
+    /// begin (text*), end (*text) or contain this. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
 
@@ -74,7 +74,8 @@ pub struct CheckArgs {
     jobs: usize,
 
     /// Allow so many times the time that a case gives to what must come: for busy machines and long lines.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     slack: u32,
 
     /// Show the whole dialogue of each case that fails.

@@ -1,8 +1,9 @@
-//! Which client port shows which VM? Nothing in the protocol says, and servers word their banners as they like. So
-//! each VM prints a mark that occurs nowhere else, and the port that shows it is the right one.
+//! Which client port shows which VM? Nothing in the protocol says, and servers word their banners as they
+//! like. So each VM prints a mark that occurs nowhere else, and the port that shows it is the right one.
 //!
-//! Owns the order in which ports are tried: first those that were closed before ([`Ports::look`]), since a server
-//! gives a new VM a new port, then those that were open already. Refuses to know what a VM is ([`Printing`]).
+//! Owns the order in which ports are tried: first those that were closed before ([`Ports::look`]), since a
+//! server gives a new VM a new port, then those that were open already. Refuses to know what a VM is
+//! ([`Printing`]).
 
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Write};
@@ -59,8 +60,9 @@ impl Ports {
         SocketAddr::new(self.host, port)
     }
 
-    /// Notes which ports are open: consoles of others, which are tried last from now on. It takes a connection to
-    /// each port, in clear whatever clients speak: whether one is open shows before anything is said.
+    /// Notes which ports are open: consoles of others, which are tried last from now on. It takes a
+    /// connection to each port, in clear whatever clients speak: whether one is open shows before anything is
+    /// said.
     ///
     /// # Errors
     ///
@@ -180,8 +182,8 @@ struct Sought {
 }
 
 impl Search<'_> {
-    /// Tries every port once. A server may open the port only now, so that fresh ones are looked at again and again
-    /// before the consoles of others are bothered.
+    /// Tries every port once. A server may open the port only now, so that fresh ones are looked at again and
+    /// again before the consoles of others are bothered.
     fn round(&mut self) -> Result<(), String> {
         for look in 1..=LOOKS {
             let (fresh, likely) = self.ports.fresh(self.sought.len());
@@ -237,7 +239,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// A moment in which the VMs print, if it is time, and what has come is read; true when a connection came up.
+    /// A moment in which the VMs print, if it is time, and what has come is read; true when a connection came
+    /// up.
     fn turn(&mut self) -> Result<bool, String> {
         if self.begun.elapsed() >= PRINT_EVERY * self.prints {
             self.print()?;
@@ -271,7 +274,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Hangs up everywhere: after the last marks have come, so that none turns up later where it is not expected.
+    /// Hangs up everywhere: after the last marks have come, so that none turns up later where it is not
+    /// expected.
     fn clear(&mut self) {
         let limit = Instant::now() + LAST_MARK;
         while self.sought.iter().any(|sought| sought.port.is_some() && !sought.is_over())
@@ -378,7 +382,8 @@ impl Door {
     fn wake(&mut self) -> bool {
         if !self.is_open {
             match (self.stream.take_error(), self.stream.peer_addr(), self.stream.local_addr()) {
-                // A port of this machine where nobody listens, given to the very connection that looked for it.
+                // A port of this machine where nobody listens, given to the very connection that looked for
+                // it.
                 (Ok(None), Ok(peer), Ok(local)) if peer == local => return false,
                 (Ok(None), Ok(_), Ok(_)) => self.is_open = true,
                 (Ok(None), Err(why), _) if why.kind() == ErrorKind::NotConnected => return true,
@@ -463,7 +468,8 @@ const AHEAD: u16 = 8;
 /// nothing, and at most.
 const STEP: (usize, usize) = (16, 256);
 
-/// How many connections a search keeps at most: well within what a process may have open, also when eight search.
+/// How many connections a search keeps at most: well within what a process may have open, also when eight
+/// search.
 const MOST: usize = 512;
 
 #[cfg(test)]

@@ -99,8 +99,8 @@ impl Live {
         Ok(peer)
     }
 
-    /// Writes all of it, and goes on reading meanwhile: nobody here may be the slow one. A peer that has gone, or
-    /// does not read for [`STALLED`], loses the rest.
+    /// Writes all of it, and goes on reading meanwhile: nobody here may be the slow one. A peer that has
+    /// gone, or does not read for [`STALLED`], loses the rest.
     fn write(&mut self, peer: PeerId, mut bytes: &[u8]) {
         let mut last = Instant::now();
         while !bytes.is_empty() && last.elapsed() < STALLED {

@@ -1,5 +1,5 @@
-//! Plays transcripts: one player ([`play`]) that knows what the words mean, and a [`Target`] under it that knows
-//! how bytes travel: [`Memory`] is the core itself under virtual time, [`Live`] is a server over TCP.
+//! Plays transcripts: one player ([`play`]) that knows what the words mean, and a [`Target`] under it that
+//! knows how bytes travel: [`Memory`] is the core itself under virtual time, [`Live`] is a server over TCP.
 //!
 //! The verdict is the player's alone, so a transcript means the same over both. Captures are played over the
 //! same targets ([`crate::replay`]).
@@ -45,8 +45,8 @@ pub trait Target {
     /// The time since this target began.
     fn now(&self) -> Duration;
 
-    /// How long a VM must have been silent before [`client_port`](Self::client_port) is asked for its console:
-    /// meanwhile nobody answers for the VM.
+    /// How long a VM must have been silent before [`client_port`](Self::client_port) is asked for its
+    /// console: meanwhile nobody answers for the VM.
     fn quiet_before_client(&self) -> Duration {
         Duration::ZERO
     }
@@ -73,7 +73,8 @@ pub trait Target {
         self.connect_vm()
     }
 
-    /// The client port of the console that the VM connection `vm` feeds. To find it, the VM may have to print.
+    /// The client port of the console that the VM connection `vm` feeds. To find it, the VM may have to
+    /// print.
     ///
     /// # Errors
     ///

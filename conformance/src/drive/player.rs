@@ -208,7 +208,11 @@ fn expects_speech(item: &Item) -> bool {
     match item {
         Item::Data(_) | Item::Wire(_) | Item::Command(names::BRK) => true,
         Item::Sub(names::VMWARE, parts) => {
-            matches!(parts.first(), Some(Part::Bytes(bytes)) if matches!(bytes.first(), Some(&(code::GOAHEAD | code::NOTNOW | code::PEER_OK))))
+            let first = match parts.first() {
+                Some(Part::Bytes(bytes)) => bytes.first().copied(),
+                _ => None,
+            };
+            matches!(first, Some(code::GOAHEAD | code::NOTNOW | code::PEER_OK))
         }
         _ => false,
     }

@@ -59,7 +59,8 @@ impl Transcript {
         self.waits() > Duration::from_secs(4)
     }
 
-    /// Whether it expects, or expects not, to hear of AUTHENTICATION, by which a telnet connection becomes a TLS one.
+    /// Whether it expects, or expects not, to hear of AUTHENTICATION, by which a telnet connection becomes a
+    /// TLS one.
     #[must_use]
     pub fn is_about_upgrade(&self) -> bool {
         let is_about = |item: &Item| match item {
@@ -313,10 +314,11 @@ impl Action {
         match self {
             Self::Wait(time) => *time,
             Self::Settle(_) => SETTLED,
-            Self::Expect {
-                what: Expect::Nothing(time) | Expect::Silence(time) | Expect::No(_, time) | Expect::Open(time),
-                ..
-            } => *time,
+            Self::Expect { what, .. } => match what {
+                Expect::Nothing(time) | Expect::Silence(time) => *time,
+                Expect::No(_, time) | Expect::Open(time) => *time,
+                _ => Duration::ZERO,
+            },
             _ => Duration::ZERO,
         }
     }

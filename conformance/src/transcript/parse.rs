@@ -581,7 +581,10 @@ fn brace(inside: &str) -> Result<Part, String> {
         _ if what == "*" => return Ok(Part::Capture(name.to_owned(), None)),
         _ => {
             let count = what.parse().map_err(|_| {
-                format!("{{{inside}}}: write {{name}}, {{name:8}}, {{name:*}} or {{uuid|UUID|name|seq|text:which}}")
+                format!(
+                    "{{{inside}}}: write {{name}}, {{name:8}}, {{name:*}} or \
+                     {{uuid|UUID|name|seq|text:which}}"
+                )
             })?;
             return Ok(Part::Capture(name.to_owned(), Some(count)));
         }

@@ -213,8 +213,8 @@ impl Story {
         let mut bytes = bytes_of(reader.slot, len, &mut self.chance);
         let opens = !std::mem::replace(&mut reader.spoken, true);
         if reader.kind == Kind::Raw {
-            // Who has shown by its first bytes that it is raw may send what it likes, and the upper half of the
-            // bytes would show it; the others may yet be telnet clients.
+            // Who has shown by its first bytes that it is raw may send what it likes, and the upper half of
+            // the bytes would show it; the others may yet be telnet clients.
             let may_open = opens && self.world.engine.receive_window(id) > 1;
             let is_high = reader.slot >= 4;
             if may_open && (is_high || self.chance.one_in(2)) {

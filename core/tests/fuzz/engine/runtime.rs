@@ -384,8 +384,8 @@ impl Runtime {
         assert_eq!((self.engine.poll_timeout(), self.engine.totals()), before);
     }
 
-    /// What is listed is there, is found, and has the clients that it says. A UUID that several VMs have means
-    /// the first of them.
+    /// What is listed is there, is found, and has the clients that it says. A UUID that several VMs have
+    /// means the first of them.
     fn look(&self) {
         for listed in self.engine.consoles() {
             let id = listed.label.id;
