@@ -10,9 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::check::{Case, Selection, Server, Verdict};
 use crate::drive::{ClientPort, LiveOptions, Ports};
+use crate::load::hostile;
 use crate::replay::play::Speed;
 use crate::replay::{ReplayArgs, report};
 use crate::transcript::{Setting, Transcript, corpus};
@@ -100,6 +104,25 @@ pub fn replay_captures(server: &str) {
             let [vm] = &report.vms[..] else { panic!("{report}") };
             assert!(report.is_good() && vm.typed == (typed, typed), "{name} {speed:?}: {report}");
         }
+    }
+}
+
+/// Plays some of the drills of `load hostile` for a second each: each has figures of everything that it watches. What
+/// those are is no matter of a test beside others on a busy machine.
+///
+/// # Panics
+///
+/// A drill cannot be played, or nobody was there to be watched.
+pub fn play_drills(server: &str) {
+    for (drill, moves) in [("takeover", true), ("connects", false), ("garbage", false)] {
+        let figures = hostile::figures(drill, server, Duration::from_secs(1))
+            .unwrap_or_else(|error| panic!("{drill}: {error}"));
+        for count in ["/key/n", "/new_vm/n", "/lines", "/attackers/connections", "/cost/rss_after_kib"] {
+            let count_is = figures.pointer(count).and_then(Value::as_u64);
+            assert!(count_is > Some(0), "{drill}: {count}: {figures:#}");
+        }
+        assert!(!moves || figures["moves"].as_u64() > Some(0), "{drill}: {figures:#}");
+        assert!(figures["ok"].is_boolean() && figures["drill"] == drill, "{figures:#}");
     }
 }
 

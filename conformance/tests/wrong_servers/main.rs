@@ -144,7 +144,10 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::EarlyDataLost, &["identity-data-before"]),
     (Fault::EarlyDataEverywhere, &["identity-data-before-not-elsewhere"]),
     (Fault::OneConsole, &["identity-two-vms"]),
-    (Fault::CommandsAsData, &["telnet-nothing-to-do", "telnet-nothing-to-do-from-client"]),
+    (
+        Fault::CommandsAsData,
+        &["telnet-nothing-to-do", "telnet-nothing-to-do-from-client", "client-begins-with-nop"],
+    ),
     (
         Fault::DeafAfterOddities,
         &[
@@ -199,6 +202,19 @@ const FAULTS: &[(Fault, &[&str])] = &[
         &["session-auth-start-unasked", "session-auth-no-handshake", "session-auth-clear-behind-start"],
     ),
     (Fault::DeafAfterNull, &["session-auth-null"]),
+    (Fault::IgnoresInterrupt, &["telnet-interrupt"]),
+    (Fault::TypesOpenings, &["client-opens-late"]),
+    (Fault::RawByFirstByte, &["client-answers-behind-text"]),
+    (
+        Fault::TypesStrangers,
+        &[
+            "client-web-page-is-not-typed",
+            "client-tls-hello-is-not-typed",
+            "client-ssh-is-not-typed",
+            "client-proxy-line-is-not-typed",
+        ],
+    ),
+    (Fault::FinEndsOutput, &["client-input-ends"]),
     (Fault::InsistsOnBinary, &["option-all-refused-by-vm", "option-all-refused-by-vm-without-client"]),
 ];
 

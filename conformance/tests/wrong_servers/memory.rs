@@ -65,7 +65,7 @@ impl Target for Small {
     }
 
     fn close(&mut self, peer: PeerId) {
-        self.server.ended(peer);
+        self.server.half_closed(peer);
         self.gather();
     }
 

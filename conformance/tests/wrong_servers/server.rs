@@ -87,6 +87,12 @@ pub(crate) enum Fault {
     NonsenseUuidKills,
     StaysInClear,
     DeafAfterNull,
+    // What clients are
+    IgnoresInterrupt,
+    TypesOpenings,
+    RawByFirstByte,
+    TypesStrangers,
+    FinEndsOutput,
 }
 
 pub(crate) type Id = usize;
@@ -125,6 +131,10 @@ struct Conn {
     him: HashMap<u8, On>,
     us: HashMap<u8, On>,
     marks: usize,
+    /// It has said something.
+    spoke: bool,
+    /// A client that is taken for raw (a fault).
+    raw: bool,
     /// It listens no more (a fault).
     deaf: bool,
     closed: bool,
@@ -276,6 +286,15 @@ impl Server {
             Some(Fault::DoubledIacObeyed) => undoubled(bytes),
             _ => bytes.to_vec(),
         };
+        if self.conns[id].client_of.is_some() && !std::mem::replace(&mut self.conns[id].spoke, true) {
+            if is_at_the_wrong_port(&bytes) && !self.is(Fault::TypesStrangers) {
+                return self.end(id);
+            }
+            self.conns[id].raw = self.is(Fault::RawByFirstByte) && bytes.first() != Some(&255);
+        }
+        if self.conns[id].raw {
+            return self.client_types(id, bytes);
+        }
         if self.is(Fault::ForgetsAcrossReads) {
             self.conns[id].decoder = Decoder::default();
         }
@@ -291,6 +310,13 @@ impl Server {
                 _ if self.conns[id].deaf => {}
                 Word::Data(data) if self.conns[id].client_of.is_some() => self.client_types(id, data),
                 Word::Data(data) => self.vm_prints(id, data),
+                Word::Negotiation(verb, option)
+                    if self.is(Fault::TypesOpenings)
+                        && self.conns[id].client_of.is_some()
+                        && matches!(option, 24..=39) =>
+                {
+                    self.client_types(id, vec![255, verb, option]);
+                }
                 Word::Negotiation(verb, option) => self.negotiate(id, verb, option),
                 Word::Command(246) if self.conns[id].client_of.is_some() && !self.is(Fault::NoAyt) => {
                     self.data(id, b"[yes]");
@@ -299,6 +325,11 @@ impl Server {
                     Some(_) => self.client_types(id, vec![command]),
                     None => self.vm_prints(id, vec![command]),
                 },
+                Word::Command(244)
+                    if self.conns[id].client_of.is_some() && !self.is(Fault::IgnoresInterrupt) =>
+                {
+                    self.client_types(id, vec![3]);
+                }
                 Word::Sub(VMWARE, payload) if self.conns[id].client_of.is_none() => {
                     self.extension(id, &payload);
                 }
@@ -317,7 +348,15 @@ impl Server {
         }
     }
 
-    /// The peer has sent its last byte, or the connection was cut.
+    /// The peer has sent its last byte. A client may still read.
+    pub(crate) fn half_closed(&mut self, id: Id) {
+        let ends = self.is(Fault::FinEndsOutput) || self.is(Fault::DiesWithStrangers);
+        if self.conns[id].client_of.is_none() || ends {
+            self.ended(id);
+        }
+    }
+
+    /// The peer is a VM and has sent its last byte, or the connection was cut.
     pub(crate) fn ended(&mut self, id: Id) {
         let conn = &self.conns[id];
         let stranger = conn.client_of.is_none() && conn.console.is_none();
@@ -732,6 +771,14 @@ impl Server {
         }
         self.release(console);
     }
+}
+
+/// The first bytes of programs that speak no telnet and are no raw clients either.
+fn is_at_the_wrong_port(bytes: &[u8]) -> bool {
+    let begins = |with: &[u8]| bytes.starts_with(with);
+    let first_line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_http = first_line.windows(8).any(|word| word == b" HTTP/1.");
+    is_http || begins(b"SSH-2.0-") || begins(b"PROXY ") || (begins(&[22, 3]) && bytes.get(5) == Some(&1))
 }
 
 /// A subnegotiation ends at the first IAC in it, doubled or not.

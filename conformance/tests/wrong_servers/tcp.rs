@@ -23,6 +23,8 @@ struct Loop {
     clients: Vec<TcpListener>,
     next_port: u16,
     streams: Vec<(Id, TcpStream)>,
+    /// Those that have sent their last byte.
+    silent: Vec<Id>,
 }
 
 impl Tcp {
@@ -41,6 +43,7 @@ impl Tcp {
             clients: Vec::new(),
             next_port,
             streams: Vec::new(),
+            silent: Vec::new(),
         };
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
@@ -86,10 +89,17 @@ impl Loop {
         }
         for index in 0..self.streams.len() {
             let (id, stream) = &mut self.streams[index];
+            if self.silent.contains(id) {
+                continue;
+            }
             let mut bytes = [0; 4096];
             match stream.read(&mut bytes) {
                 Ok(n) if n > 0 => self.server.receive(*id, &bytes[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Ok(_) => {
+                    self.silent.push(*id);
+                    self.server.half_closed(*id);
+                }
                 _ => self.server.ended(*id),
             }
             busy = true;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::load::LoadError;
-use crate::load::link::{ClientKind, ClientLink, VmLink, meet, numbered_vm};
+use crate::load::link::{ClientKind, ClientLink, TICK, VmLink, meet, numbered_vm};
 use crate::load::process::{Started, connections_of, start_bare, start_relay};
 use crate::load::relay::BUFFER;
 use crate::load::subject::Subject;
@@ -32,10 +32,14 @@ pub(super) struct Victim {
 }
 
 impl Victim {
-    /// Prints a little, which is how a server learns that a client which had said its last word now takes no more;
-    /// whether the VM is still connected.
+    /// Prints a little, for half a second, which is how a server learns that a client which had said its last word
+    /// takes no more either; whether the VM is still connected.
     pub(super) fn print_some(&mut self) -> bool {
-        (0..10).all(|_| self.vm.receive().and_then(|()| self.vm.print(b"a line\r\n")).is_ok())
+        (0..10).all(|_| {
+            std::thread::sleep(TICK);
+            self.vm.typed.clear();
+            self.vm.receive_now().and_then(|()| self.vm.print(b"a line\r\n")).is_ok()
+        })
     }
 }
 

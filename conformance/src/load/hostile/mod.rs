@@ -23,7 +23,7 @@ mod wire;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::drill::Drill;
 use self::drills::DRILLS;
@@ -99,11 +99,36 @@ pub fn run(args: &HostileArgs) -> ExitCode {
 }
 
 fn one(drill: &Drill, command: &str, args: &HostileArgs) -> Result<Outcome, LoadError> {
-    let is_mixed = drill.name == mixed::NAME;
-    let time = if is_mixed { args.mixed_for } else { Duration::from_secs_f64(args.seconds) };
+    let time = if drill.name == mixed::NAME { args.mixed_for } else { Duration::from_secs_f64(args.seconds) };
     let run = Run { command: command.to_owned(), time, seed: args.seed };
-    let what: &dyn Disturb = if is_mixed { &Mixed } else { drill };
-    play(drill, what, &run)
+    play(drill, what(drill), &run)
+}
+
+/// Plays one drill at a server, for so long, and returns its figures and problems as `--json` tells them.
+///
+/// # Errors
+///
+/// There is no such drill, or it could not be played.
+pub fn figures(name: &str, command: &str, time: Duration) -> Result<Value, LoadError> {
+    let drill = choose(&[name.to_owned()]).map_err(LoadError::Usage)?.remove(0);
+    let run = Run { command: command.to_owned(), time, seed: 1 };
+    let mut outcome = play(&drill, what(&drill), &run)?;
+    Ok(object(&mut outcome, server_name(command)))
+}
+
+/// What goes on in a drill.
+fn what(drill: &Drill) -> &dyn Disturb {
+    if drill.name == mixed::NAME { &Mixed } else { drill }
+}
+
+fn object(outcome: &mut Outcome, server: &str) -> Value {
+    let problems = outcome.problems();
+    let mut object = outcome.json();
+    object["drill"] = json!(outcome.drill.name);
+    object["server"] = json!(server);
+    object["ok"] = json!(problems.is_empty());
+    object["problems"] = json!(problems);
+    object
 }
 
 /// The drills of these names; without any, all but the mixed one.
@@ -141,12 +166,7 @@ fn list(drills: &[Drill], as_json: bool) {
 fn tell(outcome: &mut Outcome, server: &str, as_json: bool, table: &mut Table) -> u8 {
     let (name, problems) = (outcome.drill.name, outcome.problems());
     if as_json {
-        let mut object = outcome.json();
-        object["drill"] = json!(name);
-        object["server"] = json!(server);
-        object["ok"] = json!(problems.is_empty());
-        object["problems"] = json!(problems);
-        println!("{object}");
+        println!("{}", object(outcome, server));
     } else {
         let verdict = if problems.is_empty() { "ok" } else { "FAILED" };
         println!("{name} at {server}: {} - {verdict}", outcome.words());

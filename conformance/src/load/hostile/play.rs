@@ -81,9 +81,9 @@ pub(super) fn play(drill: &Drill, what: &dyn Disturb, run: &Run) -> Result<Outco
     let slow = seen.newcomers.whole.percentile(99.0) > SERVED_P99;
     let mut bare = None;
     if slow || took.is_some() {
-        let (newcomers, bare_took) = beside_bare(what, run)?;
-        bare = Some(newcomers);
-        if let Some((took, bare_took)) = took.as_mut().zip(bare_took) {
+        let (newcomers, bare_took) = beside_bare(what, run).ok().unzip();
+        bare = newcomers;
+        if let Some((took, bare_took)) = took.as_mut().zip(bare_took.flatten()) {
             took.bare.push(bare_took);
             drop(ground);
             again(drill, what, run, took)?;
@@ -182,18 +182,23 @@ fn look_afterwards(ground: &Ground, bystanders: &mut Bystanders) -> Vec<String> 
     problems
 }
 
+/// What stands beside goes on for as long, but not for an hour.
+fn beside_time(run: &Run) -> Duration {
+    run.time.min(BESIDE_AT_MOST)
+}
+
 fn beside_relay(what: &dyn Disturb, run: &Run) -> Result<Samples, LoadError> {
     let ground = Ground::relay()?;
     let mut bystanders = Bystanders::meet(&ground, false)?;
     bystanders.undisturbed()?;
-    let (seen, _) =
-        bystanders.watch(&ground, run.time, |stop| what.disturb(&ground, run.seed, run.time, stop));
+    let time = beside_time(run);
+    let (seen, _) = bystanders.watch(&ground, time, |stop| what.disturb(&ground, run.seed, time, stop));
     seen.keys
 }
 
 fn beside_bare(what: &dyn Disturb, run: &Run) -> Result<(Newcomers, Option<Duration>), LoadError> {
     let ground = Ground::bare()?;
-    let disturb = |stop: &AtomicBool| what.disturb(&ground, run.seed, run.time, stop);
+    let disturb = |stop: &AtomicBool| what.disturb(&ground, run.seed, beside_time(run), stop);
     let (newcomers, disturbed) = watch_newcomers(&ground, disturb);
     Ok((newcomers, disturbed.took))
 }
@@ -280,6 +285,8 @@ impl Drop for Certificate {
 
 /// More client ports than any drill that does not count them has consoles.
 const MANY_PORTS: u16 = 4000;
+/// Long enough for each attack of the mixed drill to have had its turn.
+const BESIDE_AT_MOST: Duration = Duration::from_secs(60);
 /// Few enough to wait for, and the middle one is no outlier.
 const TIMES: usize = 3;
 /// How long the server may take to notice who has gone: half-closed clients have 10 s.
