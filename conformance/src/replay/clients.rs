@@ -1,5 +1,7 @@
 //! The telnet clients that are attached to the consoles of the VMs that are played, and what each has seen.
 
+use memchr::memmem;
+
 use crate::drive::PeerId;
 use crate::telnet::Client;
 
@@ -24,11 +26,24 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// What it has seen of what it has to see.
+    /// What it has seen of what it has to see, without what the server told it meanwhile: lines of its own that say
+    /// so, as that another connection has the VM's input now.
     #[must_use]
-    pub fn saw(&self) -> &[u8] {
-        &self.client.bytes[self.greeting.min(self.client.bytes.len())..]
+    pub fn saw(&self) -> Vec<u8> {
+        without_notices(&self.client.bytes[self.greeting.min(self.client.bytes.len())..])
     }
+}
+
+fn without_notices(mut bytes: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    while let Some(at) = memmem::find(bytes, NOTICE)
+        && let Some(length) = memmem::find(&bytes[at..], NOTICE_ENDS)
+    {
+        kept.extend_from_slice(&bytes[..at]);
+        bytes = &bytes[at + length + NOTICE_ENDS.len()..];
+    }
+    kept.extend_from_slice(bytes);
+    kept
 }
 
 /// What was typed at one console.
@@ -58,5 +73,21 @@ impl Typed {
     /// Expects no longer what has not arrived.
     pub fn give_up(&mut self) {
         self.missing = self.bytes.len().saturating_sub(self.received);
+    }
+}
+
+/// How a line that a server tells begins and ends.
+const NOTICE: &[u8] = b"\r\n[vspc: ";
+const NOTICE_ENDS: &[u8] = b"]\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_tells_is_no_output() {
+        let seen = b"log\r\n[vspc: web01 is taken over]\r\nin:\r\n[vspc: again]\r\n \r\n[vspc: cut";
+        assert_eq!(without_notices(seen), b"login: \r\n[vspc: cut");
+        assert_eq!(without_notices(b"\r\n[other]\r\n"), b"\r\n[other]\r\n");
     }
 }
