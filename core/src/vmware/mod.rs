@@ -45,11 +45,12 @@ pub use uri::ServiceUri;
 pub use uuid::{Uuid, UuidError};
 pub use vm::{NoUuid, Opens, Resume, VmConfig, VmEvent, VmSession};
 
-/// A decoder for what VMs say: their messages may be 64 KiB long, because a DO-PROXY holds whatever was typed into
-/// the port's URI, and who gets no answer to it waits for ever. A message beyond that is refused.
+/// A decoder for what VMs say: their messages may be 64 KiB long, because a DO-PROXY holds whatever was typed
+/// into the port's URI, and who gets no answer to it waits for ever. A message beyond that is refused.
 ///
-/// It holds what it has of a message, so whoever has many of them and does not know the peers bounds what they
-/// hold together ([`Decoder::held`], [`Decoder::give_up`]). The concentrator does: 4 MiB for all its hosts.
+/// It holds what it has of a message, so whoever has many of them and does not know the peers bounds what
+/// they hold together ([`Decoder::held`], [`Decoder::give_up`]). The concentrator does: 4 MiB for all its
+/// hosts.
 #[must_use]
 pub const fn message_decoder() -> Decoder {
     Decoder::with_limit(64)

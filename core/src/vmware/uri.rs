@@ -66,8 +66,8 @@ fn digest(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The longest key in bytes that is part of a suffix as it is. A console keeps it, a person reads it, and it is
-/// part of file names, which end at 255.
+/// The longest key in bytes that is part of a suffix as it is. A console keeps it, a person reads it, and it
+/// is part of file names, which end at 255.
 const KEY_LIMIT: usize = 128;
 
 /// How long a digest is in a suffix, with the `~` before it.

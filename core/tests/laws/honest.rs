@@ -1,5 +1,5 @@
-//! What hosts and administrators really do, all day long: nobody loses a console, a port or a key by it, whatever is
-//! done against strangers that do the same.
+//! What hosts and administrators really do, all day long: nobody loses a console, a port or a key by it,
+//! whatever is done against strangers that do the same.
 //!
 //! A stun and a guest at a breakpoint are in `takeover`, which is about such silences.
 
