@@ -107,8 +107,8 @@ pub fn replay_captures(server: &str) {
     }
 }
 
-/// Plays some of the drills of `load hostile` for a second each: each has figures of everything that it watches. What
-/// those are is no matter of a test beside others on a busy machine.
+/// Plays some of the drills of `load hostile` for a second each: each has figures of everything that it
+/// watches. What those are is no matter of a test beside others on a busy machine.
 ///
 /// # Panics
 ///

@@ -26,8 +26,8 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// What it has seen of what it has to see, without what the server told it meanwhile: lines of its own that say
-    /// so, as that another connection has the VM's input now.
+    /// What it has seen of what it has to see, without what the server told it meanwhile: lines of its own
+    /// that say so, as that another connection has the VM's input now.
     #[must_use]
     pub fn saw(&self) -> Vec<u8> {
         without_notices(&self.client.bytes[self.greeting.min(self.client.bytes.len())..])
