@@ -110,6 +110,12 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
             EventKind::ConsoleExpired => f.write_str("console expired"),
             EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),
+            EventKind::StrangersSuppressed(n) => {
+                write!(f, "{n} further events of connections that did not say which vm they are, not shown")
+            }
+            EventKind::EarlyOutputDropped(n) => {
+                write!(f, "{n} bytes that this vm printed before it said which it is were dropped")
+            }
             EventKind::Suppressed(n) => write!(f, "{n} further events not shown"),
             // A fact newer than these words.
             other => write!(f, "{other:?}"),
@@ -226,6 +232,8 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::Failed(why) => return write!(f, "connection failed: {why}"),
             CloseReason::NotVm => "not a vm: it refused the vmware extension",
             CloseReason::IdentifyTimeout => "it did not say which vm it is",
+            CloseReason::TooManyCommands => "thousands of commands, and it did not say which vm it is",
+            CloseReason::Yielded => "it had ended its input, and its place was needed",
             CloseReason::Evicted => "descriptors ran short, and it had not said who it is",
             CloseReason::Tls => "tls failed",
             CloseReason::InClear => "it did not go over to tls, which is required",

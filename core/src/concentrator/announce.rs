@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Concentrator;
 use super::conn::Conn;
+use super::consoles::Unshown;
 use super::counters::Counters;
 use super::event::{Event, EventKind, Fault};
 use super::id::{ConnId, ConsoleId};
@@ -28,24 +29,26 @@ impl Concentrator {
         let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken && conn.is_nobody());
         let peer = conn.map(|conn| conn.peer.clone());
         let console = console.and_then(|id| self.consoles.label(id));
-        self.fx.outbox.event(Event { kind, conn: id, peer, console, is_routine }, self.fx.now);
+        let event = Event { kind, conn: id, peer, console, is_routine };
+        let is_left_out = self.fx.outbox.event(event, self.fx.now);
         if is_routine {
-            self.count_silent_peer();
+            self.silent_peers = self.silent_peers.saturating_add(1);
         }
-    }
-
-    /// A peer has gone that had said nothing.
-    fn count_silent_peer(&mut self) {
-        self.silent_peers = self.silent_peers.saturating_add(1);
-        if !self.fx.timers.is_set(Timer::Summary) {
+        if (is_routine || is_left_out) && !self.fx.timers.is_set(Timer::Summary) {
             self.fx.timers.set(Timer::Summary, self.fx.now + SUMMARY);
         }
     }
 
-    /// Tells in one line how many peers came, said nothing and went.
+    /// Tells in one line how many peers came, said nothing and went, and how much strangers had to say beyond that.
     pub(super) fn tell_silent_peers(&mut self) {
         let silent = std::mem::take(&mut self.silent_peers);
-        self.tell_both(None, None, EventKind::SilentPeers(silent));
+        let suppressed = self.fx.outbox.take_strangers_suppressed();
+        if silent > 0 {
+            self.tell_both(None, None, EventKind::SilentPeers(silent));
+        }
+        if suppressed > 0 {
+            self.tell_both(None, None, EventKind::StrangersSuppressed(suppressed));
+        }
     }
 
     /// Tells that a peer broke the protocol: once per connection, the rest is counted.
@@ -89,6 +92,16 @@ impl Concentrator {
             if is_shown {
                 self.reply(id, |out| out.extend_from_slice(format!("\r\n[vspc: {text}]\r\n").as_bytes()));
             }
+        }
+    }
+
+    /// Shows at a console what its VM has printed before that console was known, and says if some of it is gone.
+    pub(super) fn show_early(&mut self, at: ConsoleId, unshown: Unshown) {
+        let dropped = unshown.dropped();
+        self.consoles.adopt(at, unshown, &mut self.fx);
+        if dropped > 0 {
+            self.tell_console(at, EventKind::EarlyOutputDropped(dropped));
+            self.show_line(at, &format!("{dropped} bytes that the VM printed at first were dropped"));
         }
     }
 

@@ -68,7 +68,7 @@ impl Concentrator {
     /// What a connection has printed that is not shown yet is forgotten.
     pub(super) fn drop_early_of(&mut self, id: ConnId) {
         if let Some(early) = self.conns.get_mut(id).and_then(Conn::vm_mut).and_then(|vm| vm.early.take()) {
-            self.consoles.drop_early(early.journal);
+            self.consoles.drop_unshown(early.unshown);
         }
     }
 

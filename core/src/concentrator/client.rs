@@ -10,7 +10,7 @@ use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_command, put_
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Conn, Local, Role};
+use super::conn::{Conn, Local, NOISE, Role};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
@@ -86,7 +86,9 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let mut decoder = std::mem::take(&mut conn.decoder);
         let mut input = data;
+        let mut commands = 0;
         while let Some(item) = decoder.decode_wire(&mut input) {
+            commands += usize::from(!matches!(item, Item::Data(_)));
             match item {
                 Item::Data(run) => self.type_wire(id, run.bytes, run.pairs),
                 Item::Negotiation(verb, opt) => self.client_negotiates(id, verb, opt),
@@ -97,6 +99,7 @@ impl Concentrator {
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.decoder = decoder;
+            conn.is_noisy = commands > NOISE;
         }
     }
 

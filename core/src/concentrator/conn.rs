@@ -6,12 +6,12 @@ use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
 use super::address::Address;
 use super::admission::{Heard, Kind, Source};
+use super::consoles::Unshown;
 use super::control::Control;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
-use super::journal::Journal;
 use super::speech::{Mode, Speech};
 use super::upgrade::Upgrade;
 
@@ -36,8 +36,16 @@ pub(super) struct Conn {
     pub(super) spoken: bool,
     /// That this VM's connection speaks is news to its console: somebody else wants the input, or took it.
     pub(super) is_watched: bool,
+    /// Its last read was little but commands: it is read in small pieces.
+    pub(super) is_noisy: bool,
+    /// Commands it has sent, as far as that is counted.
+    pub(super) commands: u16,
     pub(super) role: Role,
 }
+
+/// Commands in one read from which on a connection is read in small pieces. Hosts and clients send fewer than thirty at
+/// once, and then none for as long as nothing happens.
+pub(super) const NOISE: usize = 64;
 
 /// How far a closing connection is served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +152,7 @@ impl Place {
 /// What a VM connection says before it has a console.
 #[derive(Debug, Default)]
 pub(super) struct Early {
-    pub(super) journal: Journal,
+    pub(super) unshown: Unshown,
     pub(super) uuid: Option<Uuid>,
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
@@ -210,6 +218,8 @@ impl Conn {
             malformed_told: false,
             spoken: false,
             is_watched: false,
+            is_noisy: false,
+            commands: 0,
             role,
         }
     }

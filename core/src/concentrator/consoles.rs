@@ -270,10 +270,14 @@ impl Consoles {
         self.after_print(id, fx);
     }
 
-    /// Takes over what was said before its console was known.
-    pub(super) fn adopt(&mut self, id: ConsoleId, early: Journal, fx: &mut Effects) {
-        let Some(console) = self.table.get_mut(id).filter(|_| early.kept() > 0) else { return };
-        let printed = console.fanout_mut().adopt(early, &mut self.early_pool, &mut self.pool);
+    /// Takes over what was printed before its console was known.
+    pub(super) fn adopt(&mut self, id: ConsoleId, unshown: Unshown, fx: &mut Effects) {
+        if unshown.journal.kept() == 0 || self.table.get(id).is_none() {
+            return self.drop_unshown(unshown);
+        }
+        let Some(console) = self.table.get_mut(id) else { return };
+        let from = (!unshown.is_a_vms).then_some(&mut self.early_pool);
+        let printed = console.fanout_mut().adopt(unshown.journal, from, &mut self.pool);
         if printed > 0 {
             console.count().bytes_from_vm += printed;
             self.after_print(id, fx);
@@ -305,27 +309,66 @@ impl Consoles {
         }
     }
 
-    /// Keeps bytes of a connection that has no console yet, dropping the oldest beyond the limit, or where
-    /// the memory for such bytes is used up. Returns how many were dropped.
-    pub(super) fn keep_early(&mut self, journal: &mut Journal, wire: &[u8], pairs: usize) -> u64 {
-        journal.append(wire, pairs, &mut self.early_pool);
-        let mut dropped = 0;
-        while journal.kept() > EARLY_LIMIT || (journal.kept() > 0 && self.early_pool.is_over()) {
-            dropped += journal.drop_oldest(&mut self.early_pool).unwrap_or(0) as u64;
+    /// Keeps what a connection prints that no console shows yet. Beyond the limit the oldest is dropped and
+    /// counted. Strangers together may have more than there is room for afterwards: see
+    /// [`strangers_have_too_much`](Self::strangers_have_too_much).
+    pub(super) fn keep_unshown(
+        &mut self,
+        unshown: &mut Unshown,
+        wire: &[u8],
+        pairs: usize,
+        fx: &mut Effects,
+    ) {
+        let (pool, limit) = match unshown.is_a_vms {
+            true => (&mut self.pool, self.limits.lag / 2),
+            false => (&mut self.early_pool, EARLY_LIMIT),
+        };
+        unshown.journal.append(wire, pairs, pool);
+        while unshown.journal.kept() > limit
+            || (unshown.is_a_vms && unshown.journal.kept() > 0 && pool.is_over())
+        {
+            let dropped = unshown.journal.drop_oldest(pool).unwrap_or(0) as u64;
+            unshown.dropped += dropped;
+            fx.counters.early_bytes_dropped += dropped;
         }
-        dropped
     }
 
-    /// Keeps bytes of a move's target that has taken over until its source's last bytes are in. Returns
-    /// whether that is as much as can wait.
-    pub(super) fn keep_adopted(&mut self, journal: &mut Journal, wire: &[u8], pairs: usize) -> bool {
-        journal.append(wire, pairs, &mut self.early_pool);
-        journal.kept() > self.limits.lag / 2 || self.early_pool.is_over()
+    /// The same for a VM whose output waits in full: a move's target whose source is still printing. Returns
+    /// whether that is as much as can wait: half a lag limit, or less where the memory of all is
+    /// nearly used up.
+    pub(super) fn keep_waiting(&mut self, unshown: &mut Unshown, wire: &[u8], pairs: usize) -> bool {
+        self.promote(unshown);
+        unshown.journal.append(wire, pairs, &mut self.pool);
+        unshown.journal.kept() > self.limits.lag / 2 || self.pool.is_nearly_full()
+    }
+
+    /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take its
+    /// memory. Copies what there is, once.
+    pub(super) fn promote(&mut self, unshown: &mut Unshown) {
+        if !std::mem::replace(&mut unshown.is_a_vms, true) {
+            let early = std::mem::take(&mut unshown.journal);
+            unshown.journal.adopt(early, &mut self.early_pool, &mut self.pool);
+        }
+    }
+
+    /// Whether connections that have not said which VM they are keep more than they may together.
+    pub(super) fn strangers_have_too_much(&self) -> bool {
+        self.early_pool.is_over()
+    }
+
+    /// Drops the oldest of what a stranger has printed. Returns whether there was any.
+    pub(super) fn drop_oldest_of(&mut self, unshown: &mut Unshown, fx: &mut Effects) -> bool {
+        let dropped = unshown.journal.drop_oldest(&mut self.early_pool);
+        let bytes = dropped.unwrap_or(0) as u64;
+        unshown.dropped += bytes;
+        fx.counters.early_bytes_dropped += bytes;
+        dropped.is_some()
     }
 
     /// Nobody will read this.
-    pub(super) fn drop_early(&mut self, mut journal: Journal) {
-        journal.clear(&mut self.early_pool);
+    pub(super) fn drop_unshown(&mut self, mut unshown: Unshown) {
+        let pool = if unshown.is_a_vms { &mut self.pool } else { &mut self.early_pool };
+        unshown.journal.clear(pool);
     }
 
     /// A reader took `n` of the bytes it was offered.
@@ -404,6 +447,28 @@ impl Consoles {
             );
             console.check_invariants();
         }
+    }
+}
+
+/// What a connection has printed that no console shows yet.
+#[derive(Debug, Default)]
+pub(super) struct Unshown {
+    journal: Journal,
+    /// Its memory is that of VMs, not that of strangers.
+    is_a_vms: bool,
+    /// Wire bytes of it that were dropped, oldest first.
+    dropped: u64,
+}
+
+impl Unshown {
+    /// A stranger's, and not empty.
+    pub(super) fn is_a_strangers(&self) -> bool {
+        !self.is_a_vms && self.journal.kept() > 0
+    }
+
+    /// Wire bytes that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 }
 

@@ -54,7 +54,7 @@ impl Concentrator {
             && self.consoles.get(at).is_some_and(|console| console.fanout().persons() >= limit)
             && let Some(oldest) = self.half_closed.first(at)
         {
-            self.close(oldest, CloseReason::PeerClosed);
+            self.close(oldest, CloseReason::Yielded);
         }
     }
 

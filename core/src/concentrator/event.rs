@@ -126,6 +126,12 @@ pub enum EventKind {
     ConsoleExpired,
     /// This many further events of this connection were not told one by one.
     Suppressed(u32),
+    /// So many events of connections that had not said which VM they are, or were not let in, were not told one by one
+    /// since that was last told: a minute, or more.
+    StrangersSuppressed(u32),
+    /// So many wire bytes that this VM printed before it was known which it is were dropped: more than there was room
+    /// for.
+    EarlyOutputDropped(u64),
     /// So many peers came, said nothing and went since that was last told: a minute, or more.
     SilentPeers(u32),
 }
@@ -252,6 +258,10 @@ pub enum CloseReason {
     NotVm,
     /// It did not say in time which VM it is.
     IdentifyTimeout,
+    /// It sent some thousand commands without saying which VM it is.
+    TooManyCommands,
+    /// It had ended its input, and a newcomer needed its place.
+    Yielded,
     /// Descriptors ran short, and it had said the least of those that had not said which VM they are.
     Evicted,
     /// TLS did not come up, or broke.
@@ -298,6 +308,8 @@ impl EventKind {
             | Self::InputGivenBack { .. }
             | Self::Cloned { .. }
             | Self::LegsBeyond(_)
+            | Self::EarlyOutputDropped(_)
+            | Self::StrangersSuppressed(_)
             | Self::ReaderSkipped(_)
             | Self::Malformed(_)
             | Self::TlsFailed(_)
@@ -359,6 +371,8 @@ impl CloseReason {
             Self::PeerClosed
             | Self::NotVm
             | Self::IdentifyTimeout
+            | Self::TooManyCommands
+            | Self::Yielded
             | Self::Tls
             | Self::InClear
             | Self::Direction

@@ -152,11 +152,14 @@ impl<K: Copy> Fanout<K> {
         self.journal.append(wire, pairs, pool);
     }
 
-    /// Takes over what was printed elsewhere, whose memory comes `from` another pool. Returns how many guest
-    /// bytes that were.
-    pub(super) fn adopt(&mut self, other: Journal, from: &mut Pool, pool: &mut Pool) -> u64 {
+    /// Takes over what was printed elsewhere. `from`: the pool that its memory comes from, if that is another one.
+    /// Returns how many guest bytes that were.
+    pub(super) fn adopt(&mut self, other: Journal, from: Option<&mut Pool>, pool: &mut Pool) -> u64 {
         let before = self.journal.guest_head();
-        self.journal.adopt(other, from, pool);
+        match from {
+            Some(from) => self.journal.adopt(other, from, pool),
+            None => self.journal.join(other),
+        }
         self.journal.guest_head() - before
     }
 

@@ -51,13 +51,15 @@ impl Concentrator {
                 };
                 match is_paused {
                     true => 0,
+                    false if conn.is_noisy => NOISY_READ_MAX,
                     false if vm.place.is_unidentified() => NOBODYS_READ_MAX,
                     false => READ_MAX,
                 }
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
             Role::Client(client) => {
-                self.typing_window(client.console, client.epoch, client.mode != Mode::Telnet)
+                let window = self.typing_window(client.console, client.epoch, client.mode != Mode::Telnet);
+                if conn.is_noisy { window.min(NOISY_READ_MAX) } else { window }
             }
             Role::Local(local) => self.typing_window(local.console, local.epoch, true),
         }
@@ -471,6 +473,10 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
 /// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than it
 /// fills, before it come half a pair and control, and a second write for the rest costs as much as the first.
 const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
+
+/// Largest read from a connection whose last read was little but commands, whoever it is. A visit then costs some
+/// fifty microseconds, so that two hundred of these hold a key up for ten milliseconds.
+const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times
 /// as much per byte as one of data, and a console's key must not wait for a crowd of those.

@@ -321,7 +321,7 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(at) = conn.console() else { return };
         if let Some(early) = conn.vm_mut().filter(|vm| vm.moving.is_none()).and_then(|vm| vm.early.take()) {
-            self.consoles.adopt(at, early.journal, &mut self.fx);
+            self.show_early(at, early.unshown);
         }
     }
 

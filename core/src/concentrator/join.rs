@@ -32,7 +32,7 @@ impl Concentrator {
                 let console = self.open_console(identity);
                 self.join_console(console, id, early, false);
             }
-            Placed::Unclear => self.consoles.drop_early(early.journal),
+            Placed::Unclear => self.consoles.drop_unshown(early.unshown),
         }
     }
 
@@ -47,7 +47,7 @@ impl Concentrator {
         self.fx.timers.cancel(Timer::Identify(id));
         if !self.make_room_for_leg(at, id) {
             self.put_aside(at, id);
-            return self.consoles.drop_early(early.journal);
+            return self.consoles.drop_unshown(early.unshown);
         }
         self.set_place(id, Place::Console(at));
         self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
@@ -72,10 +72,11 @@ impl Concentrator {
         if is_other && !holds {
             // What it prints waits until it is known whose that is.
             if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
-                vm.early = Some(Box::new(Early { journal: early.journal, ..Early::default() }));
+                self.consoles.promote(&mut early.unshown);
+                vm.early = Some(Box::new(Early { unshown: early.unshown, ..Early::default() }));
             }
         } else {
-            self.consoles.adopt(at, early.journal, &mut self.fx);
+            self.show_early(at, early.unshown);
             if let Some(name) = name {
                 self.name_leg(at, id, &name);
             }

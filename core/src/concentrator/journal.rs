@@ -49,6 +49,11 @@ impl Pool {
         Self { spare: Vec::new(), used: 0, limit }
     }
 
+    /// Whether so much is used that nobody should keep more than has to be kept.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.used > self.limit / 4 * 3
+    }
+
     /// Whether journals hold more than they may together.
     pub(super) fn is_over(&self) -> bool {
         self.used > self.limit
@@ -186,11 +191,22 @@ impl Journal {
         self.segments.front().map_or(self.head, Segment::end)
     }
 
-    /// Moves the bytes of `other`, whose memory comes `from` another pool, behind the own ones.
+    /// Moves the bytes of `other`, whose memory comes `from` another pool, behind the own ones. Copies them.
     pub(super) fn adopt(&mut self, mut other: Journal, from: &mut Pool, pool: &mut Pool) {
         while let Some(segment) = other.segments.pop_front() {
             self.append(&segment.bytes, count_pairs(&segment.bytes), pool);
             from.put(segment.bytes, segment.size);
+        }
+    }
+
+    /// Moves the bytes of `other`, whose memory comes from the same pool, behind the own ones. Costs a look at each
+    /// byte and copies none.
+    pub(super) fn join(&mut self, mut other: Journal) {
+        while let Some(mut segment) = other.segments.pop_front() {
+            segment.start = self.head;
+            self.head += segment.bytes.len() as u64;
+            self.guest_head += (segment.bytes.len() - count_pairs(&segment.bytes)) as u64;
+            self.segments.push_back(segment);
         }
     }
 
@@ -406,6 +422,24 @@ mod tests {
         assert_eq!(from.used(), 0);
         assert_eq!(console.guest_head(), 7 + 9000);
         assert_eq!(wire(&console, 7), doubled(&patterned(9000)));
+        console.clear(&mut pool);
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn bytes_of_the_same_pool_are_joined_as_they_lie() {
+        let mut pool = Pool::new(usize::MAX);
+        let (mut console, mut waiting) = (Journal::default(), Journal::default());
+        let (first, second) = (patterned(10_000), patterned(20_000));
+        append(&mut console, &first, &mut pool);
+        append(&mut waiting, &second, &mut pool);
+        let used = pool.used();
+        console.join(waiting);
+        assert_eq!(pool.used(), used);
+        append(&mut console, b"more", &mut pool);
+        let mut guest = Vec::new();
+        assert_eq!(console.copy_guest(0, usize::MAX, &mut guest), console.head());
+        assert_eq!(guest, [first, second, b"more".to_vec()].concat());
         console.clear(&mut pool);
         assert_eq!(pool.used(), 0);
     }

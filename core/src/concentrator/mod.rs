@@ -84,6 +84,7 @@ mod uplink;
 mod vm;
 mod vmotion;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
@@ -139,6 +140,9 @@ pub struct Concentrator {
     half_closed: Queue,
     /// What connections hold of messages that have not ended.
     unfinished: Unfinished,
+    /// Connections that have printed before they said which VM they are, who began first in front. Some have left or
+    /// said so since: they are found out when those behind them print.
+    early: VecDeque<ConnId>,
     fx: Effects,
     rng: ChaCha12Rng,
     /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
@@ -174,6 +178,7 @@ impl Concentrator {
             arriving: Queue::default(),
             half_closed: Queue::default(),
             unfinished: Unfinished::default(),
+            early: VecDeque::new(),
             fx: Effects::new(now),
             rng,
             opened: Vec::new(),
@@ -235,7 +240,7 @@ impl Concentrator {
             match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {
                 Verdict::Admit => return true,
                 verdict => match (self.half_closed.first_of_all(), verdict) {
-                    (Some(id), _) => self.drop_conn(id, CloseReason::Evicted),
+                    (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
                     (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
                     (None, _) => return false,
                 },

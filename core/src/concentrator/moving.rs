@@ -358,7 +358,7 @@ impl Concentrator {
         }
         let target = target.and_then(|id| self.conns.get_mut(id)).and_then(Conn::vm_mut);
         if let Some(early) = target.and_then(|vm| vm.early.take()) {
-            self.consoles.adopt(console, early.journal, &mut self.fx);
+            self.show_early(console, early.unshown);
         }
     }
 
@@ -453,6 +453,7 @@ impl Concentrator {
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
             vm.moving = None;
         }
+        self.drop_early_of(id);
         self.fx.timers.set(Timer::Identify(id), self.fx.now + self.config.identify_timeout);
     }
 

@@ -6,6 +6,7 @@
 //! events per connection between two drains, and at most one Listen, Unlisten or Close per id.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::time::Instant;
 
@@ -22,6 +23,37 @@ pub(super) struct Outbox {
     conns: Vec<Outstanding>,
     /// By a console's slot: the generation for which a Changed is in the queue.
     changed: Vec<u32>,
+    /// What connections that are nobody yet may still tell.
+    strangers: Allowance,
+    strangers_suppressed: u32,
+}
+
+/// A number of events that comes back with time.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// Up to when `left` has been counted.
+    counted: Instant,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { left: STRANGERS_BURST, counted: Instant::ZERO }
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let seconds = now.duration_since(self.counted).as_secs();
+        if seconds > 0 {
+            self.counted = self.counted + Duration::from_secs(seconds);
+            let back = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(STRANGERS_PER_SECOND);
+            self.left = self.left.saturating_add(back).min(STRANGERS_BURST);
+        }
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
+    }
 }
 
 /// What one live connection has outstanding.
@@ -113,17 +145,28 @@ impl Outbox {
     /// Tells an event. One of a connection that has had its share of this second is counted instead, and the
     /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot
     /// spend; a connection's end is told in any case.
-    pub(super) fn event(&mut self, event: Event, now: Instant) {
+    ///
+    /// Connections that are nobody yet share an allowance, because each that comes again brings a new share of its own.
+    /// Returns whether an event was left out for that.
+    pub(super) fn event(&mut self, event: Event, now: Instant) -> bool {
         let is_last = event.kind.is_last();
-        if let Some(outstanding) = event.conn.and_then(|id| self.of(id)) {
+        let of_conn = event
+            .conn
+            .and_then(|id| self.conns.get_mut(id.index()).filter(|of| of.generation == id.generation));
+        if let Some(outstanding) = of_conn {
             let is_landmark = event.kind.is_landmark();
             let share = outstanding.share(now, is_landmark);
             let most = if is_landmark { LANDMARKS } else { EVENTS };
             if *share >= most && !is_last {
                 outstanding.suppressed = outstanding.suppressed.saturating_add(1);
-                return;
+                return false;
             }
             *share = share.saturating_add(1);
+            let is_nobodys = event.console.is_none() && !event.is_routine;
+            if is_nobodys && !self.strangers.take(now) {
+                self.strangers_suppressed = self.strangers_suppressed.saturating_add(1);
+                return true;
+            }
             let suppressed = std::mem::take(&mut outstanding.suppressed);
             if suppressed > 0 {
                 let kind = EventKind::Suppressed(suppressed.into());
@@ -131,6 +174,12 @@ impl Outbox {
             }
         }
         self.events.push_back(event);
+        false
+    }
+
+    /// How many events of strangers were left out since this was last asked.
+    pub(super) fn take_strangers_suppressed(&mut self) -> u32 {
+        std::mem::take(&mut self.strangers_suppressed)
     }
 
     /// The next thing to do; events come after everything else.
@@ -193,6 +242,14 @@ impl Outstanding {
         if is_landmark { &mut self.landmarks } else { &mut self.events }
     }
 }
+
+/// Events that all connections that are nobody yet may tell at once: enough to see what is wrong when a fleet connects at
+/// one moment and something is.
+const STRANGERS_BURST: u32 = 2000;
+
+/// How many of those come back each second: a day of it is some 300 MB of log, and a morning's storm is told in full
+/// again.
+const STRANGERS_PER_SECOND: u32 = 20;
 
 /// Events of one sort of one connection in one second; further ones are counted and told as one.
 const EVENTS: u8 = 10;

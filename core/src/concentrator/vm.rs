@@ -8,7 +8,7 @@ use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT
 use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
-use super::conn::{Conn, Early, Place, Role, Transport, Vm};
+use super::conn::{Conn, Early, NOISE, Place, Role, Transport, Vm};
 use super::consoles::Placed;
 use super::event::{CloseReason, Fault};
 use super::id::ConnId;
@@ -60,6 +60,7 @@ impl Concentrator {
     /// the end are TLS, if that has begun among them.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
         let mut rest = data;
+        let before = self.conns.get(id)?.commands;
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.len().min(PIECE));
             rest = behind;
@@ -67,6 +68,8 @@ impl Concentrator {
                 return Some(left + rest.len());
             }
         }
+        let conn = self.conns.get_mut(id)?;
+        conn.is_noisy = usize::from(conn.commands.wrapping_sub(before)) > NOISE;
         None
     }
 
@@ -77,7 +80,9 @@ impl Concentrator {
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.unfinished.release(decoder.held());
         let mut input = data;
+        let mut commands = 0_u16;
         while let Some(item) = decoder.decode_wire(&mut input) {
+            commands = commands.saturating_add(u16::from(!matches!(item, Item::Data(_))));
             match item {
                 Item::Data(run) => {
                     self.vm_prints(id, run.bytes, run.pairs);
@@ -106,6 +111,13 @@ impl Concentrator {
             decoder.give_up();
         }
         conn.decoder = decoder;
+        conn.commands = conn.commands.wrapping_add(commands);
+        if commands > 0
+            && conn.vm().is_some_and(|vm| vm.place == Place::Unidentified)
+            && conn.commands > MOST_COMMANDS
+        {
+            conn.doom(id, CloseReason::TooManyCommands, &mut self.fx);
+        }
         None
     }
 
@@ -149,22 +161,24 @@ impl Concentrator {
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         let moving = vm.moving;
         match vm.place {
-            Place::Unidentified | Place::Rejected | Place::Target => {
+            Place::Unidentified => self.stranger_prints(id, wire, pairs),
+            Place::Target => {
                 let early = vm.early.get_or_insert_default();
-                self.fx.counters.early_bytes_dropped +=
-                    self.consoles.keep_early(&mut early.journal, wire, pairs);
+                self.consoles.promote(&mut early.unshown);
+                self.consoles.keep_unshown(&mut early.unshown, wire, pairs, &mut self.fx);
             }
-            Place::Aside | Place::Detached => {}
+            // Nobody will ever see it.
+            Place::Rejected | Place::Aside | Place::Detached => {}
             Place::Console(console) => match (&mut vm.early, moving) {
                 // The source's last bytes are still coming in.
                 (Some(early), Some(moving)) => {
-                    if self.consoles.keep_adopted(&mut early.journal, wire, pairs) {
+                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs) {
                         self.end_adoption(moving);
                     }
                 }
                 // It may be another VM than this console's. As much as can wait for that waits.
                 (Some(early), None) => {
-                    if self.consoles.keep_adopted(&mut early.journal, wire, pairs) {
+                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs) {
                         self.adopt_early(id);
                     }
                 }
@@ -177,6 +191,30 @@ impl Concentrator {
             Place::MovedAway(console) => {
                 let counters = self.consoles.count_in(Some(console), &mut self.fx.counters);
                 counters.late_source_bytes += (wire.len() - pairs) as u64;
+            }
+        }
+    }
+
+    /// Keeps what a connection prints that has not said which VM it is. Where all of those together have too much,
+    /// the one that began first loses its oldest first.
+    fn stranger_prints(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
+        let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
+        let unshown = &mut vm.early.get_or_insert_default().unshown;
+        let is_first = !unshown.is_a_strangers();
+        self.consoles.keep_unshown(unshown, wire, pairs, &mut self.fx);
+        if is_first {
+            self.early.push_back(id);
+        }
+        while let Some(&first) = self.early.front() {
+            let early = self.conns.get_mut(first).and_then(Conn::vm_mut).and_then(|vm| vm.early.as_mut());
+            let unshown = early.map(|early| &mut early.unshown).filter(|unshown| unshown.is_a_strangers());
+            let is_there = match unshown {
+                Some(_) if !self.consoles.strangers_have_too_much() => return,
+                Some(unshown) => self.consoles.drop_oldest_of(unshown, &mut self.fx),
+                None => false,
+            };
+            if !is_there {
+                self.early.pop_front();
             }
         }
     }
@@ -397,6 +435,9 @@ impl Concentrator {
 /// A VM that agreed to the extension and then says nothing is asked who it is after this long; one that
 /// does not tell its name is announced without it.
 const ASK_AFTER: Duration = Duration::from_secs(2);
+
+/// Commands after which one who has still not said which VM it is is closed: a hundred times what it takes.
+const MOST_COMMANDS: u16 = 3000;
 
 /// Longest name that is kept, in characters; vCenter allows 80.
 const NAME_LIMIT: usize = 128;

@@ -73,3 +73,26 @@ fn noise_does_not_hide_who_came_and_went() {
     world.reset(client);
     assert_eq!(world.told(|kind| matches!(kind, EventKind::ClientDetached(_))), 1);
 }
+
+#[test]
+fn who_comes_again_and_again_and_is_nobody_shares_one_allowance() {
+    let mut world = World::new(Config::default());
+    world.leaves_out_events = true;
+    for second in 0..62 {
+        for _ in 0..50 {
+            let id = world.stranger();
+            world.type_wire(id, b"GET / HTTP/1.1\r\n");
+            world.reset(id);
+        }
+        let told = world.events.len();
+        world.pass(Duration::from_secs(1));
+        assert!(told < 2000 + 20 * (second + 1) + 10, "{told} events after {second} s");
+    }
+    world.pass(Duration::from_secs(61));
+    let before = world.told(|kind| matches!(kind, EventKind::StrangersSuppressed(_)));
+    assert!(before >= 1, "what was left out is counted");
+    // Those who say who they are are told of all the same.
+    let vm = world.vm(vm_config(1));
+    world.end(vm);
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::VmIdentified)), 1);
+}

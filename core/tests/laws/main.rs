@@ -18,6 +18,7 @@ mod mirrors;
 mod moves;
 mod ports;
 mod speech;
+mod strangers;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;

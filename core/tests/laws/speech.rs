@@ -284,7 +284,7 @@ fn a_half_closed_client_yields_to_a_newcomer_and_is_not_counted() {
     let second = world.client(uuid(1), Kind::Telnet);
     assert!(world.seen(second).contains("nobody else here"), "{}", world.seen(second));
     let third = world.client(uuid(1), Kind::Telnet);
-    assert_eq!(world.reason(first), Some(CloseReason::PeerClosed));
+    assert_eq!(world.reason(first), Some(CloseReason::Yielded));
     assert!(world.seen(third).contains("1 other here"));
     let fourth = world.client(uuid(1), Kind::Telnet);
     assert_eq!(world.reason(fourth), Some(CloseReason::TooManyClients));
@@ -345,7 +345,7 @@ fn a_half_closed_client_yields_first_when_descriptors_run_short() {
         n += 1;
     }
     assert!(n > 4 && world.is_open(reading));
-    assert_eq!(world.reason(ended), Some(CloseReason::Evicted));
+    assert_eq!(world.reason(ended), Some(CloseReason::Yielded));
 }
 
 #[test]
