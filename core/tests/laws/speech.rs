@@ -318,7 +318,7 @@ fn a_client_that_ends_behind_typing_that_nobody_takes_is_half_closed_and_its_typ
     assert!(world.wire(gone).is_empty() && world.is_open(gone) && world.is_open(first));
     // The longest there yields to a newcomer.
     let newcomer = world.client(uuid(1), Kind::Telnet);
-    assert_eq!(world.reason(first), Some(CloseReason::PeerClosed));
+    assert_eq!(world.reason(first), Some(CloseReason::Yielded));
     assert!(world.is_open(newcomer) && world.is_open(gone));
     world.unstall(vm);
     world.settle();
