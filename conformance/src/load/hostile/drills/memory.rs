@@ -67,6 +67,9 @@ pub(super) const DEPARTED: Drill = Drill::new(
 fn early(attack: &mut Attack<'_>) -> Result<(), LoadError> {
     let vms = attack.ground.vms();
     let mut victim = attack.ground.is_server.then(|| attack.victim()).transpose()?;
+    if let Some(Err(why)) = victim.as_mut().map(|victim| first_bytes(attack, victim, 0)) {
+        attack.facts.problem(format!("before any stranger came: {why}"));
+    }
     let noise = vec![b'x'; 64 << 10];
     let mut strangers = attack.gather(vms, 700, 2000.0, |_| noise.clone());
     let (mut tries, mut whole) = (0, 0);
