@@ -107,7 +107,8 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Vmotion(step) => write!(f, "vmotion {}", Words(step)),
             EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
             EventKind::PortOpened(port) => write!(f, "client port {port} is open now"),
-            EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none"),
+            EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none until one comes free, or, after ten minutes, one that is unused yields"),
+            EventKind::ConsoleYielded => f.write_str("console forgotten: unused, and its place was needed"),
             EventKind::ConsoleExpired => f.write_str("console expired"),
             EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),
             EventKind::StrangersSuppressed(n) => {

@@ -71,6 +71,24 @@ pub const RESERVED: usize = 32;
 /// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;
 
+/// How many consoles without VM and client are kept where nobody says: what a sixteenth of the machine's memory holds.
+pub(crate) fn unused_consoles() -> usize {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    (total_memory(&info).unwrap_or(GUESSED_MEMORY) / 16 / CONSOLE_COST).clamp(1000, 1_000_000)
+}
+
+/// The machine's memory in bytes, out of /proc/meminfo.
+fn total_memory(info: &str) -> Option<usize> {
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+/// What an unused console may take, in bytes: its table entry, its names, its port, and some scrollback.
+const CONSOLE_COST: usize = 4 << 10;
+
+/// Where /proc does not tell: a small machine.
+const GUESSED_MEMORY: usize = 1 << 30;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +114,12 @@ mod tests {
         let limits = Limits::raise();
         assert_eq!(count(getrlimit(Resource::Nofile).maximum), limits.descriptors);
         assert_eq!(count(getrlimit(Resource::Nofile).current), limits.descriptors);
+    }
+
+    #[test]
+    fn memory_is_read_out_of_meminfo() {
+        assert_eq!(total_memory("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
+        assert_eq!(total_memory("MemFree: 1 kB"), None);
+        assert!((1000..=1_000_000).contains(&unused_consoles()));
     }
 }

@@ -54,6 +54,11 @@ pub struct Options {
     )]
     pub takeover: TakeoverPolicy,
 
+    /// Consoles kept that have neither VM nor client, at most; beyond that the one whose VM was connected for the
+    /// shortest time is forgotten. By default what a sixteenth of the machine's memory holds.
+    #[arg(long, value_name = "NUMBER", value_parser = max_consoles, help_heading = VMS)]
+    pub max_consoles: Option<usize>,
+
     /// How long a connection may take to say which VM it is, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = identify_timeout)]
     #[arg(help_heading = VMS)]
@@ -250,6 +255,7 @@ impl Options {
             banner: !self.no_banner,
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,
+            max_consoles: self.max_consoles.unwrap_or(Config::default().max_consoles),
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
             ..Config::default()
@@ -354,6 +360,11 @@ fn client_limit(text: &str) -> Result<ClientLimit, String> {
     limit.map(Some).ok_or_else(|| format!("give a number up to {MOST_CLIENTS}, or none for any"))
 }
 
+fn max_consoles(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_CONSOLES).contains(number));
+    number.ok_or_else(|| format!("give a whole number from 1 to {MOST_CONSOLES}"))
+}
+
 fn identify_timeout(text: &str) -> Result<u32, String> {
     seconds(text, MOST_IDENTIFY)
 }
@@ -401,6 +412,9 @@ const DIAGNOSTICS: &str = "Diagnostics";
 
 /// The most `--max-clients`: about as many descriptors as Linux gives a process (fs.nr_open).
 const MOST_CLIENTS: usize = 1_000_000;
+
+/// Most consoles without VM and client: some 40 GB.
+const MOST_CONSOLES: usize = 10_000_000;
 
 /// The most `--identify-timeout`: a day. Until then a silent connection holds a descriptor.
 const MOST_IDENTIFY: u32 = 86_400;

@@ -13,7 +13,7 @@ use vspc_core::concentrator::Config;
 use crate::commands;
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
-use crate::limits::Limits;
+use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::Logging;
 use crate::options::{Options, Parsed};
@@ -70,8 +70,17 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
 
 fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     let limits = Limits::raise();
-    log::info!("{program} {}: {limits}, {}", env!("CARGO_PKG_VERSION"), room(options, &limits));
-    let config = Arc::new(options.config(limits.for_engine()?));
+    let mut config = options.config(limits.for_engine()?);
+    if options.max_consoles.is_none() {
+        config.max_consoles = unused_consoles();
+    }
+    log::info!(
+        "{program} {}: {limits}, {}; at most {} unused consoles are kept",
+        env!("CARGO_PKG_VERSION"),
+        room(options, &limits),
+        config.max_consoles
+    );
+    let config = Arc::new(config);
     if let Some(ports) = config.client_ports {
         let ip = config.client_interface;
         sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;

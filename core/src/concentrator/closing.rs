@@ -8,6 +8,8 @@ use crate::time::Instant;
 
 use super::Concentrator;
 use super::conn::{Closing, Ended, Role};
+use super::console::Console;
+use super::effects::Newcomer;
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
 use super::output::{Sent, Shutdown};
@@ -40,6 +42,9 @@ impl Concentrator {
         loop {
             while let Some((id, why)) = self.fx.next_doomed() {
                 self.close(id, why);
+            }
+            while let Some((id, newcomer)) = self.fx.next_yielding() {
+                self.yield_console(id, newcomer);
             }
             let Some((id, name)) = self.fx.next_parted() else { break };
             self.part(id, &name);
@@ -91,12 +96,25 @@ impl Concentrator {
         }
     }
 
-    /// A console is about to be forgotten: its readers, which are witnesses only, are closed.
-    pub(super) fn close_witnesses(&mut self, at: ConsoleId) {
+    /// Forgets a console that no VM feeds, and closes whoever still reads it. `why` is told.
+    pub(super) fn end_console(&mut self, at: ConsoleId, why: EventKind) {
+        self.tell_console(at, why);
+        self.close_port(at);
         let Some(console) = self.consoles.get(at) else { return };
-        let witnesses: Vec<ConnId> = console.fanout().readers().map(|(_, key, _)| key.id).collect();
-        for id in witnesses {
+        let readers: Vec<ConnId> = console.fanout().readers().map(|(_, key, _)| key.id).collect();
+        for id in readers {
             self.close(id, CloseReason::Gone);
+        }
+        self.consoles.remove(at, &mut self.fx);
+    }
+
+    /// A console that nobody used was picked to yield, to `newcomer` if that needs a port.
+    fn yield_console(&mut self, at: ConsoleId, newcomer: Option<Newcomer>) {
+        if self.consoles.get(at).is_some_and(Console::may_yield) {
+            self.end_console(at, EventKind::ConsoleYielded);
+        }
+        if let Some(newcomer) = newcomer {
+            self.open_port_for(newcomer);
         }
     }
 

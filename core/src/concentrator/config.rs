@@ -44,6 +44,9 @@ pub struct Config {
     pub max_clients: Option<usize>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,
+    /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in total
+    /// is forgotten first. Each takes up to some 4 KiB.
+    pub max_consoles: usize,
     /// How long a connection may take to say which VM it is.
     pub identify_timeout: Duration,
     /// How many connections and listeners together the process can hold (its descriptors, less what it
@@ -72,6 +75,7 @@ impl Default for Config {
             raw_ports: false,
             max_clients: Some(64),
             takeover: Takeover::Probe,
+            max_consoles: 100_000,
             identify_timeout: Duration::from_secs(30),
             max_descriptors: 1 << 20,
         }

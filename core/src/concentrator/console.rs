@@ -18,7 +18,7 @@ use super::id::{ConnId, ConsoleId, ListenerId, MoveId};
 use super::journal::Pool;
 use super::label::Label;
 use super::legs::Legs;
-use super::tenure::Tenure;
+use super::tenure::{SETTLED, Tenure};
 use super::timers::Timer;
 use super::uplink::{Buffers, Uplink};
 
@@ -109,6 +109,12 @@ impl Console {
     pub(super) fn clients(&self) -> impl Iterator<Item = ConnId> {
         let readers = self.fanout().readers();
         readers.filter(|(_, _, kind)| *kind == Kind::Person).map(|(_, key, _)| key.id)
+    }
+
+    /// Whether it is forgotten where there is not room for all: no VM feeds it, and nobody is at it, or only clients
+    /// of a VM that was hardly ever there.
+    pub(super) fn may_yield(&self) -> bool {
+        self.is_unused() || (self.legs.is_empty() && self.tenure.before() < SETTLED)
     }
 
     /// Nobody feeds it and nobody is at it.

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use crate::keyed::Keyed;
+use crate::time::Instant;
+
 use super::config::{Config, SlowClient};
 use super::console::{Console, LEAST_LAG_LIMIT, ReaderKey};
 use super::counters::Counters;
@@ -21,8 +24,9 @@ use super::label::{Identity, Label};
 use super::namesakes::Namesakes;
 use super::silence::SilenceList;
 use super::slab::Slab;
+use super::tenure::SETTLED;
+use super::unused::Unused;
 use super::uplink::Buffers;
-use crate::keyed::Keyed;
 
 /// Every console, by id and by identity.
 #[derive(Debug)]
@@ -33,6 +37,9 @@ pub(super) struct Consoles {
     namesakes: Namesakes,
     keys: Keyed,
     by_silence: SilenceList,
+    unused: Unused,
+    /// How many of those are kept.
+    most_unused: usize,
     /// The memory of consoles' journals.
     pool: Pool,
     /// The memory of what connections say before they have a console: strangers' words must not push out
@@ -66,6 +73,8 @@ impl Consoles {
             namesakes: Namesakes::new(keys),
             keys,
             by_silence: SilenceList::new(),
+            unused: Unused::default(),
+            most_unused: config.max_consoles,
             pool: Pool::new(config.journal_memory - early),
             early_pool: Pool::new(early),
             buffers: Buffers::default(),
@@ -188,7 +197,7 @@ impl Consoles {
         }
         match (name, self.first(first)) {
             (Some(name), _) if is_shared => {
-                self.place_clone(Identity { clone: name.into(), ..first.clone() })
+                self.place_clone(&Identity { clone: name.into(), ..first.clone() })
             }
             (_, None) => Placed::New(first.clone()),
             (None, Some(_)) if is_shared => Placed::Unclear,
@@ -212,13 +221,13 @@ impl Consoles {
         let first = Identity { clone: Box::default(), ..from.identity() };
         match self.named(&first, name).filter(|&id| id != from.id) {
             Some(id) => Placed::Same(id),
-            None => self.place_clone(Identity { clone: name.into(), ..first }),
+            None => self.place_clone(&Identity { clone: name.into(), ..first }),
         }
     }
 
     /// The console of a copy of this name. One that was opened for that name may be called otherwise by now: then
     /// the name gets a number.
-    fn place_clone(&self, identity: Identity) -> Placed {
+    fn place_clone(&self, identity: &Identity) -> Placed {
         let mut numbered = identity.clone();
         let mut number = 1;
         while let Some(id) = self.by_identity(&numbered) {
@@ -257,6 +266,7 @@ impl Consoles {
         console.clear_output(&mut self.pool);
         self.namesakes.remove(&Identity { clone: Box::default(), ..console.label.identity() }, id);
         fx.timers.forget_console(id);
+        self.unused.remove(id);
         fx.counters += console.counters();
         fx.outbox.changed(id);
     }
@@ -405,7 +415,7 @@ impl Consoles {
         let half = console.detach_reader(seat, fx);
         trim(console, self.limits, &mut self.pool, fx);
         console.consider_resume(self.limits, fx);
-        console.consider_expiry(self.expire, fx);
+        self.consider_expiry(id, fx);
         half
     }
 
@@ -426,11 +436,49 @@ impl Consoles {
         console.consider_resume(self.limits, fx);
     }
 
-    /// Starts or stops the clock of a console that nobody uses.
-    pub(super) fn consider_expiry(&self, id: ConsoleId, fx: &mut Effects) {
-        if let Some(console) = self.table.get(id) {
-            console.consider_expiry(self.expire, fx);
+    /// Starts or stops the clock of a console that nobody uses, and has one yield if there are too many.
+    pub(super) fn consider_expiry(&mut self, id: ConsoleId, fx: &mut Effects) {
+        let Some(console) = self.table.get(id) else { return };
+        console.consider_expiry(self.expire, fx);
+        self.consider_yielding(id);
+        while self.unused.len() > self.most_unused
+            && let Some((_, first)) = self.unused.first()
+        {
+            self.unused.remove(first);
+            fx.yields(first, None);
         }
+    }
+
+    /// A number that stands for a console's identity, also for one that comes again after it was forgotten.
+    pub(super) fn number(&self, id: ConsoleId) -> u64 {
+        self.table.get(id).map_or(0, |console| hash(self.keys, &console.label.identity()))
+    }
+
+    /// Whether a console may yield has changed, or whether it has a port.
+    pub(super) fn consider_yielding(&mut self, id: ConsoleId) {
+        match self.table.get(id).filter(|console| console.may_yield()) {
+            Some(console) => self.unused.insert(id, console.tenure.before(), console.listener.is_some()),
+            None => self.unused.remove(id),
+        }
+    }
+
+    /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so only to one
+    /// of which the same is true. It is to be forgotten then: it is not named again.
+    pub(super) fn yields_port(&mut self, to: ConsoleId, now: Instant) -> Option<ConsoleId> {
+        let (connected, first) = self.unused.first_with_port()?;
+        let own = self.table.get(to)?.tenure.stayed(now).as_micros();
+        if connected >= SETTLED && own < u128::from(SETTLED) {
+            return None;
+        }
+        self.unused.remove(first);
+        Some(first)
+    }
+
+    /// Whose port's descriptor goes to a newcomer of whom nothing is known. It is to be forgotten then.
+    pub(super) fn yields_descriptor(&mut self) -> Option<ConsoleId> {
+        let (_, first) = self.unused.first_with_port().filter(|&(connected, _)| connected < SETTLED)?;
+        self.unused.remove(first);
+        Some(first)
     }
 
     /// Fails a debug build where what is kept twice does not agree. Costs a look at everything.

@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 use super::counters::Counters;
 use super::event::CloseReason;
-use super::id::ConnId;
+use super::id::{ConnId, ConsoleId};
 use super::outbox::Outbox;
 use super::timers::Timers;
 
@@ -26,6 +26,16 @@ pub(super) struct Effects {
     doomed: VecDeque<(ConnId, CloseReason)>,
     /// Legs that are those of other VMs than their console's, and how those are called.
     parted: VecDeque<(ConnId, String)>,
+    /// Consoles that yield, and who needs their ports.
+    yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
+}
+
+/// A console that needs a client port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Newcomer {
+    pub(super) console: ConsoleId,
+    /// Its VM was told of without a port.
+    pub(super) is_late: bool,
 }
 
 impl Effects {
@@ -43,6 +53,16 @@ impl Effects {
     /// not the one of its present console.
     pub(super) fn part(&mut self, id: ConnId, name: String) {
         self.parted.push_back((id, name));
+    }
+
+    /// Forgets a console that nobody uses, as [`doom`](Self::doom) ends a connection; then `newcomer` gets a port.
+    pub(super) fn yields(&mut self, id: ConsoleId, newcomer: Option<Newcomer>) {
+        self.yielding.push_back((id, newcomer));
+    }
+
+    /// The next console to forget, and who needs its port.
+    pub(super) fn next_yielding(&mut self) -> Option<(ConsoleId, Option<Newcomer>)> {
+        self.yielding.pop_front()
     }
 
     /// The next leg to get a console of its own.

@@ -124,6 +124,9 @@ pub enum EventKind {
     PortsExhausted,
     /// A console was forgotten, having had no VM and no client for the expiry time.
     ConsoleExpired,
+    /// A console was forgotten that had neither a VM nor a client, or had its VM for less than ten minutes in total: there
+    /// was not room for all.
+    ConsoleYielded,
     /// This many further events of this connection were not told one by one.
     Suppressed(u32),
     /// So many events of connections that had not said which VM they are, or were not let in, were not told one by one
@@ -327,6 +330,7 @@ impl EventKind {
             | Self::ClientNotLetIn(_)
             | Self::PortOpened(_)
             | Self::ConsoleExpired
+            | Self::ConsoleYielded
             | Self::SilentPeers(_) => Info,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Concentrator;
 use super::address::Address;
+use super::effects::Newcomer;
 use super::event::{EventKind, ListenError};
 use super::id::{ConsoleId, ListenerId};
 use super::output::Output;
@@ -68,6 +69,7 @@ impl Concentrator {
                 if let Some(console) = self.consoles.get_mut(at) {
                     console.listener = None;
                 }
+                self.consoles.consider_yielding(at);
                 self.tell_console(at, EventKind::PortTaken(port, why));
                 self.port_failed(at, port, why);
                 if was_late {
@@ -92,16 +94,31 @@ impl Concentrator {
 
     /// Opens a client port for a console that has none.
     pub(super) fn open_port(&mut self, at: ConsoleId) {
+        self.open_port_for(Newcomer { console: at, is_late: false });
+    }
+
+    /// The same, where its VM may have been told of without one. A console that nobody uses may have to yield its
+    /// port; then this comes again once it has.
+    pub(super) fn open_port_for(&mut self, newcomer: Newcomer) {
+        let at = newcomer.console;
         let Some(ports) = &mut self.ports else { return };
         if self.shutting_down || self.consoles.get(at).is_none_or(|console| console.listener.is_some()) {
             return;
         }
-        let Some(port) = ports.take() else {
-            self.tell_console(at, EventKind::PortsExhausted);
+        if let Some(port) = ports.take(self.consoles.number(at)) {
+            self.open_this_port(at, port);
+            if newcomer.is_late {
+                self.note_late(at);
+            }
+        } else if let Some(unused) = self.consoles.yields_port(at, self.fx.now) {
+            self.fx.yields(unused, Some(newcomer));
+        } else {
+            // That there is none is told once.
+            if !newcomer.is_late {
+                self.tell_console(at, EventKind::PortsExhausted);
+            }
             self.wait_for_port(at);
-            return;
-        };
-        self.open_this_port(at, port);
+        }
     }
 
     /// Opens a client port that was taken for this console.
@@ -111,6 +128,7 @@ impl Concentrator {
         let purpose = Purpose::Clients(at, port);
         let listener = self.listeners.insert(Listener { purpose, address: address.clone(), late: false });
         console.listener = Some(listener);
+        self.consoles.consider_yielding(at);
         self.fx.outbox.push(Output::Listen(listener, address));
     }
 
@@ -130,18 +148,7 @@ impl Concentrator {
         let Some(ports) = &mut self.ports else { return };
         ports.reconsider(self.fx.now);
         for console in std::mem::take(&mut ports.waiting) {
-            let Some(ports) = &mut self.ports else { return };
-            let Some(waiting) = self.consoles.get(console) else { continue };
-            if waiting.listener.is_some() {
-                continue;
-            }
-            // Without a word: that there is none was told before.
-            if ports.has_free() {
-                self.open_port(console);
-                self.note_late(console);
-            } else {
-                ports.waiting.push_back(console);
-            }
+            self.open_port_for(Newcomer { console, is_late: true });
         }
         if let Some(ports) = &self.ports
             && !ports.waiting.is_empty()
@@ -163,11 +170,13 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let Some(id) = console.listener.take() else { return };
         Arc::make_mut(&mut console.label).port = None;
+        let owner = self.consoles.number(at);
         self.fx.outbox.changed(at);
+        self.consoles.consider_yielding(at);
         if let Some(Listener { purpose: Purpose::Clients(_, port), .. }) = self.listeners.remove(id)
             && let Some(ports) = &mut self.ports
         {
-            ports.give_back(port);
+            ports.give_back_of(port, owner);
         }
         self.fx.outbox.push(Output::Unlisten(id));
     }

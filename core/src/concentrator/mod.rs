@@ -78,6 +78,7 @@ mod tenure;
 mod timers;
 mod tls;
 mod unfinished;
+mod unused;
 mod upgrade;
 mod upgrade_backoff;
 mod uplink;
@@ -230,8 +231,8 @@ impl Concentrator {
         accepted
     }
 
-    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others.
-    /// Returns whether there is room then.
+    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others, and for
+    /// a VM consoles that nobody uses after them. Returns whether there is room then.
     ///
     /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot closes
     /// that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
@@ -242,7 +243,12 @@ impl Concentrator {
                 verdict => match (self.half_closed.first_of_all(), verdict) {
                     (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
                     (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
-                    (None, _) => return false,
+                    (None, _) => match self.consoles.yields_descriptor() {
+                        Some(unused) if kind == Kind::Vm => {
+                            self.end_console(unused, EventKind::ConsoleYielded)
+                        }
+                        _ => return false,
+                    },
                 },
             }
         }
@@ -300,7 +306,7 @@ impl Concentrator {
             Timer::Goahead(id) => self.goahead_timer(id),
             Timer::Move(id) => self.move_timer(id),
             Timer::Quiet(id) => self.quiet_timer(id),
-            Timer::Expire(id) => self.expire(id),
+            Timer::Expire(id) => self.end_console(id, EventKind::ConsoleExpired),
             Timer::Takeover(id) => self.takeover_timer(id),
             Timer::Inherit(id) => self.inherit(id),
             Timer::Legs(id) => self.legs_timer(id),
@@ -326,15 +332,6 @@ impl Concentrator {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.fx.timers.next()
-    }
-
-    /// A console has had neither a VM nor a client for the expiry time.
-    fn expire(&mut self, id: ConsoleId) {
-        self.tell_console(id, EventKind::ConsoleExpired);
-        self.close_port(id);
-        self.close_witnesses(id);
-        self.fx.timers.cancel(Timer::Legs(id));
-        self.consoles.remove(id, &mut self.fx);
     }
 
     /// A VM has waited long enough for its slowest reader.

@@ -304,6 +304,7 @@ impl Concentrator {
         }
         let left = self.config.vm_expire.saturating_sub(reservation.idle_for);
         self.fx.timers.set(Timer::Expire(id), now + left);
+        self.consoles.consider_expiry(id, &mut self.fx);
         self.settle();
         Ok(id)
     }

@@ -3,7 +3,7 @@
 //! Knows numbers only. A port that cannot be bound (the default range lies inside Linux's ephemeral ports,
 //! and TIME_WAIT is enough) is passed over and looked at again after [`PASSED_OVER`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -17,7 +17,10 @@ const PASSED_OVER: Duration = Duration::from_secs(60);
 /// How often consoles without a port try again.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
-/// One bit per port of the range. 8 KiB at most.
+/// A number that stands for a console's identity, for good.
+pub(super) type Owner = u64;
+
+/// One bit per port of the range, 8 KiB at most, and about 100 bytes for each free port that somebody has had.
 #[derive(Debug)]
 pub(super) struct Ports {
     range: PortRange,
@@ -26,6 +29,13 @@ pub(super) struct Ports {
     hint: usize,
     /// Ports something else holds, oldest first; marked as taken.
     passed_over: VecDeque<(Instant, u16)>,
+    /// Of each free port that somebody has had: who that was, and its number in `used`.
+    owners: BTreeMap<u16, (Owner, u64)>,
+    /// The same by owner.
+    owned: BTreeSet<(Owner, u16)>,
+    /// The same, the one that was given back first in front.
+    used: BTreeSet<(u64, u16)>,
+    next: u64,
     /// Consoles that have none.
     pub(super) waiting: VecDeque<ConsoleId>,
 }
@@ -39,14 +49,44 @@ impl Ports {
         {
             *last = !0 << (count % 64);
         }
-        Self { range, taken, hint: 0, passed_over: VecDeque::new(), waiting: VecDeque::new() }
+        Self {
+            range,
+            taken,
+            hint: 0,
+            passed_over: VecDeque::new(),
+            owners: BTreeMap::new(),
+            owned: BTreeSet::new(),
+            used: BTreeSet::new(),
+            next: 0,
+            waiting: VecDeque::new(),
+        }
     }
 
-    /// Takes the lowest free port. Port 0, a range of its own, stands for whatever the OS chooses.
-    pub(super) fn take(&mut self) -> Option<u16> {
+    /// Takes a free port for a console: the one that it had last, else the lowest that nobody has had, else the one that
+    /// has been free for longest, so that who dials a number again does not land on somebody else's VM. Port 0, a range
+    /// of its own, stands for whatever the OS chooses.
+    pub(super) fn take(&mut self, owner: Owner) -> Option<u16> {
         if self.range.first == 0 {
             return Some(0);
         }
+        let own = self.owned.range((owner, 0)..=(owner, u16::MAX)).next().map(|&(_, port)| port);
+        if let Some(port) = own.or_else(|| self.take_unused()).or_else(|| Some(self.used.first()?.1)) {
+            self.claim(port);
+            return Some(port);
+        }
+        None
+    }
+
+    /// A port that somebody has had is taken again.
+    fn claim(&mut self, port: u16) {
+        if let Some((owner, number)) = self.owners.remove(&port) {
+            self.owned.remove(&(owner, port));
+            self.used.remove(&(number, port));
+        }
+    }
+
+    /// Takes the lowest port that nobody has had.
+    fn take_unused(&mut self) -> Option<u16> {
         for (at, word) in self.taken.iter_mut().enumerate().skip(self.hint / 64) {
             if *word != !0 {
                 let bit = word.trailing_ones() as usize;
@@ -62,17 +102,25 @@ impl Ports {
     /// Takes this port. False: it is not free, or not of the range.
     pub(super) fn take_this(&mut self, port: u16) -> bool {
         let Some((word, bit)) = self.place(port) else { return false };
-        let was_free = self.taken[word] & bit == 0;
-        self.taken[word] |= bit;
+        let was_free = self.taken[word] & bit == 0 || self.owners.contains_key(&port);
+        if was_free {
+            self.taken[word] |= bit;
+            self.claim(port);
+        }
         was_free
     }
 
-    /// Whether [`take`](Self::take) would find one. Costs what that costs.
-    pub(super) fn has_free(&self) -> bool {
-        self.range.first == 0 || self.taken[self.hint / 64..].iter().any(|&word| word != !0)
+    /// Gives a port back that a console had.
+    pub(super) fn give_back_of(&mut self, port: u16, owner: Owner) {
+        if self.place(port).is_some() {
+            self.owned.insert((owner, port));
+            self.owners.insert(port, (owner, self.next));
+            self.used.insert((self.next, port));
+            self.next += 1;
+        }
     }
 
-    /// Gives a port back.
+    /// Gives a port back that nobody has had.
     pub(super) fn give_back(&mut self, port: u16) {
         if let Some((word, bit)) = self.place(port) {
             self.taken[word] &= !bit;
@@ -118,11 +166,26 @@ mod tests {
     #[test]
     fn lowest_free_port_first_until_none_is_left() {
         let mut ports = ports(50000, 50129);
-        let all: Vec<u16> = std::iter::from_fn(|| ports.take()).collect();
+        let all: Vec<u16> = std::iter::from_fn(|| ports.take(1)).collect();
         assert_eq!(all, (50000..=50129).collect::<Vec<_>>());
         ports.give_back(50070);
         ports.give_back(50003);
-        assert_eq!([ports.take(), ports.take(), ports.take()], [Some(50003), Some(50070), None]);
+        assert_eq!([0; 3].map(|_| ports.take(1)), [Some(50003), Some(50070), None]);
+    }
+
+    #[test]
+    fn a_console_gets_the_port_it_last_had_and_others_the_one_free_for_longest() {
+        let mut ports = ports(50000, 50002);
+        for n in 1..=3 {
+            assert_eq!(ports.take(n), Some(49999 + n as u16));
+        }
+        for n in [2, 1, 3] {
+            ports.give_back_of(49999 + n as u16, n);
+        }
+        assert_eq!(ports.take(3), Some(50002));
+        assert_eq!(ports.take(4), Some(50001), "free for longest");
+        assert_eq!(ports.take(2), Some(50000), "its own is another's now");
+        assert_eq!(ports.take(1), None);
     }
 
     #[test]
@@ -131,20 +194,22 @@ mod tests {
         assert!(ports.take_this(50000));
         assert!(!ports.take_this(50000));
         assert!(!ports.take_this(50003) && !ports.take_this(49999));
-        assert_eq!([ports.take(), ports.take()], [Some(50001), Some(50002)]);
-        assert!(!ports.has_free());
+        assert_eq!([0; 2].map(|_| ports.take(1)), [Some(50001), Some(50002)]);
         ports.give_back(50001);
-        assert!(ports.has_free() && ports.take_this(50001));
+        assert!(ports.take_this(50001) && !ports.take_this(50001));
+        ports.give_back_of(50002, 1);
+        assert!(ports.take_this(50002));
+        assert_eq!(ports.take(1), None);
     }
 
     #[test]
     fn port_that_something_else_holds_comes_back_after_a_while() {
         let mut ports = ports(65535, 65535);
-        assert_eq!(ports.take(), Some(65535));
+        assert_eq!(ports.take(1), Some(65535));
         ports.pass_over(65535, Instant::ZERO);
         ports.reconsider(Instant::ZERO);
-        assert_eq!(ports.take(), None);
+        assert_eq!(ports.take(1), None);
         ports.reconsider(Instant::ZERO + PASSED_OVER);
-        assert_eq!(ports.take(), Some(65535));
+        assert_eq!(ports.take(1), Some(65535));
     }
 }

@@ -70,6 +70,11 @@ impl Tenure {
         Duration::from_micros(self.stayed.saturating_add(self.running(now)))
     }
 
+    /// For how long it has been held in total, in microseconds, without whoever holds it now.
+    pub(super) fn before(&self) -> u64 {
+        self.stayed
+    }
+
     /// Who holds it, if that is an address.
     pub(super) fn last_holder(&self) -> Option<IpAddr> {
         (self.holder != NONE).then(|| IpAddr::V6(self.holder).to_canonical())
@@ -102,7 +107,7 @@ const NONE: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 
 /// Who has held the input for this long, in microseconds, has it for good: a VM that was started elsewhere and
 /// runs. Ten minutes, as where a console that is used for that long does not yield.
-const SETTLED: u64 = 600_000_000;
+pub(super) const SETTLED: u64 = 600_000_000;
 
 /// No engine runs for half a million years.
 const NOBODY: u64 = u64::MAX;

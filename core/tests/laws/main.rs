@@ -23,6 +23,7 @@ mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 mod vms;
+mod yielding;
 
 /// Whether every connection is TLS.
 const SEALED: bool = false;

@@ -33,7 +33,9 @@ fn a_console_keeps_its_port_until_vm_and_clients_have_been_gone_for_the_expiry_t
     assert_eq!(world.port(uuid(1)), None);
     assert_eq!(world.told(|what| *what == EventKind::ConsoleExpired), 1);
     world.vm(vm_config(3));
-    assert_eq!(world.port(uuid(3)), Some(50000), "the lowest that is free");
+    assert_eq!(world.port(uuid(3)), Some(50002), "the lowest that nobody has had");
+    world.vm(vm_config(1));
+    assert_eq!(world.port(uuid(1)), Some(50000), "the one it last had");
 }
 
 #[test]

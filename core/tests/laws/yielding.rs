@@ -1,0 +1,156 @@
+//! Law 13, consoles: when ports, descriptors or the cap on unused consoles run out, one that nobody uses yields, the
+//! one whose VM was connected for the shortest time in total first.
+
+use std::time::Duration;
+
+use vspc_core::concentrator::{Config, EventKind, PortRange};
+use vspc_core::vmware::{Uuid, VmConfig};
+
+use crate::world::{Kind, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+fn uuid(n: u32) -> Uuid {
+    Uuid::from_bytes(u128::from(n).to_be_bytes())
+}
+
+fn vm_config(n: u32) -> VmConfig {
+    VmConfig { name: format!("vm{n}"), vc_uuid: Some(uuid(n)), ..crate::world::vm_config(1) }
+}
+
+fn with_ports(count: u16) -> Config {
+    let client_ports = Some(PortRange { first: 50000, last: 50000 + count - 1 });
+    Config { client_ports, vm_expire: Duration::from_secs(86_400), ..Config::default() }
+}
+
+fn comes_and_goes(world: &mut World, n: u32, stays: Duration) {
+    let vm = world.vm(vm_config(n));
+    world.pass(stays);
+    world.end(vm);
+}
+
+fn yielded(world: &World) -> usize {
+    world.told(|kind| *kind == EventKind::ConsoleYielded)
+}
+
+#[test]
+fn nothing_yields_before_its_time_while_there_is_room() {
+    let mut world = World::new(with_ports(10));
+    for n in 1..=10 {
+        comes_and_goes(&mut world, n, SECOND);
+    }
+    world.pass(Duration::from_secs(86_000));
+    assert_eq!(world.engine.consoles().count(), 10);
+    assert_eq!(yielded(&world), 0);
+}
+
+#[test]
+fn made_up_vms_take_no_port_from_a_real_one() {
+    let mut world = World::new(with_ports(20));
+    comes_and_goes(&mut world, 1, TEN_MINUTES);
+    for n in 100..500 {
+        comes_and_goes(&mut world, n, Duration::ZERO);
+    }
+    let kept = world.port(uuid(1));
+    assert_eq!(kept, Some(50000), "a vm that was there for ten minutes keeps its port");
+    let real = world.vm(vm_config(2));
+    assert!(world.port(uuid(2)).is_some());
+    world.end(real);
+    world.pass(SECOND);
+    assert!(world.port(uuid(1)).is_some());
+    assert_eq!(yielded(&world), 400 + 1 - 19);
+}
+
+#[test]
+fn the_shortest_connected_yields_first_summed_over_its_connections() {
+    let mut world = World::new(with_ports(3));
+    for stay in [5, 5, 5] {
+        comes_and_goes(&mut world, 1, stay * SECOND);
+    }
+    comes_and_goes(&mut world, 2, 10 * SECOND);
+    comes_and_goes(&mut world, 3, 12 * SECOND);
+    world.vm(vm_config(4));
+    assert!(world.console(uuid(2)).is_none(), "ten seconds are less than three times five");
+    assert!(world.console(uuid(1)).is_some() && world.console(uuid(3)).is_some());
+}
+
+#[test]
+fn a_newcomer_takes_from_one_that_was_used_for_long_only_after_ten_minutes_of_its_own() {
+    let mut world = World::new(with_ports(1));
+    comes_and_goes(&mut world, 1, TEN_MINUTES);
+    let vm = world.vm(vm_config(2));
+    assert_eq!(world.port(uuid(2)), None);
+    assert_eq!(world.told(|kind| *kind == EventKind::PortsExhausted), 1, "the log says so");
+    world.pass(TEN_MINUTES - 10 * SECOND);
+    assert_eq!(world.port(uuid(2)), None);
+    world.pass(20 * SECOND);
+    assert_eq!(world.port(uuid(2)), Some(50000));
+    assert!(world.console(uuid(1)).is_none() && world.is_open(vm));
+    assert_eq!(world.told(|kind| *kind == EventKind::PortOpened(50000)), 1);
+    assert_eq!(world.told(|kind| *kind == EventKind::PortsExhausted), 1, "once");
+}
+
+#[test]
+fn a_client_alone_keeps_only_the_console_of_a_vm_that_was_there_for_ten_minutes() {
+    for (stayed, keeps) in [(60 * SECOND, false), (TEN_MINUTES, true)] {
+        let mut world = World::new(with_ports(1));
+        let vm = world.vm(vm_config(1));
+        let client = world.client(uuid(1), Kind::Telnet);
+        world.pass(stayed);
+        world.end(vm);
+        world.vm(vm_config(2));
+        assert_eq!(world.port(uuid(2)).is_none(), keeps, "{stayed:?}");
+        assert_eq!(world.is_open(client), keeps, "{stayed:?}");
+    }
+}
+
+#[test]
+fn a_console_in_use_never_yields() {
+    let mut world = World::new(with_ports(2));
+    let first = world.vm(vm_config(1));
+    world.vm(vm_config(2));
+    world.vm(vm_config(3));
+    assert_eq!(world.port(uuid(3)), None);
+    assert_eq!(yielded(&world), 0);
+    world.end(first);
+    world.pass(6 * SECOND);
+    assert_eq!(world.port(uuid(3)), Some(50000), "its port is passed on as soon as that is not used");
+}
+
+#[test]
+fn there_are_no_more_unused_consoles_than_the_cap() {
+    let mut world = World::new(Config { max_consoles: 50, client_ports: None, ..Config::default() });
+    comes_and_goes(&mut world, 1, TEN_MINUTES);
+    for n in 100..1000 {
+        comes_and_goes(&mut world, n, Duration::ZERO);
+        assert!(world.engine.consoles().count() <= 51);
+    }
+    assert!(world.console(uuid(1)).is_some());
+}
+
+#[test]
+fn consoles_that_nobody_uses_yield_when_descriptors_run_short() {
+    let mut world = World::new(Config { max_descriptors: 40, ..with_ports(1000) });
+    for n in 100..200 {
+        comes_and_goes(&mut world, n, Duration::ZERO);
+    }
+    for n in 1..=10 {
+        let vm = world.vm(vm_config(n));
+        assert!(world.is_open(vm) && world.port(uuid(n)).is_some(), "vm {n}");
+    }
+}
+
+#[test]
+fn a_vm_that_was_off_for_a_month_gets_its_port_again_unless_that_was_needed() {
+    let mut world = World::new(with_ports(10));
+    for n in 1..=3 {
+        comes_and_goes(&mut world, n, TEN_MINUTES);
+    }
+    world.pass(Duration::from_secs(30 * 86_400));
+    assert_eq!(world.engine.consoles().count(), 0);
+    world.vm(vm_config(4));
+    assert_eq!(world.port(uuid(4)), Some(50003), "a port that nobody has had comes first");
+    world.vm(vm_config(2));
+    assert_eq!(world.port(uuid(2)), Some(50001));
+}
