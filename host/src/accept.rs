@@ -22,10 +22,10 @@ use crate::sockets;
 pub struct Accepting {
     spare: Spare,
     refusals: Refusals,
-    /// Listeners that failed and will not tell when they can be asked again.
-    failed: Vec<ListenerId>,
+    /// Listeners that failed and cannot say when to ask them again.
+    to_retry: Vec<ListenerId>,
     /// When they are asked again.
-    retry: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 /// What one accept led to.
@@ -37,14 +37,15 @@ pub enum Accepted<T> {
     Again,
     /// No connection waits any more.
     Nobody,
-    /// The listener has failed; [`take_failed`](Accepting::take_failed) says when to ask it again.
+    /// The listener has failed. [`take_to_retry`](Accepting::take_to_retry) returns it when it is to be asked
+    /// again.
     Failed,
 }
 
 impl Accepting {
     /// Takes the spare descriptor.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { spare: Spare::new()?, refusals: Refusals::default(), failed: Vec::new(), retry: None })
+        Ok(Self { spare: Spare::new()?, refusals: Refusals::default(), to_retry: Vec::new(), retry_at: None })
     }
 
     /// Opens a listener. `make_room` frees a descriptor if it can.
@@ -74,55 +75,56 @@ impl Accepting {
             AcceptFailure::Exhausted if make_room() => Accepted::Again,
             AcceptFailure::Exhausted => match self.spare.refuse(accept) {
                 Ok(()) => {
-                    self.refusals.refused(NO_DESCRIPTOR, now);
+                    self.refusals.count(NO_DESCRIPTOR, now);
                     Accepted::Again
                 }
                 Err(error) => match AcceptFailure::of(&error) {
                     AcceptFailure::Nobody => Accepted::Nobody,
                     AcceptFailure::Passing => Accepted::Again,
-                    AcceptFailure::Exhausted | AcceptFailure::Lasting => {
-                        self.failed(id, now);
-                        Accepted::Failed
-                    }
+                    AcceptFailure::Exhausted => self.fail(id, NO_DESCRIPTOR, now),
+                    AcceptFailure::Lasting => self.fail(id, error, now),
                 },
             },
-            AcceptFailure::Lasting => {
-                self.refusals.refused(error, now);
-                self.failed(id, now);
-                Accepted::Failed
-            }
+            AcceptFailure::Lasting => self.fail(id, error, now),
         }
     }
 
-    /// A listener has failed in another way.
-    pub fn failed(&mut self, id: ListenerId, now: Instant) {
-        self.failed.push(id);
-        self.retry = Some(now + RETRY);
+    /// A listener has failed. What waits there stays in the kernel's queue, so nothing is counted.
+    fn fail<T>(&mut self, id: ListenerId, why: impl Display, now: Instant) -> Accepted<T> {
+        self.refusals.begin(why, now);
+        self.retry_later(id, now);
+        Accepted::Failed
+    }
+
+    /// Has a listener asked again after [`RETRY`].
+    pub fn retry_later(&mut self, id: ListenerId, now: Instant) {
+        self.to_retry.push(id);
+        self.retry_at = Some(now + RETRY);
     }
 
     /// The engine did not take a connection that was accepted.
-    pub fn not_taken(&mut self, now: Instant) {
-        self.refusals.refused(NOT_TAKEN, now);
+    pub fn refused_by_engine(&mut self, now: Instant) {
+        self.refusals.count(REFUSED_BY_ENGINE, now);
     }
 
-    /// When [`take_failed`](Self::take_failed) or [`settle`](Self::settle) has something to do.
+    /// When [`take_to_retry`](Self::take_to_retry) or [`log_burst`](Self::log_burst) has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        [self.retry, self.refusals.deadline()].into_iter().flatten().min()
+        [self.retry_at, self.refusals.deadline()].into_iter().flatten().min()
     }
 
     /// Listeners that failed and are to be asked again now.
-    pub fn take_failed(&mut self, now: Instant) -> Vec<ListenerId> {
-        if self.retry.is_none_or(|at| now < at) {
+    pub fn take_to_retry(&mut self, now: Instant) -> Vec<ListenerId> {
+        if self.retry_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        self.retry = None;
-        std::mem::take(&mut self.failed)
+        self.retry_at = None;
+        std::mem::take(&mut self.to_retry)
     }
 
     /// Logs how many were refused, when a burst of refusals is over.
-    pub fn settle(&mut self, now: Instant) {
-        self.refusals.settle(now);
+    pub fn log_burst(&mut self, now: Instant) {
+        self.refusals.log_burst(now);
     }
 }
 
@@ -201,30 +203,35 @@ pub fn listen_error(error: &io::Error) -> ListenError {
 /// Counts refused connections and logs the first and the sum of each burst.
 #[derive(Debug, Default)]
 struct Refusals {
-    count: u64,
-    last: Instant,
+    counted: u64,
+    /// When the latest trouble of the present burst was met.
+    latest: Option<Instant>,
 }
 
 impl Refusals {
     /// One connection was refused.
-    fn refused(&mut self, why: impl Display, now: Instant) {
-        if self.count == 0 {
-            log::warn!("connections are refused: {why}");
-        }
-        self.count += 1;
-        self.last = now;
+    fn count(&mut self, why: impl Display, now: Instant) {
+        self.begin(why, now);
+        self.counted += 1;
     }
 
-    /// When [`settle`](Self::settle) has something to say, unless more is refused until then.
+    /// Begins a burst, or goes on with one: connections are not taken in.
+    fn begin(&mut self, why: impl Display, now: Instant) {
+        if self.latest.replace(now).is_none() {
+            log::warn!("connections are refused: {why}");
+        }
+    }
+
+    /// When [`log_burst`](Self::log_burst) has something to say, unless more is refused until then.
     fn deadline(&self) -> Option<Instant> {
-        (self.count > 0).then(|| self.last + QUIET)
+        self.latest.map(|latest| latest + QUIET)
     }
 
     /// Logs the sum of a burst that is over.
-    fn settle(&mut self, now: Instant) {
+    fn log_burst(&mut self, now: Instant) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            log::warn!("{} connections were refused", self.count);
-            self.count = 0;
+            log::warn!("{} connections were refused", self.counted);
+            *self = Self::default();
         }
     }
 }
@@ -240,7 +247,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const NO_DESCRIPTOR: &str = "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)";
 
 /// Why a connection is refused that the engine did not take.
-const NOT_TAKEN: &str = "the engine takes no more";
+const REFUSED_BY_ENGINE: &str = "no room: descriptors are kept for VMs, or the server is stopping";
 
 /// A burst is over when nothing was refused for this long: long enough that a peer that tries again every
 /// second makes one burst, not one a second.
@@ -275,11 +282,11 @@ mod tests {
             if attempts == 1 { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
         };
         assert!(matches!(accepting.accept(id, full_once, || false, now), Accepted::Again));
-        assert_eq!((attempts, accepting.refusals.count), (2, 1));
+        assert_eq!((attempts, accepting.refusals.counted), (2, 1));
         // If room can be made there is no need to refuse.
         let full = || io::Result::<()>::Err(rustix::io::Errno::MFILE.into());
         assert!(matches!(accepting.accept(id, full, || true, now), Accepted::Again));
-        assert_eq!(accepting.refusals.count, 1);
+        assert_eq!(accepting.refusals.counted, 1);
     }
 
     #[test]
@@ -289,9 +296,10 @@ mod tests {
         let fails = || io::Result::<()>::Err(rustix::io::Errno::NOMEM.into());
         assert!(matches!(accepting.accept(id, fails, || true, now), Accepted::Failed));
         assert_eq!(accepting.deadline(), Some(now + RETRY));
-        assert_eq!(accepting.take_failed(now), []);
-        assert_eq!(accepting.take_failed(now + RETRY), [id]);
-        assert_eq!(accepting.take_failed(now + RETRY), []);
+        assert_eq!(accepting.refusals.counted, 0, "who waits there is not refused yet");
+        assert_eq!(accepting.take_to_retry(now), []);
+        assert_eq!(accepting.take_to_retry(now + RETRY), [id]);
+        assert_eq!(accepting.take_to_retry(now + RETRY), []);
     }
 
     #[test]
@@ -327,13 +335,13 @@ mod tests {
     fn a_burst_ends_when_nothing_was_refused_for_a_while() {
         let mut refusals = Refusals::default();
         assert_eq!(refusals.deadline(), None);
-        refusals.refused("test", Instant::from_millis(10));
-        refusals.refused("test", Instant::from_millis(20));
+        refusals.count("test", Instant::from_millis(10));
+        refusals.count("test", Instant::from_millis(20));
         let over = Instant::from_millis(20) + QUIET;
         assert_eq!(refusals.deadline(), Some(over));
-        refusals.settle(Instant::from_millis(30));
-        assert_eq!(refusals.count, 2);
-        refusals.settle(over);
+        refusals.log_burst(Instant::from_millis(30));
+        assert_eq!(refusals.counted, 2);
+        refusals.log_burst(over);
         assert_eq!(refusals.deadline(), None);
     }
 }

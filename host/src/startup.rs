@@ -35,7 +35,7 @@ pub struct Host {
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
-    pub woken: UnixStream,
+    pub commands_socket: UnixStream,
 }
 
 /// Runs a server: options, log, limits and signals first, then `serve`, which returns when it was told to
@@ -105,11 +105,11 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
         None => Credentials::default(),
     };
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
-    let (sender, commands, woken) =
+    let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
     signals::register(sender, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
-    Ok(Host { config, seed, credentials, commands, woken })
+    Ok(Host { config, seed, credentials, commands, commands_socket })
 }
 
 /// Loads the certificates again, for SIGHUP. If that fails, those in use stay.

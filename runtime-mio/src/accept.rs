@@ -58,8 +58,8 @@ pub(crate) fn token(id: ListenerId) -> Token {
     Token((id.to_bits() | LISTENER) as usize)
 }
 
-/// The listener of this name, if it is one's.
-pub(crate) fn listener(token: Token) -> Option<ListenerId> {
+/// The listener that a token names; `None` for a connection's.
+pub(crate) fn listener_of(token: Token) -> Option<ListenerId> {
     let bits = token.0 as u64;
     (bits & LISTENER != 0).then(|| ListenerId::from_bits(bits & !LISTENER))
 }

@@ -9,18 +9,18 @@ use vspc_host::sockets::Refills;
 /// Live connections: idle ones cost these few bytes in the runtime.
 pub(crate) type Connections = Slots<ConnId, Connection>;
 
-/// One socket and what is known about it. Edge-triggered readiness is told once, so it is kept here until
-/// a read or a write has used it up.
+/// One socket and what is known about it. Edge-triggered readiness is reported once, so it is kept here
+/// until a read or a write has used it up.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     /// There is something to read, as far as is known: data, an end or an error.
     pub(crate) readable: bool,
-    /// Something lies behind the data (an end, an error, an urgent mark, at which a read stops short): a
-    /// short read does not mean that all has been read.
+    /// A short read does not prove the socket empty: an end, an error or an urgent mark, at which a read stops
+    /// short, lies behind the data.
     pub(crate) more_behind: bool,
-    /// The socket did not take all that the engine had: it is written to again when it says that it takes
-    /// more.
+    /// The socket did not take all that the engine had. It is written to again when the poller reports that
+    /// it takes more.
     pub(crate) full: bool,
     /// The connection waits in the loop's list of sockets to visit.
     pub(crate) queued: bool,
@@ -62,8 +62,8 @@ pub(crate) fn token(id: ConnId) -> Token {
     Token(id.to_bits() as usize)
 }
 
-/// The connection of this name.
-pub(crate) fn connection(token: Token) -> ConnId {
+/// The connection that a token names, which must not be a listener's.
+pub(crate) fn connection_of(token: Token) -> ConnId {
     ConnId::from_bits(token.0 as u64)
 }
 

@@ -1,5 +1,5 @@
 //! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
-//! shut down, input is read and thrown away.
+//! shut down, input is read and discarded.
 
 use mio::net::TcpStream;
 use vspc_core::concentrator::ConnId;
@@ -7,17 +7,17 @@ use vspc_host::grace::Grace;
 use vspc_host::transfer::{self, Discarded};
 
 /// The sockets that linger, by the ids that their connections had.
-pub(crate) type Lingering = Grace<Socket>;
+pub(crate) type Lingering = Grace<LingeringSocket>;
 
 /// A socket that is read from until its peer ends.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct LingeringSocket {
     stream: TcpStream,
     /// It waits in the loop's list of sockets to visit.
     queued: bool,
 }
 
-impl Socket {
+impl LingeringSocket {
     /// A socket whose writing has been shut down.
     pub(crate) fn new(stream: TcpStream, queued: bool) -> Self {
         Self { stream, queued }
@@ -29,8 +29,8 @@ pub(crate) fn enqueue(lingering: &mut Lingering, id: ConnId) -> bool {
     lingering.get(id).is_some_and(|socket| !std::mem::replace(&mut socket.queued, true))
 }
 
-/// Reads once and throws it away; true if there may be more. Closes the socket at its end.
-pub(crate) fn discard(lingering: &mut Lingering, id: ConnId, scratch: &mut [u8]) -> bool {
+/// Reads once from a socket and discards that; true if there may be more. Closes the socket at its end.
+pub(crate) fn visit(lingering: &mut Lingering, id: ConnId, scratch: &mut [u8]) -> bool {
     let Some(socket) = lingering.get(id) else { return false };
     socket.queued = false;
     match transfer::discard(&socket.stream, scratch) {

@@ -32,35 +32,39 @@ use vspc_host::watch::Watches;
 
 use crate::accept::{self, Listeners};
 use crate::connections::{self, Connection, Connections};
-use crate::linger::{self, Lingering, Socket};
+use crate::linger::{self, Lingering, LingeringSocket};
 
 /// The engine, its sockets, and what the loop remembers from turn to turn.
 pub(crate) struct Server {
     poll: Poll,
     engine: Concentrator,
     clock: Clock,
-    /// The time of this turn, taken once.
+    /// The latest time taken: at the start of a turn and at each drain.
     now: Instant,
+    /// When the sockets were last polled.
+    polled_at: Instant,
     listeners: Listeners,
     accepting: Accepting,
     connections: Connections,
-    /// Connections whose socket has failed with this while its input is unread.
+    /// Connections whose write failed, with this error, and whose last input has not been read yet.
     failed: Grace<ErrorKind>,
     lingering: Lingering,
     /// Sockets to visit: each is on it once at most.
     ready: Vec<Token>,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
+    /// What one read brings, for all connections.
     scratch: Box<[u8]>,
     /// What other threads ask for.
     commands: Receiver,
     /// Other threads that read consoles.
     watches: Watches,
-    woken: UnixStream,
+    /// Readable when there is something in `commands`.
+    commands_socket: UnixStream,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
-    /// For how many turns in a row timers have been held back.
-    held_back: u32,
+    /// How many turns in a row have ended without letting timers fire.
+    timer_skips: u32,
 }
 
 /// Serves until a command says stop.
@@ -73,9 +77,9 @@ pub fn serve(host: Host) -> Result<(), Fatal> {
 impl Server {
     fn new(host: Host) -> Result<Self, Fatal> {
         let poll = Poll::new().map_err(|error| Fatal::System("create a poller", error))?;
-        let mut woken = UnixStream::from_std(host.woken);
+        let mut commands_socket = UnixStream::from_std(host.commands_socket);
         poll.registry()
-            .register(&mut woken, COMMAND, Interest::READABLE)
+            .register(&mut commands_socket, COMMANDS, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
@@ -87,6 +91,7 @@ impl Server {
             engine,
             clock,
             now,
+            polled_at: now,
             listeners: Listeners::default(),
             accepting,
             connections: Connections::default(),
@@ -97,9 +102,9 @@ impl Server {
             scratch: transfer::scratch(),
             commands: host.commands,
             watches: Watches::default(),
-            woken,
+            commands_socket,
             stop_at: None,
-            held_back: 0,
+            timer_skips: 0,
         })
     }
 
@@ -132,13 +137,14 @@ impl Server {
                 Err(error) => return Err(Fatal::System("wait for sockets", error)),
             }
             self.now = self.clock.now();
-            let mut told = 0;
+            self.polled_at = self.now;
+            let mut seen = 0;
             for readiness in &events {
                 self.record(readiness);
-                told += 1;
+                seen += 1;
             }
             self.visit_ready();
-            self.fire_timers(told);
+            self.fire_timers(seen == EVENTS);
             self.drain();
         }
         Ok(())
@@ -170,13 +176,13 @@ impl Server {
     /// Records what the poller says about a socket. Nothing is read yet.
     fn record(&mut self, readiness: &Readiness) {
         let token = readiness.token();
-        if token == COMMAND {
+        if token == COMMANDS {
             return self.take_commands();
         }
-        if let Some(id) = accept::listener(token) {
+        if let Some(id) = accept::listener_of(token) {
             return self.enqueue_listener(id);
         }
-        let id = connections::connection(token);
+        let id = connections::connection_of(token);
         let Some(connection) = self.connections.get(id) else { return self.enqueue_lingering(id) };
         if readiness.is_writable() && !connection.has_failed() && mem::take(&mut connection.full) {
             self.writers.push(id);
@@ -190,12 +196,12 @@ impl Server {
         if readiness.is_readable() || more_behind {
             connection.readable = true;
             connection.more_behind |= more_behind;
-            self.enqueue(id);
+            self.schedule_visit(id);
         }
     }
 
     fn take_commands(&mut self) {
-        for command in self.commands.take(&self.woken) {
+        for command in self.commands.take(&self.commands_socket) {
             self.execute(command);
         }
         self.watches.retry(&mut self.engine, self.now);
@@ -227,17 +233,17 @@ impl Server {
     fn visit_ready(&mut self) {
         let mut ready = mem::take(&mut self.ready);
         for (visits, token) in ready.drain(..).enumerate() {
-            if visits % BETWEEN_DRAINS == BETWEEN_DRAINS - 1 {
+            if visits > 0 && visits.is_multiple_of(BETWEEN_DRAINS) {
                 self.drain();
             }
-            if let Some(id) = accept::listener(token) {
+            if let Some(id) = accept::listener_of(token) {
                 self.accept(id);
                 continue;
             }
-            let id = connections::connection(token);
+            let id = connections::connection_of(token);
             if self.connections.get(id).is_some() {
                 self.receive(id);
-            } else if linger::discard(&mut self.lingering, id, &mut self.scratch) {
+            } else if linger::visit(&mut self.lingering, id, &mut self.scratch) {
                 self.enqueue_lingering(id);
             }
         }
@@ -265,7 +271,7 @@ impl Server {
 
     fn admit(&mut self, on: ListenerId, mut stream: TcpStream, peer: SocketAddr) {
         let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
-            return self.accepting.not_taken(self.now);
+            return self.accepting.refused_by_engine(self.now);
         };
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registered = self.poll.registry().register(&mut stream, connections::token(id), interest);
@@ -285,10 +291,10 @@ impl Server {
         let (socket, closed) = (&connection.stream, connection.closed);
         match transfer::receive(&mut self.engine, id, socket, closed, &mut self.scratch, self.now) {
             Received::Bytes { more } => {
-                // A read that brings less than asked for has emptied the socket (epoll(7)): what comes
-                // later is told anew, and a second read would only be told to wait.
+                // A read that brings less than asked for has emptied the socket (epoll(7)): new data
+                // brings a new readiness event, and a second read would only return WouldBlock.
                 connection.readable = more || connection.more_behind;
-                self.enqueue(id);
+                self.schedule_visit(id);
             }
             Received::Nothing => {
                 connection.readable = false;
@@ -306,28 +312,31 @@ impl Server {
         }
     }
 
-    /// Lets timers fire, after everything that was ready has been read: bytes that are there must not be
-    /// too late because the loop was. A full batch means that more is ready.
-    fn fire_timers(&mut self, told: usize) {
-        self.held_back = if told == EVENTS { self.held_back + 1 } else { 0 };
-        if !self.held_back.is_multiple_of(MOST_HELD_BACK) {
+    /// Lets timers fire, after everything that was ready has been read: those that were due when the sockets
+    /// were polled, because bytes that have arrived since then are not read yet and must not be too late on the
+    /// loop's account. A full batch of readiness means that more is ready.
+    fn fire_timers(&mut self, batch_was_full: bool) {
+        if batch_was_full && self.timer_skips < MAX_TIMER_SKIPS {
+            self.timer_skips += 1;
             return;
         }
-        if self.engine.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.engine.handle_timeout(self.now);
+        self.timer_skips = 0;
+        let at = self.polled_at;
+        if self.engine.poll_timeout().is_some_and(|due| due <= at) {
+            self.engine.handle_timeout(at);
         }
-        while self.lingering.take_due(self.now).is_some() {}
-        while let Some((id, why)) = self.failed.take_due(self.now) {
+        while self.lingering.take_due(at).is_some() {}
+        while let Some((id, why)) = self.failed.take_due(at) {
             self.fail(id, why);
         }
-        for id in self.accepting.take_failed(self.now) {
+        for id in self.accepting.take_to_retry(at) {
             self.enqueue_listener(id);
         }
-        self.accepting.settle(self.now);
+        self.accepting.log_burst(at);
     }
 
-    /// Does everything that the engine asks for. The time is taken anew: what was read in
-    /// this turn has waited for the rest of it, and counts of latency should tell.
+    /// Carries out every output of the engine. Reads the clock again first, so that measured latencies include
+    /// the time that bytes waited for the rest of this turn.
     fn drain(&mut self) {
         self.now = self.clock.now();
         let mut writers = mem::take(&mut self.writers);
@@ -344,7 +353,7 @@ impl Server {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(id) => self.transmit(id),
-            Output::Receive(id) => self.enqueue(id),
+            Output::Receive(id) => self.schedule_visit(id),
             Output::Listen(id, address) => {
                 let bound = match address {
                     Address::Ip(address) => self.listen(id, address).map_err(|error| listen_error(&error)),
@@ -376,7 +385,8 @@ impl Server {
         accept::listen(&mut self.listeners, id, address, self.poll.registry(), make_room)
     }
 
-    /// Writes what the engine has for a connection, until one of them has enough.
+    /// Writes what the engine has for a connection, until the socket is full, the engine has no more, or the
+    /// visit has been long enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.full {
@@ -406,7 +416,7 @@ impl Server {
         connection.full = true;
         connection.readable = true;
         connection.more_behind = true;
-        self.enqueue(id);
+        self.schedule_visit(id);
         if let Some((oldest, why)) = self.failed.insert(id, why, self.now) {
             self.fail(oldest, why);
         }
@@ -430,15 +440,15 @@ impl Server {
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
         let graceful = how == Shutdown::Graceful && !connection.has_ended();
         if graceful && connection.stream.shutdown(net::Shutdown::Write).is_ok() {
-            let socket = Socket::new(connection.stream, connection.queued);
+            let socket = LingeringSocket::new(connection.stream, connection.queued);
             drop(self.lingering.insert(id, socket, self.now));
-            // What has arrived by now was told already and will not be told again.
+            // The poller has reported what has arrived by now and will not report it again.
             self.enqueue_lingering(id);
         }
     }
 
     /// Puts a connection on the list of sockets to visit, if a visit would read or might find an end.
-    fn enqueue(&mut self, id: ConnId) {
+    fn schedule_visit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.readable
             && !connection.has_ended()
@@ -464,7 +474,7 @@ impl Server {
 }
 
 /// The poller's name for the socket that commands come with: no id has all bits set.
-const COMMAND: Token = Token(usize::MAX);
+const COMMANDS: Token = Token(usize::MAX);
 
 /// Readiness taken from the kernel in one turn. Enough that a storm is met in a few turns, and at 12 bytes
 /// each no memory to speak of.
@@ -474,6 +484,6 @@ const EVENTS: usize = 1024;
 /// last of them is read. Each is visited once a turn, so its replies still leave together.
 const BETWEEN_DRAINS: usize = 8;
 
-/// How many turns in a row timers may wait for a poller that always comes back full: if it is that busy
-/// for long, lateness is not the loop's any more.
-const MOST_HELD_BACK: u32 = 8;
+/// How many turns in a row timers may wait for a poller that always comes back full. After eight full batches
+/// timers fire anyway: a peer that is late by then is late by its own doing.
+const MAX_TIMER_SKIPS: u32 = 8;

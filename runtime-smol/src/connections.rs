@@ -19,15 +19,15 @@ pub(crate) struct Connection {
     /// There is something to read, as far as is known: data, an end or an error. The reactor need not be
     /// asked.
     pub(crate) readable: bool,
-    /// The socket did not take all that the engine had: it is written to again when its task is woken.
+    /// The socket did not take all that the engine had. Each visit of its task clears this and tries again.
     pub(crate) full: bool,
     /// How its peer has taken what it was behind with.
     pub(crate) refills: Refills,
     /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
     /// arrived before is still read.
     pub(crate) closed: Option<Closed>,
-    /// The reactor cannot wait for its end: it is on the list of those that are looked at by the clock.
-    pub(crate) unwatched: bool,
+    /// The reactor cannot report its end: it is on the list of those whose tasks the clock wakes.
+    pub(crate) polled: bool,
     /// The task that serves it.
     pub(crate) task: Task,
 }
@@ -42,7 +42,7 @@ impl Connection {
             full: false,
             refills: Refills::default(),
             closed: None,
-            unwatched: false,
+            polled: false,
             task: Task::default(),
         }
     }

@@ -1,5 +1,5 @@
 //! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
-//! shut down, input is read and thrown away.
+//! shut down, input is read and discarded.
 
 use std::net::TcpStream;
 use std::task::{Context, Poll, ready};
@@ -12,27 +12,27 @@ use vspc_host::transfer::{self, Discarded};
 use crate::task::Task;
 
 /// The sockets that linger, by the ids that their connections had.
-pub(crate) type Lingering = Grace<Socket>;
+pub(crate) type Lingering = Grace<LingeringSocket>;
 
 /// A socket that is read from until its peer ends.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct LingeringSocket {
     stream: Async<TcpStream>,
     /// The task that reads from it.
     task: Task,
 }
 
-impl Socket {
-    /// A socket whose writing has been shut down. Its task goes over to [`discard`].
+impl LingeringSocket {
+    /// A socket whose writing has been shut down. Its task goes over to [`visit`].
     pub(crate) fn new(stream: Async<TcpStream>, task: Task) -> Self {
         task.wake();
         Self { stream, task }
     }
 }
 
-/// Reads once and throws it away, and wakes the task when there may be more. Closes the socket at its end;
-/// ready when it is closed, or never was here.
-pub(crate) fn discard(
+/// Reads once from a socket and discards that; its task is woken when there may be more. Closes the socket at
+/// its end. Ready when it is closed, or does not linger.
+pub(crate) fn visit(
     lingering: &mut Lingering,
     id: ConnId,
     scratch: &mut [u8],

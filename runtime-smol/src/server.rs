@@ -12,7 +12,7 @@
 //! it can: for an event that came in the tick in which the task registered, that says "pending" and
 //! registers again, and so on for as long as other tasks keep the executor busy.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -43,7 +43,7 @@ use vspc_host::watch::Watches;
 
 use crate::accept::{self, Listeners};
 use crate::connections::{Connection, Connections};
-use crate::linger::{self, Lingering, Socket};
+use crate::linger::{self, Lingering, LingeringSocket};
 use crate::task::Task;
 
 /// The engine, its sockets, and what the tasks tell each other.
@@ -53,19 +53,21 @@ pub(crate) struct Server {
     me: Weak<RefCell<Self>>,
     engine: Concentrator,
     clock: Clock,
-    /// The time of this visit, taken once.
+    /// The time at which the task that runs now began its visit.
     now: Instant,
     listeners: Listeners,
     accepting: Accepting,
     connections: Connections,
-    /// Connections whose socket has failed with this while its input is unread.
+    /// Connections whose write failed, with this error, and whose last input has not been read yet.
     failed: Grace<ErrorKind>,
     lingering: Lingering,
-    /// Connections for whose end the reactor cannot wait, and when their tasks look for it.
-    unwatched: Vec<ConnId>,
-    look_at: Option<Instant>,
+    /// Connections whose end the reactor cannot report: their tasks are woken by the clock instead.
+    polled: Vec<ConnId>,
+    /// When the connections in `polled` are woken next.
+    poll_at: Option<Instant>,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
+    /// What one read brings, for all connections.
     scratch: Box<[u8]>,
     /// What other threads ask for.
     commands: Receiver,
@@ -75,31 +77,40 @@ pub(crate) struct Server {
     stop_at: Option<Instant>,
     /// The drain task is going to run.
     drain_scheduled: bool,
-    /// When the timer task wakes.
-    armed: Option<Instant>,
-    /// It is awake, and has let the others go first.
-    due: bool,
+    /// What the timer task waits for.
+    awaited: Awaited,
     /// The task that drains, and the one that keeps time.
     drainer: Task,
     timekeeper: Task,
+}
+
+/// What the timer task waits for.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    /// For this time, if there is a deadline at all.
+    Deadline(Option<Instant>),
+    /// At this time a deadline had passed. For the reactor to look at the sockets after that.
+    Reactor(Instant),
+    /// The same, and the reactor has looked. For the tasks that it has woken to read.
+    Readers(Instant),
 }
 
 /// Serves until a command says stop.
 pub fn serve(host: Host) -> Result<(), Fatal> {
     let executor = Rc::new(LocalExecutor::new());
     let server = Server::new(host, Rc::clone(&executor))?;
-    Server::turn(&server).open_listeners()?;
+    server.borrow_mut().open_listeners()?;
     let mut timer = Timer::never();
-    server.borrow().spawn(|server| poll_fn(move |cx| Server::turn(&server).keep_time(&mut timer, cx)));
-    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&server).drain(cx)));
+    server.borrow().spawn(move |server, cx| server.keep_time(&mut timer, cx));
+    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&server, |server| server.drain(cx))));
     smol::block_on(executor.run(drainer));
     Ok(())
 }
 
 impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
-        let woken =
-            Async::new_nonblocking(host.woken).map_err(|error| Fatal::System("wait for commands", error))?;
+        let commands_socket = Async::new_nonblocking(host.commands_socket)
+            .map_err(|error| Fatal::System("wait for commands", error))?;
         let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
@@ -117,21 +128,20 @@ impl Server {
                 connections: Connections::default(),
                 failed: Grace::default(),
                 lingering: Lingering::default(),
-                unwatched: Vec::new(),
-                look_at: None,
+                polled: Vec::new(),
+                poll_at: None,
                 writers: Vec::new(),
                 scratch: transfer::scratch(),
                 commands: host.commands,
                 watches: Watches::default(),
                 stop_at: None,
                 drain_scheduled: false,
-                armed: None,
-                due: false,
+                awaited: Awaited::Deadline(None),
                 drainer: Task::default(),
                 timekeeper: Task::default(),
             })
         });
-        server.borrow().spawn(|server| poll_fn(move |cx| Self::turn(&server).take_commands(&woken, cx)));
+        server.borrow().spawn(move |server, cx| server.take_commands(&commands_socket, cx));
         Ok(server)
     }
 
@@ -149,17 +159,20 @@ impl Server {
         Ok(())
     }
 
-    /// The server for one visit of a task, which must not keep it while it waits.
-    fn turn(server: &RefCell<Self>) -> RefMut<'_, Self> {
-        let mut server = server.borrow_mut();
+    /// One visit of a task, which must not keep the server while it waits. Whatever deadline moves in it, the
+    /// timer task learns of it here.
+    fn turn(server: &RefCell<Self>, visit: impl FnOnce(&mut Self) -> Poll<()>) -> Poll<()> {
+        let server = &mut *server.borrow_mut();
         server.now = server.clock.now();
-        server
+        let outcome = visit(server);
+        server.rearm();
+        outcome
     }
 
-    /// Starts a task that shares this server.
-    fn spawn<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce(Rc<RefCell<Self>>) -> F) {
+    /// Starts a task that shares this server; `visit` is what it does whenever it is woken.
+    fn spawn(&self, mut visit: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()> + 'static) {
         if let Some(me) = self.me.upgrade() {
-            self.executor.spawn(task(me)).detach();
+            self.executor.spawn(poll_fn(move |cx| Self::turn(&me, |server| visit(server, cx)))).detach();
         }
     }
 
@@ -180,20 +193,20 @@ impl Server {
             self.accepting.deadline(),
             self.failed.deadline(),
             self.lingering.deadline(),
-            self.look_at,
+            self.poll_at,
             self.stop_at,
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    fn take_commands(&mut self, woken: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
+    fn take_commands(&mut self, socket: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            for command in self.commands.take(woken.get_ref()) {
+            for command in self.commands.take(socket.get_ref()) {
                 self.execute(command);
-                self.schedule_drain();
             }
             self.watches.retry(&mut self.engine, self.now);
-            if ready!(woken.poll_readable(cx)).is_err() {
+            self.schedule_drain();
+            if ready!(socket.poll_readable(cx)).is_err() {
                 return Poll::Ready(());
             }
         }
@@ -236,7 +249,7 @@ impl Server {
                 Accepted::Nobody => match ready!(listener.poll_waiting(cx)) {
                     Ok(()) => {}
                     Err(_) => {
-                        self.accepting.failed(id, self.now);
+                        self.accepting.retry_later(id, self.now);
                         return Poll::Pending;
                     }
                 },
@@ -250,12 +263,12 @@ impl Server {
 
     fn admit(&mut self, on: ListenerId, stream: TcpStream, peer: SocketAddr) {
         let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
-            return self.accepting.not_taken(self.now);
+            return self.accepting.refused_by_engine(self.now);
         };
         match Async::new(stream) {
             Ok(stream) => {
                 self.connections.insert(id, Connection::new(stream));
-                self.spawn(|server| poll_fn(move |cx| Self::turn(&server).visit(id, cx)));
+                self.spawn(move |server, cx| server.visit(id, cx));
             }
             Err(error) => self.engine.handle_closed(id, Closed::Failed(error.kind()), self.now),
         }
@@ -274,11 +287,12 @@ impl Server {
         if self.receive(id, cx) {
             cx.waker().wake_by_ref();
         }
-        if self.connections.get(id).is_some() { Poll::Pending } else { self.discard(id, cx) }
+        if self.connections.get(id).is_some() { Poll::Pending } else { self.visit_lingering(id, cx) }
     }
 
-    fn discard(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(linger::discard(&mut self.lingering, id, &mut self.scratch, cx));
+    /// The same once the engine is done with the connection: its socket lingers, or is closed.
+    fn visit_lingering(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(linger::visit(&mut self.lingering, id, &mut self.scratch, cx));
         // The last one to close may be what the server's end waits for.
         if self.stop_at.is_some() {
             self.schedule_drain();
@@ -294,7 +308,7 @@ impl Server {
             // Nothing is read from it any more, so no read would return an error.
             match transfer::failure(&connection.stream) {
                 Some(why) => self.fail(id, why),
-                None => self.look_later(id),
+                None => self.poll_later(id),
             }
             return false;
         }
@@ -322,25 +336,25 @@ impl Server {
             // be read.
             Received::Held => {
                 connection.readable = true;
-                self.look_later(id);
+                self.poll_later(id);
                 false
             }
             Received::Ending => {
                 connection.readable = true;
                 self.engine.handle_ending(id, self.now);
-                self.look_later(id);
+                self.poll_later(id);
                 self.schedule_drain();
                 false
             }
             Received::Failing(why) => {
                 self.fail_write(id, why);
-                self.look_later(id);
+                self.poll_later(id);
                 false
             }
             Received::Closed(Closed::Input) => {
                 connection.closed = Some(Closed::Input);
                 self.engine.handle_closed(id, Closed::Input, self.now);
-                self.look_later(id);
+                self.poll_later(id);
                 self.schedule_drain();
                 false
             }
@@ -386,69 +400,97 @@ impl Server {
         }
     }
 
-    /// Has a connection's task look again after a while.
-    fn look_later(&mut self, id: ConnId) {
+    /// Has the clock wake a connection's task, because the reactor cannot report what it has to notice.
+    fn poll_later(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get(id)
-            && !mem::replace(&mut connection.unwatched, true)
+            && !mem::replace(&mut connection.polled, true)
         {
-            self.unwatched.push(id);
-            self.look_at.get_or_insert(self.now + LOOK_EVERY);
+            self.polled.push(id);
+            self.poll_at.get_or_insert(self.now + POLL_EVERY);
         }
     }
 
-    /// Lets timers fire. A turn behind the tasks that woke with this one, so that bytes that are there are
-    /// not too late because the server was.
+    /// Has the timer task look at the next deadline, if that is earlier than what it waits for. If it has moved
+    /// later, the timer is left as it is: it fires too early, finds nothing due and is set again.
+    fn rearm(&mut self) {
+        let Awaited::Deadline(armed) = self.awaited else { return };
+        match (self.next_deadline(), armed) {
+            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => self.timekeeper.wake(),
+            (None, None) => drop(self.clock.wait_until(None)),
+            _ => {}
+        }
+    }
+
+    /// Waits for the next deadline and lets timers fire. What arrived before a deadline is read first, even if
+    /// the server was late: when a deadline has passed, the reactor looks at the sockets, the tasks that it
+    /// wakes have their turn, and only then the timers fire that were due when this began.
     fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
         self.timekeeper.set(cx);
-        if self.armed.is_some_and(|at| at <= self.now) {
-            if !mem::replace(&mut self.due, true) {
+        match self.awaited {
+            Awaited::Deadline(_) => match self.next_deadline() {
+                Some(next) if next <= self.now => {
+                    self.awaited = Awaited::Reactor(self.now);
+                    timer.set_after(MOMENT);
+                    // The reactor has not looked if the timer says that it is due before it is waited for.
+                    while Pin::new(&mut *timer).poll(cx).is_ready() {
+                        timer.set_after(MOMENT);
+                    }
+                }
+                next => self.arm(next, timer, cx),
+            },
+            Awaited::Reactor(at) => {
+                self.awaited = Awaited::Readers(at);
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
-            self.due = false;
-            self.armed = None;
-            self.fire_timers();
-            self.schedule_drain();
-            return Poll::Pending;
+            Awaited::Readers(at) => {
+                self.awaited = Awaited::Deadline(None);
+                self.fire_timers(at);
+                self.schedule_drain();
+            }
         }
-        self.armed = self.clock.wait_until(self.next_deadline());
-        let Some(at) = self.armed else { return Poll::Pending };
-        match self.clock.monotonic(at) {
+        Poll::Pending
+    }
+
+    /// Sets the timer for the next deadline.
+    fn arm(&mut self, next: Option<Instant>, timer: &mut Timer, cx: &mut Context<'_>) {
+        let at = self.clock.wait_until(next);
+        self.awaited = Awaited::Deadline(at);
+        match at.and_then(|at| self.clock.monotonic(at)) {
             Some(at) => timer.set_at(at),
             None => timer.clear(),
         }
         if Pin::new(timer).poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
-        Poll::Pending
     }
 
-    fn fire_timers(&mut self) {
-        if self.engine.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.engine.handle_timeout(self.now);
+    /// Lets all timers fire that were due at this time, since when every socket has been looked at.
+    fn fire_timers(&mut self, at: Instant) {
+        if self.engine.poll_timeout().is_some_and(|due| due <= at) {
+            self.engine.handle_timeout(at);
         }
-        while self.lingering.take_due(self.now).is_some() {}
-        while let Some((id, why)) = self.failed.take_due(self.now) {
+        while self.lingering.take_due(at).is_some() {}
+        while let Some((id, why)) = self.failed.take_due(at) {
             self.fail(id, why);
         }
-        for id in self.accepting.take_failed(self.now) {
+        for id in self.accepting.take_to_retry(at) {
             if let Some(listener) = self.listeners.get(id) {
                 listener.task.wake();
             }
         }
-        self.accepting.settle(self.now);
-        if self.look_at.is_some_and(|at| at <= self.now) {
-            self.look_at = None;
-            for id in mem::take(&mut self.unwatched) {
+        self.accepting.log_burst(at);
+        if self.poll_at.is_some_and(|due| due <= at) {
+            self.poll_at = None;
+            for id in mem::take(&mut self.polled) {
                 if let Some(connection) = self.connections.get(id) {
-                    connection.unwatched = false;
+                    connection.polled = false;
                     connection.task.wake();
                 }
             }
         }
     }
 
-    /// Does everything that the engine asks for. Ready when the server is done.
+    /// Carries out every output of the engine. Ready when the server is done.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drainer.set(cx);
         self.drain_scheduled = false;
@@ -464,23 +506,13 @@ impl Server {
         if !self.writers.is_empty() {
             self.schedule_drain();
         }
-        if self.is_done() {
-            return Poll::Ready(());
-        }
-        let deadline = self.next_deadline();
-        if deadline.is_some_and(|at| self.armed.is_none_or(|armed| at < armed)) {
-            // A later deadline needs no word: the timer fires early and looks again.
-            self.timekeeper.wake();
-        } else if deadline.is_none() && self.armed.is_none() {
-            self.clock.wait_until(None);
-        }
-        Poll::Pending
+        if self.is_done() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(id) => self.transmit(id),
-            Output::Receive(id) => self.wake(id),
+            Output::Receive(id) => self.schedule_visit(id),
             Output::Listen(id, address) => {
                 let bound = match address {
                     Address::Ip(address) => self.listen(id, address).map_err(|error| listen_error(&error)),
@@ -510,11 +542,12 @@ impl Server {
     fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
         let make_room = || self.lingering.take_oldest().is_some();
         let bound = accept::listen(&mut self.listeners, id, address, make_room)?;
-        self.spawn(|server| poll_fn(move |cx| Self::turn(&server).accept(id, cx)));
+        self.spawn(move |server, cx| server.accept(id, cx));
         Ok(bound)
     }
 
-    /// Writes what the engine has for a connection, until one of them has enough.
+    /// Writes what the engine has for a connection, until the socket is full, the engine has no more, or the
+    /// visit has been long enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.full {
@@ -568,18 +601,22 @@ impl Server {
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
         let graceful = how == Shutdown::Graceful && !connection.has_ended();
         if graceful && connection.stream.get_ref().shutdown(net::Shutdown::Write).is_ok() {
-            let socket = Socket::new(connection.stream, connection.task);
+            let socket = LingeringSocket::new(connection.stream, connection.task);
             drop(self.lingering.insert(id, socket, self.now));
         }
     }
 
-    /// Lets a connection's task look again.
-    fn wake(&mut self, id: ConnId) {
+    /// Has a connection's task run again.
+    fn schedule_visit(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get(id) {
             connection.task.wake();
         }
     }
 }
 
-/// How often connections are looked at for whose end the reactor cannot wait: one or two system calls each.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often connections are visited whose end the reactor cannot report: one or two system calls each.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// For how long the timer task waits when it waits for the reactor: short against every deadline, and long
+/// enough that the timer is not due before the reactor knows of it.
+const MOMENT: Duration = Duration::from_micros(100);

@@ -76,6 +76,19 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
 }
 
 #[test]
+fn a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server() {
+    let server = Server::start(&["--no-banner"]);
+    let (_vm, port) = Peer::vm(&server, 1);
+    let mut paster = Peer::client(port);
+    server.line_with("client attached");
+    paster.fill();
+    let started = Instant::now();
+    paster.reset();
+    server.line_with("client detached");
+    assert!(started.elapsed() < PATIENCE / 4, "{:?}", started.elapsed());
+}
+
+#[test]
 fn clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered() {
     let server = Server::start(&[]);
     let (mut vm, port) = Peer::vm(&server, 1);

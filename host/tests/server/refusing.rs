@@ -140,14 +140,25 @@ fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
 }
 
 #[test]
+fn a_listener_that_fails_on_a_quiet_server_is_asked_again() {
+    let server = Server::start(&[]);
+    // Below what it has open: not even the descriptor that it holds back helps.
+    server.limit_descriptors(server.descriptors() - 4);
+    let waiting = Peer::connect(server.vms);
+    server.line_with("connections are refused");
+    server.limit_descriptors(1000);
+    waiting.introduced(1);
+}
+
+#[test]
 fn strangers_that_say_nothing_do_not_push_vms_out() {
     let server = Server::with_descriptors(200, &["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
     server.line_with("client attached");
     let _silent: Vec<Peer> = (0..500).map(|_| Peer::connect(server.vms)).collect();
-    // Who comes in the same moment from the same address is turned away: strangers lose their places when they
-    // have said nothing for a while.
+    // Who comes in the same moment from the same address is turned away: strangers lose their places when
+    // they have said nothing for a while.
     let (mut second, second_port) = Peer::persistent_vm(&server, 2);
     let mut second_client = Peer::persistent_client(second_port);
     second.print(b"two");

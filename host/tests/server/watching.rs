@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
-use vspc_core::concentrator::{CommandError, Config, LocalOptions};
+use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
 use vspc_host::startup::Host;
 use vspc_host::watch::Watch;
 
 use super::peer::Peer;
+use super::process::PATIENCE;
 use crate::serve;
 
 /// A server in a thread of this process.
@@ -23,16 +25,21 @@ struct Inside {
 
 impl Inside {
     fn start() -> Self {
-        // The engine tells of its port only in the log, which is the whole process's: it gets one that is free.
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        // The engine tells of its port only in the log, which is the whole process's: it gets one that is
+        // free.
         let vms = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = Config { vm_listen: vec![vms], client_ports: None, ..Config::default() };
-        let (sender, commands, woken) = commands::pair().unwrap();
+        let config = Config { vm_listen: vec![vms], client_ports: None, ..config };
+        let (sender, commands, commands_socket) = commands::pair().unwrap();
         let host = Host {
             config: Arc::new(config),
             seed: [3; 32],
             credentials: Credentials::default(),
             commands,
-            woken,
+            commands_socket,
         };
         let (done, ended) = mpsc::channel();
         thread::spawn(move || {
@@ -49,10 +56,15 @@ impl Inside {
         Peer::connect(self.vms).introduced(number)
     }
 
-    /// A watch of `vm1` that is known to be there, because it has seen the two bytes that this VM printed.
+    /// A witness of `vm1` that is known to be there, because it has seen the two bytes that this VM printed.
     fn watch(&self, vm: &mut Peer, room: usize) -> Watch {
+        self.watch_as(LocalOptions::witness(), vm, room)
+    }
+
+    /// A reader of some kind, known to be there in the same way.
+    fn watch_as(&self, kind: LocalOptions, vm: &mut Peer, room: usize) -> Watch {
         vm.print(b"go");
-        let options = LocalOptions::witness().scrollback(2);
+        let options = kind.scrollback(2);
         let watch = Watch::open(&self.commands, "vm1", options, room).unwrap();
         let mut seen = 0;
         while seen < 2 {
@@ -115,6 +127,33 @@ fn a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
     let vm = printer.join().unwrap();
     assert!(missed(&idle) > 0, "eight megabytes do not fit into its room and the journal");
     drop(vm);
+    server.stop();
+}
+
+#[test]
+fn a_paused_vm_goes_on_as_soon_as_its_watch_has_room() {
+    let server = Inside::with(Config { slow_client: SlowClient::Wait, ..Config::default() });
+    let mut vm = server.vm(1);
+    let watch = server.watch_as(LocalOptions::person(), &mut vm, 0);
+    // Far more than the journal and the buffers on the way hold: the VM is paused again and again, and nobody
+    // else is there whose visits could have it go on.
+    let printed = 64 << 20;
+    let started = Instant::now();
+    let printer = thread::spawn(move || {
+        for _ in 0..printed >> 16 {
+            vm.print(&[b'x'; 1 << 16]);
+        }
+        vm
+    });
+    let mut seen = 0;
+    while seen < printed {
+        let piece = watch.next().unwrap().expect("it goes on");
+        assert_eq!(piece.lost, 0, "its VM waits for it");
+        seen += piece.bytes.len();
+    }
+    let took = started.elapsed();
+    assert!(took < PATIENCE / 3, "turns that come for another reason help it on: {took:?}");
+    drop(printer.join().unwrap());
     server.stop();
 }
 
