@@ -2,7 +2,7 @@
 //!
 //! **Owns** the two ends of each watch. The loop's end copies what the engine offers, as far as the other
 //! thread has room, and never waits; what there is no room for stays in the console's journal, so that a slow
-//! disk lags like a slow client and its gap is told in its stream. **Refuses to know** what the other thread
+//! disk lags like a slow client, and its stream says where bytes are missing. **Refuses to know** what the other thread
 //! does with the bytes.
 //!
 //! ```text
@@ -28,7 +28,7 @@ pub struct Piece {
     pub at: u64,
     /// How many guest bytes are missing right before that: this reader did not keep up.
     pub lost: u64,
-    /// The guest's bytes; empty where only a gap is told.
+    /// The guest's bytes; empty where it only reports a gap.
     pub bytes: Bytes,
 }
 
@@ -47,7 +47,7 @@ pub struct Sink {
     room: Arc<Room>,
 }
 
-/// How many bytes the thread still takes.
+/// How much the thread still takes, as [`charge`] counts it.
 #[derive(Debug)]
 struct Room {
     free: AtomicUsize,
@@ -55,9 +55,17 @@ struct Room {
     is_wanted: AtomicBool,
 }
 
+/// What a piece takes up of the room: its bytes, and what it costs to keep them.
+fn charge(bytes: usize) -> usize {
+    bytes + PIECE_COST
+}
+
 impl Watch {
-    /// Asks the loop for what the console called `name` (by its name or UUID) prints; up to `room` bytes are
-    /// held for this thread, at least one read's worth. Never waits.
+    /// Asks the loop for what the console called `name` (by its name or UUID) prints. Never waits.
+    ///
+    /// Up to `room` bytes of memory are held for this thread, at least 64 KiB and one piece's own cost. A piece
+    /// takes up its bytes and 128 bytes more, so a VM that prints a byte at a time fills the room as well. When
+    /// it is full, what follows stays in the console's journal.
     ///
     /// # Errors
     ///
@@ -83,7 +91,7 @@ impl Watch {
     pub fn next(&self) -> Result<Option<Piece>, CommandError> {
         let Ok(piece) = self.pieces.recv() else { return Ok(None) };
         let piece = piece?;
-        self.room.free.fetch_add(piece.bytes.len(), Ordering::AcqRel);
+        self.room.free.fetch_add(charge(piece.bytes.len()), Ordering::AcqRel);
         if self.room.is_wanted.swap(false, Ordering::AcqRel) {
             self.commands.nudge();
         }
@@ -117,23 +125,24 @@ impl Watches {
         }
     }
 
-    /// Carries out what a reader is offered, as far as its thread has room. For
-    /// [`Output::Local`](vspc_core::concentrator::Output::Local).
+    /// Copies what a reader is offered to its thread, as far as that has room. For
+    /// [`Output::Local`](vspc_core::concentrator::Output::Local). One copy and one allocation a piece.
     pub fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) {
         let Some(sink) = self.sinks.get(&id) else { return };
         loop {
-            let free = sink.free();
-            if free == 0 {
+            let Some(most) = sink.most() else {
                 self.waiting.push(id);
                 return;
-            }
+            };
             let mut is_gone = false;
             let sent = engine.read_local(id, now, |chunk| {
-                let mut bytes = BytesMut::with_capacity(chunk.len().min(free));
+                let mut bytes = BytesMut::with_capacity(chunk.len().min(most));
                 for run in chunk.runs {
-                    bytes.extend_from_slice(&run[..run.len().min(free - bytes.len())]);
+                    bytes.extend_from_slice(&run[..run.len().min(most - bytes.len())]);
                 }
                 let taken = bytes.len();
+                // Before the thread can have it, and give the room back.
+                sink.room.free.fetch_sub(charge(taken), Ordering::AcqRel);
                 let piece = Piece { at: chunk.at, lost: chunk.lost, bytes: bytes.freeze() };
                 is_gone = sink.pieces.send(Ok(piece)).is_err();
                 taken
@@ -146,11 +155,10 @@ impl Watches {
             if sent.is_idle() {
                 return;
             }
-            sink.room.free.fetch_sub(sent.taken.min(free), Ordering::AcqRel);
         }
     }
 
-    /// Tries those again whose thread had no room. For when the loop was woken.
+    /// Tries those again whose thread had no room. For when the loop was woken. In proportion to their number.
     pub fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
         for id in std::mem::take(&mut self.waiting) {
             self.carry(engine, id, now);
@@ -165,18 +173,26 @@ impl Watches {
 }
 
 impl Sink {
-    /// How much room there is. If none, the thread nudges the loop when there is.
-    fn free(&self) -> usize {
-        let free = self.room.free.load(Ordering::Acquire);
-        if free > 0 {
-            return free;
-        }
-        // The thread may have made room before it could know that it was wanted. A store in place of the swap
-        // might become visible to it only after this load, and neither would see the other.
-        self.room.is_wanted.swap(true, Ordering::AcqRel);
-        self.room.free.load(Ordering::Acquire)
+    /// How many bytes the next piece may have. If none, the thread nudges the loop when that changes.
+    fn most(&self) -> Option<usize> {
+        self.room.most().or_else(|| {
+            // The thread may have made room before it could know that it was wanted. A store in place of the
+            // swap might become visible to it only after this load, and neither would see the other.
+            self.room.is_wanted.swap(true, Ordering::AcqRel);
+            self.room.most()
+        })
     }
 }
 
-/// The least that is held for a thread: what one piece can bring, so that it is not fed crumbs.
-const LEAST_ROOM: usize = 64 << 10;
+impl Room {
+    fn most(&self) -> Option<usize> {
+        self.free.load(Ordering::Acquire).checked_sub(PIECE_COST).filter(|most| *most > 0)
+    }
+}
+
+/// What a piece costs beside its bytes: its slot in the channel, its heap block and the counter that
+/// [`Bytes`] may add. Rounded up: the room is a bound on memory.
+const PIECE_COST: usize = 128;
+
+/// The least room of a thread: the engine offers up to 64 KiB at once, and a thread is not fed crumbs of that.
+const LEAST_ROOM: usize = (64 << 10) + PIECE_COST;

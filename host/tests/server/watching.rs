@@ -131,6 +131,27 @@ fn a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
 }
 
 #[test]
+fn what_a_watch_holds_is_bounded_when_its_vm_prints_a_byte_at_a_time() {
+    let server = Inside::start();
+    let mut vm = server.vm(1);
+    let idle = server.watch(&mut vm, 0);
+    let follows = server.watch(&mut vm, 0);
+    let printed = 2000;
+    for _ in 0..printed {
+        vm.print(b"x");
+        while follows.next().unwrap().expect("it goes on").bytes.is_empty() {}
+    }
+    let (mut seen, mut pieces) = (0, 0);
+    // Behind the two bytes that the other watch was opened with.
+    while seen < 2 + printed {
+        seen += idle.next().unwrap().expect("it goes on").bytes.len();
+        pieces += 1;
+    }
+    assert!(pieces < printed / 2, "{pieces} pieces, each with memory of its own");
+    server.stop();
+}
+
+#[test]
 fn a_paused_vm_goes_on_as_soon_as_its_watch_has_room() {
     let server = Inside::with(Config { slow_client: SlowClient::Wait, ..Config::default() });
     let mut vm = server.vm(1);
