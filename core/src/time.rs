@@ -7,8 +7,9 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// A moment, in microseconds since a start that the caller chose. It must never run backwards, but for the time
-/// that a runtime lets timers fire by: then its sockets were last polled, which may have been a little earlier.
+/// A moment, in microseconds since a start that the caller chose. It must never run backwards, but for the
+/// time that a runtime lets timers fire by: then its sockets were last polled, which may have been a little
+/// earlier.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 

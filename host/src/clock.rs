@@ -34,8 +34,8 @@ impl Clock {
         self.read_at(self.start.elapsed())
     }
 
-    /// Until when to wait for events, with this as the next deadline: until then, or less long, so that a stall
-    /// is noticed that ends before it. `None`: for ever. Costs a waiting runtime one turn a second.
+    /// Until when to wait for events, with this as the next deadline: until then, or less long, so that a
+    /// stall is noticed that ends before it. `None`: for ever. Costs a waiting runtime one turn a second.
     pub fn wait_until(&mut self, deadline: Option<Instant>) -> Option<Instant> {
         let Some(deadline) = deadline else {
             self.due = Duration::MAX;

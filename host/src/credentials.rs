@@ -1,4 +1,6 @@
 //! Certificates and keys, on their way from files to the engine.
+//!
+//! **Owns** what has been loaded, until the engine has it. **Refuses to know** the files and their format.
 
 use log::Level;
 use vspc_core::concentrator::Concentrator;

@@ -14,14 +14,13 @@ use vspc_core::concentrator::{
 use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
 
-/// Logs one event. Never waits (see [`logging`](crate::logging)).
+/// Logs one event. Never waits: a line is formatted and copied into the log's buffer.
 pub fn log_event(event: &Event) {
     log::log!(target: TARGET, level(event.severity()), "{}", Line(event));
 }
 
 /// The log level of a severity.
-#[must_use]
-pub fn level(severity: Severity) -> Level {
+fn level(severity: Severity) -> Level {
     match severity {
         Severity::Debug => Level::Debug,
         Severity::Info => Level::Info,
@@ -32,7 +31,7 @@ pub fn level(severity: Severity) -> Level {
 
 /// An event as one log line.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a>(pub &'a Event);
+struct Line<'a>(&'a Event);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +58,7 @@ impl fmt::Display for Line<'_> {
 
 /// A fact in words.
 #[derive(Clone, Copy, Debug)]
-pub struct Words<'a, T>(pub &'a T);
+struct Words<'a, T>(&'a T);
 
 impl fmt::Display for Words<'_, EventKind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,13 +72,13 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::VmRenamed(from) => write!(f, "vm renamed from {from:?}"),
             EventKind::SecondLeg { legs, same_address: true } => write!(
                 f,
-                "{legs} connections have this uuid, uri and name: two serial ports? give each its own URI and \
-                 --multi-console; what is typed goes to the first"
+                "{legs} connections have this uuid, uri and name: two serial ports? give each its own URI \
+                 and --multi-console; what is typed goes to the first"
             ),
             EventKind::SecondLeg { legs, .. } => write!(
                 f,
-                "{legs} connections from different addresses have this uuid, uri and name; the first lives and \
-                 keeps what is typed"
+                "{legs} connections from different addresses have this uuid, uri and name; the first lives \
+                 and keeps what is typed"
             ),
             EventKind::InputTaken { from, because } => {
                 write!(f, "input taken over from {}: {}", At(*from), Words(because))
@@ -92,7 +91,8 @@ impl fmt::Display for Words<'_, EventKind> {
             }
             EventKind::LegsBeyond(n) => write!(
                 f,
-                "{n} connections more than a console may have of one uuid, uri and name; they are read and dropped"
+                "{n} connections more than a console may have of one uuid, uri and name; they are read and \
+                 dropped"
             ),
             EventKind::VmDisconnected(why) => write!(f, "vm disconnected: {}", Words(why)),
             EventKind::TlsUp { version, suite } => write!(f, "tls up: {version} {suite}"),
@@ -107,7 +107,10 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Vmotion(step) => write!(f, "vmotion {}", Words(step)),
             EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
             EventKind::PortOpened(port) => write!(f, "client port {port} is open now"),
-            EventKind::PortsExhausted => f.write_str("no client port left in the range; this vm has none until one comes free, or, after ten minutes, one that is unused yields"),
+            EventKind::PortsExhausted => f.write_str(
+                "no client port left in the range; this vm has none until one comes free, or, after ten \
+                 minutes, one that is unused yields",
+            ),
             EventKind::ConsoleYielded => f.write_str("console forgotten: unused, and its place was needed"),
             EventKind::ConsoleExpired => f.write_str("console expired"),
             EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),

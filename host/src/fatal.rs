@@ -1,5 +1,7 @@
 //! Why a server does not start: one line for each reason, which names what was asked for and what to do, and
 //! the exit code.
+//!
+//! **Owns** the words and the codes. **Refuses to know** who finds the reason, and who prints it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +20,8 @@ pub enum Fatal {
     Certificate(crate::tls::LoadError),
     /// The files of certificates have not been read after this time.
     #[error(
-        "the files of --cert, --key and --client-ca have not been read after {} seconds: does their disk hang?",
+        "the files of --cert, --key and --client-ca have not been read after {} seconds: does their disk \
+         hang?",
         .0.as_secs()
     )]
     Unanswered(Duration),

@@ -1,4 +1,6 @@
 //! How many descriptors the process may have, and how many VMs that is enough for.
+//!
+//! **Owns** what the process keeps for itself. **Refuses to know** how the engine shares out the rest.
 
 use std::fmt;
 use std::io;
@@ -9,7 +11,7 @@ use crate::fatal::Fatal;
 
 /// The descriptor limit in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// How many descriptors the process may have open.
     pub descriptors: usize,
     /// How many it could have before the limit was raised.
@@ -19,7 +21,7 @@ pub struct Limits {
 impl Limits {
     /// Raises the soft limit to the hard limit. If the system refuses, logs a warning and keeps the limit.
     #[must_use]
-    pub fn raise() -> Self {
+    pub(crate) fn raise() -> Self {
         let mut limit = getrlimit(Resource::Nofile);
         let before = count(limit.current);
         limit.current = limit.maximum;
@@ -33,7 +35,7 @@ impl Limits {
     }
 
     /// What the engine may use for connections and listeners together.
-    pub fn for_engine(&self) -> Result<usize, Fatal> {
+    pub(crate) fn for_engine(&self) -> Result<usize, Fatal> {
         match self.descriptors.checked_sub(RESERVED) {
             Some(rest) if rest >= LEAST => Ok(rest),
             _ => Err(Fatal::Descriptors(self.descriptors, RESERVED + LEAST)),
@@ -42,7 +44,7 @@ impl Limits {
 
     /// How many VMs fit if each has `each` descriptors (its connection, its client port) and no clients.
     #[must_use]
-    pub fn fleet(&self, each: usize) -> usize {
+    pub(crate) fn fleet(&self, each: usize) -> usize {
         self.descriptors.saturating_sub(RESERVED) / each
     }
 }
@@ -63,15 +65,16 @@ fn count(limit: Option<u64>) -> usize {
 }
 
 /// Descriptors that are not the engine's: 3 for stdio, 3 for the poller (epoll, and with smol an eventfd and
-/// a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 spare, 1 for a
-/// connection that is being accepted or refused; the rest for what a supervisor leaves open in its children.
-/// Sockets that linger are not counted: they are the first to be closed when descriptors run out.
-pub const RESERVED: usize = 32;
+/// a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 that accept holds
+/// back, 1 for a connection that is being accepted or refused, 16 that a supervisor may pass on, and 3 to
+/// spare. Sockets that linger are not counted: they are the first to be closed when descriptors run out.
+const RESERVED: usize = 32;
 
 /// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;
 
-/// How many consoles without VM and client are kept where nobody says: what a sixteenth of the machine's memory holds.
+/// How many consoles without VM and client are kept where nobody says: what a sixteenth of the machine's
+/// memory holds.
 pub(crate) fn unused_consoles() -> usize {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     (total_memory(&info).unwrap_or(GUESSED_MEMORY) / 16 / CONSOLE_COST).clamp(1000, 1_000_000)

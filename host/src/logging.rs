@@ -16,20 +16,20 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 /// A handle on the process's log, to flush it before the process ends.
 #[derive(Clone, Debug)]
-pub struct Logging {
+pub(crate) struct Logging {
     queue: Arc<Queue>,
 }
 
 impl Logging {
     /// Sends the process's log lines to stderr: everything of level info and above, with `debug` also
     /// debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
-    pub fn start(debug: bool) -> io::Result<Self> {
+    pub(crate) fn start(debug: bool) -> io::Result<Self> {
         let queue = Queue::start(Stderr, CAPACITY)?;
         let mut builder = Builder::new();
         builder
             .filter_level(if debug { LevelFilter::Debug } else { LevelFilter::Info })
             .parse_default_env()
-            .target(Target::Pipe(Box::new(Entry(Arc::clone(&queue)))))
+            .target(Target::Pipe(Box::new(LineWriter(Arc::clone(&queue)))))
             .format(|line, record| {
                 writeln!(line, "{} {:<5} {}", line.timestamp_millis(), record.level(), record.args())
             });
@@ -39,7 +39,7 @@ impl Logging {
     }
 
     /// Waits until everything is written, at most for `patience`. True if it is.
-    pub fn flush(&self, patience: Duration) -> bool {
+    pub(crate) fn flush(&self, patience: Duration) -> bool {
         self.queue.flush(patience)
     }
 }
@@ -47,7 +47,7 @@ impl Logging {
 /// The bounded buffer between the loop and the writing thread.
 #[derive(Debug)]
 struct Queue {
-    state: Mutex<State>,
+    buffer: Mutex<Buffer>,
     /// Notified when a line was queued while the writer slept.
     filled: Condvar,
     /// Notified when all lines are written.
@@ -56,7 +56,7 @@ struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Buffer {
     /// Whole lines that wait to be written.
     lines: Vec<u8>,
     /// The writer holds lines that are not written yet.
@@ -68,52 +68,53 @@ struct State {
 impl Queue {
     fn start(writer: impl Write + Send + 'static, capacity: usize) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self {
-            state: Mutex::default(),
+            buffer: Mutex::default(),
             filled: Condvar::new(),
             idle: Condvar::new(),
             capacity,
         });
-        let carrier = Arc::clone(&queue);
-        thread::Builder::new().name("log".to_owned()).spawn(move || carrier.carry(writer))?;
+        let writers_queue = Arc::clone(&queue);
+        thread::Builder::new().name("log".to_owned()).spawn(move || writers_queue.run_writer(writer))?;
         Ok(queue)
     }
 
     /// Takes one line, or counts it as dropped. Holds the lock for a copy of that line.
     fn push(&self, line: &[u8]) {
-        let mut state = self.lock();
-        if state.lines.len() + line.len() > self.capacity {
-            state.dropped += 1;
+        let mut buffer = self.lock();
+        if buffer.lines.len() + line.len() > self.capacity {
+            buffer.dropped += 1;
             return;
         }
-        let was_empty = state.lines.is_empty();
-        state.lines.extend_from_slice(line);
-        // The writer looks again by itself after every write: it has to be woken only when it sleeps.
-        if was_empty && !state.writing {
+        let was_empty = buffer.lines.is_empty();
+        buffer.lines.extend_from_slice(line);
+        // After every write the writer looks at the buffer again by itself: only one that sleeps needs a
+        // notice.
+        if was_empty && !buffer.writing {
             self.filled.notify_one();
         }
     }
 
     /// The writing thread. Ends with the process.
-    fn carry(&self, mut writer: impl Write) {
+    fn run_writer(&self, mut writer: impl Write) {
         let mut batch = Vec::new();
         loop {
-            let mut state = self.lock();
-            state.writing = false;
-            if state.lines.is_empty() {
-                while state.lines.is_empty() {
+            let mut buffer = self.lock();
+            buffer.writing = false;
+            if buffer.lines.is_empty() {
+                while buffer.lines.is_empty() {
                     self.idle.notify_all();
-                    state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    buffer = self.filled.wait(buffer).unwrap_or_else(PoisonError::into_inner);
                 }
                 // Lines come in bursts. Without this pause, a fleet that connects would cost a context
                 // switch for every few lines.
-                drop(state);
+                drop(buffer);
                 thread::sleep(GATHERING);
-                state = self.lock();
+                buffer = self.lock();
             }
-            mem::swap(&mut batch, &mut state.lines);
-            state.writing = true;
-            let dropped = mem::take(&mut state.dropped);
-            drop(state);
+            mem::swap(&mut batch, &mut buffer.lines);
+            buffer.writing = true;
+            let dropped = mem::take(&mut buffer.dropped);
+            drop(buffer);
             // An error is ignored: there is nowhere to report it.
             let _ = writer.write_all(&batch).and_then(|()| writer.flush());
             batch.clear();
@@ -127,24 +128,24 @@ impl Queue {
 
     fn flush(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        let mut state = self.lock();
-        while state.writing || !state.lines.is_empty() {
+        let mut buffer = self.lock();
+        while buffer.writing || !buffer.lines.is_empty() {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
-            state = self.idle.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            buffer = self.idle.wait_timeout(buffer, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
     /// Ignores poison: nobody who holds the lock can panic in the middle of a change.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The writer that `env_logger` is given. Each call brings one whole line.
-struct Entry(Arc<Queue>);
+struct LineWriter(Arc<Queue>);
 
-impl Write for Entry {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())

@@ -20,7 +20,7 @@ use crate::tls::TlsOptions;
 #[command(version, about = ABOUT, max_term_width = 100, allow_negative_numbers = true)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-pub struct Options {
+pub(crate) struct Options {
     /// Port that ESXi hosts connect to; 0 lets the system choose.
     #[arg(long, value_name = "PORT", default_value_t = 13370, value_parser = port, help_heading = VMS)]
     pub proxy_port: u16,
@@ -49,13 +49,13 @@ pub struct Options {
         long,
         value_name = "POLICY",
         value_enum,
-        default_value_t = TakeoverPolicy::Probe,
+        default_value_t = TakeoverArg::Probe,
         help_heading = VMS
     )]
-    pub takeover: TakeoverPolicy,
+    pub takeover: TakeoverArg,
 
-    /// Consoles kept that have neither VM nor client, at most; beyond that the one whose VM was connected for the
-    /// shortest time is forgotten. By default what a sixteenth of the machine's memory holds.
+    /// Consoles kept that have neither VM nor client, at most; beyond that the one whose VM was connected for
+    /// the shortest time is forgotten. By default what a sixteenth of the machine's memory holds.
     #[arg(long, value_name = "NUMBER", value_parser = max_consoles, help_heading = VMS)]
     pub max_consoles: Option<usize>,
 
@@ -91,7 +91,8 @@ pub struct Options {
     #[arg(long, help_heading = CLIENTS)]
     pub no_vm_ports: bool,
 
-    /// Clients per VM, and TLS handshakes of such; `none` for any number.
+    /// How many clients a VM may have, and, counted apart, how many may be in their TLS handshake; `none`: no
+    /// limit.
     #[arg(
         long,
         value_name = "NUMBER",
@@ -101,8 +102,8 @@ pub struct Options {
     )]
     pub max_clients: ClientLimit,
 
-    /// Take clients for raw whatever they send: no telnet, no banner, nothing is parsed. For ssh or PPP through
-    /// a guest's serial port.
+    /// Treat every client as raw: offer no telnet, show no banner, parse nothing. For ssh or PPP through a
+    /// guest's serial port.
     #[arg(long, help_heading = CLIENTS)]
     pub raw_ports: bool,
 
@@ -119,16 +120,16 @@ pub struct Options {
         long,
         value_name = "POLICY",
         value_enum,
-        default_value_t = SlowPolicy::Skip,
+        default_value_t = SlowClientArg::Skip,
         help_heading = CLIENTS
     )]
-    pub slow_client: SlowPolicy,
+    pub slow_client: SlowClientArg,
 
     /// TLS, for hosts and for clients.
     #[command(flatten)]
     pub tls: TlsOptions,
 
-    /// How far a client may fall behind its VM before that.
+    /// How far a client may fall behind its VM before --slow-client applies; at least 1M.
     #[arg(long, value_name = "SIZE", default_value_t = Size(2 << 20), help_heading = MEMORY)]
     pub lag_limit: Size,
 
@@ -158,11 +159,11 @@ pub struct Options {
 }
 
 /// How many clients a VM may have; `None`: any number.
-pub type ClientLimit = Option<usize>;
+pub(crate) type ClientLimit = Option<usize>;
 
-/// The values of `--slow-client`.
+/// The values of `--slow-client`: what happens to a client that does not keep up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum SlowPolicy {
+pub(crate) enum SlowClientArg {
     /// It skips ahead and is told how much it missed.
     Skip,
     /// It is disconnected.
@@ -171,9 +172,9 @@ pub enum SlowPolicy {
     Wait,
 }
 
-/// When a connection takes a VM's input from another, as an option's value.
+/// The values of `--takeover`: when a connection takes a VM's input from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum TakeoverPolicy {
+pub(crate) enum TakeoverArg {
     /// When the other was asked and gives no sign of life.
     Probe,
     /// At once.
@@ -192,7 +193,7 @@ enum Command {
 
 /// What a command line asks for.
 #[derive(Debug)]
-pub enum Parsed {
+pub(crate) enum Parsed {
     /// Serve with these options.
     Serve(Box<Options>),
     /// Print this text (help, version) and exit.
@@ -204,7 +205,7 @@ pub enum Parsed {
 
 impl Options {
     /// Reads a command line, the program's name first.
-    pub fn parse<I>(program: &'static str, args: I) -> Result<Parsed, Fatal>
+    pub(crate) fn parse<I>(program: &'static str, args: I) -> Result<Parsed, Fatal>
     where
         I: IntoIterator<Item: Into<OsString> + Clone>,
     {
@@ -230,7 +231,7 @@ impl Options {
 
     /// The engine's configuration, for a process in which it may use `max_descriptors`.
     #[must_use]
-    pub fn config(&self, max_descriptors: usize) -> Config {
+    pub(crate) fn config(&self, max_descriptors: usize) -> Config {
         let mut config = Config {
             vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
             client_interface: self.interface,
@@ -239,14 +240,14 @@ impl Options {
             multi_console: self.multi_console,
             service_uri: self.service_uri.clone(),
             slow_client: match self.slow_client {
-                SlowPolicy::Skip => SlowClient::Skip,
-                SlowPolicy::Disconnect => SlowClient::Disconnect,
-                SlowPolicy::Wait => SlowClient::Wait,
+                SlowClientArg::Skip => SlowClient::Skip,
+                SlowClientArg::Disconnect => SlowClient::Disconnect,
+                SlowClientArg::Wait => SlowClient::Wait,
             },
             takeover: match self.takeover {
-                TakeoverPolicy::Probe => Takeover::Probe,
-                TakeoverPolicy::Newest => Takeover::Newest,
-                TakeoverPolicy::Refuse => Takeover::Refuse,
+                TakeoverArg::Probe => Takeover::Probe,
+                TakeoverArg::Newest => Takeover::Newest,
+                TakeoverArg::Refuse => Takeover::Refuse,
             },
             lag_limit: self.lag_limit.0,
             scrollback: self.scrollback.0,
@@ -276,7 +277,7 @@ impl Options {
         PortRange { first, last: self.port_range_end.unwrap_or(if first == 0 { 0 } else { u16::MAX }) }
     }
 
-    /// What clap cannot see: values that contradict each other.
+    /// Refuses values that mean nothing, alone or together.
     fn validate(&self) -> Result<(), Fatal> {
         let range = self.port_range();
         let fault = if range.first == 0 && range.last != 0 {
@@ -340,7 +341,8 @@ impl Options {
 }
 
 /// An address as people write it, IPv6 with or without the brackets it has beside a port. An IPv4 address
-/// mapped into IPv6 (RFC 4291 §2.5.5.2) is that IPv4 address: an IPv6 socket of ours could not be bound to it.
+/// mapped into IPv6 (RFC 4291 §2.5.5.2) is that IPv4 address: an IPv6 socket of ours could not be bound to
+/// it.
 fn address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let address: Result<IpAddr, _> = bare.parse();
@@ -399,7 +401,8 @@ Examples:
       IPv4 and IPv6; several serial ports per VM; show new clients what came last
 
 Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP loads certificates anew.
-Exit code: 0 stopped, 2 bad option or address, 1 anything else."
+Exit code: 0 after a signal to stop; 2 for what you can put right: an option, an address, a certificate, a
+  descriptor limit; 128 and the signal's number after a second signal; 1 for anything else."
     )
 }
 

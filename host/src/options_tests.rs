@@ -32,8 +32,8 @@ fn every_option_reaches_the_configuration() {
     let config = parse(
         "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u \
          --multi-console --identify-timeout 2 --vm-expire-time 3 --interface ::1 --port-range-start 4 \
-         --port-range-end 5 --max-clients 6 --raw-ports --no-banner --vm-port-scrollback 7 --slow-client wait \
-         --lag-limit 1M --scrollback 8K --journal-memory 9M --takeover refuse",
+         --port-range-end 5 --max-clients 6 --raw-ports --no-banner --vm-port-scrollback 7 \
+         --slow-client wait --lag-limit 1M --scrollback 8K --journal-memory 9M --takeover refuse",
     )
     .unwrap()
     .config(10);
@@ -149,4 +149,12 @@ fn help_is_grouped_and_tells_units_defaults_and_examples() {
     }
     assert!(help.contains("vspc --proxy-iface ::"));
     assert!(parse("--version").unwrap_err().starts_with("vspc "));
+}
+
+#[test]
+fn help_names_the_least_lag_limit_and_every_exit_code() {
+    let help = parse("--help").unwrap_err();
+    assert!(help.contains(&format!("at least {LEAST_LAG}")), "{help}");
+    let codes = help.split_once("Exit code: ").unwrap().1;
+    assert!(["0 ", "2 ", "128 ", "1 "].iter().all(|code| codes.contains(code)), "{codes}");
 }

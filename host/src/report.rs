@@ -1,4 +1,6 @@
 //! The counters as log lines, for SIGUSR1: one for the whole server, one per console.
+//!
+//! **Owns** their wording. **Refuses to know** what the counters count.
 
 use std::fmt::{self, Write};
 

@@ -1,4 +1,6 @@
 //! Randomness from the operating system, for the engine's secrets and hash maps.
+//!
+//! **Owns** how it is asked for. **Refuses to know** what the engine derives from it.
 
 use std::io;
 
@@ -6,7 +8,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// 32 random bytes that nobody can guess. Blocks only on a machine that has just booted and has gathered no
 /// randomness yet.
-pub fn seed() -> io::Result<[u8; 32]> {
+pub(crate) fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     let mut filled = 0;
     while filled < seed.len() {

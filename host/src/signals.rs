@@ -1,8 +1,8 @@
 //! Signals, turned into commands for the loop.
 //!
 //! SIGTERM and SIGINT ask the server to stop, a second one ends it at once (a flush that hangs must not
-//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew, in threads of
-//! their own ([`reload`]), because a disk may take its time, and a stop does not wait for it. SIGPIPE is
+//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew, in threads
+//! of their own ([`reload`]), because a disk may take its time, and a stop does not wait for it. SIGPIPE is
 //! ignored by the Rust runtime already.
 
 use std::io;
@@ -19,9 +19,10 @@ use crate::commands::{Command, Sender, TrySendError};
 use crate::credentials::Credentials;
 use crate::reload::{self, Request};
 
-/// Takes over the signals. `load` is called in a thread of its own for each SIGHUP, or for several at once;
-/// what it brings is sent on. Starts two threads, which end with the process.
-pub fn register(
+/// Takes over the signals. `load` is called in a thread of its own, once for each SIGHUP; SIGHUPs that arrive
+/// while one waits count as one. What it returns is sent to the loop. Starts two threads, which end with the
+/// process.
+pub(crate) fn register(
     commands: Sender,
     load: impl Fn() -> Option<Credentials> + Send + Sync + 'static,
 ) -> io::Result<()> {

@@ -1,4 +1,6 @@
 //! Amounts of memory as people write them: `65536`, `64K`, `2M`, `1G`.
+//!
+//! **Owns** how they are read and printed. **Refuses to know** which amounts make sense for an option.
 
 use std::fmt;
 use std::num::IntErrorKind;
@@ -7,7 +9,7 @@ use std::str::FromStr;
 /// A number of bytes on the command line. Units are powers of 1024; `K`, `KB`, `KiB` (and so on, in any
 /// case) all mean the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Size(pub usize);
+pub(crate) struct Size(pub usize);
 
 impl FromStr for Size {
     type Err = String;
@@ -37,7 +39,7 @@ impl FromStr for Size {
 impl Size {
     /// The largest that is taken: more than the memory of any machine that this runs on, and small enough
     /// that sums of a few of them cannot overflow.
-    pub const MOST: Self = Self(1 << 40);
+    pub(crate) const MOST: Self = Self(1 << 40);
 }
 
 /// As it would be typed: the largest unit that divides it.

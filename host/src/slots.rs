@@ -15,25 +15,21 @@ pub trait Id: Copy {
     fn generation(self) -> u32;
 }
 
-impl Id for ConnId {
-    fn index(self) -> usize {
-        Self::index(self)
-    }
+macro_rules! ids {
+    ($($id:ty),+) => {
+        $(impl Id for $id {
+            fn index(self) -> usize {
+                <$id>::index(self)
+            }
 
-    fn generation(self) -> u32 {
-        (self.to_bits() >> 32) as u32
-    }
+            fn generation(self) -> u32 {
+                (self.to_bits() >> 32) as u32
+            }
+        })+
+    };
 }
 
-impl Id for ListenerId {
-    fn index(self) -> usize {
-        Self::index(self)
-    }
-
-    fn generation(self) -> u32 {
-        (self.to_bits() >> 32) as u32
-    }
-}
+ids!(ConnId, ListenerId);
 
 /// Values by id. Every call costs one look into a vector, which is as long as there have ever been ids at
 /// once.

@@ -1,5 +1,7 @@
 //! Listening sockets, and every option a connection is served with.
 //!
+//! **Owns** those options and their numbers. **Refuses to know** who listens, and what the bytes mean.
+//!
 //! On Linux an accepted socket starts as a copy of its listener, so all options are set once, on the
 //! listener, and an accept costs no further system calls (a test holds Linux to that).
 
@@ -17,7 +19,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// `::` serves IPv4 too, whatever the system's default is. [`Options`](crate::options::Options) drops the
 /// addresses that it covers, so that it does not collide with `0.0.0.0`. Any other IPv6 address is IPv6.
 /// An IPv4 address mapped into IPv6 is that IPv4 address.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address)?;
     serve_well(&SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
@@ -26,13 +28,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The error that client ports on this address will meet, if any: better told at start than with the
 /// first VM.
-pub fn check_interface(ip: IpAddr) -> io::Result<()> {
+pub(crate) fn check_interface(ip: IpAddr) -> io::Result<()> {
     bound(SocketAddr::new(ip, 0)).map(drop)
 }
 
 /// How many connections the system lets wait at a listener, if that is fewer than are asked for: of a fleet
 /// that connects at one moment the others try again after a second or more.
-pub fn short_backlog() -> Option<i32> {
+pub(crate) fn short_backlog() -> Option<i32> {
     let limit = fs::read_to_string(SOMAXCONN).ok()?.trim().parse().ok()?;
     (limit < BACKLOG).then_some(limit)
 }
@@ -53,16 +55,16 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
 
 /// How a peer has taken what it was behind with: whether it is worth a long queue in the kernel.
 ///
-/// What the kernel is given stays there when a peer stalls, can no longer be skipped or held for a move, and is
-/// memory of nobody's budget. So each connection begins with a short queue. One that has emptied it many times
-/// over gets a long one, which is what bulk transfers need; a terminal that was left with its output stopped,
-/// and a crowd that connects and never reads, do not.
+/// What the kernel is given stays there when a peer stalls, can no longer be skipped or held for a move, and
+/// is memory of nobody's budget. So each connection begins with a short queue. One that has emptied it many
+/// times over gets a long one, which is what bulk transfers need; a terminal that was left with its output
+/// stopped, and a crowd that connects and never reads, do not.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Refills(u8);
 
 impl Refills {
-    /// The peer was behind, its socket has taken more, and is full again. One system call, once in the life of a
-    /// connection.
+    /// The peer was behind, its socket has taken more, and is full again. One system call, once in the life
+    /// of a connection.
     pub fn count(&mut self, socket: &impl AsFd) {
         if self.0 < MANY_REFILLS {
             self.0 += 1;
@@ -99,17 +101,17 @@ fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
 /// Connections that are made but not accepted yet. A whole fleet comes back at once after a network
 /// fault; with the usual 128 most of it would meet a timeout of seconds. The kernel cuts this to
 /// net.core.somaxconn (4096 by default) and reserves nothing for it.
-pub const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Where Linux says how long the longest backlog is.
 const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
 
-/// Bytes that the kernel takes beyond what it may send at once: more than a screen or a log's burst has. It takes
-/// whole segments, up to 64 KiB more.
+/// Bytes that the kernel takes beyond what it may send at once: more than a screen or a log's burst has. It
+/// takes whole segments, up to 64 KiB more.
 const NOT_SENT: u32 = 64 << 10;
 
-/// The same for a connection of many refills. Half a megabyte costs bulk transfers nothing that could be measured;
-/// 128 KiB cost them a tenth.
+/// The same for a connection of many refills. Half a megabyte costs bulk transfers nothing that could be
+/// measured; 128 KiB cost them a tenth.
 const MOST_NOT_SENT: u32 = 512 << 10;
 
 /// How many refills are many: half a megabyte or more that the peer was behind with and has taken.

@@ -90,8 +90,8 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     }
     if let Some(limit) = sockets::short_backlog() {
         log::warn!(
-            "net.core.somaxconn is {limit}; with less than {}, part of a fleet that connects at one moment waits \
-             for seconds",
+            "net.core.somaxconn is {limit}; with less than {}, part of a fleet that connects at one moment \
+             waits for seconds",
             sockets::BACKLOG
         );
     }

@@ -1,8 +1,8 @@
 //! How the TCP of a connection's peer does, as the kernel sees it: `getsockopt(TCP_INFO)` (tcp(7)).
 //!
-//! No library that this project builds on offers that call, so its one `unsafe` block is here. What the kernel
-//! writes is taken as bytes and read at the offsets of `struct tcp_info` in `linux/tcp.h`, which only ever grows at
-//! its end: how much of it this kernel knows is the length that comes back.
+//! No library that this project builds on offers that call, so its one `unsafe` block is here. What the
+//! kernel writes is taken as bytes and read at the offsets of `struct tcp_info` in `linux/tcp.h`, which only
+//! ever grows at its end: how much of it this kernel knows is the length that comes back.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -27,10 +27,10 @@ pub fn tcp_state(socket: &impl AsFd) -> Option<TcpState> {
 fn tcp_info(socket: &impl AsFd, info: &mut [u8; WANTED]) -> io::Result<usize> {
     let socket = socket.as_fd();
     let mut len = libc::socklen_t::try_from(info.len()).unwrap_or(0);
-    // SAFETY: the descriptor is open, since `socket` borrows it until this returns. `info` is exclusively ours,
-    // initialized, and `len` bytes long, of which the kernel writes at most `len`; bytes have no invalid values, and
-    // no alignment is asked for. `len` is an initialized value of the type that the kernel reads and writes. The
-    // kernel keeps neither pointer.
+    // SAFETY: the descriptor is open, since `socket` borrows it until this returns. `info` is exclusively
+    // ours, initialized, and `len` bytes long, of which the kernel writes at most `len`; bytes have no
+    // invalid values, and no alignment is asked for. `len` is an initialized value of the type that the
+    // kernel reads and writes. The kernel keeps neither pointer.
     let outcome = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

@@ -1,7 +1,7 @@
 //! How bytes go between a socket and the engine in one visit: each bound on that, and what the visit's
 //! outcome means.
 //!
-//! It owns no socket and waits for none. What a runtime does with an outcome depends on how it is told of
+//! It owns no socket and waits for none. What a runtime does with an outcome depends on how it learns of
 //! readiness.
 
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use socket2::SockRef;
 use vspc_core::concentrator::{Closed, Concentrator, ConnId, READ_MAX};
 use vspc_core::time::Instant;
 
-use crate::sockets::Refills;
+pub use crate::sockets::Refills;
 
 /// The buffer that all reads of one loop share.
 #[must_use]
@@ -32,11 +32,11 @@ pub enum Received {
     /// There is nothing to read.
     Nothing,
     /// There are bytes, and the connection's window is 0: the engine says when they may be read.
-    Held,
-    /// As [`Held`](Self::Held), and behind the bytes the peer has ended its half.
-    Ending,
-    /// As [`Held`](Self::Held), and behind the bytes the connection has failed.
-    Failing(ErrorKind),
+    WindowClosed,
+    /// As [`WindowClosed`](Self::WindowClosed), and behind the bytes the peer has ended its half.
+    WindowClosedAndEnded,
+    /// As [`WindowClosed`](Self::WindowClosed), and behind the bytes the connection has failed.
+    WindowClosedAndFailed(ErrorKind),
     /// All that will ever come has been read. The engine does not know yet.
     Closed(Closed),
 }
@@ -86,10 +86,12 @@ fn behind(socket: &impl AsFd) -> Received {
     // Does not wait. What it cannot say now is looked for again.
     let is_known = poll(&mut polled, Some(&Timespec::default())).is_ok();
     match polled[0].revents() {
-        _ if !is_known => Received::Held,
-        found if found.contains(PollFlags::ERR) => failure(socket).map_or(Received::Held, Received::Failing),
-        found if found.contains(PollFlags::RDHUP) => Received::Ending,
-        _ => Received::Held,
+        _ if !is_known => Received::WindowClosed,
+        found if found.contains(PollFlags::ERR) => {
+            failure(socket).map_or(Received::WindowClosed, Received::WindowClosedAndFailed)
+        }
+        found if found.contains(PollFlags::RDHUP) => Received::WindowClosedAndEnded,
+        _ => Received::WindowClosed,
     }
 }
 
@@ -111,8 +113,9 @@ pub enum Transmitted {
     Failed(ErrorKind),
 }
 
-/// Writes what the engine has for a connection, until one of them has enough: a reader that catches up on
-/// megabytes lets others have their turn. `refills` is the connection's.
+/// Writes what the engine has for a connection, until the socket is full, the engine has no more, or this
+/// visit has written `WRITE_MAX`: a reader that catches up on megabytes lets others have their turn. Writes
+/// at most that and one offer more; one system call an offer. `refills` is the connection's.
 pub fn transmit<S>(
     engine: &mut Concentrator,
     id: ConnId,
@@ -152,7 +155,7 @@ where
     Transmitted::More
 }
 
-/// What an attempt to throw a lingering socket's input away met.
+/// What an attempt to discard a lingering socket's input met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Discarded {
     /// Bytes; there may be more.
@@ -163,7 +166,7 @@ pub enum Discarded {
     End,
 }
 
-/// Reads once from a socket that lingers, for nobody.
+/// Reads once from a socket that lingers, for nobody: one system call, at most a scratch buffer.
 pub fn discard<S>(socket: &S, scratch: &mut [u8]) -> Discarded
 where
     for<'s> &'s S: Read,

@@ -74,9 +74,9 @@ fn with_no_window_nothing_is_read_and_yet_an_end_is_found() {
         |socket: &UnixStream| receive(&mut engine, NOBODY, socket, None, &mut [0; 64], Instant::ZERO);
     assert_eq!(receive(&socket), Received::Nothing);
     peer.write_all(b"kept").unwrap();
-    assert_eq!(receive(&socket), Received::Held);
+    assert_eq!(receive(&socket), Received::WindowClosed);
     drop(peer);
-    assert_eq!(receive(&socket), Received::Ending);
+    assert_eq!(receive(&socket), Received::WindowClosedAndEnded);
     assert_eq!(socket.read(&mut [0; 64]).unwrap(), 4);
     assert_eq!(receive(&socket), Received::Closed(Closed::Input));
 }
@@ -90,9 +90,9 @@ fn with_no_window_an_end_behind_unread_bytes_is_found_also_by_tcp() {
     socket.set_nonblocking(true).unwrap();
     peer.write_all(b"unread").unwrap();
     let mut receive = || receive(&mut engine, NOBODY, &socket, None, &mut [0; 64], Instant::ZERO);
-    assert_eq!(receive(), Received::Held);
+    assert_eq!(receive(), Received::WindowClosed);
     peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(receive(), Received::Ending);
+    assert_eq!(receive(), Received::WindowClosedAndEnded);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn with_no_window_a_reset_behind_unread_bytes_is_found() {
     drop(peer);
     assert_eq!(
         receive(&mut engine, NOBODY, &socket, None, &mut [0; 64], Instant::ZERO),
-        Received::Failing(ErrorKind::ConnectionReset)
+        Received::WindowClosedAndFailed(ErrorKind::ConnectionReset)
     );
 }
 

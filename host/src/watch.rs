@@ -2,8 +2,8 @@
 //!
 //! **Owns** the two ends of each watch. The loop's end copies what the engine offers, as far as the other
 //! thread has room, and never waits; what there is no room for stays in the console's journal, so that a slow
-//! disk lags like a slow client, and its stream says where bytes are missing. **Refuses to know** what the other thread
-//! does with the bytes.
+//! disk lags like a slow client, and its stream says where bytes are missing. **Refuses to know** what the
+//! other thread does with the bytes.
 //!
 //! ```text
 //! loop:    Output::Local ─▶ Watches::carry ─ read_local ─▶ Piece ─┐  no room: waits for a nudge
@@ -63,9 +63,9 @@ fn charge(bytes: usize) -> usize {
 impl Watch {
     /// Asks the loop for what the console called `name` (by its name or UUID) prints. Never waits.
     ///
-    /// Up to `room` bytes of memory are held for this thread, at least 64 KiB and one piece's own cost. A piece
-    /// takes up its bytes and 128 bytes more, so a VM that prints a byte at a time fills the room as well. When
-    /// it is full, what follows stays in the console's journal.
+    /// Up to `room` bytes of memory are held for this thread, at least 64 KiB and one piece's own cost. A
+    /// piece takes up its bytes and 128 bytes more, so a VM that prints a byte at a time fills the room as
+    /// well. When it is full, what follows stays in the console's journal.
     ///
     /// # Errors
     ///
@@ -158,7 +158,8 @@ impl Watches {
         }
     }
 
-    /// Tries those again whose thread had no room. For when the loop was woken. In proportion to their number.
+    /// Tries those again whose thread had no room. For when the loop was woken. In proportion to their
+    /// number.
     pub fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
         for id in std::mem::take(&mut self.waiting) {
             self.carry(engine, id, now);
@@ -194,5 +195,6 @@ impl Room {
 /// [`Bytes`] may add. Rounded up: the room is a bound on memory.
 const PIECE_COST: usize = 128;
 
-/// The least room of a thread: the engine offers up to 64 KiB at once, and a thread is not fed crumbs of that.
+/// The least room of a thread: the engine offers up to 64 KiB at once, and a thread is not fed crumbs of
+/// that.
 const LEAST_ROOM: usize = (64 << 10) + PIECE_COST;

@@ -4,7 +4,7 @@ use mio::Token;
 use mio::net::TcpStream;
 use vspc_core::concentrator::{Closed, ConnId};
 use vspc_host::slots::Slots;
-use vspc_host::sockets::Refills;
+use vspc_host::transfer::Refills;
 
 /// Live connections: idle ones cost these few bytes in the runtime.
 pub(crate) type Connections = Slots<ConnId, Connection>;
@@ -16,8 +16,8 @@ pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     /// There is something to read, as far as is known: data, an end or an error.
     pub(crate) readable: bool,
-    /// A short read does not prove the socket empty: an end, an error or an urgent mark, at which a read stops
-    /// short, lies behind the data.
+    /// A short read does not prove the socket empty: an end, an error or an urgent mark, at which a read
+    /// stops short, lies behind the data.
     pub(crate) more_behind: bool,
     /// The socket did not take all that the engine had. It is written to again when the poller reports that
     /// it takes more.

@@ -21,9 +21,9 @@ use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
 use vspc_host::commands::{Command, Receiver};
-use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::grace::Grace;
+use vspc_host::log_event;
 use vspc_host::report::log_counters;
 use vspc_host::startup::{Host, STOP_PATIENCE};
 use vspc_host::tcp_state::tcp_state;
@@ -301,9 +301,9 @@ impl Server {
                 connection.more_behind = false;
             }
             // `readable` stays set until the engine says `Receive`.
-            Received::Held => {}
-            Received::Ending => self.engine.handle_ending(id, self.now),
-            Received::Failing(why) => self.fail_write(id, why),
+            Received::WindowClosed => {}
+            Received::WindowClosedAndEnded => self.engine.handle_ending(id, self.now),
+            Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
             Received::Closed(Closed::Input) => {
                 connection.closed = Some(Closed::Input);
                 self.engine.handle_closed(id, Closed::Input, self.now);
@@ -313,8 +313,8 @@ impl Server {
     }
 
     /// Lets timers fire, after everything that was ready has been read: those that were due when the sockets
-    /// were polled, because bytes that have arrived since then are not read yet and must not be too late on the
-    /// loop's account. A full batch of readiness means that more is ready.
+    /// were polled, because bytes that have arrived since then are not read yet and must not be too late on
+    /// the loop's account. A full batch of readiness means that more is ready.
     fn fire_timers(&mut self, batch_was_full: bool) {
         if batch_was_full && self.timer_skips < MAX_TIMER_SKIPS {
             self.timer_skips += 1;
@@ -335,8 +335,8 @@ impl Server {
         self.accepting.log_burst(at);
     }
 
-    /// Carries out every output of the engine. Reads the clock again first, so that measured latencies include
-    /// the time that bytes waited for the rest of this turn.
+    /// Carries out every output of the engine. Reads the clock again first, so that measured latencies
+    /// include the time that bytes waited for the rest of this turn.
     fn drain(&mut self) {
         self.now = self.clock.now();
         let mut writers = mem::take(&mut self.writers);

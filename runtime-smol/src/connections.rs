@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use async_io::Async;
 use vspc_core::concentrator::{Closed, ConnId};
 use vspc_host::slots::Slots;
-use vspc_host::sockets::Refills;
+use vspc_host::transfer::Refills;
 
 use crate::task::Task;
 

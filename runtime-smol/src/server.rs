@@ -32,9 +32,9 @@ use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
 use vspc_host::clock::Clock;
 use vspc_host::commands::{Command, Receiver};
-use vspc_host::events::log_event;
 use vspc_host::fatal::Fatal;
 use vspc_host::grace::Grace;
+use vspc_host::log_event;
 use vspc_host::report::log_counters;
 use vspc_host::startup::{Host, STOP_PATIENCE};
 use vspc_host::tcp_state::tcp_state;
@@ -334,19 +334,19 @@ impl Server {
             }
             // The unread bytes would wake the task again and again. The engine says `Receive` when they may
             // be read.
-            Received::Held => {
+            Received::WindowClosed => {
                 connection.readable = true;
                 self.poll_later(id);
                 false
             }
-            Received::Ending => {
+            Received::WindowClosedAndEnded => {
                 connection.readable = true;
                 self.engine.handle_ending(id, self.now);
                 self.poll_later(id);
                 self.schedule_drain();
                 false
             }
-            Received::Failing(why) => {
+            Received::WindowClosedAndFailed(why) => {
                 self.fail_write(id, why);
                 self.poll_later(id);
                 false
@@ -410,8 +410,8 @@ impl Server {
         }
     }
 
-    /// Has the timer task look at the next deadline, if that is earlier than what it waits for. If it has moved
-    /// later, the timer is left as it is: it fires too early, finds nothing due and is set again.
+    /// Has the timer task look at the next deadline, if that is earlier than what it waits for. If it has
+    /// moved later, the timer is left as it is: it fires too early, finds nothing due and is set again.
     fn rearm(&mut self) {
         let Awaited::Deadline(armed) = self.awaited else { return };
         match (self.next_deadline(), armed) {
@@ -421,9 +421,9 @@ impl Server {
         }
     }
 
-    /// Waits for the next deadline and lets timers fire. What arrived before a deadline is read first, even if
-    /// the server was late: when a deadline has passed, the reactor looks at the sockets, the tasks that it
-    /// wakes have their turn, and only then the timers fire that were due when this began.
+    /// Waits for the next deadline and lets timers fire. What arrived before a deadline is read first, even
+    /// if the server was late: when a deadline has passed, the reactor looks at the sockets, the tasks that
+    /// it wakes have their turn, and only then the timers fire that were due when this began.
     fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
         self.timekeeper.set(cx);
         match self.awaited {

@@ -9,7 +9,7 @@ use crate::options::Options;
 
 /// The options about TLS. There are none.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
-pub struct TlsOptions {}
+pub(crate) struct TlsOptions {}
 
 impl TlsOptions {
     pub(crate) fn fault(&self, _: &Options) -> Option<String> {

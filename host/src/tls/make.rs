@@ -22,7 +22,7 @@ use super::load::ProxyUri;
 /// The options of `cert`.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
 #[command(disable_help_flag = true, about = ABOUT)]
-pub struct CertOptions {
+pub(crate) struct CertOptions {
     /// Name by which hosts and clients reach the server: repeat it or separate by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub hostname: Vec<String>,

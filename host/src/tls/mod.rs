@@ -1,4 +1,5 @@
-//! TLS outside the engine: the options, the files that certificates and keys are in, and the date.
+//! TLS outside the engine: the options, the files that certificates and keys are in, and the clock that
+//! certificates are checked against.
 //!
 //! **Owns** the way from PEM files to what the engine answers with. **Refuses to know** what is done with
 //! it: handshakes, records and upgrades are the core's.
@@ -19,16 +20,16 @@ mod make;
 mod options;
 
 #[cfg(not(feature = "tls"))]
-pub use absent::TlsOptions;
+pub(crate) use absent::TlsOptions;
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::{CLEAR_ADVICE, Loader};
 #[cfg(feature = "tls")]
-pub use load::LoadError;
+pub(crate) use load::LoadError;
 #[cfg(feature = "tls")]
 pub(crate) use load::Loader;
 #[cfg(feature = "tls")]
-pub use make::{CertOptions, MakeError};
+pub(crate) use make::{CertOptions, MakeError};
 #[cfg(feature = "tls")]
 pub(crate) use options::CLEAR_ADVICE;
 #[cfg(feature = "tls")]
-pub use options::{InBand, OnConnect, TlsOptions};
+pub(crate) use options::TlsOptions;

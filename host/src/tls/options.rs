@@ -12,11 +12,11 @@ use super::load::{Loader, ProxyUri};
 
 /// The options for TLS.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
-pub struct TlsOptions {
+pub(crate) struct TlsOptions {
     /// What ESXi hosts begin with: TLS (on: telnets://), telnet (off: telnet://), or either (auto)
     /// [default: off].
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, help_heading = TLS)]
-    pub tls: Option<OnConnect>,
+    pub tls: Option<VmTlsArg>,
 
     /// The same as --tls on.
     #[arg(long, help_heading = TLS)]
@@ -32,9 +32,9 @@ pub struct TlsOptions {
 
     /// Hosts that begin with telnet: leave them in clear (off), take their offer to go over to TLS
     /// (offer), serve only those that do (require).
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = InBand::Off, help_heading = TLS)]
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = InBandTlsArg::Off, help_heading = TLS)]
     #[arg(hide_possible_values = true)]
-    pub in_band_tls: InBand,
+    pub in_band_tls: InBandTlsArg,
 
     /// TLS on client ports.
     #[arg(long, help_heading = TLS)]
@@ -51,7 +51,7 @@ pub struct TlsOptions {
 
 /// The values of `--tls`: what a connection from a host begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum OnConnect {
+pub(crate) enum VmTlsArg {
     /// Telnet.
     Off,
     /// TLS.
@@ -62,7 +62,7 @@ pub enum OnConnect {
 
 /// The values of `--in-band-tls`: what becomes of a host's offer to go over to TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum InBand {
+pub(crate) enum InBandTlsArg {
     /// It is declined.
     Off,
     /// It is taken.
@@ -76,9 +76,9 @@ impl TlsOptions {
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
         let user = self.user();
         let fault = match (self.ssl, self.tls) {
-            (true, Some(OnConnect::Off)) => "--ssl and --tls off contradict each other: drop one",
-            (true, Some(OnConnect::Auto)) => "--ssl and --tls auto contradict each other: drop one",
-            _ if self.in_band_tls != InBand::Off && self.on_connect() == OnConnect::On => {
+            (true, Some(VmTlsArg::Off)) => "--ssl and --tls off contradict each other: drop one",
+            (true, Some(VmTlsArg::Auto)) => "--ssl and --tls auto contradict each other: drop one",
+            _ if self.in_band_tls != InBandTlsArg::Off && self.on_connect() == VmTlsArg::On => {
                 "--in-band-tls is for hosts that begin with telnet, and with --tls on none does: drop it, or \
                  give --tls auto"
             }
@@ -114,14 +114,14 @@ impl TlsOptions {
 
     pub(crate) fn configure(&self, config: &mut Config) {
         config.vm_tls = match self.on_connect() {
-            OnConnect::Off => VmTls::Off,
-            OnConnect::On => VmTls::On,
-            OnConnect::Auto => VmTls::Auto,
+            VmTlsArg::Off => VmTls::Off,
+            VmTlsArg::On => VmTls::On,
+            VmTlsArg::Auto => VmTls::Auto,
         };
         config.in_band_tls = match self.in_band_tls {
-            InBand::Off => InBandTls::Off,
-            InBand::Offer => InBandTls::Offer,
-            InBand::Require => InBandTls::Require,
+            InBandTlsArg::Off => InBandTls::Off,
+            InBandTlsArg::Offer => InBandTls::Offer,
+            InBandTlsArg::Require => InBandTls::Require,
         };
         config.client_tls = self.client_tls;
     }
@@ -130,9 +130,9 @@ impl TlsOptions {
     pub(crate) fn loader(&self, options: &Options) -> Option<Loader> {
         let cert = self.cert.clone()?;
         let scheme = match (self.on_connect(), self.in_band_tls) {
-            (OnConnect::On | OnConnect::Auto, _) => Some("telnets"),
-            (OnConnect::Off, InBand::Offer | InBand::Require) => Some("telnet"),
-            (OnConnect::Off, InBand::Off) => None,
+            (VmTlsArg::On | VmTlsArg::Auto, _) => Some("telnets"),
+            (VmTlsArg::Off, InBandTlsArg::Offer | InBandTlsArg::Require) => Some("telnet"),
+            (VmTlsArg::Off, InBandTlsArg::Off) => None,
         };
         Some(Loader {
             cert,
@@ -143,19 +143,19 @@ impl TlsOptions {
         })
     }
 
-    fn on_connect(&self) -> OnConnect {
-        self.tls.unwrap_or(if self.ssl { OnConnect::On } else { OnConnect::Off })
+    fn on_connect(&self) -> VmTlsArg {
+        self.tls.unwrap_or(if self.ssl { VmTlsArg::On } else { VmTlsArg::Off })
     }
 
     /// The option that makes use of a certificate.
     fn user(&self) -> Option<&'static str> {
         match (self.on_connect(), self.in_band_tls) {
             _ if self.ssl => Some("--ssl"),
-            (OnConnect::On, _) => Some("--tls on"),
-            (OnConnect::Auto, _) => Some("--tls auto"),
-            (OnConnect::Off, InBand::Offer) => Some("--in-band-tls offer"),
-            (OnConnect::Off, InBand::Require) => Some("--in-band-tls require"),
-            (OnConnect::Off, InBand::Off) => self.client_tls.then_some("--client-tls"),
+            (VmTlsArg::On, _) => Some("--tls on"),
+            (VmTlsArg::Auto, _) => Some("--tls auto"),
+            (VmTlsArg::Off, InBandTlsArg::Offer) => Some("--in-band-tls offer"),
+            (VmTlsArg::Off, InBandTlsArg::Require) => Some("--in-band-tls require"),
+            (VmTlsArg::Off, InBandTlsArg::Off) => self.client_tls.then_some("--client-tls"),
         }
     }
 }

@@ -76,8 +76,8 @@ fn a_client_that_never_reads_holds_little_in_the_kernel() {
         vm.print(&text);
         reader.expect(&text);
     }
-    // By now it is 8 MiB behind, and its socket has taken what it takes. What its peer has not acknowledged (a
-    // receive buffer of 64 KiB or so is full) is the least of it.
+    // By now it is 8 MiB behind, and its socket has taken what it takes. What its peer has not acknowledged
+    // (a receive buffer of 64 KiB or so is full) is the least of it.
     let held = unacknowledged(port, stalled.stream.local_addr().unwrap());
     assert!(held < 256 << 10, "{held} bytes");
 }

@@ -1,6 +1,6 @@
-//! A server that does not run for a while (it is stopped, its control group is frozen, the machine that it runs
-//! on is): its peers do not pay for it. That time has to pass, and so these tests wait for a length of time,
-//! each a little longer than the deadline that it is about.
+//! A server that does not run for a while (it is stopped, its control group is frozen, the machine that it
+//! runs on is): its peers do not pay for it. That time has to pass, and so these tests wait for a length of
+//! time, each a little longer than the deadline that it is about.
 
 use std::thread::sleep;
 use std::time::Duration;

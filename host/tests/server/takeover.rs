@@ -1,5 +1,5 @@
-//! Who gets what is typed where two connections say that they are the same VM (vmware.md §4): what the kernel knows
-//! of a silent holder counts, and reaches the engine.
+//! Who gets what is typed where two connections say that they are the same VM (vmware.md §4): what the kernel
+//! knows of a silent holder counts, and reaches the engine.
 
 use std::time::{Duration, Instant};
 
