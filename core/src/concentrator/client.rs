@@ -10,7 +10,7 @@ use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_command, put_
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Conn, Local, NOISE, Role};
+use super::conn::{Conn, Local, Role, is_noise};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
@@ -99,7 +99,7 @@ impl Concentrator {
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.decoder = decoder;
-            conn.is_noisy = commands > NOISE;
+            conn.is_noisy = is_noise(commands, data.len());
         }
     }
 

@@ -43,9 +43,16 @@ pub(super) struct Conn {
     pub(super) role: Role,
 }
 
-/// Commands in one read from which on a connection is read in small pieces. Hosts and clients send fewer than thirty at
-/// once, and then none for as long as nothing happens.
-pub(super) const NOISE: usize = 64;
+/// Whether a read of so many bytes was little but commands. A command costs as much as a kibibyte of data.
+pub(super) fn is_noise(commands: usize, bytes: usize) -> bool {
+    commands > QUIET && commands * COMMAND_BYTES > bytes
+}
+
+/// Commands in one read that are always heard: hosts and clients make a handful at a time.
+const QUIET: usize = 8;
+
+/// A command for each so many bytes is noise; the longest message of a move is a fifth of it.
+const COMMAND_BYTES: usize = 64;
 
 /// How far a closing connection is served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT
 use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
-use super::conn::{Conn, Early, NOISE, Place, Role, Transport, Vm};
+use super::conn::{Conn, Early, Place, Role, Transport, Vm, is_noise};
 use super::consoles::Placed;
 use super::event::{CloseReason, Fault};
 use super::id::ConnId;
@@ -69,7 +69,7 @@ impl Concentrator {
             }
         }
         let conn = self.conns.get_mut(id)?;
-        conn.is_noisy = usize::from(conn.commands.wrapping_sub(before)) > NOISE;
+        conn.is_noisy = is_noise(conn.commands.wrapping_sub(before).into(), data.len());
         None
     }
 
