@@ -145,6 +145,11 @@ impl Admission {
         victim.map_or(Verdict::Refuse, Verdict::Evict)
     }
 
+    /// Whether one of this kind was refused because descriptors are short, and not for its kind's share of them.
+    pub(super) fn lacks_descriptor(&self, kind: Kind) -> bool {
+        kind == Kind::Vm || self.open[kind as usize] < self.clients_limit()
+    }
+
     /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
     pub(super) fn admit(&mut self, id: ConnId, kind: Kind, source: Source, speaks_first: bool, now: Instant) {
         self.open[kind as usize] += 1;

@@ -121,7 +121,8 @@ impl Concentrator {
     /// Tells of VMs that were identified, once name and port are known with which they are to be told.
     pub(super) fn tell_identified(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
-        let port_is_coming = console.listener.is_some() && console.label.port.is_none();
+        let port_is_coming =
+            (console.listener.is_some() && console.label.port.is_none()) || self.fx.is_newcomer(at);
         if console.label.name.is_empty() || port_is_coming {
             return;
         }

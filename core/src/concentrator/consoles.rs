@@ -474,9 +474,13 @@ impl Consoles {
         Some(first)
     }
 
-    /// Whose port's descriptor goes to a newcomer of whom nothing is known. It is to be forgotten then.
-    pub(super) fn yields_descriptor(&mut self) -> Option<ConsoleId> {
-        let (_, first) = self.unused.first_with_port().filter(|&(connected, _)| connected < SETTLED)?;
+    /// Whose port's descriptor goes to a newcomer of whom nothing is known, unless that comes for this console. It is to
+    /// be forgotten then.
+    pub(super) fn yields_descriptor(&mut self, at: Option<ConsoleId>) -> Option<ConsoleId> {
+        let (connected, first) = self.unused.first_with_port()?;
+        if connected >= SETTLED || Some(first) == at {
+            return None;
+        }
         self.unused.remove(first);
         Some(first)
     }

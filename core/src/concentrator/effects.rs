@@ -60,6 +60,11 @@ impl Effects {
         self.yielding.push_back((id, newcomer));
     }
 
+    /// Whether a console gets a port before the present call returns.
+    pub(super) fn is_newcomer(&self, id: ConsoleId) -> bool {
+        self.yielding.iter().any(|(_, newcomer)| newcomer.is_some_and(|newcomer| newcomer.console == id))
+    }
+
     /// The next console to forget, and who needs its port.
     pub(super) fn next_yielding(&mut self) -> Option<(ConsoleId, Option<Newcomer>)> {
         self.yielding.pop_front()

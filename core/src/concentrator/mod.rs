@@ -215,11 +215,11 @@ impl Concentrator {
     pub fn handle_accepted(&mut self, on: ListenerId, peer: Peer, now: Instant) -> Option<ConnId> {
         self.fx.now = now;
         let purpose = self.listeners.get(on)?.purpose;
-        let kind = match purpose {
-            Purpose::Vms => Kind::Vm,
-            Purpose::Clients(..) => Kind::Client,
+        let (kind, at) = match purpose {
+            Purpose::Vms => (Kind::Vm, None),
+            Purpose::Clients(console, _) => (Kind::Client, Some(console)),
         };
-        let accepted = if self.shutting_down || !self.make_room(kind, Source::of(&peer.address)) {
+        let accepted = if self.shutting_down || !self.make_room(kind, at, Source::of(&peer.address)) {
             None
         } else {
             match purpose {
@@ -231,23 +231,22 @@ impl Concentrator {
         accepted
     }
 
-    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others, and for
-    /// a VM consoles that nobody uses after them. Returns whether there is room then.
+    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others, and
+    /// where there is nobody else consoles that nobody uses, but not `at`. Returns whether there is room then.
     ///
     /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot closes
     /// that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
-    fn make_room(&mut self, kind: Kind, from: Source) -> bool {
+    fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
         loop {
             match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {
                 Verdict::Admit => return true,
                 verdict => match (self.half_closed.first_of_all(), verdict) {
                     (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
                     (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
-                    (None, _) => match self.consoles.yields_descriptor() {
-                        Some(unused) if kind == Kind::Vm => {
-                            self.end_console(unused, EventKind::ConsoleYielded)
-                        }
-                        _ => return false,
+                    (None, _) if !self.admission.lacks_descriptor(kind) => return false,
+                    (None, _) => match self.consoles.yields_descriptor(at) {
+                        Some(unused) => self.end_console(unused, EventKind::ConsoleYielded),
+                        None => return false,
                     },
                 },
             }

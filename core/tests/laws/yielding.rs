@@ -60,6 +60,11 @@ fn made_up_vms_take_no_port_from_a_real_one() {
     world.pass(SECOND);
     assert!(world.port(uuid(1)).is_some());
     assert_eq!(yielded(&world), 400 + 1 - 19);
+    let without_port = world.events.iter().filter(|event| {
+        event.kind == EventKind::VmIdentified
+            && event.console.as_ref().is_some_and(|label| label.port.is_none())
+    });
+    assert_eq!(without_port.count(), 0, "each is told of with its port");
 }
 
 #[test]
@@ -138,6 +143,19 @@ fn consoles_that_nobody_uses_yield_when_descriptors_run_short() {
     for n in 1..=10 {
         let vm = world.vm(vm_config(n));
         assert!(world.is_open(vm) && world.port(uuid(n)).is_some(), "vm {n}");
+    }
+}
+
+#[test]
+fn a_client_gets_in_where_consoles_that_nobody_uses_hold_the_descriptors() {
+    let mut world = World::new(Config { max_descriptors: 40, ..with_ports(1000) });
+    world.vm(vm_config(1));
+    for n in 100..200 {
+        comes_and_goes(&mut world, n, Duration::ZERO);
+    }
+    for _ in 0..10 {
+        let client = world.client(uuid(1), Kind::Telnet);
+        assert!(world.is_open(client));
     }
 }
 
