@@ -13,6 +13,7 @@ pub mod credentials;
 mod events;
 pub mod fatal;
 pub mod grace;
+pub mod housekeeping;
 mod limits;
 pub mod local_ports;
 mod logging;

@@ -149,8 +149,5 @@ fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
     ExitCode::from(fatal.exit_code())
 }
 
-/// How long a server that was told to stop may take to send what is queued and to say goodbye.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(3);
-
 /// How long the end waits for a stderr that does not take the last lines.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

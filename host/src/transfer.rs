@@ -21,6 +21,29 @@ pub fn scratch() -> Box<[u8]> {
     vec![0; READ_MAX].into_boxed_slice()
 }
 
+/// How far a connection is closed, as its runtime knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ending(Option<Closed>);
+
+impl Ending {
+    /// This has become known.
+    pub fn note(&mut self, closed: Closed) {
+        self.0 = Some(closed);
+    }
+
+    /// Its peer has ended its half: nothing more will be read.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        self.0 == Some(Closed::Input)
+    }
+
+    /// Writing has failed: nothing more will be written, and what had arrived before is still read.
+    #[must_use]
+    pub fn has_failed(self) -> bool {
+        matches!(self.0, Some(Closed::Failed(_)))
+    }
+}
+
 /// What an attempt to read brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Received {
@@ -41,8 +64,8 @@ pub enum Received {
     Closed(Closed),
 }
 
-/// Reads once from a connection into the engine. `closed` is how far it is known to be closed: with a
-/// failure that a write has met, what had arrived before is still read.
+/// Reads once from a connection into the engine. `ending` is how far it is known to be closed: with a failure
+/// that a write has met, what had arrived before is still read.
 ///
 /// While the window is 0 nothing is read, but an end or an error is still found, so that a connection does
 /// not stay when its peer has left. Costs one system call, with the window 0 two.
@@ -50,7 +73,7 @@ pub fn receive<S>(
     engine: &mut Concentrator,
     id: ConnId,
     socket: &S,
-    closed: Option<Closed>,
+    ending: Ending,
     scratch: &mut [u8],
     now: Instant,
 ) -> Received
@@ -65,7 +88,7 @@ where
             _ => (&*socket).read(&mut scratch[..window]),
         };
         return match outcome {
-            Ok(0) => Received::Closed(closed.unwrap_or(Closed::Input)),
+            Ok(0) => Received::Closed(ending.0.unwrap_or(Closed::Input)),
             Ok(_) if window == 0 => behind(socket),
             Ok(n) => {
                 engine.handle_received(id, &mut scratch[..n], now);
@@ -73,8 +96,8 @@ where
             }
             Err(error) => match error.kind() {
                 ErrorKind::Interrupted => continue,
-                ErrorKind::WouldBlock => closed.map_or(Received::Nothing, Received::Closed),
-                why => Received::Closed(closed.unwrap_or(Closed::Failed(why))),
+                ErrorKind::WouldBlock => ending.0.map_or(Received::Nothing, Received::Closed),
+                why => Received::Closed(ending.0.unwrap_or(Closed::Failed(why))),
             },
         };
     }

@@ -34,7 +34,8 @@ const NOBODY: ConnId = ConnId::from_bits(99);
 fn what_is_there_is_read_and_then_the_end() {
     let (mut engine, id) = engine();
     let (socket, mut peer) = pair();
-    let mut receive = |len| receive(&mut engine, id, &socket, None, &mut vec![0; len], Instant::ZERO);
+    let mut receive =
+        |len| receive(&mut engine, id, &socket, Ending::default(), &mut vec![0; len], Instant::ZERO);
     assert_eq!(receive(8), Received::Nothing);
     peer.write_all(b"hello").unwrap();
     assert_eq!(receive(4), Received::Bytes { more: true });
@@ -55,13 +56,13 @@ fn a_failure_that_a_write_met_is_told_behind_what_came_before_it() {
         Transmitted::Failed(ErrorKind::BrokenPipe)
     );
     let failed = Closed::Failed(ErrorKind::BrokenPipe);
-    let mut receive = || receive(&mut engine, id, &socket, Some(failed), &mut [0; 64], Instant::ZERO);
+    let mut receive = || receive(&mut engine, id, &socket, Ending(Some(failed)), &mut [0; 64], Instant::ZERO);
     assert_eq!(receive(), Received::Bytes { more: false });
     assert_eq!(receive(), Received::Closed(failed));
     // Also if the peer does not end: nothing can be said to it any more.
     let (socket, _peer) = pair();
     assert_eq!(
-        super::receive(&mut engine, id, &socket, Some(failed), &mut [0; 64], Instant::ZERO),
+        super::receive(&mut engine, id, &socket, Ending(Some(failed)), &mut [0; 64], Instant::ZERO),
         Received::Closed(failed)
     );
 }
@@ -70,8 +71,9 @@ fn a_failure_that_a_write_met_is_told_behind_what_came_before_it() {
 fn with_no_window_nothing_is_read_and_yet_an_end_is_found() {
     let (mut engine, _) = engine();
     let (mut socket, mut peer) = pair();
-    let mut receive =
-        |socket: &UnixStream| receive(&mut engine, NOBODY, socket, None, &mut [0; 64], Instant::ZERO);
+    let mut receive = |socket: &UnixStream| {
+        receive(&mut engine, NOBODY, socket, Ending::default(), &mut [0; 64], Instant::ZERO)
+    };
     assert_eq!(receive(&socket), Received::Nothing);
     peer.write_all(b"kept").unwrap();
     assert_eq!(receive(&socket), Received::WindowClosed);
@@ -89,7 +91,8 @@ fn with_no_window_an_end_behind_unread_bytes_is_found_also_by_tcp() {
     let (socket, _) = listener.accept().unwrap();
     socket.set_nonblocking(true).unwrap();
     peer.write_all(b"unread").unwrap();
-    let mut receive = || receive(&mut engine, NOBODY, &socket, None, &mut [0; 64], Instant::ZERO);
+    let mut receive =
+        || receive(&mut engine, NOBODY, &socket, Ending::default(), &mut [0; 64], Instant::ZERO);
     assert_eq!(receive(), Received::WindowClosed);
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(receive(), Received::WindowClosedAndEnded);
@@ -105,7 +108,7 @@ fn with_no_window_a_reset_behind_unread_bytes_is_found() {
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
     assert_eq!(
-        receive(&mut engine, NOBODY, &socket, None, &mut [0; 64], Instant::ZERO),
+        receive(&mut engine, NOBODY, &socket, Ending::default(), &mut [0; 64], Instant::ZERO),
         Received::WindowClosedAndFailed(ErrorKind::ConnectionReset)
     );
 }

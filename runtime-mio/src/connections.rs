@@ -2,9 +2,9 @@
 
 use mio::Token;
 use mio::net::TcpStream;
-use vspc_core::concentrator::{Closed, ConnId};
+use vspc_core::concentrator::ConnId;
 use vspc_host::slots::Slots;
-use vspc_host::transfer::Refills;
+use vspc_host::transfer::{Ending, Refills};
 
 /// Live connections: idle ones cost these few bytes in the runtime.
 pub(crate) type Connections = Slots<ConnId, Connection>;
@@ -26,9 +26,8 @@ pub(crate) struct Connection {
     pub(crate) queued: bool,
     /// How its peer has taken what it was behind with.
     pub(crate) refills: Refills,
-    /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
-    /// arrived before is still read.
-    pub(crate) closed: Option<Closed>,
+    /// How far it is closed.
+    pub(crate) ending: Ending,
 }
 
 impl Connection {
@@ -42,18 +41,8 @@ impl Connection {
             full: false,
             refills: Refills::default(),
             queued: false,
-            closed: None,
+            ending: Ending::default(),
         }
-    }
-
-    /// Its peer has ended its half: nothing more will be read.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.closed == Some(Closed::Input)
-    }
-
-    /// Writing has failed: nothing more will be written.
-    pub(crate) fn has_failed(&self) -> bool {
-        matches!(self.closed, Some(Closed::Failed(_)))
     }
 }
 

@@ -18,21 +18,19 @@ use vspc_core::concentrator::{
     Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
 };
 use vspc_core::time::Instant;
-use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, listen_error};
 use vspc_host::clock::Clock;
-use vspc_host::commands::{Command, Receiver};
+use vspc_host::commands::Receiver;
 use vspc_host::fatal::Fatal;
-use vspc_host::grace::Grace;
+use vspc_host::housekeeping::Housekeeping;
 use vspc_host::log_event;
-use vspc_host::report::log_counters;
-use vspc_host::startup::{Host, STOP_PATIENCE};
+use vspc_host::startup::Host;
 use vspc_host::tcp_state::tcp_state;
 use vspc_host::transfer::{self, Received, Transmitted};
-use vspc_host::watch::Watches;
 
 use crate::accept::{self, Listeners};
 use crate::connections::{self, Connection, Connections};
-use crate::linger::{self, Lingering, LingeringSocket};
+use crate::linger::{self, LingeringSocket};
 
 /// The engine, its sockets, and what the loop remembers from turn to turn.
 pub(crate) struct Server {
@@ -44,11 +42,9 @@ pub(crate) struct Server {
     /// When the sockets were last polled.
     polled_at: Instant,
     listeners: Listeners,
-    accepting: Accepting,
     connections: Connections,
-    /// Connections whose write failed, with this error, and whose last input has not been read yet.
-    failed: Grace<ErrorKind>,
-    lingering: Lingering,
+    /// What both servers keep beside the engine and do in the same way.
+    house: Housekeeping<LingeringSocket>,
     /// Sockets to visit: each is on it once at most.
     ready: Vec<Token>,
     /// Connections whose socket can take the bytes that the engine still has for them.
@@ -57,12 +53,8 @@ pub(crate) struct Server {
     scratch: Box<[u8]>,
     /// What other threads ask for.
     commands: Receiver,
-    /// Other threads that read consoles.
-    watches: Watches,
     /// Readable when there is something in `commands`.
     commands_socket: UnixStream,
-    /// Set once the server has been told to stop: when it stops whatever is left.
-    stop_at: Option<Instant>,
     /// How many turns in a row have ended without letting timers fire.
     timer_skips: u32,
 }
@@ -81,7 +73,7 @@ impl Server {
         poll.registry()
             .register(&mut commands_socket, COMMANDS, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let house = Housekeeping::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
@@ -93,17 +85,13 @@ impl Server {
             now,
             polled_at: now,
             listeners: Listeners::default(),
-            accepting,
             connections: Connections::default(),
-            failed: Grace::default(),
-            lingering: Lingering::default(),
+            house,
             ready: Vec::new(),
             writers: Vec::new(),
             scratch: transfer::scratch(),
             commands: host.commands,
-            watches: Watches::default(),
             commands_socket,
-            stop_at: None,
             timer_skips: 0,
         })
     }
@@ -124,7 +112,7 @@ impl Server {
 
     fn run(mut self) -> Result<(), Fatal> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.is_done() {
+        while !self.house.is_done(&self.engine, self.now) {
             let patience = self.patience();
             match self.poll.poll(&mut events, patience) {
                 Ok(()) => {}
@@ -150,27 +138,12 @@ impl Server {
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.lingering.is_empty()))
-    }
-
     /// How long to wait for readiness: not at all while there is something to do, else until the next
     /// deadline.
     fn patience(&mut self) -> Option<Duration> {
         let is_busy = !self.ready.is_empty() || !self.writers.is_empty();
-        let deadline = if is_busy { Some(self.now) } else { self.next_deadline() };
+        let deadline = if is_busy { Some(self.now) } else { self.house.deadline(&self.engine) };
         self.clock.wait_until(deadline).map(|at| at.duration_since(self.now))
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.engine.poll_timeout(),
-            self.accepting.deadline(),
-            self.failed.deadline(),
-            self.lingering.deadline(),
-            self.stop_at,
-        ];
-        deadlines.into_iter().flatten().min()
     }
 
     /// Records what the poller says about a socket. Nothing is read yet.
@@ -184,10 +157,10 @@ impl Server {
         }
         let id = connections::connection_of(token);
         let Some(connection) = self.connections.get(id) else { return self.enqueue_lingering(id) };
-        if readiness.is_writable() && !connection.has_failed() && mem::take(&mut connection.full) {
+        if readiness.is_writable() && !connection.ending.has_failed() && mem::take(&mut connection.full) {
             self.writers.push(id);
         }
-        if readiness.is_error() && connection.has_ended() {
+        if readiness.is_error() && connection.ending.has_ended() {
             // Nothing is read from it any more, so no read would return the error.
             let why = transfer::failure(&connection.stream).unwrap_or(ErrorKind::ConnectionReset);
             return self.fail(id, why);
@@ -202,31 +175,9 @@ impl Server {
 
     fn take_commands(&mut self) {
         for command in self.commands.take(&self.commands_socket) {
-            self.execute(command);
+            self.house.execute(&mut self.engine, command, self.now);
         }
-        self.watches.retry(&mut self.engine, self.now);
-    }
-
-    /// Does what another thread asks for.
-    fn execute(&mut self, command: Command) {
-        match command {
-            Command::Report => log_counters(&self.engine),
-            Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
-            Command::Watch { console, options, sink } => {
-                self.watches.open(&mut self.engine, &console, options, sink, self.now);
-            }
-            Command::Stop => self.stop(),
-        }
-    }
-
-    /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
-    fn stop(&mut self) {
-        if self.stop_at.is_none() {
-            log::info!("stopping");
-            self.stop_at = Some(self.now + STOP_PATIENCE);
-            self.lingering.lift_bound();
-            self.engine.shut_down(self.now);
-        }
+        self.house.watches.retry(&mut self.engine, self.now);
     }
 
     /// Visits each socket on the list once. What is put on it meanwhile is for the next turn.
@@ -243,7 +194,7 @@ impl Server {
             let id = connections::connection_of(token);
             if self.connections.get(id).is_some() {
                 self.receive(id);
-            } else if linger::visit(&mut self.lingering, id, &mut self.scratch) {
+            } else if linger::visit(&mut self.house.lingering, id, &mut self.scratch) {
                 self.enqueue_lingering(id);
             }
         }
@@ -259,8 +210,8 @@ impl Server {
         }
         for _ in 0..ACCEPTS_PER_VISIT {
             let Some(listener) = self.listeners.get(id) else { return };
-            let make_room = || self.lingering.take_oldest().is_some();
-            match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
+            let make_room = || self.house.lingering.take_oldest().is_some();
+            match self.house.accepting.accept(id, || listener.accept(), make_room, self.now) {
                 Accepted::One((stream, peer)) => self.admit(id, stream, peer),
                 Accepted::Again => {}
                 Accepted::Nobody | Accepted::Failed => return,
@@ -271,7 +222,7 @@ impl Server {
 
     fn admit(&mut self, on: ListenerId, mut stream: TcpStream, peer: SocketAddr) {
         let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
-            return self.accepting.refused_by_engine(self.now);
+            return self.house.accepting.refused_by_engine(self.now);
         };
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registered = self.poll.registry().register(&mut stream, connections::token(id), interest);
@@ -285,11 +236,11 @@ impl Server {
     fn receive(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         connection.queued = false;
-        if !connection.readable || connection.has_ended() {
+        if !connection.readable || connection.ending.has_ended() {
             return;
         }
-        let (socket, closed) = (&connection.stream, connection.closed);
-        match transfer::receive(&mut self.engine, id, socket, closed, &mut self.scratch, self.now) {
+        let (socket, ending) = (&connection.stream, connection.ending);
+        match transfer::receive(&mut self.engine, id, socket, ending, &mut self.scratch, self.now) {
             Received::Bytes { more } => {
                 // A read that brings less than asked for has emptied the socket (epoll(7)): new data
                 // brings a new readiness event, and a second read would only return WouldBlock.
@@ -305,7 +256,7 @@ impl Server {
             Received::WindowClosedAndEnded => self.engine.handle_ending(id, self.now),
             Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
             Received::Closed(Closed::Input) => {
-                connection.closed = Some(Closed::Input);
+                connection.ending.note(Closed::Input);
                 self.engine.handle_closed(id, Closed::Input, self.now);
             }
             Received::Closed(Closed::Failed(why)) => self.fail(id, why),
@@ -321,18 +272,13 @@ impl Server {
             return;
         }
         self.timer_skips = 0;
-        let at = self.polled_at;
-        if self.engine.poll_timeout().is_some_and(|due| due <= at) {
-            self.engine.handle_timeout(at);
-        }
-        while self.lingering.take_due(at).is_some() {}
-        while let Some((id, why)) = self.failed.take_due(at) {
+        let due = self.house.fire_timers(&mut self.engine, self.polled_at);
+        for (id, why) in due.failed {
             self.fail(id, why);
         }
-        for id in self.accepting.take_to_retry(at) {
+        for id in due.listeners {
             self.enqueue_listener(id);
         }
-        self.accepting.log_burst(at);
     }
 
     /// Carries out every output of the engine. Reads the clock again first, so that measured latencies
@@ -363,7 +309,7 @@ impl Server {
             }
             Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
-            Output::Local(id) => self.watches.carry(&mut self.engine, id, self.now),
+            Output::Local(id) => self.house.watches.carry(&mut self.engine, id, self.now),
             Output::Inspect(id) => self.inspect(id),
             // Nobody mirrors the engine's consoles yet.
             Output::Changed(_) => {}
@@ -381,7 +327,7 @@ impl Server {
 
     /// Opens a listener and says where it is.
     fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
-        let make_room = || self.lingering.take_oldest().is_some();
+        let make_room = || self.house.lingering.take_oldest().is_some();
         accept::listen(&mut self.listeners, id, address, self.poll.registry(), make_room)
     }
 
@@ -406,18 +352,18 @@ impl Server {
     /// long.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.has_ended() {
+        if connection.ending.has_ended() {
             return self.fail(id, why);
         }
-        if connection.has_failed() {
+        if connection.ending.has_failed() {
             return;
         }
-        connection.closed = Some(Closed::Failed(why));
+        connection.ending.note(Closed::Failed(why));
         connection.full = true;
         connection.readable = true;
         connection.more_behind = true;
         self.schedule_visit(id);
-        if let Some((oldest, why)) = self.failed.insert(id, why, self.now) {
+        if let Some((oldest, why)) = self.house.failed.insert(id, why, self.now) {
             self.fail(oldest, why);
         }
     }
@@ -425,7 +371,7 @@ impl Server {
     /// A connection is gone both ways.
     fn fail(&mut self, id: ConnId, why: ErrorKind) {
         if self.connections.remove(id).is_some() {
-            self.failed.remove(id);
+            self.house.failed.remove(id);
             self.engine.handle_closed(id, Closed::Failed(why), self.now);
         }
     }
@@ -433,15 +379,15 @@ impl Server {
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else {
-            self.watches.close(id);
+            self.house.watches.close(id);
             return;
         };
-        self.failed.remove(id);
+        self.house.failed.remove(id);
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !connection.has_ended();
+        let graceful = how == Shutdown::Graceful && !connection.ending.has_ended();
         if graceful && connection.stream.shutdown(net::Shutdown::Write).is_ok() {
             let socket = LingeringSocket::new(connection.stream, connection.queued);
-            drop(self.lingering.insert(id, socket, self.now));
+            drop(self.house.lingering.insert(id, socket, self.now));
             // The poller has reported what has arrived by now and will not report it again.
             self.enqueue_lingering(id);
         }
@@ -451,7 +397,7 @@ impl Server {
     fn schedule_visit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.readable
-            && !connection.has_ended()
+            && !connection.ending.has_ended()
             && !connection.queued
             && (connection.more_behind || self.engine.receive_window(id) > 0)
         {
@@ -461,7 +407,7 @@ impl Server {
     }
 
     fn enqueue_lingering(&mut self, id: ConnId) {
-        if linger::enqueue(&mut self.lingering, id) {
+        if linger::enqueue(&mut self.house.lingering, id) {
             self.ready.push(connections::token(id));
         }
     }

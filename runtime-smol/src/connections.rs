@@ -3,9 +3,9 @@
 use std::net::TcpStream;
 
 use async_io::Async;
-use vspc_core::concentrator::{Closed, ConnId};
+use vspc_core::concentrator::ConnId;
 use vspc_host::slots::Slots;
-use vspc_host::transfer::Refills;
+use vspc_host::transfer::{Ending, Refills};
 
 use crate::task::Task;
 
@@ -23,9 +23,8 @@ pub(crate) struct Connection {
     pub(crate) full: bool,
     /// How its peer has taken what it was behind with.
     pub(crate) refills: Refills,
-    /// How far it is closed. Its input: nothing more is read. Failed: nothing more is written, and what had
-    /// arrived before is still read.
-    pub(crate) closed: Option<Closed>,
+    /// How far it is closed.
+    pub(crate) ending: Ending,
     /// The reactor cannot report its end: it is on the list of those whose tasks the clock wakes.
     pub(crate) polled: bool,
     /// The task that serves it.
@@ -41,20 +40,10 @@ impl Connection {
             readable: false,
             full: false,
             refills: Refills::default(),
-            closed: None,
+            ending: Ending::default(),
             polled: false,
             task: Task::default(),
         }
-    }
-
-    /// Its peer has ended its half: nothing more will be read.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.closed == Some(Closed::Input)
-    }
-
-    /// Writing has failed: nothing more will be written.
-    pub(crate) fn has_failed(&self) -> bool {
-        matches!(self.closed, Some(Closed::Failed(_)))
     }
 }
 

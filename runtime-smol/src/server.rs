@@ -29,21 +29,19 @@ use vspc_core::concentrator::{
     Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
 };
 use vspc_core::time::Instant;
-use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting, listen_error};
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, listen_error};
 use vspc_host::clock::Clock;
-use vspc_host::commands::{Command, Receiver};
+use vspc_host::commands::Receiver;
 use vspc_host::fatal::Fatal;
-use vspc_host::grace::Grace;
+use vspc_host::housekeeping::Housekeeping;
 use vspc_host::log_event;
-use vspc_host::report::log_counters;
-use vspc_host::startup::{Host, STOP_PATIENCE};
+use vspc_host::startup::Host;
 use vspc_host::tcp_state::tcp_state;
 use vspc_host::transfer::{self, Received, Transmitted};
-use vspc_host::watch::Watches;
 
 use crate::accept::{self, Listeners};
 use crate::connections::{Connection, Connections};
-use crate::linger::{self, Lingering, LingeringSocket};
+use crate::linger::{self, LingeringSocket};
 use crate::task::Task;
 
 /// The engine, its sockets, and what the tasks tell each other.
@@ -56,11 +54,9 @@ pub(crate) struct Server {
     /// The time at which the task that runs now began its visit.
     now: Instant,
     listeners: Listeners,
-    accepting: Accepting,
     connections: Connections,
-    /// Connections whose write failed, with this error, and whose last input has not been read yet.
-    failed: Grace<ErrorKind>,
-    lingering: Lingering,
+    /// What both servers keep beside the engine and do in the same way.
+    house: Housekeeping<LingeringSocket>,
     /// Connections whose end the reactor cannot report: their tasks are woken by the clock instead.
     polled: Vec<ConnId>,
     /// When the connections in `polled` are woken next.
@@ -71,10 +67,6 @@ pub(crate) struct Server {
     scratch: Box<[u8]>,
     /// What other threads ask for.
     commands: Receiver,
-    /// Other threads that read consoles.
-    watches: Watches,
-    /// Set once the server has been told to stop: when it stops whatever is left.
-    stop_at: Option<Instant>,
     /// The drain task is going to run.
     drain_scheduled: bool,
     /// What the timer task waits for.
@@ -111,7 +103,7 @@ impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
         let commands_socket = Async::new_nonblocking(host.commands_socket)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let accepting = Accepting::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let house = Housekeeping::new().map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
@@ -124,17 +116,13 @@ impl Server {
                 clock,
                 now,
                 listeners: Listeners::default(),
-                accepting,
                 connections: Connections::default(),
-                failed: Grace::default(),
-                lingering: Lingering::default(),
+                house,
                 polled: Vec::new(),
                 poll_at: None,
                 writers: Vec::new(),
                 scratch: transfer::scratch(),
                 commands: host.commands,
-                watches: Watches::default(),
-                stop_at: None,
                 drain_scheduled: false,
                 awaited: Awaited::Deadline(None),
                 drainer: Task::default(),
@@ -183,54 +171,20 @@ impl Server {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.stop_at.is_some_and(|at| at <= self.now || (self.engine.is_empty() && self.lingering.is_empty()))
-    }
-
     fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.engine.poll_timeout(),
-            self.accepting.deadline(),
-            self.failed.deadline(),
-            self.lingering.deadline(),
-            self.poll_at,
-            self.stop_at,
-        ];
-        deadlines.into_iter().flatten().min()
+        [self.house.deadline(&self.engine), self.poll_at].into_iter().flatten().min()
     }
 
     fn take_commands(&mut self, socket: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             for command in self.commands.take(socket.get_ref()) {
-                self.execute(command);
+                self.house.execute(&mut self.engine, command, self.now);
             }
-            self.watches.retry(&mut self.engine, self.now);
+            self.house.watches.retry(&mut self.engine, self.now);
             self.schedule_drain();
             if ready!(socket.poll_readable(cx)).is_err() {
                 return Poll::Ready(());
             }
-        }
-    }
-
-    /// Does what another thread asks for.
-    fn execute(&mut self, command: Command) {
-        match command {
-            Command::Report => log_counters(&self.engine),
-            Command::Credentials(credentials) => credentials.take_effect(&mut self.engine),
-            Command::Watch { console, options, sink } => {
-                self.watches.open(&mut self.engine, &console, options, sink, self.now);
-            }
-            Command::Stop => self.stop(),
-        }
-    }
-
-    /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
-    fn stop(&mut self) {
-        if self.stop_at.is_none() {
-            log::info!("stopping");
-            self.stop_at = Some(self.now + STOP_PATIENCE);
-            self.lingering.lift_bound();
-            self.engine.shut_down(self.now);
         }
     }
 
@@ -242,14 +196,14 @@ impl Server {
         }
         for _ in 0..ACCEPTS_PER_VISIT {
             let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
-            let make_room = || self.lingering.take_oldest().is_some();
-            match self.accepting.accept(id, || listener.accept(), make_room, self.now) {
+            let make_room = || self.house.lingering.take_oldest().is_some();
+            match self.house.accepting.accept(id, || listener.accept(), make_room, self.now) {
                 Accepted::One((stream, peer)) => self.admit(id, stream, peer),
                 Accepted::Again => {}
                 Accepted::Nobody => match ready!(listener.poll_waiting(cx)) {
                     Ok(()) => {}
                     Err(_) => {
-                        self.accepting.retry_later(id, self.now);
+                        self.house.accepting.retry_later(id, self.now);
                         return Poll::Pending;
                     }
                 },
@@ -263,7 +217,7 @@ impl Server {
 
     fn admit(&mut self, on: ListenerId, stream: TcpStream, peer: SocketAddr) {
         let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
-            return self.accepting.refused_by_engine(self.now);
+            return self.house.accepting.refused_by_engine(self.now);
         };
         match Async::new(stream) {
             Ok(stream) => {
@@ -279,7 +233,7 @@ impl Server {
     fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(connection) = self.connections.get(id) {
             connection.task.set(cx);
-            if !connection.has_failed() && mem::take(&mut connection.full) {
+            if !connection.ending.has_failed() && mem::take(&mut connection.full) {
                 self.writers.push(id);
                 self.schedule_drain();
             }
@@ -292,9 +246,9 @@ impl Server {
 
     /// The same once the engine is done with the connection: its socket lingers, or is closed.
     fn visit_lingering(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(linger::visit(&mut self.lingering, id, &mut self.scratch, cx));
+        ready!(linger::visit(&mut self.house.lingering, id, &mut self.scratch, cx));
         // The last one to close may be what the server's end waits for.
-        if self.stop_at.is_some() {
+        if self.house.is_stopping() {
             self.schedule_drain();
         }
         Poll::Ready(())
@@ -304,7 +258,7 @@ impl Server {
     /// else its task is woken when there is.
     fn receive(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
-        if connection.has_ended() {
+        if connection.ending.has_ended() {
             // Nothing is read from it any more, so no read would return an error.
             match transfer::failure(&connection.stream) {
                 Some(why) => self.fail(id, why),
@@ -319,12 +273,12 @@ impl Server {
             self.fail(id, error.kind());
             return false;
         }
-        let (socket, closed) = (connection.stream.get_ref(), connection.closed);
-        match transfer::receive(&mut self.engine, id, socket, closed, &mut self.scratch, self.now) {
+        let (socket, ending) = (connection.stream.get_ref(), connection.ending);
+        match transfer::receive(&mut self.engine, id, socket, ending, &mut self.scratch, self.now) {
             Received::Bytes { more } => {
                 // A read that brings less than asked for has emptied the socket, mostly; if it has not,
                 // the reactor says so at once.
-                connection.readable = more || connection.has_failed();
+                connection.readable = more || connection.ending.has_failed();
                 self.schedule_drain();
                 self.poll_readable(id, cx)
             }
@@ -352,7 +306,7 @@ impl Server {
                 false
             }
             Received::Closed(Closed::Input) => {
-                connection.closed = Some(Closed::Input);
+                connection.ending.note(Closed::Input);
                 self.engine.handle_closed(id, Closed::Input, self.now);
                 self.poll_later(id);
                 self.schedule_drain();
@@ -466,19 +420,15 @@ impl Server {
 
     /// Lets all timers fire that were due at this time, since when every socket has been looked at.
     fn fire_timers(&mut self, at: Instant) {
-        if self.engine.poll_timeout().is_some_and(|due| due <= at) {
-            self.engine.handle_timeout(at);
-        }
-        while self.lingering.take_due(at).is_some() {}
-        while let Some((id, why)) = self.failed.take_due(at) {
+        let due = self.house.fire_timers(&mut self.engine, at);
+        for (id, why) in due.failed {
             self.fail(id, why);
         }
-        for id in self.accepting.take_to_retry(at) {
+        for id in due.listeners {
             if let Some(listener) = self.listeners.get(id) {
                 listener.task.wake();
             }
         }
-        self.accepting.log_burst(at);
         if self.poll_at.is_some_and(|due| due <= at) {
             self.poll_at = None;
             for id in mem::take(&mut self.polled) {
@@ -506,7 +456,7 @@ impl Server {
         if !self.writers.is_empty() {
             self.schedule_drain();
         }
-        if self.is_done() { Poll::Ready(()) } else { Poll::Pending }
+        if self.house.is_done(&self.engine, self.now) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -522,7 +472,7 @@ impl Server {
             }
             Output::Unlisten(id) => drop(self.listeners.remove(id)),
             Output::Close(id, how) => self.close(id, how),
-            Output::Local(id) => self.watches.carry(&mut self.engine, id, self.now),
+            Output::Local(id) => self.house.watches.carry(&mut self.engine, id, self.now),
             Output::Inspect(id) => self.inspect(id),
             // Nobody mirrors the engine's consoles yet.
             Output::Changed(_) => {}
@@ -540,7 +490,7 @@ impl Server {
 
     /// Opens a listener and says where it is.
     fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
-        let make_room = || self.lingering.take_oldest().is_some();
+        let make_room = || self.house.lingering.take_oldest().is_some();
         let bound = accept::listen(&mut self.listeners, id, address, make_room)?;
         self.spawn(move |server, cx| server.accept(id, cx));
         Ok(bound)
@@ -567,17 +517,17 @@ impl Server {
     /// long.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.has_ended() {
+        if connection.ending.has_ended() {
             return self.fail(id, why);
         }
-        if connection.has_failed() {
+        if connection.ending.has_failed() {
             return;
         }
-        connection.closed = Some(Closed::Failed(why));
+        connection.ending.note(Closed::Failed(why));
         connection.full = true;
         connection.readable = true;
         connection.task.wake();
-        if let Some((oldest, why)) = self.failed.insert(id, why, self.now) {
+        if let Some((oldest, why)) = self.house.failed.insert(id, why, self.now) {
             self.fail(oldest, why);
         }
     }
@@ -585,7 +535,7 @@ impl Server {
     /// A connection is gone both ways.
     fn fail(&mut self, id: ConnId, why: ErrorKind) {
         if self.connections.remove(id).is_some() {
-            self.failed.remove(id);
+            self.house.failed.remove(id);
             self.engine.handle_closed(id, Closed::Failed(why), self.now);
             self.schedule_drain();
         }
@@ -594,15 +544,15 @@ impl Server {
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else {
-            self.watches.close(id);
+            self.house.watches.close(id);
             return;
         };
-        self.failed.remove(id);
+        self.house.failed.remove(id);
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !connection.has_ended();
+        let graceful = how == Shutdown::Graceful && !connection.ending.has_ended();
         if graceful && connection.stream.get_ref().shutdown(net::Shutdown::Write).is_ok() {
             let socket = LingeringSocket::new(connection.stream, connection.task);
-            drop(self.lingering.insert(id, socket, self.now));
+            drop(self.house.lingering.insert(id, socket, self.now));
         }
     }
 

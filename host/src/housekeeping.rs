@@ -1,0 +1,163 @@
+//! What both servers keep beside the engine and their sockets, and do in the same way: commands from other
+//! threads, what is about to end, and when the next of all that is due.
+//!
+//! **Owns** the watches, the grace of sockets that linger and of connections that have failed, what accept
+//! needs, and when the server stops. **Refuses to know** what a socket is, and how its runtime waits.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use vspc_core::concentrator::{Concentrator, ConnId, ListenerId};
+use vspc_core::time::Instant;
+
+use crate::accept::Accepting;
+use crate::commands::Command;
+use crate::grace::Grace;
+use crate::report::log_counters;
+use crate::watch::Watches;
+
+/// What a server keeps beside the engine. `S` is a socket that lingers.
+#[derive(Debug)]
+pub struct Housekeeping<S> {
+    /// Takes connections in.
+    pub accepting: Accepting,
+    /// Connections whose write failed, with this error, and whose last input has not been read yet.
+    pub failed: Grace<ErrorKind>,
+    /// Sockets that the engine is done with.
+    pub lingering: Grace<S>,
+    /// Other threads that read consoles.
+    pub watches: Watches,
+    /// Set once the server has been told to stop: when it stops whatever is left.
+    stop_at: Option<Instant>,
+}
+
+/// What is due in a runtime's own tables.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Due {
+    /// Connections that have failed and whose input nobody has taken in time.
+    pub failed: Vec<(ConnId, ErrorKind)>,
+    /// Listeners to be asked again.
+    pub listeners: Vec<ListenerId>,
+}
+
+impl<S> Housekeeping<S> {
+    /// Opens the descriptor that accept holds back.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            accepting: Accepting::new()?,
+            failed: Grace::default(),
+            lingering: Grace::default(),
+            watches: Watches::default(),
+            stop_at: None,
+        })
+    }
+
+    /// Does what another thread asks for.
+    pub fn execute(&mut self, engine: &mut Concentrator, command: Command, now: Instant) {
+        match command {
+            Command::Report => log_counters(engine),
+            Command::Credentials(credentials) => credentials.take_effect(engine),
+            Command::Watch { console, options, sink } => {
+                self.watches.open(engine, &console, options, sink, now);
+            }
+            Command::Stop => self.stop(engine, now),
+        }
+    }
+
+    /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
+    fn stop(&mut self, engine: &mut Concentrator, now: Instant) {
+        if self.stop_at.is_none() {
+            log::info!("stopping");
+            self.stop_at = Some(now + STOP_PATIENCE);
+            self.lingering.lift_bound();
+            engine.shut_down(now);
+        }
+    }
+
+    /// The server has been told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
+    /// The server has been told to stop, and either nothing is left or its time is over.
+    #[must_use]
+    pub fn is_done(&self, engine: &Concentrator, now: Instant) -> bool {
+        self.stop_at.is_some_and(|at| at <= now || (engine.is_empty() && self.lingering.is_empty()))
+    }
+
+    /// The next deadline of all this and of the engine.
+    #[must_use]
+    pub fn deadline(&self, engine: &Concentrator) -> Option<Instant> {
+        let deadlines = [
+            engine.poll_timeout(),
+            self.accepting.deadline(),
+            self.failed.deadline(),
+            self.lingering.deadline(),
+            self.stop_at,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Lets all timers fire that are due at this time: when the sockets were polled last, because bytes that
+    /// have arrived since then are not read yet, and must not be too late on the server's account. Returns
+    /// what the runtime has to do about that. In proportion to what is due.
+    pub fn fire_timers(&mut self, engine: &mut Concentrator, at: Instant) -> Due {
+        if engine.poll_timeout().is_some_and(|due| due <= at) {
+            engine.handle_timeout(at);
+        }
+        while self.lingering.take_due(at).is_some() {}
+        let failed = std::iter::from_fn(|| self.failed.take_due(at)).collect();
+        self.accepting.log_burst(at);
+        Due { failed, listeners: self.accepting.take_to_retry(at) }
+    }
+}
+
+/// How long a server that was told to stop may take to send what is queued and to say goodbye.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use vspc_core::concentrator::{Address, Config, Output};
+
+    fn engine() -> Concentrator {
+        let config = Config { vm_listen: vec![([127, 0, 0, 1], 0).into()], ..Config::default() };
+        Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO)
+    }
+
+    #[test]
+    fn a_server_that_stops_waits_for_what_lingers_but_not_for_ever() {
+        let (mut engine, mut house) = (engine(), Housekeeping::new().unwrap());
+        let now = Instant::from_millis(1);
+        assert!(!house.is_done(&engine, now));
+        house.lingering.insert(ConnId::from_bits(1), "socket", now);
+        house.execute(&mut engine, Command::Stop, now);
+        assert!(house.is_stopping() && !house.is_done(&engine, now));
+        house.execute(&mut engine, Command::Stop, now + Duration::from_secs(1));
+        assert!(house.is_done(&engine, now + STOP_PATIENCE), "asking twice is asking once");
+        house.lingering.remove(ConnId::from_bits(1));
+        assert!(house.is_done(&engine, now));
+    }
+
+    #[test]
+    fn what_is_due_fires_once_and_the_rest_is_the_next_deadline() {
+        let (mut engine, mut house) = (engine(), Housekeeping::<()>::new().unwrap());
+        let Some(Output::Listen(listener, address)) = engine.poll_output() else { panic!("no listener") };
+        engine.handle_listening(listener, Ok::<Address, _>(address), Instant::ZERO);
+        assert_eq!(house.deadline(&engine), None);
+        let (early, late) = (ConnId::from_bits(1), ConnId::from_bits(2));
+        house.failed.insert(early, ErrorKind::BrokenPipe, Instant::ZERO);
+        let first = house.deadline(&engine).unwrap();
+        house.failed.insert(late, ErrorKind::BrokenPipe, Instant::from_millis(1));
+        let due = house.fire_timers(&mut engine, first);
+        assert_eq!(due, Due { failed: vec![(early, ErrorKind::BrokenPipe)], listeners: vec![] });
+        house.accepting.retry_later(listener, first);
+        assert!(house.deadline(&engine).is_some_and(|next| next > first));
+        let due = house.fire_timers(&mut engine, first + Duration::from_secs(1));
+        assert_eq!(due, Due { failed: vec![(late, ErrorKind::BrokenPipe)], listeners: vec![listener] });
+        assert_eq!(house.deadline(&engine), None);
+    }
+}
