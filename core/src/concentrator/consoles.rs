@@ -552,4 +552,4 @@ const NAMESAKES_SEARCHED: usize = 256;
 const EARLY_LIMIT: u64 = 64 << 10;
 
 /// The part of the journals' memory that is for connections without a console.
-const EARLY_PART: usize = 8;
+const EARLY_PART: usize = 16;

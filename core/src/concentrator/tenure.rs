@@ -14,11 +14,12 @@ use crate::time::Instant;
 pub(super) struct Tenure {
     /// In total, without the one who holds it now.
     stayed: u64,
-    /// By how much `home`'s total is ahead of all the others' together.
+    /// The votes for `home`: its time counts for it, that of others against it.
     lead: u64,
     /// Since when somebody holds it; [`NOBODY`] if nobody does.
     since: u64,
-    /// Whose total is largest.
+    /// Whoever has held it for more than half of the time. Where nobody has, one of those who have held it: two
+    /// numbers tell no more.
     home: Ipv6Addr,
     /// Who holds it now, if that is an address.
     holder: Ipv6Addr,
@@ -48,7 +49,7 @@ impl Tenure {
         self.holder = pack(to.flatten());
     }
 
-    /// Adds to an address's total: one that has more than all others together is found whatever the order.
+    /// Counts an address's time: a vote of the majority, which is found whatever the order.
     fn weigh(&mut self, address: Ipv6Addr, time: u64) {
         if self.home == address {
             self.lead = self.lead.saturating_add(time);
@@ -87,8 +88,8 @@ impl Tenure {
         from != NONE && from == self.home && from != self.holder && self.running(now) < SETTLED
     }
 
-    /// The address that has held it for longer than all others together; where there is none, one that may
-    /// come close.
+    /// The address that has held it for longer than all others together, without the present holder's time; where there
+    /// is none, one of those that have.
     pub(super) fn home(&self) -> Option<IpAddr> {
         let home = if self.home == NONE { self.holder } else { self.home };
         (home != NONE).then(|| IpAddr::V6(home).to_canonical())
