@@ -3,7 +3,7 @@
 //!
 //! One descriptor is held back, so that a connection that cannot be served can still be taken out of the
 //! kernel's queue and closed. Without it, accept fails at once for as long as the queue is not empty, and a
-//! server that asks again spins, or one that does not ask again never hears of the listener any more.
+//! server that asks again spins, or one that does not ask again is never woken for the listener again.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -162,7 +162,7 @@ enum AcceptFailure {
     Passing,
     /// Descriptors have run out, in this process or in the whole system.
     Exhausted,
-    /// Something else of this machine: asking again at once would spin, and nothing tells when not to.
+    /// Something else of this machine: asking again at once would spin, and nothing reports when it is over.
     Lasting,
 }
 
@@ -189,7 +189,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Why a listener could not be opened, as the engine is told it.
+/// Why a listener could not be opened, in the engine's words.
 #[must_use]
 pub fn listen_error(error: &io::Error) -> ListenError {
     match error.kind() {
@@ -222,7 +222,7 @@ impl Refusals {
         }
     }
 
-    /// When [`log_burst`](Self::log_burst) has something to say, unless more is refused until then.
+    /// When [`log_burst`](Self::log_burst) has something to log, unless more is refused until then.
     fn deadline(&self) -> Option<Instant> {
         self.latest.map(|latest| latest + QUIET)
     }

@@ -1,7 +1,8 @@
 //! Loading files anew while the server runs, from disks that may not answer.
 //!
-//! **Owns** the thread that starts each load and hears its end. A load is a thread of its own: one that hangs
-//! (a mount whose server is gone) is told of after [`PATIENCE`], and the next request starts another one.
+//! **Owns** the thread that starts each load and receives its outcome. A load is a thread of its own: one
+//! that hangs (a mount whose server is gone) is told of after [`PATIENCE`], and the next request starts
+//! another one.
 //! **Refuses to know** what is loaded, and what asks for it.
 //!
 //! ```text
@@ -71,7 +72,7 @@ pub(crate) fn within<T: Send + 'static>(
     ends.recv_timeout(patience).ok()
 }
 
-/// What the thread is told.
+/// What the thread receives.
 enum Told<T> {
     /// A load is asked for.
     Asked,
@@ -186,7 +187,7 @@ mod tests {
     /// A thread whose loads each wait for what this sends, and what it takes.
     struct Rig {
         request: Request<u32>,
-        /// Each load that begins hands over where its end is told.
+        /// Each load that begins hands over where its outcome goes.
         loads: Receiver<Sender<Option<u32>>>,
         taken: Receiver<u32>,
     }

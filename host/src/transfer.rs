@@ -26,7 +26,7 @@ pub fn scratch() -> Box<[u8]> {
 pub struct Ending(Option<Closed>);
 
 impl Ending {
-    /// This has become known.
+    /// Takes note that it is closed this far.
     pub fn note(&mut self, closed: Closed) {
         self.0 = Some(closed);
     }
@@ -106,7 +106,7 @@ where
 /// What is behind bytes that may not be read. One system call, and one more if the connection has failed.
 fn behind(socket: &impl AsFd) -> Received {
     let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
-    // Does not wait. What it cannot say now is looked for again.
+    // Does not wait. What it does not report now is looked for again.
     let is_known = poll(&mut polled, Some(&Timespec::default())).is_ok();
     match polled[0].revents() {
         _ if !is_known => Received::WindowClosed,
@@ -118,7 +118,7 @@ fn behind(socket: &impl AsFd) -> Received {
     }
 }
 
-/// Why a socket has failed, if it has and nobody was told yet. One system call.
+/// Why a socket has failed, if it has and no call has returned that yet. One system call.
 pub fn failure(socket: &impl AsFd) -> Option<ErrorKind> {
     SockRef::from(socket).take_error().ok().flatten().map(|error| error.kind())
 }

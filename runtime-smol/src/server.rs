@@ -18,7 +18,6 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{self, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -43,6 +42,10 @@ use crate::accept::{self, Listeners};
 use crate::connections::{Connection, Connections};
 use crate::linger::{self, LingeringSocket};
 use crate::task::Task;
+
+mod timekeeper;
+
+use timekeeper::Awaited;
 
 /// The engine, its sockets, and what the tasks tell each other.
 pub(crate) struct Server {
@@ -74,17 +77,6 @@ pub(crate) struct Server {
     /// The task that drains, and the one that keeps time.
     drainer: Task,
     timekeeper: Task,
-}
-
-/// What the timer task waits for.
-#[derive(Clone, Copy, Debug)]
-enum Awaited {
-    /// For this time, if there is a deadline at all.
-    Deadline(Option<Instant>),
-    /// At this time a deadline had passed. For the reactor to look at the sockets after that.
-    Reactor(Instant),
-    /// The same, and the reactor has looked. For the tasks that it has woken to read.
-    Readers(Instant),
 }
 
 /// Serves until a command says stop.
@@ -169,10 +161,6 @@ impl Server {
         if !mem::replace(&mut self.drain_scheduled, true) {
             self.drainer.wake();
         }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        [self.house.deadline(&self.engine), self.poll_at].into_iter().flatten().min()
     }
 
     fn take_commands(&mut self, socket: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
@@ -364,82 +352,6 @@ impl Server {
         }
     }
 
-    /// Has the timer task look at the next deadline, if that is earlier than what it waits for. If it has
-    /// moved later, the timer is left as it is: it fires too early, finds nothing due and is set again.
-    fn rearm(&mut self) {
-        let Awaited::Deadline(armed) = self.awaited else { return };
-        match (self.next_deadline(), armed) {
-            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => self.timekeeper.wake(),
-            (None, None) => drop(self.clock.wait_until(None)),
-            _ => {}
-        }
-    }
-
-    /// Waits for the next deadline and lets timers fire. What arrived before a deadline is read first, even
-    /// if the server was late: when a deadline has passed, the reactor looks at the sockets, the tasks that
-    /// it wakes have their turn, and only then the timers fire that were due when this began.
-    fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
-        self.timekeeper.set(cx);
-        match self.awaited {
-            Awaited::Deadline(_) => match self.next_deadline() {
-                Some(next) if next <= self.now => {
-                    self.awaited = Awaited::Reactor(self.now);
-                    timer.set_after(MOMENT);
-                    // The reactor has not looked if the timer says that it is due before it is waited for.
-                    while Pin::new(&mut *timer).poll(cx).is_ready() {
-                        timer.set_after(MOMENT);
-                    }
-                }
-                next => self.arm(next, timer, cx),
-            },
-            Awaited::Reactor(at) => {
-                self.awaited = Awaited::Readers(at);
-                cx.waker().wake_by_ref();
-            }
-            Awaited::Readers(at) => {
-                self.awaited = Awaited::Deadline(None);
-                self.fire_timers(at);
-                self.schedule_drain();
-            }
-        }
-        Poll::Pending
-    }
-
-    /// Sets the timer for the next deadline.
-    fn arm(&mut self, next: Option<Instant>, timer: &mut Timer, cx: &mut Context<'_>) {
-        let at = self.clock.wait_until(next);
-        self.awaited = Awaited::Deadline(at);
-        match at.and_then(|at| self.clock.monotonic(at)) {
-            Some(at) => timer.set_at(at),
-            None => timer.clear(),
-        }
-        if Pin::new(timer).poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    /// Lets all timers fire that were due at this time, since when every socket has been looked at.
-    fn fire_timers(&mut self, at: Instant) {
-        let due = self.house.fire_timers(&mut self.engine, at);
-        for (id, why) in due.failed {
-            self.fail(id, why);
-        }
-        for id in due.listeners {
-            if let Some(listener) = self.listeners.get(id) {
-                listener.task.wake();
-            }
-        }
-        if self.poll_at.is_some_and(|due| due <= at) {
-            self.poll_at = None;
-            for id in mem::take(&mut self.polled) {
-                if let Some(connection) = self.connections.get(id) {
-                    connection.polled = false;
-                    connection.task.wake();
-                }
-            }
-        }
-    }
-
     /// Carries out every output of the engine. Ready when the server is done.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drainer.set(cx);
@@ -566,7 +478,3 @@ impl Server {
 
 /// How often connections are visited whose end the reactor cannot report: one or two system calls each.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-
-/// For how long the timer task waits when it waits for the reactor: short against every deadline, and long
-/// enough that the timer is not due before the reactor knows of it.
-const MOMENT: Duration = Duration::from_micros(100);
