@@ -96,7 +96,7 @@ impl Accepting {
         Accepted::Failed
     }
 
-    /// Has a listener asked again after [`RETRY`].
+    /// Has a listener asked again after a tenth of a second.
     pub fn retry_later(&mut self, id: ListenerId, now: Instant) {
         self.to_retry.push(id);
         self.retry_at = Some(now + RETRY);

@@ -1,5 +1,5 @@
-//! Law 13, consoles: when ports, descriptors or the cap on unused consoles run out, one that nobody uses yields, the
-//! one whose VM was connected for the shortest time in total first.
+//! Law 13, consoles: when ports, descriptors or the cap on unused consoles run out, one that nobody uses
+//! yields, the one whose VM was connected for the shortest time in total first.
 
 use std::time::Duration;
 
