@@ -1,5 +1,5 @@
-//! Those who have nothing to do with it, and must not notice: a client that types at a VM of its own while something
-//! goes on, a new VM afterwards, and the server's memory.
+//! Those who have nothing to do with it, and must not notice: a client that types at a VM of its own while
+//! something goes on, a new VM afterwards, and the server's memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,5 +1,5 @@
-//! `load garbage`: bytes that no VM and no client sends, on the VM port and on a client port, and whether anybody
-//! else notices.
+//! `load garbage`: bytes that no VM and no client sends, on the VM port and on a client port, and whether
+//! anybody else notices.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! `load half-open`: connections that stop in the middle of their session start, and whether anybody else notices.
+//! `load half-open`: connections that stop in the middle of their session start, and whether anybody else
+//! notices.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,10 +1,10 @@
 //! One VM and its clients over blocking sockets: session start, finding the console's client port, and the
 //! moment from which every byte counts.
 //!
-//! A client and its VM find each other by a spoken word: the client types `?vspc-load NONCE`, the VM that hears
-//! it prints `!vspc-load NONCE`. What a server says of its own (offers, a banner, a notice) comes before that;
-//! from the newline on, the stream is the test's. The same works through a raw relay, where the VM does not
-//! introduce itself and the client's answers to offers are so many bytes before the word.
+//! A client and its VM find each other by a spoken word: the client types `?vspc-load NONCE`, the VM that
+//! hears it prints `!vspc-load NONCE`. What a server says of its own (offers, a banner, a notice) comes
+//! before that; from the newline on, the stream is the test's. The same works through a raw relay, where the
+//! VM does not introduce itself and the client's answers to offers are so many bytes before the word.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

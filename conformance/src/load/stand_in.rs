@@ -1,5 +1,5 @@
-//! A minimal concentrator, for tests of the code that plays VMs: it serves the session start and vMotion, keeps
-//! what it receives, and lets the test type.
+//! A minimal concentrator, for tests of the code that plays VMs: it serves the session start and vMotion,
+//! keeps what it receives, and lets the test type.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

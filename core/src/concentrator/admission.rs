@@ -145,7 +145,8 @@ impl Admission {
         victim.map_or(Verdict::Refuse, Verdict::Evict)
     }
 
-    /// Whether one of this kind was refused because descriptors are short, and not for its kind's share of them.
+    /// Whether one of this kind was refused because descriptors are short, and not for its kind's share of
+    /// them.
     pub(super) fn lacks_descriptor(&self, kind: Kind) -> bool {
         kind == Kind::Vm || self.open[kind as usize] < self.clients_limit()
     }
@@ -197,8 +198,8 @@ impl Admission {
         self.open[kind as usize] -= 1;
     }
 
-    /// The descriptors that connections and so many listeners hold, and those that are reserved: each possible
-    /// VM will need a port.
+    /// The descriptors that connections and so many listeners hold, and those that are reserved: each
+    /// possible VM will need a port.
     fn taken(&self, listeners: usize) -> usize {
         let reserved = if self.ports { self.waiting[Kind::Vm as usize] } else { 0 };
         self.open.iter().sum::<usize>() + listeners + reserved
@@ -330,9 +331,9 @@ const VMS_PART: usize = 8;
 /// two seconds are more than any network and a retransmission need.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long one that has not begun like a VM is left alone at the least, unless its address has more such than
-/// the newcomer's: under a flood a VM of the same address can answer in it, and what its guest prints first
-/// does not count against it. Several round trips within a site; with much more, a crowd that fills the
+/// How long one that has not begun like a VM is left alone at the least, unless its address has more such
+/// than the newcomer's: under a flood a VM of the same address can answer in it, and what its guest prints
+/// first does not count against it. Several round trips within a site; with much more, a crowd that fills the
 /// descriptors at once would keep everybody else out for that long.
 const GRACE: Duration = Duration::from_millis(10);
 

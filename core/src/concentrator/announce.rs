@@ -39,7 +39,8 @@ impl Concentrator {
         }
     }
 
-    /// Tells in one line how many peers came, said nothing and went, and how much strangers had to say beyond that.
+    /// Tells in one line how many peers came, said nothing and went, and how much strangers had to say beyond
+    /// that.
     pub(super) fn tell_silent_peers(&mut self) {
         let silent = std::mem::take(&mut self.silent_peers);
         let suppressed = self.fx.outbox.take_strangers_suppressed();
@@ -80,8 +81,8 @@ impl Concentrator {
         self.consoles.count_in(Some(console), &mut self.fx.counters)
     }
 
-    /// A line on the screens of a console's telnet clients. A raw one gets none: it would be corruption. Costs a
-    /// look at each client.
+    /// A line on the screens of a console's telnet clients. A raw one gets none: it would be corruption.
+    /// Costs a look at each client.
     pub(super) fn show_line(&mut self, at: ConsoleId, text: &str) {
         let Some(console) = self.consoles.get(at) else { return };
         for id in console.clients().collect::<Vec<_>>() {
@@ -95,7 +96,8 @@ impl Concentrator {
         }
     }
 
-    /// Shows at a console what its VM has printed before that console was known, and says if some of it is gone.
+    /// Shows at a console what its VM has printed before that console was known, and says if some of it is
+    /// gone.
     pub(super) fn show_early(&mut self, at: ConsoleId, unshown: Unshown) {
         let dropped = unshown.dropped();
         self.consoles.adopt(at, unshown, &mut self.fx);

@@ -1,5 +1,5 @@
-//! Connections get their places and lose them: a VM's connection leaves the legs of a console, a reader gets its
-//! seat. Who joins which console is `join`'s, who of several holds the input `inherit`'s.
+//! Connections get their places and lose them: a VM's connection leaves the legs of a console, a reader gets
+//! its seat. Who joins which console is `join`'s, who of several holds the input `inherit`'s.
 
 use super::Concentrator;
 use super::conn::{Conn, Place};

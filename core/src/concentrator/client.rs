@@ -257,8 +257,8 @@ impl Concentrator {
         console.wake_input(&mut self.fx);
     }
 
-    /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of a pair gets the second before
-    /// anything else.
+    /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of
+    /// a pair gets the second before anything else.
     pub(super) fn detach_reader(&mut self, id: ConnId) {
         let speech =
             self.conns.get_mut(id).and_then(Conn::client_mut).and_then(|client| client.speech.take());

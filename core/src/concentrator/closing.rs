@@ -36,8 +36,8 @@ impl Concentrator {
         self.settle();
     }
 
-    /// Does what the present call has left to be done: ends the connections that it has doomed, and gives legs of
-    /// other VMs consoles of their own. To be called at the end of every call from the runtime.
+    /// Does what the present call has left to be done: ends the connections that it has doomed, and gives
+    /// legs of other VMs consoles of their own. To be called at the end of every call from the runtime.
     pub(super) fn settle(&mut self) {
         loop {
             while let Some((id, why)) = self.fx.next_doomed() {
@@ -187,10 +187,10 @@ impl Concentrator {
         self.look_after_half_closed(id);
     }
 
-    /// A client that will send no more is looked at from time to time: it is freed when it has taken nothing for
-    /// all of that time though there was something to take. To a telnet client something is sent: one that is
-    /// gone answers with a reset. Of a raw one that is gone the keepalive tells, and of one whose input is unread:
-    /// a reset would leave no time to type that.
+    /// A client that will send no more is looked at from time to time: it is freed when it has taken nothing
+    /// for all of that time though there was something to take. To a telnet client something is sent: one
+    /// that is gone answers with a reset. Of a raw one that is gone the keepalive tells, and of one whose
+    /// input is unread: a reset would leave no time to type that.
     pub(super) fn look_after_half_closed(&mut self, id: ConnId) {
         let is_owed = self.is_owed(id);
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
@@ -210,7 +210,8 @@ impl Concentrator {
         self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
     }
 
-    /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in time.
+    /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in
+    /// time.
     pub(super) fn note_half_closed(&mut self, id: ConnId, sent: Sent) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         let Some(client) = conn.client_mut() else { return };
@@ -241,8 +242,8 @@ impl Concentrator {
     }
 }
 
-/// How long a client that will send no more may take nothing of what it is shown. Also how often a telnet client
-/// of that kind is sent something.
+/// How long a client that will send no more may take nothing of what it is shown. Also how often a telnet
+/// client of that kind is sent something.
 const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a closing connection may take to accept its last bytes.

@@ -44,8 +44,8 @@ pub struct Config {
     pub max_clients: Option<usize>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,
-    /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in total
-    /// is forgotten first. Each takes up to some 4 KiB.
+    /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in
+    /// total is forgotten first. Each takes up to some 4 KiB.
     pub max_consoles: usize,
     /// How long a connection may take to say which VM it is.
     pub identify_timeout: Duration,

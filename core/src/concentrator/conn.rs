@@ -51,7 +51,8 @@ pub(super) fn is_noise(commands: usize, bytes: usize) -> bool {
 /// Commands in one read that are always heard: hosts and clients make a handful at a time.
 const QUIET: usize = 8;
 
-/// A command for each so many bytes is noise: a guest that prints has none, and a message of a move is shorter.
+/// A command for each so many bytes is noise: a guest that prints has none, and a message of a move is
+/// shorter.
 const COMMAND_BYTES: usize = 512;
 
 /// How far a closing connection is served.

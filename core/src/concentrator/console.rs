@@ -111,8 +111,8 @@ impl Console {
         readers.filter(|(_, _, kind)| *kind == Kind::Person).map(|(_, key, _)| key.id)
     }
 
-    /// Whether it is forgotten where there is not room for all: no VM feeds it, and nobody is at it, or only clients
-    /// of a VM that was hardly ever there.
+    /// Whether it is forgotten where there is not room for all: no VM feeds it, and nobody is at it, or only
+    /// clients of a VM that was hardly ever there.
     pub(super) fn may_yield(&self) -> bool {
         self.is_unused() || (self.legs.is_empty() && self.tenure.before() < SETTLED)
     }
@@ -136,7 +136,8 @@ impl Console {
         self.wake_input(fx);
     }
 
-    /// Nobody holds the input any more. What was typed waits for somebody to inherit it, or is lost if nobody can.
+    /// Nobody holds the input any more. What was typed waits for somebody to inherit it, or is lost if nobody
+    /// can.
     pub(super) fn leave_input(&mut self, buffers: &mut Buffers, fx: &mut Effects) {
         self.tenure.pass(None, fx.now);
         fx.outbox.changed(self.id());
@@ -169,8 +170,8 @@ impl Console {
         self.wake_input(fx);
     }
 
-    /// A move has ended and left its leg in place: what was held back may go. Returns who feeds the leg, if that
-    /// wants the input and stood still until now.
+    /// A move has ended and left its leg in place: what was held back may go. Returns who feeds the leg, if
+    /// that wants the input and stood still until now.
     pub(super) fn release(&mut self, moving: MoveId, fx: &mut Effects) -> Option<ConnId> {
         let claimant = self.legs.release(moving);
         fx.outbox.changed(self.id());
@@ -287,8 +288,8 @@ fn pause_above(limits: Limits) -> u64 {
     limits.lag - 2 * READ_MAX as u64
 }
 
-/// The lag of the slowest reader at which a paused VM goes on: far enough below [`pause_above`] that a VM is not
-/// stopped and started with each read, and never below 0, because the lag limit is at least
+/// The lag of the slowest reader at which a paused VM goes on: far enough below [`pause_above`] that a VM is
+/// not stopped and started with each read, and never below 0, because the lag limit is at least
 /// [`LEAST_LAG_LIMIT`].
 fn resume_at(limits: Limits) -> u64 {
     pause_above(limits) - limits.lag / 4

@@ -225,8 +225,8 @@ impl Consoles {
         }
     }
 
-    /// The console of a copy of this name. One that was opened for that name may be called otherwise by now: then
-    /// the name gets a number.
+    /// The console of a copy of this name. One that was opened for that name may be called otherwise by now:
+    /// then the name gets a number.
     fn place_clone(&self, identity: &Identity) -> Placed {
         let mut numbered = identity.clone();
         let mut number = 1;
@@ -352,8 +352,8 @@ impl Consoles {
         unshown.journal.kept() > self.limits.lag / 2 || self.pool.is_nearly_full()
     }
 
-    /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take its
-    /// memory. Copies what there is, once.
+    /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take
+    /// its memory. Copies what there is, once.
     pub(super) fn promote(&mut self, unshown: &mut Unshown) {
         if !std::mem::replace(&mut unshown.is_a_vms, true) {
             let early = std::mem::take(&mut unshown.journal);
@@ -462,8 +462,8 @@ impl Consoles {
         }
     }
 
-    /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so only to one
-    /// of which the same is true. It is to be forgotten then: it is not named again.
+    /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so
+    /// only to one of which the same is true. It is to be forgotten then: it is not named again.
     pub(super) fn yields_port(&mut self, to: ConsoleId, now: Instant) -> Option<ConsoleId> {
         let (connected, first) = self.unused.first_with_port()?;
         let own = self.table.get(to)?.tenure.stayed(now).as_micros();
@@ -474,8 +474,8 @@ impl Consoles {
         Some(first)
     }
 
-    /// Whose port's descriptor goes to a newcomer of whom nothing is known, unless that comes for this console. It is to
-    /// be forgotten then.
+    /// Whose port's descriptor goes to a newcomer of whom nothing is known, unless that comes for this
+    /// console. It is to be forgotten then.
     pub(super) fn yields_descriptor(&mut self, at: Option<ConsoleId>) -> Option<ConsoleId> {
         let (connected, first) = self.unused.first_with_port()?;
         if connected >= SETTLED || Some(first) == at {
@@ -543,8 +543,8 @@ fn overtake(console: &mut Console, pool: &mut Pool, fx: &mut Effects) -> bool {
     gave
 }
 
-/// Consoles of one UUID and URI that are looked through for one that was renamed since it was opened. With more
-/// copies than that, one of those not looked at gets a new console.
+/// Consoles of one UUID and URI that are looked through for one that was renamed since it was opened. With
+/// more copies than that, one of those not looked at gets a new console.
 const NAMESAKES_SEARCHED: usize = 256;
 
 /// What a VM connection may say before it is known whose it is; then the oldest is dropped and counted.

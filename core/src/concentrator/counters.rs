@@ -43,8 +43,8 @@ counters! {
         bytes_skipped,
         /// Bytes of clients dropped because no VM was there.
         input_dropped,
-        /// Bytes queued for a VM whose connection ended without a vMotion, in wire form: as the VM would have read
-        /// them.
+        /// Bytes queued for a VM whose connection ended without a vMotion, in wire form: as the VM would have
+        /// read them.
         input_lost,
         /// Bytes dropped that a source host sent after the VM had moved.
         late_source_bytes,

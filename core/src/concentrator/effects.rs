@@ -49,13 +49,14 @@ impl Effects {
         self.doomed.push_back((id, why));
     }
 
-    /// Gives a leg a console of its own, as [`doom`](Self::doom) ends one: its VM is called `name` in full, and is
-    /// not the one of its present console.
+    /// Gives a leg a console of its own, as [`doom`](Self::doom) ends one: its VM is called `name` in full,
+    /// and is not the one of its present console.
     pub(super) fn part(&mut self, id: ConnId, name: String) {
         self.parted.push_back((id, name));
     }
 
-    /// Forgets a console that nobody uses, as [`doom`](Self::doom) ends a connection; then `newcomer` gets a port.
+    /// Forgets a console that nobody uses, as [`doom`](Self::doom) ends a connection; then `newcomer` gets a
+    /// port.
     pub(super) fn yields(&mut self, id: ConsoleId, newcomer: Option<Newcomer>) {
         self.yielding.push_back((id, newcomer));
     }

@@ -124,16 +124,16 @@ pub enum EventKind {
     PortsExhausted,
     /// A console was forgotten, having had no VM and no client for the expiry time.
     ConsoleExpired,
-    /// A console was forgotten that had neither a VM nor a client, or had its VM for less than ten minutes in total: there
-    /// was not room for all.
+    /// A console was forgotten that had neither a VM nor a client, or had its VM for less than ten minutes in
+    /// total: there was not room for all.
     ConsoleYielded,
     /// This many further events of this connection were not told one by one.
     Suppressed(u32),
-    /// So many events of connections that had not said which VM they are, or were not let in, were not told one by one
-    /// since that was last told: a minute, or more.
+    /// So many events of connections that had not said which VM they are, or were not let in, were not told
+    /// one by one since that was last told: a minute, or more.
     StrangersSuppressed(u32),
-    /// So many wire bytes that this VM printed before it was known which it is were dropped: more than there was room
-    /// for.
+    /// So many wire bytes that this VM printed before it was known which it is were dropped: more than there
+    /// was room for.
     EarlyOutputDropped(u64),
     /// So many peers came, said nothing and went since that was last told: a minute, or more.
     SilentPeers(u32),

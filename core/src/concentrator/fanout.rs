@@ -152,8 +152,8 @@ impl<K: Copy> Fanout<K> {
         self.journal.append(wire, pairs, pool);
     }
 
-    /// Takes over what was printed elsewhere. `from`: the pool that its memory comes from, if that is another one.
-    /// Returns how many guest bytes that were.
+    /// Takes over what was printed elsewhere. `from`: the pool that its memory comes from, if that is another
+    /// one. Returns how many guest bytes that were.
     pub(super) fn adopt(&mut self, other: Journal, from: Option<&mut Pool>, pool: &mut Pool) -> u64 {
         let before = self.journal.guest_head();
         match from {
@@ -391,8 +391,8 @@ impl<K: Copy> Fanout<K> {
         }
     }
 
-    /// A reader does not want what it has not taken: it goes on behind the last byte. Nothing is lost that way
-    /// that it would have to be told of.
+    /// A reader does not want what it has not taken: it goes on behind the last byte. Nothing is lost that
+    /// way that it would have to be told of.
     pub(super) fn skip(&mut self, seat: Seat) {
         let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else { return };
         reader.at = self.journal.head();

@@ -470,12 +470,13 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
     (Sent { offered, taken }, taken)
 }
 
-/// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than it
-/// fills, before it come half a pair and control, and a second write for the rest costs as much as the first.
+/// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than
+/// it fills, before it come half a pair and control, and a second write for the rest costs as much as the
+/// first.
 const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 
-/// Largest read from a connection whose last read was little but commands, whoever it is. A visit then costs some
-/// fifty microseconds, so that two hundred of these hold a key up for ten milliseconds.
+/// Largest read from a connection whose last read was little but commands, whoever it is. A visit then costs
+/// some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds.
 const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times

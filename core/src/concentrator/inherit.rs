@@ -1,9 +1,9 @@
-//! Who holds a console's input, where several connections are its legs: what [`takeover`](super::takeover) and
-//! [`legs`](super::legs) decide is carried out here (vmware.md §4).
+//! Who holds a console's input, where several connections are its legs: what [`takeover`](super::takeover)
+//! and [`legs`](super::legs) decide is carried out here (vmware.md §4).
 //!
-//! A name is no proof of who a VM is. So nothing is handed over silently or at once: whoever holds the input is
-//! asked first, keeps it if it lives, and gets it back if it was only slow; each takeover is an event and a line on
-//! the screens of those who type.
+//! A name is no proof of who a VM is. So nothing is handed over silently or at once: whoever holds the input
+//! is asked first, keeps it if it lives, and gets it back if it was only slow; each takeover is an event and
+//! a line on the screens of those who type.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,8 +32,9 @@ impl Concentrator {
         let input = if tcp.window == Some(0) {
             Input::WindowShut
         } else if !tcp.outstanding || tcp.acknowledged < now.duration_since(since) {
-            // The question is among what was acknowledged, if all was. How long ago is told in whole ticks of the
-            // kernel: too coarse for an answer that came at once, and only of use where bytes are always on the way.
+            // The question is among what was acknowledged, if all was. How long ago is told in whole ticks of
+            // the kernel: too coarse for an answer that came at once, and only of use where bytes are always
+            // on the way.
             Input::Acknowledged
         } else {
             Input::Nothing
@@ -283,7 +284,8 @@ impl Concentrator {
         self.after_contest(at);
     }
 
-    /// A console is called as the VM of its holder is. Returns what it was called, if that was something else.
+    /// A console is called as the VM of its holder is. Returns what it was called, if that was something
+    /// else.
     fn rename_after_holder(&mut self, at: ConsoleId, holder: ConnId) -> Option<String> {
         let console = self.consoles.get_mut(at)?;
         let name = console.legs.take_other_name(holder)?;

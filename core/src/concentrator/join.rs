@@ -1,5 +1,5 @@
-//! A VM's connection that has said who it is finds its console: it joins the legs of one that is there, opens its
-//! own, or is put aside where there are too many.
+//! A VM's connection that has said who it is finds its console: it joins the legs of one that is there, opens
+//! its own, or is put aside where there are too many.
 //!
 //! What it may hope for there is decided here ([`Welcome`]); what comes of it is `inherit`'s.
 
@@ -18,8 +18,8 @@ use super::takeover::{ANSWER_LIMIT, Action};
 use super::timers::Timer;
 
 impl Concentrator {
-    /// A VM's connection that has said who it is joins the console where it belongs, which is opened if it is not
-    /// there yet. Costs a look at each leg of that console.
+    /// A VM's connection that has said who it is joins the console where it belongs, which is opened if it is
+    /// not there yet. Costs a look at each leg of that console.
     pub(super) fn join(&mut self, id: ConnId, placed: Placed, early: Early) {
         match placed {
             Placed::Same(console) => self.join_console(console, id, early, false),
@@ -177,8 +177,8 @@ impl Concentrator {
         }
     }
 
-    /// A connection takes no part in the console that it belongs to. It stays open: its host would connect again,
-    /// and so on for ever.
+    /// A connection takes no part in the console that it belongs to. It stays open: its host would connect
+    /// again, and so on for ever.
     fn put_aside(&mut self, at: ConsoleId, id: ConnId) {
         self.set_place(id, Place::Aside);
         self.fx.timers.cancel(Timer::Ask(id));
@@ -192,7 +192,8 @@ impl Concentrator {
         self.tell_beyond(at);
     }
 
-    /// A VM has turned out to be another one than that of the console `from`, of which it had the UUID and URI.
+    /// A VM has turned out to be another one than that of the console `from`, of which it had the UUID and
+    /// URI.
     fn tell_cloned(&mut self, from: ConsoleId, id: ConnId) {
         let of = self.consoles.label(from).map(|label| label.title()).unwrap_or_default();
         let Some(own) = self.conns.get(id).and_then(Conn::console) else { return };
@@ -205,11 +206,11 @@ impl Concentrator {
     }
 }
 
-/// How often a newcomer from an address that has the most legs of a console takes the place of one of them: a VM
-/// that is started again behind the relay that others have come by gets its turn, and a crowd there costs the
-/// holder of the input a question in this time. As long as one question may take.
+/// How often a newcomer from an address that has the most legs of a console takes the place of one of them: a
+/// VM that is started again behind the relay that others have come by gets its turn, and a crowd there costs
+/// the holder of the input a question in this time. As long as one question may take.
 const DISPLACE_AFTER: Duration = ANSWER_LIMIT;
 
-/// A VM that does not tell its name in this time is announced without it; the same that it has to say which VM it
-/// is, since the two are asked for together.
+/// A VM that does not tell its name in this time is announced without it; the same that it has to say which
+/// VM it is, since the two are asked for together.
 const ASK_AFTER: Duration = Duration::from_secs(2);

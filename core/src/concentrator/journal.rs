@@ -199,8 +199,8 @@ impl Journal {
         }
     }
 
-    /// Moves the bytes of `other`, whose memory comes from the same pool, behind the own ones. Costs a look at each
-    /// byte and copies none.
+    /// Moves the bytes of `other`, whose memory comes from the same pool, behind the own ones. Costs a look
+    /// at each byte and copies none.
     pub(super) fn join(&mut self, mut other: Journal) {
         while let Some(mut segment) = other.segments.pop_front() {
             segment.start = self.head;

@@ -55,7 +55,8 @@ impl Label {
         escaped.replace(r#"\""#, "\"").replace(r"\'", "'").replace(r"\\", r"\")
     }
 
-    /// A VM's name as this console shows it: with multi-console the suffix belongs to it, too, as vSPC.py shows it.
+    /// A VM's name as this console shows it: with multi-console the suffix belongs to it, too, as vSPC.py
+    /// shows it.
     pub(super) fn full_name(&self, name: &str) -> String {
         let mut name = format!("{name}{}", self.suffix);
         name.shrink_to_fit();

@@ -1,21 +1,21 @@
 //! The legs of a console: which connections feed it, and which of them holds its input.
 //!
-//! **Owns** their order, what each of them may hope for ([`Standing`]), which of them holds its input back for a
-//! move, and which connection a leg is left without. **Refuses to know** what a connection or a move is: ids come
-//! in and are handed back; when a holder counts as dead is [`takeover`](super::takeover)'s. A leg is never closed
-//! because a newer one came (vmware.md §4).
+//! **Owns** their order, what each of them may hope for ([`Standing`]), which of them holds its input back
+//! for a move, and which connection a leg is left without. **Refuses to know** what a connection or a move
+//! is: ids come in and are handed back; when a holder counts as dead is [`takeover`](super::takeover)'s. A
+//! leg is never closed because a newer one came (vmware.md §4).
 //!
-//! Everything here costs a look at each leg, of which there are few: [`LEGS`], those that wait for a move's target
-//! among them.
+//! Everything here costs a look at each leg, of which there are few: [`LEGS`], those that wait for a move's
+//! target among them.
 
 use crate::time::Instant;
 
 use super::id::{ConnId, MoveId};
 use super::takeover::{self, Action, Input, State};
 
-/// Connections that may feed one console, and moves of it that wait for a target: more than a VM has serial ports
-/// (vSphere: 32 per VM, four usual), with those of its last life that nobody has noticed to be dead. Who comes on
-/// top is read and dropped.
+/// Connections that may feed one console, and moves of it that wait for a target: more than a VM has serial
+/// ports (vSphere: 32 per VM, four usual), with those of its last life that nobody has noticed to be dead.
+/// Who comes on top is read and dropped.
 pub(super) const LEGS: usize = 16;
 
 /// One connection's worth of a console.
@@ -45,8 +45,8 @@ pub(super) enum Standing {
     Holder,
     /// As `Holder`; but it came second once and has only been left over, and yields to any newcomer.
     Heir,
-    /// It came when it was not known whether the holder lived, and takes over if that is dead; not before the end
-    /// of a move of its own.
+    /// It came when it was not known whether the holder lived, and takes over if that is dead; not before the
+    /// end of a move of its own.
     Claimant,
     /// It came second to a holder that lived. It inherits only after a while.
     Second,
@@ -142,8 +142,8 @@ impl Legs {
         self.legs.iter().find(|leg| leg.standing.holds())
     }
 
-    /// Whether what is typed will go somewhere: somebody holds the input, be it with a connection or while its
-    /// move waits for a target.
+    /// Whether what is typed will go somewhere: somebody holds the input, be it with a connection or while
+    /// its move waits for a target.
     pub(super) fn has_holder(&self) -> bool {
         self.holding().is_some()
     }
@@ -191,13 +191,13 @@ impl Legs {
         self.legs.iter().flat_map(move |leg| [leg.conn, draining(leg)]).flatten()
     }
 
-    /// Who yields to a newcomer from `from` where there are as many legs as there may be; `None`: the newcomer. Who
-    /// holds the input never does.
+    /// Who yields to a newcomer from `from` where there are as many legs as there may be; `None`: the
+    /// newcomer. Who holds the input never does.
     ///
-    /// The address that has the most, the newcomer counted, gives up its newest. Where that is the newcomer's, a leg
-    /// that never had the input yields all the same, and then the oldest that waits for a target: what came second
-    /// to a live VM does not keep out the same VM when it is started again. Such a leg is of another address, if one
-    /// has as many; of the newcomer's own only where it `may_displace`.
+    /// The address that has the most, the newcomer counted, gives up its newest. Where that is the
+    /// newcomer's, a leg that never had the input yields all the same, and then the oldest that waits for a
+    /// target: what came second to a live VM does not keep out the same VM when it is started again. Such a
+    /// leg is of another address, if one has as many; of the newcomer's own only where it `may_displace`.
     pub(super) fn yields<A: PartialEq>(
         &self,
         from: &A,
@@ -245,8 +245,8 @@ impl Legs {
         }
     }
 
-    /// Gives a leg the input. The one that has it is `deposed` from now on, and returned. Whoever wanted it is
-    /// second, but for those that were there before the new holder.
+    /// Gives a leg the input. The one that has it is `deposed` from now on, and returned. Whoever wanted it
+    /// is second, but for those that were there before the new holder.
     pub(super) fn pass(&mut self, to: ConnId, deposed: Standing) -> Option<ConnId> {
         let before = self.holder().filter(|&before| before != to);
         for leg in &mut self.legs {
@@ -281,8 +281,8 @@ impl Legs {
         }
     }
 
-    /// The input passes from a holder that was silent to the first that wants it. `None`: that one stands still,
-    /// and the holder keeps it.
+    /// The input passes from a holder that was silent to the first that wants it. `None`: that one stands
+    /// still, and the holder keeps it.
     pub(super) fn depose(&mut self) -> Option<Succession> {
         let heir = self.first(Standing::Claimant).filter(|_| !self.is_held());
         if heir.is_none() {
@@ -291,8 +291,8 @@ impl Legs {
         Some(self.hand_to(heir?, Standing::Deposed))
     }
 
-    /// Somebody gets the input of a holder that has ended: the first that came for it, or else one that held it
-    /// before. `None`: nobody does, for now.
+    /// Somebody gets the input of a holder that has ended: the first that came for it, or else one that held
+    /// it before. `None`: nobody does, for now.
     pub(super) fn succeed(&mut self) -> Option<Succession> {
         let elder = self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last();
         let heir = self.first(Standing::Claimant).or_else(|| self.first(Standing::Deposed)).or(elder);
@@ -314,8 +314,8 @@ impl Legs {
         Succession { heir, before, action }
     }
 
-    /// Somebody gets the input that nobody holds: one that held it before and stood still when it was left, or else
-    /// the oldest of those that came second.
+    /// Somebody gets the input that nobody holds: one that held it before and stood still when it was left,
+    /// or else the oldest of those that came second.
     pub(super) fn inherit(&mut self) -> Option<ConnId> {
         let held_it = self.first(Standing::Deposed).or_else(|| self.first(Standing::Elder));
         let heir = held_it.or_else(|| self.first(Standing::Second)).filter(|_| !self.has_holder())?;
@@ -363,8 +363,8 @@ impl Legs {
         Left::Holder
     }
 
-    /// A move begins on a connection. Its input is held back if it holds the console's; if not, it stands still and
-    /// gets nothing while it does.
+    /// A move begins on a connection. Its input is held back if it holds the console's; if not, it stands
+    /// still and gets nothing while it does.
     pub(super) fn hold(&mut self, id: ConnId, moving: MoveId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
             leg.moving = Some(Box::new(Moving { id: moving, draining: None, held: leg.standing.holds() }));
@@ -379,7 +379,8 @@ impl Legs {
         }
     }
 
-    /// The target of a move takes over, and the input with its leg; the source's last bytes are still taken in.
+    /// The target of a move takes over, and the input with its leg; the source's last bytes are still taken
+    /// in.
     pub(super) fn take_over(&mut self, moving: MoveId, target: ConnId) {
         if let Some(leg) = self.of(moving) {
             let source = leg.conn.replace(target);
@@ -389,7 +390,8 @@ impl Legs {
         }
     }
 
-    /// A move has ended, whoever feeds the leg now. Returns that, if it wants the input and stood still until now.
+    /// A move has ended, whoever feeds the leg now. Returns that, if it wants the input and stood still until
+    /// now.
     pub(super) fn release(&mut self, moving: MoveId) -> Option<ConnId> {
         let leg = self.of(moving)?;
         leg.moving = None;

@@ -97,8 +97,8 @@ impl Concentrator {
         self.open_port_for(Newcomer { console: at, is_late: false });
     }
 
-    /// The same, where its VM may have been told of without one. A console that nobody uses may have to yield its
-    /// port; then this comes again once it has.
+    /// The same, where its VM may have been told of without one. A console that nobody uses may have to yield
+    /// its port; then this comes again once it has.
     pub(super) fn open_port_for(&mut self, newcomer: Newcomer) {
         let at = newcomer.console;
         let Some(ports) = &mut self.ports else { return };

@@ -141,8 +141,8 @@ pub struct Concentrator {
     half_closed: Queue,
     /// What connections hold of messages that have not ended.
     unfinished: Unfinished,
-    /// Connections that have printed before they said which VM they are, who began first in front. Some have left or
-    /// said so since: they are found out when those behind them print.
+    /// Connections that have printed before they said which VM they are, who began first in front. Some have
+    /// left or said so since: they are found out when those behind them print.
     early: VecDeque<ConnId>,
     fx: Effects,
     rng: ChaCha12Rng,
@@ -231,11 +231,12 @@ impl Concentrator {
         accepted
     }
 
-    /// Closes connections that have to leave for a newcomer, clients that will send no more before all others, and
-    /// where there is nobody else consoles that nobody uses, but not `at`. Returns whether there is room then.
+    /// Closes connections that have to leave for a newcomer, clients that will send no more before all
+    /// others, and where there is nobody else consoles that nobody uses, but not `at`. Returns whether there
+    /// is room then.
     ///
-    /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot closes
-    /// that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
+    /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot
+    /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
     fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
         loop {
             match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {

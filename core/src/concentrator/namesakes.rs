@@ -1,7 +1,8 @@
 //! UUIDs that several VMs have: copies of one VM that kept it.
 //!
-//! **Owns** which UUIDs (with their URIs) are shared, and the consoles of each in the order in which they came.
-//! **Refuses to know** what a console is called: a UUID is not in here before two names were live on it.
+//! **Owns** which UUIDs (with their URIs) are shared, and the consoles of each in the order in which they
+//! came. **Refuses to know** what a console is called: a UUID is not in here before two names were live on
+//! it.
 
 use std::collections::HashMap;
 
@@ -37,7 +38,8 @@ impl Namesakes {
         }
     }
 
-    /// A console is forgotten, and with the last of them that its UUID was shared. Costs a look at each of them.
+    /// A console is forgotten, and with the last of them that its UUID was shared. Costs a look at each of
+    /// them.
     pub(super) fn remove(&mut self, first: &Identity, id: ConsoleId) {
         let Some(consoles) = self.0.get_mut(first) else { return };
         consoles.retain(|&other| other != id);

@@ -33,8 +33,8 @@ pub struct ConsoleView<'a> {
     pub label: &'a Label,
     /// How many connections of its VM feed it.
     pub vms: usize,
-    /// What is typed goes somewhere, or waits: for the target of a move, or for one of its VM's connections to
-    /// inherit the input of one that has ended.
+    /// What is typed goes somewhere, or waits: for the target of a move, or for one of its VM's connections
+    /// to inherit the input of one that has ended.
     pub takes_input: bool,
     /// VMs of other names have its UUID and URI, too.
     pub shared: bool,
@@ -255,8 +255,8 @@ impl Concentrator {
     ///
     /// # Errors
     ///
-    /// The console or the connection is gone, the connection does not feed the console, or a move keeps the input
-    /// or the connection.
+    /// The console or the connection is gone, the connection does not feed the console, or a move keeps the
+    /// input or the connection.
     pub fn give_input(&mut self, console: ConsoleId, to: ConnId, now: Instant) -> Result<(), CommandError> {
         self.fx.now = now;
         self.conns.get(to).ok_or(CommandError::NoConnection)?;

@@ -146,8 +146,8 @@ impl Outbox {
     /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot
     /// spend; a connection's end is told in any case.
     ///
-    /// Connections that are nobody yet share an allowance, because each that comes again brings a new share of its own.
-    /// Returns whether an event was left out for that.
+    /// Connections that are nobody yet share an allowance, because each that comes again brings a new share
+    /// of its own. Returns whether an event was left out for that.
     pub(super) fn event(&mut self, event: Event, now: Instant) -> bool {
         let is_last = event.kind.is_last();
         let of_conn = event
@@ -243,12 +243,12 @@ impl Outstanding {
     }
 }
 
-/// Events that all connections that are nobody yet may tell at once: enough to see what is wrong when a fleet connects at
-/// one moment and something is.
+/// Events that all connections that are nobody yet may tell at once: enough to see what is wrong when a fleet
+/// connects at one moment and something is.
 const STRANGERS_BURST: u32 = 2000;
 
-/// How many of those come back each second: a day of it is some 300 MB of log, and a morning's storm is told in full
-/// again.
+/// How many of those come back each second: a day of it is some 300 MB of log, and a morning's storm is told
+/// in full again.
 const STRANGERS_PER_SECOND: u32 = 20;
 
 /// Events of one sort of one connection in one second; further ones are counted and told as one.

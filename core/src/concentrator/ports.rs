@@ -20,7 +20,8 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 /// A number that stands for a console's identity, for good.
 pub(super) type Owner = u64;
 
-/// One bit per port of the range, 8 KiB at most, and about 100 bytes for each free port that somebody has had.
+/// One bit per port of the range, 8 KiB at most, and about 100 bytes for each free port that somebody has
+/// had.
 #[derive(Debug)]
 pub(super) struct Ports {
     range: PortRange,
@@ -62,9 +63,9 @@ impl Ports {
         }
     }
 
-    /// Takes a free port for a console: the one that it had last, else the lowest that nobody has had, else the one that
-    /// has been free for longest, so that who dials a number again does not land on somebody else's VM. Port 0, a range
-    /// of its own, stands for whatever the OS chooses.
+    /// Takes a free port for a console: the one that it had last, else the lowest that nobody has had, else
+    /// the one that has been free for longest, so that who dials a number again does not land on somebody
+    /// else's VM. Port 0, a range of its own, stands for whatever the OS chooses.
     pub(super) fn take(&mut self, owner: Owner) -> Option<u16> {
         if self.range.first == 0 {
             return Some(0);

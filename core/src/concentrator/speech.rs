@@ -1,7 +1,7 @@
 //! What a client speaks, telnet or raw: the table of telnet.md §8.
 //!
-//! **Owns** what a client has sent that cannot be told yet: a command that has begun, a doubled IAC and what is
-//! behind it, the first words of a program that is at the wrong port. **Refuses to know** connections, the
+//! **Owns** what a client has sent that cannot be told yet: a command that has begun, a doubled IAC and what
+//! is behind it, the first words of a program that is at the wrong port. **Refuses to know** connections, the
 //! options' states and the VM: it is fed bytes and time and says what is to be done with them. It need not
 //! know what we have offered: we offer only options that telnet.md §1 names, and those are telnet either way.
 //!
@@ -472,8 +472,8 @@ const PAIR: [u8; 2] = [IAC, IAC];
 /// A client that has shown nothing by then is raw for now: a telnet program answers in a round trip.
 const DECIDE_AFTER: Duration = Duration::from_secs(1);
 
-/// How long the beginning of something is held back from a VM: a person does not notice it, and what a program
-/// sends in one go arrives in less.
+/// How long the beginning of something is held back from a VM: a person does not notice it, and what a
+/// program sends in one go arrives in less.
 const HELD_LIMIT: Duration = Duration::from_millis(100);
 
 /// How many bytes of data, or of a subnegotiation, are held at most. Beyond, data is taken for raw as after a

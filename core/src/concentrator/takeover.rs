@@ -1,4 +1,5 @@
-//! When a newcomer takes a console's input from the connection that holds it: the table of vmware.md §4, alone.
+//! When a newcomer takes a console's input from the connection that holds it: the table of vmware.md §4,
+//! alone.
 //!
 //! The machine is told what happened and answers what to do. It knows no connection, no clock and no byte:
 //! `legs` keeps who is who, and the engine carries the orders out.
@@ -167,7 +168,9 @@ mod tests {
         // Rows: states; columns: inputs, in the order above. Written from vmware.md §4.
         #[rustfmt::skip]
         let table: [[(State, Action); 9]; 7] = [
-            // Claim               ClaimInMove              MoveOver                 Spoke         Acknowledged             WindowShut               Nothing                  Timer                 Gone
+            // Claim               ClaimInMove              MoveOver                 Spoke
+            // Acknowledged             WindowShut               Nothing                  Timer
+            // Gone
             [(Asked, Ask),         (Waiting, Nothing),      (Calm, Nothing),         (Calm, Nothing), (Calm, Nothing),       (Calm, Nothing),         (Calm, Nothing),         (Calm, Nothing),      (Calm, Pass)],
             [(Waiting, Nothing),   (Waiting, Nothing),      (Asked, Ask),            (Calm, Keep), (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),   (Calm, Pass)],
             [(Asked, Nothing),     (Asked, Nothing),        (Asked, Nothing),        (Calm, Keep), (Asked, Nothing),        (Asked, Nothing),        (Asked, Nothing),        (Looking, Look),      (Calm, Pass)],

@@ -18,8 +18,8 @@ pub(super) struct Tenure {
     lead: u64,
     /// Since when somebody holds it; [`NOBODY`] if nobody does.
     since: u64,
-    /// Whoever has held it for more than half of the time. Where nobody has, one of those who have held it: two
-    /// numbers tell no more.
+    /// Whoever has held it for more than half of the time. Where nobody has, one of those who have held it:
+    /// two numbers tell no more.
     home: Ipv6Addr,
     /// Who holds it now, if that is an address.
     holder: Ipv6Addr,
@@ -81,15 +81,15 @@ impl Tenure {
         (self.holder != NONE).then(|| IpAddr::V6(self.holder).to_canonical())
     }
 
-    /// Whether a newcomer from this address wins against whoever holds the input now: it comes from home, and the
-    /// holder, at another address, has not held it for long.
+    /// Whether a newcomer from this address wins against whoever holds the input now: it comes from home, and
+    /// the holder, at another address, has not held it for long.
     pub(super) fn is_homecoming(&self, from: Option<IpAddr>, now: Instant) -> bool {
         let from = pack(from);
         from != NONE && from == self.home && from != self.holder && self.running(now) < SETTLED
     }
 
-    /// The address that has held it for longer than all others together, without the present holder's time; where there
-    /// is none, one of those that have.
+    /// The address that has held it for longer than all others together, without the present holder's time;
+    /// where there is none, one of those that have.
     pub(super) fn home(&self) -> Option<IpAddr> {
         let home = if self.home == NONE { self.holder } else { self.home };
         (home != NONE).then(|| IpAddr::V6(home).to_canonical())
@@ -106,8 +106,8 @@ fn pack(address: Option<IpAddr>) -> Ipv6Addr {
 
 const NONE: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 
-/// Who has held the input for this long, in microseconds, has it for good: a VM that was started elsewhere and
-/// runs. Ten minutes, as where a console that is used for that long does not yield.
+/// Who has held the input for this long, in microseconds, has it for good: a VM that was started elsewhere
+/// and runs. Ten minutes, as where a console that is used for that long does not yield.
 pub(super) const SETTLED: u64 = 600_000_000;
 
 /// No engine runs for half a million years.

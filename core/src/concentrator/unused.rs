@@ -1,8 +1,8 @@
-//! Consoles that yield when ports, descriptors or the cap on unused consoles run out: those that nobody uses, the
-//! one whose VM was connected for the shortest time in total first.
+//! Consoles that yield when ports, descriptors or the cap on unused consoles run out: those that nobody uses,
+//! the one whose VM was connected for the shortest time in total first.
 //!
-//! Owns that order. Refuses to know what "unused" means and who asks: [`Consoles`](super::consoles::Consoles) tells
-//! both. Every call costs the logarithm of how many there are.
+//! Owns that order. Refuses to know what "unused" means and who asks: [`Consoles`](super::consoles::Consoles)
+//! tells both. Every call costs the logarithm of how many there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -121,8 +121,8 @@ impl Concentrator {
         None
     }
 
-    /// It breaks telnet's rules. A DO-PROXY that is too long to be read has its answer all the same: a host that
-    /// gets none would wait for ever.
+    /// It breaks telnet's rules. A DO-PROXY that is too long to be read has its answer all the same: a host
+    /// that gets none would wait for ever.
     fn vm_is_malformed(&mut self, id: ConnId, fault: Malformed) {
         self.malformed(id, Fault::Telnet(fault));
         let Malformed::OversizedSubnegotiation { opt: VMWARE_TELNET_EXT, first, .. } = fault else { return };
@@ -195,8 +195,8 @@ impl Concentrator {
         }
     }
 
-    /// Keeps what a connection prints that has not said which VM it is. Where all of those together have too much,
-    /// the one that began first loses its oldest first.
+    /// Keeps what a connection prints that has not said which VM it is. Where all of those together have too
+    /// much, the one that began first loses its oldest first.
     fn stranger_prints(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
         let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) else { return };
         let unshown = &mut vm.early.get_or_insert_default().unshown;
@@ -353,8 +353,8 @@ impl Concentrator {
         }
     }
 
-    /// Attaches a connection to its console, once it has said enough to know which that is. Where a VM of its UUID
-    /// is here already, or several VMs share that, its name is a part of it.
+    /// Attaches a connection to its console, once it has said enough to know which that is. Where a VM of its
+    /// UUID is here already, or several VMs share that, its name is a part of it.
     fn identify(&mut self, id: ConnId) {
         let Some((identity, early)) = self.said_who(id) else { return };
         let name = early.name.clone().filter(|name| !name.is_empty());

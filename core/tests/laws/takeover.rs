@@ -107,7 +107,7 @@ fn a_vm_that_was_started_again_gets_its_input_within_two_seconds_of_its_hosts_si
     let event = taken(&world)[0];
     assert_eq!(event.severity(), Severity::Warn);
     assert!(matches!(&event.kind, EventKind::InputTaken { from: Some(from), .. } if *from == HOME));
-    assert_eq!(event.peer.as_ref().and_then(|peer| peer.ip()), Some(ELSEWHERE.into()));
+    assert_eq!(event.peer.as_ref().and_then(vspc_core::concentrator::Address::ip), Some(ELSEWHERE.into()));
     assert!(world.seen(client).contains("[vspc: the VM did not answer"), "{}", world.seen(client));
 }
 

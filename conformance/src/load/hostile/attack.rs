@@ -1,7 +1,7 @@
 //! What all attacks are made of: connections at a pace, crowds that stay, visitors that come and go, floods.
 //!
-//! An attack runs in a thread of its own, at a low priority, at the pace that it says; what it costs is told beside
-//! what it does. It ends soon after its time is over.
+//! An attack runs in a thread of its own, at a low priority, at the pace that it says; what it costs is told
+//! beside what it does. It ends soon after its time is over.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -200,8 +200,8 @@ impl<'a> Attack<'a> {
         returned
     }
 
-    /// Visitors come, say something, and go when `kept` others have come after them. `gone` is shown each that
-    /// has gone.
+    /// Visitors come, say something, and go when `kept` others have come after them. `gone` is shown each
+    /// that has gone.
     pub(super) fn visits(
         &mut self,
         visits: Visits,
@@ -233,8 +233,8 @@ impl<'a> Attack<'a> {
         }
     }
 
-    /// So many connections say the same without end, `per_second` bytes together; whoever is turned away comes
-    /// back. Returns how often that happened.
+    /// So many connections say the same without end, `per_second` bytes together; whoever is turned away
+    /// comes back. Returns how often that happened.
     pub(super) fn flood(
         &mut self,
         to: SocketAddr,

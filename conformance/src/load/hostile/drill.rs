@@ -113,8 +113,8 @@ impl Drill {
     }
 }
 
-/// What fills a disk of 100 GB in less than half a week is too much. Each attacker may have lines of his own: it is
-/// a lot of attackers that make a lot of log.
+/// What fills a disk of 100 GB in less than half a week is too much. Each attacker may have lines of his own:
+/// it is a lot of attackers that make a lot of log.
 const LOGS: u64 = 256 << 10;
 
 /// Who speaks TLS in a drill.

@@ -1,7 +1,8 @@
-//! Where a drill takes place: a fresh server, or what its figures stand beside, the raw relay and the bare server.
+//! Where a drill takes place: a fresh server, or what its figures stand beside, the raw relay and the bare
+//! server.
 //!
-//! An attack meets all three alike. Where there are no consoles, what it would do to a console's port it does to
-//! the VM port.
+//! An attack meets all three alike. Where there are no consoles, what it would do to a console's port it does
+//! to the VM port.
 
 use std::net::SocketAddr;
 
@@ -32,8 +33,8 @@ pub(super) struct Victim {
 }
 
 impl Victim {
-    /// Prints a little, for half a second, which is how a server learns that a client which had said its last word
-    /// takes no more either; whether the VM is still connected.
+    /// Prints a little, for half a second, which is how a server learns that a client which had said its last
+    /// word takes no more either; whether the VM is still connected.
     pub(super) fn print_some(&mut self) -> bool {
         (0..10).all(|_| {
             std::thread::sleep(TICK);

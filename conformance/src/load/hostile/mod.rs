@@ -1,12 +1,13 @@
-//! `load hostile`: strangers, clones, quitters and storms, one drill each, and what everybody else notices of them.
+//! `load hostile`: strangers, clones, quitters and storms, one drill each, and what everybody else notices of
+//! them.
 //!
-//! A drill is an attack on a fresh server. While it goes on, somebody types at another console, VMs come that nobody
-//! knows yet, and consoles talk both ways, in some drills while their VMs move. Nobody of these may wait or lose a
-//! byte, and what the attack took must be given back. Where this machine is so busy that even a raw relay or a bare
-//! server is slow under the same attack, their figures are the measure.
+//! A drill is an attack on a fresh server. While it goes on, somebody types at another console, VMs come that
+//! nobody knows yet, and consoles talk both ways, in some drills while their VMs move. Nobody of these may
+//! wait or lose a byte, and what the attack took must be given back. Where this machine is so busy that even
+//! a raw relay or a bare server is slow under the same attack, their figures are the measure.
 //!
-//! Owns the attacks, their pace, what is measured meanwhile and the limits ([`outcome`]). Refuses to know how any
-//! server defends itself.
+//! Owns the attacks, their pace, what is measured meanwhile and the limits ([`outcome`]). Refuses to know how
+//! any server defends itself.
 
 mod attack;
 mod drill;
@@ -38,11 +39,12 @@ use crate::fake_vm::duration::parse_duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct HostileArgs {
-    /// How to start a server: a command line such as "target/release/vspc-mio". Each drill has a fresh one. Give it
-    /// again for a second server: the table sets them side by side
+    /// How to start a server: a command line such as "target/release/vspc-mio". Each drill has a fresh one.
+    /// Give it again for a second server: the table sets them side by side
     #[arg(long, value_name = "COMMAND", required_unless_present = "list")]
     spawn: Vec<String>,
-    /// Only this drill, or those whose names begin so. May be repeated; `mixed` is played only when it is named
+    /// Only this drill, or those whose names begin so. May be repeated; `mixed` is played only when it is
+    /// named
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// How long each attack goes on

@@ -1,5 +1,6 @@
-//! Plays one drill: a fresh server, bystanders, the attack, what is left afterwards; and where a figure is beyond its
-//! limit, the same attack on the raw relay or the bare server, which say what this machine can do at all.
+//! Plays one drill: a fresh server, bystanders, the attack, what is left afterwards; and where a figure is
+//! beyond its limit, the same attack on the raw relay or the bare server, which say what this machine can do
+//! at all.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! Those who have nothing to do with it: a key on another console, VMs that come meanwhile, consoles that talk both
-//! ways and whose VMs move.
+//! Those who have nothing to do with it: a key on another console, VMs that come meanwhile, consoles that
+//! talk both ways and whose VMs move.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,8 +82,8 @@ impl Bystanders {
         self.probe.key()
     }
 
-    /// Lets them go on until `disturb` returns. It sees a flag that is true until the time is over or one of them
-    /// cannot go on.
+    /// Lets them go on until `disturb` returns. It sees a flag that is true until the time is over or one of
+    /// them cannot go on.
     pub(super) fn watch<T: Send>(
         &mut self,
         ground: &Ground,
