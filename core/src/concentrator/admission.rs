@@ -178,8 +178,8 @@ impl Admission {
         }
     }
 
-    /// It is somebody now, or is being closed: it is not judged any more. Its descriptor stays taken.
-    pub(super) fn settle(&mut self, id: ConnId) {
+    /// A connection is somebody now, or is being closed: it cannot be evicted any more. Its descriptor stays taken.
+    pub(super) fn stop_judging(&mut self, id: ConnId) {
         if let Some(entry) = self.entries.remove(&id) {
             self.waiting[entry.kind as usize] -= 1;
             self.leave_crowd(id, &entry);
@@ -187,14 +187,14 @@ impl Admission {
     }
 
     /// A VM's connection that was somebody is nobody again, and has nothing to say who it is.
-    pub(super) fn unsettle(&mut self, id: ConnId, source: Source, now: Instant) {
-        self.settle(id);
+    pub(super) fn judge_again(&mut self, id: ConnId, source: Source, now: Instant) {
+        self.stop_judging(id);
         self.insert(id, Entry { kind: Kind::Vm, source, stage: Stage::Noise, since: now });
     }
 
     /// Its descriptor is free.
     pub(super) fn gone(&mut self, id: ConnId, kind: Kind) {
-        self.settle(id);
+        self.stop_judging(id);
         self.open[kind as usize] -= 1;
     }
 
@@ -505,7 +505,7 @@ mod tests {
         let mut door = Door::new(80);
         let mut clients = Vec::new();
         while let (Some(id), _) = door.comes(Kind::Client, 1) {
-            door.admission.settle(id);
+            door.admission.stop_judging(id);
             clients.push(id);
         }
         assert_eq!(clients.len(), 70);
@@ -538,8 +538,8 @@ mod tests {
             match n % 5 {
                 0 => door.admission.heard(id, Heard::Noise, door.now),
                 1 => door.admission.heard(id, Heard::Dialogue, door.now),
-                2 => door.admission.unsettle(id, source(9), door.now),
-                3 => door.admission.settle(id),
+                2 => door.admission.judge_again(id, source(9), door.now),
+                3 => door.admission.stop_judging(id),
                 _ => {}
             }
         }

@@ -14,17 +14,17 @@ use super::timers::Timer;
 
 impl Concentrator {
     /// Tells an event of a connection, and of the console that it has to do with.
-    pub(super) fn tell(&mut self, id: ConnId, kind: EventKind) {
+    pub(super) fn emit(&mut self, id: ConnId, kind: EventKind) {
         let console = self.conns.get(id).and_then(Conn::console);
-        self.tell_both(Some(id), console, kind);
+        self.emit_event(Some(id), console, kind);
     }
 
     /// Tells an event of a console.
-    pub(super) fn tell_console(&mut self, console: ConsoleId, kind: EventKind) {
-        self.tell_both(None, Some(console), kind);
+    pub(super) fn emit_of_console(&mut self, console: ConsoleId, kind: EventKind) {
+        self.emit_event(None, Some(console), kind);
     }
 
-    pub(super) fn tell_both(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
+    pub(super) fn emit_event(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
         let conn = id.and_then(|id| self.conns.get(id));
         let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken && conn.is_nobody());
         let peer = conn.map(|conn| conn.peer.clone());
@@ -41,14 +41,14 @@ impl Concentrator {
 
     /// Tells in one line how many peers came, said nothing and went, and how much strangers had to say beyond
     /// that.
-    pub(super) fn tell_silent_peers(&mut self) {
+    pub(super) fn emit_summary(&mut self) {
         let silent = std::mem::take(&mut self.silent_peers);
         let suppressed = self.fx.outbox.take_strangers_suppressed();
         if silent > 0 {
-            self.tell_both(None, None, EventKind::SilentPeers(silent));
+            self.emit_event(None, None, EventKind::SilentPeers(silent));
         }
         if suppressed > 0 {
-            self.tell_both(None, None, EventKind::StrangersSuppressed(suppressed));
+            self.emit_event(None, None, EventKind::StrangersSuppressed(suppressed));
         }
     }
 
@@ -58,7 +58,7 @@ impl Concentrator {
         let is_first = !std::mem::replace(&mut conn.malformed_told, true);
         self.consoles.count_in(conn.console(), &mut self.fx.counters).malformed += 1;
         if is_first {
-            self.tell(id, EventKind::Malformed(fault));
+            self.emit(id, EventKind::Malformed(fault));
         }
     }
 
@@ -102,7 +102,7 @@ impl Concentrator {
         let dropped = unshown.dropped();
         self.consoles.adopt(at, unshown, &mut self.fx);
         if dropped > 0 {
-            self.tell_console(at, EventKind::EarlyOutputDropped(dropped));
+            self.emit_of_console(at, EventKind::EarlyOutputDropped(dropped));
             self.show_line(at, &format!("{dropped} bytes that the VM printed at first were dropped"));
         }
     }
@@ -114,14 +114,14 @@ impl Concentrator {
             let from = std::mem::replace(&mut Arc::make_mut(&mut console.label).name, name.to_owned());
             self.fx.outbox.changed(at);
             if !from.is_empty() {
-                self.tell_both(Some(id), Some(at), EventKind::VmRenamed(from));
+                self.emit_event(Some(id), Some(at), EventKind::VmRenamed(from));
             }
         }
-        self.tell_identified(at);
+        self.emit_identified(at);
     }
 
     /// Tells of VMs that were identified, once name and port are known with which they are to be told.
-    pub(super) fn tell_identified(&mut self, at: ConsoleId) {
+    pub(super) fn emit_identified(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
         let port_is_coming =
             (console.listener.is_some() && console.label.port.is_none()) || self.fx.is_newcomer(at);
@@ -131,17 +131,17 @@ impl Concentrator {
         // One that is called otherwise may turn out to be another VM.
         let legs = console.legs.conns().filter(|&id| console.legs.other_name(id).is_none());
         for id in legs.collect::<Vec<_>>() {
-            self.tell_identified_now(id);
+            self.emit_identified_of(id);
         }
     }
 
     /// Tells that this connection's VM was identified, unless that was told before.
-    pub(super) fn tell_identified_now(&mut self, id: ConnId) {
+    pub(super) fn emit_identified_of(&mut self, id: ConnId) {
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut)
             && !std::mem::replace(&mut vm.told, true)
         {
             self.fx.timers.cancel(Timer::Ask(id));
-            self.tell(id, EventKind::VmIdentified);
+            self.emit(id, EventKind::VmIdentified);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::legs::Left;
 use super::timers::Timer;
 
 impl Concentrator {
-    /// Takes up a connection.
+    /// Adds a connection to the table and to the outbox.
     pub(super) fn insert(&mut self, conn: Conn) -> ConnId {
         let id = self.conns.insert(conn);
         self.fx.outbox.open(id);
@@ -27,9 +27,9 @@ impl Concentrator {
         match place {
             // It takes part in nothing any more.
             Place::Rejected | Place::Aside if before != place => {
-                self.admission.unsettle(id, source, self.fx.now);
+                self.admission.judge_again(id, source, self.fx.now);
             }
-            _ if before.is_unidentified() && !place.is_unidentified() => self.admission.settle(id),
+            _ if before.is_unidentified() && !place.is_unidentified() => self.admission.stop_judging(id),
             _ => {}
         }
         if was_paused && !self.is_paused(id) {
@@ -45,7 +45,7 @@ impl Concentrator {
         }
     }
 
-    /// A leg leaves its console, as `leave` says.
+    /// Runs `leave`, which removes a leg or finds none, and passes the input on if that leg held it.
     pub(super) fn detach_leg(&mut self, at: ConsoleId, leave: impl FnOnce(&mut Console) -> Option<Left>) {
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);

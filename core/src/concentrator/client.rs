@@ -33,14 +33,15 @@ impl Concentrator {
             Some(Mode::Raw { last: true }) => self.type_guest(id, data),
             Some(Mode::Telnet) => self.receive_telnet(id, data),
             Some(Mode::Undecided | Mode::Raw { last: false }) => {
-                self.weigh(id, |speech, now, act| speech.receive(data, now, act));
+                self.with_speech(id, |speech, now, act| speech.receive(data, now, act));
             }
             None => {}
         }
     }
 
-    /// Asks what is to be done with a client of which it is not known for good what it is, and does that.
-    pub(super) fn weigh(
+    /// Lends out what judges a client that is not decided for good, and does what it says. Meanwhile the client has
+    /// none: a call that needs it does nothing.
+    pub(super) fn with_speech(
         &mut self,
         id: ConnId,
         ask: impl FnOnce(&mut Speech, Instant, &mut dyn FnMut(Act<'_>)),
@@ -107,7 +108,8 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let outcome = conn.negotiator.handle(verb, opt);
         if let Some(client) = conn.client_mut() {
-            // It is a server's port itself, joined to this one: a line of ours would be typed at its guest.
+            // A peer that says WILL ECHO is a telnet server wired to this port: a banner would be typed into its
+            // guest.
             client.ungreeted &= (verb, opt) != (Verb::Will, Opt::ECHO);
         }
         if let Some((verb, opt)) = outcome.send {
@@ -182,7 +184,7 @@ impl Concentrator {
     /// Something that a client has sent, or not sent, has waited long enough. `is_read`: its VM takes input.
     /// While it does not the client is not read, and what would decide may be in its socket.
     pub(super) fn decide(&mut self, id: ConnId, is_read: bool) {
-        self.weigh(id, |speech, now, act| match is_read {
+        self.with_speech(id, |speech, now, act| match is_read {
             true => speech.elapsed(now, act),
             false => speech.postpone(now),
         });

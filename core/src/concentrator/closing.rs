@@ -81,16 +81,16 @@ impl Concentrator {
         match conn.role {
             Role::Vm(_) => {
                 self.tls.note_end(conn, reason, self.fx.now);
-                self.tell(id, EventKind::VmDisconnected(reason));
+                self.emit(id, EventKind::VmDisconnected(reason));
                 self.detach_vm(id);
             }
             Role::Client(_) | Role::Local(_) => {
-                self.tell(id, EventKind::ClientDetached(reason));
+                self.emit(id, EventKind::ClientDetached(reason));
                 self.detach_reader(id);
             }
             Role::Arriving(_) => {
-                self.tell(id, EventKind::ClientNotLetIn(reason));
-                self.admission.settle(id);
+                self.emit(id, EventKind::ClientNotLetIn(reason));
+                self.admission.stop_judging(id);
                 self.arriving.remove(id);
             }
         }
@@ -98,7 +98,7 @@ impl Concentrator {
 
     /// Forgets a console that no VM feeds, and closes whoever still reads it. `why` is told.
     pub(super) fn end_console(&mut self, at: ConsoleId, why: EventKind) {
-        self.tell_console(at, why);
+        self.emit_of_console(at, why);
         self.close_port(at);
         let Some(console) = self.consoles.get(at) else { return };
         let readers: Vec<ConnId> = console.fanout().readers().map(|(_, key, _)| key.id).collect();
@@ -118,7 +118,8 @@ impl Concentrator {
         }
     }
 
-    /// Closes a closing connection if it has been given all that it is still to be given.
+    /// Removes a closing connection once its socket has taken everything queued for it; one that drains, also what
+    /// its console holds for it.
     pub(super) fn consider_closed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(closing) = conn.closing else { return };
@@ -166,7 +167,7 @@ impl Concentrator {
 
     /// A client has ended its input; it is shown output for as long as it takes it.
     pub(super) fn end_input(&mut self, id: ConnId) {
-        self.weigh(id, |speech, now, act| speech.end(now, act));
+        self.with_speech(id, |speech, now, act| speech.end(now, act));
         self.note_end(id, false);
     }
 

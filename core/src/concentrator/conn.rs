@@ -298,7 +298,8 @@ impl Conn {
         }
     }
 
-    /// What it has sent so far, having sent something.
+    /// The class of what it has sent, for [`Admission`](super::admission::Admission). To be called after its first
+    /// byte only.
     pub(super) fn heard(&self) -> Heard {
         match self.vm() {
             // It takes part in nothing.

@@ -31,7 +31,7 @@ pub const READ_MAX: usize = 256 << 10;
 /// VM would overtake every client. Less is taken as this.
 pub const LEAST_LAG_LIMIT: usize = 4 * READ_MAX;
 
-/// Whom to wake when there is something to read.
+/// A reader's connection, and which output wakes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ReaderKey {
     pub(super) id: ConnId,
@@ -49,6 +49,7 @@ impl ReaderKey {
     }
 }
 
+/// One serial port of one VM.
 #[derive(Debug)]
 pub(super) struct Console {
     pub(super) label: Arc<Label>,
@@ -61,7 +62,7 @@ pub(super) struct Console {
     pub(super) tenure: Tenure,
     /// When its VM last printed something.
     pub(super) last_output: Instant,
-    /// Whose turn it is to be read first when the uplink has room again.
+    /// The index among its clients of the one that is read first when the uplink has room again.
     turn: u32,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
@@ -196,7 +197,8 @@ impl Console {
         }
     }
 
-    /// The queue has room again: clients are read, the one after the last first.
+    /// Has every client read again, beginning one further round the table each time, so that nobody is always
+    /// first.
     fn reopen_input(&mut self, fx: &mut Effects) {
         let clients = self.fanout().persons().max(1);
         self.turn = (self.turn + 1) % clients as u32;

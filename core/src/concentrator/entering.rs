@@ -1,4 +1,4 @@
-//! How clients come in: a handshake if there is to be one, room made by those who have half left, a seat, and
+//! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients` is reached, a seat, and
 //! our offers.
 
 use crate::telnet::put_negotiation;
@@ -60,7 +60,7 @@ impl Concentrator {
 
     /// Lets a client in.
     pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
-        self.admission.settle(id);
+        self.admission.stop_judging(id);
         self.arriving.remove(id);
         self.make_room_inside(at);
         let is_raw = self.config.raw_ports;
@@ -95,7 +95,7 @@ impl Concentrator {
         if !is_raw {
             self.open_negotiation(id);
         }
-        self.tell(id, EventKind::ClientAttached { clients });
+        self.emit(id, EventKind::ClientAttached { clients });
     }
 
     /// Offers what telnet clients answer.
@@ -110,7 +110,7 @@ impl Concentrator {
         if let Some(client) = conn.client_mut() {
             client.speech = Some(Box::new(Speech::new(self.fx.now)));
         }
-        self.weigh(id, |_, _, _| ());
+        self.with_speech(id, |_, _, _| ());
     }
 }
 

@@ -246,7 +246,7 @@ impl Concentrator {
                 let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
                 conn.control.buffer().extend_from_slice(notice.as_bytes());
             }
-            self.tell(id, EventKind::ReaderSkipped(missed));
+            self.emit(id, EventKind::ReaderSkipped(missed));
         }
     }
 
@@ -300,7 +300,7 @@ impl Concentrator {
         }
         let is_first = !std::mem::replace(&mut conn.spoken, true);
         if is_first && conn.vm().is_some() {
-            self.tell(id, EventKind::VmConnected);
+            self.emit(id, EventKind::VmConnected);
         }
         let Some(conn) = self.conns.get(id) else { return };
         let was_nobody = conn.is_nobody();
@@ -333,7 +333,7 @@ impl Concentrator {
         }
     }
 
-    /// Bytes of a host that has been told nothing yet.
+    /// The first bytes of a connection that may still go over to TLS.
     fn receive_held(&mut self, id: ConnId, data: &mut [u8]) {
         let (Some(&first), Some(conn)) = (data.first(), self.conns.get_mut(id)) else { return };
         let step = Step::FirstByte { tls: first == TLS_RECORD };
@@ -387,7 +387,7 @@ impl Concentrator {
             Role::Arriving(console) => Some(console),
             Role::Vm(_) | Role::Client(_) | Role::Local(_) => None,
         };
-        self.tell(id, EventKind::TlsUp { version, suite });
+        self.emit(id, EventKind::TlsUp { version, suite });
         match arriving {
             Some(console) => self.enter(id, console),
             // What was kept back until now.

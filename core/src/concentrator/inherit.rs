@@ -146,7 +146,7 @@ impl Concentrator {
             Some(name) if !console.legs.is_mover(id) => self.fx.part(id, name.to_owned()),
             _ => {
                 self.adopt_early(id);
-                self.tell_second(at, id);
+                self.emit_second(at, id);
             }
         }
     }
@@ -249,7 +249,7 @@ impl Concentrator {
             at,
             &format!("{}; what you type goes to the connection from {}", because.line(), self.whence(to)),
         );
-        self.tell_both(Some(to), Some(at), EventKind::InputTaken { from: last, because });
+        self.emit_event(Some(to), Some(at), EventKind::InputTaken { from: last, because });
     }
 
     /// Those that came for the input, and are second to one that was given it, are told apart.
@@ -274,7 +274,7 @@ impl Concentrator {
         let other = self.rename_after_holder(at, to);
         let from = before.and_then(|id| self.ip(id));
         self.show_line(at, &format!("the VM at {} is back; what you type goes there again", self.whence(to)));
-        self.tell_both(Some(to), Some(at), EventKind::InputGivenBack { from });
+        self.emit_event(Some(to), Some(at), EventKind::InputGivenBack { from });
         // It was no new name of this VM: it is another one.
         if let (Some(before), Some(name)) = (before, other)
             && self.consoles.get(at).is_some_and(|console| !console.legs.is_mover(before))
@@ -309,7 +309,7 @@ impl Concentrator {
                 self.name_console(at, id, &name);
             }
             _ if is_same || console.legs.is_mover(id) || console.label.name.is_empty() => {
-                self.tell_identified(at);
+                self.emit_identified(at);
             }
             Some(Standing::Claimant) => console.legs.set_other_name(id, name),
             // The holder lives: it is another VM.
@@ -328,7 +328,7 @@ impl Concentrator {
     }
 
     /// Tells, once a minute and console, that a second connection came to a live VM.
-    pub(super) fn tell_second(&mut self, at: ConsoleId, id: ConnId) {
+    pub(super) fn emit_second(&mut self, at: ConsoleId, id: ConnId) {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let holder = console.legs.holder();
         let legs = console.legs.live();
@@ -336,11 +336,11 @@ impl Concentrator {
             return;
         }
         let same_address = holder.is_some_and(|holder| self.ip(holder) == self.ip(id));
-        self.tell(id, EventKind::SecondLeg { legs, same_address });
+        self.emit(id, EventKind::SecondLeg { legs, same_address });
     }
 
     /// Tells, once a minute and console, how many connections were put aside.
-    pub(super) fn tell_beyond(&mut self, at: ConsoleId) {
+    pub(super) fn emit_beyond(&mut self, at: ConsoleId) {
         if self.fx.timers.is_set(Timer::Legs(at)) {
             return;
         }
@@ -349,7 +349,7 @@ impl Concentrator {
         };
         let beyond = std::mem::take(&mut console.legs.rivals().beyond);
         if beyond > 0 {
-            self.tell_console(at, EventKind::LegsBeyond(beyond));
+            self.emit_of_console(at, EventKind::LegsBeyond(beyond));
         }
         self.set_legs_timer(at);
     }
@@ -368,7 +368,7 @@ impl Concentrator {
         let rivals = console.legs.rivals();
         rivals.told = false;
         if rivals.beyond > 0 {
-            self.tell_beyond(at);
+            self.emit_beyond(at);
         } else if !console.legs.forget_rivals() {
             self.set_legs_timer(at);
         }

@@ -83,7 +83,7 @@ impl Concentrator {
         }
         self.obey_table(at, action);
         if !holds && action == Action::Nothing && self.config.takeover == Takeover::Refuse {
-            self.tell_second(at, id);
+            self.emit_second(at, id);
         }
         self.consoles.consider_expiry(at, &mut self.fx);
     }
@@ -95,7 +95,7 @@ impl Concentrator {
         self.consoles.share(from);
         let placed = self.consoles.place_apart(&label, &name);
         self.join(id, placed, early);
-        self.tell_cloned(from, id);
+        self.emit_cloned(from, id);
     }
 
     /// A leg of a console is that of another VM of its UUID and URI, of this name (as the console would be
@@ -189,12 +189,12 @@ impl Concentrator {
             console.count().legs_beyond += 1;
             console.legs.rivals().beyond += 1;
         }
-        self.tell_beyond(at);
+        self.emit_beyond(at);
     }
 
     /// A VM has turned out to be another one than that of the console `from`, of which it had the UUID and
     /// URI.
-    fn tell_cloned(&mut self, from: ConsoleId, id: ConnId) {
+    fn emit_cloned(&mut self, from: ConsoleId, id: ConnId) {
         let of = self.consoles.label(from).map(|label| label.title()).unwrap_or_default();
         let Some(own) = self.conns.get(id).and_then(Conn::console) else { return };
         let title = self.consoles.label(own).map(|label| label.title()).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Concentrator {
             from,
             &format!("another VM, {title:?}, has the UUID of this one; it has a console of its own"),
         );
-        self.tell_both(Some(id), Some(own), EventKind::Cloned { of });
+        self.emit_event(Some(id), Some(own), EventKind::Cloned { of });
     }
 }
 

@@ -42,12 +42,12 @@ impl Concentrator {
         match (listener.purpose, bound) {
             (Purpose::Vms, Ok(bound)) => {
                 listener.address = bound.clone();
-                self.tell_both(None, None, EventKind::Listening(id, bound));
+                self.emit_event(None, None, EventKind::Listening(id, bound));
             }
             (Purpose::Vms, Err(why)) => {
                 let address = listener.address.clone();
                 self.listeners.remove(id);
-                self.tell_both(None, None, EventKind::ListenFailed(id, address, why));
+                self.emit_event(None, None, EventKind::ListenFailed(id, address, why));
             }
             (Purpose::Clients(at, _), Ok(bound)) => {
                 listener.address = bound.clone();
@@ -59,10 +59,10 @@ impl Concentrator {
                     Arc::make_mut(&mut console.label).port = Some(port);
                     self.fx.outbox.changed(at);
                     if is_late {
-                        self.tell_console(at, EventKind::PortOpened(port));
+                        self.emit_of_console(at, EventKind::PortOpened(port));
                     }
                 }
-                self.tell_identified(at);
+                self.emit_identified(at);
             }
             (Purpose::Clients(at, port), Err(why)) => {
                 let was_late = self.listeners.remove(id).is_some_and(|listener| listener.late);
@@ -70,7 +70,7 @@ impl Concentrator {
                     console.listener = None;
                 }
                 self.consoles.consider_yielding(at);
-                self.tell_console(at, EventKind::PortTaken(port, why));
+                self.emit_of_console(at, EventKind::PortTaken(port, why));
                 self.port_failed(at, port, why);
                 if was_late {
                     self.note_late(at);
@@ -115,7 +115,7 @@ impl Concentrator {
         } else {
             // That there is none is told once.
             if !newcomer.is_late {
-                self.tell_console(at, EventKind::PortsExhausted);
+                self.emit_of_console(at, EventKind::PortsExhausted);
             }
             self.wait_for_port(at);
         }
@@ -140,7 +140,7 @@ impl Concentrator {
             }
         }
         // The VM is served all the same, and told of without a port.
-        self.tell_identified(console);
+        self.emit_identified(console);
     }
 
     /// Tries again for consoles without a port.

@@ -312,7 +312,7 @@ impl Concentrator {
             Timer::Legs(id) => self.legs_timer(id),
             Timer::Wait(id) => self.end_wait(id),
             Timer::Ports => self.retry_ports(),
-            Timer::Summary => self.tell_silent_peers(),
+            Timer::Summary => self.emit_summary(),
         }
     }
 

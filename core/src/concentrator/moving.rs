@@ -44,7 +44,7 @@ impl Concentrator {
     fn refuse_begin(&mut self, id: ConnId, sequence: &[u8], why: RefusedBecause) {
         self.reply(id, |out| Message::VmotionNotnow { sequence }.put(out));
         self.count_for(id).vmotions_refused += 1;
-        self.tell(id, EventKind::Vmotion(VmotionStep::Refused(why)));
+        self.emit(id, EventKind::Vmotion(VmotionStep::Refused(why)));
     }
 
     /// VMOTION-PEER.
@@ -70,7 +70,7 @@ impl Concentrator {
             self.set_place(id, Place::Rejected);
         }
         self.count_for(id).vmotion_bad_peers += 1;
-        self.tell(id, EventKind::Vmotion(VmotionStep::BadPeer));
+        self.emit(id, EventKind::Vmotion(VmotionStep::BadPeer));
     }
 
     /// VMOTION-COMPLETE.
@@ -269,7 +269,7 @@ impl Concentrator {
             self.fx.outbox.changed(at);
         }
         self.fx.timers.set(Timer::Goahead(moving), self.fx.now + GOAHEAD_LIMIT);
-        self.tell(id, EventKind::Vmotion(VmotionStep::Begun));
+        self.emit(id, EventKind::Vmotion(VmotionStep::Begun));
     }
 
     /// The BEGIN that ended one move begins the next.
@@ -287,7 +287,7 @@ impl Concentrator {
         self.fx.timers.cancel(Timer::Goahead(moving));
         self.fx.timers.set(Timer::Move(moving), self.fx.now + MOVE_LIMIT);
         self.count_in(console).goahead(after);
-        self.tell_move(source, console, VmotionStep::Goahead(after));
+        self.emit_move(source, console, VmotionStep::Goahead(after));
     }
 
     /// This connection is the move's target from now on.
@@ -316,7 +316,7 @@ impl Concentrator {
             vm.moving = Some(moving);
         }
         self.reply(id, |out| Message::VmotionPeerOk { sequence: &sequence }.put(out));
-        self.tell_move(Some(id), console, VmotionStep::Peer);
+        self.emit_move(Some(id), console, VmotionStep::Peer);
     }
 
     /// The target feeds the console, and gets what was held for it.
@@ -345,7 +345,7 @@ impl Concentrator {
         if let Some(name) = name {
             self.name_leg(at, target, &name);
         }
-        self.tell_move(Some(target), at, VmotionStep::Completed(now.duration_since(begun)));
+        self.emit_move(Some(target), at, VmotionStep::Completed(now.duration_since(begun)));
     }
 
     /// The source is done with; what the target has printed follows.
@@ -384,7 +384,7 @@ impl Concentrator {
         } else {
             counters.vmotions_timed_out += 1;
         }
-        self.tell_move(source, console, VmotionStep::Aborted(why));
+        self.emit_move(source, console, VmotionStep::Aborted(why));
     }
 
     /// GOAHEAD has not left in time: the host is told not now, before it gives up by itself.
@@ -401,7 +401,7 @@ impl Concentrator {
             });
         }
         self.count_in(console).vmotions_refused += 1;
-        self.tell_move(source, console, VmotionStep::Refused(RefusedBecause::GoaheadNotTaken));
+        self.emit_move(source, console, VmotionStep::Refused(RefusedBecause::GoaheadNotTaken));
     }
 
     /// The VM is gone.
@@ -414,7 +414,7 @@ impl Concentrator {
         } else {
             counters.vmotions_aborted += 1;
         }
-        self.tell_move(source, console, VmotionStep::Aborted(why));
+        self.emit_move(source, console, VmotionStep::Aborted(why));
         self.detach_leg(console, |console| console.legs.lose(moving));
         self.end_move(moving);
     }
@@ -482,11 +482,11 @@ impl Concentrator {
 
     fn out_of_place(&mut self, id: ConnId, code: Code) {
         self.count_for(id).malformed += 1;
-        self.tell(id, EventKind::Vmotion(VmotionStep::OutOfPlace(code)));
+        self.emit(id, EventKind::Vmotion(VmotionStep::OutOfPlace(code)));
     }
 
-    fn tell_move(&mut self, id: Option<ConnId>, console: ConsoleId, step: VmotionStep) {
-        self.tell_both(id, Some(console), EventKind::Vmotion(step));
+    fn emit_move(&mut self, id: Option<ConnId>, console: ConsoleId, step: VmotionStep) {
+        self.emit_event(id, Some(console), EventKind::Vmotion(step));
     }
 
     /// A source that has had its time after COMPLETE is closed.

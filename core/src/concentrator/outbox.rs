@@ -83,7 +83,7 @@ impl Outbox {
         self.conns[id.index()] = Outstanding { generation: id.generation, ..Outstanding::default() };
     }
 
-    /// Closes a connection: what else was to be said of it, but for events, is moot.
+    /// Closes a connection. Its other outputs are dropped; events stay.
     pub(super) fn close(&mut self, id: ConnId, how: Shutdown) {
         if let Some(outstanding) = self.of(id) {
             outstanding.generation = 0;
@@ -91,7 +91,7 @@ impl Outbox {
         }
     }
 
-    /// Asks for something that is asked for once.
+    /// Queues an output that is never repeated.
     pub(super) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }

@@ -85,8 +85,8 @@ pub(super) struct Speech {
     opening: Vec<u8>,
     /// Until when they are held.
     opening_until: Instant,
-    /// It has said nothing that it was not held for.
-    is_first: bool,
+    /// Its first bytes may still be those of another protocol.
+    may_be_foreign: bool,
     /// While undecided: a doubled IAC, and what came behind it.
     data: Vec<u8>,
     /// A command that has begun.
@@ -104,7 +104,7 @@ impl Speech {
             decide_at: now + DECIDE_AFTER,
             opening: Vec::new(),
             opening_until: now,
-            is_first: true,
+            may_be_foreign: true,
             data: Vec::new(),
             command: Vec::new(),
             command_since: now,
@@ -119,7 +119,7 @@ impl Speech {
 
     /// It has sent something. Costs one pass over the bytes.
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant, act: &mut dyn FnMut(Act<'_>)) {
-        if !self.is_first {
+        if !self.may_be_foreign {
             return self.judge(bytes, now, act);
         }
         let seen = if self.opening.is_empty() {
@@ -136,7 +136,7 @@ impl Speech {
                 act(Act::Foreign(foreign));
             }
             FirstWords::Other => {
-                self.is_first = false;
+                self.may_be_foreign = false;
                 self.judge(&seen, now, act);
             }
         }
@@ -155,10 +155,10 @@ impl Speech {
             self.give_up_opening(now, act);
         }
         if self.mode == Mode::Undecided && now >= self.decide_at {
-            self.falls_silent(act);
+            self.assume_raw(act);
         }
         if self.command_until().is_some_and(|until| now >= until) {
-            self.is_raw(&[], act);
+            self.decide_raw(&[], act);
         }
     }
 
@@ -173,7 +173,7 @@ impl Speech {
     pub(super) fn end(&mut self, now: Instant, act: &mut dyn FnMut(Act<'_>)) {
         self.give_up_opening(now, act);
         if !self.mode.is_final() {
-            self.is_raw(&[], act);
+            self.decide_raw(&[], act);
         }
     }
 
@@ -184,7 +184,7 @@ impl Speech {
     }
 
     fn give_up_opening(&mut self, now: Instant, act: &mut dyn FnMut(Act<'_>)) {
-        self.is_first = false;
+        self.may_be_foreign = false;
         let opening = std::mem::take(&mut self.opening);
         self.judge(&opening, now, act);
     }
@@ -202,7 +202,7 @@ impl Speech {
                     self.command_since = now;
                 } else if self.text.shows_raw(byte) {
                     self.pass(&bytes[passed..at], act);
-                    return self.is_raw(&bytes[at..], act);
+                    return self.decide_raw(&bytes[at..], act);
                 } else {
                     at += 1;
                     continue;
@@ -215,11 +215,11 @@ impl Speech {
                         self.command.clear();
                         self.pass_pair(act);
                         if self.text.pair_shows_raw() {
-                            return self.is_raw(&bytes[at + 1..], act);
+                            return self.decide_raw(&bytes[at + 1..], act);
                         }
                     }
-                    Verdict::Telnet => return self.is_telnet(&bytes[at + 1..], act),
-                    Verdict::Raw => return self.is_raw(&bytes[at + 1..], act),
+                    Verdict::Telnet => return self.decide_telnet(&bytes[at + 1..], act),
+                    Verdict::Raw => return self.decide_raw(&bytes[at + 1..], act),
                 }
             }
             at += 1;
@@ -249,19 +249,19 @@ impl Speech {
         self.data.extend_from_slice(bytes);
         // A telnet program answers before it sends so much.
         if self.data.len() > HELD_MOST {
-            self.falls_silent(act);
+            self.assume_raw(act);
         }
     }
 
     /// A command that has begun stays held.
-    fn falls_silent(&mut self, act: &mut dyn FnMut(Act<'_>)) {
+    fn assume_raw(&mut self, act: &mut dyn FnMut(Act<'_>)) {
         self.mode = Mode::Raw { last: false };
-        self.is_first &= !self.opening.is_empty();
+        self.may_be_foreign &= !self.opening.is_empty();
         act(Act::Raw { last: false });
         give(&std::mem::take(&mut self.data), act);
     }
 
-    fn is_raw(&mut self, rest: &[u8], act: &mut dyn FnMut(Act<'_>)) {
+    fn decide_raw(&mut self, rest: &[u8], act: &mut dyn FnMut(Act<'_>)) {
         self.mode = Mode::Raw { last: true };
         act(Act::Raw { last: true });
         give(&std::mem::take(&mut self.data), act);
@@ -269,7 +269,7 @@ impl Speech {
         give(rest, act);
     }
 
-    fn is_telnet(&mut self, rest: &[u8], act: &mut dyn FnMut(Act<'_>)) {
+    fn decide_telnet(&mut self, rest: &[u8], act: &mut dyn FnMut(Act<'_>)) {
         self.mode = Mode::Telnet;
         act(Act::Telnet);
         let data = std::mem::take(&mut self.data);

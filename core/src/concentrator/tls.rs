@@ -250,7 +250,7 @@ impl Concentrator {
         if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
-        self.tell(id, EventKind::TlsFailed(failure));
+        self.emit(id, EventKind::TlsFailed(failure));
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Transport::Tls(tls) = &mut conn.transport {
             tls.failed = true;

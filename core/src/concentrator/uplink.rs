@@ -156,7 +156,7 @@ impl Uplink {
         Some(half)
     }
 
-    /// Drops everything; returns how many wire bytes that were, and whether clients may send again.
+    /// Drops everything. Returns how many wire bytes that were, and whether clients may send again.
     pub(super) fn clear(&mut self, buffers: &mut Buffers) -> (usize, bool) {
         let lost = self.len();
         self.half = None;

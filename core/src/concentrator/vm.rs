@@ -278,7 +278,7 @@ impl Concentrator {
                 None | Some(Said::LocationUuid(_) | Said::BiosUuid(_) | Said::UnknownToVm(_) | Said::NotVm),
             ) => {}
             Ok(Some(Said::Uuid(uuid))) => {
-                if let Some(early) = self.unplaced(id) {
+                if let Some(early) = self.early_mut(id) {
                     early.uuid.get_or_insert(uuid);
                     self.identify(id);
                 }
@@ -302,7 +302,7 @@ impl Concentrator {
     }
 
     /// What a connection has said of itself, while it has no console.
-    fn unplaced(&mut self, id: ConnId) -> Option<&mut Early> {
+    fn early_mut(&mut self, id: ConnId) -> Option<&mut Early> {
         let vm = self.conns.get_mut(id)?.vm_mut()?;
         (vm.place == Place::Unidentified).then(|| &mut **vm.early.get_or_insert_default())
     }
@@ -322,7 +322,7 @@ impl Concentrator {
         }
         self.reply(id, |out| Message::WillProxy.put(out));
         let suffix = if self.config.multi_console { uri.suffix() } else { String::new() };
-        if let Some(early) = self.unplaced(id) {
+        if let Some(early) = self.early_mut(id) {
             early.suffix.get_or_insert(suffix);
             self.identify(id);
         }
@@ -395,7 +395,7 @@ impl Concentrator {
                 vm.dialogue.ask(conn.control.buffer());
                 self.fx.outbox.transmit(id);
             }
-            Place::Console(_) => self.tell_identified_now(id),
+            Place::Console(_) => self.emit_identified_of(id),
             Place::Unidentified
             | Place::Rejected
             | Place::Aside

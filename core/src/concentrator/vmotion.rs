@@ -1,7 +1,7 @@
 //! One move of one serial port: the table of vmotion.md §4 and §5, alone.
 //!
 //! The machine is told what happened and answers what to do; it knows no connection, no clock and no
-//! byte. The engine carries the orders out (`migrate.rs`).
+//! byte. The engine carries the orders out (`moving.rs`).
 //!
 //! ```text
 //!                BEGIN                 GOAHEAD taken              PEER               COMPLETE

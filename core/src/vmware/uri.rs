@@ -47,7 +47,7 @@ impl<'a> ServiceUri<'a> {
     }
 
     /// What multi-console servers append to UUID and name: `_` and the [`port_key`](Self::port_key). Of a key
-    /// beyond [`KEY_LIMIT`] only the front stays, and a digest of it all, so that two keys still differ.
+    /// beyond 128 bytes only the front stays, and a digest of it all, so that two keys still differ.
     pub fn suffix(&self) -> String {
         let key = self.port_key();
         if key.len() <= KEY_LIMIT {
