@@ -178,7 +178,8 @@ impl Admission {
         }
     }
 
-    /// A connection is somebody now, or is being closed: it cannot be evicted any more. Its descriptor stays taken.
+    /// A connection is somebody now, or is being closed: it cannot be evicted any more. Its descriptor stays
+    /// taken.
     pub(super) fn stop_judging(&mut self, id: ConnId) {
         if let Some(entry) = self.entries.remove(&id) {
             self.waiting[entry.kind as usize] -= 1;

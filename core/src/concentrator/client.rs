@@ -39,8 +39,8 @@ impl Concentrator {
         }
     }
 
-    /// Lends out what judges a client that is not decided for good, and does what it says. Meanwhile the client has
-    /// none: a call that needs it does nothing.
+    /// Lends out what judges a client that is not decided for good, and does what it says. Meanwhile the
+    /// client has none: a call that needs it does nothing.
     pub(super) fn with_speech(
         &mut self,
         id: ConnId,
@@ -108,8 +108,8 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let outcome = conn.negotiator.handle(verb, opt);
         if let Some(client) = conn.client_mut() {
-            // A peer that says WILL ECHO is a telnet server wired to this port: a banner would be typed into its
-            // guest.
+            // A peer that says WILL ECHO is a telnet server wired to this port: a banner would be typed into
+            // its guest.
             client.ungreeted &= (verb, opt) != (Verb::Will, Opt::ECHO);
         }
         if let Some((verb, opt)) = outcome.send {

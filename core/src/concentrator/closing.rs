@@ -118,8 +118,8 @@ impl Concentrator {
         }
     }
 
-    /// Removes a closing connection once its socket has taken everything queued for it; one that drains, also what
-    /// its console holds for it.
+    /// Removes a closing connection once its socket has taken everything queued for it; one that drains, also
+    /// what its console holds for it.
     pub(super) fn consider_closed(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         let Some(closing) = conn.closing else { return };

@@ -298,8 +298,8 @@ impl Conn {
         }
     }
 
-    /// The class of what it has sent, for [`Admission`](super::admission::Admission). To be called after its first
-    /// byte only.
+    /// The class of what it has sent, for [`Admission`](super::admission::Admission). To be called after its
+    /// first byte only.
     pub(super) fn heard(&self) -> Heard {
         match self.vm() {
             // It takes part in nothing.

@@ -43,8 +43,8 @@ impl Effects {
         Self { now, ..Self::default() }
     }
 
-    /// Marks a connection to be closed by `settle`, at the end of the present call, after what is queued for it.
-    /// Safe in the middle of a change: nothing is closed now.
+    /// Marks a connection to be closed by `settle`, at the end of the present call, after what is queued for
+    /// it. Safe in the middle of a change: nothing is closed now.
     pub(super) fn doom(&mut self, id: ConnId, why: CloseReason) {
         self.doomed.push_back((id, why));
     }

@@ -1,5 +1,5 @@
-//! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients` is reached, a seat, and
-//! our offers.
+//! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients`
+//! is reached, a seat, and our offers.
 
 use crate::telnet::put_negotiation;
 

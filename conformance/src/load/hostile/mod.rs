@@ -6,7 +6,7 @@
 //! wait or lose a byte, and what the attack took must be given back. Where this machine is so busy that even
 //! a raw relay or a bare server is slow under the same attack, their figures are the measure.
 //!
-//! Owns the attacks, their pace, what is measured meanwhile and the limits ([`outcome`]). Refuses to know how
+//! Owns the attacks, their pace, what is measured meanwhile and the limits (`outcome.rs`). Refuses to know how
 //! any server defends itself.
 
 mod attack;
