@@ -30,7 +30,11 @@ impl Server {
     pub(super) fn rearm(&mut self) {
         let Awaited::Deadline(armed) = self.awaited else { return };
         match (self.next_deadline(), armed) {
-            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => self.timekeeper.wake(),
+            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => {
+                // The clock learns of it before the timer task runs: the process may be stopped until then.
+                self.clock.wait_until(Some(next));
+                self.timekeeper.wake();
+            }
             (None, None) => drop(self.clock.wait_until(None)),
             _ => {}
         }
