@@ -113,28 +113,32 @@ impl Server {
     fn run(mut self) -> Result<(), Fatal> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.house.is_done(&self.engine, self.now) {
-            let patience = self.patience();
-            match self.poll.poll(&mut events, patience) {
-                Ok(()) => {}
-                // The poller has not looked: timers must not fire before it has, or bytes that are there
-                // would be too late.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    self.now = self.clock.now();
-                    continue;
-                }
-                Err(error) => return Err(Fatal::System("wait for sockets", error)),
-            }
-            self.now = self.clock.now();
-            self.polled_at = self.now;
-            let mut seen = 0;
-            for readiness in &events {
-                self.record(readiness);
-                seen += 1;
-            }
-            self.visit_ready();
-            self.fire_timers(seen == EVENTS);
-            self.drain();
+            self.turn(&mut events)?;
         }
+        Ok(())
+    }
+
+    /// One turn: waits, reads, lets timers fire, carries out what the engine asks for.
+    fn turn(&mut self, events: &mut Events) -> Result<(), Fatal> {
+        let patience = self.patience();
+        let polled = self.poll.poll(events, patience);
+        self.now = self.clock.now();
+        match polled {
+            Ok(()) => {}
+            // The poller has not looked: timers must not fire before it has, or bytes that are there would be
+            // too late.
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(Fatal::System("wait for sockets", error)),
+        }
+        self.polled_at = self.now;
+        let mut seen = 0;
+        for readiness in &*events {
+            self.record(readiness);
+            seen += 1;
+        }
+        self.visit_ready();
+        self.fire_timers(seen == EVENTS);
+        self.drain();
         Ok(())
     }
 
@@ -433,3 +437,39 @@ const BETWEEN_DRAINS: usize = 8;
 /// How many turns in a row timers may wait for a poller that always comes back full. After eight full batches
 /// timers fire anyway: a peer that is late by then is late by its own doing.
 const MAX_TIMER_SKIPS: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use vspc_core::concentrator::Config;
+    use vspc_host::commands;
+    use vspc_host::credentials::Credentials;
+
+    #[test]
+    fn a_deadline_that_passes_while_a_turn_lasts_waits_for_the_next_poll() {
+        let vms = net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = Config { vm_listen: vec![vms], client_ports: None, ..Config::default() };
+        let (_sender, commands, commands_socket) = commands::pair().unwrap();
+        let credentials = Credentials::default();
+        let host = Host { config: Arc::new(config), seed: [3; 32], credentials, commands, commands_socket };
+        let mut server = Server::new(host).unwrap();
+        server.open_listeners().unwrap();
+        let _vm = net::TcpStream::connect(vms).unwrap();
+        let mut events = Events::with_capacity(EVENTS);
+        let deadline = loop {
+            server.turn(&mut events).unwrap();
+            if let Some(deadline) = server.engine.poll_timeout() {
+                break deadline;
+            }
+        };
+        server.polled_at = Instant::from_micros(deadline.as_micros() - 1);
+        server.now = deadline + Duration::from_millis(1);
+        server.fire_timers(false);
+        assert_eq!(server.engine.poll_timeout(), Some(deadline));
+        server.polled_at = server.now;
+        server.fire_timers(false);
+        assert_ne!(server.engine.poll_timeout(), Some(deadline));
+    }
+}
