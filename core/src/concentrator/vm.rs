@@ -413,10 +413,22 @@ impl Concentrator {
         }
     }
 
+    /// A connection ends while its name is waited for: what it has printed is shown where its UUID belongs.
+    fn show_last_words(&mut self, id: ConnId) {
+        let Some((identity, early)) = self.said_who(id) else { return };
+        let unshown = std::mem::take(&mut early.unshown);
+        match self.consoles.place_without_name(&identity) {
+            Placed::Same(console) => self.show_early(console, unshown),
+            _ => self.consoles.drop_unshown(unshown),
+        }
+    }
+
     /// Takes a VM connection out of everything it has part in. It will not be heard again.
     pub(super) fn detach_vm(&mut self, id: ConnId) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         let (place, moving) = (vm.place, vm.moving);
+        self.show_last_words(id);
+        self.adopt_early(id);
         self.set_place(id, Place::Detached);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.fx.timers.cancel(timer);

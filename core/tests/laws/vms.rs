@@ -369,3 +369,25 @@ fn stale_ids_are_no_ops() {
     assert_eq!(world.trace(), before);
     assert!(world.is_open(newer));
 }
+
+#[test]
+fn who_ends_before_it_is_known_which_vm_it_is_has_its_last_words_shown() {
+    let mut world = World::new(Config { banner: false, ..Config::default() });
+    world.vm(vm_config(1));
+    let client = world.client(uuid(1), Kind::Telnet);
+    // It may be a copy, or the same VM under another name: that takes the holder's answer.
+    world.by_hand = true;
+    let other = VmConfig { name: "another".into(), ..vm_config(1) };
+    let second = world.vm_connects(other);
+    for _ in 0..8 {
+        world.pull(second, usize::MAX);
+        world.exchange(second, usize::MAX);
+        world.feed(second, usize::MAX);
+    }
+    world.host(second).session.print(b"panic: out of names");
+    world.exchange(second, usize::MAX);
+    world.feed(second, usize::MAX);
+    world.by_hand = false;
+    world.reset(second);
+    assert!(world.seen(client).contains("panic: out of names"), "{}", world.seen(client));
+}
