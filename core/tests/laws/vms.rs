@@ -372,6 +372,10 @@ fn stale_ids_are_no_ops() {
 
 #[test]
 fn who_ends_before_it_is_known_which_vm_it_is_has_its_last_words_shown() {
+    // Its handshake would have to be played by hand, too.
+    if crate::SEALED {
+        return;
+    }
     let mut world = World::new(Config { banner: false, ..Config::default() });
     world.vm(vm_config(1));
     let client = world.client(uuid(1), Kind::Telnet);
