@@ -27,11 +27,18 @@ pub(super) struct Fanout<K> {
     journal: Journal,
     /// By seat. Seats of readers that have left are used again.
     readers: Vec<Option<Reader<K>>>,
+    /// How many readers have been seated.
+    seated: u32,
 }
 
-/// Names a reader of one console, from [`attach`](Fanout::attach) to [`detach`](Fanout::detach).
+/// Names a reader of one console, from [`attach`](Fanout::attach) to [`detach`](Fanout::detach). After that it
+/// names nobody, whoever sits there now: every call with it does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seat(u32);
+pub(super) struct Seat {
+    index: u32,
+    /// Which of those who have sat there.
+    generation: u32,
+}
 
 /// Of what kind a reader is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +76,8 @@ pub(super) struct Spec<K> {
 #[derive(Debug)]
 struct Reader<K> {
     key: K,
+    /// Of its seat.
+    generation: u32,
     kind: Kind,
     form: Form,
     skips: bool,
@@ -136,7 +145,7 @@ impl<K> Default for Fanout<K> {
 impl<K> Fanout<K> {
     /// Nothing printed, nobody there.
     pub(super) const fn new() -> Self {
-        Self { journal: Journal::new(), readers: Vec::new() }
+        Self { journal: Journal::new(), readers: Vec::new(), seated: 0 }
     }
 }
 
@@ -170,8 +179,11 @@ impl<K: Copy> Fanout<K> {
             0 => head,
             back => self.journal.scrollback_start(head, back),
         };
+        self.seated = self.seated.wrapping_add(1);
+        let generation = self.seated;
         let reader = Reader {
             key: spec.key,
+            generation,
             kind: spec.kind,
             form: spec.form,
             skips: spec.skips,
@@ -183,7 +195,7 @@ impl<K: Copy> Fanout<K> {
             guest_at: if spec.form == Form::Guest { self.journal.guest_at(at) } else { 0 },
             lost: 0,
         };
-        let seat = match self.readers.iter().position(Option::is_none) {
+        let index = match self.readers.iter().position(Option::is_none) {
             Some(free) => free,
             None => {
                 self.readers.reserve_exact(1 + self.readers.len() / 2);
@@ -191,27 +203,30 @@ impl<K: Copy> Fanout<K> {
                 self.readers.len() - 1
             }
         };
-        self.readers[seat] = Some(reader);
-        Seat(seat as u32)
+        self.readers[index] = Some(reader);
+        Seat { index: index as u32, generation }
     }
 
     /// Gives a seat back. Returns whether its reader is owed the second half of a pair.
     pub(super) fn detach(&mut self, seat: Seat) -> bool {
-        let left = self.readers.get_mut(seat.0 as usize).and_then(Option::take);
+        let Some(reader) = sitting(&mut self.readers, seat) else { return false };
+        let is_owed = reader.half;
+        self.readers[seat.index as usize] = None;
         while let Some(None) = self.readers.last() {
             self.readers.pop();
         }
         if self.readers.is_empty() {
             self.readers = Vec::new();
         }
-        left.is_some_and(|reader| reader.half)
+        is_owed
     }
 
     /// Every reader with its seat, by seats.
     pub(super) fn readers(&self) -> impl Iterator<Item = (Seat, K, Kind)> {
         let seats = self.readers.iter().enumerate();
-        seats.filter_map(|(seat, reader)| {
-            reader.as_ref().map(|reader| (Seat(seat as u32), reader.key, reader.kind))
+        seats.filter_map(|(index, reader)| {
+            let reader = reader.as_ref()?;
+            Some((Seat { index: index as u32, generation: reader.generation }, reader.key, reader.kind))
         })
     }
 
@@ -276,7 +291,7 @@ impl<K: Copy> Fanout<K> {
     /// Returns how many guest bytes it has missed. An undecided reader stays where it is until it is known
     /// what it can be told.
     pub(super) fn catch_up(&mut self, seat: Seat, keep: u64) -> Option<u64> {
-        let reader = self.readers.get_mut(seat.0 as usize)?.as_mut()?;
+        let reader = sitting(&mut self.readers, seat)?;
         if reader.form == Form::Undecided {
             return None;
         }
@@ -331,7 +346,7 @@ impl<K: Copy> Fanout<K> {
     /// The reader has taken the first `n` bytes of what it was offered. Where that is not all, costs a look
     /// at each of them.
     pub(super) fn took(&mut self, seat: Seat, offer: Offer, n: usize) -> Took {
-        let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else {
+        let Some(reader) = sitting(&mut self.readers, seat) else {
             return Took::default();
         };
         let half = usize::from(offer.half).min(n);
@@ -360,7 +375,7 @@ impl<K: Copy> Fanout<K> {
 
     /// A reader was told what it has missed.
     pub(super) fn told_of_gap(&mut self, seat: Seat) {
-        if let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) {
+        if let Some(reader) = sitting(&mut self.readers, seat) {
             reader.lost = 0;
         }
     }
@@ -368,7 +383,7 @@ impl<K: Copy> Fanout<K> {
     /// It is known what a reader is. One that has the first half of a pair and takes guest bytes has the
     /// whole byte.
     pub(super) fn settle_form(&mut self, seat: Seat, form: Form, skips: bool) -> Settled {
-        let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else {
+        let Some(reader) = sitting(&mut self.readers, seat) else {
             return Settled::Well;
         };
         reader.form = form;
@@ -380,7 +395,7 @@ impl<K: Copy> Fanout<K> {
     /// Shows a reader the last `back` bytes before it came, before anything new. What it has been shown since
     /// is not shown again.
     pub(super) fn replay(&mut self, seat: Seat, back: u64) {
-        let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(reader) = sitting(&mut self.readers, seat) else { return };
         if back == 0 || reader.overtaken.is_some() || reader.jump.is_some() {
             return;
         }
@@ -394,7 +409,7 @@ impl<K: Copy> Fanout<K> {
     /// A reader does not want what it has not taken: it goes on behind the last byte. Nothing is lost that
     /// way that it would have to be told of.
     pub(super) fn skip(&mut self, seat: Seat) {
-        let Some(reader) = self.readers.get_mut(seat.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(reader) = sitting(&mut self.readers, seat) else { return };
         reader.at = self.journal.head();
         reader.guest_at = self.journal.guest_head();
         reader.jump = None;
@@ -433,7 +448,8 @@ impl<K: Copy> Fanout<K> {
     }
 
     fn reader(&self, seat: Seat) -> Option<&Reader<K>> {
-        self.readers.get(seat.0 as usize)?.as_ref()
+        let reader = self.readers.get(seat.index as usize)?.as_ref()?;
+        (reader.generation == seat.generation).then_some(reader)
     }
 }
 
@@ -488,6 +504,12 @@ impl<K> Reader<K> {
             self.jump = None;
         }
     }
+}
+
+/// Whoever sits there, if that is still the reader that the seat was given to.
+fn sitting<K>(readers: &mut [Option<Reader<K>>], seat: Seat) -> Option<&mut Reader<K>> {
+    let reader = readers.get_mut(seat.index as usize)?.as_mut()?;
+    (reader.generation == seat.generation).then_some(reader)
 }
 
 /// Output as it is kept. Returns how many runs, how many bytes, and the offset behind them.

@@ -218,12 +218,45 @@ fn seats_are_used_again_and_an_empty_house_owns_no_heap() {
     let mut rig = Rig::new();
     let (a, b) = (rig.attach('a', Form::Wire, true), rig.attach('b', Form::Wire, true));
     rig.fanout.detach(a);
-    assert_eq!(rig.attach('c', Form::Wire, true), a);
-    rig.fanout.detach(a);
+    let c = rig.attach('c', Form::Wire, true);
+    assert_eq!(rig.fanout.readers.len(), 2);
+    rig.fanout.detach(c);
     rig.fanout.detach(b);
     rig.fanout.check_invariants();
     assert_eq!(rig.fanout.readers.capacity(), 0);
     assert_eq!(rig.take(b, b"", 10).0, b"", "a stale seat is nobody's");
+}
+
+#[test]
+fn a_stale_seat_does_nothing_to_whoever_sits_there_now() {
+    for is_last in [false, true] {
+        let mut rig = Rig::new();
+        rig.print(&[IAC; 40]);
+        let stale = rig.attach('a', Form::Wire, true);
+        let other = (!is_last).then(|| rig.attach('o', Form::Wire, true));
+        rig.fanout.detach(stale);
+        let seat = rig.attach('b', Form::Undecided, true);
+        assert_ne!(seat, stale);
+        rig.print(&[IAC]);
+        assert_eq!(rig.take(stale, b"front", usize::MAX).0, b"", "nothing is offered");
+        let (_, offer) = {
+            let mut scratch = Vec::new();
+            let mut runs = [IoSlice::new(&[]); 8];
+            rig.fanout.offer(seat, b"", &mut scratch, &mut runs)
+        };
+        assert_eq!(rig.fanout.took(stale, offer, 1), Took::default());
+        assert_eq!(rig.fanout.settle_form(stale, Form::Guest, false), Settled::Well);
+        rig.fanout.replay(stale, 100);
+        rig.fanout.skip(stale);
+        rig.fanout.told_of_gap(stale);
+        assert_eq!(rig.fanout.catch_up(stale, 0), None);
+        assert!(!rig.fanout.is_unserved(stale));
+        assert_eq!(rig.fanout.position(stale), (0, 0));
+        assert!(!rig.fanout.detach(stale), "it was given back before");
+        assert_eq!(rig.take(seat, b"", 1).0, [IAC], "whoever sits there is where it was");
+        assert_eq!(rig.drain(seat), [IAC]);
+        assert_eq!(rig.fanout.persons(), 1 + usize::from(other.is_some()));
+    }
 }
 
 quickcheck! {
