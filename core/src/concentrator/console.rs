@@ -62,8 +62,6 @@ pub(super) struct Console {
     pub(super) tenure: Tenure,
     /// When its VM last printed something.
     pub(super) last_output: Instant,
-    /// The index among its clients of the one that is read first when the uplink has room again.
-    turn: u32,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
 }
@@ -79,7 +77,6 @@ impl Console {
             counters: None,
             tenure: Tenure::default(),
             last_output: now,
-            turn: 0,
             paused: false,
         }
     }
@@ -200,9 +197,7 @@ impl Console {
     /// Has every client read again, beginning one further round the table each time, so that nobody is always
     /// first.
     fn reopen_input(&mut self, fx: &mut Effects) {
-        let clients = self.fanout().persons().max(1);
-        self.turn = (self.turn + 1) % clients as u32;
-        let first = self.turn as usize;
+        let first = self.uplink.next_turn(self.fanout.as_ref().map_or(0, |fanout| fanout.persons()));
         let in_turn = self.clients().skip(first).chain(self.clients().take(first));
         in_turn.for_each(|id| fx.outbox.receive(id));
     }

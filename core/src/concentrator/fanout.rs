@@ -31,8 +31,8 @@ pub(super) struct Fanout<K> {
     seated: u32,
 }
 
-/// Names a reader of one console, from [`attach`](Fanout::attach) to [`detach`](Fanout::detach). After that it
-/// names nobody, whoever sits there now: every call with it does nothing.
+/// Names a reader of one console, from [`attach`](Fanout::attach) to [`detach`](Fanout::detach). After that
+/// it names nobody, whoever sits there now: every call with it does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seat {
     index: u32,

@@ -346,7 +346,7 @@ impl Concentrator {
             moving: console.legs.is_moving(),
             last_output: console.last_output,
             stayed: console.tenure.stayed(self.fx.now),
-            home: console.tenure.home(),
+            home: console.tenure.home(self.fx.now),
             counters: console.counters(),
         }
     }

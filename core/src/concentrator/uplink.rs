@@ -22,6 +22,8 @@ pub(super) struct Uplink {
     epoch: u32,
     /// How many clients have sent something since then.
     active: u32,
+    /// Which of the clients was read first when the queue last had room again.
+    turn: u32,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,12 @@ impl Uplink {
         let others = if client_epoch == self.epoch { self.active.max(1) } else { self.active + 1 };
         let share = self.free() / others as usize / if doubles { 2 } else { 1 };
         share.max(LEAST_SHARE)
+    }
+
+    /// Which of so many clients is read first now that there is room again: another one each time.
+    pub(super) fn next_turn(&mut self, clients: usize) -> usize {
+        self.turn = (self.turn + 1) % clients.max(1) as u32;
+        self.turn as usize
     }
 
     /// Counts a client among those that send; it keeps the returned epoch.
