@@ -67,18 +67,17 @@ fn go_on(
         }
         let drill = mix[random.below(mix.len())];
         let length = SHORTEST + Duration::from_millis(random.below(LONGER) as u64);
-        let at = began.elapsed().as_secs_f64();
-        let (attack, outcome) = Attack::run(
-            ground,
-            drill.attack,
-            Part { lane, seed: random.next(), time: length.min(left) },
-            stop,
-        );
+        let (at, length) = (began.elapsed().as_secs_f64(), length.min(left));
+        eprintln!("hostile: {at:.1} s: {} for {:.1} s (lane {lane})", drill.name, length.as_secs_f64());
+        let (attack, outcome) =
+            Attack::run(ground, drill.attack, Part { lane, seed: random.next(), time: length }, stop);
         played += 1;
         effort.add(&attack.effort);
         let problems = attack.facts.problems().iter().cloned();
         for problem in problems.chain(outcome.err().map(|error| error.to_string())) {
-            facts.problem(format!("{} from {at:.1} s on: {problem}", drill.name));
+            let problem = format!("{} from {at:.1} s on: {problem}", drill.name);
+            eprintln!("hostile: {problem}");
+            facts.problem(problem);
         }
     }
     facts.say(format!("{played} attacks"));

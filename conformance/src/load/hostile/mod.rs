@@ -50,7 +50,8 @@ pub struct HostileArgs {
     /// How long each attack goes on
     #[arg(long, value_name = "SECONDS", default_value_t = 8.0, value_parser = seconds)]
     seconds: f64,
-    /// How long the mixed drill goes on
+    /// How long the mixed drill takes at each server, with what comes after its attacks: a third of it, and no
+    /// more than 75 seconds
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     mixed_for: Duration,
     /// Where chance starts from; the same number makes the same attacks in the same order
@@ -101,8 +102,11 @@ pub fn run(args: &HostileArgs) -> ExitCode {
 }
 
 fn one(drill: &Drill, command: &str, args: &HostileArgs) -> Result<Outcome, LoadError> {
-    let time = if drill.name == mixed::NAME { args.mixed_for } else { Duration::from_secs_f64(args.seconds) };
-    let run = Run { command: command.to_owned(), time, seed: args.seed };
+    let run = if drill.name == mixed::NAME {
+        Run::within(command, args.mixed_for, args.seed)
+    } else {
+        Run::of(command, Duration::from_secs_f64(args.seconds), args.seed)
+    };
     play(drill, what(drill), &run)
 }
 
@@ -113,7 +117,7 @@ fn one(drill: &Drill, command: &str, args: &HostileArgs) -> Result<Outcome, Load
 /// There is no such drill, or it could not be played.
 pub fn figures(name: &str, command: &str, time: Duration) -> Result<Value, LoadError> {
     let drill = choose(&[name.to_owned()]).map_err(LoadError::Usage)?.remove(0);
-    let run = Run { command: command.to_owned(), time, seed: 1 };
+    let run = Run::of(command, time, 1);
     let mut outcome = play(&drill, what(&drill), &run)?;
     Ok(object(&mut outcome, server_name(command)))
 }

@@ -17,7 +17,7 @@ use super::watch::{Bystanders, Newcomers, watch_newcomers};
 use crate::load::LoadError;
 use crate::load::process::{Launch, LogMeter, Meter, tcp_memory_kib};
 use crate::load::report::Report;
-use crate::load::stats::Samples;
+use crate::load::stats::{Samples, millis};
 use crate::tunnel::{TlsArgs, VmForm};
 
 /// What is the same for all drills of a run.
@@ -27,7 +27,24 @@ pub(super) struct Run {
     pub(super) command: String,
     /// How long the attack goes on.
     pub(super) time: Duration,
+    /// How long it goes on at the raw relay, and at the bare server, where the server's figures are beyond a
+    /// limit.
+    pub(super) beside: Duration,
     pub(super) seed: u64,
+}
+
+impl Run {
+    /// One whose attack goes on for so long.
+    pub(super) fn of(command: &str, time: Duration, seed: u64) -> Self {
+        Self { command: command.to_owned(), time, beside: time.min(BESIDE_AT_MOST), seed }
+    }
+
+    /// One that has ended after so long, with all that comes after the attack.
+    pub(super) fn within(command: &str, whole: Duration, seed: u64) -> Self {
+        let after = (whole / 3).min(BACK_WITHIN + 2 * BESIDE_AT_MOST);
+        let beside = after.saturating_sub(BACK_WITHIN) / 2;
+        Self { command: command.to_owned(), time: whole - after, beside: beside.max(BESIDE_AT_LEAST), seed }
+    }
 }
 
 /// What goes on at a server: a drill's attack, or many.
@@ -66,8 +83,8 @@ pub(super) fn play(drill: &Drill, what: &dyn Disturb, run: &Run) -> Result<Outco
     let (connections, logged) = (ground.connections()? - bystanders.will_leave(), log.so_far());
     let began = Instant::now();
     let kernel = KernelMemory::default();
-    let (mut seen, disturbed) = bystanders
-        .watch(&ground, run.time, |stop| kernel.watch(|| what.disturb(&ground, run.seed, run.time, stop)));
+    let (mut seen, disturbed) =
+        bystanders.watch(&ground, |stop| kernel.watch(|| what.disturb(&ground, run.seed, run.time, stop)));
     let elapsed = began.elapsed().as_secs_f64();
     let now = log.so_far();
     let log = ((now.0 - logged.0) as f64 / elapsed, (now.1 - logged.1) as f64 / elapsed);
@@ -76,12 +93,20 @@ pub(super) fn play(drill: &Drill, what: &dyn Disturb, run: &Run) -> Result<Outco
     let mut afterwards = missing;
     afterwards.extend(look_afterwards(&ground, &mut bystanders));
     let server = Server { cost, connections: (connections, left?), log, kernel_kib: kernel.read() };
-    let is_quick = seen.keys.as_mut().is_ok_and(|keys| keys.percentile(99.0) <= KEY_P99);
-    let relay = if is_quick { None } else { beside_relay(what, run).ok() };
+    let key = seen.keys.as_mut().map(|keys| keys.percentile(99.0));
+    let relay = match key {
+        Ok(p99) if p99 <= KEY_P99 => None,
+        key => {
+            let key = key.map_or("lost".into(), |p99| format!("back within {} ms (p99)", millis(p99)));
+            tell_beside(&format!("another console's key is {key}"), "raw relay", run);
+            beside_relay(what, run).ok()
+        }
+    };
     let mut took = disturbed.took.map(|took| Took { here: vec![took], bare: Vec::new() });
-    let slow = seen.newcomers.whole.percentile(99.0) > SERVED_P99;
+    let served = seen.newcomers.whole.percentile(99.0);
     let mut bare = None;
-    if slow || took.is_some() {
+    if served > SERVED_P99 || took.is_some() {
+        tell_beside(&format!("a new VM is served within {} ms (p99)", millis(served)), "bare server", run);
         let (newcomers, bare_took) = beside_bare(what, run).ok().unzip();
         bare = newcomers;
         if let Some((took, bare_took)) = took.as_mut().zip(bare_took.flatten()) {
@@ -183,23 +208,22 @@ fn look_afterwards(ground: &Ground, bystanders: &mut Bystanders) -> Vec<String> 
     problems
 }
 
-/// What stands beside goes on for as long, but not for an hour.
-fn beside_time(run: &Run) -> Duration {
-    run.time.min(BESIDE_AT_MOST)
+/// Why it is not over yet.
+fn tell_beside(why: &str, what: &str, run: &Run) {
+    eprintln!("hostile: {why}: the same attack at the {what}, for {:.0} s", run.beside.as_secs_f64());
 }
 
 fn beside_relay(what: &dyn Disturb, run: &Run) -> Result<Samples, LoadError> {
     let ground = Ground::relay()?;
     let mut bystanders = Bystanders::meet(&ground, false)?;
     bystanders.undisturbed()?;
-    let time = beside_time(run);
-    let (seen, _) = bystanders.watch(&ground, time, |stop| what.disturb(&ground, run.seed, time, stop));
+    let (seen, _) = bystanders.watch(&ground, |stop| what.disturb(&ground, run.seed, run.beside, stop));
     seen.keys
 }
 
 fn beside_bare(what: &dyn Disturb, run: &Run) -> Result<(Newcomers, Option<Duration>), LoadError> {
     let ground = Ground::bare()?;
-    let disturb = |stop: &AtomicBool| what.disturb(&ground, run.seed, beside_time(run), stop);
+    let disturb = |stop: &AtomicBool| what.disturb(&ground, run.seed, run.beside, stop);
     let (newcomers, disturbed) = watch_newcomers(&ground, disturb);
     Ok((newcomers, disturbed.took))
 }
@@ -286,9 +310,27 @@ impl Drop for Certificate {
 
 /// More client ports than any drill that does not count them has consoles.
 const MANY_PORTS: u16 = 4000;
-/// Long enough for each attack of the mixed drill to have had its turn.
-const BESIDE_AT_MOST: Duration = Duration::from_secs(60);
+/// Long enough for most attacks of the mixed drill to have had their turn.
+const BESIDE_AT_MOST: Duration = Duration::from_secs(30);
+/// Long enough for a few hundred keys.
+const BESIDE_AT_LEAST: Duration = Duration::from_secs(2);
 /// Few enough to wait for, and the middle one is no outlier.
 const TIMES: usize = 3;
 /// How long the server may take to notice who has gone: half-closed clients have 10 s.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_a_time_for_all_of_it_ends_within_that() {
+        for seconds in [30, 70, 300, 3600] {
+            let whole = Duration::from_secs(seconds);
+            let run = Run::within("server", whole, 1);
+            assert!(run.time >= whole * 6 / 10, "{run:?}");
+            let slack = if seconds < 60 { Duration::from_secs(10) } else { Duration::ZERO };
+            assert!(run.time + BACK_WITHIN + 2 * run.beside <= whole + slack, "{run:?}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::load::stats::Samples;
 use crate::load::subject::Subject;
 use crate::load::vmotion::console::{Console, Course};
 use crate::load::vmotion::stage::{Lines, Stage};
-use crate::tunnel::{Dial, Port, VmForm};
+use crate::tunnel::Port;
 
 /// What they noticed.
 #[derive(Debug)]
@@ -87,9 +87,9 @@ impl Bystanders {
     pub(super) fn watch<T: Send>(
         &mut self,
         ground: &Ground,
-        time: Duration,
         disturb: impl FnOnce(&AtomicBool) -> T + Send,
     ) -> (Seen, T) {
+        let began = Instant::now();
         let (stop, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let Self { probe, stage, moves } = self;
         thread::scope(|scope| {
@@ -103,9 +103,8 @@ impl Bystanders {
             let residents = stage.take().map(|stage| scope.spawn(move || live(stage, *moves, over)));
             let keys = type_on(probe, over);
             // A key that never came back ends the drill; one that took long does not.
-            let limit = Instant::now() + time;
-            while keys.is_err() && !over.load(Ordering::Relaxed) && Instant::now() < limit {
-                thread::sleep(KEY_EVERY);
+            if let Err(error) = &keys {
+                eprintln!("hostile: {:.1} s: another console's key: {error}", began.elapsed().as_secs_f64());
             }
             stop.store(true, Ordering::Relaxed);
             let done = disturbance.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -130,12 +129,20 @@ pub(super) fn watch_newcomers<T: Send>(
     })
 }
 
-/// Types until it is over.
+/// Types until it is over, and tells from time to time how that goes.
 fn type_on(probe: &mut Probe, over: &AtomicBool) -> Result<Samples, LoadError> {
-    let mut samples = Samples::default();
+    let (mut samples, mut lately) = (Samples::default(), Samples::default());
+    let began = Instant::now();
+    let mut tell_at = TELL_EVERY;
     while !over.load(Ordering::Relaxed) {
         let latency = probe.key()?;
         samples.push(latency);
+        lately.push(latency);
+        if began.elapsed() >= tell_at {
+            let words = std::mem::take(&mut lately).words();
+            eprintln!("hostile: {} s: another console's key {words}", tell_at.as_secs());
+            tell_at += TELL_EVERY;
+        }
         thread::sleep(KEY_EVERY.saturating_sub(latency));
     }
     Ok(samples)
@@ -168,8 +175,8 @@ impl Newcomers {
 /// One session start: how long in all, and how long from the server's first byte.
 fn arrival(subject: &Subject, number: usize) -> Result<(Duration, Duration), String> {
     let began = Instant::now();
-    let dial = if subject.dial().vm_form() == VmForm::On { subject.dial() } else { Dial::default() };
-    let connected = dial.connect(Port::Vm, subject.vms(), SERVED_WITHIN);
+    // As the bystanders do: a host that may upgrade and does not offer it is waited for a while.
+    let connected = subject.dial().connect(Port::Vm, subject.vms(), SERVED_WITHIN);
     let mut stream = connected.map_err(|error| format!("connect: {error}"))?;
     let prepared = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(LOOK_AROUND)));
     prepared.map_err(|error| error.to_string())?;
@@ -248,6 +255,8 @@ fn live(mut stage: Stage, moves: bool, over: &AtomicBool) -> Residents {
 
 /// Time between two keys.
 const KEY_EVERY: Duration = Duration::from_millis(3);
+/// Time between two lines about the keys: the drills of seconds have none.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long keys are typed before anything goes on.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Time between two VMs that come: twenty a second are few beside any attack.
