@@ -4,14 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Settings of a [`Concentrator`](super::Concentrator). `Default` gives vSPC.py's defaults where it has
-/// them.
+/// them. Values that contradict each other harm nothing: each field says what they are taken as.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where ESXi hosts connect. One listener each.
     pub vm_listen: Vec<SocketAddr>,
     /// Addresses on which each console's client port is opened.
     pub client_interface: IpAddr,
-    /// Client ports are taken from this range, lowest free one first. `None`: no client ports.
+    /// Client ports are taken from this range, lowest free one first. `None`: no client ports. A range that
+    /// ends before it begins is its first port.
     pub client_ports: Option<PortRange>,
     /// How long a console without VM and without clients keeps its entry and its port.
     pub vm_expire: Duration,
@@ -28,19 +29,22 @@ pub struct Config {
     /// What happens to a client that does not keep up.
     pub slow_client: SlowClient,
     /// How far a reader may fall behind its VM, in bytes. Less than
-    /// [`LEAST_LAG_LIMIT`](super::LEAST_LAG_LIMIT) or than `scrollback` is taken as the greater of them.
+    /// [`LEAST_LAG_LIMIT`](super::LEAST_LAG_LIMIT) or than `scrollback` is taken as the greater of them. Of
+    /// more than `journal_memory` a reader gets what that leaves it, under `SlowClient::Wait` too.
     pub lag_limit: usize,
-    /// How much of a console's output is kept for later, in bytes.
+    /// How much of a console's output is kept for later, in bytes, as far as `journal_memory` lasts.
     pub scrollback: usize,
-    /// How much of that a new client is shown once it has proved to be a telnet client, in bytes.
+    /// How much of that a new client is shown once it has proved to be a telnet client, in bytes; of more than
+    /// there is, what there is.
     pub client_scrollback: usize,
-    /// What all journals together may take, in bytes.
+    /// What all journals together may take, in bytes. Where it is too little for what readers have not taken,
+    /// they miss some, and are told.
     pub journal_memory: usize,
     /// Greet telnet clients with one line about the VM's state.
     pub banner: bool,
     /// Clients are raw from their first byte on, whatever they send: nothing is offered, held or parsed.
     pub raw_ports: bool,
-    /// Clients per console, and handshakes of such; `None`: any number.
+    /// Clients per console, and handshakes of such; `None`: any number. 0 lets nobody in.
     pub max_clients: Option<usize>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,

@@ -239,7 +239,7 @@ impl<K: Copy> Fanout<K> {
     /// more than the lag limit; `lost` is told of those that cannot live with that. Costs one look at each
     /// reader.
     pub(super) fn trim(&mut self, limits: Limits, pool: &mut Pool, mut lost: impl FnMut(K)) {
-        if self.journal.oldest_end() + limits.keep > self.journal.head() {
+        if self.journal.head() - self.journal.oldest_end() < limits.keep {
             return;
         }
         let mut needed = self.journal.head() - limits.keep;

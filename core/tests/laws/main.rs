@@ -8,6 +8,7 @@ mod world;
 mod admission;
 mod clients;
 mod clones;
+mod config;
 #[cfg(feature = "tls")]
 mod fuzz;
 mod honest;
