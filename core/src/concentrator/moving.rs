@@ -314,6 +314,10 @@ impl Concentrator {
         self.fx.timers.cancel(Timer::Ask(id));
         if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
             vm.moving = Some(moving);
+            // Strangers cannot push out what it has printed.
+            if let Some(early) = &mut vm.early {
+                self.consoles.promote(&mut early.unshown);
+            }
         }
         self.reply(id, |out| Message::VmotionPeerOk { sequence: &sequence }.put(out));
         self.emit_move(Some(id), console, VmotionStep::Peer);

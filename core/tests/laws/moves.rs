@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind, VmotionStep};
+use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind, SlowClient, VmotionStep};
 use vspc_core::telnet::IAC;
 use vspc_core::vmware::{Message, Resume, VmConfig, VmEvent};
 
@@ -140,6 +140,54 @@ fn a_target_is_known_by_its_secret_alone_and_a_wrong_one_joins_nothing() {
     world.pass(Duration::from_secs(31));
     assert!(wrongs.iter().all(|&wrong| world.reason(wrong) == Some(CloseReason::IdentifyTimeout)));
     assert!(!world.is_open(source) && world.is_open(target));
+}
+
+/// 700 that say 64 KiB each and never who they are: nearly three times what is kept of strangers.
+fn a_crowd_talks(world: &mut World) {
+    for _ in 0..700 {
+        let id = world.stranger();
+        world.link(id).inbound.extend([b'x'; 64 << 10]);
+        // The world would look at each of them in each of its rounds.
+        world.settle();
+        world.links.remove(&id);
+    }
+}
+
+#[test]
+fn what_a_target_prints_before_complete_survives_any_number_of_talking_strangers() {
+    // It may print before its secret is accepted, after that, or both.
+    for (before, after) in [(0, 50_000), (50_000, 0), (20_000, 300_000)] {
+        let config = Config { banner: false, slow_client: SlowClient::Disconnect, ..Config::default() };
+        let mut world = World::new(config);
+        let (source, config) = away(&mut world);
+        let reader = world.client(uuid(1), Kind::Telnet);
+        let text: Vec<u8> = (0..before + after).map(|n: u32| b'a' + (n % 23) as u8).collect();
+        let (first, second) = text.split_at(before as usize);
+        let target = world.vm_connects(config.clone());
+        world.host(target).session.print(first);
+        world.settle();
+        assert_eq!(peer_oks(&mut world, target), 1);
+        world.print(target, second);
+        a_crowd_talks(&mut world);
+        // One that knows all but the secret prints, too.
+        let resume = Some(Resume { sequence: SEQUENCE.to_vec(), secret: b"not this".to_vec() });
+        let wrong = world.vm(VmConfig { resume, ..config });
+        world.print(wrong, &[b'w'; 64 << 10]);
+        world.host(wrong).session.complete();
+        world.settle();
+        assert_eq!(peer_oks(&mut world, wrong), 0);
+        assert_eq!(world.engine.totals().vmotions_completed, 0);
+        assert_eq!(world.seen(reader), "", "nothing is shown before the move is complete");
+        world.host(target).session.complete();
+        world.settle();
+        world.end(source);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.told(|what| matches!(what, EventKind::EarlyOutputDropped(_))), 0);
+        assert!(world.seen(reader).as_bytes() == text, "{before} and {after}: it is not all there");
+        assert!(world.engine.totals().early_bytes_dropped > 0, "strangers lost theirs");
+        world.type_wire(reader, b"x");
+        assert_eq!((world.typed(target), world.typed(wrong)), ("x".into(), String::new()));
+    }
 }
 
 #[test]
