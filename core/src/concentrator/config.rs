@@ -34,8 +34,8 @@ pub struct Config {
     pub lag_limit: usize,
     /// How much of a console's output is kept for later, in bytes, as far as `journal_memory` lasts.
     pub scrollback: usize,
-    /// How much of that a new client is shown once it has proved to be a telnet client, in bytes; of more than
-    /// there is, what there is.
+    /// How much of that a new client is shown once it has proved to be a telnet client, in bytes; of more
+    /// than there is, what there is.
     pub client_scrollback: usize,
     /// What all journals together may take, in bytes. Where it is too little for what readers have not taken,
     /// they miss some, and are told.
