@@ -3,8 +3,10 @@
 //! **Owns** what the process keeps for itself. **Refuses to know** how the engine shares out the rest.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::fatal::Fatal;
@@ -32,6 +34,16 @@ impl Limits {
                 Self { descriptors: before, before }
             }
         }
+    }
+
+    /// Has the kernel make the table of descriptors as long as it may become, up to 65 536 (8 bytes each). It
+    /// would grow by doubling, and each time a process with more than one thread waits for all processors (an
+    /// RCU grace period, tens of milliseconds under load): while a fleet connects, the listener's queue
+    /// overflows meanwhile, and those that do not fit try again a second later. If it cannot be done, nothing
+    /// but that time is lost.
+    pub(crate) fn lengthen_table(&self) -> io::Result<()> {
+        let last = i32::try_from(self.descriptors.min(TABLE) - 1).unwrap_or(0);
+        Ok(fcntl_dupfd_cloexec(File::open("/dev/null")?, last).map(drop)?)
     }
 
     /// What the engine may use for connections and listeners together.
@@ -72,6 +84,9 @@ const RESERVED: usize = 32;
 
 /// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;
+
+/// The table of descriptors is made so long from the start: 32 000 VMs with a client port each.
+const TABLE: usize = 1 << 16;
 
 /// How many consoles without VM and client are kept where nobody says: what a sixteenth of the machine's
 /// memory holds.
@@ -117,6 +132,15 @@ mod tests {
         let limits = Limits::raise();
         assert_eq!(count(getrlimit(Resource::Nofile).maximum), limits.descriptors);
         assert_eq!(count(getrlimit(Resource::Nofile).current), limits.descriptors);
+    }
+
+    #[test]
+    fn the_table_of_descriptors_does_not_grow_later() {
+        let limits = Limits::raise();
+        limits.lengthen_table().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let length = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        assert!(length.trim().parse::<usize>().unwrap() >= limits.descriptors.min(TABLE), "{length}");
     }
 
     #[test]

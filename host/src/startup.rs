@@ -71,6 +71,9 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
 fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     let limits = Limits::raise();
     let mut config = options.config(limits.for_engine()?);
+    if let Err(error) = limits.lengthen_table() {
+        log::debug!("the table of descriptors grows as it is needed: {error}");
+    }
     if options.max_consoles.is_none() {
         config.max_consoles = unused_consoles();
     }

@@ -127,6 +127,13 @@ impl Server {
         panic!("the server does not end");
     }
 
+    /// How many descriptors the kernel has a place for in the process's table, before it must grow.
+    pub(super) fn descriptor_table(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let length = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        length.trim().parse().unwrap()
+    }
+
     /// Open descriptors of the process.
     pub(super) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()

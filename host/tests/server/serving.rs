@@ -131,6 +131,12 @@ fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
 }
 
 #[test]
+fn the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_comes() {
+    let server = Server::with_descriptors(3000, &[]);
+    assert!(server.descriptor_table() >= 3000);
+}
+
+#[test]
 fn garbage_on_every_port_leaves_others_alone() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
