@@ -19,14 +19,15 @@
 //! |---|---|
 //! | [`telnet`] | RFC 854, 855, 1143: decoder, encoder, option negotiation; knows nothing of VMs |
 //! | [`vmware`] | option 232: its messages, one VM's dialogue in both roles |
+//! | [`admin`] | who asks from outside: vSPC.py's protocol and others, locks |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
 //! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
 //! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
 //!
-//! `telnet` and `time` are always there; `vmware`, `concentrator` (with `transport`), `mux` and `tls` are
-//! Cargo features, all on by default. Telnet alone, and telnet with `vmware`, bring no TLS, checksums,
-//! hashing or random numbers into the tree.
+//! `telnet` and `time` are always there; `vmware`, `admin`, `concentrator` (with `transport`), `mux` and
+//! `tls` are Cargo features, all on by default. Telnet alone, and telnet with `vmware` and `admin`, bring no
+//! TLS, checksums, hashing or random numbers into the tree.
 //!
 //! # A whole runtime
 //!
@@ -89,6 +90,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 #[cfg(feature = "concentrator")]
 pub mod concentrator;
 #[cfg(any(feature = "concentrator", feature = "mux"))]

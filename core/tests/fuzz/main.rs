@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "corpora are files")]
 #![allow(clippy::needless_pass_by_value, reason = "quickcheck passes by value")]
 
+mod admin;
 mod engine;
 mod telnet;
 mod vmware;
@@ -34,6 +35,14 @@ impl quickcheck::Arbitrary for Telnetish {
                 .collect(),
         )
     }
+}
+
+#[test]
+fn admin_corpora_replay() {
+    replay("admin_pickle", |data| {
+        admin::admin_pickle(data);
+    });
+    replay("admin_dialogue", admin::admin_dialogue);
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! Who asks from outside: the protocols of the admin listener.
+//!
+//! **Owns** how a client's protocol is told ([`dialect`]), the codecs and dialogues of those of others'
+//! ([`pickle`] and [`v3`], vSPC.py's; [`openstack`]; [`vmware_kit`]), vSPC.py's from the client's side
+//! ([`v3_client`]), and who may type at a console ([`lock`]).
+//!
+//! **Refuses to know** consoles, connections, sockets and clocks: a dialogue says what was asked, the engine
+//! looks it up and has the answer written. It needs [`telnet`](crate::telnet) and nothing else of this crate.
+//!
+//! **Implements** admin.md.
+
+pub mod dialect;
+pub mod lock;
+pub mod openstack;
+pub mod pickle;
+pub mod v3;
+pub mod v3_client;
+pub mod vmware_kit;
