@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use log::Level;
 use vspc_core::concentrator::{
-    AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, RefusedBecause, Severity,
-    TakenBecause, VmotionStep,
+    AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, Quoted, RefusedBecause,
+    Severity, TakenBecause, VmotionStep,
 };
 use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
@@ -69,7 +69,7 @@ impl fmt::Display for Words<'_, EventKind> {
             }
             EventKind::VmConnected => f.write_str("vm connected"),
             EventKind::VmIdentified => f.write_str("vm identified"),
-            EventKind::VmRenamed(from) => write!(f, "vm renamed from {from:?}"),
+            EventKind::VmRenamed(from) => write!(f, "vm renamed from {}", Quoted(from)),
             EventKind::SecondLeg { legs, same_address: true } => write!(
                 f,
                 "{legs} connections have this uuid, uri and name: two serial ports? give each its own URI \
@@ -87,7 +87,8 @@ impl fmt::Display for Words<'_, EventKind> {
                 write!(f, "input given back: it was silent and speaks again; {} had it", At(*from))
             }
             EventKind::Cloned { of } => {
-                write!(f, "a copy of {of:?}: both live, with one uuid and uri; it has a console of its own")
+                let of = Quoted(of);
+                write!(f, "a copy of {of}: both live, with one uuid and uri; it has a console of its own")
             }
             EventKind::LegsBeyond(n) => write!(
                 f,
@@ -116,6 +117,12 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::SilentPeers(n) => write!(f, "{n} connections came, said nothing and went"),
             EventKind::StrangersSuppressed(n) => {
                 write!(f, "{n} further events of connections that did not say which vm they are, not shown")
+            }
+            EventKind::AddressSuppressed { from: Some(from), events } => {
+                write!(f, "{events} further events of connections from {from} not shown")
+            }
+            EventKind::AddressSuppressed { from: None, events } => {
+                write!(f, "{events} further events of connections from other addresses not shown")
             }
             EventKind::EarlyOutputDropped(n) => {
                 write!(f, "{n} bytes that this vm printed before it said which it is were dropped")

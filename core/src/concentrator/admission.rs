@@ -84,7 +84,15 @@ pub(super) struct Source(IpAddr);
 impl Source {
     /// The source of connections from an address.
     pub(super) fn of(address: &Address) -> Self {
-        address.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).into()
+        address.ip().map_or(Self::NOWHERE, Self::from)
+    }
+
+    /// Whatever has no address.
+    pub(super) const NOWHERE: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    /// The address; of an IPv6 network the first.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        (self != Self::NOWHERE).then_some(self.0)
     }
 }
 

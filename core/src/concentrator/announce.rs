@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::time::Instant;
+
 use super::Concentrator;
+use super::admission::Source;
+use super::allowance::Payer;
 use super::conn::Conn;
+use super::console::Console;
 use super::consoles::Unshown;
 use super::counters::Counters;
 use super::event::{Event, EventKind, Fault};
@@ -26,21 +31,25 @@ impl Concentrator {
 
     pub(super) fn emit_event(&mut self, id: Option<ConnId>, console: Option<ConsoleId>, kind: EventKind) {
         let conn = id.and_then(|id| self.conns.get(id));
-        let is_routine = kind.is_last() && conn.is_some_and(|conn| !conn.spoken && conn.is_nobody());
+        let is_silent = kind.is_last() && conn.is_some_and(|conn| !conn.spoken && conn.is_nobody());
         let peer = conn.map(|conn| conn.peer.clone());
-        let console = console.and_then(|id| self.consoles.label(id));
-        let event = Event { kind, conn: id, peer, console, is_routine };
-        let is_left_out = self.fx.outbox.event(event, self.fx.now);
-        if is_routine {
+        let console = console.and_then(|id| self.consoles.get(id));
+        let payer = console.map(|console| payer(&kind, id.zip(conn), console, self.fx.now));
+        let is_brief = matches!(kind, EventKind::ConsoleExpired | EventKind::ConsoleYielded)
+            && console.is_some_and(|console| console.tenure.stayed(self.fx.now) < A_WHILE);
+        let console = console.map(|console| Arc::clone(&console.label));
+        let event = Event { kind, conn: id, peer, console, is_routine: is_silent || is_brief };
+        let is_left_out = self.fx.outbox.event(event, payer, self.fx.now);
+        if is_silent {
             self.silent_peers = self.silent_peers.saturating_add(1);
         }
-        if (is_routine || is_left_out) && !self.fx.timers.is_set(Timer::Summary) {
+        if (is_silent || is_left_out) && !self.fx.timers.is_set(Timer::Summary) {
             self.fx.timers.set(Timer::Summary, self.fx.now + SUMMARY);
         }
     }
 
-    /// Tells in one line how many peers came, said nothing and went, and how much strangers had to say beyond
-    /// that.
+    /// Tells in one line how many peers came, said nothing and went; how much strangers had to say beyond
+    /// that; and how much was left out of what others had, by address.
     pub(super) fn emit_summary(&mut self) {
         let silent = std::mem::take(&mut self.silent_peers);
         let suppressed = self.fx.outbox.take_strangers_suppressed();
@@ -49,6 +58,9 @@ impl Concentrator {
         }
         if suppressed > 0 {
             self.emit_event(None, None, EventKind::StrangersSuppressed(suppressed));
+        }
+        for (from, events) in self.fx.outbox.take_addresses_suppressed() {
+            self.emit_event(None, None, EventKind::AddressSuppressed { from, events });
         }
     }
 
@@ -145,6 +157,25 @@ impl Concentrator {
         }
     }
 }
+
+/// Who is charged for an event of a console: the address of the connection that it happened on, or the one
+/// that the console's VM is connected from longest.
+fn payer(kind: &EventKind, conn: Option<(ConnId, &Conn)>, console: &Console, now: Instant) -> Payer {
+    let stays = || console.tenure.held_for(now) >= A_WHILE;
+    match conn {
+        Some((id, conn)) => Payer {
+            source: conn.source(),
+            is_resident: kind.is_landmark() && console.legs.holder() == Some(id) && stays(),
+        },
+        None => Payer {
+            source: console.tenure.home(now).map_or(Source::NOWHERE, Source::from),
+            is_resident: stays(),
+        },
+    }
+}
+
+/// Who has held a console's input for this long is no newcomer any more.
+const A_WHILE: Duration = Duration::from_secs(60);
 
 /// How often peers that said nothing are told of, all together.
 const SUMMARY: Duration = Duration::from_secs(60);

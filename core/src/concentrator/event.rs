@@ -31,7 +31,8 @@ pub struct Event {
     /// The console it concerns.
     pub console: Option<Arc<Label>>,
     /// It is about a peer that came, said nothing and went: a health check, a port scan. Those are counted,
-    /// and told together ([`EventKind::SilentPeers`]).
+    /// and told together ([`EventKind::SilentPeers`]). Or about the end of a console whose VM was connected
+    /// for less than a minute in total.
     pub is_routine: bool,
 }
 
@@ -132,6 +133,14 @@ pub enum EventKind {
     /// So many events of connections that had not said which VM they are, or were not let in, were not told
     /// one by one since that was last told: a minute, or more.
     StrangersSuppressed(u32),
+    /// So many further events of connections from this address were left out since that was last told: a
+    /// minute, or more. `None`: of other addresses together, and of peers that have none.
+    AddressSuppressed {
+        /// The address; of an IPv6 /64 the first.
+        from: Option<IpAddr>,
+        /// How many.
+        events: u32,
+    },
     /// So many wire bytes that this VM printed before it was known which it is were dropped: more than there
     /// was room for.
     EarlyOutputDropped(u64),
@@ -313,6 +322,7 @@ impl EventKind {
             | Self::LegsBeyond(_)
             | Self::EarlyOutputDropped(_)
             | Self::StrangersSuppressed(_)
+            | Self::AddressSuppressed { .. }
             | Self::ReaderSkipped(_)
             | Self::Malformed(_)
             | Self::TlsFailed(_)

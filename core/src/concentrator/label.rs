@@ -78,9 +78,9 @@ impl Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vm={:?} uuid={}", self.name, self.uuid)?;
+        write!(f, "vm={} uuid={}", Quoted(&self.name), self.uuid)?;
         if !self.suffix.is_empty() {
-            write!(f, " suffix={:?}", self.suffix)?;
+            write!(f, " suffix={}", Quoted(&self.suffix))?;
         }
         match self.port {
             Some(port) => write!(f, " port={port}"),
@@ -88,6 +88,28 @@ impl fmt::Display for Label {
         }
     }
 }
+
+/// What a peer calls something, as a log shows it: in quotes, escaped, and cut where that gets long. A name
+/// of nothing but characters that have to be escaped makes no long line.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut length = 0;
+        let cut = self.0.char_indices().find(|(_, c)| {
+            length += c.escape_debug().count();
+            length > QUOTED_LIMIT
+        });
+        match cut {
+            Some((at, _)) => write!(f, "{:?}", format!("{}\u{2026}", &self.0[..at])),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// Characters of a quotation, escapes counted: what vCenter allows three times over.
+const QUOTED_LIMIT: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -117,5 +139,15 @@ mod tests {
         let line = label("a\u{202e}", "_com1 x=\u{2028}").to_string();
         let uuid = Uuid::from_bytes([1; 16]);
         assert_eq!(line, format!(r#"vm="a\u{{202e}}" uuid={uuid} suffix="_com1 x=\u{{2028}}" port=50000"#));
+    }
+
+    #[test]
+    fn a_name_of_nothing_but_escapes_makes_no_long_line_and_a_name_that_fits_is_whole() {
+        let long = "\u{10fffe}".repeat(128);
+        let line = label(&long, &long).to_string();
+        assert!(line.chars().count() < 2 * QUOTED_LIMIT + 100, "{line}");
+        assert_eq!(line.matches("\u{2026}\"").count(), 2, "it shows that there was more: {line}");
+        let fits = "w\u{e9}b".repeat(QUOTED_LIMIT / 3);
+        assert_eq!(Quoted(&fits).to_string(), format!("{fits:?}"));
     }
 }

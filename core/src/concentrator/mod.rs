@@ -37,6 +37,7 @@
 
 mod address;
 mod admission;
+mod allowance;
 mod announce;
 mod attach;
 mod client;
@@ -104,7 +105,7 @@ pub use event::{
 };
 pub use foreign::Foreign;
 pub use id::{ConnId, ConsoleId, ListenerId};
-pub use label::{Identity, Label};
+pub use label::{Identity, Label, Quoted};
 pub use operator::{
     ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
 };

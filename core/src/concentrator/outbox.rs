@@ -6,11 +6,12 @@
 //! events per connection between two drains, and at most one Listen, Unlisten or Close per id.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::net::IpAddr;
 
 use crate::time::Instant;
 
-use super::event::{Event, EventKind};
+use super::allowance::{Addresses, Allowance, Payer};
+use super::event::{Event, EventKind, Severity};
 use super::id::{ConnId, ConsoleId};
 use super::output::{Output, Shutdown};
 
@@ -24,35 +25,18 @@ pub(super) struct Outbox {
     /// By a console's slot: the generation for which a Changed is in the queue.
     changed: Vec<u32>,
     /// What connections that are nobody yet may still tell.
-    strangers: Allowance,
+    strangers: Strangers,
     strangers_suppressed: u32,
+    /// What the others may tell, by their address.
+    addresses: Addresses,
 }
 
-/// A number of events that comes back with time.
 #[derive(Debug)]
-struct Allowance {
-    left: u32,
-    /// Up to when `left` has been counted.
-    counted: Instant,
-}
+struct Strangers(Allowance);
 
-impl Default for Allowance {
+impl Default for Strangers {
     fn default() -> Self {
-        Self { left: STRANGERS_BURST, counted: Instant::ZERO }
-    }
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let seconds = now.duration_since(self.counted).as_secs();
-        if seconds > 0 {
-            self.counted = self.counted + Duration::from_secs(seconds);
-            let back = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(STRANGERS_PER_SECOND);
-            self.left = self.left.saturating_add(back).min(STRANGERS_BURST);
-        }
-        let is_left = self.left > 0;
-        self.left -= u32::from(is_left);
-        is_left
+        Self(Allowance::new(STRANGERS_BURST))
     }
 }
 
@@ -144,12 +128,15 @@ impl Outbox {
 
     /// Tells an event. One of a connection that has had its share of this second is counted instead, and the
     /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot
-    /// spend; a connection's end is told in any case.
+    /// spend; a connection's end needs none.
     ///
-    /// Connections that are nobody yet share an allowance, because each that comes again brings a new share
-    /// of its own. Returns whether an event was left out for that.
-    pub(super) fn event(&mut self, event: Event, now: Instant) -> bool {
+    /// Each connection that comes again brings a new share of its own. So those that are nobody yet have one
+    /// allowance together, and what others have to tell is charged to `payer`, unless few would see it.
+    /// Returns whether an event was left out for that, be it a connection's end.
+    pub(super) fn event(&mut self, event: Event, payer: Option<Payer>, now: Instant) -> bool {
         let is_last = event.kind.is_last();
+        let is_loud = event.severity() >= Severity::Info;
+        let payer = payer.filter(|_| event.console.is_some() && is_loud);
         let of_conn = event
             .conn
             .and_then(|id| self.conns.get_mut(id.index()).filter(|of| of.generation == id.generation));
@@ -163,8 +150,11 @@ impl Outbox {
             }
             *share = share.saturating_add(1);
             let is_nobodys = event.console.is_none() && !event.is_routine;
-            if is_nobodys && !self.strangers.take(now) {
+            if is_nobodys && !self.strangers.0.take(now) {
                 self.strangers_suppressed = self.strangers_suppressed.saturating_add(1);
+                return true;
+            }
+            if payer.is_some_and(|payer| !self.addresses.take(payer, now)) {
                 return true;
             }
             let suppressed = std::mem::take(&mut outstanding.suppressed);
@@ -172,6 +162,8 @@ impl Outbox {
                 let kind = EventKind::Suppressed(suppressed.into());
                 self.events.push_back(Event { kind, ..event.clone() });
             }
+        } else if payer.is_some_and(|payer| !self.addresses.take(payer, now)) {
+            return true;
         }
         self.events.push_back(event);
         false
@@ -180,6 +172,12 @@ impl Outbox {
     /// How many events of strangers were left out since this was last asked.
     pub(super) fn take_strangers_suppressed(&mut self) -> u32 {
         std::mem::take(&mut self.strangers_suppressed)
+    }
+
+    /// How many events were left out of those that addresses are charged for, since this was last asked: by
+    /// address, and of the rest together.
+    pub(super) fn take_addresses_suppressed(&mut self) -> Vec<(Option<IpAddr>, u32)> {
+        self.addresses.take_left_out()
     }
 
     /// The next thing to do; events come after everything else.
@@ -243,13 +241,9 @@ impl Outstanding {
     }
 }
 
-/// Events that all connections that are nobody yet may tell at once: enough to see what is wrong when a fleet
-/// connects at one moment and something is.
-const STRANGERS_BURST: u32 = 2000;
-
-/// How many of those come back each second: a day of it is some 300 MB of log, and a morning's storm is told
-/// in full again.
-const STRANGERS_PER_SECOND: u32 = 20;
+/// Events that all connections that are nobody yet may tell at once: two each of a fleet of 9000 that
+/// connects at one moment, over TLS, and enough to see what is wrong if something is.
+const STRANGERS_BURST: u32 = 20_000;
 
 /// Events of one sort of one connection in one second; further ones are counted and told as one.
 const EVENTS: u8 = 10;
@@ -352,14 +346,14 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.open(OLD);
         for n in 0..100 {
-            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), Instant::from_millis(n));
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), None, Instant::from_millis(n));
             // Draining in between gives nobody more.
             if n > 50 {
                 kinds(&mut outbox);
             }
         }
         assert_eq!(kinds(&mut outbox), []);
-        outbox.event(event(OLD, EventKind::ReaderSkipped(2)), Instant::from_millis(1000));
+        outbox.event(event(OLD, EventKind::ReaderSkipped(2)), None, Instant::from_millis(1000));
         let suppressed = EventKind::Suppressed(100 - u32::from(EVENTS));
         assert_eq!(kinds(&mut outbox), [suppressed, EventKind::ReaderSkipped(2)]);
     }
@@ -369,18 +363,18 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.open(OLD);
         for _ in 0..100 {
-            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), Instant::ZERO);
+            outbox.event(event(OLD, EventKind::ReaderSkipped(1)), None, Instant::ZERO);
         }
         kinds(&mut outbox);
-        outbox.event(event(OLD, EventKind::VmIdentified), Instant::ZERO);
+        outbox.event(event(OLD, EventKind::VmIdentified), None, Instant::ZERO);
         let suppressed = EventKind::Suppressed(100 - u32::from(EVENTS));
         assert_eq!(kinds(&mut outbox), [suppressed, EventKind::VmIdentified]);
         for _ in 0..100 {
-            outbox.event(event(OLD, EventKind::VmIdentified), Instant::ZERO);
+            outbox.event(event(OLD, EventKind::VmIdentified), None, Instant::ZERO);
         }
         kinds(&mut outbox);
         let end = EventKind::VmDisconnected(super::super::CloseReason::PeerClosed);
-        outbox.event(event(OLD, end.clone()), Instant::ZERO);
+        outbox.event(event(OLD, end.clone()), None, Instant::ZERO);
         outbox.close(OLD, Shutdown::Graceful);
         let told = std::iter::from_fn(|| outbox.pop()).filter_map(|output| match output {
             Output::Event(event) => Some(event.kind),

@@ -93,6 +93,11 @@ impl Tenure {
         if self.since == NOBODY { 0 } else { now.as_micros().saturating_sub(self.since) }
     }
 
+    /// For how long whoever holds the input now has held it.
+    pub(super) fn held_for(&self, now: Instant) -> Duration {
+        Duration::from_micros(self.running(now))
+    }
+
     /// For how long the input has been held in total, the present holder's time included.
     pub(super) fn stayed(&self, now: Instant) -> Duration {
         Duration::from_micros(self.stayed.saturating_add(self.running(now)))
