@@ -1,0 +1,241 @@
+//! The command line.
+//!
+//! Owns its words and what they say in `--help`. What they mean for a server is the commands' own business.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::attach::escape::Escape;
+use crate::server::Protocol;
+
+/// Lists the consoles of a virtual serial port concentrator, attaches to them, and scripts them.
+#[derive(Parser, Debug)]
+#[command(name = "vspc", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Options {
+    /// HOST, HOST:PORT, the path of a unix socket, or a name from the configuration file
+    #[arg(short, long, global = true, env = "VSPC_SERVER", value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+
+    /// What is spoken with the server
+    #[arg(long, global = true, value_enum, value_name = "PROTOCOL", hide_possible_values = true)]
+    pub(crate) protocol: Option<Protocol>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Show the consoles, their VMs and who is there
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Use a console from this terminal
+    Attach(AttachArgs),
+    /// Type what comes from the standard input, and wait for an answer
+    Send(SendArgs),
+    /// Show who is at a console, and what feeds it
+    Who(WhoArgs),
+    /// Send a break to a console's VM
+    Break(NameArgs),
+    /// Send people and programs away from a console
+    Bump(BumpArgs),
+    /// Cut connections of a console: its VM's, or one client's
+    Kick(KickArgs),
+    /// Show what the server logs, as it happens
+    Events(EventsArgs),
+    /// Show the server's counters
+    Stats(StatsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NameArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WhoArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BumpArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Only this one; `vspc who` shows the ids
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+
+    /// What they are told
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KickArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// This client or connection of the VM, and no other; `vspc who` shows the ids
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+
+    /// What the server logs about it
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EventsArgs {
+    /// Of these consoles only: part of a name or UUID, or a pattern with * or ?
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Part of a name or UUID; with * or ? in it a pattern for the whole of one
+    #[arg(value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+
+    /// Print one JSON array; with --watch one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Go on showing what changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AttachArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// What others may do meanwhile
+    #[arg(short, long, value_enum, value_name = "MODE")]
+    pub(crate) lock: Option<Lock>,
+
+    /// Bytes of earlier output to show first
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    pub(crate) scrollback: u64,
+
+    /// The key that opens the menu: ^X, a character, or none; default: ^]
+    #[arg(short, long, value_name = "KEY")]
+    pub(crate) escape: Option<Escape>,
+
+    /// Append what the console prints to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// Name or UUID, or the beginning of one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Print what the console prints until this regular expression matches it
+    #[arg(short, long, value_name = "REGEX")]
+    pub(crate) expect: Option<String>,
+
+    /// How long to wait for that, and for the VM to take what is typed
+    #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+
+    /// What others may do meanwhile
+    #[arg(short, long, value_enum, value_name = "MODE")]
+    pub(crate) lock: Option<Lock>,
+
+    /// Send bytes as they are; without it, each end of a line is sent as Enter (CR)
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Who may type beside this client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Lock {
+    /// Nobody else is at the console
+    Exclusive,
+    /// Others may watch
+    Write,
+    /// Others may type as well
+    FreeForAll,
+    /// The same, or only watch where somebody holds a write lock
+    FreeForAllFallback,
+    /// Only watch
+    ReadOnly,
+}
+
+impl Lock {
+    /// Its word on the wire (operator.md §6).
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Write => "write",
+            Self::FreeForAll => "free-for-all",
+            Self::FreeForAllFallback => "free-for-all-fallback",
+            Self::ReadOnly => "read-only",
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 error, 2 wrong use, 3 no such console, 4 refused (a lock, or no right),
+5 no connection, 6 timed out.
+
+Servers are named in ~/.config/vspc/config.toml; the default is 127.0.0.1:13371.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_the_words_of_the_wire() {
+        for mode in Lock::value_variants() {
+            assert_eq!(mode.to_possible_value().unwrap().get_name(), mode.word());
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_with_a_fraction() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        assert!(seconds("-1").is_err() && seconds("soon").is_err() && seconds("1e99").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! `vspc`: the console client and operator's tool of a virtual serial port concentrator (vspc.md).
+//!
+//! Owns which command does what. The layers, from the wire up: `link` (sockets), `operator` (the protocol,
+//! without I/O), `connection` (both, and calls that wait), `names` (what a user means), and one file or
+//! folder for each command.
+
+mod args;
+mod attach;
+mod clock;
+mod connection;
+mod events;
+mod failure;
+mod link;
+mod list;
+mod names;
+mod operate;
+mod operator;
+mod output;
+mod printable;
+mod send;
+mod server;
+mod signals;
+mod stats;
+mod table;
+mod terminal;
+mod units;
+mod who;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Command, Options};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::server::Config;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("vspc: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let config = Config::load()?;
+    let mut server = config.server(options.server.as_deref())?;
+    server.protocol = options.protocol.unwrap_or(server.protocol);
+    let open = || Connection::open(&server);
+    match options.command {
+        Command::List(args) => list::run(&mut open()?, &args),
+        Command::Attach(args) => attach::run(&server, &config, &args),
+        Command::Send(args) => send::run(&mut open()?, &args),
+        Command::Who(args) => who::run(&mut open()?, &args),
+        Command::Break(args) => operate::send_break(&mut open()?, &args),
+        Command::Bump(args) => operate::bump(&mut open()?, &args),
+        Command::Kick(args) => operate::kick(&mut open()?, &args),
+        Command::Events(args) => events::run(&mut open()?, &args),
+        Command::Stats(args) => stats::run(&mut open()?, &args),
+    }
+}

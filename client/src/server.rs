@@ -1,0 +1,235 @@
+//! Which server is meant: addresses, and the configuration file that gives them names.
+//!
+//! Owns the form of an address and of `config.toml` (vspc.md). Refuses to know how to connect.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use toml::de::{DeTable, DeValue};
+
+use crate::failure::Failure;
+
+/// Where a server listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Address {
+    /// A host, by name or number, and a port.
+    Tcp(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// What is spoken with a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum Protocol {
+    /// Ours where the server speaks it, else vSPC.py's.
+    #[default]
+    Auto,
+    /// The operator protocol.
+    Operator,
+    /// vSPC.py's query protocol, version 3.
+    V3,
+}
+
+/// A server, and what is spoken with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Server {
+    pub(crate) address: Address,
+    pub(crate) protocol: Protocol,
+}
+
+/// What the configuration file says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Config {
+    /// The server that is meant where none is named.
+    default: Option<String>,
+    /// The escape character.
+    pub(crate) escape: Option<String>,
+    servers: BTreeMap<String, Server>,
+}
+
+impl Config {
+    /// Reads the user's file. There need not be one.
+    pub(crate) fn load() -> Result<Self, Failure> {
+        let Some(path) = config_path() else { return Ok(Self::default()) };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                Self::parse(&text).map_err(|message| Failure::usage(format!("{}: {message}", path.display())))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Failure::usage(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let table = DeTable::parse(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut config = Self::default();
+        for (key, value) in table.get_ref() {
+            let value = value.get_ref();
+            match key.get_ref().as_ref() {
+                "default" => config.default = Some(text_of("default", value)?),
+                "escape" => config.escape = Some(text_of("escape", value)?),
+                "servers" => {
+                    let servers = value.as_table().ok_or("servers has to be a table")?;
+                    for (name, entry) in servers {
+                        let name = name.get_ref().to_string();
+                        let server = parse_entry(&name, entry.get_ref())?;
+                        config.servers.insert(name, server);
+                    }
+                }
+                other => return Err(format!("{other} is no setting; there are default, escape and servers")),
+            }
+        }
+        Ok(config)
+    }
+
+    /// The server that `named` means: a name from the file, or an address. Without it the file's default, and
+    /// without that one this machine's.
+    pub(crate) fn server(&self, named: Option<&str>) -> Result<Server, Failure> {
+        let named = named.or(self.default.as_deref()).unwrap_or("127.0.0.1");
+        if let Some(server) = self.servers.get(named) {
+            return Ok(server.clone());
+        }
+        match named.parse() {
+            Ok(address) => Ok(Server { address, protocol: Protocol::Auto }),
+            Err(message) => Err(Failure::usage(message)),
+        }
+    }
+}
+
+fn parse_entry(name: &str, value: &DeValue<'_>) -> Result<Server, String> {
+    let table =
+        value.as_table().ok_or_else(|| format!("servers.{name} has to be a table with an address"))?;
+    let (mut address, mut protocol) = (None, Protocol::Auto);
+    for (key, value) in table {
+        let value = value.get_ref();
+        match key.get_ref().as_ref() {
+            "address" => address = Some(text_of("address", value)?.parse()?),
+            "protocol" => {
+                let text = text_of("protocol", value)?;
+                protocol = Protocol::from_str(&text, false)
+                    .map_err(|_| format!("servers.{name}: protocol is auto, operator or v3, not {text}"))?;
+            }
+            other => {
+                return Err(format!("servers.{name}: {other} is no setting; there are address and protocol"));
+            }
+        }
+    }
+    let address = address.ok_or_else(|| format!("servers.{name} has no address"))?;
+    Ok(Server { address, protocol })
+}
+
+fn text_of(key: &str, value: &DeValue<'_>) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("{key} has to be a string"))
+}
+
+fn config_path() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let configs = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))?;
+    Some(configs.join("vspc").join("config.toml"))
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.into()));
+        }
+        if text.contains('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let invalid =
+            || format!("{text:?} is no address: HOST, HOST:PORT, [IPV6]:PORT, or the path of a socket");
+        let port = |text: &str| text.parse().ok().filter(|&port| port > 0).ok_or_else(invalid);
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']').ok_or_else(invalid)? {
+                (host, "") => (host, DEFAULT_PORT),
+                (host, rest) => (host, port(rest.strip_prefix(':').ok_or_else(invalid)?)?),
+            },
+            None => match text.rsplit_once(':') {
+                // A bare IPv6 address has more colons than one.
+                Some((host, _)) if host.contains(':') => (text, DEFAULT_PORT),
+                Some((host, number)) => (host, port(number)?),
+                None => (text, DEFAULT_PORT),
+            },
+        };
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(invalid());
+        }
+        Ok(Self::Tcp(host.to_owned(), port))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => Path::display(path).fmt(f),
+        }
+    }
+}
+
+/// The admin port of vSPC.py, and so ours.
+const DEFAULT_PORT: u16 = 13371;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hosts_with_or_without_a_port_and_paths() {
+        let tcp = |host: &str, port| Ok(Address::Tcp(host.to_owned(), port));
+        assert_eq!("lab".parse(), tcp("lab", 13371));
+        assert_eq!("lab:4000".parse(), tcp("lab", 4000));
+        assert_eq!("192.0.2.1:1".parse(), tcp("192.0.2.1", 1));
+        assert_eq!("::1".parse(), tcp("::1", 13371));
+        assert_eq!("[::1]".parse(), tcp("::1", 13371));
+        assert_eq!("[::1]:4000".parse(), tcp("::1", 4000));
+        assert_eq!("/run/vspc.sock".parse(), Ok(Address::Unix("/run/vspc.sock".into())));
+        assert_eq!("unix:vspc.sock".parse(), Ok(Address::Unix("vspc.sock".into())));
+        for wrong in ["", ":1", "lab:", "lab:0", "lab:65536", "lab:ssh", "[::1", "[::1]4000", "a b"] {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+        for text in ["lab:4000", "[::1]:4000", "/run/vspc.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_file_names_servers_and_which_of_them_is_meant() {
+        let config = Config::parse(
+            "default = 'lab'\nescape = '^A'\n[servers.lab]\naddress = 'lab.example'\n\
+             [servers]\nold = { address = '192.0.2.7:4000', protocol = 'v3' }\n",
+        )
+        .unwrap();
+        let lab = Server { address: Address::Tcp("lab.example".into(), 13371), protocol: Protocol::Auto };
+        let old = Server { address: Address::Tcp("192.0.2.7".into(), 4000), protocol: Protocol::V3 };
+        assert_eq!(config.server(None), Ok(lab.clone()));
+        assert_eq!(config.server(Some("lab")), Ok(lab));
+        assert_eq!(config.server(Some("old")), Ok(old));
+        assert_eq!(config.server(Some("::1")).unwrap().address, Address::Tcp("::1".into(), 13371));
+        assert_eq!(config.escape.as_deref(), Some("^A"));
+        assert_eq!(Config::default().server(None).unwrap().address.to_string(), "127.0.0.1:13371");
+    }
+
+    #[test]
+    fn a_fault_in_the_file_is_named() {
+        for (text, fault) in [
+            ("sever = 1", "sever is no setting"),
+            ("default = 1", "default has to be a string"),
+            ("[servers.a]", "servers.a has no address"),
+            ("[servers.a]\naddress = ':'", "\":\" is no address"),
+            ("[servers.a]\naddress = 'b'\nport = 1", "port is no setting"),
+            ("[servers.a]\naddress = 'b'\nprotocol = 'v4'", "not v4"),
+            ("default = ", "line 1"),
+        ] {
+            let message = Config::parse(text).unwrap_err();
+            assert!(message.contains(fault), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Commands that print and end, and those that go on in a pipe.
+
+use std::net::TcpListener;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::server::FakeServer;
+use crate::{outcome, vspc};
+
+#[test]
+fn list_shows_every_console_in_order_of_names() {
+    let server = FakeServer::start(&["web02", "db01", "web01", "mail", "web\u{1b}[31m"]);
+    let (code, out, _) = outcome(&vspc(&server, &["list"], b""));
+    assert_eq!(code, 0);
+    let names: Vec<&str> = out.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names, ["NAME", "db01", "mail", "web01", "web02", "web\\x1b[31m"]);
+    assert!(out.lines().nth(3).unwrap().contains("connected 1m"), "{out}");
+    let (_, out, _) = outcome(&vspc(&server, &["ls", "WEB0"], b""));
+    assert_eq!(out.lines().count(), 3);
+}
+
+#[test]
+fn list_json_is_one_array_of_all_consoles() {
+    let server = FakeServer::start(&["web02", "db01", "web01", "mail", "web03"]);
+    let (code, out, _) = outcome(&vspc(&server, &["list", "--json"], b""));
+    let consoles: Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<&str> =
+        consoles.as_array().unwrap().iter().map(|console| console["name"].as_str().unwrap()).collect();
+    assert_eq!((code, names), (0, vec!["db01", "mail", "web01", "web02", "web03"]));
+    assert_eq!(consoles[0]["uuid"], "00000000000000000000000000000002");
+    let (_, out, _) = outcome(&vspc(&server, &["list", "--json", "nosuch"], b""));
+    assert_eq!(out, "[]\n");
+}
+
+#[test]
+fn names_may_be_cut_short_and_misspelt_ones_are_answered_with_a_suggestion() {
+    let server = FakeServer::start(&["web01", "web02", "database"]);
+    assert_eq!(outcome(&vspc(&server, &["send", "data"], b"x")).0, 0);
+    server.await_typed("database", b"x");
+    let (code, _, error) = outcome(&vspc(&server, &["send", "web"], b"x"));
+    assert_eq!(code, 3);
+    assert!(error.contains("web01") && error.contains("web02") && !error.contains("database"), "{error}");
+    let (code, _, error) = outcome(&vspc(&server, &["send", "databaes"], b"x"));
+    assert_eq!((code, error.as_str()), (3, "vspc: there is no console databaes; did you mean database?\n"));
+    server.add("web01");
+    let (code, _, error) = outcome(&vspc(&server, &["send", "web01"], b"x"));
+    assert_eq!((code, error.lines().count()), (3, 3), "both are named: {error}");
+}
+
+#[test]
+fn send_types_its_input_and_ends_when_the_server_has_it() {
+    let server = FakeServer::start(&["web01"]);
+    assert_eq!(outcome(&vspc(&server, &["send", "web01"], b"root\nls\n")), (0, String::new(), String::new()));
+    assert_eq!(server.typed("web01"), b"root\rls\r");
+    let long: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+    assert_eq!(outcome(&vspc(&server, &["send", "web01", "--raw"], &long)).0, 0);
+    assert_eq!(server.typed("web01")[8..], long);
+}
+
+#[test]
+fn send_waits_for_what_is_expected_or_says_that_it_did_not_come() {
+    let server = FakeServer::start(&["web01"]);
+    server.print("web01", b"old: login: ");
+    let (code, out, _) = outcome(&thread::scope(|scope| {
+        let waiting = scope.spawn(|| vspc(&server, &["send", "web01", "--expect", "^lo?gin: $"], b"\n"));
+        server.await_typed("web01", b"\r");
+        server.print("web01", b"lo");
+        server.print("web01", b"gin: ");
+        waiting.join().unwrap()
+    }));
+    assert_eq!((code, out.as_str()), (0, "login: "));
+    let args = ["send", "web01", "--expect", "never", "--timeout", "0.05"];
+    let (code, _, error) = outcome(&vspc(&server, &args, b""));
+    assert_eq!((code, error.as_str()), (6, "vspc: web01 did not print what was expected\n"));
+    assert_eq!(outcome(&vspc(&server, &["send", "web01", "--expect", "("], b"")).0, 2);
+}
+
+#[test]
+fn send_refuses_where_nothing_would_be_typed() {
+    let server = FakeServer::start(&["web01"]);
+    server.lock("web01", "write");
+    let (code, _, error) = outcome(&vspc(&server, &["send", "web01"], b"x"));
+    assert_eq!(code, 4);
+    assert!(error.contains("bob@192.0.2.9"), "{error}");
+    server.unlock("web01");
+    server.set_state("web01", "waiting");
+    assert_eq!(outcome(&vspc(&server, &["send", "web01"], b"x")).0, 1);
+    assert_eq!(server.typed("web01"), b"");
+}
+
+#[test]
+fn who_shows_clients_and_what_feeds_the_console() {
+    let server = FakeServer::start(&["web01"]);
+    let (code, out, _) = outcome(&vspc(&server, &["who", "web01"], b""));
+    assert_eq!(code, 0);
+    assert!(out.contains("8.1  bob\\x1b[31m  192.0.2.9:4001  telnet    write   write  1m"), "{out}");
+    assert!(out.contains("VM connection 5.1 from 192.0.2.10:1000, which gets what is typed"), "{out}");
+    let (_, out, _) = outcome(&vspc(&server, &["who", "--json", "web01"], b""));
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["clients"][0]["who"], "ann");
+}
+
+#[test]
+fn break_bump_and_kick_ask_for_what_was_meant() {
+    let server = FakeServer::start(&["web01"]);
+    assert_eq!(outcome(&vspc(&server, &["break", "web01"], b"")), (0, String::new(), String::new()));
+    assert_eq!(server.await_request("break")["console"], "1.1");
+    let args = ["bump", "web01", "--reason", "upgrade"];
+    assert_eq!(outcome(&vspc(&server, &args, b"")).1, "2 sent away from web01\n");
+    let request = server.await_request("bump");
+    assert_eq!((&request["console"], &request["reason"]), (&"1.1".into(), &"upgrade".into()));
+    assert!(request.get("client").is_none());
+    assert_eq!(outcome(&vspc(&server, &["kick", "web01"], b"")).1, "5.1 cut\n");
+    assert_eq!(server.await_request("kick")["client"], "5.1");
+    assert_eq!(outcome(&vspc(&server, &["kick", "web01", "--client", "8.1"], b"")).0, 0);
+    assert_eq!(server.await_request("kick")["client"], "8.1");
+    assert_eq!(outcome(&vspc(&server, &["kick", "web01", "--client", "9.1"], b"")).0, 1);
+    server.rights("spectator");
+    let (code, _, error) = outcome(&vspc(&server, &["break", "web01"], b""));
+    assert_eq!((code, error.as_str()), (4, "vspc: you may not do this (this needs the right writer)\n"));
+}
+
+#[test]
+fn events_are_lines_until_the_server_goes() {
+    let server = FakeServer::start(&["web01"]);
+    let [(code, out, error), (_, json, _)] = thread::scope(|scope| {
+        let runs = [&["events"][..], &["events", "--json"]]
+            .map(|args| scope.spawn(|| outcome(&vspc(&server, args, b""))));
+        server.await_request("subscribe");
+        server.await_request("subscribe");
+        server.log(json!({"event": "log", "kind": "vm-identified", "severity": "info",
+            "console": {"id": "1.1", "name": "web01"}, "from": "192.0.2.10"}));
+        server.die();
+        runs.map(|run| run.join().unwrap())
+    });
+    assert_eq!((code, error.as_str()), (5, "vspc: the server closed the connection\n"));
+    assert!(out.ends_with(" info    vm-identified web01 from=192.0.2.10\n"), "{out}");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["kind"], "vm-identified");
+}
+
+#[test]
+fn a_watched_list_tells_of_changes() {
+    let server = FakeServer::start(&["web01"]);
+    let [(code, out, _), (_, json, _)] = thread::scope(|scope| {
+        let runs = [&["list", "--watch"][..], &["list", "--watch", "--json"]]
+            .map(|args| scope.spawn(|| outcome(&vspc(&server, args, b""))));
+        server.await_request("subscribe");
+        server.await_request("subscribe");
+        server.set_state("web01", "waiting");
+        server.die();
+        runs.map(|run| run.join().unwrap())
+    });
+    assert_eq!((code, out.as_str()), (5, "web01  connected 1m  1 clients\nweb01  waiting 1m  1 clients\n"));
+    let notices: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = notices.iter().map(|notice| notice["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["console", "synced", "console"]);
+    assert_eq!(notices[2]["console"]["state"], "waiting");
+}
+
+#[test]
+fn stats_are_names_and_numbers() {
+    let server = FakeServer::start(&["web01"]);
+    assert_eq!(outcome(&vspc(&server, &["stats"], b"")).1, "connections  3\nconsoles     1\n");
+    let (_, out, _) = outcome(&vspc(&server, &["stats", "--json"], b""));
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["connections"], 3);
+}
+
+#[test]
+fn a_server_that_is_not_there_or_not_ours_is_told_so() {
+    let server = FakeServer::start(&[]);
+    server.die();
+    let (code, _, error) = outcome(&vspc(&server, &["list"], b""));
+    assert_eq!(code, 5);
+    assert!(error.contains("cannot connect to 127.0.0.1:"), "{error}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stranger = thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut socket, _) = listener.accept().unwrap();
+        let _ = socket.read(&mut [0; 512]);
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let (code, _, error) = outcome(&vspc(&server, &["list", "--server", &address], b""));
+    assert_eq!(code, 5);
+    assert!(error.contains("it seems to speak HTTP"), "{error}");
+    stranger.join().unwrap();
+}
+
+#[test]
+fn wrong_use_is_said_on_one_line_and_has_its_own_code() {
+    let server = FakeServer::start(&[]);
+    for args in [&["list", "--server", ":"][..], &["attach"], &["nosuch"], &["attach", "a", "--escape", "ab"]]
+    {
+        assert_eq!(outcome(&vspc(&server, args, b"")).0, 2, "{args:?}");
+    }
+}
