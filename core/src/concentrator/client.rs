@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use crate::telnet::wire_form::count_pairs;
-use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold, put_command, put_negotiation};
+use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold_all, put_command, put_negotiation};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Conn, Local, Role, is_noise};
+use super::conn::{Conn, Local, NOISY_READS, Role, is_noise};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
@@ -100,7 +100,8 @@ impl Concentrator {
         }
         if let Some(conn) = self.conns.get_mut(id) {
             conn.decoder = decoder;
-            conn.is_noisy = is_noise(commands, data.len());
+            let is_opening = conn.client().is_some_and(|client| client.ungreeted);
+            conn.heard_noise(is_noise(commands, data.len()), if is_opening { 1 } else { NOISY_READS });
         }
     }
 
@@ -159,11 +160,12 @@ impl Concentrator {
             return;
         }
         let mut after_cr = client.after_cr;
-        let mut rest = wire;
-        while let Some(run) = fold(&mut after_cr, &mut rest, true) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        fold_all(&mut after_cr, wire, true, &mut scratch, |run| {
             let guest = run.len() - count_pairs(run);
             self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(run, buffers));
-        }
+        });
+        self.scratch = scratch;
         if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
             client.after_cr = after_cr;
         }

@@ -46,8 +46,9 @@ impl Concentrator {
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);
             }
-            let Some((id, name)) = self.fx.next_parted() else { break };
-            self.part(id, &name);
+            if !self.part_others() {
+                break;
+            }
         }
         #[cfg(debug_assertions)]
         self.check_now_and_then();

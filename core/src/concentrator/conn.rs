@@ -36,8 +36,8 @@ pub(super) struct Conn {
     pub(super) spoken: bool,
     /// That this VM's connection speaks is news to its console: somebody else wants the input, or took it.
     pub(super) is_watched: bool,
-    /// Its last read was little but commands: it is read in small pieces.
-    pub(super) is_noisy: bool,
+    /// Reads until it is read in large pieces again: one of the last was little but commands.
+    noisy: u8,
     /// Commands it has sent, as far as that is counted.
     pub(super) commands: u16,
     pub(super) role: Role,
@@ -47,6 +47,10 @@ pub(super) struct Conn {
 pub(super) fn is_noise(commands: usize, bytes: usize) -> bool {
     commands > QUIET && commands * COMMAND_BYTES > bytes
 }
+
+/// Reads in small pieces after one that was noise. One large read of noise costs as much as so many of those:
+/// who sends both in turn gains nothing.
+pub(super) const NOISY_READS: u8 = u8::MAX;
 
 /// Commands in one read that are always heard: hosts and clients make a handful at a time.
 const QUIET: usize = 8;
@@ -226,10 +230,20 @@ impl Conn {
             malformed_told: false,
             spoken: false,
             is_watched: false,
-            is_noisy: false,
+            noisy: 0,
             commands: 0,
             role,
         }
+    }
+
+    /// It is read in small pieces: it sends, or has lately sent, little but commands.
+    pub(super) fn is_noisy(&self) -> bool {
+        self.noisy > 0
+    }
+
+    /// It was read. If that was noise, it is read in small pieces so many times.
+    pub(super) fn heard_noise(&mut self, is_noise: bool, times: u8) {
+        self.noisy = if is_noise { self.noisy.max(times) } else { self.noisy.saturating_sub(1) };
     }
 
     pub(super) fn vm(&self) -> Option<&Vm> {

@@ -320,7 +320,8 @@ impl Consoles {
     }
 
     /// Keeps what a connection prints that no console shows yet. Beyond the limit the oldest is dropped and
-    /// counted. Strangers together may have more than there is room for afterwards: see
+    /// counted; where memory is short, scrollback goes before what a VM has printed here. Strangers together
+    /// may have more than there is room for afterwards: see
     /// [`strangers_have_too_much`](Self::strangers_have_too_much).
     pub(super) fn keep_unshown(
         &mut self,
@@ -329,11 +330,16 @@ impl Consoles {
         pairs: usize,
         fx: &mut Effects,
     ) {
+        if unshown.is_a_vms {
+            unshown.journal.append(wire, pairs, &mut self.pool);
+            self.trim_memory(fx);
+        } else {
+            unshown.journal.append(wire, pairs, &mut self.early_pool);
+        }
         let (pool, limit) = match unshown.is_a_vms {
             true => (&mut self.pool, self.limits.lag / 2),
             false => (&mut self.early_pool, EARLY_LIMIT),
         };
-        unshown.journal.append(wire, pairs, pool);
         while unshown.journal.kept() > limit
             || (unshown.is_a_vms && unshown.journal.kept() > 0 && pool.is_over())
         {
@@ -344,12 +350,20 @@ impl Consoles {
     }
 
     /// The same for a VM whose output waits in full: a move's target whose source is still printing. Returns
-    /// whether that is as much as can wait: half a lag limit, or less where the memory of all is
-    /// nearly used up.
-    pub(super) fn keep_waiting(&mut self, unshown: &mut Unshown, wire: &[u8], pairs: usize) -> bool {
+    /// whether that is as much as can wait: half a lag limit or a quarter of the memory of all, and no more
+    /// where that is used up and no scrollback is left that could give way.
+    pub(super) fn keep_waiting(
+        &mut self,
+        unshown: &mut Unshown,
+        wire: &[u8],
+        pairs: usize,
+        fx: &mut Effects,
+    ) -> bool {
         self.promote(unshown);
         unshown.journal.append(wire, pairs, &mut self.pool);
-        unshown.journal.kept() > self.limits.lag / 2 || self.pool.is_nearly_full()
+        self.trim_memory(fx);
+        let most = (self.limits.lag / 2).min(self.pool.limit() as u64 / 4);
+        unshown.journal.kept() > most || self.pool.is_over()
     }
 
     /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take

@@ -24,8 +24,8 @@ pub(super) struct Effects {
     /// The latest moment the runtime has told.
     pub(super) now: Instant,
     doomed: VecDeque<(ConnId, CloseReason)>,
-    /// Legs that are those of other VMs than their console's, and how those are called.
-    parted: VecDeque<(ConnId, String)>,
+    /// Legs that are those of other VMs than the console's that they are at, and how those are called.
+    parted: VecDeque<(ConnId, ConsoleId, String)>,
     /// Consoles that yield, and who needs their ports.
     yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
 }
@@ -49,10 +49,10 @@ impl Effects {
         self.doomed.push_back((id, why));
     }
 
-    /// Gives a leg a console of its own, as [`doom`](Self::doom) ends one: its VM is called `name` in full,
-    /// and is not the one of its present console.
-    pub(super) fn part(&mut self, id: ConnId, name: String) {
-        self.parted.push_back((id, name));
+    /// Gives a leg of the console `from` one of its own, as [`doom`](Self::doom) ends one: its VM is called
+    /// `name` in full, and is not that console's.
+    pub(super) fn part(&mut self, id: ConnId, from: ConsoleId, name: String) {
+        self.parted.push_back((id, from, name));
     }
 
     /// Forgets a console that nobody uses, as [`doom`](Self::doom) ends a connection; then `newcomer` gets a
@@ -71,8 +71,8 @@ impl Effects {
         self.yielding.pop_front()
     }
 
-    /// The next leg to get a console of its own.
-    pub(super) fn next_parted(&mut self) -> Option<(ConnId, String)> {
+    /// The next leg to get a console of its own, and which it has now.
+    pub(super) fn next_parted(&mut self) -> Option<(ConnId, ConsoleId, String)> {
         self.parted.pop_front()
     }
 

@@ -51,7 +51,7 @@ impl Concentrator {
                 };
                 match is_paused {
                     true => 0,
-                    false if conn.is_noisy => NOISY_READ_MAX,
+                    false if conn.is_noisy() => NOISY_READ_MAX,
                     false if vm.place.is_unidentified() => NOBODYS_READ_MAX,
                     false => READ_MAX,
                 }
@@ -59,7 +59,7 @@ impl Concentrator {
             Role::Client(_) if conn.control.is_over_limit() => 0,
             Role::Client(client) => {
                 let window = self.typing_window(client.console, client.epoch, client.mode != Mode::Telnet);
-                if conn.is_noisy { window.min(NOISY_READ_MAX) } else { window }
+                if conn.is_noisy() { window.min(NOISY_READ_MAX) } else { window }
             }
             Role::Local(local) => self.typing_window(local.console, local.epoch, true),
         }
@@ -475,8 +475,9 @@ fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -
 /// first.
 const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 
-/// Largest read from a connection whose last read was little but commands, whoever it is. A visit then costs
-/// some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds.
+/// Largest read from a connection of whose last 256 reads one was little but commands, whoever it is. A visit
+/// then costs some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds. One
+/// of 256 KiB of commands costs thirteen: one in 256 reads doubles that at most.
 const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times

@@ -143,7 +143,7 @@ impl Concentrator {
     fn settle_second(&mut self, at: ConsoleId, id: ConnId) {
         let Some(console) = self.consoles.get(at) else { return };
         match console.legs.other_name(id) {
-            Some(name) if !console.legs.is_mover(id) => self.fx.part(id, name.to_owned()),
+            Some(name) if !console.legs.is_mover(id) => self.fx.part(id, at, name.to_owned()),
             _ => {
                 self.adopt_early(id);
                 self.emit_second(at, id);
@@ -279,7 +279,7 @@ impl Concentrator {
         if let (Some(before), Some(name)) = (before, other)
             && self.consoles.get(at).is_some_and(|console| !console.legs.is_mover(before))
         {
-            self.fx.part(before, name);
+            self.fx.part(before, at, name);
         }
         self.after_contest(at);
     }
@@ -309,11 +309,14 @@ impl Concentrator {
                 self.name_console(at, id, &name);
             }
             _ if is_same || console.legs.is_mover(id) || console.label.name.is_empty() => {
+                if is_same {
+                    console.legs.take_other_name(id);
+                }
                 self.emit_identified(at);
             }
             Some(Standing::Claimant) => console.legs.set_other_name(id, name),
             // The holder lives: it is another VM.
-            Some(Standing::Second) if console.legs.has_holder() => self.fx.part(id, name),
+            Some(Standing::Second) if console.legs.has_holder() => self.fx.part(id, at, name),
             _ => {}
         }
     }

@@ -98,12 +98,22 @@ impl Concentrator {
         self.emit_cloned(from, id);
     }
 
-    /// A leg of a console is that of another VM of its UUID and URI, of this name (as the console would be
-    /// called): it gets a console of its own.
-    pub(super) fn part(&mut self, id: ConnId, name: &str) {
-        let Some(Place::Console(from)) = self.conns.get(id).and_then(Conn::vm).map(|vm| vm.place) else {
+    /// Gives legs that are those of other VMs consoles of their own. Returns whether there were any.
+    pub(super) fn part_others(&mut self) -> bool {
+        let mut any = false;
+        while let Some((id, from, name)) = self.fx.next_parted() {
+            self.part(id, from, &name);
+            any = true;
+        }
+        any
+    }
+
+    /// A leg of the console `from` is that of another VM of its UUID and URI, of this name (as the console
+    /// would be called): it gets a console of its own, if it is there still.
+    fn part(&mut self, id: ConnId, from: ConsoleId, name: &str) {
+        if self.conns.get(id).and_then(Conn::vm).map(|vm| vm.place) != Some(Place::Console(from)) {
             return;
-        };
+        }
         let Some(label) = self.consoles.label(from) else { return };
         let name = name.strip_suffix(&*label.suffix).unwrap_or(name).to_owned();
         // Its move was one of the VM that it was taken for.

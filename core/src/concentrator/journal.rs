@@ -49,9 +49,9 @@ impl Pool {
         Self { spare: Vec::new(), used: 0, limit }
     }
 
-    /// Whether so much is used that nobody should keep more than has to be kept.
-    pub(super) fn is_nearly_full(&self) -> bool {
-        self.used > self.limit / 4 * 3
+    /// How much journals may hold together.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether journals hold more than they may together.

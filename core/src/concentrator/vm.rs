@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold, put_command, put_negotiation};
+use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold_all, put_command, put_negotiation};
 use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT, message_decoder};
 
 use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
-use super::conn::{Conn, Early, Place, Role, Transport, Vm, is_noise};
+use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, is_noise};
 use super::consoles::Placed;
 use super::event::{CloseReason, Fault};
 use super::id::ConnId;
@@ -60,29 +60,32 @@ impl Concentrator {
     /// the end are TLS, if that has begun among them.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
         let mut rest = data;
-        let before = self.conns.get(id)?.commands;
+        let was_nobody = self.conns.get(id)?.is_nobody();
+        let mut commands = 0;
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.len().min(PIECE));
             rest = behind;
-            if let Some(left) = self.receive_piece(id, piece) {
+            if let Some(left) = self.receive_piece(id, piece, &mut commands) {
                 return Some(left + rest.len());
             }
         }
         let conn = self.conns.get_mut(id)?;
-        conn.is_noisy = is_noise(conn.commands.wrapping_sub(before).into(), data.len());
+        let is_noise = is_noise(commands, data.len());
+        // A session's start is little but commands.
+        conn.heard_noise(is_noise, if was_nobody { 1 } else { NOISY_READS });
         None
     }
 
-    /// Returns how many bytes are left of a piece in which TLS began.
-    fn receive_piece(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
+    /// Adds the commands in a piece to `commands`. Returns how many bytes are left of one in which TLS began.
+    fn receive_piece(&mut self, id: ConnId, data: &[u8], commands: &mut usize) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
         let was_tls = conn.transport.is_tls();
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.unfinished.release(decoder.held());
         let mut input = data;
-        let mut commands = 0_u16;
+        let before = *commands;
         while let Some(item) = decoder.decode_wire(&mut input) {
-            commands = commands.saturating_add(u16::from(!matches!(item, Item::Data(_))));
+            *commands += usize::from(!matches!(item, Item::Data(_)));
             match item {
                 Item::Data(run) => {
                     self.vm_prints(id, run.bytes, run.pairs);
@@ -111,8 +114,9 @@ impl Concentrator {
             decoder.give_up();
         }
         conn.decoder = decoder;
-        conn.commands = conn.commands.wrapping_add(commands);
-        if commands > 0
+        let more = u16::try_from(*commands - before).unwrap_or(u16::MAX);
+        conn.commands = conn.commands.saturating_add(more);
+        if more > 0
             && conn.vm().is_some_and(|vm| vm.place == Place::Unidentified)
             && conn.commands > MOST_COMMANDS
         {
@@ -146,10 +150,11 @@ impl Concentrator {
             (None, _) => self.vm_output(id, wire, pairs),
             // BINARY was refused: CR NUL is CR (telnet.md §6). CR LF stays.
             (Some(mut after_cr), _) => {
-                let mut rest = wire;
-                while let Some(run) = fold(&mut after_cr, &mut rest, false) {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                fold_all(&mut after_cr, wire, false, &mut scratch, |run| {
                     self.vm_output(id, run, count_pairs(run));
-                }
+                });
+                self.scratch = scratch;
                 if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
                     vm.fold = Some(after_cr);
                 }
@@ -172,13 +177,13 @@ impl Concentrator {
             Place::Console(console) => match (&mut vm.early, moving) {
                 // The source's last bytes are still coming in.
                 (Some(early), Some(moving)) => {
-                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs) {
+                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs, &mut self.fx) {
                         self.end_adoption(moving);
                     }
                 }
                 // It may be another VM than this console's. As much as can wait for that waits.
                 (Some(early), None) => {
-                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs) {
+                    if self.consoles.keep_waiting(&mut early.unshown, wire, pairs, &mut self.fx) {
                         self.adopt_early(id);
                     }
                 }
@@ -348,7 +353,11 @@ impl Concentrator {
                 self.identify(id);
             }
             Place::Target => vm.early.get_or_insert_default().name = Some(name),
-            Place::Console(console) => self.name_leg(console, id, &name),
+            Place::Console(console) => {
+                self.name_leg(console, id, &name);
+                // At once: what it is called next may be the name of a console of its own.
+                self.part_others();
+            }
             Place::Rejected | Place::Aside | Place::MovedAway(_) | Place::Detached => {}
         }
     }

@@ -50,4 +50,6 @@ pub(crate) use encode::put_subnegotiation_parts;
 pub use encode::{put_command, put_negotiation, put_subnegotiation};
 pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Side};
 pub use nvt::fold;
+#[cfg(feature = "concentrator")]
+pub(crate) use nvt::fold_all;
 pub use wire_form::{escape_into, escaped_len, guest_slices};

@@ -40,6 +40,43 @@ pub fn fold<'i>(after_cr: &mut bool, run: &mut &'i [u8], swallow_lf: bool) -> Op
     Some(std::mem::take(run))
 }
 
+/// Puts what [`fold`] makes of a run in few slices, whatever the peer has sent: short ones are joined in
+/// `scratch` first, [`JOINED`] bytes at most. Costs two passes, and a copy of what is short.
+#[cfg(feature = "concentrator")]
+pub(crate) fn fold_all(
+    after_cr: &mut bool,
+    mut run: &[u8],
+    swallow_lf: bool,
+    scratch: &mut Vec<u8>,
+    mut put: impl FnMut(&[u8]),
+) {
+    scratch.clear();
+    while let Some(slice) = fold(after_cr, &mut run, swallow_lf) {
+        let is_long = slice.len() >= SHORT;
+        if !scratch.is_empty() && (is_long || scratch.len() + slice.len() > JOINED) {
+            put(scratch);
+            scratch.clear();
+        }
+        if is_long || (scratch.is_empty() && run.is_empty()) {
+            put(slice);
+        } else {
+            scratch.extend_from_slice(slice);
+        }
+    }
+    if !scratch.is_empty() {
+        put(scratch);
+        scratch.clear();
+    }
+}
+
+/// A slice of so many bytes costs more to copy than to be put alone.
+#[cfg(feature = "concentrator")]
+const SHORT: usize = 1 << 10;
+
+/// Most bytes that are joined: what stays in the nearest cache.
+#[cfg(feature = "concentrator")]
+const JOINED: usize = 16 << 10;
+
 const NUL: u8 = 0;
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
@@ -79,6 +116,32 @@ mod tests {
                 let (head, tail) = wire.split_at(cut);
                 assert_eq!(folded(&[head, tail], true), swallowing, "{wire:?} at {cut}");
                 assert_eq!(folded(&[head, tail], false), keeping, "{wire:?} at {cut}");
+            }
+        }
+    }
+
+    #[cfg(feature = "concentrator")]
+    #[test]
+    fn a_run_of_nothing_but_returns_is_put_in_few_slices_and_as_fold_would_put_it() {
+        let mut mixed = b"\r\0".repeat(50_000);
+        mixed.extend(b"x".repeat(3000));
+        mixed.extend(b"ab\r\n\xff\xff\r".repeat(10_000));
+        for run in [&b"\r\0".repeat(128 << 10)[..], &mixed, b"", b"\0x", b"one line\r\n"] {
+            for swallow_lf in [false, true] {
+                let (mut after_cr, mut scratch) = (true, Vec::new());
+                let (mut all, mut slices) = (Vec::new(), 0);
+                fold_all(&mut after_cr, run, swallow_lf, &mut scratch, |slice| {
+                    assert!(!slice.is_empty());
+                    all.extend_from_slice(slice);
+                    slices += 1;
+                });
+                let (mut expected, mut rest, mut state) = (Vec::new(), run, true);
+                while let Some(slice) = fold(&mut state, &mut rest, swallow_lf) {
+                    expected.extend_from_slice(slice);
+                }
+                assert!(all == expected && after_cr == state);
+                assert!(slices <= 3 + run.len() / (8 << 10), "{slices} slices of {} bytes", run.len());
+                assert!(scratch.capacity() <= 2 * JOINED);
             }
         }
     }

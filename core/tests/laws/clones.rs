@@ -5,7 +5,7 @@ use std::time::Duration;
 use vspc_core::concentrator::{
     Config, ConnId, ConsoleId, EventKind, Identity, Reservation, Severity, Takeover,
 };
-use vspc_core::vmware::VmConfig;
+use vspc_core::vmware::{Message, VmConfig};
 
 use crate::world::{Client, Kind, Part, World, uuid, vm_config};
 
@@ -43,6 +43,21 @@ fn reaches(world: &mut World, name: &str, vms: &[ConnId]) -> Option<usize> {
     let at = vms.iter().zip(&before).position(|(&id, before)| world.typed(id) != *before);
     world.reset(typist);
     at
+}
+
+/// What a VM says that has this UUID.
+fn has_uuid(n: u8) -> Vec<u8> {
+    let (mut said, mut text) = (Vec::new(), Vec::new());
+    uuid(n).put_vmware(&mut text);
+    Message::VmVcUuid(&text).put(&mut said);
+    said
+}
+
+/// What a VM says that is called so.
+fn is_called(name: &str) -> Vec<u8> {
+    let mut said = Vec::new();
+    Message::VmName(name.as_bytes()).put(&mut said);
+    said
 }
 
 fn names(world: &World) -> Vec<String> {
@@ -91,6 +106,24 @@ fn what_a_copy_printed_before_it_was_known_for_one_is_shown_in_its_console() {
     let other = client(&mut world, "copy");
     assert_eq!(world.seen(other), "boot messages");
     assert!(!world.seen(reader).contains("boot messages"));
+}
+
+#[test]
+fn what_a_copy_printed_waits_until_it_is_known_for_one_where_scrollback_has_all_memory() {
+    let mut world = World::new(Config { client_scrollback: 1000, journal_memory: 1 << 20, ..quiet() });
+    for n in 100..160 {
+        let vm = world.vm(vm_config(n));
+        world.print(vm, &[b'x'; 40 << 10]);
+    }
+    let payroll = world.vm(named("payroll"));
+    let reader = client(&mut world, "payroll");
+    world.stall(payroll, 4096);
+    let copy = world.vm(named("copy"));
+    world.print(copy, b"boot messages");
+    assert_eq!(world.seen(reader), "");
+    world.unstall(payroll);
+    let other = client(&mut world, "copy");
+    assert_eq!(world.seen(other), "boot messages");
 }
 
 #[test]
@@ -171,7 +204,7 @@ fn a_vm_that_is_renamed_while_it_is_connected_keeps_its_console() {
     let second = world.vm(named("b"));
     world.print(first, b"alive");
     for (id, name) in [(first, "a2"), (second, "b2")] {
-        world.host(id).session.put(&vspc_core::vmware::Message::VmName(name.as_bytes()));
+        world.host(id).session.put(&Message::VmName(name.as_bytes()));
     }
     world.settle();
     assert_eq!(names(&world), ["a2", "b2"]);
@@ -205,22 +238,58 @@ fn what_was_shared_before_a_restart_is_shared_after_it() {
 fn a_newcomer_that_does_not_tell_its_name_is_taken_for_the_same_vm_after_two_seconds() {
     let mut world = World::new(quiet());
     let first = world.vm(named("a"));
-    let mut said = Vec::new();
-    let mut text = Vec::new();
-    uuid(1).put_vmware(&mut text);
-    vspc_core::vmware::Message::VmVcUuid(&text).put(&mut said);
     let nameless = world.stranger();
-    world.type_wire(nameless, &said);
+    world.type_wire(nameless, &has_uuid(1));
     world.type_wire(nameless, b"early");
     assert_eq!(world.console(uuid(1)).unwrap().vms, 1);
     world.pass(secs(2));
     assert_eq!(world.console(uuid(1)).unwrap().vms, 2);
     assert_eq!(reaches(&mut world, "a", &[first]), Some(0));
     // The name comes after all, and the one that was first lives.
-    let mut said = Vec::new();
-    vspc_core::vmware::Message::VmName(b"b").put(&mut said);
-    world.type_wire(nameless, &said);
+    world.type_wire(nameless, &is_called("b"));
     assert_eq!(names(&world), ["a", "b"]);
+}
+
+#[test]
+fn a_late_name_parts_a_vm_once_however_often_and_in_however_many_reads_it_is_told() {
+    let called = |names: &[&str]| names.iter().flat_map(|name| is_called(name)).collect::<Vec<u8>>();
+    let storm: Vec<String> = (0..1000).map(|n| format!("b{n}")).collect();
+    let storm: Vec<&str> = storm.iter().map(String::as_str).collect();
+    for (told, last) in [(&["b", "b"][..], "b"), (&["b", "a", "c"], "c"), (&storm, "b999")] {
+        for cut in [usize::MAX, 7] {
+            let mut world = World::new(quiet());
+            world.vm(named("a"));
+            let nameless = world.stranger();
+            world.type_wire(nameless, &has_uuid(1));
+            world.pass(secs(2));
+            world.cut = cut;
+            world.type_wire(nameless, &called(told));
+            assert_eq!(names(&world), ["a", last]);
+            let consoles: Vec<_> =
+                world.engine.consoles().map(|console| console.label.clone.clone()).collect();
+            assert_eq!(consoles, ["".into(), told[0].into()] as [Box<str>; 2]);
+            assert_eq!(world.listening.len(), 3, "one for VMs, two for clients");
+            let cloned = world.events.iter().filter_map(|event| match &event.kind {
+                EventKind::Cloned { of } => Some(of.clone()),
+                _ => None,
+            });
+            assert_eq!(cloned.collect::<Vec<_>>(), ["a"]);
+        }
+    }
+}
+
+#[test]
+fn a_name_that_was_taken_back_decides_nothing() {
+    let mut world = World::new(quiet());
+    let first = world.vm(named("a"));
+    let reader = client(&mut world, "a");
+    world.stall(first, 4096);
+    let second = world.vm(named("b"));
+    world.type_wire(second, &is_called("a"));
+    world.print(second, b"of its second port");
+    world.unstall(first);
+    assert_eq!(names(&world), ["a"]);
+    assert_eq!((world.console(uuid(1)).unwrap().vms, world.seen(reader)), (2, "of its second port".into()));
 }
 
 #[test]

@@ -80,6 +80,33 @@ fn a_target_that_floods_while_the_source_is_still_heard_loses_nothing() {
     assert!(seen.ends_with(&[b"s", &flood[..]].concat()));
 }
 
+/// Consoles that fill the journals' memory with their scrollback.
+fn fill_memory(world: &mut World) {
+    for n in 100..160 {
+        let vm = world.vm(vm_config(n));
+        world.print(vm, &[b'x'; 40 << 10]);
+    }
+}
+
+#[test]
+fn a_move_loses_nothing_where_scrollback_has_all_memory() {
+    let mut world = World::new(Config { banner: false, journal_memory: 1 << 20, ..Config::default() });
+    let (source, config) = away(&mut world);
+    let reader = world.client(uuid(1), Kind::Telnet);
+    fill_memory(&mut world);
+    let target = world.vm(config);
+    let first = [b't'; 50_000];
+    world.print(target, &first);
+    world.host(target).session.complete();
+    world.print(target, b" and more");
+    world.print(source, b"last words ");
+    world.pass(Duration::from_secs(1));
+    let all = format!("last words {} and more", "t".repeat(first.len()));
+    assert!(world.seen(reader) == all, "{}", &world.seen(reader)[..200]);
+    let totals = world.engine.totals();
+    assert_eq!((totals.early_bytes_dropped, totals.late_source_bytes, totals.bytes_skipped), (0, 0, 0));
+}
+
 #[test]
 fn a_move_has_a_console_that_stays_whatever_order_the_source_ends_in() {
     for source_ends in 0..4 {

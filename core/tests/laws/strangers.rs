@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, EventKind};
+use vspc_core::concentrator::{CloseReason, Config, EventKind, READ_MAX};
 use vspc_core::telnet::IAC;
 use vspc_core::vmware::VmConfig;
 
@@ -35,8 +35,22 @@ fn who_says_little_but_commands_is_read_in_small_pieces_whoever_it_is() {
         let quiet = world.engine.receive_window(id);
         world.type_wire(id, &[IAC, NOP].repeat(200));
         assert!(world.engine.receive_window(id) <= 1024, "a visit costs no more than a few of them");
-        world.type_wire(id, b"what it is for");
+        world.type_wire(id, b"x");
+        assert!(world.engine.receive_window(id) <= 1024, "one word does not buy a large read");
+        for _ in 0..300 {
+            world.type_wire(id, b"what it is for");
+        }
         assert_eq!(world.engine.receive_window(id), quiet);
+    }
+}
+
+#[test]
+fn a_read_of_nothing_but_commands_is_noise_however_large_it_is() {
+    for n in [65536, READ_MAX / 2] {
+        let mut world = World::new(Config::default());
+        let vm = world.vm(vm_config(1));
+        world.type_wire(vm, &[IAC, NOP].repeat(n));
+        assert!(world.engine.receive_window(vm) <= 1024, "{n}");
     }
 }
 
