@@ -76,8 +76,8 @@ pub(super) enum Transport {
     /// Nothing.
     #[default]
     Plain,
-    /// Undecided: input is parsed; output waits until plain or TLS is known.
-    Held(Box<Upgrade>),
+    /// Nothing yet; it may go over to TLS. Input is parsed; output waits until that is decided.
+    Upgradable(Box<Upgrade>),
     /// TLS.
     Tls(Box<Tls>),
 }
@@ -87,7 +87,7 @@ impl Transport {
     pub(super) fn pending(&self) -> Option<&[u8]> {
         match self {
             Self::Plain => None,
-            Self::Held(upgrade) => Some(upgrade.pending()),
+            Self::Upgradable(upgrade) => Some(upgrade.pending()),
             Self::Tls(tls) => Some(tls.pending()),
         }
     }
@@ -99,7 +99,7 @@ impl Transport {
 
     /// What is said now may be said by anyone, and TLS is required.
     pub(super) fn is_untrusted(&self) -> bool {
-        matches!(self, Self::Held(upgrade) if upgrade.is_required())
+        matches!(self, Self::Upgradable(upgrade) if upgrade.is_required())
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -329,7 +329,7 @@ impl Conn {
     pub(super) fn has_been_told_all(&self) -> bool {
         match &self.transport {
             Transport::Plain => self.control.is_empty(),
-            Transport::Held(upgrade) => upgrade.pending().is_empty(),
+            Transport::Upgradable(upgrade) => upgrade.pending().is_empty(),
             Transport::Tls(_) => true,
         }
     }
@@ -348,7 +348,7 @@ impl Conn {
     pub(super) fn unfinished(&self) -> usize {
         let handshake = match &self.transport {
             Transport::Tls(tls) => tls.unfinished(),
-            Transport::Plain | Transport::Held(_) => 0,
+            Transport::Plain | Transport::Upgradable(_) => 0,
         };
         handshake + if self.vm().is_some() { self.decoder.held() } else { 0 }
     }

@@ -36,7 +36,7 @@ impl Concentrator {
             // What a record holds is not known before it is whole.
             Transport::Tls(tls) if tls.unread.is_empty() && window > 0 => window.max(RECORD),
             Transport::Tls(_) => 0,
-            Transport::Plain | Transport::Held(_) => window,
+            Transport::Plain | Transport::Upgradable(_) => window,
         }
     }
 
@@ -104,7 +104,7 @@ impl Concentrator {
         match self.conns.get(id).map(|conn| &conn.transport) {
             None => return Sent::default(),
             Some(Transport::Plain) => return self.offer_own::<PLAIN_RUNS>(id, take),
-            Some(Transport::Held(_)) => {}
+            Some(Transport::Upgradable(_)) => {}
             Some(Transport::Tls(_)) => self.seal(id),
         }
         let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
@@ -115,7 +115,7 @@ impl Concentrator {
         let taken = take(&[IoSlice::new(conn.transport.pending().unwrap_or_default())]).min(offered);
         match &mut conn.transport {
             Transport::Plain => {}
-            Transport::Held(upgrade) => {
+            Transport::Upgradable(upgrade) => {
                 upgrade.took(taken);
                 conn.end_upgrade(id, &mut self.fx);
             }
@@ -310,7 +310,7 @@ impl Concentrator {
         let Some(conn) = self.conns.get(id) else { return };
         match conn.transport {
             Transport::Plain => self.receive_plain(id, data),
-            Transport::Held(_) => self.receive_held(id, data),
+            Transport::Upgradable(_) => self.receive_upgradable(id, data),
             Transport::Tls(_) => self.receive_sealed(id, data),
         }
         if was_nobody && let Some(conn) = self.conns.get(id) {
@@ -334,7 +334,7 @@ impl Concentrator {
     }
 
     /// The first bytes of a connection that may still go over to TLS.
-    fn receive_held(&mut self, id: ConnId, data: &mut [u8]) {
+    fn receive_upgradable(&mut self, id: ConnId, data: &mut [u8]) {
         let (Some(&first), Some(conn)) = (data.first(), self.conns.get_mut(id)) else { return };
         let step = Step::FirstByte { tls: first == TLS_RECORD };
         let upgraded = self.tls.step(id, conn, step, &mut self.fx);
@@ -422,14 +422,14 @@ impl Concentrator {
 
     /// A connection's window has risen: what TLS holds comes before what is still in the socket. Returns
     /// whether that may be read.
-    pub(super) fn deliver_held(&mut self, id: ConnId) -> bool {
+    pub(super) fn deliver_unread(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let Transport::Tls(tls) = &mut conn.transport else { return true };
-        let held = std::mem::take(&mut tls.unread);
-        if held.is_empty() {
+        let unread = std::mem::take(&mut tls.unread);
+        if unread.is_empty() {
             return true;
         }
-        self.deliver(id, &held);
+        self.deliver(id, &unread);
         self.consider_end(id);
         self.settle();
         self.receive_window(id) > 0
@@ -452,7 +452,7 @@ impl Concentrator {
             (Transport::Tls(tls), _) if !tls.peer_closed || !tls.unread.is_empty() => {}
             (Transport::Tls(tls), Role::Client(_)) if !tls.peer_closed_both => self.end_input(id),
             (Transport::Tls(_), _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
-            (Transport::Plain | Transport::Held(_), _) => {}
+            (Transport::Plain | Transport::Upgradable(_), _) => {}
         }
     }
 }

@@ -16,7 +16,7 @@ use super::event::{EventKind, TakenBecause};
 use super::id::{ConnId, ConsoleId};
 use super::legs::{Standing, Succession};
 use super::output::{Output, TcpState};
-use super::takeover::{ANSWER_LIMIT, Action, Input, LENIENCY, LOOK, State};
+use super::takeover::{ANSWER_LIMIT, Action, ContestState, Input, LENIENCY, LOOK};
 use super::timers::Timer;
 
 impl Concentrator {
@@ -75,12 +75,16 @@ impl Concentrator {
     pub(super) fn after_contest(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
         match console.legs.state() {
-            State::Calm | State::Waiting => self.fx.timers.cancel(Timer::Takeover(at)),
-            State::Asked | State::Looking | State::Lenient | State::LookingAgain | State::Shut => {}
+            ContestState::Calm | ContestState::Waiting => self.fx.timers.cancel(Timer::Takeover(at)),
+            ContestState::Asked
+            | ContestState::Looking
+            | ContestState::Lenient
+            | ContestState::LookingAgain
+            | ContestState::Shut => {}
         }
         console.wake_input(&mut self.fx);
         if let Some(holder) = console.legs.holder()
-            && console.legs.state() != State::Calm
+            && console.legs.state() != ContestState::Calm
         {
             self.watch(holder);
         }

@@ -4,7 +4,7 @@
 use super::Concentrator;
 use super::conn::{Closing, Place, Role};
 use super::timers::Timer;
-use super::vmotion::State;
+use super::vmotion::MoveState;
 
 impl Concentrator {
     /// Fails where relations that are kept twice do not agree. Costs a look at everything; only in debug
@@ -43,10 +43,12 @@ impl Concentrator {
         }
         for (id, moved) in self.moves.iter() {
             let state = moved.state();
-            assert!(state != State::Over, "{id:?} is over and kept");
-            let has_source = matches!(state, State::Begun | State::Away | State::Peered | State::Adopting);
+            assert!(state != MoveState::Over, "{id:?} is over and kept");
+            let has_source =
+                matches!(state, MoveState::Begun | MoveState::Away | MoveState::Peered | MoveState::Adopting);
             assert!(!has_source || moved.source.is_some(), "{id:?} has lost its source in {state:?}");
-            let has_target = matches!(state, State::Peered | State::PeeredOrphan | State::Adopting);
+            let has_target =
+                matches!(state, MoveState::Peered | MoveState::PeeredOrphan | MoveState::Adopting);
             assert_eq!(has_target, moved.target.is_some(), "{id:?} in {state:?}");
             for part in [moved.source, moved.target].into_iter().flatten() {
                 assert!(self.conns.get(part).is_some(), "{id:?} has a part that is gone");

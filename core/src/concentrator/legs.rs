@@ -11,7 +11,7 @@
 use crate::time::Instant;
 
 use super::id::{ConnId, MoveId};
-use super::takeover::{self, Action, Input, State};
+use super::takeover::{self, Action, ContestState, Input};
 
 /// Connections that may feed one console, and moves of it that wait for a target: more than a VM has serial
 /// ports (vSphere: 32 per VM, four usual), with those of its last life that nobody has noticed to be dead.
@@ -67,7 +67,7 @@ pub(super) struct Legs {
 /// What several legs make of each other.
 #[derive(Debug, Default)]
 pub(super) struct Rivals {
-    state: State,
+    state: ContestState,
     /// When the holder was asked, or got more time.
     pub(super) since: Instant,
     /// How their VMs are called, of those whose VM is not called as the console.
@@ -436,8 +436,8 @@ impl Legs {
         }
     }
 
-    pub(super) fn state(&self) -> State {
-        self.rivals.as_ref().map_or(State::Calm, |rivals| rivals.state)
+    pub(super) fn state(&self) -> ContestState {
+        self.rivals.as_ref().map_or(ContestState::Calm, |rivals| rivals.state)
     }
 
     pub(super) fn rivals(&mut self) -> &mut Rivals {
@@ -473,7 +473,7 @@ impl Legs {
         assert!(holders <= 1, "{holders} legs hold the input");
         assert!(self.legs.len() <= LEGS, "{} legs", self.legs.len());
         let is_claimed = self.is_claimed();
-        assert_eq!(is_claimed, self.state() != State::Calm, "{self:?}");
+        assert_eq!(is_claimed, self.state() != ContestState::Calm, "{self:?}");
         assert!(!is_claimed || holders == 1, "a dead holder has not been replaced");
     }
 
@@ -496,7 +496,7 @@ impl Legs {
 
     fn calm(&mut self) {
         if let Some(rivals) = &mut self.rivals {
-            rivals.state = State::Calm;
+            rivals.state = ContestState::Calm;
         }
     }
 
@@ -722,7 +722,11 @@ mod tests {
         for gone in [false, true] {
             let mut legs = legs(&[A, B]);
             legs.hold(B, M);
-            assert_eq!((legs.input(), legs.state()), (Some(A), State::Calm), "nothing is held back for it");
+            assert_eq!(
+                (legs.input(), legs.state()),
+                (Some(A), ContestState::Calm),
+                "nothing is held back for it"
+            );
             legs.check_invariants();
             if gone {
                 assert_eq!(end(&mut legs, A), None);

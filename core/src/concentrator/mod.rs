@@ -323,7 +323,7 @@ impl Concentrator {
         loop {
             match self.fx.outbox.pop()? {
                 // What TLS has opened already comes before what is still in the socket.
-                Output::Receive(id) if !self.deliver_held(id) => {}
+                Output::Receive(id) if !self.deliver_unread(id) => {}
                 output => return Some(output),
             }
         }

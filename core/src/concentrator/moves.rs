@@ -10,13 +10,13 @@ use crate::time::Instant;
 use super::admission::Source;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::slab::Slab;
-use super::vmotion::{self, Action, Input, SECRET, State};
+use super::vmotion::{self, Action, Input, MoveState, SECRET};
 use crate::keyed::Keyed;
 
 /// A move and whom it concerns.
 #[derive(Debug)]
 pub(super) struct Move {
-    state: State,
+    state: MoveState,
     pub(super) console: ConsoleId,
     pub(super) sequence: Box<[u8]>,
     secret: [u8; SECRET],
@@ -54,7 +54,7 @@ impl Moves {
         now: Instant,
     ) -> MoveId {
         let id = self.moves.insert(Move {
-            state: State::Begun,
+            state: MoveState::Begun,
             console,
             sequence: sequence.into(),
             secret,
@@ -112,14 +112,14 @@ impl Moves {
 }
 
 impl Move {
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> MoveState {
         self.state
     }
 
     /// Whether this connection is the source of a move that its target has completed: its last bytes are
     /// still taken in, and nothing else it says counts.
     pub(super) fn has_left(&self, id: ConnId) -> bool {
-        self.state == State::Adopting && self.source == Some(id)
+        self.state == MoveState::Adopting && self.source == Some(id)
     }
 }
 

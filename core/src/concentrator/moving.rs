@@ -16,7 +16,7 @@ use super::id::{ConnId, ConsoleId, MoveId};
 use super::takeover;
 use super::timers::Timer;
 use super::vmotion::{
-    Action, GIVE_UP, GOAHEAD_LIMIT, Input, MOVE_LIMIT, QUIET, SECRET, SOURCE_LINGER, State,
+    Action, GIVE_UP, GOAHEAD_LIMIT, Input, MOVE_LIMIT, MoveState, QUIET, SECRET, SOURCE_LINGER,
 };
 
 impl Concentrator {
@@ -102,7 +102,7 @@ impl Concentrator {
         let Some(moved) = self.moves.get(moving).filter(|moved| moved.source == Some(id)) else { return };
         let now = self.fx.now;
         let is_late = now >= moved.begun + GIVE_UP;
-        if moved.state() == State::Adopting {
+        if moved.state() == MoveState::Adopting {
             self.fx.timers.set(Timer::Quiet(moving), now + QUIET);
         }
         self.step(moving, if is_late { Input::LateBytes } else { Input::Bytes }, None);
@@ -119,7 +119,7 @@ impl Concentrator {
         let Some(moving) = conn.vm().and_then(|vm| vm.moving) else { return };
         let taken = conn.control.taken();
         if self.moves.get(moving).is_some_and(|moved| {
-            moved.state() == State::Begun && moved.source == Some(id) && taken >= moved.goahead.1
+            moved.state() == MoveState::Begun && moved.source == Some(id) && taken >= moved.goahead.1
         }) {
             self.step(moving, Input::Goahead, None);
         }

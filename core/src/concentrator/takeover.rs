@@ -35,7 +35,7 @@ pub(super) const LENIENCY: Duration = Duration::from_secs(30);
 
 /// What is known of a holder since somebody else came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum State {
+pub(super) enum ContestState {
     /// Nobody has come, or it has spoken since.
     #[default]
     Calm,
@@ -93,9 +93,9 @@ pub(super) enum Action {
 }
 
 /// The whole of it: every state under every input.
-pub(super) fn step(state: State, input: Input) -> (State, Action) {
+pub(super) fn step(state: ContestState, input: Input) -> (ContestState, Action) {
     use Action as A;
-    use State::{Asked, Calm, Lenient, Looking, LookingAgain, Shut, Waiting};
+    use ContestState::{Asked, Calm, Lenient, Looking, LookingAgain, Shut, Waiting};
     match (state, input) {
         (Calm, Input::Claim) => (Asked, A::Ask),
         (Calm, Input::ClaimInMove) => (Waiting, A::Nothing),
@@ -126,7 +126,7 @@ pub(super) fn step(state: State, input: Input) -> (State, Action) {
     }
 }
 
-impl State {
+impl ContestState {
     /// What is typed waits until it is known who gets it.
     pub(super) fn holds_back(self) -> bool {
         match self {
@@ -140,14 +140,14 @@ impl State {
 mod tests {
     use super::*;
 
-    const STATES: [State; 7] = [
-        State::Calm,
-        State::Waiting,
-        State::Asked,
-        State::Looking,
-        State::Lenient,
-        State::LookingAgain,
-        State::Shut,
+    const STATES: [ContestState; 7] = [
+        ContestState::Calm,
+        ContestState::Waiting,
+        ContestState::Asked,
+        ContestState::Looking,
+        ContestState::Lenient,
+        ContestState::LookingAgain,
+        ContestState::Shut,
     ];
     const INPUTS: [Input; 9] = [
         Input::Claim,
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn table_of_a_takeover_has_no_empty_cell() {
         use Action::{Ask, Keep, Look, Nothing, Pass, Wait};
-        use State::{Asked, Calm, Lenient, Looking, LookingAgain, Shut, Waiting};
+        use ContestState::{Asked, Calm, Lenient, Looking, LookingAgain, Shut, Waiting};
         // Rows: states; columns: inputs, in the order above. Written from vmware.md §4.
         #[rustfmt::skip]
-        let table: [[(State, Action); 9]; 7] = [
+        let table: [[(ContestState, Action); 9]; 7] = [
             // Claim               ClaimInMove              MoveOver                 Spoke
             // Acknowledged             WindowShut               Nothing                  Timer
             // Gone
@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn a_holder_that_says_nothing_in_any_way_loses_the_input_after_two_timers() {
-        let mut state = step(State::Calm, Input::Claim).0;
+        let mut state = step(ContestState::Calm, Input::Claim).0;
         let mut actions = Vec::new();
-        while state != State::Calm {
+        while state != ContestState::Calm {
             let (next, action) = step(state, Input::Timer);
             state = next;
             actions.push(action);
@@ -201,12 +201,12 @@ mod tests {
     #[test]
     fn no_state_is_kept_by_timers_alone_but_that_of_a_move() {
         // A window that is 0 is looked at again and again; each look needs an answer to keep the input.
-        for state in STATES.into_iter().filter(|&state| state != State::Waiting) {
+        for state in STATES.into_iter().filter(|&state| state != ContestState::Waiting) {
             let mut state = state;
             for _ in 0..3 {
                 state = step(state, Input::Timer).0;
             }
-            assert_eq!(state, State::Calm);
+            assert_eq!(state, ContestState::Calm);
         }
     }
 }

@@ -58,7 +58,7 @@ impl TlsPolicy {
             VmTls::Off if in_band == InBandTls::Off => Some(Transport::Plain),
             mode => {
                 acceptor?;
-                Some(Transport::Held(Box::new(Upgrade::new(in_band, mode == VmTls::Auto))))
+                Some(Transport::Upgradable(Box::new(Upgrade::new(in_band, mode == VmTls::Auto))))
             }
         }
     }
@@ -98,7 +98,7 @@ impl TlsPolicy {
         verb: Verb,
         fx: &mut Effects,
     ) -> (Option<Verb>, Upgraded) {
-        let is_open = matches!(&conn.transport, Transport::Held(upgrade) if upgrade.is_open());
+        let is_open = matches!(&conn.transport, Transport::Upgradable(upgrade) if upgrade.is_open());
         // Once we have said anything else it is too late for an offer.
         if verb == Verb::Will && !is_open && !conn.negotiator.is_on(Side::Him, Opt::AUTHENTICATION) {
             return (Some(Verb::Dont), Upgraded::Going);
@@ -112,7 +112,7 @@ impl TlsPolicy {
         };
         let mut reply = None;
         match (&mut conn.transport, answer) {
-            (Transport::Held(upgrade), Some(verb)) if upgrade.is_open() => {
+            (Transport::Upgradable(upgrade), Some(verb)) if upgrade.is_open() => {
                 put_negotiation(verb, Opt::AUTHENTICATION, upgrade.buffer());
                 fx.outbox.transmit(id);
             }
@@ -130,7 +130,7 @@ impl TlsPolicy {
         body: &[u8],
         fx: &mut Effects,
     ) -> Option<(&'static [u8], Upgraded)> {
-        let is_open = matches!(&conn.transport, Transport::Held(upgrade) if upgrade.is_open());
+        let is_open = matches!(&conn.transport, Transport::Upgradable(upgrade) if upgrade.is_open());
         match Is::parse(body) {
             Some(Is::StartSsl) if is_open => Some((&[], self.step(id, conn, Step::Started, fx))),
             Some(Is::Null | Is::Other) if is_open => {
@@ -142,9 +142,9 @@ impl TlsPolicy {
         }
     }
 
-    /// One step of an upgrade; nothing on a connection that is not held for one.
+    /// One step of an upgrade; nothing on a connection that is not upgradable.
     pub(super) fn step(&self, id: ConnId, conn: &mut Conn, step: Step, fx: &mut Effects) -> Upgraded {
-        let Transport::Held(upgrade) = &mut conn.transport else { return Upgraded::Going };
+        let Transport::Upgradable(upgrade) = &mut conn.transport else { return Upgraded::Going };
         match upgrade.step(step) {
             Verdict::Wait => {}
             Verdict::Invite => {
@@ -204,9 +204,9 @@ impl TlsPolicy {
 }
 
 impl Conn {
-    /// A held connection stays in clear.
+    /// A connection that may still go over to TLS stays in clear.
     pub(super) fn release(&mut self, id: ConnId, fx: &mut Effects) {
-        if let Transport::Held(upgrade) = &mut self.transport {
+        if let Transport::Upgradable(upgrade) = &mut self.transport {
             upgrade.release();
             fx.timers.cancel(Timer::Tls(id));
             self.end_upgrade(id, fx);
@@ -215,7 +215,7 @@ impl Conn {
 
     /// Lets a connection speak, once it is known to stay in clear and the upgrade's own bytes are taken.
     pub(super) fn end_upgrade(&mut self, id: ConnId, fx: &mut Effects) {
-        if let Transport::Held(upgrade) = &self.transport
+        if let Transport::Upgradable(upgrade) = &self.transport
             && upgrade.is_over()
         {
             self.transport = Transport::Plain;
@@ -263,7 +263,7 @@ impl Concentrator {
     pub(super) fn tls_timer(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         match &conn.transport {
-            Transport::Held(_) => {
+            Transport::Upgradable(_) => {
                 let upgraded = self.tls.step(id, conn, Step::TimeUp, &mut self.fx);
                 self.after_upgrade(id, upgraded);
             }

@@ -20,7 +20,7 @@ use super::config::InBandTls;
 /// A connection that has not been told anything.
 #[derive(Debug)]
 pub(super) struct Upgrade {
-    state: State,
+    state: UpgradeState,
     policy: InBandTls,
     /// TLS from the first byte is as welcome as telnet.
     auto: bool,
@@ -30,7 +30,7 @@ pub(super) struct Upgrade {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum UpgradeState {
     /// For the peer to say what it wants.
     Waiting,
     /// DO AUTHENTICATION is out, SEND is not.
@@ -84,7 +84,7 @@ pub(super) enum Verdict {
 impl Upgrade {
     /// `policy` is what becomes of AUTHENTICATION; `auto`: TLS from the first byte is taken, too.
     pub(super) fn new(policy: InBandTls, auto: bool) -> Self {
-        Self { state: State::Waiting, policy, auto, clear: Vec::new(), taken: 0 }
+        Self { state: UpgradeState::Waiting, policy, auto, clear: Vec::new(), taken: 0 }
     }
 
     /// One step. Constant cost.
@@ -101,22 +101,22 @@ impl Upgrade {
 
     /// What it says is not to be relied upon before TLS is up.
     pub(super) fn is_required(&self) -> bool {
-        self.policy == InBandTls::Require && self.state != State::Released
+        self.policy == InBandTls::Require && self.state != UpgradeState::Released
     }
 
     /// It takes a WILL AUTHENTICATION.
     pub(super) fn is_open(&self) -> bool {
-        self.policy != InBandTls::Off && self.state != State::Released
+        self.policy != InBandTls::Off && self.state != UpgradeState::Released
     }
 
     /// Nothing has come of it and nothing more will.
     pub(super) fn release(&mut self) {
-        self.state = State::Released;
+        self.state = UpgradeState::Released;
     }
 
     /// It is over once its last bytes are taken.
     pub(super) fn is_over(&self) -> bool {
-        self.state == State::Released && self.pending().is_empty()
+        self.state == UpgradeState::Released && self.pending().is_empty()
     }
 
     /// Where to put bytes of the upgrade.
@@ -136,9 +136,9 @@ impl Upgrade {
 }
 
 /// The table. What a state does not wait for is ignored.
-fn next(state: State, step: Step, policy: InBandTls, auto: bool) -> (State, Verdict) {
+fn next(state: UpgradeState, step: Step, policy: InBandTls, auto: bool) -> (UpgradeState, Verdict) {
     use InBandTls::{Off, Offer, Require};
-    use State::{Asked, Invited, Released, Waiting};
+    use UpgradeState::{Asked, Invited, Released, Waiting};
     let fall_back = match policy {
         Off | Offer => (Released, Verdict::Clear),
         Require => (state, Verdict::Refuse),
@@ -161,16 +161,16 @@ fn next(state: State, step: Step, policy: InBandTls, auto: bool) -> (State, Verd
 mod tests {
     use super::*;
     use InBandTls::{Off, Offer, Require};
-    use State::{Asked, Invited, Released, Waiting};
+    use UpgradeState::{Asked, Invited, Released, Waiting};
 
     const TLS: Step = Step::FirstByte { tls: true };
     const TELNET: Step = Step::FirstByte { tls: false };
 
-    type Outcomes = [(State, Verdict); 3];
+    type Outcomes = [(UpgradeState, Verdict); 3];
 
     /// State, what happens, and for each policy (off, offer, require) what comes of it, without auto.
     #[rustfmt::skip]
-    const ROWS: &[(State, Step, Outcomes)] = &[
+    const ROWS: &[(UpgradeState, Step, Outcomes)] = &[
         (Waiting, TLS, [(Released, Verdict::Clear), (Waiting, Verdict::Wait), (Waiting, Verdict::Wait)]),
         (Waiting, TELNET, [(Released, Verdict::Clear), (Waiting, Verdict::Wait), (Waiting, Verdict::Wait)]),
         (Waiting, Step::Offered, [(Waiting, Verdict::Wait), (Asked, Verdict::Ask), (Asked, Verdict::Ask)]),

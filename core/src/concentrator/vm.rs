@@ -22,8 +22,8 @@ impl Concentrator {
     pub(super) fn accept_vm(&mut self, peer: Address) -> Option<ConnId> {
         let now = self.fx.now;
         let transport = self.tls.for_vm(&self.config, &peer, now)?;
-        let (is_tls, is_held) = (transport.is_tls(), matches!(transport, Transport::Held(_)));
-        let policy = if is_held { Dialogue::POLICY_WITH_TLS } else { Dialogue::POLICY };
+        let (is_tls, is_upgradable) = (transport.is_tls(), matches!(transport, Transport::Upgradable(_)));
+        let policy = if is_upgradable { Dialogue::POLICY_WITH_TLS } else { Dialogue::POLICY };
         let vm = Vm {
             dialogue: Dialogue::new(),
             place: Place::Unidentified,
@@ -48,7 +48,7 @@ impl Concentrator {
         }
         if is_tls {
             await_handshake(id, &mut self.fx);
-        } else if is_held {
+        } else if is_upgradable {
             await_upgrade(id, &mut self.fx);
         }
         self.fx.timers.set(Timer::Ask(id), now + ASK_AFTER);

@@ -40,7 +40,7 @@ pub(super) const SECRET: usize = 8;
 
 /// Where a move is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub(super) enum MoveState {
     /// BEGIN is in, GOAHEAD waits for the source's socket. Input is held from here on.
     Begun,
     /// The source has its GOAHEAD.
@@ -126,9 +126,9 @@ pub(super) enum Action {
 }
 
 /// The whole dialogue: every state under every input.
-pub(super) fn step(state: State, input: Input) -> (State, Action) {
+pub(super) fn step(state: MoveState, input: Input) -> (MoveState, Action) {
     use Action as A;
-    use State::{Adopting, Away, AwayOrphan, Begun, Over, Peered, PeeredOrphan};
+    use MoveState::{Adopting, Away, AwayOrphan, Begun, Over, Peered, PeeredOrphan};
     match (state, input) {
         (Begun, Input::Begin) => (Over, A::Restart),
         (Begun, Input::Goahead) => (Away, A::NoteGoahead),
@@ -218,14 +218,14 @@ pub(super) fn step(state: State, input: Input) -> (State, Action) {
 mod tests {
     use super::*;
 
-    const STATES: [State; 7] = [
-        State::Begun,
-        State::Away,
-        State::AwayOrphan,
-        State::Peered,
-        State::PeeredOrphan,
-        State::Adopting,
-        State::Over,
+    const STATES: [MoveState; 7] = [
+        MoveState::Begun,
+        MoveState::Away,
+        MoveState::AwayOrphan,
+        MoveState::Peered,
+        MoveState::PeeredOrphan,
+        MoveState::Adopting,
+        MoveState::Over,
     ];
     const INPUTS: [Input; 12] = [
         Input::Begin,
@@ -247,7 +247,7 @@ mod tests {
         use Action::*;
         // Rows: states; columns: inputs, in the order above. Written from vmotion.md §4 and §5.
         #[rustfmt::skip]
-        let table: [[(State, Action); 12]; 7] = {
+        let table: [[(MoveState, Action); 12]; 7] = {
             let (b, a, ao, p, po, ad, x) = (STATES[0], STATES[1], STATES[2], STATES[3], STATES[4], STATES[5], STATES[6]);
             [
                 // Begin                   Goahead            Peer               Complete             Abort             Bytes          LateBytes         SourceEnd      TargetEnd            GoaheadTimer   MoveTimer         QuietTimer
@@ -271,7 +271,7 @@ mod tests {
     fn every_state_has_a_timer_that_ends_it() {
         for state in STATES {
             let (after, _) = step(state, Input::MoveTimer);
-            assert_eq!(after, State::Over, "{state:?}");
+            assert_eq!(after, MoveState::Over, "{state:?}");
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
             for input in [Input::GoaheadTimer, Input::QuietTimer, Input::MoveTimer] {
                 state = step(state, input).0;
             }
-            assert_eq!(state, State::Over);
+            assert_eq!(state, MoveState::Over);
         }
     }
 }
