@@ -1,5 +1,4 @@
-//! Bytes for a peer that are not console data: negotiation, replies, lines of text: negotiation, answers, a
-//! line of text.
+//! Bytes for a peer that are not console data: negotiation, replies, lines of text.
 //!
 //! Owned by its connection. Replies to a peer that does not read are refused beyond [`REPLY_LIMIT`]; what
 //! the engine itself has to say (bounded by its own states) always fits. Empty, it owns no heap.

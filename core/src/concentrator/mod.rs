@@ -5,35 +5,9 @@
 //! ([`transmit`](Concentrator::transmit)) and reads no more than it is granted
 //! ([`receive_window`](Concentrator::receive_window)).
 //!
-//! This file only routes. Below it are two floors, and calls go down only:
-//!
-//! | operations | what they carry out, on connections and consoles together |
-//! |---|---|
-//! | `flow` | bytes out and in, TLS in between |
-//! | `closing` | how a connection ends, and all of them |
-//! | `entering` | how clients come in |
-//! | `client` | what a client is, and what it may send |
-//! | `vm` | a host's connection from its first byte to its identity |
-//! | `moving` | what the table of a move says is to be done |
-//! | `operator` | what may be asked from outside |
-//! | `attach`, `inherit` | joining and leaving; who gets the input |
-//! | `listen`, `tls`, `announce` | ports; upgrades; telling |
-//!
-//! | parts | each a struct that is tested alone |
-//! |---|---|
-//! | `fanout` on `journal` | what a console printed, and where each reader stands in it |
-//! | `legs` on `takeover`, `tenure` | who feeds a console, and who takes over; for how long, and from where |
-//! | `uplink` | what was typed and the VM has not taken |
-//! | `console`, `consoles` | the above together; all of them, and the memory they share |
-//! | `namesakes` | UUIDs that several VMs have |
-//! | `vmotion`, `moves` | the table of a move; the moves under way |
-//! | `upgrade`, `upgrade_backoff` | when TLS begins; who is not offered it again |
-//! | `admission`, `ports`, `silence` | who leaves when descriptors run short; client ports; whose scrollback goes |
-//! | `speech`, `foreign` | what a client speaks; who is none |
-//! | `queues` | who yields first where a limit needs room |
-//! | `unfinished` | how much is held of messages that have not ended |
-//! | `conn`, `control`, `slab` | a connection; bytes for it beside its data; ids |
-//! | `effects` on `outbox`, `timers`, `counters` | what a part may ask for |
+//! This file only routes. Below it are two floors, and calls go down only: *operations*, methods of
+//! [`Concentrator`] that need connections and consoles together, and *parts*, structs that do not know the
+//! engine. docs/architecture.md has a line about each of them, and says which operations call which.
 
 mod address;
 mod admission;
