@@ -43,8 +43,7 @@ pub enum FirstBytes {
     Of(Dialect),
     /// More bytes must come to tell; never said of more than [`FirstBytes::LIMIT`] bytes.
     NeedsMore,
-    /// They are of none. vSPC.py's answer is the politest: an exception,
-    /// [`put_refusal`](super::v3::put_refusal).
+    /// They are of none. The answer is vSPC.py's, [`put_refusal`](super::v3::put_refusal).
     Garbage,
 }
 

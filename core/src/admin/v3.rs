@@ -8,11 +8,11 @@
 //! state     what comes                   says                          next
 //! Version   number from 3 on             Hello; our version is put     Name
 //! Version   number below 3               Refused; version, exception   Ended
-//! Version   anything else                Refused; exception            Ended
+//! Version   anything else                Refused; version, exception   Ended
 //! Name      text or None                                               Lock
-//! Name      anything else                Refused; exception            Ended
+//! Name      anything else                Refused                       Ended
 //! Lock      a pickle                     Request                       Asked
-//! Lock      no pickle                    Refused; exception            Ended
+//! Lock      no pickle                    Refused                       Ended
 //! Asked     anything                     nothing: it stays in the input
 //! Asked     found()                                                    Seeded
 //! Asked     not_found()                                                Listing
@@ -68,7 +68,8 @@ pub enum V3Event {
     Request(V3Request),
     /// The client has read the seed: the connection is telnet's from here, in both directions.
     Telnet,
-    /// It cannot be served. What vSPC.py would say was put; end the connection once that is sent.
+    /// It cannot be served. What vSPC.py would say was put, if anything; end the connection once that is
+    /// sent.
     Refused(V3Refusal),
 }
 
@@ -148,14 +149,15 @@ impl V3Server {
                 Ok(value) => value?,
                 Err(error) => return Some(self.refuse(V3Refusal::Pickle(error), out)),
             };
-            match std::mem::replace(&mut self.state, State::Name) {
+            match &mut self.state {
                 State::Version => match value.to_int() {
                     None => return Some(self.refuse(V3Refusal::NotAVersion(value), out)),
+                    Some(version) if version < VERSION.into() => {
+                        return Some(self.refuse(V3Refusal::OldVersion(version), out));
+                    }
                     Some(version) => {
                         pickle::put_int(VERSION.into(), out);
-                        if version < VERSION.into() {
-                            return Some(self.refuse(V3Refusal::OldVersion(version), out));
-                        }
+                        self.state = State::Name;
                         return Some(V3Event::Hello { version });
                     }
                 },
@@ -168,10 +170,11 @@ impl V3Server {
                     self.state = State::Lock(name);
                 }
                 State::Lock(name) => {
+                    let request = V3Request { name: name.take(), lock: lock(&value) };
                     self.state = State::Asked;
-                    return Some(V3Event::Request(V3Request { name, lock: lock(&value) }));
+                    return Some(V3Event::Request(request));
                 }
-                state => self.state = state,
+                _ => return None,
             }
         }
     }
@@ -295,12 +298,15 @@ impl V3Server {
         held + self.unpickler.held()
     }
 
+    /// Says so while the version is due, and ends without a word later, as vSPC.py does (admin.md §6).
     fn refuse(&mut self, refusal: V3Refusal, out: &mut Vec<u8>) -> V3Event {
-        self.state = State::Ended;
-        match refusal {
-            V3Refusal::OldVersion(_) => pickle::put_exception("No common version", out),
-            _ => put_refusal(out),
+        if matches!(self.state, State::Version) {
+            match refusal {
+                V3Refusal::OldVersion(_) => put_exception("No common version", out),
+                _ => put_refusal(out),
+            }
         }
+        self.state = State::Ended;
         V3Event::Refused(refusal)
     }
 
@@ -320,9 +326,15 @@ impl Default for V3Server {
     }
 }
 
-/// Appends what vSPC.py says to a client that it does not understand, or that says nothing.
+/// Appends what vSPC.py says to a client that it does not understand, or that says nothing: its version, and
+/// an exception. Only for a connection on which nothing was sent.
 pub fn put_refusal(out: &mut Vec<u8>) {
-    pickle::put_exception("I don't understand", out);
+    put_exception("I don't understand", out);
+}
+
+fn put_exception(text: &str, out: &mut Vec<u8>) {
+    pickle::put_int(VERSION.into(), out);
+    pickle::put_exception(text, out);
 }
 
 /// The seed: the last `characters` of what a console printed, as the guest meant it. What is not UTF-8
