@@ -191,7 +191,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 /// Why a listener could not be opened, in the engine's words.
 #[must_use]
-pub fn listen_error(error: &io::Error) -> ListenError {
+pub(crate) fn listen_error(error: &io::Error) -> ListenError {
     match error.kind() {
         _ if is_exhaustion(error) => ListenError::Exhausted,
         io::ErrorKind::AddrInUse => ListenError::InUse,

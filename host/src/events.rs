@@ -15,7 +15,7 @@ use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
 
 /// Logs one event. Never waits: a line is formatted and copied into the log's buffer.
-pub fn log_event(event: &Event) {
+pub(crate) fn log_event(event: &Event) {
     log::log!(target: TARGET, level(event.severity()), "{}", Line(event));
 }
 

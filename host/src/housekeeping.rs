@@ -15,6 +15,7 @@ use crate::commands::Command;
 use crate::grace::Grace;
 use crate::report::log_counters;
 use crate::watch::Watches;
+use crate::work::Start;
 
 /// What a server keeps beside the engine. `S` is a socket that lingers.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Housekeeping<S> {
     pub lingering: Grace<S>,
     /// Other threads that read consoles.
     pub watches: Watches,
+    /// Whether the server has started.
+    pub(crate) start: Start,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
 }
@@ -48,6 +51,7 @@ impl<S> Housekeeping<S> {
             failed: Grace::default(),
             lingering: Grace::default(),
             watches: Watches::default(),
+            start: Start::default(),
             stop_at: None,
         })
     }

@@ -26,9 +26,10 @@ mod size;
 pub mod slots;
 mod sockets;
 pub mod startup;
-pub mod tcp_state;
+mod tcp_state;
 mod tls;
 pub mod transfer;
 pub mod watch;
+pub mod work;
 
-pub use events::log_event;
+use events::log_event;

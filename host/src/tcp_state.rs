@@ -11,7 +11,7 @@ use std::time::Duration;
 use vspc_core::concentrator::TcpState;
 
 /// Asks the kernel. `None`: it does not say, or this is no TCP socket. One system call.
-pub fn tcp_state(socket: &impl AsFd) -> Option<TcpState> {
+pub(crate) fn tcp_state(socket: &impl AsFd) -> Option<TcpState> {
     let mut info = [0; WANTED];
     let len = tcp_info(socket, &mut info).ok()?;
     let known = &info[..len];

@@ -8,25 +8,22 @@
 
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{self, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
-use vspc_core::concentrator::{
-    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
-};
+use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Peer, Shutdown};
 use vspc_core::time::Instant;
-use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, listen_error};
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
 use vspc_host::clock::Clock;
 use vspc_host::commands::Receiver;
 use vspc_host::fatal::Fatal;
 use vspc_host::housekeeping::Housekeeping;
-use vspc_host::log_event;
 use vspc_host::startup::Host;
-use vspc_host::tcp_state::tcp_state;
 use vspc_host::transfer::{self, Received, Transmitted};
+use vspc_host::work::{self, Work};
 
 use crate::accept::{self, Listeners};
 use crate::connections::{self, Connection, Connections};
@@ -62,7 +59,7 @@ pub(crate) struct Server {
 /// Serves until a command says stop.
 pub fn serve(host: Host) -> Result<(), Fatal> {
     let mut server = Server::new(host)?;
-    server.open_listeners()?;
+    server.start()?;
     server.run()
 }
 
@@ -96,18 +93,10 @@ impl Server {
         })
     }
 
-    /// Opens what the engine wants open from the start: where VMs connect. Without that there is no point.
-    fn open_listeners(&mut self) -> Result<(), Fatal> {
-        while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Listen(id, Address::Ip(address)) => {
-                    let bound = self.listen(id, address).map_err(|error| Fatal::Listen(address, error))?;
-                    self.engine.handle_listening(id, Ok(Address::Ip(bound)), self.now);
-                }
-                other => self.carry_out(other),
-            }
-        }
-        Ok(())
+    /// Carries out what the engine wants from the start.
+    fn start(&mut self) -> Result<(), Fatal> {
+        self.drain();
+        self.house.started()
     }
 
     fn run(mut self) -> Result<(), Fatal> {
@@ -295,37 +284,26 @@ impl Server {
         }
         writers.append(&mut self.writers);
         self.writers = writers;
-        while let Some(output) = self.engine.poll_output() {
-            self.carry_out(output);
+        while let Some(work) = self.house.next_work(&mut self.engine, self.now) {
+            self.carry_out(work);
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Transmit(id) => self.transmit(id),
-            Output::Receive(id) => self.schedule_visit(id),
-            Output::Listen(id, address) => {
-                let bound = match address {
-                    Address::Ip(address) => self.listen(id, address).map_err(|error| listen_error(&error)),
-                    _ => Err(ListenError::Other(ErrorKind::Unsupported)),
-                };
-                self.engine.handle_listening(id, bound.map(Address::Ip), self.now);
+    fn carry_out(&mut self, work: Work) {
+        match work {
+            Work::Transmit(id) => self.transmit(id),
+            Work::Receive(id) => self.schedule_visit(id),
+            Work::Listen(id, address) => {
+                let bound = self.listen(id, address);
+                self.house.listened(&mut self.engine, id, address, bound, self.now);
             }
-            Output::Unlisten(id) => drop(self.listeners.remove(id)),
-            Output::Close(id, how) => self.close(id, how),
-            Output::Local(id) => self.house.watches.carry(&mut self.engine, id, self.now),
-            Output::Inspect(id) => self.inspect(id),
-            // Nobody mirrors the engine's consoles yet.
-            Output::Changed(_) => {}
-            Output::Event(event) => log_event(&event),
-        }
-    }
-
-    /// Tells the engine how the TCP of a connection's peer does.
-    fn inspect(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get(id) else { return };
-        if let Some(tcp) = tcp_state(&connection.stream) {
-            self.engine.handle_tcp_state(id, tcp, self.now);
+            Work::Unlisten(id) => drop(self.listeners.remove(id)),
+            Work::Close(id, how) => self.close(id, how),
+            Work::Inspect(id) => {
+                if let Some(connection) = self.connections.get(id) {
+                    work::inspect(&mut self.engine, id, &connection.stream, self.now);
+                }
+            }
         }
     }
 
@@ -351,32 +329,25 @@ impl Server {
         }
     }
 
-    /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
-    /// client's last command) is read before the connection is given up, unless nobody takes it for too
-    /// long.
+    /// Nothing more can be written to a connection: what its peer sent before is read first.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.ending.has_ended() {
-            return self.fail(id, why);
+        let failure = self.house.fail_write(id, &mut connection.ending, why, self.now);
+        if failure.is_read_on {
+            connection.full = true;
+            connection.readable = true;
+            connection.more_behind = true;
+            self.schedule_visit(id);
         }
-        if connection.ending.has_failed() {
-            return;
-        }
-        connection.ending.note(Closed::Failed(why));
-        connection.full = true;
-        connection.readable = true;
-        connection.more_behind = true;
-        self.schedule_visit(id);
-        if let Some((oldest, why)) = self.house.failed.insert(id, why, self.now) {
-            self.fail(oldest, why);
+        if let Some((id, why)) = failure.gone {
+            self.fail(id, why);
         }
     }
 
     /// A connection is gone both ways.
     fn fail(&mut self, id: ConnId, why: ErrorKind) {
         if self.connections.remove(id).is_some() {
-            self.house.failed.remove(id);
-            self.engine.handle_closed(id, Closed::Failed(why), self.now);
+            self.house.fail(&mut self.engine, id, why, self.now);
         }
     }
 
@@ -386,10 +357,7 @@ impl Server {
             self.house.watches.close(id);
             return;
         };
-        self.house.failed.remove(id);
-        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !connection.ending.has_ended();
-        if graceful && connection.stream.shutdown(net::Shutdown::Write).is_ok() {
+        if self.house.close(id, &connection.stream, connection.ending, how) {
             let socket = LingeringSocket::new(connection.stream, connection.queued);
             drop(self.house.lingering.insert(id, socket, self.now));
             // The poller has reported what has arrived by now and will not report it again.
@@ -441,6 +409,7 @@ const MAX_TIMER_SKIPS: u32 = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net;
     use std::sync::Arc;
 
     use vspc_core::concentrator::Config;
@@ -455,7 +424,7 @@ mod tests {
         let credentials = Credentials::default();
         let host = Host { config: Arc::new(config), seed: [3; 32], credentials, commands, commands_socket };
         let mut server = Server::new(host).unwrap();
-        server.open_listeners().unwrap();
+        server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();
         let mut events = Events::with_capacity(EVENTS);
         let deadline = loop {

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{self, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -24,19 +24,16 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::LocalExecutor;
-use vspc_core::concentrator::{
-    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Peer, Shutdown,
-};
+use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Peer, Shutdown};
 use vspc_core::time::Instant;
-use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, listen_error};
+use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
 use vspc_host::clock::Clock;
 use vspc_host::commands::Receiver;
 use vspc_host::fatal::Fatal;
 use vspc_host::housekeeping::Housekeeping;
-use vspc_host::log_event;
 use vspc_host::startup::Host;
-use vspc_host::tcp_state::tcp_state;
 use vspc_host::transfer::{self, Received, Transmitted};
+use vspc_host::work::{self, Work};
 
 use crate::accept::{self, Listeners};
 use crate::connections::{Connection, Connections};
@@ -83,10 +80,10 @@ pub(crate) struct Server {
 pub fn serve(host: Host) -> Result<(), Fatal> {
     let executor = Rc::new(LocalExecutor::new());
     let server = Server::new(host, Rc::clone(&executor))?;
-    server.borrow_mut().open_listeners()?;
+    server.borrow_mut().start()?;
     let mut timer = Timer::never();
     server.borrow().spawn(move |server, cx| server.keep_time(&mut timer, cx));
-    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&server, |server| server.drain(cx))));
+    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&server, |server| server.serve_engine(cx))));
     smol::block_on(executor.run(drainer));
     Ok(())
 }
@@ -125,18 +122,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Opens what the engine wants open from the start: where VMs connect. Without that there is no point.
-    fn open_listeners(&mut self) -> Result<(), Fatal> {
-        while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Listen(id, Address::Ip(address)) => {
-                    let bound = self.listen(id, address).map_err(|error| Fatal::Listen(address, error))?;
-                    self.engine.handle_listening(id, Ok(Address::Ip(bound)), self.now);
-                }
-                other => self.carry_out(other),
-            }
-        }
-        Ok(())
+    /// Carries out what the engine wants from the start.
+    fn start(&mut self) -> Result<(), Fatal> {
+        self.drain();
+        self.house.started()
     }
 
     /// One visit of a task, which must not keep the server while it waits. Whatever deadline moves in it, the
@@ -352,51 +341,45 @@ impl Server {
         }
     }
 
-    /// Carries out every output of the engine. Ready when the server is done.
-    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// One visit of the drain task. Ready when the server is done.
+    fn serve_engine(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drainer.set(cx);
         self.drain_scheduled = false;
-        let mut writers = mem::take(&mut self.writers);
-        for id in writers.drain(..) {
-            self.transmit(id);
-        }
-        writers.append(&mut self.writers);
-        self.writers = writers;
-        while let Some(output) = self.engine.poll_output() {
-            self.carry_out(output);
-        }
+        self.drain();
         if !self.writers.is_empty() {
             self.schedule_drain();
         }
         if self.house.is_done(&self.engine, self.now) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Transmit(id) => self.transmit(id),
-            Output::Receive(id) => self.schedule_visit(id),
-            Output::Listen(id, address) => {
-                let bound = match address {
-                    Address::Ip(address) => self.listen(id, address).map_err(|error| listen_error(&error)),
-                    _ => Err(ListenError::Other(ErrorKind::Unsupported)),
-                };
-                self.engine.handle_listening(id, bound.map(Address::Ip), self.now);
-            }
-            Output::Unlisten(id) => drop(self.listeners.remove(id)),
-            Output::Close(id, how) => self.close(id, how),
-            Output::Local(id) => self.house.watches.carry(&mut self.engine, id, self.now),
-            Output::Inspect(id) => self.inspect(id),
-            // Nobody mirrors the engine's consoles yet.
-            Output::Changed(_) => {}
-            Output::Event(event) => log_event(&event),
+    /// Carries out every output of the engine.
+    fn drain(&mut self) {
+        let mut writers = mem::take(&mut self.writers);
+        for id in writers.drain(..) {
+            self.transmit(id);
+        }
+        writers.append(&mut self.writers);
+        self.writers = writers;
+        while let Some(work) = self.house.next_work(&mut self.engine, self.now) {
+            self.carry_out(work);
         }
     }
 
-    /// Tells the engine how the TCP of a connection's peer does.
-    fn inspect(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get(id) else { return };
-        if let Some(tcp) = tcp_state(&connection.stream) {
-            self.engine.handle_tcp_state(id, tcp, self.now);
+    fn carry_out(&mut self, work: Work) {
+        match work {
+            Work::Transmit(id) => self.transmit(id),
+            Work::Receive(id) => self.schedule_visit(id),
+            Work::Listen(id, address) => {
+                let bound = self.listen(id, address);
+                self.house.listened(&mut self.engine, id, address, bound, self.now);
+            }
+            Work::Unlisten(id) => drop(self.listeners.remove(id)),
+            Work::Close(id, how) => self.close(id, how),
+            Work::Inspect(id) => {
+                if let Some(connection) = self.connections.get(id) {
+                    work::inspect(&mut self.engine, id, connection.stream.get_ref(), self.now);
+                }
+            }
         }
     }
 
@@ -424,31 +407,24 @@ impl Server {
         }
     }
 
-    /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
-    /// client's last command) is read before the connection is given up, unless nobody takes it for too
-    /// long.
+    /// Nothing more can be written to a connection: what its peer sent before is read first.
     fn fail_write(&mut self, id: ConnId, why: ErrorKind) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.ending.has_ended() {
-            return self.fail(id, why);
+        let failure = self.house.fail_write(id, &mut connection.ending, why, self.now);
+        if failure.is_read_on {
+            connection.full = true;
+            connection.readable = true;
+            self.schedule_visit(id);
         }
-        if connection.ending.has_failed() {
-            return;
-        }
-        connection.ending.note(Closed::Failed(why));
-        connection.full = true;
-        connection.readable = true;
-        connection.task.wake();
-        if let Some((oldest, why)) = self.house.failed.insert(id, why, self.now) {
-            self.fail(oldest, why);
+        if let Some((id, why)) = failure.gone {
+            self.fail(id, why);
         }
     }
 
     /// A connection is gone both ways.
     fn fail(&mut self, id: ConnId, why: ErrorKind) {
         if self.connections.remove(id).is_some() {
-            self.house.failed.remove(id);
-            self.engine.handle_closed(id, Closed::Failed(why), self.now);
+            self.house.fail(&mut self.engine, id, why, self.now);
             self.schedule_drain();
         }
     }
@@ -459,10 +435,7 @@ impl Server {
             self.house.watches.close(id);
             return;
         };
-        self.house.failed.remove(id);
-        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !connection.ending.has_ended();
-        if graceful && connection.stream.get_ref().shutdown(net::Shutdown::Write).is_ok() {
+        if self.house.close(id, connection.stream.get_ref(), connection.ending, how) {
             let socket = LingeringSocket::new(connection.stream, connection.task);
             drop(self.house.lingering.insert(id, socket, self.now));
         }

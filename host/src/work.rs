@@ -1,0 +1,239 @@
+//! What the engine asks for, and how connections end, as far as both servers do it in the same way: what
+//! concerns no socket is done here, the rest is handed to the one who has the sockets.
+//!
+//! **Owns** which error of a listener keeps a server from starting, and what an ending leads to. **Refuses to
+//! know** how a runtime waits for a socket.
+
+use std::io::{self, ErrorKind};
+use std::net::{self, SocketAddr};
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+use vspc_core::concentrator::{
+    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Shutdown,
+};
+use vspc_core::time::Instant;
+
+use crate::accept::listen_error;
+use crate::fatal::Fatal;
+use crate::housekeeping::Housekeeping;
+use crate::log_event;
+use crate::tcp_state::tcp_state;
+use crate::transfer::Ending;
+
+/// What only the owner of the sockets can do: those of the engine's outputs that name one.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// A connection has bytes for its peer.
+    Transmit(ConnId),
+    /// A connection's receive window rose from zero.
+    Receive(ConnId),
+    /// Open this listener, and say what came of it by [`Housekeeping::listened`].
+    Listen(ListenerId, SocketAddr),
+    /// Close this listener.
+    Unlisten(ListenerId),
+    /// Close this connection.
+    Close(ConnId, Shutdown),
+    /// Have [`inspect`] look at this connection.
+    Inspect(ConnId),
+}
+
+/// Whether a server has started, which a listener can keep it from.
+#[derive(Debug, Default)]
+pub(crate) enum Start {
+    /// The engine's first outputs are being carried out.
+    #[default]
+    Pending,
+    /// It will not.
+    Failed(Fatal),
+    /// It has.
+    Done,
+}
+
+/// What a failed write leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriteFailure {
+    /// What the peer sent before is read first: the connection is to be visited, and not written to.
+    pub is_read_on: bool,
+    /// This connection is gone: itself, or another for which there is no room any more.
+    pub gone: Option<(ConnId, ErrorKind)>,
+}
+
+impl<S> Housekeeping<S> {
+    /// The next of the engine's outputs that needs a socket. Those before it that need none are carried out.
+    pub fn next_work(&mut self, engine: &mut Concentrator, now: Instant) -> Option<Work> {
+        loop {
+            return Some(match engine.poll_output()? {
+                Output::Transmit(id) => Work::Transmit(id),
+                Output::Receive(id) => Work::Receive(id),
+                Output::Listen(id, Address::Ip(address)) => Work::Listen(id, address),
+                Output::Listen(id, _) => {
+                    let unsupported = ListenError::Other(ErrorKind::Unsupported);
+                    engine.handle_listening(id, Err(unsupported), now);
+                    continue;
+                }
+                Output::Unlisten(id) => Work::Unlisten(id),
+                Output::Close(id, how) => Work::Close(id, how),
+                Output::Inspect(id) => Work::Inspect(id),
+                Output::Local(id) => {
+                    self.watches.carry(engine, id, now);
+                    continue;
+                }
+                // Nobody mirrors the engine's consoles yet.
+                Output::Changed(_) => continue,
+                Output::Event(event) => {
+                    log_event(&event);
+                    continue;
+                }
+            });
+        }
+    }
+
+    /// A listener was opened at this address, or could not be. What the engine wants open from the start is
+    /// where VMs connect, and without that there is no point in starting.
+    pub fn listened(
+        &mut self,
+        engine: &mut Concentrator,
+        id: ListenerId,
+        address: SocketAddr,
+        bound: io::Result<SocketAddr>,
+        now: Instant,
+    ) {
+        match (bound, &self.start) {
+            (Err(error), Start::Pending) => self.start = Start::Failed(Fatal::Listen(address, error)),
+            (Err(_), Start::Failed(_)) => {}
+            (bound, _) => {
+                engine.handle_listening(id, bound.map(Address::Ip).map_err(|e| listen_error(&e)), now);
+            }
+        }
+    }
+
+    /// The engine's first outputs have been carried out: the server has started, unless one of them failed
+    /// without which there is no point.
+    pub fn started(&mut self) -> Result<(), Fatal> {
+        match std::mem::replace(&mut self.start, Start::Done) {
+            Start::Failed(why) => Err(why),
+            Start::Pending | Start::Done => Ok(()),
+        }
+    }
+
+    /// Nothing more can be written to a connection. What its peer sent before that (a VM's last words, a
+    /// client's last command) is read before the connection is given up, unless nobody takes it for too
+    /// long.
+    pub fn fail_write(
+        &mut self,
+        id: ConnId,
+        ending: &mut Ending,
+        why: ErrorKind,
+        now: Instant,
+    ) -> WriteFailure {
+        if ending.has_ended() {
+            return WriteFailure { is_read_on: false, gone: Some((id, why)) };
+        }
+        if ending.has_failed() {
+            return WriteFailure { is_read_on: false, gone: None };
+        }
+        ending.note(Closed::Failed(why));
+        WriteFailure { is_read_on: true, gone: self.failed.insert(id, why, now) }
+    }
+
+    /// A connection is gone both ways, and its socket is out of the runtime's table.
+    pub fn fail(&mut self, engine: &mut Concentrator, id: ConnId, why: ErrorKind, now: Instant) {
+        self.failed.remove(id);
+        engine.handle_closed(id, Closed::Failed(why), now);
+    }
+
+    /// Begins to close a connection as the engine asks. True if its writing is shut down and its socket is to
+    /// linger; otherwise the socket is to be closed at once.
+    pub fn close(&mut self, id: ConnId, socket: &impl AsFd, ending: Ending, how: Shutdown) -> bool {
+        self.failed.remove(id);
+        // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
+        let graceful = how == Shutdown::Graceful && !ending.has_ended();
+        graceful && SockRef::from(socket).shutdown(net::Shutdown::Write).is_ok()
+    }
+}
+
+/// Tells the engine how the TCP of a connection's peer does, if the kernel says.
+pub fn inspect(engine: &mut Concentrator, id: ConnId, socket: &impl AsFd, now: Instant) {
+    if let Some(tcp) = tcp_state(socket) {
+        engine.handle_tcp_state(id, tcp, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use vspc_core::concentrator::Config;
+
+    fn two_listeners() -> (Concentrator, Housekeeping<()>) {
+        let config = Config {
+            vm_listen: vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()],
+            ..Config::default()
+        };
+        (Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO), Housekeeping::new().unwrap())
+    }
+
+    /// Answers what is asked for, until nothing is.
+    fn answer(
+        engine: &mut Concentrator,
+        house: &mut Housekeeping<()>,
+        open: impl Fn(SocketAddr) -> io::Result<SocketAddr>,
+    ) -> usize {
+        let mut asked = 0;
+        while let Some(work) = house.next_work(engine, Instant::ZERO) {
+            let Work::Listen(id, address) = work else { panic!("{work:?}") };
+            house.listened(engine, id, address, open(address), Instant::ZERO);
+            asked += 1;
+        }
+        asked
+    }
+
+    #[test]
+    fn a_server_starts_when_all_its_listeners_are_open() {
+        let (mut engine, mut house) = two_listeners();
+        assert_eq!(answer(&mut engine, &mut house, Ok), 2);
+        house.started().unwrap();
+    }
+
+    #[test]
+    fn the_first_listener_that_fails_keeps_a_server_from_starting() {
+        let (mut engine, mut house) = two_listeners();
+        let in_use = |_| Err(ErrorKind::AddrInUse.into());
+        answer(&mut engine, &mut house, in_use);
+        let why = house.started().unwrap_err().to_string();
+        assert!(why.contains("127.0.0.1:1"), "{why}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_sent_before_to_be_read() {
+        let (_, mut house) = two_listeners();
+        let (id, mut ending, why) = (ConnId::from_bits(1), Ending::default(), ErrorKind::BrokenPipe);
+        let mut fail = |ending: &mut Ending| house.fail_write(id, ending, why, Instant::ZERO);
+        assert_eq!(fail(&mut ending), WriteFailure { is_read_on: true, gone: None });
+        assert!(ending.has_failed());
+        assert_eq!(fail(&mut ending), WriteFailure { is_read_on: false, gone: None });
+        let mut ended = Ending::default();
+        ended.note(Closed::Input);
+        assert_eq!(fail(&mut ended), WriteFailure { is_read_on: false, gone: Some((id, why)) });
+    }
+
+    #[test]
+    fn a_socket_lingers_only_if_its_peer_may_still_send() {
+        let (_, mut house) = two_listeners();
+        let id = ConnId::from_bits(1);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().unwrap().0;
+        assert!(!house.close(id, &socket, Ending::default(), Shutdown::Abort));
+        let mut ended = Ending::default();
+        ended.note(Closed::Input);
+        assert!(!house.close(id, &socket, ended, Shutdown::Graceful));
+        assert!(house.close(id, &socket, Ending::default(), Shutdown::Graceful));
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end");
+    }
+}
