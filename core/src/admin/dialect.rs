@@ -83,8 +83,10 @@ impl FirstBytes {
         let (word, rest) = bytes.split_at(len);
         match (word, rest) {
             ([], _) => Self::Garbage,
+            // With what has to follow it, it would be longer than is waited for.
+            _ if len > Self::LIMIT - 2 => Self::Garbage,
             (b"LIST", [b'\r' | b'\n', ..] | [b' ', b'\r' | b'\n', ..]) => Self::Of(Dialect::OpenStack),
-            (_, [b' ']) if len < Self::LIMIT - 1 => Self::NeedsMore,
+            (_, [b' ']) => Self::NeedsMore,
             (_, [b' ', b'/' | b'*', ..]) => Self::Of(Dialect::Http),
             (b"GET", [b' ', ..]) => Self::Of(Dialect::OpenStack),
             _ => Self::Garbage,
@@ -174,6 +176,23 @@ mod tests {
             for byte in 0..=255 {
                 let longer = [bytes, &[byte]].concat();
                 assert!(expected == NeedsMore || FirstBytes::of(&longer) == expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_of_any_length_is_told_once_and_for_all() {
+        for len in 0..=FirstBytes::LIMIT + 2 {
+            for follows in [&b" /x"[..], b" *", b" x", b"\n", b"  ", b"/"] {
+                let said = [&vec![b'M'; len], follows].concat();
+                let told: Vec<FirstBytes> =
+                    (0..=said.len()).map(|len| FirstBytes::of(&said[..len])).collect();
+                let first = told.iter().position(|&told| told != NeedsMore).unwrap_or(told.len());
+                assert!(first <= FirstBytes::LIMIT, "{}", said.escape_ascii());
+                assert!(told[first..].iter().all(|&later| later == told[first]), "{}", said.escape_ascii());
+                let is_http =
+                    (1..FirstBytes::LIMIT - 1).contains(&len) && [&b" /x"[..], b" *"].contains(&follows);
+                assert_eq!(told.last() == Some(&Of(Dialect::Http)), is_http, "{}", said.escape_ascii());
             }
         }
     }
