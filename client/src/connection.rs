@@ -1,9 +1,10 @@
 //! A conversation with a server: the socket, what is spoken on it, and calls that wait for their answer.
 //!
-//! Owns which protocol is spoken, and what a refusal means for the exit code. What is said in a protocol is
-//! `operator`'s.
+//! Owns which protocol is spoken, and what a refusal means for the exit code. What is said is `operator`'s
+//! and `v3`'s.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
@@ -16,19 +17,33 @@ use vspc_core::time::Instant;
 use crate::clock;
 use crate::failure::{Code, Failure};
 use crate::link::Link;
+use crate::names;
 use crate::operator::{Ending, HELLO_ID, News, Operator, Refusal};
 use crate::printable::printable;
-use crate::server::Server;
+use crate::server::{Protocol, Server};
+use crate::v3::{self, V3};
 
 /// A connection that has said hello.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// The server, and what it turned out to speak.
+    server: Server,
     link: Link,
-    operator: Operator,
+    speech: Speech,
     /// News that a call came across while it waited for its answer.
     passed: VecDeque<News>,
     over: bool,
+    /// What the server said of itself.
     greeting: Value,
+    /// The consoles of a server that speaks vSPC.py's protocol.
+    listed: Vec<Value>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+enum Speech {
+    Operator(Box<Operator>),
+    V3(Box<V3>),
 }
 
 /// What to attach to, and how.
@@ -53,44 +68,119 @@ pub(crate) struct Attached {
 }
 
 impl Connection {
-    /// Connects and says hello.
+    /// Connects and says hello; where nobody says which protocol it is to be, in the one that is understood.
     pub(crate) fn open(server: &Server) -> Result<Self, Failure> {
-        let address = &server.address;
-        let link = Link::connect(address)
-            .map_err(|error| Failure::no_connection(format!("cannot connect to {address}: {error}")))?;
+        if server.protocol == Protocol::V3 {
+            return Self::open_v3(server);
+        }
         let operator = Operator::new(CLIENT, seed(), clock::now());
-        let mut connection =
-            Self { link, operator, passed: VecDeque::new(), over: false, greeting: Value::Null };
-        match connection.answer(HELLO_ID, clock::now() + PATIENCE) {
+        let mut connection = Self::connect(server, Speech::Operator(Box::new(operator)))?;
+        match connection.answer(HELLO_ID) {
             Ok(Ok(greeting)) => connection.greeting = greeting,
             Ok(Err(refusal)) => return Err(failure(&refusal)),
-            Err(ending) => return Err(Failure::no_connection(format!("{address}: {}", describe(&ending)))),
+            // A pickle, or nothing: vSPC.py closes the connection when it cannot read what it is sent.
+            Err(Ending::NotOurs(None | Some(0x80))) if server.protocol == Protocol::Auto => {
+                let server = Server { protocol: Protocol::V3, ..server.clone() };
+                return Self::open_v3(&server);
+            }
+            Err(ending) => {
+                let address = &server.address;
+                return Err(Failure::no_connection(format!("{address}: {}", describe(&ending))));
+            }
         }
         Ok(connection)
     }
 
+    /// The list is asked for first: everything else needs it, and it shows what the server speaks.
+    fn open_v3(server: &Server) -> Result<Self, Failure> {
+        let mut connection = Self::connect(server, Speech::V3(Box::new(V3::list())))?;
+        match connection.answer(v3::ASKED) {
+            Ok(Ok(mut answer)) => {
+                if let Value::Array(consoles) = answer["consoles"].take() {
+                    connection.listed = consoles;
+                }
+            }
+            Ok(Err(refusal)) => return Err(failure(&refusal)),
+            Err(ending) => {
+                let address = &server.address;
+                return Err(Failure::no_connection(format!("{address}: {}", describe(&ending))));
+            }
+        }
+        connection.greeting = json!({"server": "vSPC.py's protocol"});
+        Ok(connection)
+    }
+
+    fn connect(server: &Server, speech: Speech) -> Result<Self, Failure> {
+        let address = &server.address;
+        let link = Link::connect(address)
+            .map_err(|error| Failure::no_connection(format!("cannot connect to {address}: {error}")))?;
+        Ok(Self {
+            server: server.clone(),
+            link,
+            speech,
+            passed: VecDeque::new(),
+            over: false,
+            greeting: Value::Null,
+            listed: Vec::new(),
+            next_id: FIRST_REFUSED,
+        })
+    }
+
+    /// The server, and what it turned out to speak.
+    pub(crate) const fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// What the server said to `hello`: `server`, `rights`, `as`, `features`.
-    pub(crate) fn greeting(&self) -> &Value {
+    pub(crate) const fn greeting(&self) -> &Value {
         &self.greeting
+    }
+
+    /// Whether one connection is enough for several consoles.
+    pub(crate) const fn carries_many(&self) -> bool {
+        matches!(self.speech, Speech::Operator(_))
     }
 
     /// Sends a request and waits for its answer. News of other things is kept for [`Connection::poll`].
     pub(crate) fn call(&mut self, op: &str, fields: Value) -> Result<Value, Failure> {
-        let id = self.operator.request(op, fields);
-        match self.answer(id, clock::now() + PATIENCE) {
-            Ok(outcome) => outcome.map_err(|refusal| failure(&refusal)),
-            Err(ending) => Err(Failure::no_connection(describe(&ending))),
-        }
+        self.ask(op, fields)?.map_err(|refusal| failure(&refusal))
     }
 
     /// As [`Connection::call`], with the refusal as the server put it.
     pub(crate) fn ask(&mut self, op: &str, fields: Value) -> Result<Result<Value, Refusal>, Failure> {
-        let id = self.operator.request(op, fields);
-        self.answer(id, clock::now() + PATIENCE).map_err(|ending| Failure::no_connection(describe(&ending)))
+        if op == "show" && !self.carries_many() {
+            return Ok(self.find(fields["console"].as_str().unwrap_or_default()));
+        }
+        let id = self.request(op, fields);
+        self.answer(id).map_err(|ending| Failure::no_connection(describe(&ending)))
+    }
+
+    /// What `show` answers, from the list.
+    fn find(&self, name: &str) -> Result<Value, Refusal> {
+        let uuid = squeeze(name);
+        let is_it = |console: &&Value| console["name"] == name || squeeze(text(&console["uuid"])) == uuid;
+        let found: Vec<&Value> = self.listed.iter().filter(is_it).collect();
+        let refusal = |code: &str, candidates: Value| Refusal {
+            code: code.to_owned(),
+            message: format!("there is no console {name}"),
+            details: json!({"candidates": candidates}),
+        };
+        match found[..] {
+            [console] => Ok(json!({"console": console})),
+            [] => Err(refusal("no-such-console", Value::Null)),
+            _ => Err(refusal("ambiguous", found.iter().map(|console| console["uuid"].clone()).collect())),
+        }
     }
 
     /// The consoles that match, at most `most` of them.
     pub(crate) fn list(&mut self, pattern: Option<&str>, most: usize) -> Result<Vec<Value>, Failure> {
+        if !self.carries_many() {
+            let is_it = |console: &&Value| {
+                let fits = |key: &str| names::fits(text(&console[key]), pattern.unwrap_or_default());
+                fits("name") || fits("uuid")
+            };
+            return Ok(self.listed.iter().filter(is_it).take(most).cloned().collect());
+        }
         let mut consoles = Vec::new();
         let mut after = Value::Null;
         loop {
@@ -108,68 +198,121 @@ impl Connection {
 
     /// Attaches to a console and waits for the answer.
     pub(crate) fn attach(&mut self, wish: &Wish) -> Result<Result<Attached, Refusal>, Failure> {
-        let Some((id, stream)) = self.request_attach(wish) else {
-            return Err(Failure::error("no more consoles can be attached to on one connection"));
-        };
-        match self.answer(id, clock::now() + PATIENCE) {
-            Ok(Ok(answer)) => Ok(Ok(Attached { stream, answer })),
-            Ok(Err(refusal)) => Ok(Err(refusal)),
-            Err(ending) => Err(Failure::no_connection(describe(&ending))),
+        let gone = |ending: Ending| Failure::no_connection(describe(&ending));
+        if self.carries_many() {
+            let Some((id, stream)) = self.request_attach(wish) else {
+                return Err(Failure::error("no more consoles can be attached to on one connection"));
+            };
+            return Ok(self.answer(id).map_err(gone)?.map(|answer| Attached { stream, answer }));
         }
+        // The protocol has one question for each connection.
+        let console = match self.find(&wish.console) {
+            Ok(mut answer) => answer["console"].take(),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let speech = V3::attach(&wish.console, wish.lock);
+        let attach = Self::connect(&self.server, Speech::V3(Box::new(speech)))?;
+        let (listed, greeting) = (std::mem::take(&mut self.listed), self.greeting.take());
+        *self = Self { listed, greeting, ..attach };
+        let answer = self.answer(v3::ASKED).map_err(gone)?;
+        Ok(answer.map(|mut answer| {
+            answer["console"] = console;
+            Attached { stream: v3::STREAM, answer }
+        }))
     }
 
-    /// Asks to attach to a console: the id of the answer, and the stream that it will be on.
+    /// Asks to attach to a console: the id of the answer, and the stream that it will be on. `None` where
+    /// no more can be attached to.
     pub(crate) fn request_attach(&mut self, wish: &Wish) -> Option<(u64, StreamId)> {
-        let stream = self.operator.open()?;
+        let Speech::Operator(operator) = &mut self.speech else { return None };
+        let stream = operator.open()?;
         let mut fields = json!({"console": wish.console, "stream": stream.number(), "lock": wish.lock});
         match &wish.from {
             Some((epoch, offset)) => fields["from"] = json!({"epoch": epoch, "offset": offset}),
             None => fields["scrollback"] = wish.scrollback.into(),
         }
-        Some((self.operator.request("attach", fields), stream))
+        Some((operator.request("attach", fields), stream))
     }
 
     /// Sends a request. Its answer will be among the news.
     pub(crate) fn request(&mut self, op: &str, fields: Value) -> u64 {
-        self.operator.request(op, fields)
+        match &mut self.speech {
+            Speech::Operator(operator) => operator.request(op, fields),
+            Speech::V3(_) => {
+                self.next_id += 1;
+                let refusal = Refusal {
+                    code: "unsupported".to_owned(),
+                    message: format!("the server speaks vSPC.py's protocol, which has no {op}"),
+                    details: Value::Null,
+                };
+                self.passed.push_back(News::Answer(self.next_id, Err(refusal)));
+                self.next_id
+            }
+        }
     }
 
     /// The next that happened, after [`Connection::turn`].
     pub(crate) fn poll(&mut self) -> Option<News> {
-        self.passed.pop_front().or_else(|| self.operator.poll_news())
+        self.passed.pop_front().or_else(|| self.poll_speech())
+    }
+
+    fn poll_speech(&mut self) -> Option<News> {
+        match &mut self.speech {
+            Speech::Operator(operator) => operator.poll_news(),
+            Speech::V3(v3) => v3.poll_news(),
+        }
     }
 
     /// See [`Operator::read`].
     pub(crate) fn read(&mut self, stream: StreamId, most: usize, take: impl FnMut(&[u8])) -> bool {
-        self.operator.read(stream, most, take)
+        match &mut self.speech {
+            Speech::Operator(operator) => operator.read(stream, most, take),
+            Speech::V3(v3) => v3.read(most, take),
+        }
     }
 
     /// See [`Operator::write`].
     pub(crate) fn write(&mut self, stream: StreamId, bytes: &[u8]) -> usize {
-        self.operator.write(stream, bytes)
+        match &mut self.speech {
+            Speech::Operator(operator) => operator.write(stream, bytes),
+            Speech::V3(v3) => v3.write(bytes, clock::now()),
+        }
     }
 
     /// See [`Operator::room`].
     pub(crate) fn room(&self, stream: StreamId) -> usize {
-        self.operator.room(stream)
+        match &self.speech {
+            Speech::Operator(operator) => operator.room(stream),
+            Speech::V3(v3) => v3.room(),
+        }
     }
 
-    /// See [`Operator::finish`].
+    /// No more input. vSPC.py would take that for the end of everything, and is not told.
     pub(crate) fn finish(&mut self, stream: StreamId) {
-        self.operator.finish(stream);
+        if let Speech::Operator(operator) = &mut self.speech {
+            operator.finish(stream);
+        }
     }
 
     /// What poll(2) is to wait for on the socket.
     pub(crate) fn interest(&self) -> PollFlags {
+        let (window, has_output) = match &self.speech {
+            Speech::Operator(operator) => (operator.receive_window(), operator.has_output()),
+            Speech::V3(v3) => (v3.receive_window(), v3.has_output()),
+        };
         let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN, !self.over && self.operator.receive_window() > 0);
-        flags.set(PollFlags::OUT, !self.over && self.operator.has_output());
+        flags.set(PollFlags::IN, !self.over && window > 0);
+        flags.set(PollFlags::OUT, !self.over && has_output);
         flags
     }
 
     /// When [`Connection::turn`] is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.over { None } else { self.operator.poll_timeout() }
+        match &self.speech {
+            _ if self.over => None,
+            Speech::Operator(operator) => operator.poll_timeout(),
+            Speech::V3(v3) => v3.poll_timeout(clock::now()),
+        }
     }
 
     /// Sends and receives what can be without waiting. At most [`READ_TURN`] bytes are received.
@@ -178,20 +321,30 @@ impl Connection {
         if self.over {
             return;
         }
-        self.operator.handle_timeout(now);
+        if let Speech::Operator(operator) = &mut self.speech {
+            operator.handle_timeout(now);
+        }
         self.push();
         let mut buf = [0; READ];
         for _ in 0..READ_TURN / READ {
-            let window = self.operator.receive_window().min(buf.len());
-            match self.link.receive(&mut buf[..window]) {
-                _ if window == 0 => break,
-                Ok(Some(0)) | Err(_) => {
-                    self.operator.handle_closed();
+            let window = match &self.speech {
+                Speech::Operator(operator) => operator.receive_window(),
+                Speech::V3(v3) => v3.receive_window(),
+            };
+            let window = window.min(buf.len());
+            let received = if window > 0 { self.link.receive(&mut buf[..window]) } else { Ok(None) };
+            match (received, &mut self.speech) {
+                (Ok(None), _) => break,
+                (Ok(Some(0)) | Err(_), speech) => {
+                    match speech {
+                        Speech::Operator(operator) => operator.handle_closed(),
+                        Speech::V3(v3) => v3.handle_closed(),
+                    }
                     self.over = true;
                     return;
                 }
-                Ok(Some(n)) => self.operator.handle_received(&buf[..n], now),
-                Ok(None) => break,
+                (Ok(Some(n)), Speech::Operator(operator)) => operator.handle_received(&buf[..n], now),
+                (Ok(Some(n)), Speech::V3(v3)) => v3.handle_received(&buf[..n], now),
             }
         }
         self.push();
@@ -199,21 +352,40 @@ impl Connection {
 
     /// Sends what the socket takes.
     pub(crate) fn push(&mut self) {
-        if self.over {
-            return;
-        }
         let now = clock::now();
         let link = &mut self.link;
-        while self.operator.has_output() {
-            let mut stuck = false;
-            let n = self.operator.transmit(now, |runs| {
-                // An error shows again where the socket is read.
-                let sent = link.send(runs).ok().flatten().unwrap_or(0);
-                stuck = sent == 0;
+        while !self.over {
+            let mut sent = 0;
+            // An error shows again where the socket is read.
+            let take = |runs: &[IoSlice<'_>]| {
+                sent = link.send(runs).ok().flatten().unwrap_or(0);
                 sent
-            });
-            if stuck || n == 0 {
+            };
+            match &mut self.speech {
+                Speech::Operator(operator) if operator.has_output() => operator.transmit(now, take),
+                Speech::V3(v3) if v3.has_output() => v3.transmit(take),
+                _ => return,
+            };
+            if sent == 0 {
                 return;
+            }
+        }
+    }
+
+    /// Sees what was sent to the server before the connection is closed: closing it with something unread
+    /// would throw away what is still under way. Takes [`PARTING`] at most.
+    pub(crate) fn part(mut self) {
+        self.push();
+        let deadline = clock::now() + PARTING;
+        if self.over || self.link.finish().is_err() {
+            return;
+        }
+        while clock::now() < deadline {
+            let mut fds = [PollFd::new(&self.link, PollFlags::IN)];
+            let _ = poll(&mut fds, clock::until(Some(deadline)).as_ref());
+            match self.link.receive(&mut [0; READ]) {
+                Ok(Some(0)) | Err(_) => return,
+                Ok(_) => {}
             }
         }
     }
@@ -229,10 +401,17 @@ impl Connection {
         self.turn();
     }
 
-    fn answer(&mut self, id: u64, deadline: Instant) -> Result<Result<Value, Refusal>, Ending> {
+    fn answer(&mut self, id: u64) -> Result<Result<Value, Refusal>, Ending> {
+        let deadline = clock::now() + PATIENCE;
+        let is_it = |news: &News| matches!(news, News::Answer(of, _) if *of == id);
+        if let Some(at) = self.passed.iter().position(is_it)
+            && let Some(News::Answer(_, outcome)) = self.passed.remove(at)
+        {
+            return Ok(outcome);
+        }
         self.turn();
         loop {
-            while let Some(news) = self.operator.poll_news() {
+            while let Some(news) = self.poll_speech() {
                 match news {
                     News::Answer(of, outcome) if of == id => return Ok(outcome),
                     News::Over(ending) => {
@@ -289,6 +468,15 @@ pub(crate) fn describe(ending: &Ending) -> String {
     format!("no server of this kind is there: {what}")
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A UUID without what people put between its digits.
+fn squeeze(uuid: &str) -> String {
+    uuid.chars().filter(|c| !matches!(c, ' ' | '-')).flat_map(char::to_lowercase).collect()
+}
+
 /// A number that differs from the last one's is enough: a server is not expected to choose colliding ids.
 fn seed() -> [u64; 2] {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -304,3 +492,7 @@ const PAGE: usize = 500;
 /// Read at a time, and in a turn: then the terminal has its turn.
 const READ: usize = 16 * 1024;
 const READ_TURN: usize = 8 * READ;
+/// How long a server may take to see that this client has gone.
+const PARTING: Duration = Duration::from_millis(500);
+/// Ids of requests that are refused here begin above those of servers' answers.
+const FIRST_REFUSED: u64 = 1000;

@@ -3,7 +3,7 @@
 //! Owns connecting and the options of the socket. Refuses to know what is spoken on it.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -50,6 +50,14 @@ impl Link {
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE)?;
         sockopt::set_tcp_keepcnt(&stream, 3)?;
         Ok(Self::Tcp(stream))
+    }
+
+    /// Ends this side's half.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
     }
 
     /// Reads what is there. `None`: nothing now; 0 bytes: the server closed.

@@ -24,6 +24,7 @@ mod stats;
 mod table;
 mod terminal;
 mod units;
+mod v3;
 mod who;
 
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ fn run(options: Options) -> Result<(), Failure> {
     match options.command {
         Command::List(args) => list::run(&mut open()?, &args),
         Command::Attach(args) => attach::run(&server, &config, &args),
-        Command::Send(args) => send::run(&mut open()?, &args),
+        Command::Send(args) => send::run(open()?, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),
         Command::Bump(args) => operate::bump(&mut open()?, &args),

@@ -38,6 +38,38 @@ pub(crate) fn resolve(connection: &mut Connection, name: &str) -> Result<Value, 
     }
 }
 
+/// Whether the text fits the pattern, as servers compare them (operator.md §5): without regard to case; with
+/// `*` or `?` in it the pattern is for all of the text, otherwise for a part.
+pub(crate) fn fits(text: &str, pattern: &str) -> bool {
+    let (text, pattern) = (text.to_lowercase(), pattern.to_lowercase());
+    if !pattern.contains(['*', '?']) {
+        return text.contains(&pattern);
+    }
+    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
+    // Where the last star stands, and how much of the text it stands for.
+    let (mut at, mut of, mut star) = (0, 0, None);
+    while at < text.len() {
+        match pattern.get(of) {
+            Some('*') => {
+                star = Some((at, of));
+                of += 1;
+            }
+            Some(&c) if c == '?' || c == text[at] => {
+                at += 1;
+                of += 1;
+            }
+            _ => match &mut star {
+                Some((from, star)) => {
+                    *from += 1;
+                    (at, of) = (*from, *star + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[of..].iter().all(|&c| c == '*')
+}
+
 /// The console's name, or what it is known by without one.
 pub(crate) fn name_of(console: &Value) -> String {
     ["name", "uuid", "id"]
@@ -177,6 +209,24 @@ mod tests {
         assert_eq!(distance("abc", "acb"), 1);
         assert_eq!(distance("abc", "axc"), 1);
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn patterns_are_for_a_part_or_with_stars_for_the_whole() {
+        for (text, pattern, fit) in [
+            ("web01", "EB", true),
+            ("web01", "", true),
+            ("web01", "web?1", true),
+            ("web01", "web?", false),
+            ("web01", "w*1", true),
+            ("web01", "w*0", false),
+            ("abcabd", "*ab?", true),
+            ("abc", "*", true),
+            ("", "*", true),
+            ("", "?", false),
+        ] {
+            assert_eq!(fits(text, pattern), fit, "{text} {pattern}");
+        }
     }
 
     #[test]

@@ -13,10 +13,10 @@ use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
 use crate::operator::News;
 
-pub(crate) fn run(connection: &mut Connection, args: &SendArgs) -> Result<(), Failure> {
+pub(crate) fn run(mut connection: Connection, args: &SendArgs) -> Result<(), Failure> {
     let expect = args.expect.as_deref().map(Regex::new).transpose();
     let expect = expect.map_err(|error| Failure::usage(error.to_string()))?;
-    let console = resolve(connection, &args.name)?;
+    let console = resolve(&mut connection, &args.name)?;
     let name = name_of(&console);
     let wish = Wish {
         console: reference(&console),
@@ -46,7 +46,9 @@ pub(crate) fn run(connection: &mut Connection, args: &SendArgs) -> Result<(), Fa
         deadline: clock::now() + args.timeout,
         printed: Vec::new(),
     };
-    sending.run(connection, &name)
+    sending.run(&mut connection, &name)?;
+    connection.part();
+    Ok(())
 }
 
 /// Each end of a line as the Enter key sends it.

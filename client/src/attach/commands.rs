@@ -48,7 +48,7 @@ pub(super) enum Question {
     Bump,
 }
 
-impl Attach<'_> {
+impl Attach {
     /// Makes the terminal the console's.
     pub(super) fn enter(&mut self) -> io::Result<()> {
         self.raw = Raw::enter()?;
@@ -148,7 +148,7 @@ impl Attach<'_> {
             }
             "access" => {
                 self.access = notice["access"].clone();
-                self.console["lock"] = notice["lock"].clone();
+                self.mode = notice["lock"].clone();
                 self.input.told_read_only = false;
                 match text("access") {
                     "read" => self.say("you may only watch now"),
@@ -209,6 +209,10 @@ impl Attach<'_> {
         let Line::Up(connection, stream) = &mut self.line else {
             return self.say("there is no connection");
         };
+        if question == Question::Status && !connection.carries_many() {
+            let lines = self.status();
+            return self.screen.lines(&mut self.view, &lines);
+        }
         let (stream, console) = (stream.number(), reference(&self.console));
         let id = match question {
             Question::Who => connection.request("who", json!({"console": console})),
@@ -235,7 +239,7 @@ impl Attach<'_> {
             Question::Lock(mode) => {
                 self.lock = Some(mode);
                 self.access = answer["access"].take();
-                self.console["lock"] = answer["lock"].take();
+                self.mode = answer["lock"].take();
                 self.input.told_read_only = false;
                 self.say(match mode {
                     "write" => "nobody else may type now",
@@ -265,22 +269,20 @@ impl Attach<'_> {
             (None, _) => "no lock".to_owned(),
         };
         let here = units::span(clock::now().duration_since(self.started));
-        let mut lines = vec![
-            format!("{}  {}  port {}", name_of(console), text("uuid"), console["port"]),
-            format!(
-                "  VM: {} for {since}{at}, {idle}, out {}, in {}",
-                text("state"),
-                bytes("out"),
-                bytes("in")
-            ),
-            format!("  clients: {}, {}", console["clients"], printable(&lock)),
-            format!(
-                "  you: {}, here for {here}, shown {}, typed {}",
-                if self.access == "read" { "may watch" } else { "may type" },
-                units::bytes(self.counts.0),
-                units::bytes(self.counts.1)
-            ),
-        ];
+        let mut lines = vec![format!("{}  {}  port {}", name_of(console), text("uuid"), console["port"])];
+        // vSPC.py's protocol tells no more.
+        if console["state"].is_string() {
+            let (state, out, typed) = (text("state"), bytes("out"), bytes("in"));
+            lines.push(format!("  VM: {state} for {since}{at}, {idle}, out {out}, in {typed}"));
+            lines.push(format!("  clients: {}, {}", console["clients"], printable(&lock)));
+        }
+        lines.push(format!(
+            "  you: {} ({}), here for {here}, shown {}, typed {}",
+            if self.access == "read" { "may watch" } else { "may type" },
+            printable(self.mode.as_str().unwrap_or("?")),
+            units::bytes(self.counts.0),
+            units::bytes(self.counts.1)
+        ));
         if let Line::Up(connection, _) = &self.line {
             let greeting = connection.greeting();
             let word = |key: &str| printable(greeting[key].as_str().unwrap_or("?")).into_owned();

@@ -54,11 +54,12 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
     let wish = Wish { console: reference(&console), lock, scrollback: args.scrollback, from: None };
     let attached = connection.attach(&wish)?.map_err(|refusal| failure(&refusal))?;
     let mut attach = Attach {
-        server,
+        server: connection.server().clone(),
         lock,
         place: Place::of(&attached.answer),
         console: Value::Null,
         access: Value::Null,
+        mode: Value::Null,
         line: Line::Up(Box::new(connection), attached.stream),
         keys: Keys::new(escape),
         typed: Vec::new(),
@@ -78,7 +79,12 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
     let outcome = attach.run();
     attach.leave();
     match outcome {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            if let Line::Up(connection, _) = attach.line {
+                connection.part();
+            }
+            Ok(())
+        }
         Err(End::Failed(failure)) => Err(failure),
         Err(End::Signal(signal)) => {
             drop(attach);
@@ -89,14 +95,16 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
 }
 
 /// A console on this terminal.
-struct Attach<'a> {
-    server: &'a Server,
+struct Attach {
+    server: Server,
     /// The mode asked for last, and for when it is attached to again.
     lock: Option<&'static str>,
     /// As the server last described it.
     console: Value,
     /// `write` or `read`.
     access: Value,
+    /// The mode that was granted.
+    mode: Value,
     line: Line,
     place: Place,
     keys: Keys,
@@ -144,7 +152,7 @@ impl From<Failure> for End {
     }
 }
 
-impl Attach<'_> {
+impl Attach {
     fn run(&mut self) -> Result<(), End> {
         let mut signals = Signals::take().map_err(|error| Failure::error(error.to_string()))?;
         self.enter().map_err(|error| Failure::error(format!("cannot set the terminal: {error}")))?;
@@ -160,10 +168,12 @@ impl Attach<'_> {
                     Asked::Resized => {}
                 }
             }
-            if !self.turn_input(&mut signals)? {
+            let goes_on = self.turn_input(&mut signals)?;
+            // Also what was typed last still leaves.
+            self.turn_line()?;
+            if !goes_on {
                 return Ok(());
             }
-            self.turn_line()?;
             if self.screen.is_waiting() {
                 // What is there is written at once where that does not block.
                 self.write_if_ready()?;
@@ -393,7 +403,7 @@ impl Attach<'_> {
         self.asked.clear();
         self.detached = None;
         let wish = reconnect::resume(&self.console, self.lock, &self.place.epoch, self.place.offset);
-        self.line = Line::Down(Reconnect::new(self.server, self.console.clone(), wish));
+        self.line = Line::Down(Reconnect::new(&self.server, self.console.clone(), wish));
     }
 
     fn come_back(&mut self, back: Back) {
@@ -410,7 +420,7 @@ impl Attach<'_> {
         self.console = answer["console"].take();
         self.access = answer["access"].take();
         self.input.told_read_only = false;
-        self.console["lock"] = answer["lock"].take();
+        self.mode = answer["lock"].take();
     }
 
     fn say(&mut self, text: &str) {

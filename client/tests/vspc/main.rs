@@ -2,6 +2,8 @@
 
 mod attach;
 mod commands;
+mod old;
+mod old_server;
 mod server;
 mod terminal;
 

@@ -602,7 +602,7 @@ impl Peer {
                 };
                 let stream = StreamId(request["stream"].as_u64().unwrap());
                 self.attaches.push(Attach { stream, console: console.name.clone(), at, access });
-                let lock = console.describe()["lock"].take();
+                let lock = if access == "read" { "read-only" } else { mode };
                 Ok(json!({"console": console.describe(), "access": access, "lock": lock,
                     "epoch": console.epoch, "offset": at}))
             }
@@ -614,7 +614,7 @@ impl Peer {
                 let console = state.console(&attach.console);
                 console.lock.take_if(|(_, by)| *by == number);
                 attach.access = grant(console, request["mode"].as_str().unwrap(), number)?;
-                Ok(json!({"access": attach.access, "lock": console.describe()["lock"]}))
+                Ok(json!({"access": attach.access, "lock": request["mode"]}))
             }
             "break" => need("writer").map(|()| json!({})),
             "bump" => need("operator").map(|()| json!({"bumped": 2})),

@@ -1,0 +1,90 @@
+//! Against vSPC.py's protocol: what it can do works, and the rest says that it cannot.
+
+use std::io::{Read, Write};
+
+use serde_json::{Value, json};
+
+use crate::old_server::OldServer;
+use crate::server::FakeServer;
+use crate::terminal::Terminal;
+use crate::{outcome, vspc};
+
+#[test]
+fn an_old_server_is_found_out_and_listed() {
+    let (unused, old) = (FakeServer::start(&[]), OldServer::start());
+    let server = old.address.to_string();
+    for protocol in ["auto", "v3"] {
+        let args = ["--server", &server, "--protocol", protocol, "list", "--json"];
+        let (code, out, _) = outcome(&vspc(&unused, &args, b""));
+        let consoles: Value = serde_json::from_str(&out).unwrap();
+        let expected = json!([{"name": "alpha", "uuid": "a-1", "port": 25000}, {"name": "beta", "uuid": "b-1",
+            "port": null}]);
+        assert_eq!((code, consoles), (0, expected), "{protocol}");
+    }
+    let (_, out, _) = outcome(&vspc(&unused, &["--server", &server, "list", "a*"], b""));
+    assert_eq!(out.lines().count(), 2, "{out}");
+    let args = ["--server", &server, "--protocol", "operator", "list"];
+    let (code, _, error) = outcome(&vspc(&unused, &args, b""));
+    assert!(code == 5 && error.contains("it speaks vSPC.py's protocol (--protocol v3)"), "{error}");
+}
+
+#[test]
+fn what_an_old_server_cannot_do_is_said() {
+    let (unused, old) = (FakeServer::start(&[]), OldServer::start());
+    let server = old.address.to_string();
+    for args in [&["who", "alpha"][..], &["break", "alpha"], &["events"], &["list", "--watch"], &["stats"]] {
+        let (code, _, error) = outcome(&vspc(&unused, &[&["--server", &server], args].concat(), b""));
+        assert!(code == 1 && error.contains("vSPC.py's protocol, which has no"), "{args:?}: {error}");
+    }
+    let (code, _, error) = outcome(&vspc(&unused, &["--server", &server, "send", "beta"], b"x"));
+    assert_eq!((code, error.as_str()), (4, "vspc: somebody else is there, or has it locked\n"));
+    let (code, _, error) = outcome(&vspc(&unused, &["--server", &server, "send", "alhpa"], b"x"));
+    assert_eq!((code, error.as_str()), (3, "vspc: there is no console alhpa; did you mean alpha?\n"));
+}
+
+#[test]
+fn a_console_of_an_old_server_is_used_as_any_other() {
+    let (unused, old) = (FakeServer::start(&[]), OldServer::start());
+    let server = old.address.to_string();
+    let terminal = Terminal::start(&unused, &["--server", &server, "attach", "al", "--lock", "write"]);
+    let (mode, mut socket) = old.await_attach();
+    assert_eq!(mode, "write");
+    terminal.await_shown("earlier output");
+    socket.write_all(b"a\xff\xffb login: ").unwrap();
+    terminal.await_shown("login: ");
+    terminal.press(b"root\r\x1ds");
+    let mut typed = [0; 5];
+    socket.read_exact(&mut typed).unwrap();
+    assert_eq!(&typed, b"root\r");
+    let shown = terminal.await_shown("server: ");
+    assert!(shown.contains("may type (write)"), "{shown}");
+    terminal.press(b"\x1db");
+    terminal.await_shown("vSPC.py's protocol, which has no break");
+    drop(socket);
+    terminal.await_shown("connected again");
+    let (mode, mut socket) = old.await_attach();
+    assert_eq!(mode, "write");
+    terminal.press(b"x\x1d.");
+    let mut typed = Vec::new();
+    socket.read_to_end(&mut typed).unwrap();
+    assert_eq!(typed, b"x", "what was typed last still leaves");
+    drop(socket);
+    assert_eq!(terminal.ends(), 0);
+}
+
+#[test]
+fn send_waits_until_an_old_server_has_it_all() {
+    let (unused, old) = (FakeServer::start(&[]), OldServer::start());
+    let server = old.address.to_string();
+    let long = vec![0xff; 200_000];
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let (_, mut socket) = old.await_attach();
+            let mut typed = Vec::new();
+            socket.read_to_end(&mut typed).unwrap();
+            typed
+        });
+        assert_eq!(outcome(&vspc(&unused, &["--server", &server, "send", "alpha", "--raw"], &long)).0, 0);
+        assert!(reader.join().unwrap() == vec![0xff; 400_000], "each IAC is doubled, and none is lost");
+    });
+}
