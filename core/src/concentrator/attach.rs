@@ -26,11 +26,17 @@ impl Concentrator {
         let before = std::mem::replace(&mut vm.place, place);
         match place {
             // It takes part in nothing any more.
-            Place::Rejected | Place::Aside if before != place => {
+            Place::Rejected | Place::Aside(_) if before != place => {
                 self.admission.judge_again(id, source, self.fx.now);
             }
             _ if before.is_unidentified() && !place.is_unidentified() => self.admission.stop_judging(id),
             _ => {}
+        }
+        if let Place::Aside(console) = before
+            && before != place
+            && let Some(console) = self.consoles.get_mut(console)
+        {
+            console.legs.leave_aside(id);
         }
         if was_paused && !self.is_paused(id) {
             self.fx.outbox.receive(id);
@@ -62,6 +68,9 @@ impl Concentrator {
             Some(Left::Holder) => self.input_is_left(at),
         }
         self.after_contest(at);
+        if self.consoles.get(at).is_some_and(|console| console.legs.has_room_for_aside()) {
+            self.fx.take_in(at);
+        }
         self.consoles.consider_expiry(at, &mut self.fx);
     }
 

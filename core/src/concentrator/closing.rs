@@ -36,12 +36,16 @@ impl Concentrator {
         self.settle();
     }
 
-    /// Does what the present call has left to be done: ends the connections that it has doomed, and gives
-    /// legs of other VMs consoles of their own. To be called at the end of every call from the runtime.
+    /// Does what the present call has left to be done: ends the connections that it has doomed, takes in who
+    /// was put aside where there is room, and gives legs of other VMs consoles of their own. To be called at
+    /// the end of every call from the runtime.
     pub(super) fn settle(&mut self) {
         loop {
             while let Some((id, why)) = self.fx.next_doomed() {
                 self.close(id, why);
+            }
+            while let Some(at) = self.fx.next_roomy() {
+                self.take_in(at);
             }
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);

@@ -142,8 +142,9 @@ pub(super) enum Place {
     Unidentified,
     /// It said it is the target of a move that has ended since, or that never was: it joins no console.
     Rejected,
-    /// Its console has as many legs as it may have: it is read and dropped, and takes no part.
-    Aside,
+    /// This console, which is its own, has as many legs as it may have: it is read and dropped, and takes no
+    /// part before one of those has ended.
+    Aside(ConsoleId),
     /// It is the accepted target of a move.
     Target,
     /// It feeds this console.
@@ -157,7 +158,7 @@ pub(super) enum Place {
 impl Place {
     /// It may be a stranger for all we know.
     pub(super) fn is_unidentified(self) -> bool {
-        matches!(self, Self::Unidentified | Self::Rejected | Self::Aside)
+        matches!(self, Self::Unidentified | Self::Rejected | Self::Aside(_))
     }
 }
 
@@ -291,7 +292,7 @@ impl Conn {
             Role::Arriving(console) => Some(*console),
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::MovedAway(console) => Some(console),
-                Place::Unidentified | Place::Rejected | Place::Aside | Place::Target | Place::Detached => {
+                Place::Unidentified | Place::Rejected | Place::Aside(_) | Place::Target | Place::Detached => {
                     None
                 }
             },
@@ -317,7 +318,7 @@ impl Conn {
     pub(super) fn heard(&self) -> Heard {
         match self.vm() {
             // It takes part in nothing.
-            Some(vm) if matches!(vm.place, Place::Rejected | Place::Aside) => Heard::Noise,
+            Some(vm) if matches!(vm.place, Place::Rejected | Place::Aside(_)) => Heard::Noise,
             Some(vm) if vm.early.as_ref().is_some_and(|early| early.uuid.is_some()) => Heard::Dialogue,
             _ if self.transport.is_tls() => Heard::Dialogue,
             _ if self.negotiator.is_on(Side::Him, VMWARE_TELNET_EXT) => Heard::Dialogue,

@@ -26,6 +26,8 @@ pub(super) struct Effects {
     doomed: VecDeque<(ConnId, CloseReason)>,
     /// Legs that are those of other VMs than the console's that they are at, and how those are called.
     parted: VecDeque<(ConnId, ConsoleId, String)>,
+    /// Consoles that have room again for those that were put aside.
+    roomy: VecDeque<ConsoleId>,
     /// Consoles that yield, and who needs their ports.
     yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
 }
@@ -55,6 +57,12 @@ impl Effects {
         self.parted.push_back((id, from, name));
     }
 
+    /// Has those that were put aside take part in their console, as far as that has room, before the present
+    /// call returns.
+    pub(super) fn take_in(&mut self, at: ConsoleId) {
+        self.roomy.push_back(at);
+    }
+
     /// Forgets a console that nobody uses, as [`doom`](Self::doom) ends a connection; then `newcomer` gets a
     /// port.
     pub(super) fn yields(&mut self, id: ConsoleId, newcomer: Option<Newcomer>) {
@@ -69,6 +77,11 @@ impl Effects {
     /// The next console to forget, and who needs its port.
     pub(super) fn next_yielding(&mut self) -> Option<(ConsoleId, Option<Newcomer>)> {
         self.yielding.pop_front()
+    }
+
+    /// The next console to take in those that were put aside.
+    pub(super) fn next_roomy(&mut self) -> Option<ConsoleId> {
+        self.roomy.pop_front()
     }
 
     /// The next leg to get a console of its own, and which it has now.

@@ -112,7 +112,7 @@ impl Concentrator {
     }
 
     /// That this connection speaks will be news.
-    fn watch(&mut self, id: ConnId) {
+    pub(super) fn watch(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_watched = true;
         }
@@ -416,7 +416,7 @@ impl TakenBecause {
 }
 
 /// How long those that came second wait for a VM that has ended to come back: it restarts, or its host does.
-const INHERIT_AFTER: Duration = Duration::from_secs(60);
+pub(super) const INHERIT_AFTER: Duration = Duration::from_secs(60);
 
 /// What legs do to each other is told so often.
 const TELL_AGAIN: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ use super::conn::{Conn, Early, Place};
 use super::consoles::Placed;
 use super::event::{EventKind, TakenBecause};
 use super::id::{ConnId, ConsoleId};
+use super::inherit::INHERIT_AFTER;
 use super::label::Identity;
 use super::legs::{Party, Standing, Welcome};
 use super::takeover::{ANSWER_LIMIT, Action};
@@ -46,7 +47,7 @@ impl Concentrator {
     fn join_console(&mut self, at: ConsoleId, id: ConnId, mut early: Early, is_other: bool) {
         self.fx.timers.cancel(Timer::Identify(id));
         if !self.make_room_for_leg(at, id) {
-            self.put_aside(at, id);
+            self.put_aside(at, id, early.name.take());
             return self.consoles.drop_unshown(early.unshown);
         }
         self.set_place(id, Place::Console(at));
@@ -171,9 +172,13 @@ impl Concentrator {
                 if let Some(vm) = self.conns.get_mut(other).and_then(Conn::vm_mut) {
                     vm.moving = None;
                 }
+                let name = self.consoles.get(at).and_then(|console| {
+                    let name = console.legs.other_name(other)?;
+                    Some(name.strip_suffix(&*console.label.suffix).unwrap_or(name).to_owned())
+                });
                 self.detach_leg(at, |console| console.legs.detach(other));
                 self.drop_early_of(other);
-                self.put_aside(at, other);
+                self.put_aside(at, other, name);
             }
         }
         true
@@ -187,19 +192,54 @@ impl Concentrator {
         }
     }
 
-    /// A connection takes no part in the console that it belongs to. It stays open: its host would connect
-    /// again, and so on for ever.
-    fn put_aside(&mut self, at: ConsoleId, id: ConnId) {
-        self.set_place(id, Place::Aside);
+    /// A connection takes no part in the console that it belongs to before that has room again. It stays
+    /// open: its host would connect again, and so on for ever.
+    fn put_aside(&mut self, at: ConsoleId, id: ConnId, name: Option<String>) {
+        self.set_place(id, Place::Aside(at));
         self.fx.timers.cancel(Timer::Ask(id));
         if let Some(conn) = self.conns.get_mut(id) {
             conn.is_watched = false;
         }
         if let Some(console) = self.consoles.get_mut(at) {
             console.count().legs_beyond += 1;
+            console.legs.put_aside(id, name);
             console.legs.rivals().beyond += 1;
         }
         self.emit_beyond(at);
+    }
+
+    /// Those that were put aside take part in their console, who came first in front, while it has room.
+    pub(super) fn take_in(&mut self, at: ConsoleId) {
+        while let Some(console) = self.consoles.get_mut(at)
+            && let Some((id, name)) = console.legs.next_aside()
+        {
+            let first = Identity { clone: Box::default(), ..console.label.identity() };
+            let early = Early { name, ..Early::default() };
+            match self.consoles.place(&first, early.name.as_deref().filter(|name| !name.is_empty())) {
+                Placed::Other(console) => self.join_apart(console, id, early),
+                Placed::Same(own) if own == at => self.join_second(at, id, early.name),
+                Placed::Unclear => self.join_second(at, id, early.name),
+                placed => self.join(id, placed, early),
+            }
+        }
+    }
+
+    /// One that was put aside becomes a leg that came second, whoever holds the input, and inherits as such.
+    fn join_second(&mut self, at: ConsoleId, id: ConnId, name: Option<String>) {
+        self.set_place(id, Place::Console(at));
+        self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
+        let Some(console) = self.consoles.get_mut(at) else { return };
+        console.legs.attach_second(id);
+        let name = name.map(|name| console.label.full_name(&name));
+        if let Some(name) = name.filter(|name| *name != console.label.name) {
+            console.legs.set_other_name(id, name);
+        }
+        self.fx.outbox.changed(at);
+        if console.legs.has_hopes() && !self.fx.timers.is_set(Timer::Inherit(at)) {
+            self.fx.timers.set(Timer::Inherit(at), self.fx.now + INHERIT_AFTER);
+        }
+        self.set_legs_timer(at);
+        self.consoles.consider_expiry(at, &mut self.fx);
     }
 
     /// A VM has turned out to be another one than that of the console `from`, of which it had the UUID and

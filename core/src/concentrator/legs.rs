@@ -74,7 +74,9 @@ pub(super) struct Rivals {
     pub(super) names: Vec<(ConnId, String)>,
     /// When a leg last made room for a newcomer from the address that has the most anyway.
     pub(super) displaced: Option<Instant>,
-    /// Connections beyond [`LEGS`] since that was last told.
+    /// Connections beyond [`LEGS`], oldest first, and how their VMs are called, if they have said so.
+    aside: Vec<(ConnId, Option<String>)>,
+    /// How many those were since that was last told.
     pub(super) beyond: u32,
     /// What was told of them is not told again before this is over.
     pub(super) told: bool,
@@ -198,6 +200,9 @@ impl Legs {
     /// newcomer's, a leg that never had the input yields all the same, and then the oldest that waits for a
     /// target: what came second to a live VM does not keep out the same VM when it is started again. Such a
     /// leg is of another address, if one has as many; of the newcomer's own only where it `may_displace`.
+    ///
+    /// Where all others have had the input, the oldest of those that lost it by silence yields to its own
+    /// address, and then the oldest that lost it because a newer one came.
     pub(super) fn yields<A: PartialEq>(
         &self,
         from: &A,
@@ -220,7 +225,13 @@ impl Legs {
         let second = of_most().rfind(|(leg, ..)| leg.standing == Standing::Second && leg.conn.is_some());
         let second = second.filter(|_| own == most || may_displace);
         let orphan = || of_most().find(|(leg, ..)| leg.conn.is_none());
-        second.or_else(orphan).map(|&(_, party, _)| party)
+        let stands = |standing| move |leg: &Leg| leg.standing == standing && leg.conn.is_some();
+        let dead = || {
+            let mut own = others.iter().filter(|(_, _, at)| at == from && (own == most || may_displace));
+            own.find(|(leg, ..)| stands(Standing::Deposed)(leg))
+        };
+        let elder = || others.iter().find(|(leg, ..)| stands(Standing::Elder)(leg));
+        second.or_else(orphan).or_else(dead).or_else(elder).map(|&(_, party, _)| party)
     }
 
     /// A connection joins. Returns who has lost the input to it, and what is to be done about the holder.
@@ -243,6 +254,40 @@ impl Legs {
             }
             _ => (None, Action::Nothing),
         }
+    }
+
+    /// A connection joins as one that came second, whether anybody holds the input or not.
+    pub(super) fn attach_second(&mut self, id: ConnId) {
+        self.legs.reserve_exact(1);
+        self.legs.push(Leg { conn: Some(id), standing: Standing::Second, moving: None });
+    }
+
+    /// A connection waits for room: there are as many legs as there may be.
+    pub(super) fn put_aside(&mut self, id: ConnId, name: Option<String>) {
+        self.rivals().aside.push((id, name));
+    }
+
+    /// The VM of one that waits for room says what it is called.
+    pub(super) fn name_aside(&mut self, id: ConnId, name: &str) {
+        let aside = self.rivals.iter_mut().flat_map(|rivals| &mut rivals.aside);
+        aside.filter(|(other, _)| *other == id).for_each(|(_, its)| *its = Some(name.to_owned()));
+    }
+
+    /// One that waits for room waits no longer. Costs a look at each of those.
+    pub(super) fn leave_aside(&mut self, id: ConnId) {
+        if let Some(rivals) = &mut self.rivals {
+            rivals.aside.retain(|(other, _)| *other != id);
+        }
+    }
+
+    /// Who has waited for room for longest, where there is some.
+    pub(super) fn next_aside(&mut self) -> Option<(ConnId, Option<String>)> {
+        self.has_room_for_aside().then(|| self.rivals().aside.remove(0))
+    }
+
+    /// Whether somebody waits for room in vain.
+    pub(super) fn has_room_for_aside(&self) -> bool {
+        !self.is_full() && self.rivals.as_ref().is_some_and(|rivals| !rivals.aside.is_empty())
     }
 
     /// Gives a leg the input. The one that has it is `deposed` from now on, and returned. Whoever wanted it
@@ -291,11 +336,10 @@ impl Legs {
         Some(self.hand_to(heir?, Standing::Deposed))
     }
 
-    /// Somebody gets the input of a holder that has ended: the first that came for it, or else one that held
-    /// it before. `None`: nobody does, for now.
+    /// Somebody gets the input of a holder that has ended: the first that came for it, or else the newest
+    /// that held it before and did not lose it by silence. `None`: nobody does, for now.
     pub(super) fn succeed(&mut self) -> Option<Succession> {
-        let elder = self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last();
-        let heir = self.first(Standing::Claimant).or_else(|| self.first(Standing::Deposed)).or(elder);
+        let heir = self.first(Standing::Claimant).or_else(|| self.newest_elder());
         self.step(Input::Gone);
         Some(self.hand_to(heir?, Standing::Second))
     }
@@ -315,12 +359,17 @@ impl Legs {
     }
 
     /// Somebody gets the input that nobody holds: one that held it before and stood still when it was left,
-    /// or else the oldest of those that came second.
+    /// or else the oldest of those that came second, or of those that lost it by silence.
     pub(super) fn inherit(&mut self) -> Option<ConnId> {
-        let held_it = self.first(Standing::Deposed).or_else(|| self.first(Standing::Elder));
-        let heir = held_it.or_else(|| self.first(Standing::Second)).filter(|_| !self.has_holder())?;
-        self.set(heir, if held_it.is_some() { Standing::Holder } else { Standing::Heir });
+        let elder = self.newest_elder();
+        let left_over = || self.first(Standing::Second).or_else(|| self.first(Standing::Deposed));
+        let heir = elder.or_else(left_over).filter(|_| !self.has_holder())?;
+        self.set(heir, if elder.is_some() { Standing::Holder } else { Standing::Heir });
         Some(heir)
+    }
+
+    fn newest_elder(&self) -> Option<ConnId> {
+        self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last()
     }
 
     /// Somebody may inherit later what nobody holds.
@@ -382,11 +431,14 @@ impl Legs {
     /// The target of a move takes over, and the input with its leg; the source's last bytes are still taken
     /// in.
     pub(super) fn take_over(&mut self, moving: MoveId, target: ConnId) {
-        if let Some(leg) = self.of(moving) {
-            let source = leg.conn.replace(target);
-            if let Some(moving) = &mut leg.moving {
-                (moving.draining, moving.held) = (source, false);
-            }
+        let Some(leg) = self.of(moving) else { return };
+        let source = leg.conn.replace(target);
+        if let Some(moving) = &mut leg.moving {
+            (moving.draining, moving.held) = (source, false);
+        }
+        // It is the same VM.
+        if let Some(name) = source.and_then(|source| self.take_other_name(source)) {
+            self.set_other_name(target, name);
         }
     }
 
@@ -446,7 +498,7 @@ impl Legs {
 
     /// Forgets what several legs make of each other, where there are not several. Returns whether it did.
     pub(super) fn forget_rivals(&mut self) -> bool {
-        let is_over = self.legs.len() <= 1;
+        let is_over = self.legs.len() <= 1 && !self.has_room_for_aside();
         if is_over {
             self.rivals = None;
         }
@@ -472,6 +524,7 @@ impl Legs {
         let holders = self.legs.iter().filter(|leg| leg.standing.holds()).count();
         assert!(holders <= 1, "{holders} legs hold the input");
         assert!(self.legs.len() <= LEGS, "{} legs", self.legs.len());
+        assert!(!self.has_room_for_aside(), "somebody waits for room that there is");
         let is_claimed = self.is_claimed();
         assert_eq!(is_claimed, self.state() != ContestState::Calm, "{self:?}");
         assert!(!is_claimed || holders == 1, "a dead holder has not been replaced");

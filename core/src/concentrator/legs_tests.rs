@@ -76,7 +76,7 @@ fn who_came_second_does_not_inherit_at_the_holders_end() {
 #[test]
 fn who_held_the_input_before_and_stood_still_when_it_was_left_inherits_before_others() {
     let mut legs = legs(&[A, B, C]);
-    assert_eq!(legs.pass(B, Standing::Deposed), Some(A));
+    assert_eq!(legs.pass(B, Standing::Elder), Some(A));
     legs.hold(A, M);
     assert_eq!(end(&mut legs, B), None);
     legs.release(M);
@@ -243,7 +243,34 @@ fn who_never_had_the_input_yields_to_a_newcomer_from_an_address_with_no_more_tha
     legs.set(ConnId { index: 30, generation: 1 }, Standing::Claimant);
     assert_eq!(yielding(&legs, 5, false), Some(20));
     legs.set(ConnId { index: 20, generation: 1 }, Standing::Elder);
-    assert_eq!(yielding(&legs, 5, false), None);
+    assert_eq!(yielding(&legs, 5, false), Some(20));
+    legs.set(ConnId { index: 20, generation: 1 }, Standing::Deposed);
+    assert_eq!(yielding(&legs, 5, false), None, "it may only be slow");
+    assert_eq!((yielding(&legs, 4, false), yielding(&legs, 4, true)), (None, Some(40)));
+}
+
+#[test]
+fn who_lost_the_input_by_silence_inherits_after_all_others_and_not_at_once() {
+    let mut legs = legs(&[A, B]);
+    assert_eq!(legs.pass(B, Standing::Deposed), Some(A));
+    assert_eq!(legs.attach(C, Welcome::Refuse), (None, Action::Nothing));
+    assert_eq!(end(&mut legs, B), None);
+    assert_eq!((legs.inherit(), legs.standing(C)), (Some(C), Some(Standing::Heir)));
+    assert_eq!(end(&mut legs, C), None);
+    assert_eq!((legs.inherit(), legs.standing(A)), (Some(A), Some(Standing::Heir)));
+    legs.check_invariants();
+}
+
+#[test]
+fn a_target_is_called_as_its_source_was() {
+    let mut legs = legs(&[A, B]);
+    legs.set_other_name(B, "b".into());
+    legs.hold(B, M);
+    legs.take_over(M, T);
+    assert_eq!((legs.other_name(B), legs.other_name(T)), (None, Some("b")));
+    legs.release(M);
+    assert_eq!(legs.detach(T), Some(Left::Others));
+    assert!(legs.rivals().names.is_empty(), "nothing is kept of who has left");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::Concentrator;
 use super::conn::{Conn, Place};
 use super::event::{AbortedBecause, CloseReason, EventKind, RefusedBecause, VmotionStep};
 use super::id::{ConnId, ConsoleId, MoveId};
+use super::legs::Standing;
 use super::takeover;
 use super::timers::Timer;
 use super::vmotion::{
@@ -34,7 +35,7 @@ impl Concentrator {
                 None => return self.start_move(console, id, sequence),
             },
             Place::Unidentified => RefusedBecause::Unidentified,
-            Place::Rejected | Place::Aside | Place::Target | Place::MovedAway(_) | Place::Detached => {
+            Place::Rejected | Place::Aside(_) | Place::Target | Place::MovedAway(_) | Place::Detached => {
                 RefusedBecause::NotFeeding
             }
         };
@@ -268,6 +269,8 @@ impl Concentrator {
             console.legs.hold(id, moving);
             self.fx.outbox.changed(at);
         }
+        // It may have been all that wanted the input of another.
+        self.after_contest(at);
         self.fx.timers.set(Timer::Goahead(moving), self.fx.now + GOAHEAD_LIMIT);
         self.emit(id, EventKind::Vmotion(VmotionStep::Begun));
     }
@@ -343,8 +346,11 @@ impl Concentrator {
             console.take_over(moving, target, from, &mut self.fx);
         }
         // Its secret is proof: whatever it is called, it is this VM, and it lives.
-        if self.consoles.get(at).is_some_and(|console| console.legs.holder() == Some(target)) {
-            self.contest(at, takeover::Input::Spoke);
+        match self.consoles.get(at).and_then(|console| console.legs.standing(target)) {
+            Some(standing) if standing.holds() => self.contest(at, takeover::Input::Spoke),
+            // It has the input back when it speaks, as its source would have had.
+            Some(Standing::Deposed) => self.watch(target),
+            _ => {}
         }
         if let Some(name) = name {
             self.name_leg(at, target, &name);

@@ -16,7 +16,7 @@
 //!                                                                                │ window 0
 //!                                                                                └──────────▶ Shut
 //!
-//!   A byte of the holder: Calm, it keeps the input. Its end: Calm, the input passes.
+//!   A byte of the holder: Calm, it keeps the input. Its end: Calm; `legs` knows who succeeds it.
 //! ```
 
 use std::time::Duration;
@@ -99,11 +99,10 @@ pub(super) fn step(state: ContestState, input: Input) -> (ContestState, Action) 
     match (state, input) {
         (Calm, Input::Claim) => (Asked, A::Ask),
         (Calm, Input::ClaimInMove) => (Waiting, A::Nothing),
-        (Calm, Input::Gone) => (Calm, A::Pass),
         (Calm, _) => (Calm, A::Nothing),
 
         (_, Input::Spoke) => (Calm, A::Keep),
-        (_, Input::Gone) => (Calm, A::Pass),
+        (_, Input::Gone) => (Calm, A::Nothing),
         // One question is enough, however many come.
         (state, Input::Claim | Input::ClaimInMove) => (state, A::Nothing),
 
@@ -171,13 +170,13 @@ mod tests {
             // Claim               ClaimInMove              MoveOver                 Spoke
             // Acknowledged             WindowShut               Nothing                  Timer
             // Gone
-            [(Asked, Ask),         (Waiting, Nothing),      (Calm, Nothing),         (Calm, Nothing), (Calm, Nothing),       (Calm, Nothing),         (Calm, Nothing),         (Calm, Nothing),      (Calm, Pass)],
-            [(Waiting, Nothing),   (Waiting, Nothing),      (Asked, Ask),            (Calm, Keep), (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),   (Calm, Pass)],
-            [(Asked, Nothing),     (Asked, Nothing),        (Asked, Nothing),        (Calm, Keep), (Asked, Nothing),        (Asked, Nothing),        (Asked, Nothing),        (Looking, Look),      (Calm, Pass)],
-            [(Looking, Nothing),   (Looking, Nothing),      (Looking, Nothing),      (Calm, Keep), (Lenient, Wait),         (Shut, Wait),            (Looking, Nothing),      (Calm, Pass),         (Calm, Pass)],
-            [(Lenient, Nothing),   (Lenient, Nothing),      (Lenient, Nothing),      (Calm, Keep), (Lenient, Nothing),      (Lenient, Nothing),      (Lenient, Nothing),      (LookingAgain, Look), (Calm, Pass)],
-            [(LookingAgain, Nothing), (LookingAgain, Nothing), (LookingAgain, Nothing), (Calm, Keep), (LookingAgain, Nothing), (Shut, Wait),          (LookingAgain, Nothing), (Calm, Pass),         (Calm, Pass)],
-            [(Shut, Nothing),      (Shut, Nothing),         (Shut, Nothing),         (Calm, Keep), (Shut, Nothing),         (Shut, Nothing),         (Shut, Nothing),         (Looking, Look),      (Calm, Pass)],
+            [(Asked, Ask),         (Waiting, Nothing),      (Calm, Nothing),         (Calm, Nothing), (Calm, Nothing),       (Calm, Nothing),         (Calm, Nothing),         (Calm, Nothing),      (Calm, Nothing)],
+            [(Waiting, Nothing),   (Waiting, Nothing),      (Asked, Ask),            (Calm, Keep), (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),      (Waiting, Nothing),   (Calm, Nothing)],
+            [(Asked, Nothing),     (Asked, Nothing),        (Asked, Nothing),        (Calm, Keep), (Asked, Nothing),        (Asked, Nothing),        (Asked, Nothing),        (Looking, Look),      (Calm, Nothing)],
+            [(Looking, Nothing),   (Looking, Nothing),      (Looking, Nothing),      (Calm, Keep), (Lenient, Wait),         (Shut, Wait),            (Looking, Nothing),      (Calm, Pass),         (Calm, Nothing)],
+            [(Lenient, Nothing),   (Lenient, Nothing),      (Lenient, Nothing),      (Calm, Keep), (Lenient, Nothing),      (Lenient, Nothing),      (Lenient, Nothing),      (LookingAgain, Look), (Calm, Nothing)],
+            [(LookingAgain, Nothing), (LookingAgain, Nothing), (LookingAgain, Nothing), (Calm, Keep), (LookingAgain, Nothing), (Shut, Wait),          (LookingAgain, Nothing), (Calm, Pass),         (Calm, Nothing)],
+            [(Shut, Nothing),      (Shut, Nothing),         (Shut, Nothing),         (Calm, Keep), (Shut, Nothing),         (Shut, Nothing),         (Shut, Nothing),         (Looking, Look),      (Calm, Nothing)],
         ];
         for (row, state) in STATES.into_iter().enumerate() {
             for (column, input) in INPUTS.into_iter().enumerate() {

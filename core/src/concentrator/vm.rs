@@ -173,7 +173,7 @@ impl Concentrator {
                 self.consoles.keep_unshown(&mut early.unshown, wire, pairs, &mut self.fx);
             }
             // Nobody will ever see it.
-            Place::Rejected | Place::Aside | Place::Detached => {}
+            Place::Rejected | Place::Aside(_) | Place::Detached => {}
             Place::Console(console) => match (&mut vm.early, moving) {
                 // The source's last bytes are still coming in.
                 (Some(early), Some(moving)) => {
@@ -358,7 +358,12 @@ impl Concentrator {
                 // At once: what it is called next may be the name of a console of its own.
                 self.part_others();
             }
-            Place::Rejected | Place::Aside | Place::MovedAway(_) | Place::Detached => {}
+            Place::Aside(console) => {
+                if let Some(console) = self.consoles.get_mut(console) {
+                    console.legs.name_aside(id, &name);
+                }
+            }
+            Place::Rejected | Place::MovedAway(_) | Place::Detached => {}
         }
     }
 
@@ -407,7 +412,7 @@ impl Concentrator {
             Place::Console(_) => self.emit_identified_of(id),
             Place::Unidentified
             | Place::Rejected
-            | Place::Aside
+            | Place::Aside(_)
             | Place::Target
             | Place::MovedAway(_)
             | Place::Detached => {}

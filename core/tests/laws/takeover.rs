@@ -6,7 +6,7 @@ use std::time::Duration;
 use vspc_core::concentrator::{
     CommandError, Config, ConnId, Event, EventKind, Severity, TakenBecause, Takeover, TcpState,
 };
-use vspc_core::vmware::{Code, Resume, VmConfig, VmEvent};
+use vspc_core::vmware::{Code, Message, Resume, VmConfig, VmEvent};
 
 use crate::world::{Kind, World, uuid, vm_config};
 
@@ -288,7 +288,91 @@ fn nobody_takes_over_from_a_connection_that_is_up_where_that_is_refused() {
     assert_eq!(asked(&mut world, vm), before, "it is not even asked");
 }
 
+#[test]
+fn what_is_typed_does_not_go_to_one_that_was_judged_dead_and_has_said_nothing_since() {
+    let mut world = World::new(quiet());
+    let (dead, client) = vm_and_client(&mut world);
+    goes_silent(&mut world, dead);
+    let second = comes_from(&mut world, ELSEWHERE);
+    world.pass(secs(3));
+    let third = comes_from(&mut world, ELSEWHERE);
+    world.end(second);
+    world.type_wire(client, b"x");
+    world.pass(secs(61));
+    assert_eq!(world.typed(third), "x");
+    // If it speaks it has it back.
+    world.unstall(dead);
+    world.type_wire(client, b"y");
+    assert_eq!((world.typed(dead), world.typed(third)), ("y".into(), "x".into()));
+}
+
+#[test]
+fn who_was_judged_dead_and_is_all_that_is_left_inherits_after_a_minute() {
+    let mut world = World::new(quiet());
+    let (dead, client) = vm_and_client(&mut world);
+    goes_silent(&mut world, dead);
+    let second = comes_from(&mut world, ELSEWHERE);
+    world.pass(secs(3));
+    world.end(second);
+    world.type_wire(client, b"x");
+    world.pass(secs(61));
+    assert_eq!(because(&world), [TakenBecause::Silent, TakenBecause::Inherited]);
+    world.unstall(dead);
+    assert_eq!(world.typed(dead), "x");
+}
+
+#[test]
+fn a_vm_that_connects_anew_after_any_number_of_silent_deaths_gets_its_input() {
+    for takeover in [Takeover::Probe, Takeover::Newest] {
+        let mut world = World::new(Config { takeover, ..quiet() });
+        let (mut vm, client) = vm_and_client(&mut world);
+        for n in 0..40 {
+            goes_silent(&mut world, vm);
+            vm = comes_from(&mut world, HOME);
+            world.pass(secs(3));
+            world.type_wire(client, b"x");
+            assert_eq!(world.typed(vm), "x", "after {n} deaths, {takeover:?}");
+        }
+    }
+}
+
 // Moves.
+
+#[test]
+fn a_begin_of_who_came_for_the_input_leaves_that_where_it_is() {
+    let mut world = World::new(quiet());
+    let (vm, client) = vm_and_client(&mut world);
+    goes_silent(&mut world, vm);
+    let newer = comes_from(&mut world, ELSEWHERE);
+    world.type_wire(client, b"key");
+    begin(&mut world, newer);
+    world.link(vm).stalled = false;
+    world.settle();
+    assert_eq!(world.typed(vm), "key");
+}
+
+#[test]
+fn who_was_silent_and_moved_on_has_its_input_back_when_its_target_speaks() {
+    let mut world = World::new(quiet());
+    let (vm, client) = vm_and_client(&mut world);
+    goes_silent(&mut world, vm);
+    let newer = comes_from(&mut world, ELSEWHERE);
+    world.pass(secs(3));
+    // The newer one's move keeps the input, and the older one moves meanwhile.
+    begin(&mut world, newer);
+    world.host(vm).session.begin(SEQUENCE);
+    world.unstall(vm);
+    let secret = world.host(vm).secret().expect("goahead");
+    let resume = Some(Resume { sequence: SEQUENCE.to_vec(), secret });
+    let target = world.vm(VmConfig { resume, ..vm_config(1) });
+    world.host(target).session.complete();
+    world.end(vm);
+    world.host(newer).session.abort();
+    world.pass(secs(2));
+    world.print(target, b"here");
+    world.type_wire(client, b"x");
+    assert_eq!((world.typed(target), world.typed(newer)), ("x".into(), String::new()));
+}
 
 #[test]
 fn a_begin_on_another_leg_is_answered_and_holds_nothing() {
@@ -520,6 +604,35 @@ fn a_template_deployed_five_hundred_times_at_once_costs_its_first_vm_nothing() {
     world.settle();
     assert_eq!(world.host(aside).was_told(|event| matches!(event, VmEvent::Notnow { .. })), 1);
     assert!(!world.seen(client).contains("from nobody"));
+}
+
+#[test]
+fn who_was_put_aside_takes_part_when_those_that_kept_it_out_have_ended() {
+    let mut world = World::new(quiet());
+    let vms: Vec<ConnId> = (0..20).map(|_| comes_from(&mut world, HOME)).collect();
+    let client = world.client(uuid(1), Kind::Telnet);
+    let at = world.console(uuid(1)).unwrap().label.id;
+    let legs = |world: &World| world.engine.legs(at).map(|leg| leg.id).collect::<Vec<ConnId>>();
+    let first = legs(&world);
+    let aside: Vec<ConnId> = vms.into_iter().filter(|id| !first.contains(id)).collect();
+    assert_eq!((first.len(), aside.len()), (16, 4));
+    let other = aside[3];
+    world.host(other).session.put(&Message::VmName(b"other"));
+    world.reset(aside[2]);
+    for id in first.into_iter().rev() {
+        world.end(id);
+    }
+    assert_eq!(legs(&world), aside[..2]);
+    // They came second, like others.
+    world.pass(secs(59));
+    assert!(!world.console(uuid(1)).unwrap().takes_input || world.typed(aside[0]).is_empty());
+    world.pass(secs(2));
+    world.type_wire(client, b"x");
+    world.print(aside[0], b"here");
+    assert_eq!(world.typed(aside[0]), "x");
+    assert!(world.seen(client).ends_with("here"), "{}", world.seen(client));
+    // It is another VM, and finds a console of its own.
+    assert_eq!(world.engine.find("other").count(), 1);
 }
 
 #[test]
