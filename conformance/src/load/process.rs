@@ -299,13 +299,36 @@ impl LogMeter {
 
 /// The sockets of a process that are no listeners: connections, also those that the peer has left.
 pub fn connections_of(pid: u32) -> Result<usize, LoadError> {
-    let gone = |_| LoadError::Violation(format!("the server (process {pid}) has ended"));
-    let table = |name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).map_err(gone);
-    let tables = table("tcp")? + &table("tcp6").unwrap_or_default();
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(gone)?;
+    let tables = tcp_tables(pid)?;
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| gone(pid, &error))?;
     // A descriptor that is closed meanwhile is none.
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     Ok(count_connections(targets.map(|target| target.display().to_string()), &tables))
+}
+
+/// Those of them at one port, which is the process's own.
+pub fn connections_at(pid: u32, port: u16) -> Result<usize, LoadError> {
+    let tables = tcp_tables(pid)?;
+    Ok(tables.lines().filter(|line| is_connection_at(line, port)).count())
+}
+
+/// What the kernel tells of TCP sockets where this process is.
+fn tcp_tables(pid: u32) -> Result<String, LoadError> {
+    let table = |name| fs::read_to_string(format!("/proc/{pid}/net/{name}"));
+    Ok(table("tcp").map_err(|error| gone(pid, &error))? + &table("tcp6").unwrap_or_default())
+}
+
+fn gone(pid: u32, _: &io::Error) -> LoadError {
+    LoadError::Violation(format!("the server (process {pid}) has ended"))
+}
+
+/// Whether a line of `/proc/net/tcp` is about a connection at this port that a process still holds: what the
+/// kernel alone still knows has no inode.
+fn is_connection_at(line: &str, port: u16) -> bool {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let at = fields.next().and_then(|local| u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok());
+    let state = fields.nth(1);
+    at == Some(port) && state.is_some_and(|state| state != "0A") && fields.nth(5) != Some("0")
 }
 
 fn count_connections(targets: impl Iterator<Item = String>, tables: &str) -> usize {
@@ -395,6 +418,26 @@ mod tests {
         let tables = line("0A", 11) + &line("01", 12) + &line("08", 13);
         let targets = ["socket:[11]", "socket:[12]", "socket:[13]", "socket:[14]", "/dev/null", "pipe:[12]"];
         assert_eq!(count_connections(targets.into_iter().map(str::to_owned), &tables), 3);
+    }
+
+    #[test]
+    fn connections_at_a_port_are_those_that_are_held() {
+        let line = |port: u16, state, inode| {
+            format!(
+                "   0: 0100007F:{port:04X} 0100007F:1234 {state} 00000000:00000000 00:00000000 00000000  0  0 {inode} 1"
+            )
+        };
+        assert!(is_connection_at(&line(61000, "01", 12), 61000));
+        assert!(is_connection_at(&line(61000, "08", 12), 61000));
+        assert!(!is_connection_at(&line(61001, "01", 12), 61000));
+        assert!(!is_connection_at(&line(61000, "0A", 12), 61000), "a listener");
+        assert!(!is_connection_at(&line(61000, "06", 0), 61000), "the kernel's alone");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        assert_eq!(connections_at(std::process::id(), at.port()).unwrap(), 0);
+        let _client = TcpStream::connect(at).unwrap();
+        let _served = listener.accept().unwrap();
+        assert_eq!(connections_at(std::process::id(), at.port()).unwrap(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use crate::load::LoadError;
 use crate::load::link::{ClientKind, ClientLink, TICK, VmLink, meet, numbered_vm};
-use crate::load::process::{Started, connections_of, start_bare, start_relay};
+use crate::load::process::{Started, connections_at, connections_of, start_bare, start_relay};
 use crate::load::relay::BUFFER;
 use crate::load::subject::Subject;
 use crate::tunnel::Dial;
@@ -73,6 +73,11 @@ impl Ground {
     /// The server's connections.
     pub(super) fn connections(&self) -> Result<usize, LoadError> {
         connections_of(self.pid)
+    }
+
+    /// The server's connections at one of its addresses.
+    pub(super) fn connections_at(&self, at: SocketAddr) -> Result<usize, LoadError> {
+        connections_at(self.pid, at.port())
     }
 
     /// Connects the VM with this number, and finds its console.

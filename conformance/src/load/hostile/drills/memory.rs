@@ -182,19 +182,21 @@ fn departed(attack: &mut Attack<'_>) -> Result<(), LoadError> {
         pasted += n;
     }
     attack.effort.bytes += pasted as u64;
-    let before = attack.ground.connections()?;
+    let before = attack.ground.connections_at(at)?;
     for number in 0..200 {
         let words = if number % 2 == 0 { b"hello\r".to_vec() } else { Vec::new() };
         let Some(mut peer) = attack.connect(at, From::default(), words) else { continue };
         std::thread::sleep(Duration::from_millis(2));
-        attack.look(&mut peer);
+        attack.effort.bytes += peer.write() as u64;
+        // Who has read all that he was told, and closes, may be one whose input has ended and who goes on
+        // reading: nobody can tell. Who has not, is found out by what comes back.
         peer.leave(if number % 4 < 2 { End::Close } else { End::Reset });
     }
     // Longer than the attack: half-closed clients have 10 s.
     let gone = Instant::now();
     let left = loop {
-        let left = attack.ground.connections()?.saturating_sub(before);
-        if left <= FEW || gone.elapsed() > NOTICED_WITHIN {
+        let left = attack.ground.connections_at(at)?.saturating_sub(before);
+        if left == 0 || gone.elapsed() > NOTICED_WITHIN {
             break left;
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -202,7 +204,7 @@ fn departed(attack: &mut Attack<'_>) -> Result<(), LoadError> {
     let seconds = gone.elapsed().as_secs_f64();
     attack.facts.say(format!("{left} of 200 departed left after {seconds:.1} s"));
     attack.facts.put("departed_left", left);
-    if left > FEW {
+    if left > 0 {
         attack
             .facts
             .problem(format!("{left} of 200 clients that have gone are still held after {seconds:.0} s"));
@@ -224,7 +226,5 @@ const FIRST_BYTES: usize = 16_000;
 const STALLED_CLIENTS: u64 = 60;
 /// A send buffer that fills a fast line for a few milliseconds, in the kernel's own accounting.
 const STALLED_KIB: u64 = 256;
-/// Newcomers are there at any moment.
-const FEW: usize = 3;
 /// How long a server may take to see that a client has gone.
 const NOTICED_WITHIN: Duration = Duration::from_secs(15);
