@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::attach::escape::Escape;
 use crate::server::Protocol;
@@ -18,7 +19,7 @@ pub(crate) struct Options {
     #[arg(short, long, global = true, env = "VSPC_SERVER", value_name = "SERVER")]
     pub(crate) server: Option<String>,
 
-    /// What is spoken with the server
+    /// What is spoken with the server: auto, operator, or v3 (vSPC.py's)
     #[arg(long, global = true, value_enum, value_name = "PROTOCOL", hide_possible_values = true)]
     pub(crate) protocol: Option<Protocol>,
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Use a console from this terminal
     Attach(AttachArgs),
+    /// Show what consoles print
+    Tail(TailArgs),
     /// Type what comes from the standard input, and wait for an answer
     Send(SendArgs),
     /// Show who is at a console, and what feeds it
@@ -47,6 +50,14 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Show the server's counters
     Stats(StatsArgs),
+    /// Print what makes a shell complete commands, options and the names of consoles
+    Completions(CompletionsArgs),
+    /// Print the manual page of this program
+    #[command(hide = true)]
+    Man(ManArgs),
+    /// Print the names of consoles, for completions
+    #[command(hide = true)]
+    Names,
 }
 
 #[derive(Args, Debug)]
@@ -151,6 +162,35 @@ pub(crate) struct AttachArgs {
     /// Append what the console prints to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TailArgs {
+    /// Several, each a name or UUID, or the beginning of one
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub(crate) names: Vec<String>,
+
+    /// All consoles, also those that come later
+    #[arg(short, long, conflicts_with = "names")]
+    pub(crate) all: bool,
+
+    /// Bytes of earlier output to show first
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    pub(crate) scrollback: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write it, and those of the commands, into this folder
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@
 mod args;
 mod attach;
 mod clock;
+mod complete;
 mod connection;
 mod events;
 mod failure;
@@ -22,6 +23,7 @@ mod server;
 mod signals;
 mod stats;
 mod table;
+mod tail;
 mod terminal;
 mod units;
 mod v3;
@@ -57,6 +59,7 @@ fn run(options: Options) -> Result<(), Failure> {
     match options.command {
         Command::List(args) => list::run(&mut open()?, &args),
         Command::Attach(args) => attach::run(&server, &config, &args),
+        Command::Tail(args) => tail::run(open()?, &args),
         Command::Send(args) => send::run(open()?, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),
@@ -64,5 +67,8 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Kick(args) => operate::kick(&mut open()?, &args),
         Command::Events(args) => events::run(&mut open()?, &args),
         Command::Stats(args) => stats::run(&mut open()?, &args),
+        Command::Names => complete::names(open),
+        Command::Completions(args) => complete::completions(&args),
+        Command::Man(args) => complete::man(&args),
     }
 }

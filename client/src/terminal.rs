@@ -4,31 +4,33 @@
 //! when something panics, for then nothing may be dropped. Signals are the caller's: it drops the guard.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic;
 use std::sync::{Mutex, Once, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// A terminal in raw mode, on the standard input.
+/// A terminal in raw mode. There is one at a time.
 #[derive(Debug)]
 pub(crate) struct Raw {
     _only: (),
 }
 
 impl Raw {
-    /// Sets the standard input to raw. `None` where it is no terminal.
-    pub(crate) fn enter() -> io::Result<Option<Self>> {
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
+    /// Sets a terminal to raw. `None` where it is none.
+    pub(crate) fn enter(terminal: &(impl AsFd + IsTerminal)) -> io::Result<Option<Self>> {
+        if !terminal.is_terminal() {
             return Ok(None);
         }
-        let found = tcgetattr(&stdin)?;
+        let found = tcgetattr(terminal)?;
         let mut raw = found.clone();
         raw.make_raw();
+        let terminal = terminal.as_fd().try_clone_to_owned()?;
         give_back_on_panic();
-        *FOUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        let outcome = tcsetattr(&terminal, OptionalActions::Drain, &raw);
+        *FOUND.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal, found));
         let guard = Self { _only: () };
-        tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
+        outcome?;
         Ok(Some(guard))
     }
 }
@@ -39,13 +41,13 @@ impl Drop for Raw {
     }
 }
 
-/// How the terminal was found, while it is raw.
-static FOUND: Mutex<Option<Termios>> = Mutex::new(None);
+/// The terminal and how it was found, while it is raw.
+static FOUND: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
 fn give_back() {
     // A panic while this was locked has left it whole.
-    if let Some(found) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &found);
+    if let Some((terminal, found)) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = tcsetattr(&terminal, OptionalActions::Drain, &found);
     }
 }
 
@@ -100,4 +102,37 @@ pub(crate) fn may_colour(out: &impl IsTerminal) -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     out.is_terminal() && !unwanted && !dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_back_by_the_guard_and_by_a_panic_that_drops_nothing() {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = File::options().read(true).write(true).open(name).unwrap();
+        let modes = || format!("{:?}", tcgetattr(&terminal).unwrap());
+        let found = modes();
+        let guard = Raw::enter(&terminal).unwrap().unwrap();
+        assert_ne!(modes(), found);
+        drop(guard);
+        assert_eq!(modes(), found);
+        // As in a program that aborts on panic.
+        let panicked = panic::catch_unwind(|| {
+            std::mem::forget(Raw::enter(&terminal).unwrap().unwrap());
+            assert_ne!(modes(), found);
+            panic!("on purpose");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(modes(), found);
+        assert!(Raw::enter(&File::open("/dev/null").unwrap()).unwrap().is_none());
+    }
 }

@@ -51,7 +51,7 @@ pub(super) enum Question {
 impl Attach {
     /// Makes the terminal the console's.
     pub(super) fn enter(&mut self) -> io::Result<()> {
-        self.raw = Raw::enter()?;
+        self.raw = Raw::enter(&io::stdin())?;
         self.screen.raw = self.raw.is_some();
         if self.raw.is_some() {
             self.title = Title::show(&format!("{} - vspc", name_of(&self.console)));

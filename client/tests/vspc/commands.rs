@@ -1,11 +1,14 @@
 //! Commands that print and end, and those that go on in a pipe.
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::server::FakeServer;
+use crate::terminal::Terminal;
 use crate::{outcome, vspc};
 
 #[test]
@@ -193,4 +196,129 @@ fn wrong_use_is_said_on_one_line_and_has_its_own_code() {
     {
         assert_eq!(outcome(&vspc(&server, args, b"")).0, 2, "{args:?}");
     }
+}
+
+#[test]
+fn tail_shows_one_console_as_it_is() {
+    let server = FakeServer::start(&["web01"]);
+    server.print("web01", b"earlier ");
+    let (code, out, error) = thread::scope(|scope| {
+        let run = scope.spawn(|| outcome(&vspc(&server, &["tail", "web01"], b"")));
+        assert_eq!(server.await_request("attach")["lock"], "read-only");
+        server.print("web01", b"\x1b[31mred\rno end");
+        server.detach("web01", json!({"reason": "expired"}));
+        run.join().unwrap()
+    });
+    assert_eq!((code, out.as_str()), (3, "earlier \x1b[31mred\rno end"));
+    assert_eq!(error, "vspc: web01: the end: expired\nvspc: there is nothing left to follow\n");
+}
+
+#[test]
+fn tail_shows_several_consoles_as_lines_with_their_names() {
+    let server = FakeServer::start(&["web01", "database"]);
+    let (code, out, error) = thread::scope(|scope| {
+        let run = scope.spawn(|| outcome(&vspc(&server, &["tail", "web01", "data", "web"], b"")));
+        server.await_request("attach");
+        server.await_request("attach");
+        server.print("web01", b"one\r\n\x1b[2Jtwo\r\nno end");
+        server.print("database", b"ready\n");
+        server.set_state("web01", "moving");
+        server.detach("web01", json!({"reason": "kicked"}));
+        server.detach("database", json!({"reason": "expired"}));
+        run.join().unwrap()
+    });
+    assert_eq!(code, 3);
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["database | ready", "web01    | no end", "web01    | one", "web01    | two"]);
+    assert!(error.starts_with("vspc: web01: its VM is moving\nvspc: web01: the end: kicked\n"), "{error}");
+}
+
+#[test]
+fn tail_all_follows_those_that_come_later() {
+    let server = FakeServer::start(&["web01"]);
+    let (code, out, _) = thread::scope(|scope| {
+        let run = scope.spawn(|| outcome(&vspc(&server, &["tail", "--all"], b"")));
+        server.await_request("attach");
+        server.add("web02");
+        server.await_request("attach");
+        server.print("web01", b"one\n");
+        server.print("web02", b"two\n");
+        server.die();
+        run.join().unwrap()
+    });
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!((code, lines), (5, vec!["web01 | one", "web02 | two"]));
+}
+
+#[test]
+fn a_prompt_is_shown_though_its_line_does_not_end() {
+    let server = FakeServer::start(&["web01", "web02"]);
+    let terminal = Terminal::start(&server, &["tail", "web01", "web02"]);
+    server.print("web01", b"login: ");
+    terminal.await_shown("\x1b[31mweb01 |\x1b[0m login: ");
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ends(), -2);
+}
+
+#[test]
+fn where_several_are_meant_a_terminal_is_asked() {
+    let server = FakeServer::start(&["web01", "web02"]);
+    let terminal = Terminal::start(&server, &["attach", "web"]);
+    terminal.await_shown("Which one? ");
+    terminal.press(b"2\r");
+    terminal.await_shown("web02; ^] ? for help");
+    terminal.press(b"x\x1d.");
+    server.await_typed("web02", b"x");
+    assert_eq!(terminal.ends(), 0);
+    let terminal = Terminal::start(&server, &["attach", "web"]);
+    terminal.await_shown("Which one? ");
+    terminal.press(b"7\r");
+    assert_eq!(terminal.ends(), 3);
+}
+
+#[test]
+fn a_watched_list_on_a_terminal_is_kept_up_to_date() {
+    let server = FakeServer::start(&["web01"]);
+    let terminal = Terminal::start(&server, &["list", "--watch"]);
+    terminal.await_shown("connected 1m");
+    server.set_state("web01", "waiting");
+    terminal.await_shown("waiting 1m");
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ends(), -2);
+}
+
+#[test]
+fn bash_completes_commands_and_the_names_of_consoles() {
+    let server = FakeServer::start(&["web01", "web02", "db01", "odd name"]);
+    assert_eq!(outcome(&vspc(&server, &["names"], b"")).1, format!("web01\nweb02\ndb01\n{:032x}\n", 4));
+    let complete = |words: &[&str]| {
+        let script = outcome(&vspc(&server, &["completions", "bash"], b"")).1;
+        let last = words.len() - 1;
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let quoted = quoted.join(" ");
+        let (current, before) = (words[last], words[last - 1]);
+        let script = format!(
+            "{script}\nCOMP_WORDS=({quoted}); COMP_CWORD={last}\n\
+             _vspc_consoles vspc '{current}' '{before}'; echo \"${{COMPREPLY[*]}}\""
+        );
+        let mut bash = Command::new("bash");
+        crate::surround(&mut bash, &server);
+        let path =
+            format!("{}:/usr/bin:/bin", Path::new(env!("CARGO_BIN_EXE_vspc")).parent().unwrap().display());
+        let run = bash.env("PATH", path).arg("-c").arg(script).output().unwrap();
+        outcome(&run).1.trim_end().to_owned()
+    };
+    assert_eq!(complete(&["vspc", "att"]), "attach");
+    assert_eq!(complete(&["vspc", "attach", "we"]), "web01 web02");
+    assert_eq!(complete(&["vspc", "-s", &server.address.to_string(), "tail", "db01", "web02"]), "web02");
+    assert_eq!(complete(&["vspc", "attach", "--lo"]), "--lock");
+}
+
+#[test]
+fn manual_pages_are_made_of_the_help() {
+    let server = FakeServer::start(&[]);
+    let (code, page, _) = outcome(&vspc(&server, &["man"], b""));
+    assert!(code == 0 && page.contains(".TH vspc 1") && page.contains("Exit codes"), "{page}");
 }

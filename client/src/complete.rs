@@ -1,0 +1,109 @@
+//! `vspc completions` and `vspc man`: what a package puts beside the program.
+//!
+//! Owns how a shell comes by the names of consoles: it asks the server, by a command that is in no help.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::{CompletionsArgs, ManArgs, Options};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output;
+
+/// Prints the completions for a shell.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Options::command(), "vspc", &mut script);
+    let mut script = String::from_utf8(script).map_err(|error| Failure::error(error.to_string()))?;
+    match args.shell {
+        Shell::Bash => script.push_str(BASH),
+        Shell::Fish => script.push_str(FISH),
+        Shell::Zsh => {
+            script = script.replace("the beginning of one:_default", "the beginning of one:_vspc_consoles");
+            script = script.replacen("_vspc() {", &format!("{ZSH}_vspc() {{"), 1);
+        }
+        // The others complete what stands in the help.
+        _ => {}
+    }
+    io::stdout().write_all(script.as_bytes()).map_err(|error| Failure::output(&error))
+}
+
+/// Prints the names of consoles that a shell can take as a word; UUIDs in place of the others.
+pub(crate) fn names(open: impl FnOnce() -> Result<Connection, Failure>) -> Result<(), Failure> {
+    // Whoever pressed the tab key waits for it.
+    thread::spawn(|| {
+        thread::sleep(PATIENCE);
+        std::process::exit(1);
+    });
+    let consoles = open()?.list(None, MOST)?;
+    let is_word = |text: &&str| {
+        !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'))
+    };
+    let words = consoles
+        .iter()
+        .filter_map(|console| ["name", "uuid"].iter().filter_map(|key| console[*key].as_str()).find(is_word));
+    output::print(words)
+}
+
+/// Prints the manual page of `vspc`, or writes it and those of its commands into a folder.
+pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
+    let written = match &args.folder {
+        Some(folder) => clap_mangen::generate_to(Options::command(), Path::new(folder)),
+        None => clap_mangen::Man::new(Options::command()).render(&mut io::stdout()),
+    };
+    written.map_err(|error| Failure::output(&error))
+}
+
+/// What a tab key is worth waiting for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Names that a shell is given at most.
+const MOST: usize = 10_000;
+
+const BASH: &str = r#"
+_vspc_consoles() {
+    local word server=() current="${COMP_WORDS[COMP_CWORD]}" takes_name=
+    for ((word = 1; word < COMP_CWORD; word++)); do
+        case "${COMP_WORDS[word]}" in
+            -s|--server) server=(--server "${COMP_WORDS[word + 1]}") ;;
+            attach|tail|send|who|break|bump|kick) takes_name=1 ;;
+        esac
+    done
+    case "${COMP_WORDS[COMP_CWORD - 1]}" in -*) takes_name= ;; esac
+    if [[ -n $takes_name && $current != -* ]]; then
+        local IFS=$'\n'
+        COMPREPLY=($(compgen -W "$(vspc "${server[@]}" names 2>/dev/null)" -- "$current"))
+    else
+        _vspc "$@"
+    fi
+}
+complete -F _vspc_consoles -o bashdefault -o default vspc
+"#;
+
+const FISH: &str = r#"
+function __vspc_consoles
+    set -l words (commandline -opc)
+    set -l server
+    if set -l at (contains -i -- --server $words; or contains -i -- -s $words)
+        set server --server $words[(math $at + 1)]
+    end
+    vspc $server names 2>/dev/null
+end
+set -l commands attach tail send who break bump kick
+complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
+"#;
+
+const ZSH: &str = r#"_vspc_consoles() {
+    local -a line consoles server
+    line=(${(z)BUFFER})
+    local at=${line[(i)(-s|--server)]}
+    (( at < $#line )) && server=(--server $line[at+1])
+    consoles=(${(f)"$(vspc $server names 2>/dev/null)"})
+    compadd -a consoles
+}
+
+"#;

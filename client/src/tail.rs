@@ -1,0 +1,357 @@
+//! `vspc tail`: what consoles print, one as it is, several as lines with the name before each.
+//!
+//! Owns how a terminal's output is made into lines: what moves the cursor would mix the consoles up, so it is
+//! left out.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rustix::event::{PollFd, poll};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use vspc_core::mux::StreamId;
+use vspc_core::time::Instant;
+
+use crate::args::TailArgs;
+use crate::clock;
+use crate::connection::{Attached, Connection, Wish, describe, failure};
+use crate::failure::{Code, Failure};
+use crate::names::{name_of, reference, resolve};
+use crate::operator::News;
+use crate::printable::printable;
+use crate::terminal;
+use crate::units;
+
+pub(crate) fn run(mut connection: Connection, args: &TailArgs) -> Result<(), Failure> {
+    let mut consoles = Vec::new();
+    for name in &args.names {
+        let console = resolve(&mut connection, name)?;
+        if !consoles.iter().any(|known| reference(known) == reference(&console)) {
+            consoles.push(console);
+        }
+    }
+    if args.all && !connection.carries_many() {
+        consoles = connection.list(None, usize::MAX)?;
+    }
+    let mut tail = Tail {
+        connections: vec![connection],
+        sources: Vec::new(),
+        asked: Vec::new(),
+        scrollback: args.scrollback,
+        alone: consoles.len() == 1 && !args.all,
+        width: 0,
+        colour: terminal::may_colour(&io::stdout()),
+        begun: 0,
+    };
+    if args.all && tail.connections[0].carries_many() {
+        tail.connections[0].request("subscribe", json!({"to": "consoles"}));
+    }
+    for console in &consoles {
+        tail.attach(console)?;
+    }
+    tail.run(args.all)
+}
+
+struct Tail {
+    connections: Vec<Connection>,
+    sources: Vec<Source>,
+    /// Attaches that were not answered yet: the id of the answer, the stream, the console.
+    asked: Vec<(u64, StreamId, Value)>,
+    scrollback: u64,
+    /// There is one console only, whose output is shown as it is.
+    alone: bool,
+    /// Of the longest name.
+    width: usize,
+    colour: bool,
+    /// Consoles so far, which give each its colour.
+    begun: usize,
+}
+
+/// A console that is followed.
+struct Source {
+    connection: usize,
+    stream: StreamId,
+    id: String,
+    name: String,
+    colour: usize,
+    line: Vec<u8>,
+    /// When the line that has begun is shown as it is.
+    due: Option<Instant>,
+    detached: bool,
+}
+
+impl Tail {
+    fn attach(&mut self, console: &Value) -> Result<(), Failure> {
+        let wish = self.wish(console);
+        // vSPC.py's protocol takes a connection for each.
+        if !self.connections[0].carries_many() && !self.sources.is_empty() {
+            let another = Connection::open(self.connections[0].server())?;
+            self.connections.push(another);
+        }
+        let at = self.connections.len() - 1;
+        match self.connections[at].attach(&wish)? {
+            Ok(Attached { stream, .. }) => self.add(at, stream, console),
+            Err(refusal) if self.alone => return Err(failure(&refusal)),
+            Err(refusal) => tell(&name_of(console), &failure(&refusal).message),
+        }
+        Ok(())
+    }
+
+    fn wish(&self, console: &Value) -> Wish {
+        let lock = Some("read-only");
+        Wish { console: reference(console), lock, scrollback: self.scrollback, from: None }
+    }
+
+    fn add(&mut self, connection: usize, stream: StreamId, console: &Value) {
+        let name = name_of(console);
+        self.width = self.width.max(name.chars().count());
+        self.sources.push(Source {
+            connection,
+            stream,
+            id: reference(console),
+            name,
+            colour: self.begun,
+            line: Vec::new(),
+            due: None,
+            detached: false,
+        });
+        self.begun += 1;
+    }
+
+    fn run(mut self, all: bool) -> Result<(), Failure> {
+        loop {
+            for at in 0..self.connections.len() {
+                while let Some(news) = self.connections[at].poll() {
+                    self.take(at, news)?;
+                }
+            }
+            self.show_due()?;
+            if self.sources.is_empty() && self.asked.is_empty() && !all {
+                return Err(Failure::new(Code::NoSuchConsole, "there is nothing left to follow"));
+            }
+            self.wait()?;
+            self.connections.iter_mut().for_each(Connection::turn);
+        }
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
+        let mut fds: Vec<PollFd<'_>> = self
+            .connections
+            .iter()
+            .map(|connection| PollFd::new(connection, connection.interest()))
+            .collect();
+        let due = self.sources.iter().filter_map(|source| source.due);
+        let deadline = self.connections.iter().filter_map(Connection::deadline).chain(due).min();
+        match poll(&mut fds, clock::until(deadline).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Failure::error(format!("poll: {error}"))),
+        }
+    }
+
+    fn take(&mut self, at: usize, news: News) -> Result<(), Failure> {
+        match news {
+            News::Readable(stream) => self.read(at, stream)?,
+            News::Reset(stream) => self.end(at, stream),
+            News::Answer(id, outcome) => {
+                let Some(place) = self.asked.iter().position(|(of, ..)| *of == id) else {
+                    return outcome.map(drop).map_err(|refusal| failure(&refusal));
+                };
+                let (_, stream, console) = self.asked.swap_remove(place);
+                match outcome {
+                    Ok(_) => {
+                        self.add(at, stream, &console);
+                        // The answer may come behind the first output.
+                        self.read(at, stream)?;
+                    }
+                    Err(refusal) => tell(&name_of(&console), &failure(&refusal).message),
+                }
+            }
+            News::Notice(notice) => self.notice(at, &notice),
+            News::Over(ending) => return Err(Failure::no_connection(describe(&ending))),
+            News::Writable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, at: usize, notice: &Value) {
+        if notice["event"] == "console" {
+            let console = &notice["console"];
+            let known = |id: &str| self.sources.iter().any(|source| source.id == id);
+            let asked = |id: &str| self.asked.iter().any(|(_, _, console)| reference(console) == id);
+            let id = reference(console);
+            if !known(&id) && !asked(&id) {
+                let wish = self.wish(console);
+                if let Some((answer, stream)) = self.connections[at].request_attach(&wish) {
+                    self.asked.push((answer, stream, console.clone()));
+                }
+            }
+            return;
+        }
+        let is_it =
+            |source: &&mut Source| source.connection == at && notice["stream"] == source.stream.number();
+        let Some(source) = self.sources.iter_mut().find(is_it) else { return };
+        match (notice["event"].as_str(), notice["state"].as_str(), notice["reason"].as_str()) {
+            (Some("missed"), ..) => {
+                let bytes = units::bytes(notice["bytes"].as_u64().unwrap_or(0));
+                tell(&source.name, &format!("{bytes} of output were missed"));
+            }
+            (Some("state"), Some(state), _) => tell(&source.name, &format!("its VM is {}", printable(state))),
+            (Some("detached"), _, reason) => {
+                source.detached = true;
+                tell(&source.name, &format!("the end: {}", printable(reason.unwrap_or("?"))));
+            }
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, at: usize, stream: StreamId) -> Result<(), Failure> {
+        let is_it = |source: &Source| source.connection == at && source.stream == stream;
+        let Some(place) = self.sources.iter().position(is_it) else { return Ok(()) };
+        let source = &mut self.sources[place];
+        let ended =
+            self.connections[at].read(stream, usize::MAX, |bytes| source.line.extend_from_slice(bytes));
+        if self.alone {
+            let output = std::mem::take(&mut source.line);
+            print(&output)?;
+        } else {
+            let mut shown = Vec::new();
+            let whole = source.line.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let lines: Vec<u8> = source.line.drain(..whole).collect();
+            let source = &self.sources[place];
+            for line in lines.split_inclusive(|&byte| byte == b'\n') {
+                self.show(source, line, &mut shown);
+            }
+            print(&shown)?;
+            let source = &mut self.sources[place];
+            let now = clock::now();
+            source.due = match source.line.len() {
+                0 => None,
+                LINE.. => Some(now),
+                _ => Some(now + PAUSE),
+            };
+        }
+        if ended {
+            self.end(at, stream);
+        }
+        Ok(())
+    }
+
+    /// Shows lines that have begun and do not go on.
+    fn show_due(&mut self) -> Result<(), Failure> {
+        let now = clock::now();
+        let mut shown = Vec::new();
+        for place in 0..self.sources.len() {
+            if self.sources[place].due.is_some_and(|due| due <= now) {
+                let line = std::mem::take(&mut self.sources[place].line);
+                self.sources[place].due = None;
+                self.show(&self.sources[place], &line, &mut shown);
+            }
+        }
+        if shown.is_empty() { Ok(()) } else { print(&shown) }
+    }
+
+    fn show(&self, source: &Source, line: &[u8], shown: &mut Vec<u8>) {
+        let (name, width) = (&source.name, self.width);
+        let prefix = match self.colour {
+            true => format!("\x1b[{}m{name:width$} |\x1b[0m ", 31 + source.colour % 6),
+            false => format!("{name:width$} | "),
+        };
+        shown.extend_from_slice(prefix.as_bytes());
+        shown.extend_from_slice(plain(line).as_bytes());
+        shown.push(b'\n');
+    }
+
+    fn end(&mut self, at: usize, stream: StreamId) {
+        let is_it = |source: &Source| source.connection == at && source.stream == stream;
+        let Some(place) = self.sources.iter().position(is_it) else { return };
+        let source = self.sources.remove(place);
+        let mut shown = Vec::new();
+        if !source.line.is_empty() {
+            self.show(&source, &source.line, &mut shown);
+        }
+        // A failure shows with the next line.
+        let _ = print(&shown);
+        if !source.detached {
+            tell(&source.name, "the end");
+        }
+    }
+}
+
+/// Says something about a console, beside its output.
+fn tell(name: &str, text: &str) {
+    eprintln!("vspc: {name}: {text}");
+}
+
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// A line without what acts on a terminal: escape sequences are left out, what a CR or a backspace writes
+/// over is gone, other control characters but tabs are left out.
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut plain = String::new();
+    let mut from = 0;
+    let mut chars = text.trim_end_matches(['\r', '\n']).chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => skip_sequence(&mut chars),
+            '\r' => from = plain.len(),
+            '\x08' => drop(plain.pop()),
+            '\t' => plain.push(c),
+            c if c.is_control() => {}
+            c => plain.push(c),
+        }
+    }
+    let last = plain.get(from..).filter(|last| !last.is_empty()).unwrap_or(&plain);
+    // Tabs are harmless, and the only control character that is left.
+    last.split('\t').map(printable).collect::<Vec<_>>().join("\t")
+}
+
+/// The rest of an escape sequence (ECMA-48).
+fn skip_sequence(chars: &mut std::str::Chars<'_>) {
+    match chars.next() {
+        // CSI: up to its final byte.
+        Some('[') => drop(chars.find(|c| matches!(c, '@'..='~'))),
+        // OSC, DCS and their like: up to BEL or ST.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            let mut last = ' ';
+            for c in chars.by_ref() {
+                if c == '\x07' || last == '\x1b' && c == '\\' {
+                    break;
+                }
+                last = c;
+            }
+        }
+        // Intermediate bytes, then the final one.
+        Some(' '..='/') => drop(chars.find(|c| !matches!(c, ' '..='/'))),
+        _ => {}
+    }
+}
+
+/// How long a line that has begun is waited for: a prompt has no end.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A line is shown in pieces of this length at the least.
+const LINE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_line_acts_on_the_terminal() {
+        for (line, expected) in [
+            (&b"plain\r\n"[..], "plain"),
+            (b"\x1b[1;31mred\x1b[0m\tx\n", "red\tx"),
+            (b"\x1b]0;title\x07a\x1b]2;b\x1b\\c\n", "ac"),
+            (b"\x1b(B\x1b=a\x1b7\n", "a"),
+            (b" 10%\r 50%\r100%\r\n", "100%"),
+            (b"pass\x08\x08ss\x07\x00\n", "pass"),
+            (b"\xff\xc2\x9b31m\xe2\x80\xae\n", "\u{fffd}31m\\u{202e}"),
+            (b"cut \x1b[3", "cut "),
+        ] {
+            assert_eq!(plain(line), expected);
+        }
+    }
+}
