@@ -126,8 +126,6 @@ pub(super) enum Tls {
     Clients,
     /// All clients and all VMs.
     All,
-    /// VMs may, once they have agreed on it in clear; those of the bystanders do.
-    InBand,
 }
 
 /// An allocator keeps some of what it once had, and consoles stay for a day: what is more is a leak.

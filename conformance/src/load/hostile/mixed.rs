@@ -1,11 +1,14 @@
 //! All attacks that can go on beside each other, on one server, in an order that chance makes.
+//!
+//! In clear: attackers and VMs share an address here, and a server that offers TLS by option 37 declines it for
+//! ten minutes where an upgrade has failed, which garbage can make it do.
 
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::attack::{Attack, Effort, Part};
-use super::drill::{Drill, Tls};
+use super::drill::Drill;
 use super::drills::DRILLS;
 use super::ground::Ground;
 use super::play::{Disturb, Disturbed};
@@ -21,7 +24,6 @@ pub(super) const DRILL: Drill = Drill::new(
     |_| Ok(()),
 )
 .options(&["--max-clients", "none"])
-.tls(Tls::InBand)
 .moves()
 .keeps_kib(KEEPS_KIB);
 

@@ -171,7 +171,6 @@ fn launch(
         Tls::Off => TlsArgs::default(),
         Tls::Clients => TlsArgs { client_tls: true, ..TlsArgs::default() },
         Tls::All => TlsArgs { tls: VmForm::On, client_tls: true, ..TlsArgs::default() },
-        Tls::InBand => TlsArgs { tls: VmForm::InBand, ..TlsArgs::default() },
     };
     let dial = tls.open(&vms.to_string()).map_err(LoadError::Usage)?;
     Ok(Ground::server(process, vms, first, dial))
@@ -296,7 +295,6 @@ impl Certificate {
             Tls::Off => &[],
             Tls::Clients => &["--client-tls"],
             Tls::All => &["--client-tls", "--tls", "on"],
-            Tls::InBand => &["--in-band-tls", "offer"],
         };
         self.files().into_iter().chain(more.iter().map(|&option| option.to_owned())).collect()
     }

@@ -175,7 +175,6 @@ impl Newcomers {
 /// One session start: how long in all, and how long from the server's first byte.
 fn arrival(subject: &Subject, number: usize) -> Result<(Duration, Duration), String> {
     let began = Instant::now();
-    // As the bystanders do: a host that may upgrade and does not offer it is waited for a while.
     let connected = subject.dial().connect(Port::Vm, subject.vms(), SERVED_WITHIN);
     let mut stream = connected.map_err(|error| format!("connect: {error}"))?;
     let prepared = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(LOOK_AROUND)));
