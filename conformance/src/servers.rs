@@ -139,7 +139,7 @@ impl Process {
     fn start(server: &str, first_port: u16, options: &[String]) -> Self {
         let first_port = first_port + (std::process::id() % 80) as u16 * 100;
         let mut child = Command::new(server)
-            .args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1"])
+            .args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--admin-port", "0"])
             .args(["--port-range-start", &first_port.to_string()])
             .args(options)
             .env_remove("RUST_LOG")

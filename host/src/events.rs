@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use log::Level;
+use vspc_core::admin::lock::LockMode;
 use vspc_core::concentrator::{
     AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, Quoted, RefusedBecause,
     Severity, TakenBecause, VmotionStep,
@@ -64,6 +65,7 @@ impl fmt::Display for Words<'_, EventKind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             EventKind::Listening(_, address) => write!(f, "listening on {address}"),
+            EventKind::AdminListening(_, address) => write!(f, "admin port open on {address}"),
             EventKind::ListenFailed(_, address, why) => {
                 write!(f, "cannot listen on {address}: {}", Words(why))
             }
@@ -98,6 +100,26 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::VmDisconnected(why) => write!(f, "vm disconnected: {}", Words(why)),
             EventKind::TlsUp { version, suite } => write!(f, "tls up: {version} {suite}"),
             EventKind::TlsFailed(why) => write!(f, "tls failed: {}", Words(why)),
+            EventKind::Attached { who, lock } => write!(f, "attached: {who}, {}", Words(lock)),
+            EventKind::LockChanged { who, lock } => write!(f, "lock changed: {who}, {}", Words(lock)),
+            EventKind::LockRefused { who, mode } => {
+                write!(f, "refused, others are in the way: {who}, {}", Words(mode))
+            }
+            EventKind::Left { who, because, after, typed, shown } => write!(
+                f,
+                "left: {who}, {} after {:.1}s, {typed} bytes typed, {shown} shown",
+                Words(because),
+                after.as_secs_f64()
+            ),
+            EventKind::BreakSent { who } => write!(f, "break sent: {who}"),
+            EventKind::SentAway { who, by, reason } if reason.is_empty() => {
+                write!(f, "sent away: {who}, by {by}")
+            }
+            EventKind::SentAway { who, by, reason } => {
+                write!(f, "sent away: {who}, by {by}, because {reason:?}")
+            }
+            EventKind::AdminRefused(why) => write!(f, "admin port: not served: {why}"),
+            EventKind::AdminClosed(why) => write!(f, "admin port: connection closed: {}", Words(why)),
             EventKind::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
             EventKind::ClientNotLetIn(why) => write!(f, "client not let in: {}", Words(why)),
             EventKind::ClientDetached(why) => write!(f, "client detached: {}", Words(why)),
@@ -256,8 +278,23 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::TooManyClients => "too many clients on this console",
             CloseReason::NotClient(foreign) => return Words(foreign).fmt(f),
             CloseReason::Kicked => "closed by the operator",
+            CloseReason::Bumped => "sent away by an operator",
+            CloseReason::NotUnderstood => "said nothing that is served there",
+            CloseReason::Answered => "answered",
             CloseReason::ShuttingDown => "server is shutting down",
             other => return write!(f, "{other:?}"),
+        })
+    }
+}
+
+impl fmt::Display for Words<'_, LockMode> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            LockMode::Exclusive => "exclusively",
+            LockMode::Write => "with the lock for writing",
+            LockMode::FreeForAll => "to type",
+            LockMode::FreeForAllOrReadonly => "to type, or else to watch",
+            LockMode::Readonly => "to watch",
         })
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use vspc_core::concentrator::{Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, Takeover};
+use vspc_core::admin::operator::{Rule, Rules};
+use vspc_core::concentrator::{Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, Takeover};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
@@ -115,6 +116,44 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value_t = Size(0), help_heading = CLIENTS)]
     pub vm_port_scrollback: Size,
 
+    /// Port for vspc, vSPC.py's vSPCClient and scripts: lists, attaches, locks. 0 lets the system choose
+    /// [default: 13371].
+    #[arg(long, value_name = "PORT", value_parser = port, help_heading = ADMIN)]
+    pub admin_port: Option<u16>,
+
+    /// Address of that port; the default is reachable from this machine only.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1",
+        value_parser = address,
+        help_heading = ADMIN
+    )]
+    pub admin_iface: IpAddr,
+
+    /// Open no such port.
+    #[arg(long, help_heading = ADMIN)]
+    pub no_admin: bool,
+
+    /// Who may do what there, as WHO=RIGHT: repeat it or separate by commas. WHO is loopback, v3 (whoever
+    /// speaks vSPC.py's protocol), an address or a network; RIGHT is none, spectator, writer or operator,
+    /// with +delegate for a gateway. Without a rule loopback and v3 are writers, and nobody else is anything.
+    #[arg(long, value_name = "WHO=RIGHT", value_delimiter = ',', help_heading = ADMIN)]
+    pub admin_rights: Vec<Rule>,
+
+    /// How many of the latest characters a client of vSPC.py's is shown when it attaches.
+    #[arg(long, value_name = "CHARACTERS", default_value_t = 200, help_heading = ADMIN)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=4096))]
+    pub context: u32,
+
+    /// What a client of vSPC.py's sends for Enter reaches the VM as it came (LF), or as CR.
+    #[arg(long, value_name = "BYTE", value_enum, default_value_t = EnterArg::Lf, help_heading = ADMIN)]
+    pub enter: EnterArg,
+
+    /// Clients on a VM's port type even while somebody has locked it from the admin port, as with vSPC.py.
+    #[arg(long, help_heading = ADMIN)]
+    pub ports_ignore_locks: bool,
+
     /// What happens to a client that does not keep up with its VM.
     #[arg(
         long,
@@ -170,6 +209,15 @@ pub(crate) enum SlowClientArg {
     Disconnect,
     /// The VM waits for it, at most two seconds.
     Wait,
+}
+
+/// The values of `--enter`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum EnterArg {
+    /// As it came.
+    Lf,
+    /// As CR.
+    Cr,
 }
 
 /// The values of `--takeover`: when a connection takes a VM's input from another.
@@ -257,6 +305,16 @@ impl Options {
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,
             max_consoles: self.max_consoles.unwrap_or(Config::default().max_consoles),
+            admin_listen: (!self.no_admin)
+                .then(|| {
+                    Address::Ip(SocketAddr::new(self.admin_iface, self.admin_port.unwrap_or(ADMIN_PORT)))
+                })
+                .into_iter()
+                .collect(),
+            admin_rights: Rules::new(self.admin_rights.clone()),
+            admin_context: self.context as usize,
+            admin_enter_cr: self.enter == EnterArg::Cr,
+            ports_ignore_locks: self.ports_ignore_locks,
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
             ..Config::default()
@@ -269,6 +327,12 @@ impl Options {
     pub(crate) fn exposed(&self) -> Option<IpAddr> {
         let ip = self.interface;
         (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
+    }
+
+    /// The address at which other machines can reach the admin port, if they can.
+    pub(crate) fn exposed_admin(&self) -> Option<IpAddr> {
+        let ip = self.admin_iface;
+        (!self.no_admin && !ip.to_canonical().is_loopback()).then_some(ip)
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
@@ -410,6 +474,10 @@ const ABOUT: &str = "Virtual serial port concentrator: VMs' serial ports come in
     programs attach to them with telnet, and VMs move between hosts without either noticing.";
 const VMS: &str = "VMs (ESXi hosts connect here)";
 const CLIENTS: &str = "Clients (people, debuggers, scripts)";
+const ADMIN: &str = "Admin port";
+
+/// As vSPC.py has it.
+const ADMIN_PORT: u16 = 13371;
 const MEMORY: &str = "Memory (sizes in bytes, or with K, M, G or T)";
 const DIAGNOSTICS: &str = "Diagnostics";
 

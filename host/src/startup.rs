@@ -77,6 +77,7 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     if options.max_consoles.is_none() {
         config.max_consoles = unused_consoles();
     }
+    config.server = format!("{program} {}", env!("CARGO_PKG_VERSION"));
     log::info!(
         "{program} {}: {limits}, {}; at most {} unused consoles are kept",
         env!("CARGO_PKG_VERSION"),
@@ -100,6 +101,13 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     }
     if let Some(ip) = options.exposed().filter(|_| !config.client_tls) {
         log::warn!("client ports on {ip} are open to the network without TLS: {CLEAR_ADVICE}");
+    }
+    if let Some(ip) = options.exposed_admin() {
+        log::warn!(
+            "the admin port on {ip} is open to the network: whoever reaches it by vSPC.py's protocol is {}; \
+             see --admin-rights",
+            config.admin_rights.of_v3()
+        );
     }
     let loader = options.tls.loader(options);
     let credentials = match loader.clone() {

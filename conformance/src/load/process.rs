@@ -225,6 +225,7 @@ impl Launch<'_> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
         let vm_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
+        let admin_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
         let first = first_client_port(self.ports);
         let target = SocketAddr::from(([127, 0, 0, 1], vm_port));
         let mut command = match self.descriptors {
@@ -234,7 +235,8 @@ impl Launch<'_> {
         command
             .args(words)
             .args(["--proxy-port", &vm_port.to_string(), "--proxy-iface", "127.0.0.1"])
-            .args(["--port-range-start", &first.to_string(), "--interface", "127.0.0.1"]);
+            .args(["--port-range-start", &first.to_string(), "--interface", "127.0.0.1"])
+            .args(["--admin-port", &admin_port.to_string()]);
         if self.last_port {
             let last = first.saturating_add(self.ports.saturating_sub(1));
             command.args(["--port-range-end", &last.to_string()]);

@@ -44,12 +44,25 @@ impl fmt::Display for Address {
 pub struct Peer {
     /// Its address.
     pub address: Address,
+    /// Who it is, as far as the kernel says: on a unix socket.
+    pub credentials: Option<Credentials>,
+}
+
+/// Who is at the other end of a unix socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Credentials {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// It is root, or the user that this process runs as.
+    pub is_ours: bool,
 }
 
 impl Peer {
     /// A peer known by its address alone.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address }
+        Self { address, credentials: None }
     }
 }

@@ -98,13 +98,15 @@ impl Concentrator {
     pub(super) fn show_line(&mut self, at: ConsoleId, text: &str) {
         let Some(console) = self.consoles.get(at) else { return };
         for id in console.clients().collect::<Vec<_>>() {
-            let is_shown = self
-                .conns
-                .get(id)
-                .is_some_and(|conn| conn.client().is_some_and(|client| client.mode == Mode::Telnet));
-            if is_shown {
-                self.reply(id, |out| out.extend_from_slice(format!("\r\n[vspc: {text}]\r\n").as_bytes()));
-            }
+            self.show_line_to(id, text);
+        }
+    }
+
+    /// A line on the screen of one client, if it is a telnet client.
+    pub(super) fn show_line_to(&mut self, id: ConnId, text: &str) {
+        let client = self.conns.get(id).and_then(Conn::client);
+        if client.is_some_and(|client| client.mode == Mode::Telnet && !client.is_seeded) {
+            self.reply(id, |out| out.extend_from_slice(format!("\r\n[vspc: {text}]\r\n").as_bytes()));
         }
     }
 

@@ -29,6 +29,9 @@ impl Concentrator {
 
     /// Bytes from a client. One pass; nothing it says waits for anything but what `speech` holds.
     pub(super) fn receive_client(&mut self, id: ConnId, data: &[u8]) {
+        if self.conns.get(id).and_then(Conn::client).is_some_and(|client| client.is_seeded) {
+            self.begin_telnet(id);
+        }
         match self.conns.get(id).and_then(Conn::client).map(|client| client.mode) {
             Some(Mode::Raw { last: true }) => self.type_guest(id, data),
             Some(Mode::Telnet) => self.receive_telnet(id, data),
@@ -37,6 +40,27 @@ impl Concentrator {
             }
             None => {}
         }
+    }
+
+    /// A client of vSPC.py's has read what it was told when it was let in, or has had time for it: telnet
+    /// begins.
+    pub(super) fn begin_telnet(&mut self, id: ConnId) {
+        let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
+        if std::mem::take(&mut client.is_seeded) {
+            self.fx.timers.cancel(Timer::Admin(id));
+            self.offer_options(id);
+        }
+    }
+
+    /// Offers what telnet clients answer.
+    pub(super) fn offer_options(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        for (side, opt) in OFFERS {
+            if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
+                put_negotiation(verb, opt, conn.control.buffer());
+            }
+        }
+        self.fx.outbox.transmit(id);
     }
 
     /// Lends out what judges a client that is not decided for good, and does what it says. Meanwhile the
@@ -153,6 +177,14 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Some(client) = conn.client_mut() else { return };
+        let enters: Vec<u8>;
+        let wire = match self.config.admin_enter_cr && client.visit.is_some() {
+            true => {
+                enters = wire.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
+                &enters[..]
+            }
+            false => wire,
+        };
         if is_binary {
             client.after_cr = false;
             let guest = wire.len() - pairs;
@@ -172,7 +204,7 @@ impl Concentrator {
     }
 
     /// Input as it is, of a raw client.
-    fn type_guest(&mut self, id: ConnId, data: &[u8]) {
+    pub(super) fn type_guest(&mut self, id: ConnId, data: &[u8]) {
         self.queue_input(id, data.len(), |uplink, buffers| uplink.push_guest(data, buffers));
     }
 
@@ -243,16 +275,22 @@ impl Concentrator {
     /// Puts what someone typed into its console's queue, `guest` bytes of it; drops it where no VM will ever
     /// take it.
     fn queue_input(&mut self, id: ConnId, guest: usize, push: impl FnOnce(&mut Uplink, &mut Buffers)) {
-        let (at, epoch) = match self.conns.get_mut(id).map(|conn| &mut conn.role) {
-            Some(Role::Client(client)) => (client.console, &mut client.epoch),
-            Some(Role::Local(local)) => (local.console, &mut local.epoch),
-            Some(Role::Vm(_) | Role::Arriving(_)) | None => return,
+        let Some((at, _)) = self.conns.get(id).and_then(Conn::seat) else { return };
+        let may_type = self.may_type(id, at);
+        if let Some(visit) = self.conns.get_mut(id).and_then(Conn::visit_mut) {
+            visit.typed += guest as u64;
+        }
+        let epoch = match self.conns.get_mut(id).map(|conn| &mut conn.role) {
+            Some(Role::Client(client)) => &mut client.epoch,
+            Some(Role::Local(local)) => &mut local.epoch,
+            Some(Role::Attach(attach)) => &mut attach.epoch,
+            _ => return,
         };
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let has_vm = !console.legs.is_empty();
         let counters = console.count();
         counters.bytes_from_clients += guest as u64;
-        if !has_vm {
+        if !has_vm || !may_type {
             counters.input_dropped += guest as u64;
             return;
         }

@@ -7,8 +7,9 @@ use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Closing, Ended, Role};
+use super::conn::{Closing, Conn, Ended, Role};
 use super::console::Console;
+use super::desk::Desk;
 use super::effects::Newcomer;
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
@@ -24,7 +25,8 @@ impl Concentrator {
         self.shutting_down = true;
         self.close_listeners();
         for id in self.conns.ids() {
-            if let Some(conn) = self.conns.get_mut(id)
+            // An attach ends with the connection that it came by.
+            if let Some(conn) = self.conns.get_mut(id).filter(|conn| !matches!(conn.role, Role::Attach(_)))
                 && conn.closing.is_none()
             {
                 conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
@@ -89,9 +91,26 @@ impl Concentrator {
                 self.emit(id, EventKind::VmDisconnected(reason));
                 self.detach_vm(id);
             }
-            Role::Client(_) | Role::Local(_) => {
-                self.emit(id, EventKind::ClientDetached(reason));
+            Role::Client(_) | Role::Local(_) | Role::Attach(_) => {
+                self.emit_departure(id, reason);
+                self.end_attach(id, reason, None);
+                self.leave_lock(id);
                 self.detach_reader(id);
+            }
+            Role::Asking(_) => {
+                self.emit(id, EventKind::AdminClosed(reason));
+                self.admission.stop_judging(id);
+            }
+            Role::Operator(_) => {
+                self.emit(id, EventKind::AdminClosed(reason));
+                self.admission.stop_judging(id);
+                self.watchers.remove(&id);
+                self.loggers.remove(&id);
+                let desk = self.conns.get(id).and_then(Conn::desk);
+                let attaches: Vec<ConnId> = desk.into_iter().flat_map(Desk::attaches).collect();
+                for attach in attaches {
+                    self.drop_conn(attach, reason);
+                }
             }
             Role::Arriving(_) => {
                 self.emit(id, EventKind::ClientNotLetIn(reason));
@@ -99,6 +118,22 @@ impl Concentrator {
                 self.arriving.remove(id);
             }
         }
+    }
+
+    /// Tells that somebody who was at a console is not any more.
+    fn emit_departure(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let kind = match conn.visit() {
+            None => EventKind::ClientDetached(reason),
+            Some(visit) => EventKind::Left {
+                who: visit.who.clone(),
+                because: reason,
+                after: self.fx.now.duration_since(visit.since),
+                typed: visit.typed,
+                shown: visit.shown,
+            },
+        };
+        self.emit(id, kind);
     }
 
     /// Forgets a console that no VM feeds, and closes whoever still reads it. `why` is told.
@@ -142,6 +177,14 @@ impl Concentrator {
             }
         }
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Some(desk) = conn.desk_mut()
+            && !is_mute
+        {
+            desk.end();
+            if desk.has_output() {
+                return;
+            }
+        }
         let is_silent = conn.control.is_empty() || is_mute;
         if is_silent && conn.close_transport(id, &mut self.fx) {
             self.forget(id, Shutdown::Graceful);
@@ -151,6 +194,9 @@ impl Concentrator {
     /// Whether a connection's console still holds something for it.
     fn is_unserved(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
+        if let Some(desk) = conn.desk() {
+            return desk.attaches().any(|attach| self.is_unserved(attach));
+        }
         let Some(console) = conn.console().and_then(|console| self.consoles.get(console)) else {
             return false;
         };
@@ -243,7 +289,10 @@ impl Concentrator {
             if let Some(side) = conn.side() {
                 self.admission.gone(id, side);
             }
-            self.fx.outbox.close(id, how);
+            match conn.role {
+                Role::Attach(_) => self.fx.outbox.forget(id),
+                _ => self.fx.outbox.close(id, how),
+            }
         }
     }
 }

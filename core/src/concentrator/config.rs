@@ -3,6 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::admin::operator::Rules;
+
+use super::address::Address;
+
 /// Settings of a [`Concentrator`](super::Concentrator). `Default` gives vSPC.py's defaults where it has
 /// them. Values that contradict each other harm nothing: each field says what they are taken as.
 #[derive(Clone, Debug)]
@@ -26,6 +30,18 @@ pub struct Config {
     pub in_band_tls: InBandTls,
     /// TLS where clients connect.
     pub client_tls: bool,
+    /// Where those connect who ask about consoles, by whatever protocol. One listener each.
+    pub admin_listen: Vec<Address>,
+    /// Who of those may do what, beyond what is so by default.
+    pub admin_rights: Rules,
+    /// How many of the latest characters a client of vSPC.py's is shown when it attaches.
+    pub admin_context: usize,
+    /// LF from a client of vSPC.py's is typed as CR.
+    pub admin_enter_cr: bool,
+    /// Who is at a console's client port types whatever lock somebody holds.
+    pub ports_ignore_locks: bool,
+    /// The server's name and version, for those who ask.
+    pub server: String,
     /// What happens to a client that does not keep up.
     pub slow_client: SlowClient,
     /// How far a reader may fall behind its VM, in bytes. Less than
@@ -70,6 +86,12 @@ impl Default for Config {
             vm_tls: VmTls::Off,
             in_band_tls: InBandTls::Off,
             client_tls: false,
+            admin_listen: Vec::new(),
+            admin_rights: Rules::default(),
+            admin_context: 200,
+            admin_enter_cr: false,
+            ports_ignore_locks: false,
+            server: concat!("vspc ", env!("CARGO_PKG_VERSION")).into(),
             slow_client: SlowClient::Skip,
             lag_limit: 2 << 20,
             scrollback: 16 << 10,

@@ -1,6 +1,9 @@
 //! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
 
+use crate::admin::openstack::OpenStackLine;
+use crate::admin::v3::V3Server;
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
+use crate::time::Instant;
 use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
@@ -8,12 +11,14 @@ use super::address::Address;
 use super::admission::{Heard, Kind, Source};
 use super::consoles::Unshown;
 use super::control::Control;
+use super::desk::{Desk, Standing};
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::speech::{Mode, Speech};
 use super::upgrade::Upgrade;
+use super::visits::Told;
 
 /// What we are willing to have switched on towards a client (telnet.md §4).
 pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
@@ -116,6 +121,77 @@ pub(super) enum Role {
     Arriving(ConsoleId),
     /// A reader inside the process.
     Local(Local),
+    /// A connection on the admin listener that is attached to nothing.
+    Asking(Box<Asking>),
+    /// An operator's connection.
+    Operator(Box<Desk>),
+    /// Someone at a console by way of an operator's connection.
+    Attach(Box<Attach>),
+}
+
+/// A connection on the admin listener: which protocol it speaks, and what it has asked.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// Who asks, and what it may do.
+    pub(super) standing: Standing,
+    pub(super) dialogue: Asks,
+}
+
+/// What an admin connection speaks.
+#[derive(Debug)]
+pub(super) enum Asks {
+    /// That is not known. What it has said so far.
+    Undecided(Vec<u8>),
+    /// vSPC.py's protocol; while it is told of all consoles, the slot of the next.
+    V3 {
+        /// Where its dialogue stands.
+        server: V3Server,
+        /// The slot of the next console it is to be told of.
+        next: u32,
+    },
+    /// OpenStack's lines; while it is told of all consoles, the slot of the next.
+    Lines {
+        /// The one line that it says.
+        line: OpenStackLine,
+        /// The slot of the next console it is to be told of.
+        next: Option<u32>,
+    },
+    /// Nothing of use.
+    Nothing,
+}
+
+/// Someone at a console by way of an operator's connection: a connection without a socket.
+#[derive(Debug)]
+pub(super) struct Attach {
+    pub(super) console: ConsoleId,
+    pub(super) seat: Seat,
+    /// Of the uplink, when it last sent something.
+    pub(super) epoch: u32,
+    /// The connection it came by.
+    pub(super) operator: ConnId,
+    /// The stream of that which carries it.
+    pub(super) stream: u64,
+    pub(super) visit: Visit,
+    /// What it was last told of its console.
+    pub(super) told: Told,
+}
+
+/// Someone who came by the admin port, for logs and for others at the console.
+#[derive(Clone, Debug)]
+pub(super) struct Visit {
+    pub(super) who: Box<str>,
+    /// When it came.
+    pub(super) since: Instant,
+    /// Guest bytes it has typed.
+    pub(super) typed: u64,
+    /// Bytes it was shown.
+    pub(super) shown: u64,
+}
+
+impl Visit {
+    pub(super) fn new(who: &str, now: Instant) -> Self {
+        Self { who: who.into(), since: now, typed: 0, shown: 0 }
+    }
 }
 
 /// The connection of a host, for one serial port of one VM.
@@ -190,6 +266,10 @@ pub(super) struct Client {
     pub(super) ungreeted: bool,
     /// It will send no more.
     pub(super) ended: Option<Ended>,
+    /// It came by the admin port.
+    pub(super) visit: Option<Box<Visit>>,
+    /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
+    pub(super) is_seeded: bool,
 }
 
 /// How a client that will send no more takes what it is shown, since its clock was last set.
@@ -250,28 +330,28 @@ impl Conn {
     pub(super) fn vm(&self) -> Option<&Vm> {
         match &self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) | Role::Arriving(_) | Role::Local(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn vm_mut(&mut self) -> Option<&mut Vm> {
         match &mut self.role {
             Role::Vm(vm) => Some(vm),
-            Role::Client(_) | Role::Arriving(_) | Role::Local(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn client(&self) -> Option<&Client> {
         match &self.role {
             Role::Client(client) => Some(client),
-            Role::Vm(_) | Role::Arriving(_) | Role::Local(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match &mut self.role {
             Role::Client(client) => Some(client),
-            Role::Vm(_) | Role::Arriving(_) | Role::Local(_) => None,
+            _ => None,
         }
     }
 
@@ -280,7 +360,8 @@ impl Conn {
         match &self.role {
             Role::Client(client) => Some((client.console, client.seat)),
             Role::Local(local) => Some((local.console, local.seat)),
-            Role::Vm(_) | Role::Arriving(_) => None,
+            Role::Attach(attach) => Some((attach.console, attach.seat)),
+            Role::Vm(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => None,
         }
     }
 
@@ -290,6 +371,8 @@ impl Conn {
             Role::Client(client) => Some(client.console),
             Role::Local(local) => Some(local.console),
             Role::Arriving(console) => Some(*console),
+            Role::Attach(attach) => Some(attach.console),
+            Role::Asking(_) | Role::Operator(_) => None,
             Role::Vm(vm) => match vm.place {
                 Place::Console(console) | Place::MovedAway(console) => Some(console),
                 Place::Unidentified | Place::Rejected | Place::Aside(_) | Place::Target | Place::Detached => {
@@ -308,8 +391,9 @@ impl Conn {
     pub(super) fn is_nobody(&self) -> bool {
         match &self.role {
             Role::Vm(vm) => vm.place.is_unidentified(),
-            Role::Arriving(_) => true,
-            Role::Client(_) | Role::Local(_) => false,
+            Role::Arriving(_) | Role::Asking(_) => true,
+            Role::Operator(desk) => !desk.standing.is_known,
+            Role::Client(_) | Role::Local(_) | Role::Attach(_) => false,
         }
     }
 
@@ -335,12 +419,46 @@ impl Conn {
         }
     }
 
+    /// Who came by the admin port and is at a console.
+    pub(super) fn visit(&self) -> Option<&Visit> {
+        match &self.role {
+            Role::Client(client) => client.visit.as_deref(),
+            Role::Attach(attach) => Some(&attach.visit),
+            _ => None,
+        }
+    }
+
+    /// The same, to count in it.
+    pub(super) fn visit_mut(&mut self) -> Option<&mut Visit> {
+        match &mut self.role {
+            Role::Client(client) => client.visit.as_deref_mut(),
+            Role::Attach(attach) => Some(&mut attach.visit),
+            _ => None,
+        }
+    }
+
+    /// An operator's connection's session.
+    pub(super) fn desk(&self) -> Option<&Desk> {
+        match &self.role {
+            Role::Operator(desk) => Some(desk),
+            _ => None,
+        }
+    }
+
+    /// The same, to use it.
+    pub(super) fn desk_mut(&mut self) -> Option<&mut Desk> {
+        match &mut self.role {
+            Role::Operator(desk) => Some(desk),
+            _ => None,
+        }
+    }
+
     /// On which side it holds a descriptor; a reader inside the process holds none.
     pub(super) fn side(&self) -> Option<Kind> {
         match &self.role {
             Role::Vm(_) => Some(Kind::Vm),
-            Role::Client(_) | Role::Arriving(_) => Some(Kind::Client),
-            Role::Local(_) => None,
+            Role::Client(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => Some(Kind::Client),
+            Role::Local(_) | Role::Attach(_) => None,
         }
     }
 

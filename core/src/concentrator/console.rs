@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::lock::Lock;
 use crate::time::Instant;
 
 use super::config::SlowClient;
@@ -49,13 +50,20 @@ impl ReaderKey {
     }
 }
 
+/// What a console printed, who reads that, and who of those that came by the admin port may type.
+#[derive(Debug, Default)]
+struct Audience {
+    fanout: Fanout<ReaderKey>,
+    lock: Lock<ConnId>,
+}
+
 /// One serial port of one VM.
 #[derive(Debug)]
 pub(super) struct Console {
     pub(super) label: Arc<Label>,
     pub(super) legs: Legs,
     /// Nothing while it has printed nothing and nobody has looked at it.
-    fanout: Option<Box<Fanout<ReaderKey>>>,
+    audience: Option<Box<Audience>>,
     pub(super) uplink: Uplink,
     pub(super) listener: Option<ListenerId>,
     counters: Option<Box<Counters>>,
@@ -71,7 +79,7 @@ impl Console {
         Self {
             label: Arc::new(label),
             legs: Legs::default(),
-            fanout: None,
+            audience: None,
             uplink: Uplink::default(),
             listener: None,
             counters: None,
@@ -83,11 +91,20 @@ impl Console {
 
     /// What it printed, and who reads that.
     pub(super) fn fanout(&self) -> &Fanout<ReaderKey> {
-        self.fanout.as_deref().unwrap_or(&UNHEARD)
+        self.audience.as_ref().map_or(&UNHEARD, |audience| &audience.fanout)
     }
 
     pub(super) fn fanout_mut(&mut self) -> &mut Fanout<ReaderKey> {
-        self.fanout.get_or_insert_default()
+        &mut self.audience.get_or_insert_default().fanout
+    }
+
+    /// Who of those that came by the admin port may type.
+    pub(super) fn lock(&self) -> &Lock<ConnId> {
+        self.audience.as_ref().map_or(&UNLOCKED, |audience| &audience.lock)
+    }
+
+    pub(super) fn lock_mut(&mut self) -> &mut Lock<ConnId> {
+        &mut self.audience.get_or_insert_default().lock
     }
 
     pub(super) fn id(&self) -> ConsoleId {
@@ -197,7 +214,8 @@ impl Console {
     /// Has every client read again, beginning one further round the table each time, so that nobody is always
     /// first.
     fn reopen_input(&mut self, fx: &mut Effects) {
-        let first = self.uplink.next_turn(self.fanout.as_ref().map_or(0, |fanout| fanout.persons()));
+        let clients = self.fanout().persons();
+        let first = self.uplink.next_turn(clients);
         let in_turn = self.clients().skip(first).chain(self.clients().take(first));
         in_turn.for_each(|id| fx.outbox.receive(id));
     }
@@ -244,8 +262,8 @@ impl Console {
 
     /// Gives all of its output back: nobody will read it.
     pub(super) fn clear_output(&mut self, pool: &mut Pool) {
-        if let Some(fanout) = &mut self.fanout {
-            fanout.clear(pool);
+        if let Some(audience) = &mut self.audience {
+            audience.fanout.clear(pool);
         }
     }
 
@@ -291,6 +309,9 @@ fn pause_above(limits: Limits) -> u64 {
 fn resume_at(limits: Limits) -> u64 {
     pause_above(limits) - limits.lag / 4
 }
+
+/// Nobody came by the admin port.
+static UNLOCKED: Lock<ConnId> = Lock::new();
 
 /// A console that has printed nothing, and at which nobody is.
 static UNHEARD: Fanout<ReaderKey> = Fanout::new();

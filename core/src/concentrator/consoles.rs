@@ -104,6 +104,11 @@ impl Consoles {
         self.table.iter().map(|(_, console)| console)
     }
 
+    /// Every console from a slot on, in the order of their slots: for who looks at them piece by piece.
+    pub(super) fn iter_from(&self, slot: u32) -> impl Iterator<Item = &Console> {
+        self.table.iter_from(slot).map(|(_, console)| console)
+    }
+
     /// A console together with the buffers that its uplink uses.
     pub(super) fn with_buffers(&mut self, id: ConsoleId) -> Option<(&mut Console, &mut Buffers)> {
         self.table.get_mut(id).map(|console| (console, &mut self.buffers))

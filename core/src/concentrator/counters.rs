@@ -41,7 +41,7 @@ counters! {
         bytes_to_vm,
         /// Bytes that readers skipped because they did not keep up.
         bytes_skipped,
-        /// Bytes of clients dropped because no VM was there.
+        /// Bytes of clients dropped because no VM was there, or because of somebody's lock.
         input_dropped,
         /// Bytes queued for a VM whose connection ended without a vMotion, in wire form: as the VM would have
         /// read them.

@@ -1,12 +1,9 @@
 //! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients`
 //! is reached, a seat, and our offers.
 
-use crate::telnet::put_negotiation;
-
 use super::Concentrator;
 use super::address::Address;
 use super::admission;
-use super::client::OFFERS;
 use super::conn::{CLIENT_POLICY, Client, Conn, Role};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, EventKind};
@@ -87,6 +84,8 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
+            visit: None,
+            is_seeded: false,
         }));
         if self.config.max_clients.is_some_and(|limit| persons > limit) {
             conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
@@ -100,14 +99,8 @@ impl Concentrator {
 
     /// Offers what telnet clients answer.
     fn open_negotiation(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        for (side, opt) in OFFERS {
-            if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
-                put_negotiation(verb, opt, conn.control.buffer());
-            }
-        }
-        self.fx.outbox.transmit(id);
-        if let Some(client) = conn.client_mut() {
+        self.offer_options(id);
+        if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
             client.speech = Some(Box::new(Speech::new(self.fx.now)));
         }
         self.with_speech(id, |_, _, _| ());

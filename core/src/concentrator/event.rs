@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::lock::LockMode;
 use crate::telnet::{self, Opt};
 use crate::transport::TlsFailure;
 use crate::vmware::{self, Code};
@@ -55,6 +56,8 @@ pub enum Severity {
 pub enum EventKind {
     /// A listener is open at this address.
     Listening(ListenerId, Address),
+    /// The admin port is open at this address.
+    AdminListening(ListenerId, Address),
     /// A listener could not be opened.
     ListenFailed(ListenerId, Address, ListenError),
     /// A connection on a VM listener said its first bytes.
@@ -102,6 +105,58 @@ pub enum EventKind {
     },
     /// TLS did not come up, or broke.
     TlsFailed(TlsFailure),
+    /// Somebody came to a console by the admin port.
+    Attached {
+        /// Who.
+        who: Box<str>,
+        /// As what.
+        lock: LockMode,
+    },
+    /// Somebody at a console has another lock now, or none.
+    LockChanged {
+        /// Who.
+        who: Box<str>,
+        /// As what it is there now.
+        lock: LockMode,
+    },
+    /// Others stood in the way of somebody who came by the admin port.
+    LockRefused {
+        /// Who.
+        who: Box<str>,
+        /// What was asked for.
+        mode: LockMode,
+    },
+    /// Somebody who had come to a console by the admin port left it.
+    Left {
+        /// Who.
+        who: Box<str>,
+        /// Why.
+        because: CloseReason,
+        /// After how long.
+        after: Duration,
+        /// Guest bytes that it typed.
+        typed: u64,
+        /// Bytes that it was shown.
+        shown: u64,
+    },
+    /// Somebody sent a break.
+    BreakSent {
+        /// Who.
+        who: Box<str>,
+    },
+    /// An operator sends somebody away.
+    SentAway {
+        /// Whom.
+        who: Box<str>,
+        /// Who does.
+        by: Box<str>,
+        /// Why, in that one's words.
+        reason: Box<str>,
+    },
+    /// Somebody on the admin port was not served.
+    AdminRefused(Box<str>),
+    /// A connection on the admin port ended that was at no console.
+    AdminClosed(CloseReason),
     /// A client attached.
     ClientAttached {
         /// How many clients the console has now.
@@ -296,6 +351,12 @@ pub enum CloseReason {
     NotClient(Foreign),
     /// An operator closed it.
     Kicked,
+    /// An operator sent it away from its console.
+    Bumped,
+    /// It came by the admin port and said nothing that is served there.
+    NotUnderstood,
+    /// It was told what it had asked for.
+    Answered,
     /// The server is going down.
     ShuttingDown,
 }
@@ -326,15 +387,23 @@ impl EventKind {
             | Self::ReaderSkipped(_)
             | Self::Malformed(_)
             | Self::TlsFailed(_)
+            | Self::AdminRefused(_)
             | Self::PortsExhausted
             | Self::PortTaken(..) => Warn,
             Self::VmDisconnected(why) => why.severity(),
             Self::Vmotion(step) => step.severity(),
-            Self::Suppressed(_) | Self::TlsUp { .. } => Debug,
+            Self::Suppressed(_) | Self::TlsUp { .. } | Self::AdminClosed(_) => Debug,
             Self::Listening(..)
+            | Self::AdminListening(..)
             | Self::VmConnected
             | Self::VmIdentified
             | Self::VmRenamed(_)
+            | Self::Attached { .. }
+            | Self::Left { .. }
+            | Self::LockChanged { .. }
+            | Self::LockRefused { .. }
+            | Self::BreakSent { .. }
+            | Self::SentAway { .. }
             | Self::ClientAttached { .. }
             | Self::ClientDetached(_)
             | Self::ClientNotLetIn(_)
@@ -354,7 +423,11 @@ impl EventKind {
             | Self::SecondLeg { .. }
             | Self::InputTaken { .. }
             | Self::InputGivenBack { .. }
-            | Self::Cloned { .. } => true,
+            | Self::Cloned { .. }
+            | Self::Attached { .. }
+            | Self::LockChanged { .. }
+            | Self::BreakSent { .. }
+            | Self::SentAway { .. } => true,
             Self::Vmotion(step) => !matches!(step, VmotionStep::BadPeer | VmotionStep::OutOfPlace(_)),
             other => other.is_last(),
         }
@@ -362,7 +435,14 @@ impl EventKind {
 
     /// Whether it is the last of its connection.
     pub(super) fn is_last(&self) -> bool {
-        matches!(self, Self::VmDisconnected(_) | Self::ClientDetached(_) | Self::ClientNotLetIn(_))
+        matches!(
+            self,
+            Self::VmDisconnected(_)
+                | Self::ClientDetached(_)
+                | Self::ClientNotLetIn(_)
+                | Self::AdminClosed(_)
+                | Self::Left { .. }
+        )
     }
 }
 
@@ -378,6 +458,18 @@ impl VmotionStep {
 }
 
 impl CloseReason {
+    /// A word for it, for attaches (operator.md §6).
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Kicked => "kicked",
+            Self::Bumped => "bumped",
+            Self::Gone => "expired",
+            Self::TooSlow => "lagged",
+            Self::ShuttingDown => "shutting-down",
+            _ => "left",
+        }
+    }
+
     /// How loud it is that a VM's connection ended for this reason.
     fn severity(self) -> Severity {
         match self {
@@ -396,6 +488,9 @@ impl CloseReason {
             | Self::TooManyClients
             | Self::NotClient(_)
             | Self::Kicked
+            | Self::Bumped
+            | Self::NotUnderstood
+            | Self::Answered
             | Self::ShuttingDown => Severity::Info,
         }
     }

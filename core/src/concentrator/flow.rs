@@ -31,7 +31,7 @@ impl Concentrator {
         if conn.closing.is_some() {
             return READ_MAX;
         }
-        let window = self.plain_window(conn);
+        let window = self.plain_window(id, conn);
         match &conn.transport {
             // What a record holds is not known before it is whole.
             Transport::Tls(tls) if tls.unread.is_empty() && window > 0 => window.max(RECORD),
@@ -41,7 +41,7 @@ impl Concentrator {
     }
 
     /// How many bytes of its own a connection may send.
-    fn plain_window(&self, conn: &Conn) -> usize {
+    fn plain_window(&self, id: ConnId, conn: &Conn) -> usize {
         match &conn.role {
             Role::Arriving(_) => RECORD,
             Role::Vm(vm) => {
@@ -58,18 +58,15 @@ impl Concentrator {
             }
             Role::Client(_) if conn.control.is_over_limit() => 0,
             Role::Client(client) => {
-                let window = self.typing_window(client.console, client.epoch, client.mode != Mode::Telnet);
+                let window =
+                    self.typing_window(id, client.console, client.epoch, client.mode != Mode::Telnet);
                 if conn.is_noisy() { window.min(NOISY_READ_MAX) } else { window }
             }
-            Role::Local(local) => self.typing_window(local.console, local.epoch, true),
-        }
-    }
-
-    /// What someone at a console may type; everything while there is no VM, because it is dropped then.
-    fn typing_window(&self, console: super::ConsoleId, epoch: u32, doubles: bool) -> usize {
-        match self.consoles.get(console) {
-            Some(console) if !console.legs.is_empty() => console.uplink.window(epoch, doubles),
-            _ => READ_MAX,
+            Role::Local(local) => self.typing_window(id, local.console, local.epoch, true),
+            Role::Attach(attach) => self.typing_window(id, attach.console, attach.epoch, true),
+            Role::Asking(_) if conn.control.is_over_limit() => 0,
+            Role::Asking(_) => ASKING_READ_MAX,
+            Role::Operator(desk) => desk.receive_window().min(OPERATOR_READ_MAX),
         }
     }
 
@@ -157,7 +154,9 @@ impl Concentrator {
         match self.conns.get(id).map(|conn| &conn.role) {
             Some(Role::Vm(_)) => self.offer_vm(id, take),
             Some(Role::Client(_)) => self.offer_client::<MOST>(id, take),
-            Some(Role::Arriving(_) | Role::Local(_)) | None => Sent::default(),
+            Some(Role::Asking(_)) => self.offer_asking(id, take),
+            Some(Role::Operator(_)) => self.offer_operator(id, take),
+            Some(Role::Arriving(_) | Role::Local(_) | Role::Attach(_)) | None => Sent::default(),
         }
     }
 
@@ -207,6 +206,7 @@ impl Concentrator {
         let shown = match conn.closing {
             // A farewell may outlive the console it is about.
             Some(Closing::Farewell) => None,
+            _ if client.is_seeded => None,
             _ => self.consoles.get(at),
         };
         let Some(console) = shown else {
@@ -225,6 +225,9 @@ impl Concentrator {
         let was_over_limit = conn.control.is_over_limit();
         let took = self.consoles.took(at, seat, layout, taken, &mut self.fx);
         conn.control.took(took.front);
+        if let Some(visit) = conn.visit_mut() {
+            visit.shown += took.data as u64;
+        }
         if was_over_limit && !conn.control.is_over_limit() {
             self.fx.outbox.receive(id);
         }
@@ -329,7 +332,9 @@ impl Concentrator {
             }
             Some(Role::Client(_)) => self.receive_client(id, data),
             Some(Role::Local(_)) => self.receive_local(id, data),
-            Some(Role::Arriving(_)) | None => {}
+            Some(Role::Asking(_)) => self.receive_asking(id, data),
+            Some(Role::Operator(_)) => self.receive_operator(id, data),
+            Some(Role::Arriving(_) | Role::Attach(_)) | None => {}
         }
     }
 
@@ -385,7 +390,7 @@ impl Concentrator {
         let (version, suite) = tls.terms();
         let arriving = match conn.role {
             Role::Arriving(console) => Some(console),
-            Role::Vm(_) | Role::Client(_) | Role::Local(_) => None,
+            _ => None,
         };
         self.emit(id, EventKind::TlsUp { version, suite });
         match arriving {
@@ -402,7 +407,7 @@ impl Concentrator {
             // A VM's bytes are never refused once they are read.
             let window = match conn.role {
                 Role::Vm(_) => rest.len(),
-                _ => self.plain_window(conn).min(rest.len()),
+                _ => self.plain_window(id, conn).min(rest.len()),
             };
             if window == 0 {
                 break;
@@ -479,6 +484,12 @@ const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 /// then costs some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds. One
 /// of 256 KiB of commands costs thirteen: one in 256 reads doubles that at most.
 const NOISY_READ_MAX: usize = 1 << 10;
+
+/// Largest read from one who asks by an old protocol: each says a few hundred bytes at most.
+const ASKING_READ_MAX: usize = 4 << 10;
+
+/// Largest read from an operator's connection.
+const OPERATOR_READ_MAX: usize = 32 << 10;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times
 /// as much per byte as one of data, and a console's key must not wait for a crowd of those.

@@ -32,13 +32,21 @@ impl Concentrator {
                         "{id} is the target of nothing"
                     );
                 }
-                Role::Client(_) | Role::Local(_) => {
+                Role::Client(_) | Role::Local(_) | Role::Attach(_) => {
                     let (at, seat) = conn.seat().expect("a reader has a seat");
                     let console = self.consoles.get(at).expect("a reader's console is gone");
                     let sits = console.fanout().readers().any(|(its, key, _)| its == seat && key.id == id);
                     assert!(sits, "{id} does not sit where it thinks");
                 }
-                Role::Arriving(_) => {}
+                Role::Operator(desk) => {
+                    for attach in desk.attaches() {
+                        let is_its = self.conns.get(attach).is_some_and(
+                            |conn| matches!(&conn.role, Role::Attach(attach) if attach.operator == id),
+                        );
+                        assert!(is_its, "{attach} is no attach of {id}");
+                    }
+                }
+                Role::Arriving(_) | Role::Asking(_) => {}
             }
         }
         for (id, moved) in self.moves.iter() {
@@ -69,6 +77,7 @@ impl Concentrator {
                 Timer::Ask(id)
                 | Timer::Tls(id)
                 | Timer::Identify(id)
+                | Timer::Admin(id)
                 | Timer::Decide(id)
                 | Timer::Linger(id)
                 | Timer::HalfClosed(id)

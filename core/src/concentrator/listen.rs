@@ -26,9 +26,16 @@ pub(super) enum Purpose {
     Vms,
     /// Clients of this console connect here; the port that was asked for.
     Clients(ConsoleId, u16),
+    /// Those connect here who ask about consoles, by whatever protocol.
+    Admin,
 }
 
 impl Listener {
+    /// A listener for those who ask.
+    pub(super) fn admin(address: Address) -> Self {
+        Self { purpose: Purpose::Admin, address, late: false }
+    }
+
     /// A listener for hosts.
     pub(super) fn vms(address: Address) -> Self {
         Self { purpose: Purpose::Vms, address, late: false }
@@ -40,11 +47,15 @@ impl Concentrator {
     pub(super) fn listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
         match (listener.purpose, bound) {
-            (Purpose::Vms, Ok(bound)) => {
+            (purpose @ (Purpose::Vms | Purpose::Admin), Ok(bound)) => {
                 listener.address = bound.clone();
-                self.emit_event(None, None, EventKind::Listening(id, bound));
+                let kind = match purpose {
+                    Purpose::Admin => EventKind::AdminListening(id, bound),
+                    _ => EventKind::Listening(id, bound),
+                };
+                self.emit_event(None, None, kind);
             }
-            (Purpose::Vms, Err(why)) => {
+            (Purpose::Vms | Purpose::Admin, Err(why)) => {
                 let address = listener.address.clone();
                 self.listeners.remove(id);
                 self.emit_event(None, None, EventKind::ListenFailed(id, address, why));
@@ -186,7 +197,7 @@ impl Concentrator {
         for id in self.listeners.ids() {
             match self.listeners.get(id).map(|listener| listener.purpose) {
                 Some(Purpose::Clients(console, _)) => self.close_port(console),
-                Some(Purpose::Vms) => {
+                Some(Purpose::Vms | Purpose::Admin) => {
                     self.listeners.remove(id);
                     self.fx.outbox.push(Output::Unlisten(id));
                 }

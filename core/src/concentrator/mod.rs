@@ -10,6 +10,7 @@
 //! engine. docs/architecture.md has a line about each of them, and says which operations call which.
 
 mod address;
+mod admin;
 mod admission;
 mod allowance;
 mod announce;
@@ -22,9 +23,11 @@ mod console;
 mod consoles;
 mod control;
 mod counters;
+mod desk;
 mod effects;
 mod entering;
 mod event;
+mod event_line;
 mod fanout;
 mod flow;
 mod foreign;
@@ -45,6 +48,7 @@ mod outbox;
 mod output;
 mod ports;
 mod queues;
+mod requests;
 mod silence;
 mod slab;
 mod speech;
@@ -57,10 +61,11 @@ mod unused;
 mod upgrade;
 mod upgrade_backoff;
 mod uplink;
+mod visits;
 mod vm;
 mod vmotion;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
@@ -69,7 +74,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
-pub use address::{Address, Peer};
+pub use address::{Address, Credentials, Peer};
 pub use config::{Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;
@@ -127,6 +132,11 @@ pub struct Concentrator {
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
     shutting_down: bool,
+    /// Names the counts of this engine's offsets: another one after each start.
+    epoch: u64,
+    /// Operators' connections that want to hear of consoles, and of what is logged.
+    watchers: BTreeSet<ConnId>,
+    loggers: BTreeSet<ConnId>,
     /// Peers that said nothing, since that was last told.
     silent_peers: u32,
     /// Calls until all invariants are looked at again.
@@ -160,6 +170,9 @@ impl Concentrator {
             opened: Vec::new(),
             scratch: Vec::new(),
             shutting_down: false,
+            epoch: 0,
+            watchers: BTreeSet::new(),
+            loggers: BTreeSet::new(),
             silent_peers: 0,
             #[cfg(debug_assertions)]
             until_check: 0,
@@ -169,6 +182,13 @@ impl Concentrator {
             let address = Address::Ip(address);
             let id = engine.listeners.insert(Listener::vms(address.clone()));
             engine.fx.outbox.push(Output::Listen(id, address));
+        }
+        for address in &engine.config.admin_listen {
+            let id = engine.listeners.insert(Listener::admin(address.clone()));
+            engine.fx.outbox.push(Output::Listen(id, address.clone()));
+        }
+        if !engine.config.admin_listen.is_empty() {
+            engine.epoch = engine.rng.next_u64();
         }
         engine
     }
@@ -193,6 +213,7 @@ impl Concentrator {
         let (kind, at) = match purpose {
             Purpose::Vms => (Kind::Vm, None),
             Purpose::Clients(console, _) => (Kind::Client, Some(console)),
+            Purpose::Admin => (Kind::Client, None),
         };
         let accepted = if self.shutting_down || !self.make_room(kind, at, Source::of(&peer.address)) {
             None
@@ -200,6 +221,7 @@ impl Concentrator {
             match purpose {
                 Purpose::Vms => self.accept_vm(peer.address),
                 Purpose::Clients(console, _) => self.accept_client(console, peer.address),
+                Purpose::Admin => Some(self.accept_admin(peer)),
             }
         };
         self.settle();
@@ -236,7 +258,8 @@ impl Concentrator {
         match (how, &conn.role) {
             // The farewell may still be taken.
             (Closed::Input, _) if conn.closing.is_some() => {}
-            (Closed::Input, Role::Client(_)) => self.end_of_input(id),
+            // Who came by the admin port holds a lock, or may: its end is its end.
+            (Closed::Input, Role::Client(client)) if client.visit.is_none() => self.end_of_input(id),
             (Closed::Input, _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
             (Closed::Failed(why), _) => self.drop_conn(id, CloseReason::Failed(why)),
         }
@@ -274,6 +297,11 @@ impl Concentrator {
             Timer::Ask(id) => self.ask(id),
             Timer::Tls(id) => self.tls_timer(id),
             Timer::Identify(id) => self.give_up_identifying(id),
+            Timer::Admin(id) => match self.conns.get(id).map(|conn| &conn.role) {
+                Some(Role::Operator(_)) => self.operator_timer(id),
+                Some(Role::Client(_)) => self.begin_telnet(id),
+                _ => self.give_up_asking(id),
+            },
             Timer::Decide(id) => self.decide(id, self.receive_window(id) > 0),
             Timer::Linger(id) => self.end_of_linger(id),
             Timer::HalfClosed(id) => self.look_after_half_closed(id),
@@ -298,6 +326,20 @@ impl Concentrator {
             match self.fx.outbox.pop()? {
                 // What TLS has opened already comes before what is still in the socket.
                 Output::Receive(id) if !self.deliver_unread(id) => {}
+                // Of connections without a socket their operator's is told.
+                Output::Receive(id) if self.is_attach(id) => {
+                    self.take_typed(id);
+                    self.settle();
+                }
+                Output::Local(id) if self.is_attach(id) => self.wake_attach(id),
+                Output::Changed(id) => {
+                    self.spread_change(id);
+                    return Some(Output::Changed(id));
+                }
+                Output::Event(event) => {
+                    self.spread_event(&event);
+                    return Some(Output::Event(event));
+                }
                 output => return Some(output),
             }
         }
@@ -307,6 +349,20 @@ impl Concentrator {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.fx.timers.next()
+    }
+
+    fn is_attach(&self, id: ConnId) -> bool {
+        matches!(self.conns.get(id).map(|conn| &conn.role), Some(Role::Attach(_)))
+    }
+
+    /// An attach has output: its operator's connection has.
+    fn wake_attach(&mut self, id: ConnId) {
+        let Some(Role::Attach(attach)) = self.conns.get(id).map(|conn| &conn.role) else { return };
+        let (operator, stream) = (attach.operator, attach.stream);
+        if let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) {
+            desk.mark_ready(stream);
+            self.fx.outbox.transmit(operator);
+        }
     }
 
     /// A VM has waited long enough for its slowest reader.

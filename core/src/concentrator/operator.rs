@@ -90,6 +90,10 @@ pub enum Speaks {
     Raw,
     /// It is inside this process.
     Local,
+    /// It came by the admin port with vSPC.py's protocol, and speaks telnet.
+    V3,
+    /// It came by the admin port with the operator protocol.
+    Operator,
 }
 
 /// What a reader inside the process is to be.
@@ -386,9 +390,11 @@ impl Concentrator {
         clients.filter_map(|id| {
             let conn = self.conns.get(id)?;
             let (speaks, has_ended) = match &conn.role {
+                Role::Client(client) if client.visit.is_some() => (Speaks::V3, client.ended.is_some()),
                 Role::Client(client) => (client.mode.into(), client.ended.is_some()),
                 Role::Local(_) => (Speaks::Local, false),
-                Role::Vm(_) | Role::Arriving(_) => return None,
+                Role::Attach(_) => (Speaks::Operator, false),
+                Role::Vm(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => return None,
             };
             Some(ClientView { id, peer: &conn.peer, speaks, has_ended })
         })

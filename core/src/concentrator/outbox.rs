@@ -75,6 +75,13 @@ impl Outbox {
         }
     }
 
+    /// A connection without a socket has ended: there is nothing to close. Events stay.
+    pub(super) fn forget(&mut self, id: ConnId) {
+        if let Some(outstanding) = self.of(id) {
+            outstanding.generation = 0;
+        }
+    }
+
     /// Queues an output that is never repeated.
     pub(super) fn push(&mut self, output: Output) {
         self.queue.push_back(output);

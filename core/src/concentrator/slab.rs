@@ -106,6 +106,14 @@ impl<K: Key, T> Slab<K, T> {
         })
     }
 
+    /// The same, from a slot on.
+    pub(super) fn iter_from(&self, index: u32) -> impl Iterator<Item = (K, &T)> {
+        let from = (index as usize).min(self.slots.len());
+        self.slots[from..].iter().zip(index..).filter_map(|(slot, index)| {
+            slot.value.as_deref().map(|value| (K::new(index, slot.generation), value))
+        })
+    }
+
     /// The ids of all values, as they are now.
     pub(super) fn ids(&self) -> Vec<K> {
         self.iter().map(|(id, _)| id).collect()

@@ -14,7 +14,7 @@ use crate::time::Instant;
 pub(super) struct Tenure {
     /// In total, without the one who holds it now.
     stayed: u64,
-    /// Since when somebody holds it; [`NOBODY`] if nobody does.
+    /// Since when somebody holds it, or, with [`VACANT`] in it, since when nobody does.
     since: u64,
     /// Who holds it now, if that is an address.
     holder: Ipv6Addr,
@@ -34,7 +34,7 @@ struct Stay {
 
 impl Default for Tenure {
     fn default() -> Self {
-        Self { stayed: 0, since: NOBODY, holder: NONE, first: FREE, others: None }
+        Self { stayed: 0, since: VACANT, holder: NONE, first: FREE, others: None }
     }
 }
 
@@ -54,7 +54,7 @@ impl Tenure {
         if self.holder != NONE {
             self.count(self.holder, time);
         }
-        self.since = if to.is_some() { now.as_micros() } else { NOBODY };
+        self.since = if to.is_some() { now.as_micros() } else { now.as_micros() | VACANT };
         self.holder = pack(to.flatten());
     }
 
@@ -90,7 +90,12 @@ impl Tenure {
 
     /// For how long the present holder has held it.
     fn running(&self, now: Instant) -> u64 {
-        if self.since == NOBODY { 0 } else { now.as_micros().saturating_sub(self.since) }
+        if self.since & VACANT == 0 { now.as_micros().saturating_sub(self.since) } else { 0 }
+    }
+
+    /// For how long the present holder has held it, or nobody has.
+    pub(super) fn since(&self, now: Instant) -> Duration {
+        Duration::from_micros(now.as_micros().saturating_sub(self.since & !VACANT))
     }
 
     /// For how long whoever holds the input now has held it.
@@ -162,8 +167,8 @@ const OTHERS: usize = 3;
 /// and runs. Ten minutes, as where a console that is used for that long does not yield.
 pub(super) const SETTLED: u64 = 600_000_000;
 
-/// No engine runs for half a million years.
-const NOBODY: u64 = u64::MAX;
+/// Nobody holds it. No engine runs for the quarter of a million years that set this bit.
+const VACANT: u64 = 1 << 63;
 
 #[cfg(test)]
 mod tests {

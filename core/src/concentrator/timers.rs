@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Tls(ConnId),
     /// A connection has to say which VM it is.
     Identify(ConnId),
+    /// A connection on the admin port has had its time, for what it has to do next.
+    Admin(ConnId),
     /// An undecided client is raw from then on.
     Decide(ConnId),
     /// A closing connection has had its time to take its last bytes.
@@ -78,6 +80,7 @@ impl Timers {
     pub(super) fn forget_conn(&mut self, id: ConnId) {
         let all = [
             Timer::Ask(id),
+            Timer::Admin(id),
             Timer::Tls(id),
             Timer::Identify(id),
             Timer::Decide(id),

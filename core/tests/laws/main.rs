@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod admin;
 mod admission;
 mod clients;
 mod clones;
@@ -17,6 +18,7 @@ mod locals;
 mod log;
 mod mirrors;
 mod moves;
+mod operators;
 mod ports;
 mod speech;
 mod strangers;

@@ -568,11 +568,14 @@ impl World {
                     if let (
                         EventKind::VmDisconnected(why)
                         | EventKind::ClientDetached(why)
-                        | EventKind::ClientNotLetIn(why),
+                        | EventKind::ClientNotLetIn(why)
+                        | EventKind::AdminClosed(why)
+                        | EventKind::Left { because: why, .. },
                         Some(id),
                     ) = (&event.kind, event.conn)
+                        // Attaches of an operator's connection have no socket.
+                        && let Some(link) = self.links.get_mut(&id)
                     {
-                        let link = self.link(id);
                         assert!(link.reason.is_none(), "{id} has ended twice: {:?}, {why:?}", link.reason);
                         link.reason = Some(*why);
                     }

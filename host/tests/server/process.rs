@@ -152,4 +152,5 @@ pub(super) fn run(options: &[&str]) -> Output {
     Command::new(crate::SERVER).args(options).env_remove("RUST_LOG").output().unwrap()
 }
 
-const PORTS: [&str; 6] = ["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0"];
+const PORTS: [&str; 8] =
+    ["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0", "--admin-port", "0"];

@@ -1,0 +1,28 @@
+//! The operator protocol's words (operator.md): a JSON object to a line, requests one way, answers and
+//! notices the other.
+//!
+//! Owns how they are written and read, for both ends. Refuses to know what they are about: consoles and
+//! rights are the engine's.
+
+mod answer;
+mod lines;
+mod request;
+mod rights;
+
+pub use answer::{
+    Access, Candidate, Code, Console, Failure, Held, Notice, put_answer, put_failure, put_notice,
+};
+pub(crate) use answer::{parse_id, write_id};
+pub use lines::{LINE_MAX, Line, Lines};
+pub use request::{
+    ATTACH_DEFAULT, Behalf, LIST_DEFAULT, LIST_MOST, Mode, Op, ParseError, Place, Request, Topic,
+};
+pub use rights::{Grant, ParseGrantError, Right, Rule, Rules};
+
+use crate::mux::StreamId;
+
+/// The version of the protocol.
+pub const VERSION: u32 = 1;
+
+/// The stream that carries requests, answers and notices.
+pub const CONTROL: StreamId = StreamId(1);

@@ -1,0 +1,434 @@
+//! What a client may ask (operator.md §5).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::answer::{Code, Failure};
+use super::rights::Right;
+
+/// One request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// The client's number for it.
+    pub id: u64,
+    /// What it asks.
+    pub op: Op,
+}
+
+/// An operation.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Op {
+    /// Who is there?
+    Hello {
+        /// The version of the protocol that the client speaks.
+        v: u32,
+        /// The client's name and version.
+        client: String,
+        /// On whose behalf it asks.
+        behalf: Option<Behalf>,
+    },
+    /// Consoles, a page of them.
+    List {
+        /// Those whose name or UUID matches; empty: all.
+        matching: String,
+        /// Behind this one.
+        after: Option<u64>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// One console.
+    Show(String),
+    /// Who is at a console.
+    Who(String),
+    /// Be told of something from now on.
+    Subscribe {
+        /// Of what.
+        to: Topic,
+        /// Of consoles whose name or UUID matches; empty: all.
+        matching: String,
+    },
+    /// Be told no more.
+    Unsubscribe(Topic),
+    /// Be at a console.
+    Attach {
+        /// Which.
+        console: String,
+        /// The stream that carries its bytes.
+        stream: u64,
+        /// Beside whom; `None`: what the client's right allows.
+        lock: Option<Mode>,
+        /// How many of the latest bytes first.
+        scrollback: u64,
+        /// Where to begin instead.
+        from: Option<Place>,
+    },
+    /// Take, change or give up a lock.
+    Lock {
+        /// The attach that is to have it.
+        stream: u64,
+        /// Which.
+        mode: Mode,
+    },
+    /// Send a break, to where this attach is.
+    BreakAt(u64),
+    /// Send a break to this console.
+    Break(String),
+    /// Send clients away, and say why.
+    Bump {
+        /// From which console.
+        console: String,
+        /// This one; `None`: everybody but the one who asks.
+        client: Option<u64>,
+        /// Shown to them.
+        reason: String,
+    },
+    /// Close a connection of a client or a VM.
+    Kick {
+        /// Which.
+        client: u64,
+        /// For the log.
+        reason: String,
+    },
+    /// Give a console's input to another connection of its VM.
+    GiveInput {
+        /// Whose.
+        console: String,
+        /// To which connection.
+        leg: u64,
+    },
+    /// The server's counters.
+    Stats,
+}
+
+/// What can be subscribed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// Consoles as they change.
+    Consoles,
+    /// What the server logs.
+    Events,
+}
+
+/// How an attach is beside others (operator.md §6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It watches.
+    ReadOnly,
+    /// It types beside others.
+    FreeForAll,
+    /// The same, or watches where somebody holds a write lock.
+    FreeForAllFallback,
+    /// Nobody else types.
+    Write,
+    /// Nobody else is there.
+    Exclusive,
+}
+
+impl Mode {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::FreeForAll => "free-for-all",
+            Self::FreeForAllFallback => "free-for-all-fallback",
+            Self::Write => "write",
+            Self::Exclusive => "exclusive",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A place in what a console has printed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// Of which count.
+    pub epoch: String,
+    /// Guest bytes before it.
+    pub offset: u64,
+}
+
+/// On whose behalf a delegate asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Behalf {
+    /// The user.
+    pub user: String,
+    /// Where that one is.
+    pub address: Option<String>,
+    /// What that one may do.
+    pub rights: Right,
+}
+
+/// A line that is no request, or none that can be carried out.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ParseError {
+    /// It breaks the protocol; this says where. The session ends.
+    Broken(String),
+    /// It is answered.
+    Refused(u64, Failure),
+}
+
+impl Request {
+    /// Reads a line, without its LF. Costs a pass over it and memory in proportion to it.
+    ///
+    /// # Errors
+    ///
+    /// It is no JSON object with `id` and `op`; or it is one that cannot be carried out.
+    pub fn parse(line: &[u8]) -> Result<Self, ParseError> {
+        let value: Value = serde_json::from_slice(line)
+            .map_err(|error| ParseError::Broken(format!("this is no JSON: {error}")))?;
+        let Value::Object(object) = value else {
+            return Err(ParseError::Broken("a request is a JSON object".into()));
+        };
+        let id = object.get("id").and_then(Value::as_u64).filter(|&id| id <= ID_MOST);
+        let Some(id) = id else {
+            return Err(ParseError::Broken("a request has an id, a number from 0 to 2^53 - 1".into()));
+        };
+        let Some(op) = object.get("op").and_then(Value::as_str) else {
+            return Err(ParseError::Broken("a request has an op, a string".into()));
+        };
+        let op = Op::read(op, &Fields(&object)).map_err(|failure| ParseError::Refused(id, failure))?;
+        Ok(Self { id, op })
+    }
+}
+
+impl Op {
+    fn read(op: &str, fields: &Fields<'_>) -> Result<Self, Failure> {
+        Ok(match op {
+            "hello" => Self::Hello {
+                v: fields.number("v")?.and_then(|v| u32::try_from(v).ok()).ok_or_else(|| missing("v"))?,
+                client: fields.text("client")?.unwrap_or_default(),
+                behalf: fields.behalf()?,
+            },
+            "list" => Self::List {
+                matching: fields.text("match")?.unwrap_or_default(),
+                after: fields.id("after")?,
+                limit: match fields.number("limit")? {
+                    None => LIST_DEFAULT,
+                    Some(limit) => usize::try_from(limit)
+                        .ok()
+                        .filter(|limit| (1..=LIST_MOST).contains(limit))
+                        .ok_or_else(|| bad(format!("limit is a number from 1 to {LIST_MOST}")))?,
+                },
+            },
+            "show" => Self::Show(fields.needed("console")?),
+            "who" => Self::Who(fields.needed("console")?),
+            "subscribe" => Self::Subscribe {
+                to: fields.word("to")?.ok_or_else(|| missing("to"))?,
+                matching: fields.text("match")?.unwrap_or_default(),
+            },
+            "unsubscribe" => Self::Unsubscribe(fields.word("to")?.ok_or_else(|| missing("to"))?),
+            "attach" => Self::Attach {
+                console: fields.needed("console")?,
+                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                lock: fields.word("lock")?,
+                scrollback: fields.number("scrollback")?.unwrap_or_default(),
+                from: fields.word("from")?,
+            },
+            "lock" => Self::Lock {
+                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                mode: fields.word("mode")?.ok_or_else(|| missing("mode"))?,
+            },
+            "break" => match fields.number("stream")? {
+                Some(stream) => Self::BreakAt(stream),
+                None => Self::Break(fields.needed("console")?),
+            },
+            "bump" => Self::Bump {
+                console: fields.needed("console")?,
+                client: fields.id("client")?,
+                reason: fields.text("reason")?.unwrap_or_default(),
+            },
+            "kick" => Self::Kick {
+                client: fields.id("client")?.ok_or_else(|| missing("client"))?,
+                reason: fields.text("reason")?.unwrap_or_default(),
+            },
+            "give-input" => Self::GiveInput {
+                console: fields.needed("console")?,
+                leg: fields.id("leg")?.ok_or_else(|| missing("leg"))?,
+            },
+            "stats" => Self::Stats,
+            unknown => {
+                let shown: String = unknown.chars().take(64).collect();
+                return Err(Failure::new(Code::UnknownOp, format!("there is no operation {shown:?}")));
+            }
+        })
+    }
+}
+
+/// The fields of a request; null counts as left out.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl Fields<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_u64().filter(|&number| number <= ID_MOST);
+        number.map(Some).ok_or_else(|| bad(format!("{name} is a number from 0 to 2^53 - 1")))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = value.as_str().ok_or_else(|| bad(format!("{name} is a string")))?;
+        if text.len() > TEXT_MOST {
+            return Err(bad(format!("{name} is longer than {TEXT_MOST} bytes")));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn needed(&self, name: &str) -> Result<String, Failure> {
+        self.text(name)?.filter(|text| !text.is_empty()).ok_or_else(|| missing(name))
+    }
+
+    /// An id that the server gave out.
+    fn id(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let id = super::answer::parse_id(&text);
+        id.map(Some).ok_or_else(|| bad(format!("{name} is an id that this server gave out")))
+    }
+
+    /// A word out of a closed list, or an object of a fixed form.
+    fn word<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<T>, Failure> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        T::deserialize(value).map(Some).map_err(|error| bad(format!("{name}: {error}")))
+    }
+
+    fn behalf(&self) -> Result<Option<Behalf>, Failure> {
+        let Some(value) = self.get("for") else { return Ok(None) };
+        let object = value.as_object().ok_or_else(|| bad("for is an object".into()))?;
+        let fields = Fields(object);
+        let rights = fields.needed("rights")?;
+        Ok(Some(Behalf {
+            user: fields.needed("user")?,
+            address: fields.text("address")?,
+            rights: rights.parse().map_err(|error| bad(format!("for.rights: {error}")))?,
+        }))
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    bad(format!("{name} is missing"))
+}
+
+fn bad(message: String) -> Failure {
+    Failure::new(Code::BadRequest, message)
+}
+
+/// Numbers that every JSON library keeps whole.
+const ID_MOST: u64 = (1 << 53) - 1;
+
+/// Bytes of a string at most: ten times as long as any name that a VM has.
+const TEXT_MOST: usize = 4096;
+
+/// Consoles on one page of a list, if the client does not say.
+pub const LIST_DEFAULT: usize = 200;
+
+/// Consoles on one page of a list at most.
+pub const LIST_MOST: usize = 500;
+
+/// What an attach that does not say is beside others.
+pub const ATTACH_DEFAULT: Mode = Mode::FreeForAllFallback;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(text: &str) -> Op {
+        Request::parse(text.as_bytes()).unwrap().op
+    }
+
+    #[test]
+    fn each_operation_is_read() {
+        for (text, expected) in [
+            (
+                r#"{"id":1,"op":"hello","v":1,"client":"x","for":{"user":"ann","rights":"writer"}}"#,
+                Op::Hello {
+                    v: 1,
+                    client: "x".into(),
+                    behalf: Some(Behalf { user: "ann".into(), address: None, rights: Right::Writer }),
+                },
+            ),
+            (r#"{"id":1,"op":"list"}"#, Op::List { matching: String::new(), after: None, limit: 200 }),
+            (
+                r#"{"id":1,"op":"list","match":"web*","after":"3.1","limit":500,"more":[1]}"#,
+                Op::List { matching: "web*".into(), after: Some(1 << 32 | 3), limit: 500 },
+            ),
+            (r#"{"id":1,"op":"show","console":"a b"}"#, Op::Show("a b".into())),
+            (r#"{"id":1,"op":"who","console":"a"}"#, Op::Who("a".into())),
+            (
+                r#"{"id":1,"op":"subscribe","to":"consoles","match":null}"#,
+                Op::Subscribe { to: Topic::Consoles, matching: String::new() },
+            ),
+            (r#"{"id":1,"op":"unsubscribe","to":"events"}"#, Op::Unsubscribe(Topic::Events)),
+            (
+                r#"{"id":1,"op":"attach","console":"a","stream":7,"lock":"free-for-all-fallback",
+                    "scrollback":9,"from":{"epoch":"e","offset":5}}"#,
+                Op::Attach {
+                    console: "a".into(),
+                    stream: 7,
+                    lock: Some(Mode::FreeForAllFallback),
+                    scrollback: 9,
+                    from: Some(Place { epoch: "e".into(), offset: 5 }),
+                },
+            ),
+            (r#"{"id":1,"op":"lock","stream":7,"mode":"write"}"#, Op::Lock { stream: 7, mode: Mode::Write }),
+            (r#"{"id":1,"op":"break","stream":7}"#, Op::BreakAt(7)),
+            (r#"{"id":1,"op":"break","console":"a"}"#, Op::Break("a".into())),
+            (
+                r#"{"id":1,"op":"bump","console":"a","reason":"r"}"#,
+                Op::Bump { console: "a".into(), client: None, reason: "r".into() },
+            ),
+            (
+                r#"{"id":1,"op":"kick","client":"1.2"}"#,
+                Op::Kick { client: 2 << 32 | 1, reason: String::new() },
+            ),
+            (
+                r#"{"id":1,"op":"give-input","console":"a","leg":"1.2"}"#,
+                Op::GiveInput { console: "a".into(), leg: 2 << 32 | 1 },
+            ),
+            (r#"{"id":1,"op":"stats"}"#, Op::Stats),
+        ] {
+            assert_eq!(op(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_told_from_what_is_answered() {
+        for text in ["", "nonsense", "[]", "{}", r#"{"id":-1,"op":"list"}"#, r#"{"id":1}"#, "{\"id\":1,"] {
+            assert!(matches!(Request::parse(text.as_bytes()), Err(ParseError::Broken(_))), "{text}");
+        }
+        for (text, code, names) in [
+            (r#"{"id":5,"op":"fly"}"#, Code::UnknownOp, "fly"),
+            (r#"{"id":5,"op":"show"}"#, Code::BadRequest, "console"),
+            (r#"{"id":5,"op":"show","console":7}"#, Code::BadRequest, "console"),
+            (r#"{"id":5,"op":"lock","stream":1,"mode":"none"}"#, Code::BadRequest, "read-only"),
+            (r#"{"id":5,"op":"list","limit":0}"#, Code::BadRequest, "500"),
+            (r#"{"id":5,"op":"kick","client":"x"}"#, Code::BadRequest, "client"),
+            (r#"{"id":5,"op":"hello","v":1,"for":{"user":"a","rights":"king"}}"#, Code::BadRequest, "king"),
+        ] {
+            let Err(ParseError::Refused(5, failure)) = Request::parse(text.as_bytes()) else {
+                panic!("{text} was not refused");
+            };
+            assert_eq!(failure.code, code, "{text}");
+            assert!(failure.message.contains(names), "{text}: {}", failure.message);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_followed() {
+        let deep = format!(r#"{{"id":1,"op":"list","x":{}"#, "[".repeat(60_000));
+        assert!(matches!(Request::parse(deep.as_bytes()), Err(ParseError::Broken(_))));
+    }
+}

@@ -1,0 +1,330 @@
+//! The admin listener's connections: which protocol each speaks, and what it is told in those that are older
+//! than ours (admin.md).
+//!
+//! A client of vSPC.py's becomes a client of a console like others once it is let in, an operator's
+//! connection is handed on to `requests`, and everybody else gets an answer and is closed.
+
+use std::io::IoSlice;
+
+use rand_chacha::rand_core::Rng;
+
+use crate::admin::dialect::{Dialect, FirstBytes};
+use crate::admin::lock::LockMode;
+use crate::admin::openstack::{OpenStackLine, OpenStackRequest, put_address, put_entry, put_none};
+use crate::admin::operator::{Grant, Right};
+use crate::admin::pickle::EntryText;
+use crate::admin::v3::{STEP_TIMEOUT, V3Event, V3Request, V3Server, put_refusal, seed};
+use crate::vmware::Uuid;
+
+use super::Concentrator;
+use super::address::Peer;
+use super::admission;
+use super::conn::{Asking, Asks, CLIENT_POLICY, Conn, Role, Transport};
+use super::desk::{Desk, HELLO_WITHIN, Standing};
+use super::event::{CloseReason, EventKind};
+use super::id::{ConnId, ConsoleId};
+use super::output::Sent;
+use super::timers::Timer;
+
+impl Concentrator {
+    /// A connection on the admin listener.
+    pub(super) fn accept_admin(&mut self, peer: Peer) -> ConnId {
+        let grant = self.grant_of(&peer);
+        let who = match peer.credentials {
+            Some(user) => format!("uid {}", user.uid),
+            None => peer.address.ip().map_or_else(|| "local".to_owned(), |ip| ip.to_string()),
+        };
+        let standing = Standing { came_as: who.clone(), who, grant, right: grant.right, is_known: false };
+        let asking = Asking { standing, dialogue: Asks::Undecided(Vec::new()) };
+        let conn = Conn::new(peer.address, Transport::Plain, CLIENT_POLICY, Role::Asking(Box::new(asking)));
+        let source = conn.source();
+        let id = self.insert(conn);
+        self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
+        self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+        id
+    }
+
+    fn grant_of(&self, peer: &Peer) -> Grant {
+        match (peer.credentials, peer.address.ip()) {
+            (Some(user), _) => self.config.admin_rights.of_user(user.uid, user.gid, user.is_ours),
+            (None, Some(ip)) => self.config.admin_rights.of_address(ip),
+            (None, None) => Grant::default(),
+        }
+    }
+
+    /// Bytes from one whose protocol is not known, or is an old one.
+    pub(super) fn receive_asking(&mut self, id: ConnId, data: &[u8]) {
+        let Some(Role::Asking(asking)) = self.conns.get_mut(id).map(|conn| &mut conn.role) else { return };
+        let Asks::Undecided(begun) = &mut asking.dialogue else {
+            return self.continue_asking(id, data);
+        };
+        begun.extend_from_slice(data);
+        let dialect = match FirstBytes::of(begun) {
+            FirstBytes::NeedsMore => return,
+            FirstBytes::Of(dialect) => Some(dialect),
+            FirstBytes::Garbage => None,
+        };
+        let begun = std::mem::take(begun);
+        asking.dialogue = match dialect {
+            Some(Dialect::V3) => Asks::V3 { server: V3Server::new(), next: 0 },
+            Some(Dialect::OpenStack) => Asks::Lines { line: OpenStackLine::new(), next: None },
+            _ => Asks::Nothing,
+        };
+        match dialect {
+            Some(Dialect::V3 | Dialect::OpenStack) => self.continue_asking(id, &begun),
+            Some(Dialect::Operator) => self.become_operator(id, &begun),
+            Some(Dialect::Http) => self.turn_away_asking(id, |out| out.extend_from_slice(NO_HTTP)),
+            Some(Dialect::VmwareKit) | None => self.turn_away_asking(id, put_refusal),
+        }
+    }
+
+    fn continue_asking(&mut self, id: ConnId, data: &[u8]) {
+        if let Some(Role::Asking(asking)) = self.conns.get(id).map(|conn| &conn.role) {
+            match asking.dialogue {
+                Asks::V3 { .. } => self.receive_v3(id, data),
+                Asks::Lines { .. } => self.receive_line(id, data),
+                Asks::Undecided(_) | Asks::Nothing => {}
+            }
+        }
+    }
+
+    fn become_operator(&mut self, id: ConnId, data: &[u8]) {
+        let seed = [self.rng.next_u64(), self.rng.next_u64()];
+        let now = self.fx.now;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Asking(asking) = &conn.role else { return };
+        conn.role = Role::Operator(Box::new(Desk::new(asking.standing.clone(), seed, now)));
+        self.fx.timers.set(Timer::Admin(id), now + HELLO_WITHIN);
+        self.receive_operator(id, data);
+    }
+
+    /// It is told why it gets nothing, and closed.
+    fn turn_away_asking(&mut self, id: ConnId, put: impl FnOnce(&mut Vec<u8>)) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.queue_control(id, &mut self.fx, put);
+        conn.doom(id, CloseReason::NotUnderstood, &mut self.fx);
+    }
+
+    /// One that has not said in time what it wants.
+    pub(super) fn give_up_asking(&mut self, id: ConnId) {
+        match self.conns.get(id).is_some_and(|conn| conn.spoken) {
+            true => self.turn_away_asking(id, put_refusal),
+            false => self.turn_away_asking(id, |_| ()),
+        }
+    }
+
+    fn receive_v3(&mut self, id: ConnId, mut data: &[u8]) {
+        loop {
+            let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+            let Role::Asking(asking) = &mut conn.role else {
+                // It was let in: what follows is telnet's.
+                if !data.is_empty() {
+                    self.receive_client(id, data);
+                }
+                return;
+            };
+            let Asks::V3 { server, .. } = &mut asking.dialogue else { return };
+            let event = server.receive(&mut data, conn.control.buffer());
+            self.fx.outbox.transmit(id);
+            match event {
+                None => return,
+                Some(V3Event::Request(request)) => self.answer_v3(id, &request),
+                Some(V3Event::Refused(why)) => {
+                    conn.doom(id, CloseReason::NotUnderstood, &mut self.fx);
+                    self.emit(id, EventKind::AdminRefused(why.to_string().into()));
+                    return;
+                }
+                Some(V3Event::Hello { .. } | V3Event::Telnet) => {
+                    self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+                }
+            }
+        }
+    }
+
+    fn answer_v3(&mut self, id: ConnId, request: &V3Request) {
+        let right = self.config.admin_rights.of_v3();
+        if right == Right::None {
+            self.emit(id, EventKind::AdminRefused("vSPC.py's protocol has no rights here".into()));
+            return self.turn_away_asking(id, put_refusal);
+        }
+        let found = request.name.as_deref().and_then(|name| self.find(name).next());
+        let Some(at) = found else {
+            let count = self.consoles.len();
+            return self.say_v3(id, |server, out| server.not_found(count, out));
+        };
+        let Ok(mode) = request.lock else {
+            return self.say_v3(id, V3Server::lock_invalid);
+        };
+        let mode = match (right, mode) {
+            (Right::Spectator, LockMode::FreeForAllOrReadonly) => LockMode::Readonly,
+            (Right::Spectator, _) => return self.refuse_lock(id, at, mode),
+            (_, mode) => mode,
+        };
+        if self.is_full(at) {
+            return self.refuse_lock(id, at, mode);
+        }
+        let Some(granted) =
+            self.consoles.get_mut(at).and_then(|console| console.lock_mut().request(id, mode).ok())
+        else {
+            return self.refuse_lock(id, at, mode);
+        };
+        let seed = self.seed(at);
+        self.say_v3(id, |server, out| server.found(granted.applied, &seed, out));
+        self.admit_v3(id, at, granted);
+    }
+
+    /// Has the client's dialogue say something.
+    fn say_v3(&mut self, id: ConnId, say: impl FnOnce(&mut V3Server, &mut Vec<u8>)) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Asking(asking) = &mut conn.role else { return };
+        let Asks::V3 { server, .. } = &mut asking.dialogue else { return };
+        say(server, conn.control.buffer());
+        if server.is_ended() {
+            conn.doom(id, CloseReason::Answered, &mut self.fx);
+        }
+        self.fx.timers.cancel(Timer::Admin(id));
+        self.fx.outbox.transmit(id);
+    }
+
+    fn refuse_lock(&mut self, id: ConnId, at: ConsoleId, mode: LockMode) {
+        let who = self.who(id);
+        self.emit_event(Some(id), Some(at), EventKind::LockRefused { who, mode });
+        self.say_v3(id, V3Server::lock_failed);
+    }
+
+    /// What a client of vSPC.py's is shown of what was printed before it came.
+    fn seed(&self, at: ConsoleId) -> String {
+        let characters = self.config.admin_context;
+        let Some(console) = self.consoles.get(at).filter(|_| characters > 0) else { return String::new() };
+        let journal = console.fanout().journal();
+        let mut printed = Vec::new();
+        // Four bytes to a character, and each may be doubled.
+        let from = journal.scrollback_start(journal.head(), 8 * characters as u64 + 16);
+        journal.copy_guest(from, usize::MAX, &mut printed);
+        seed(&printed, characters)
+    }
+
+    fn receive_line(&mut self, id: ConnId, mut data: &[u8]) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Asking(asking) = &mut conn.role else { return };
+        let right = asking.standing.right.max(self.config.admin_rights.of_v3());
+        let Asks::Lines { line, next } = &mut asking.dialogue else { return };
+        let Some(request) = line.receive(&mut data) else { return };
+        self.fx.timers.cancel(Timer::Admin(id));
+        match request {
+            _ if right == Right::None => conn.doom(id, CloseReason::NotUnderstood, &mut self.fx),
+            OpenStackRequest::List => {
+                *next = Some(0);
+                self.fx.outbox.transmit(id);
+            }
+            OpenStackRequest::Get(uuid) => {
+                let host = self.config.client_interface;
+                let port = uuid.and_then(|uuid| {
+                    let mut all = self.consoles.iter().map(|console| &console.label);
+                    all.find(|label| label.uuid == Uuid::from_bytes(uuid) && label.port.is_some())?.port
+                });
+                conn.queue_control(id, &mut self.fx, |out| match port {
+                    Some(port) => put_address(host, port, out),
+                    None => put_none(out),
+                });
+                conn.doom(id, CloseReason::Answered, &mut self.fx);
+            }
+            OpenStackRequest::Unknown => conn.doom(id, CloseReason::NotUnderstood, &mut self.fx),
+        }
+    }
+
+    /// To one that asks: answers, and lists piece by piece.
+    pub(super) fn offer_asking(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
+        self.continue_listing(id);
+        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
+        let offered = conn.control.pending().len();
+        if offered == 0 {
+            return Sent::default();
+        }
+        let taken = take(&[IoSlice::new(conn.control.pending())]).min(offered);
+        conn.control.took(taken);
+        Sent { offered, taken }
+    }
+
+    /// Writes on at a list, as far as what waits for the socket stays small.
+    fn continue_listing(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        let Role::Asking(asking) = &mut conn.role else { return };
+        if conn.control.pending().len() >= LISTING_ROOM {
+            return;
+        }
+        let out = conn.control.buffer();
+        let is_done = match &mut asking.dialogue {
+            Asks::V3 { server, next } if server.entries_left() > 0 => {
+                let room = out.len() + LISTING_ROOM;
+                while server.entries_left() > 0 && out.len() < room {
+                    match self.consoles.iter_from(*next).next() {
+                        Some(console) => {
+                            let label = &console.label;
+                            *next = label.id.index + 1;
+                            let uuid = dashed(label.uuid);
+                            let name = if label.name.is_empty() { &label.title() } else { &label.name };
+                            let entry = EntryText { name, uuid: &uuid, port: label.port };
+                            let one_more = out.len() + 1;
+                            server.entries(&mut [entry].into_iter(), one_more, out);
+                        }
+                        // Some have gone since they were counted.
+                        None => drop(server.entries(&mut [].into_iter(), usize::MAX, out)),
+                    }
+                }
+                server.is_ended()
+            }
+            Asks::Lines { next: Some(next), .. } => {
+                let host = self.config.client_interface;
+                let mut is_done = true;
+                for console in self.consoles.iter_from(*next).take(PAGE) {
+                    is_done = false;
+                    *next = console.label.id.index + 1;
+                    if let Some(port) = console.label.port {
+                        put_entry(*console.label.uuid.as_bytes(), host, port, out);
+                    }
+                }
+                is_done
+            }
+            _ => return,
+        };
+        if is_done {
+            conn.doom(id, CloseReason::Answered, &mut self.fx);
+        }
+    }
+}
+
+/// A UUID as vSPC.py shows it, and as its clients ask for it: VMware's form without the spaces.
+fn dashed(uuid: Uuid) -> String {
+    let digits = uuid.simple().to_string();
+    match digits.split_at_checked(16) {
+        Some((front, back)) => format!("{front}-{back}"),
+        None => digits,
+    }
+}
+
+/// How much of a list waits for the socket.
+const LISTING_ROOM: usize = 16 << 10;
+
+/// Consoles of a list that are looked at in one go.
+const PAGE: usize = 128;
+
+const NO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 52\r\n\
+    Connection: close\r\n\r\nThis port speaks vspc's protocols, and no HTTP here\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_http_is_as_long_as_it_says() {
+        let text = String::from_utf8(NO_HTTP.to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+    }
+
+    #[test]
+    fn a_uuid_has_its_dash_where_vmware_has_it() {
+        assert_eq!(dashed(Uuid::from_bytes([0x50; 16])), "5050505050505050-5050505050505050");
+    }
+}

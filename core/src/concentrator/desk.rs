@@ -1,0 +1,376 @@
+//! An operator's connection (operator.md): the session that carries it, its control stream, what it is
+//! attached to, and what it wants to be told.
+//!
+//! **Owns** the session, the lines that were begun, answers that wait for room, which attaches may have
+//! output, and subscriptions. **Refuses to know** consoles and clients beyond their ids: it says what was
+//! asked, and is given what is to be said.
+//!
+//! ```text
+//! socket ─▶ handle_received ─▶ poll ─▶ Asked::Request, Typed, Left, Over ─▶ the engine
+//! socket ◀─ transmit ◀─ session ◀─ flush ◀─ buffer (answers, notices)      ◀─ the engine
+//!                               ◀─ show  (output, as far as there is credit)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::IoSlice;
+use std::time::Duration;
+
+use crate::admin::operator::{CONTROL, Grant, Line, Lines, Notice, ParseError, Request, Right, put_notice};
+use crate::mux::{
+    Carrier, CloseReason as SessionEnd, Config as SessionConfig, Event as SessionEvent, Features, Priority,
+    Received, Role as End, Session, Start, StreamId,
+};
+use crate::time::Instant;
+
+use super::id::{ConnId, ConsoleId};
+
+/// One operator's connection.
+#[derive(Debug)]
+pub(super) struct Desk {
+    session: Session,
+    lines: Lines,
+    /// Answers and notices that wait for the client, from `sent` on.
+    waiting: Vec<u8>,
+    sent: usize,
+    /// By the stream that carries each.
+    attaches: BTreeMap<u64, Attached>,
+    /// Streams whose attach may have output, each once.
+    ready: VecDeque<u64>,
+    /// Who asks, and what it may do.
+    pub(super) standing: Standing,
+    /// Consoles of which it wants to hear.
+    pub(super) watch: Option<Watch>,
+    /// It wants to hear what is logged; so many events were not told since one was.
+    pub(super) log: Option<u64>,
+    /// A line made no sense: nothing more is read.
+    is_broken: bool,
+    /// The socket has not taken all that it was offered last: it is offered the same until it has.
+    is_short: bool,
+}
+
+#[derive(Debug)]
+struct Attached {
+    conn: ConnId,
+    is_ready: bool,
+}
+
+/// Who asks, and what it may do.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    /// For logs and for other people: whom it asks for, or who it is.
+    pub(super) who: String,
+    /// Who it is by its connection: an address, a user.
+    pub(super) came_as: String,
+    /// What came with the connection.
+    pub(super) grant: Grant,
+    /// What it may do: the lower of that and of what the one may do for whom it asks.
+    pub(super) right: Right,
+    /// It has said hello.
+    pub(super) is_known: bool,
+}
+
+/// Consoles of which a client wants to hear.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Those whose name or UUID matches.
+    pub(super) matching: String,
+    /// The next slot to tell of; `None`: all there were have been told.
+    pub(super) next: Option<u32>,
+    /// Those that have changed since they were told.
+    pub(super) changed: BTreeSet<ConsoleId>,
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A line came.
+    Request(Result<Request, ParseError>),
+    /// There is something to be typed on this stream.
+    Typed(ConnId),
+    /// An attach was left.
+    Left(ConnId),
+    /// The session is over.
+    Over(SessionEnd),
+}
+
+impl Desk {
+    /// A client has connected. It has [`HELLO_WITHIN`] to begin.
+    pub(super) fn new(standing: Standing, seed: [u64; 2], now: Instant) -> Self {
+        let config = SessionConfig {
+            start: Start::S2Only { within: HELLO_WITHIN },
+            carrier: Carrier::Reliable,
+            features: Features(Features::WINDOWED.0 | Features::RESET.0),
+            max_frame: MAX_FRAME,
+            min_frame: 512,
+            window: WINDOW,
+            receive_buffer: WINDOW,
+            min_window: 4096,
+            max_peer_streams: MOST_STREAMS,
+            max_own_streams: 0,
+            seed,
+            ..SessionConfig::new(End::Guest)
+        };
+        let session = Session::new(config, now).expect("this configuration is checked by a test");
+        Self {
+            session,
+            lines: Lines::default(),
+            waiting: Vec::new(),
+            sent: 0,
+            attaches: BTreeMap::new(),
+            ready: VecDeque::new(),
+            standing,
+            watch: None,
+            log: None,
+            is_broken: false,
+            is_short: false,
+        }
+    }
+
+    /// Bytes of the connection.
+    pub(super) fn handle_received(&mut self, data: &[u8], now: Instant) {
+        self.session.handle_received(data, now);
+    }
+
+    /// How many bytes may be read.
+    pub(super) fn receive_window(&self) -> usize {
+        self.session.receive_window()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.session.handle_timeout(now);
+    }
+
+    /// The next thing that is asked. No request is taken while too many answers wait for the client.
+    pub(super) fn poll(&mut self) -> Option<Asked> {
+        if let Some(request) = self.next_request() {
+            return Some(Asked::Request(request));
+        }
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                SessionEvent::Opened(CONTROL) => {
+                    // It is open: this cannot fail.
+                    let _ = self.session.set_priority(CONTROL, Priority::High);
+                }
+                SessionEvent::Readable(CONTROL) => {
+                    if let Some(request) = self.next_request() {
+                        return Some(Asked::Request(request));
+                    }
+                }
+                SessionEvent::Readable(id) => {
+                    if let Some(attached) = self.attaches.get(&id.0) {
+                        return Some(Asked::Typed(attached.conn));
+                    }
+                }
+                SessionEvent::Credit(id) | SessionEvent::Writable(id) => self.mark_ready(id.0),
+                SessionEvent::Reset(id, _) | SessionEvent::Retired(id) => {
+                    if let Some(attached) = self.attaches.remove(&id.0) {
+                        return Some(Asked::Left(attached.conn));
+                    }
+                }
+                SessionEvent::Closed(why) => return Some(Asked::Over(why)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn next_request(&mut self) -> Option<Result<Request, ParseError>> {
+        loop {
+            if self.is_broken || self.waiting.len() - self.sent > WAITING_MOST {
+                return None;
+            }
+            let Ok(Received::Bytes(bytes)) = self.session.received(CONTROL) else { return None };
+            let mut rest = bytes;
+            let request = self.lines.next(&mut rest).map(|line| match line {
+                Line::Whole(line) => Request::parse(line),
+                Line::TooLong => Err(ParseError::Broken("a line is longer than 65536 bytes".into())),
+            });
+            let n = bytes.len() - rest.len();
+            let _ = self.session.consume(CONTROL, n);
+            if let Some(request) = request {
+                self.is_broken = matches!(request, Err(ParseError::Broken(_)));
+                return Some(request);
+            }
+        }
+    }
+
+    /// Where answers and notices are put.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.waiting
+    }
+
+    /// Queues a notice.
+    pub(super) fn notify(&mut self, notice: &Notice) {
+        put_notice(notice, &mut self.waiting);
+    }
+
+    /// How much waits for the client.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len() - self.sent
+    }
+
+    /// The stream is the client's, open, and nothing else's.
+    pub(super) fn is_open(&self, stream: u64) -> bool {
+        let id = StreamId(stream);
+        id != CONTROL && !id.is_guests() && self.session.received(id).is_ok()
+    }
+
+    /// What is attached to a stream.
+    pub(super) fn attached(&self, stream: u64) -> Option<ConnId> {
+        self.attaches.get(&stream).map(|attached| attached.conn)
+    }
+
+    /// Every attach.
+    pub(super) fn attaches(&self) -> impl Iterator<Item = ConnId> {
+        self.attaches.values().map(|attached| attached.conn)
+    }
+
+    /// A stream carries an attach from now on.
+    pub(super) fn attach(&mut self, stream: u64, conn: ConnId) {
+        self.attaches.insert(stream, Attached { conn, is_ready: false });
+    }
+
+    /// An attach has ended on our side: no more output, and what is still typed is thrown away.
+    pub(super) fn detach(&mut self, stream: u64) {
+        if self.attaches.remove(&stream).is_some() {
+            let _ = self.session.finish(StreamId(stream));
+            let _ = self.session.stop_reading(StreamId(stream));
+        }
+    }
+
+    /// What the client has typed on a stream, up to `most` bytes, put into `into`. Returns how many.
+    pub(super) fn take_typed(&mut self, stream: u64, most: usize, into: &mut Vec<u8>) -> usize {
+        let id = StreamId(stream);
+        let Ok(Received::Bytes(bytes)) = self.session.received(id) else { return 0 };
+        let n = bytes.len().min(most);
+        into.extend_from_slice(&bytes[..n]);
+        let _ = self.session.consume(id, n);
+        n
+    }
+
+    /// An attach may have output.
+    pub(super) fn mark_ready(&mut self, stream: u64) {
+        if let Some(attached) = self.attaches.get_mut(&stream)
+            && !std::mem::replace(&mut attached.is_ready, true)
+        {
+            self.ready.push_back(stream);
+        }
+    }
+
+    /// The next attach that may have output, and how much of it the client can take.
+    pub(super) fn next_ready(&mut self) -> Option<(u64, ConnId, usize)> {
+        while let Some(stream) = self.ready.pop_front() {
+            let Some(attached) = self.attaches.get_mut(&stream) else { continue };
+            attached.is_ready = false;
+            let credit = self.session.credit(StreamId(stream));
+            if credit > 0 {
+                return Some((stream, attached.conn, credit));
+            }
+            // It is ready again when there is.
+            let _ = self.session.want_credit(StreamId(stream));
+        }
+        None
+    }
+
+    /// Output for an attach: no more than its credit.
+    pub(super) fn show(&mut self, stream: u64, bytes: &[u8]) {
+        let written = self.session.write(StreamId(stream), bytes);
+        debug_assert!(written.is_err() || written == Ok(bytes.len()), "more than the credit is shown");
+    }
+
+    /// Hands answers and notices to the session as far as the client can take them.
+    pub(super) fn flush(&mut self) {
+        while self.sent < self.waiting.len() {
+            let credit = self.session.credit(CONTROL);
+            if credit == 0 {
+                let _ = self.session.want_credit(CONTROL);
+                break;
+            }
+            let end = self.waiting.len().min(self.sent + credit);
+            match self.session.write(CONTROL, &self.waiting[self.sent..end]) {
+                Ok(n) if n > 0 => self.sent += n,
+                _ => break,
+            }
+        }
+        if self.sent == self.waiting.len() {
+            self.waiting.clear();
+            self.waiting.shrink_to(SPARE);
+            self.sent = 0;
+        } else if self.sent > SPARE {
+            self.waiting.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Offers what the session has for the socket. Returns how much that was, and how much of it was taken.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> (usize, usize) {
+        let mut offered = 0;
+        let taken = self.session.transmit_with(now, |runs| {
+            offered = runs.iter().map(|run| run.len()).sum();
+            take(runs).min(offered)
+        });
+        self.is_short = taken < offered;
+        (offered, taken)
+    }
+
+    /// Whether the socket is owed what it was offered last.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// Ends the session in order, behind what was queued.
+    pub(super) fn end(&mut self) {
+        self.flush();
+        let _ = self.session.finish(CONTROL);
+    }
+
+    /// Whether something is still to be sent.
+    pub(super) fn has_output(&self) -> bool {
+        self.session.has_output()
+    }
+}
+
+/// How long a client has to say HELLO (operator.md §1).
+pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Payload of a frame at most.
+const MAX_FRAME: u16 = 16 << 10;
+
+/// How much a client may type ahead on one stream: as much as is held for it, and so what each stream that it
+/// opens can cost. A paste of more waits at the client.
+const WINDOW: u32 = 16 << 10;
+
+/// Streams of one connection at most.
+const MOST_STREAMS: u32 = 2049;
+
+/// Answers that may wait for the client while requests are still read (operator.md §2).
+const WAITING_MOST: usize = 256 << 10;
+
+/// Room that is kept for the next answers.
+const SPARE: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_session_can_be_made() {
+        let standing = Standing {
+            who: "x".into(),
+            came_as: "x".into(),
+            grant: Grant::default(),
+            right: Right::None,
+            is_known: false,
+        };
+        let desk = Desk::new(standing, [1, 2], Instant::ZERO);
+        assert_eq!(desk.poll_timeout(), Some(Instant::ZERO + HELLO_WITHIN));
+    }
+}

@@ -1,0 +1,544 @@
+//! The operator protocol (operator.md), from the client's side: what a connection may ask, and that it costs
+//! nobody else anything.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vspc_core::admin::operator::{CONTROL, Rules};
+use vspc_core::concentrator::{Config, ConnId, EventKind};
+use vspc_core::mux::{self, Carrier, Features, Received, Session, Start, StreamId};
+
+use crate::admin::{ADMIN, config, connect};
+use crate::world::{Client, Kind, Part, World, uuid, vm_config};
+
+/// A client of the operator protocol, and what it has heard.
+struct Operator {
+    id: ConnId,
+    session: Session,
+    heard: Vec<u8>,
+    /// What came without being asked.
+    notices: Vec<Value>,
+    requests: u64,
+}
+
+impl Operator {
+    /// Connects from this machine, and says nothing but HELLO.
+    fn new(world: &mut World) -> Self {
+        let id = connect(world);
+        Self::on(world, id)
+    }
+
+    /// The same, on a connection that is there.
+    fn on(world: &mut World, id: ConnId) -> Self {
+        let config = mux::Config {
+            carrier: Carrier::Reliable,
+            start: Start::S2Only { within: Duration::from_secs(5) },
+            features: Features(Features::WINDOWED.0 | Features::RESET.0),
+            max_frame: 16384,
+            max_streams: 4096,
+            ..mux::Config::new(mux::Role::Host)
+        };
+        let mut session = Session::new(config, world.now).unwrap();
+        assert_eq!(session.open_announced(), Ok(CONTROL));
+        let mut operator = Self { id, session, heard: Vec::new(), notices: Vec::new(), requests: 0 };
+        operator.pass(world);
+        operator
+    }
+
+    /// The same, known by name.
+    fn known(world: &mut World) -> Self {
+        let mut operator = Self::new(world);
+        operator.ok(world, json!({ "op": "hello", "v": 1, "client": "test" }));
+        operator
+    }
+
+    /// Lets bytes go both ways until there are none.
+    fn pass(&mut self, world: &mut World) {
+        loop {
+            let mut said = Vec::new();
+            while self.session.transmit_with(world.now, |runs| {
+                runs.iter().for_each(|run| said.extend_from_slice(run));
+                runs.iter().map(|run| run.len()).sum()
+            }) > 0
+            {}
+            let has_said = !said.is_empty();
+            if has_said {
+                world.type_wire(self.id, &said);
+            }
+            world.settle();
+            let answer = std::mem::take(world.wire(self.id));
+            self.session.handle_received(&answer, world.now);
+            while self.session.poll_event().is_some() {}
+            if !has_said && answer.is_empty() {
+                break;
+            }
+            let control = self.take(CONTROL.0, usize::MAX);
+            self.heard.extend(control);
+        }
+    }
+
+    /// Takes what has come on a stream.
+    fn take(&mut self, stream: u64, most: usize) -> Vec<u8> {
+        let mut taken = Vec::new();
+        while let Ok(Received::Bytes(bytes)) = self.session.received(StreamId(stream))
+            && taken.len() < most
+        {
+            let n = bytes.len().min(most - taken.len());
+            taken.extend_from_slice(&bytes[..n]);
+            self.session.consume(StreamId(stream), n).unwrap();
+        }
+        taken
+    }
+
+    /// Takes everything that comes on a stream.
+    fn read(&mut self, world: &mut World, stream: u64) -> String {
+        let mut all = Vec::new();
+        loop {
+            self.pass(world);
+            let more = self.take(stream, usize::MAX);
+            if more.is_empty() {
+                return String::from_utf8_lossy(&all).into_owned();
+            }
+            all.extend(more);
+        }
+    }
+
+    fn send(&mut self, mut request: Value) -> u64 {
+        self.requests += 1;
+        request["id"] = self.requests.into();
+        self.session.write(CONTROL, format!("{request}\n").as_bytes()).unwrap();
+        self.requests
+    }
+
+    /// Asks, and returns the answer; notices before it are kept.
+    fn ask(&mut self, world: &mut World, request: Value) -> Value {
+        let id = self.send(request);
+        for _ in 0..100 {
+            self.pass(world);
+            while let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.heard.drain(..=end).collect();
+                let value: Value = serde_json::from_slice(&line).expect("a line is JSON");
+                if value["id"] == id {
+                    return value;
+                }
+                self.notices.push(value);
+            }
+            world.pass(Duration::from_millis(1));
+        }
+        panic!("request {id} was not answered; heard {:?}", self.notices);
+    }
+
+    fn ok(&mut self, world: &mut World, request: Value) -> Value {
+        let answer = self.ask(world, request);
+        assert!(answer["error"].is_null(), "{answer}");
+        answer["ok"].clone()
+    }
+
+    fn code(&mut self, world: &mut World, request: Value) -> String {
+        let answer = self.ask(world, request);
+        answer["error"]["code"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Notices that have come, of one kind.
+    fn notices(&mut self, world: &mut World, event: &str) -> Vec<Value> {
+        self.ok(world, json!({ "op": "list", "limit": 1 }));
+        let notices = std::mem::take(&mut self.notices);
+        notices.into_iter().filter(|notice| notice["event"] == event).collect()
+    }
+
+    /// Opens a stream and attaches it.
+    fn attach(&mut self, world: &mut World, console: &str, lock: &str) -> u64 {
+        let stream = self.session.open_announced().unwrap().0;
+        self.ok(world, json!({ "op": "attach", "console": console, "stream": stream, "lock": lock }));
+        stream
+    }
+}
+
+#[test]
+fn hello_comes_first_and_says_what_one_may() {
+    let mut world = World::new(config());
+    let mut operator = Operator::new(&mut world);
+    assert_eq!(operator.code(&mut world, json!({ "op": "list" })), "hello-first");
+    assert_eq!(operator.code(&mut world, json!({ "op": "hello", "v": 9 })), "unsupported");
+    let hello = operator.ok(&mut world, json!({ "op": "hello", "v": 1, "client": "x", "new": [1] }));
+    assert_eq!(
+        (&hello["v"], &hello["rights"], &hello["as"]),
+        (&json!(1), &json!("writer"), &json!("127.0.0.1"))
+    );
+    assert_eq!(operator.code(&mut world, json!({ "op": "fly" })), "unknown-op");
+    assert_eq!(operator.code(&mut world, json!({ "op": "bump", "console": "x" })), "not-allowed");
+}
+
+#[test]
+fn who_comes_from_elsewhere_has_no_rights_until_a_rule_gives_some() {
+    for (rule, right, code) in [
+        (None, "none", Some("not-allowed")),
+        (Some("192.0.2.0/24=spectator"), "spectator", None),
+        (Some("loopback=operator"), "none", Some("not-allowed")),
+    ] {
+        let admin_rights = Rules::new(rule.iter().map(|rule| rule.parse().unwrap()).collect());
+        let mut world = World::new(Config { admin_rights, ..config() });
+        world.vm(vm_config(1));
+        let mut fresh = remote(&mut world);
+        let hello = fresh.ok(&mut world, json!({ "op": "hello", "v": 1 }));
+        assert_eq!(hello["rights"], right);
+        let list = fresh.ask(&mut world, json!({ "op": "list" }));
+        assert_eq!(list["error"]["code"].as_str(), code);
+        if right == "spectator" {
+            let stream = fresh.session.open_announced().unwrap().0;
+            let attach = json!({ "op": "attach", "console": "vm01", "stream": stream });
+            assert_eq!(fresh.ok(&mut world, attach)["access"], "read");
+            let stream = fresh.session.open_announced().unwrap().0;
+            let attach = json!({ "op": "attach", "console": "vm01", "stream": stream, "lock": "write" });
+            assert_eq!(fresh.ask(&mut world, attach)["error"]["needs"], "writer");
+        }
+    }
+}
+
+/// A client that comes from another machine.
+fn remote(world: &mut World) -> Operator {
+    let raw = Part::Client(Client::new(Kind::Raw));
+    let id = world.connect_to(ADMIN, raw).expect("there is room");
+    Operator::on(world, id)
+}
+
+#[test]
+fn consoles_are_listed_page_by_page_and_found_by_name_uuid_and_id() {
+    let mut world = World::new(config());
+    for n in 1..=9 {
+        world.vm(vm_config(n));
+    }
+    let mut operator = Operator::known(&mut world);
+    let mut names = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let page = operator.ok(&mut world, json!({ "op": "list", "limit": 4, "after": after }));
+        let consoles = page["consoles"].as_array().unwrap();
+        names.extend(consoles.iter().map(|console| console["name"].as_str().unwrap().to_owned()));
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    let expected: Vec<String> = (1..=9).map(|n| format!("vm{n:02}")).collect();
+    assert_eq!(names, expected);
+    for (matching, count) in [("VM0", 9), ("*3", 1), ("vm0?", 9), ("vm?", 0), ("05", 1)] {
+        let page = operator.ok(&mut world, json!({ "op": "list", "match": matching }));
+        let found = page["consoles"].as_array().unwrap();
+        let by_name = found.iter().filter(|console| matching != "05" || console["name"] == "vm05");
+        assert_eq!(by_name.count(), count, "{matching}");
+    }
+    let console = operator.ok(&mut world, json!({ "op": "show", "console": "vm03" }))["console"].clone();
+    for reference in [&console["id"], &console["uuid"]] {
+        let again = operator.ok(&mut world, json!({ "op": "show", "console": reference }));
+        assert_eq!(again["console"]["name"], "vm03");
+    }
+    assert_eq!(console["state"], "connected");
+    assert_eq!(console["host"], "192.0.2.1");
+    assert_eq!(console["port"].as_u64(), world.port(uuid(3)).map(u64::from));
+    let refused = operator.ask(&mut world, json!({ "op": "show", "console": "m0" }));
+    assert_eq!(refused["error"]["code"], "no-such-console");
+    assert_eq!(refused["error"]["candidates"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn an_attach_carries_guest_bytes_both_ways_and_tells_what_happens() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"before\xff\r\n");
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.session.open_announced().unwrap().0;
+    let attach =
+        json!({ "op": "attach", "console": "vm01", "stream": stream, "lock": "write", "scrollback": 100 });
+    let ok = operator.ok(&mut world, attach);
+    assert_eq!((&ok["access"], &ok["lock"], &ok["offset"]), (&json!("write"), &json!("write"), &json!(0)));
+    operator.pass(&mut world);
+    assert_eq!(operator.take(stream, usize::MAX), b"before\xff\r\n");
+    operator.session.write(StreamId(stream), b"ls\xff\r").unwrap();
+    operator.pass(&mut world);
+    assert_eq!(world.host(vm).typed, b"ls\xff\r");
+    let client = world.client(uuid(1), Kind::Telnet);
+    let present = operator.notices(&mut world, "present");
+    assert_eq!(present.last().unwrap()["clients"], 2);
+    world.host(vm).session.begin(b"move");
+    world.settle();
+    let state = operator.notices(&mut world, "state");
+    assert_eq!((&state[0]["state"], &state[0]["offset"]), (&json!("moving"), &json!(9)));
+    world.host(vm).session.abort();
+    world.settle();
+    world.reset(client);
+    world.end(vm);
+    assert_eq!(operator.notices(&mut world, "state").last().unwrap()["state"], "waiting");
+    operator.session.reset(StreamId(stream)).unwrap();
+    operator.pass(&mut world);
+    let left = |kind: &EventKind| matches!(kind, EventKind::Left { typed: 4, .. });
+    assert_eq!(world.told(left), 1);
+    assert_eq!(world.console(uuid(1)).unwrap().clients, 0);
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_was_or_is_told_that_this_is_gone() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"0123456789");
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.session.open_announced().unwrap().0;
+    let ok = operator.ok(&mut world, json!({ "op": "attach", "console": "vm01", "stream": stream }));
+    let epoch = ok["epoch"].clone();
+    assert_eq!(ok["offset"], 10);
+    world.break_off(operator.id);
+    world.settle();
+    world.print(vm, b"abc\xff\xffdef");
+    let mut again = Operator::known(&mut world);
+    let stream = again.session.open_announced().unwrap().0;
+    for (epoch, offset, code) in [(json!("other"), 10, "gone"), (epoch.clone(), 99, "gone")] {
+        let from = json!({ "epoch": epoch, "offset": offset });
+        let attach = json!({ "op": "attach", "console": "vm01", "stream": stream, "from": from });
+        assert_eq!(again.code(&mut world, attach), code);
+    }
+    let from = json!({ "epoch": epoch, "offset": 12 });
+    let ok =
+        again.ok(&mut world, json!({ "op": "attach", "console": "vm01", "stream": stream, "from": from }));
+    assert_eq!(ok["offset"], 12);
+    again.pass(&mut world);
+    assert_eq!(again.take(stream, usize::MAX), b"c\xff\xffdef");
+}
+
+#[test]
+fn locks_are_taken_changed_and_given_up_and_die_with_the_connection() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let (mut a, mut b) = (Operator::known(&mut world), Operator::known(&mut world));
+    let at = a.attach(&mut world, "vm01", "exclusive");
+    let stream = b.session.open_announced().unwrap().0;
+    let refused = b.ask(&mut world, json!({ "op": "attach", "console": "vm01", "stream": stream }));
+    assert_eq!((&refused["error"]["code"], &refused["error"]["by"]), (&json!("locked"), &json!("127.0.0.1")));
+    a.ok(&mut world, json!({ "op": "lock", "stream": at, "mode": "write" }));
+    let ok = b.ok(&mut world, json!({ "op": "attach", "console": "vm01", "stream": stream }));
+    assert_eq!((&ok["access"], &ok["console"]["lock"]["mode"]), (&json!("read"), &json!("write")));
+    b.session.write(StreamId(stream), b"dropped").unwrap();
+    b.pass(&mut world);
+    assert_eq!(world.typed(vm), "");
+    assert_eq!(b.code(&mut world, json!({ "op": "lock", "stream": stream, "mode": "write" })), "locked");
+    assert_eq!(b.code(&mut world, json!({ "op": "break", "stream": stream })), "locked");
+    a.ok(&mut world, json!({ "op": "lock", "stream": at, "mode": "free-for-all" }));
+    let access = b.notices(&mut world, "access");
+    assert!(access.last().unwrap()["lock"].is_null());
+    b.ok(&mut world, json!({ "op": "lock", "stream": stream, "mode": "free-for-all" }));
+    b.session.write(StreamId(stream), b"typed").unwrap();
+    b.pass(&mut world);
+    assert_eq!(world.typed(vm), "typed");
+    assert_eq!(a.code(&mut world, json!({ "op": "lock", "stream": at, "mode": "exclusive" })), "locked");
+    world.break_off(b.id);
+    world.settle();
+    a.ok(&mut world, json!({ "op": "lock", "stream": at, "mode": "exclusive" }));
+    world.reset(a.id);
+    world.settle();
+    Operator::known(&mut world).attach(&mut world, "vm01", "exclusive");
+}
+
+#[test]
+fn a_stalled_attach_is_noticed_by_nobody_else() {
+    let mut world = World::new(config());
+    let vms: Vec<ConnId> = (1..=8).map(|n| world.vm(vm_config(n))).collect();
+    let mut operator = Operator::known(&mut world);
+    let streams: Vec<u64> =
+        (1..=8).map(|n| operator.attach(&mut world, &format!("vm{n:02}"), "free-for-all")).collect();
+    // Nobody reads the first.
+    for _ in 0..64 {
+        world.print(vms[0], &[b'x'; 4096]);
+        operator.pass(&mut world);
+    }
+    for round in 0..20 {
+        for (n, &vm) in vms.iter().enumerate().skip(1) {
+            world.print(vm, format!("{n} {round}\r\n").as_bytes());
+            operator.pass(&mut world);
+            let seen = operator.take(streams[n], usize::MAX);
+            assert_eq!(String::from_utf8(seen).unwrap(), format!("{n} {round}\r\n"));
+        }
+    }
+    assert_eq!(world.engine.receive_window(vms[0]), vspc_core::concentrator::READ_MAX);
+    let first = operator.take(streams[0], usize::MAX);
+    assert_eq!(first.len(), 65536, "its window, and no more");
+}
+
+#[test]
+fn one_that_lags_hears_how_much_it_has_missed_and_where() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.attach(&mut world, "vm01", "read-only");
+    for _ in 0..1024 {
+        world.print(vm, &[b'y'; 4096]);
+    }
+    let mut seen = operator.read(&mut world, stream).len();
+    let missed = operator.notices(&mut world, "missed");
+    assert_eq!(missed.len(), 1);
+    seen += operator.read(&mut world, stream).len();
+    assert_eq!(seen as u64 + missed[0]["bytes"].as_u64().unwrap(), 1024 * 4096);
+}
+
+#[test]
+fn those_at_a_console_are_listed_and_sent_away_with_a_reason() {
+    let admin_rights = Rules::new(vec!["loopback=operator".parse().unwrap()]);
+    let mut world = World::new(Config { admin_rights, ..config() });
+    world.vm(vm_config(1));
+    let telnet = world.client(uuid(1), Kind::Telnet);
+    let (mut a, mut b) = (Operator::known(&mut world), Operator::known(&mut world));
+    a.attach(&mut world, "vm01", "free-for-all");
+    let stream = b.attach(&mut world, "vm01", "free-for-all");
+    let who = a.ok(&mut world, json!({ "op": "who", "console": "vm01" }));
+    let speaks: Vec<&str> =
+        who["clients"].as_array().unwrap().iter().map(|client| client["speaks"].as_str().unwrap()).collect();
+    assert_eq!(speaks, ["telnet", "operator", "operator"]);
+    assert_eq!(who["clients"][1]["you"], true);
+    assert_eq!(who["legs"][0]["holds_input"], true);
+    let bumped = a.ok(&mut world, json!({ "op": "bump", "console": "vm01", "reason": "I\nneed it" }));
+    assert_eq!(bumped["bumped"], 2);
+    assert!(!world.is_open(telnet));
+    assert!(world.seen(telnet).contains("[vspc: 127.0.0.1 sent you away: I need it]"));
+    let detached = b.notices(&mut world, "detached");
+    assert_eq!(detached[0]["stream"], stream);
+    assert_eq!((&detached[0]["reason"], &detached[0]["message"]), (&json!("bumped"), &json!("I need it")));
+    assert_eq!(
+        b.code(&mut world, json!({ "op": "lock", "stream": stream, "mode": "write" })),
+        "no-such-stream"
+    );
+    let leg = who["legs"][0]["id"].clone();
+    a.ok(&mut world, json!({ "op": "kick", "client": leg }));
+    assert_eq!(world.console(uuid(1)).unwrap().vms, 0);
+}
+
+#[test]
+fn a_subscriber_hears_of_each_console_then_of_what_changes_and_never_of_a_backlog() {
+    let mut world = World::new(config());
+    for n in 1..=3 {
+        world.vm(vm_config(n));
+    }
+    let mut operator = Operator::known(&mut world);
+    operator.ok(&mut world, json!({ "op": "subscribe", "to": "consoles", "match": "vm0" }));
+    operator.ok(&mut world, json!({ "op": "list", "limit": 1 }));
+    let events: Vec<&str> = operator.notices.iter().map(|notice| notice["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["console", "console", "console", "synced"]);
+    operator.notices.clear();
+    let vm = world.vm(vm_config(4));
+    world.end(vm);
+    let consoles = operator.notices(&mut world, "console");
+    let last = &consoles.last().unwrap()["console"];
+    assert_eq!((&last["name"], &last["state"]), (&json!("vm04"), &json!("waiting")));
+    operator.ok(&mut world, json!({ "op": "unsubscribe", "to": "consoles" }));
+    world.vm(vm_config(5));
+    assert!(operator.notices(&mut world, "console").is_empty());
+    operator.ok(&mut world, json!({ "op": "subscribe", "to": "events" }));
+    world.vm(vm_config(6));
+    let log = operator.notices(&mut world, "log");
+    let identified = log.iter().find(|line| line["kind"] == "vm-identified").unwrap();
+    assert_eq!((&identified["console"]["name"], &identified["severity"]), (&json!("vm06"), &json!("info")));
+}
+
+#[test]
+fn a_delegate_asks_for_others_with_no_more_rights_than_they_have() {
+    let admin_rights = Rules::new(vec!["loopback=operator+delegate".parse().unwrap()]);
+    let mut world = World::new(Config { admin_rights, ..config() });
+    world.vm(vm_config(1));
+    let mut operator = Operator::new(&mut world);
+    let ann = json!({ "user": "ann", "address": "198.51.100.7", "rights": "writer" });
+    let hello = operator.ok(&mut world, json!({ "op": "hello", "v": 1, "for": ann }));
+    assert_eq!(hello["rights"], "writer");
+    assert_eq!(hello["as"], "ann@198.51.100.7 (via 127.0.0.1)");
+    assert_eq!(operator.code(&mut world, json!({ "op": "bump", "console": "vm01" })), "not-allowed");
+    operator.attach(&mut world, "vm01", "write");
+    let is_told =
+        |kind: &EventKind| matches!(kind, EventKind::Attached { who, .. } if who.starts_with("ann@"));
+    assert_eq!(world.told(is_told), 1);
+    let mut world = World::new(config());
+    let mut operator = Operator::new(&mut world);
+    let king = json!({ "user": "ann", "rights": "operator" });
+    assert_eq!(operator.code(&mut world, json!({ "op": "hello", "v": 1, "for": king })), "not-allowed");
+}
+
+#[test]
+fn a_break_reaches_the_vm_and_counters_are_told() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    operator.ok(&mut world, json!({ "op": "break", "console": "vm01" }));
+    let is_break = |event: &vspc_core::vmware::VmEvent| matches!(event, vspc_core::vmware::VmEvent::Break);
+    assert_eq!(world.host(vm).was_told(is_break), 1);
+    let stats = operator.ok(&mut world, json!({ "op": "stats" }));
+    assert_eq!((&stats["breaks"], &stats["consoles"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn lines_that_make_no_sense_end_the_session_with_a_word_and_nobody_elses() {
+    for line in ["nonsense\n", "[]\n", "{\"id\":1}\n", "{\"op\":\"list\"}\n"] {
+        let mut world = World::new(config());
+        world.vm(vm_config(1));
+        let mut other = Operator::known(&mut world);
+        let mut operator = Operator::known(&mut world);
+        operator.attach(&mut world, "vm01", "exclusive");
+        operator.session.write(CONTROL, line.as_bytes()).unwrap();
+        operator.pass(&mut world);
+        assert!(String::from_utf8_lossy(&operator.heard).contains("\"event\":\"broken\""), "{line}");
+        world.pass(Duration::from_secs(3));
+        assert!(!world.is_open(operator.id));
+        other.attach(&mut world, "vm01", "exclusive");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_is_not_read_either() {
+    let mut world = World::new(config());
+    for n in 1..=60 {
+        world.vm(vm_config(n));
+    }
+    let mut operator = Operator::known(&mut world);
+    world.stall(operator.id, 0);
+    for _ in 0..3000 {
+        operator.send(json!({ "op": "list", "limit": 60 }));
+        if operator.session.send_window(CONTROL) < 200 {
+            break;
+        }
+        operator.pass(&mut world);
+        world.pass(Duration::from_millis(1));
+    }
+    // What it holds for it is bounded: answers of 30 KiB each are made no more of than have room.
+    let sent = operator.requests;
+    world.unstall(operator.id);
+    for _ in 0..4000 {
+        operator.pass(&mut world);
+        world.pass(Duration::from_millis(1));
+    }
+    let answers = operator.heard.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    assert!(answers >= sent - 1, "{answers} of {sent} were answered in the end");
+}
+
+#[test]
+fn who_takes_the_control_stream_for_a_console_or_a_stream_twice_is_told_so() {
+    let mut world = World::new(config());
+    world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    for (stream, code) in [(1, "no-such-stream"), (99, "no-such-stream"), (0, "no-such-stream")] {
+        let attach = json!({ "op": "attach", "console": "vm01", "stream": stream });
+        assert_eq!(operator.code(&mut world, attach), code, "{stream}");
+    }
+    let stream = operator.attach(&mut world, "vm01", "read-only");
+    let attach = json!({ "op": "attach", "console": "vm01", "stream": stream });
+    assert_eq!(operator.code(&mut world, attach), "stream-in-use");
+}
+
+#[test]
+fn the_server_goes_down_with_a_word_to_its_attaches() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.attach(&mut world, "vm01", "free-for-all");
+    world.print(vm, b"last words");
+    world.shut_down();
+    let seen = operator.read(&mut world, stream);
+    assert!(seen.contains("last words"));
+    let heard = String::from_utf8_lossy(&operator.heard);
+    assert!(heard.contains("\"reason\":\"shutting-down\""), "{heard}");
+    world.pass(Duration::from_secs(3));
+    assert!(world.engine.is_empty());
+}
