@@ -5,6 +5,7 @@
 //! kernel's queue and closed. Without it, accept fails at once for as long as the queue is not empty, and a
 //! server that asks again spins, or one that does not ask again is never woken for the listener again.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -23,7 +24,7 @@ pub struct Accepting {
     spare: Spare,
     refusals: Refusals,
     /// Listeners that failed and cannot say when to ask them again.
-    to_retry: Vec<ListenerId>,
+    to_retry: BTreeSet<ListenerId>,
     /// When they are asked again.
     retry_at: Option<Instant>,
 }
@@ -45,7 +46,12 @@ pub enum Accepted<T> {
 impl Accepting {
     /// Takes the spare descriptor.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { spare: Spare::new()?, refusals: Refusals::default(), to_retry: Vec::new(), retry_at: None })
+        Ok(Self {
+            spare: Spare::new()?,
+            refusals: Refusals::default(),
+            to_retry: BTreeSet::new(),
+            retry_at: None,
+        })
     }
 
     /// Opens a listener. `make_room` frees a descriptor if it can.
@@ -96,10 +102,11 @@ impl Accepting {
         Accepted::Failed
     }
 
-    /// Has a listener asked again after a tenth of a second.
+    /// Has a listener asked again after a tenth of a second, or sooner with others that wait for that: one
+    /// that fails again and again does not put them off.
     pub fn retry_later(&mut self, id: ListenerId, now: Instant) {
-        self.to_retry.push(id);
-        self.retry_at = Some(now + RETRY);
+        self.to_retry.insert(id);
+        self.retry_at.get_or_insert(now + RETRY);
     }
 
     /// The engine did not take a connection that was accepted.
@@ -119,7 +126,7 @@ impl Accepting {
             return Vec::new();
         }
         self.retry_at = None;
-        std::mem::take(&mut self.to_retry)
+        std::mem::take(&mut self.to_retry).into_iter().collect()
     }
 
     /// Logs how many were refused, when a burst of refusals is over.
@@ -230,7 +237,10 @@ impl Refusals {
     /// Logs the sum of a burst that is over.
     fn log_burst(&mut self, now: Instant) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            log::warn!("{} connections were refused", self.counted);
+            match self.counted {
+                0 => log::info!("connections are taken in again"),
+                counted => log::warn!("{counted} connections were refused"),
+            }
             *self = Self::default();
         }
     }
@@ -300,6 +310,25 @@ mod tests {
         assert_eq!(accepting.take_to_retry(now), []);
         assert_eq!(accepting.take_to_retry(now + RETRY), [id]);
         assert_eq!(accepting.take_to_retry(now + RETRY), []);
+    }
+
+    #[test]
+    fn a_listener_that_fails_again_and_again_does_not_put_off_the_others() {
+        let mut accepting = Accepting::new().unwrap();
+        let (other, failing) = (ListenerId::from_bits(3), ListenerId::from_bits(5));
+        let start = Instant::from_millis(10);
+        let mut fail = |id, now| {
+            let fails = || io::Result::<()>::Err(rustix::io::Errno::NOBUFS.into());
+            assert!(matches!(accepting.accept(id, fails, || false, now), Accepted::Failed));
+            accepting.take_to_retry(now)
+        };
+        assert_eq!(fail(other, start), []);
+        let mut asked = Vec::new();
+        for n in 1..=10 {
+            asked.extend(fail(failing, start + RETRY / 10 * n));
+        }
+        asked.sort_unstable();
+        assert_eq!(asked, [other, failing]);
     }
 
     #[test]

@@ -11,9 +11,8 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use bytes::{Bytes, BytesMut};
 use vspc_core::concentrator::{CommandError, Concentrator, ConnId, LocalOptions};
@@ -53,6 +52,10 @@ struct Room {
     free: AtomicUsize,
     /// The loop has something and found no room.
     is_wanted: AtomicBool,
+    /// The thread has dropped its end.
+    is_gone: AtomicBool,
+    /// What tells the loop to look for that, once the watch is the loop's.
+    departed: OnceLock<Arc<AtomicBool>>,
 }
 
 /// What a piece takes up of the room: its bytes, and what it costs to keep them.
@@ -77,7 +80,12 @@ impl Watch {
         room: usize,
     ) -> Result<Self, mpsc::TrySendError<Command>> {
         let (sender, pieces) = mpsc::channel();
-        let room = Arc::new(Room { free: AtomicUsize::new(room.max(LEAST_ROOM)), is_wanted: false.into() });
+        let room = Arc::new(Room {
+            free: AtomicUsize::new(room.max(LEAST_ROOM)),
+            is_wanted: false.into(),
+            is_gone: false.into(),
+            departed: OnceLock::new(),
+        });
         let sink = Sink { pieces: sender, room: Arc::clone(&room) };
         commands.try_send(Command::Watch { console: name.to_owned(), options, sink })?;
         Ok(Self { pieces, room, commands: commands.clone() })
@@ -99,12 +107,27 @@ impl Watch {
     }
 }
 
+/// The loop closes the reader, also of a console that prints nothing, or more than there was room for.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.room.is_gone.store(true, Ordering::Release);
+        // Either this sees where to tell it, or whoever says where sees that it is gone.
+        fence(Ordering::SeqCst);
+        if let Some(departed) = self.room.departed.get() {
+            departed.store(true, Ordering::Release);
+        }
+        self.commands.nudge();
+    }
+}
+
 /// All watches of one loop.
 #[derive(Debug, Default)]
 pub struct Watches {
     sinks: HashMap<ConnId, Sink>,
     /// Those whose thread had no room.
     waiting: Vec<ConnId>,
+    /// Some thread has dropped its end.
+    departed: Arc<AtomicBool>,
 }
 
 impl Watches {
@@ -119,7 +142,14 @@ impl Watches {
     ) {
         let found = engine.find(console).next().ok_or(CommandError::NoConsole);
         match found.and_then(|console| engine.open_local(console, options, now)) {
-            Ok(id) => drop(self.sinks.insert(id, sink)),
+            Ok(id) => {
+                let _ = sink.room.departed.set(Arc::clone(&self.departed));
+                fence(Ordering::SeqCst);
+                if sink.room.is_gone.load(Ordering::Acquire) {
+                    self.departed.store(true, Ordering::Release);
+                }
+                drop(self.sinks.insert(id, sink));
+            }
             // If the thread has gone, nobody wants to know.
             Err(error) => drop(sink.pieces.send(Err(error))),
         }
@@ -158,9 +188,16 @@ impl Watches {
         }
     }
 
-    /// Tries those again whose thread had no room. For when the loop was woken. In proportion to their
-    /// number.
+    /// Tries those again whose thread had no room, and closes those whose thread has gone. For when the loop
+    /// was woken. In proportion to the number of the first; a look at each watch where a thread has gone.
     pub fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
+        if self.departed.swap(false, Ordering::AcqRel) {
+            let gone = self.sinks.iter().filter(|(_, sink)| sink.room.is_gone.load(Ordering::Acquire));
+            for id in gone.map(|(&id, _)| id).collect::<Vec<_>>() {
+                // It has been closed if it is not there any more.
+                let _ = engine.kick(id, now);
+            }
+        }
         for id in std::mem::take(&mut self.waiting) {
             self.carry(engine, id, now);
         }
@@ -198,3 +235,40 @@ const PIECE_COST: usize = 128;
 /// The least room of a thread: the engine offers up to 64 KiB at once, and a thread is not fed crumbs of
 /// that.
 const LEAST_ROOM: usize = (64 << 10) + PIECE_COST;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+    use vspc_core::concentrator::{Config, Identity, Reservation};
+    use vspc_core::vmware::Uuid;
+
+    #[test]
+    fn a_watch_that_is_dropped_is_closed_though_its_console_prints_nothing() {
+        for is_dropped_before in [false, true] {
+            let now = Instant::from_millis(1);
+            let (sender, mut commands, socket) = commands::pair().unwrap();
+            let mut engine = Concentrator::new(Arc::new(Config::default()), [1; 32], now);
+            let identity = Identity::of(Uuid::from_bytes([1; 16]));
+            let vm = Reservation { name: "vm1".into(), ..Reservation::new(identity) };
+            engine.restore(vm, now).unwrap();
+            let mut watches = Watches::default();
+            let mut watch = Some(Watch::open(&sender, "vm1", LocalOptions::person(), 0).unwrap());
+            if is_dropped_before {
+                watch = None;
+            }
+            for command in commands.take(&socket) {
+                let Command::Watch { console, options, sink } = command else { panic!("{command:?}") };
+                watches.open(&mut engine, &console, options, sink, now);
+            }
+            watches.retry(&mut engine, now);
+            assert_eq!(watches.sinks.len(), 1);
+            let clients =
+                |engine: &Concentrator| engine.consoles().map(|console| console.clients).sum::<usize>();
+            assert_eq!(clients(&engine), usize::from(!is_dropped_before));
+            drop(watch);
+            watches.retry(&mut engine, now);
+            assert_eq!(clients(&engine), 0);
+        }
+    }
+}

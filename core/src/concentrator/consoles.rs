@@ -317,7 +317,12 @@ impl Consoles {
             && let Some(index) = self.by_silence.longest_silent()
         {
             let silent = self.table.id_at(index).and_then(|id| self.table.get_mut(id));
-            let gave = silent.is_some_and(|console| overtake(console, &mut self.pool, fx));
+            let gave = silent.is_some_and(|console| {
+                let gave = overtake(console, &mut self.pool, fx);
+                // It may have waited for a reader that is overtaken now.
+                console.consider_resume(self.limits, fx);
+                gave
+            });
             if !gave {
                 self.by_silence.remove(index);
             }

@@ -289,7 +289,10 @@ impl Concentrator {
         }
         let taken = take(Chunk { at: position, lost, runs: &runs[..count] }).min(offered);
         let gap = usize::from(offered == 0);
-        self.consoles.told_of_gap(at, seat);
+        // One that takes nothing is offered the same again.
+        if taken + gap > 0 {
+            self.consoles.told_of_gap(at, seat);
+        }
         self.consoles.took(at, seat, layout, taken, &mut self.fx);
         Sent { offered: offered + gap, taken: taken + gap }
     }

@@ -426,3 +426,29 @@ fn ten_thousand_clients_on_one_console_all_see_the_same() {
     assert_eq!(world.console(uuid(1)).unwrap().counters.bytes_to_clients, 9_999 * 25_000);
     assert_eq!(world.told(|what| matches!(what, EventKind::ReaderSkipped(_))), 0);
 }
+
+#[test]
+fn a_vm_does_not_wait_for_a_reader_that_memory_has_run_out_for() {
+    let config = Config {
+        slow_client: SlowClient::Wait,
+        lag_limit: 1 << 20,
+        journal_memory: 2 << 20,
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let vms: Vec<_> = (1..=3)
+        .map(|n| {
+            let vm = world.vm(vm_config(n));
+            let client = world.client(uuid(n), Kind::Telnet);
+            world.stall(client, 0);
+            vm
+        })
+        .collect();
+    let waits = |world: &World, at: usize| world.engine.receive_window(vms[at]) == 0;
+    world.print(vms[0], &[b'x'; 760 << 10]);
+    world.print(vms[1], &[b'x'; 760 << 10]);
+    assert!(waits(&world, 0) && waits(&world, 1));
+    world.print(vms[2], &[b'x'; 760 << 10]);
+    assert!(!waits(&world, 0), "the longest silent gave, and its reader is overtaken");
+    assert!(waits(&world, 1) && waits(&world, 2));
+}

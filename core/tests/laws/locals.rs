@@ -142,3 +142,26 @@ fn a_console_that_expires_under_a_witness_expires_once() {
     world.pass(Duration::from_secs(300));
     assert_eq!(world.told(|kind| *kind == EventKind::ConsoleExpired), 1);
 }
+
+#[test]
+fn a_gap_is_told_until_something_of_what_is_behind_it_is_taken() {
+    let mut world = World::new(Config::default());
+    let vm = world.vm(vm_config(1));
+    let witness = world.open_local(uuid(1), LocalOptions::witness());
+    world.stall(witness, 0);
+    for _ in 0..10 {
+        world.print(vm, &[b'x'; 512 << 10]);
+    }
+    let now = world.now;
+    let mut lost = |takes: usize| {
+        let mut lost = 0;
+        let _ = world.engine.read_local(witness, now, |chunk| {
+            lost = chunk.lost;
+            takes
+        });
+        lost
+    };
+    let (first, again, behind) = (lost(0), lost(1), lost(1));
+    assert!(first > 0);
+    assert_eq!((again, behind), (first, 0));
+}
