@@ -393,7 +393,12 @@ impl Connection {
     /// Waits until something may have happened or the deadline has passed.
     pub(crate) fn wait(&mut self, deadline: Instant) {
         let deadline = self.deadline().map_or(deadline, |other| other.min(deadline));
-        let mut fds = [PollFd::new(&self.link, self.interest())];
+        // A socket that nothing is wanted of would still tell that its peer has gone.
+        let interest = self.interest();
+        let mut fds = Vec::new();
+        if !interest.is_empty() {
+            fds.push(PollFd::new(&self.link, interest));
+        }
         match poll(&mut fds, clock::until(Some(deadline)).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => panic!("poll failed: {error}"),
@@ -445,10 +450,11 @@ pub(crate) fn failure(refusal: &Refusal) -> Failure {
     };
     let message = if refusal.message.is_empty() { &refusal.code } else { &refusal.message };
     let mut message = printable(message).into_owned();
-    if let Some(needs) = refusal.details["needs"].as_str() {
+    // A message may say it already.
+    if let Some(needs) = refusal.details["needs"].as_str().filter(|needs| !message.contains(needs)) {
         message.push_str(&format!(" (this needs the right {})", printable(needs)));
     }
-    if let Some(by) = refusal.details["by"].as_str() {
+    if let Some(by) = refusal.details["by"].as_str().filter(|by| !message.contains(by)) {
         message.push_str(&format!(" ({} holds a lock)", printable(by)));
     }
     Failure::new(code, message)

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Failure> {
     let config = Config::load()?;
-    let mut server = config.server(options.server.as_deref())?;
+    let mut server = config.server(options.server.as_deref().filter(|server| !server.is_empty()))?;
     server.protocol = options.protocol.unwrap_or(server.protocol);
     let open = || Connection::open(&server);
     match options.command {

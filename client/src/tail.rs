@@ -135,11 +135,9 @@ impl Tail {
     }
 
     fn wait(&self) -> Result<(), Failure> {
-        let mut fds: Vec<PollFd<'_>> = self
-            .connections
-            .iter()
-            .map(|connection| PollFd::new(connection, connection.interest()))
-            .collect();
+        let wanted = self.connections.iter().filter(|connection| !connection.interest().is_empty());
+        let mut fds: Vec<PollFd<'_>> =
+            wanted.map(|connection| PollFd::new(connection, connection.interest())).collect();
         let due = self.sources.iter().filter_map(|source| source.due);
         let deadline = self.connections.iter().filter_map(Connection::deadline).chain(due).min();
         match poll(&mut fds, clock::until(deadline).as_ref()) {

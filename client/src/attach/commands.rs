@@ -148,7 +148,8 @@ impl Attach {
             }
             "access" => {
                 self.access = notice["access"].clone();
-                self.mode = notice["lock"].clone();
+                // The lock that somebody holds, which may be this client's.
+                self.console["lock"] = notice["lock"].clone();
                 self.input.told_read_only = false;
                 match text("access") {
                     "read" => self.say("you may only watch now"),

@@ -197,7 +197,10 @@ impl Attach {
         let deadline = match &self.line {
             Line::Up(connection, _) => {
                 let interest = connection.interest();
-                fds.push(PollFd::new(&**connection, interest));
+                // A socket that nothing is wanted of would still tell that its peer has gone.
+                if !interest.is_empty() {
+                    fds.push(PollFd::new(&**connection, interest));
+                }
                 connection.deadline()
             }
             Line::Down(reconnect) => {

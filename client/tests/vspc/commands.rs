@@ -1,6 +1,7 @@
 //! Commands that print and end, and those that go on in a pipe.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -321,4 +322,50 @@ fn manual_pages_are_made_of_the_help() {
     let server = FakeServer::start(&[]);
     let (code, page, _) = outcome(&vspc(&server, &["man"], b""));
     assert!(code == 0 && page.contains(".TH vspc 1") && page.contains("Exit codes"), "{page}");
+}
+
+#[test]
+fn servers_have_names_and_a_unix_socket_is_as_good() {
+    let server = FakeServer::start(&["web01"]);
+    let home = format!("{}/home-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let folder = format!("{home}/.config/vspc");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = format!("{home}/socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let address = server.address;
+    thread::spawn(move || {
+        for near in listener.incoming() {
+            let (near, far) = (near.unwrap(), TcpStream::connect(address).unwrap());
+            let (mut back, mut from) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut back));
+            thread::spawn(move || std::io::copy(&mut &near, &mut &far));
+        }
+    });
+    let config = format!(
+        "default = 'here'\nescape = '^A'\n[servers]\nhere = {{ address = '{path}' }}\n\
+        there = {{ address = '{address}', protocol = 'operator' }}\n"
+    );
+    std::fs::write(format!("{folder}/config.toml"), config).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vspc"));
+        crate::surround(&mut command, &server);
+        outcome(&command.args(args).env("HOME", &home).env("VSPC_SERVER", "").output().unwrap())
+    };
+    for args in [&["list"][..], &["list", "-s", "there"], &["-s", &path, "list"]] {
+        let (code, out, error) = run(args);
+        assert!(code == 0 && out.contains("web01"), "{args:?}: {error}");
+    }
+    let record = format!("{home}/record");
+    let env = [("HOME", home.as_str()), ("VSPC_SERVER", "here")];
+    let terminal = Terminal::start_with(&server, &["attach", "web01", "--record", &record], &env);
+    terminal.await_shown("^A ? for help");
+    server.print("web01", b"kept");
+    terminal.await_shown("kept");
+    terminal.press(b"\x01.");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(std::fs::read(record).unwrap(), b"kept");
+    std::fs::write(format!("{folder}/config.toml"), "servers = 1").unwrap();
+    let (code, _, error) = run(&["list"]);
+    assert_eq!((code, error), (2, format!("vspc: {folder}/config.toml: servers has to be a table\n")));
+    std::fs::remove_dir_all(home).unwrap();
 }
