@@ -131,7 +131,14 @@ fn sort(consoles: &mut [Value]) {
 }
 
 fn lines(consoles: &[Value], age: Duration) -> Vec<String> {
-    table(&HEADING, &consoles.iter().map(|console| row(console, age)).collect::<Vec<_>>())
+    let mut heading = &HEADING[..];
+    let mut rows: Vec<Vec<String>> = consoles.iter().map(|console| row(console, age)).collect();
+    if !consoles.is_empty() && consoles.iter().all(|console| console["state"].is_null()) {
+        // vSPC.py's protocol tells no more.
+        heading = &HEADING[..3];
+        rows.iter_mut().for_each(|row| row.truncate(heading.len()));
+    }
+    table(heading, &rows)
 }
 
 /// A console that was described so long ago.

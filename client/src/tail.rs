@@ -77,6 +77,8 @@ struct Source {
     line: Vec<u8>,
     /// When the line that has begun is shown as it is.
     due: Option<Instant>,
+    /// A line that had no end was shown: an end alone ends it, and is no line of its own.
+    was_cut: bool,
     detached: bool,
 }
 
@@ -113,6 +115,7 @@ impl Tail {
             colour: self.begun,
             line: Vec::new(),
             due: None,
+            was_cut: false,
             detached: false,
         });
         self.begun += 1;
@@ -215,9 +218,11 @@ impl Tail {
             let mut shown = Vec::new();
             let whole = source.line.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
             let lines: Vec<u8> = source.line.drain(..whole).collect();
-            let source = &self.sources[place];
             for line in lines.split_inclusive(|&byte| byte == b'\n') {
-                self.show(source, line, &mut shown);
+                let was_cut = std::mem::take(&mut self.sources[place].was_cut);
+                if !(was_cut && line.iter().all(|byte| b"\r\n".contains(byte))) {
+                    self.show(&self.sources[place], line, &mut shown);
+                }
             }
             print(&shown)?;
             let source = &mut self.sources[place];
@@ -242,6 +247,7 @@ impl Tail {
             if self.sources[place].due.is_some_and(|due| due <= now) {
                 let line = std::mem::take(&mut self.sources[place].line);
                 self.sources[place].due = None;
+                self.sources[place].was_cut = true;
                 self.show(&self.sources[place], &line, &mut shown);
             }
         }

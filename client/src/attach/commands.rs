@@ -147,11 +147,12 @@ impl Attach {
                 }
             }
             "access" => {
-                self.access = notice["access"].clone();
+                let before = std::mem::replace(&mut self.access, notice["access"].clone());
                 // The lock that somebody holds, which may be this client's.
                 self.console["lock"] = notice["lock"].clone();
                 self.input.told_read_only = false;
                 match text("access") {
+                    access if before == access => {}
                     "read" => self.say("you may only watch now"),
                     _ => self.say("you may type now"),
                 }
@@ -286,14 +287,15 @@ impl Attach {
         ));
         if let Line::Up(connection, _) = &self.line {
             let greeting = connection.greeting();
-            let word = |key: &str| printable(greeting[key].as_str().unwrap_or("?")).into_owned();
-            lines.push(format!(
-                "  server: {} ({}), {} as {}",
-                self.server.address,
-                word("server"),
-                word("rights"),
-                word("as")
-            ));
+            let word = |key: &str| greeting[key].as_str().map(printable);
+            let mut line = format!("  server: {}", self.server.address);
+            if let Some(server) = word("server") {
+                line.push_str(&format!(" ({server})"));
+            }
+            if let (Some(rights), Some(name)) = (word("rights"), word("as")) {
+                line.push_str(&format!(", {rights} as {name}"));
+            }
+            lines.push(line);
         }
         if let Some(record) = &self.record {
             let bytes = units::bytes(record.bytes);

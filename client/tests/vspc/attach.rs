@@ -73,8 +73,12 @@ fn a_lock_is_taken_and_given_up_and_others_locks_are_told_of() {
     other.await_shown("you may only watch; ^] l asks for the write lock");
     other.press(b"\x1dl");
     other.await_shown("somebody has it locked (bob@192.0.2.9 holds a lock)");
+    server.tell("web01", json!({"event": "access", "access": "write", "lock": null}));
+    let shown = other.await_shown("you may type now");
+    assert!(!shown.contains("only watch now"), "{shown}");
     terminal.press(b"\x1du");
-    terminal.await_shown("others may type as well now");
+    let shown = terminal.await_shown("others may type as well now");
+    assert!(!shown.contains("you may type now"), "nothing has changed for this one: {shown}");
     other.press(b"\x1d.");
     assert_eq!(other.ends(), 0);
     terminal.press(b"y");

@@ -259,6 +259,9 @@ fn a_prompt_is_shown_though_its_line_does_not_end() {
     let terminal = Terminal::start(&server, &["tail", "web01", "web02"]);
     server.print("web01", b"login: ");
     terminal.await_shown("\x1b[31mweb01 |\x1b[0m login: ");
+    server.print("web01", b"\r\nroot\r\n");
+    let shown = terminal.await_shown("root");
+    assert_eq!(shown, "\r\n\x1b[31mweb01 |\x1b[0m root", "the end of the prompt is no line of its own");
     terminal.press(b"\x03");
     assert_eq!(terminal.ends(), -2);
 }
