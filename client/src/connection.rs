@@ -76,7 +76,11 @@ impl Connection {
         let operator = Operator::new(CLIENT, seed(), clock::now());
         let mut connection = Self::connect(server, Speech::Operator(Box::new(operator)))?;
         match connection.answer(HELLO_ID) {
-            Ok(Ok(greeting)) => connection.greeting = greeting,
+            Ok(Ok(greeting)) => {
+                connection.greeting = greeting;
+                // When it is connected to again, nothing else will do.
+                connection.server.protocol = Protocol::Operator;
+            }
             Ok(Err(refusal)) => return Err(failure(&refusal)),
             // A pickle, or nothing: vSPC.py closes the connection when it cannot read what it is sent.
             Err(Ending::NotOurs(None | Some(0x80))) if server.protocol == Protocol::Auto => {

@@ -4,6 +4,7 @@
 //! left out.
 
 use std::io::{self, Write};
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, poll};
@@ -13,6 +14,8 @@ use vspc_core::mux::StreamId;
 use vspc_core::time::Instant;
 
 use crate::args::TailArgs;
+use crate::attach::place::Place;
+use crate::attach::reconnect::{FIRST_PAUSE, LONGEST_PAUSE, attach_again, resume};
 use crate::clock;
 use crate::connection::{Attached, Connection, Wish, describe, failure};
 use crate::failure::{Code, Failure};
@@ -41,15 +44,17 @@ pub(crate) fn run(mut connection: Connection, args: &TailArgs) -> Result<(), Fai
         alone: consoles.len() == 1 && !args.all,
         width: 0,
         colour: terminal::may_colour(&io::stdout()),
-        begun: 0,
+        names: Vec::new(),
+        absent: Vec::new(),
+        all: args.all,
     };
     if args.all && tail.connections[0].carries_many() {
-        tail.connections[0].request("subscribe", json!({"to": "consoles"}));
+        tail.subscribe();
     }
     for console in &consoles {
         tail.attach(console)?;
     }
-    tail.run(args.all)
+    tail.run()
 }
 
 struct Tail {
@@ -63,15 +68,20 @@ struct Tail {
     /// Of the longest name.
     width: usize,
     colour: bool,
-    /// Consoles so far, which give each its colour.
-    begun: usize,
+    /// Of the consoles so far: the place of each is its colour.
+    names: Vec<String>,
+    /// Consoles that were not there when the server was connected to again.
+    absent: Vec<Value>,
+    /// All consoles are followed.
+    all: bool,
 }
 
 /// A console that is followed.
 struct Source {
     connection: usize,
     stream: StreamId,
-    id: String,
+    console: Value,
+    place: Place,
     name: String,
     colour: usize,
     line: Vec<u8>,
@@ -92,7 +102,7 @@ impl Tail {
         }
         let at = self.connections.len() - 1;
         match self.connections[at].attach(&wish)? {
-            Ok(Attached { stream, .. }) => self.add(at, stream, console),
+            Ok(Attached { stream, answer }) => self.add(at, stream, console, &answer),
             Err(refusal) if self.alone => return Err(failure(&refusal)),
             Err(refusal) => tell(&name_of(console), &failure(&refusal).message),
         }
@@ -104,24 +114,75 @@ impl Tail {
         Wish { console: reference(console), lock, scrollback: self.scrollback, from: None }
     }
 
-    fn add(&mut self, connection: usize, stream: StreamId, console: &Value) {
+    fn add(&mut self, connection: usize, stream: StreamId, console: &Value, answer: &Value) {
         let name = name_of(console);
         self.width = self.width.max(name.chars().count());
+        let colour = self.names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.names.push(name.clone());
+            self.names.len() - 1
+        });
         self.sources.push(Source {
             connection,
             stream,
-            id: reference(console),
+            console: console.clone(),
+            place: Place::of(answer),
             name,
-            colour: self.begun,
+            colour,
             line: Vec::new(),
             due: None,
             was_cut: false,
             detached: false,
         });
-        self.begun += 1;
     }
 
-    fn run(mut self, all: bool) -> Result<(), Failure> {
+    fn subscribe(&mut self) {
+        self.connections[0].request("subscribe", json!({"to": "consoles"}));
+    }
+
+    /// The server went away: waits until it is there again, and goes on where the output broke off.
+    fn come_back(&mut self, why: &str) -> Result<(), Failure> {
+        if !self.connections[0].carries_many() {
+            return Err(Failure::no_connection(why));
+        }
+        eprintln!("vspc: {why}; reconnecting");
+        let server = self.connections[0].server().clone();
+        let mut pause = FIRST_PAUSE;
+        let connection = loop {
+            match Connection::open(&server) {
+                Ok(connection) => break connection,
+                Err(failure) if failure.code == Code::NoConnection => thread::sleep(pause),
+                Err(failure) => return Err(failure),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        self.connections = vec![connection];
+        self.absent.extend(std::mem::take(&mut self.asked).into_iter().map(|(_, _, console)| console));
+        for mut source in std::mem::take(&mut self.sources) {
+            let (epoch, offset) = (source.place.epoch.as_str(), source.place.offset);
+            let wish = resume(&source.console, Some("read-only"), epoch, offset);
+            match attach_again(&mut self.connections[0], &source.console, &wish)? {
+                Ok((Attached { stream, mut answer }, resumed)) => {
+                    if !resumed {
+                        tell(&source.name, "some of what was printed meanwhile may be lost");
+                    }
+                    (source.stream, source.place) = (stream, Place::of(&answer));
+                    source.console = answer["console"].take();
+                    self.sources.push(source);
+                }
+                Err(refusal) => {
+                    tell(&source.name, &failure(&refusal).message);
+                    self.absent.push(source.console);
+                }
+            }
+        }
+        eprintln!("vspc: connected again");
+        if self.all || !self.absent.is_empty() {
+            self.subscribe();
+        }
+        Ok(())
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
         loop {
             for at in 0..self.connections.len() {
                 while let Some(news) = self.connections[at].poll() {
@@ -129,7 +190,8 @@ impl Tail {
                 }
             }
             self.show_due()?;
-            if self.sources.is_empty() && self.asked.is_empty() && !all {
+            let waits = self.all || !self.asked.is_empty() || !self.absent.is_empty();
+            if self.sources.is_empty() && !waits {
                 return Err(Failure::new(Code::NoSuchConsole, "there is nothing left to follow"));
             }
             self.wait()?;
@@ -159,8 +221,8 @@ impl Tail {
                 };
                 let (_, stream, console) = self.asked.swap_remove(place);
                 match outcome {
-                    Ok(_) => {
-                        self.add(at, stream, &console);
+                    Ok(answer) => {
+                        self.add(at, stream, &console, &answer);
                         // The answer may come behind the first output.
                         self.read(at, stream)?;
                     }
@@ -168,7 +230,7 @@ impl Tail {
                 }
             }
             News::Notice(notice) => self.notice(at, &notice),
-            News::Over(ending) => return Err(Failure::no_connection(describe(&ending))),
+            News::Over(ending) => self.come_back(&describe(&ending))?,
             News::Writable(_) => {}
         }
         Ok(())
@@ -176,17 +238,7 @@ impl Tail {
 
     fn notice(&mut self, at: usize, notice: &Value) {
         if notice["event"] == "console" {
-            let console = &notice["console"];
-            let known = |id: &str| self.sources.iter().any(|source| source.id == id);
-            let asked = |id: &str| self.asked.iter().any(|(_, _, console)| reference(console) == id);
-            let id = reference(console);
-            if !known(&id) && !asked(&id) {
-                let wish = self.wish(console);
-                if let Some((answer, stream)) = self.connections[at].request_attach(&wish) {
-                    self.asked.push((answer, stream, console.clone()));
-                }
-            }
-            return;
+            return self.appear(at, &notice["console"]);
         }
         let is_it =
             |source: &&mut Source| source.connection == at && notice["stream"] == source.stream.number();
@@ -195,6 +247,7 @@ impl Tail {
             (Some("missed"), ..) => {
                 let bytes = units::bytes(notice["bytes"].as_u64().unwrap_or(0));
                 tell(&source.name, &format!("{bytes} of output were missed"));
+                source.place.note(notice.clone());
             }
             (Some("state"), Some(state), _) => tell(&source.name, &format!("its VM is {}", printable(state))),
             (Some("detached"), _, reason) => {
@@ -205,12 +258,32 @@ impl Tail {
         }
     }
 
+    /// A console is there: perhaps one that is waited for.
+    fn appear(&mut self, at: usize, console: &Value) {
+        let is_it = |other: &Value| other["uuid"] == console["uuid"] && other["name"] == console["name"];
+        let absent = self.absent.iter().position(is_it);
+        let id = reference(console);
+        let known = self.sources.iter().any(|source| reference(&source.console) == id)
+            || self.asked.iter().any(|(_, _, asked)| reference(asked) == id);
+        if known || absent.is_none() && !self.all {
+            return;
+        }
+        let wish = self.wish(console);
+        if let Some((answer, stream)) = self.connections[at].request_attach(&wish) {
+            self.asked.push((answer, stream, console.clone()));
+            absent.map(|place| self.absent.swap_remove(place));
+        }
+    }
+
     fn read(&mut self, at: usize, stream: StreamId) -> Result<(), Failure> {
         let is_it = |source: &Source| source.connection == at && source.stream == stream;
         let Some(place) = self.sources.iter().position(is_it) else { return Ok(()) };
         let source = &mut self.sources[place];
-        let ended =
-            self.connections[at].read(stream, usize::MAX, |bytes| source.line.extend_from_slice(bytes));
+        let ended = self.connections[at].read(stream, usize::MAX, |bytes| {
+            source.place.shown(bytes.len());
+            source.line.extend_from_slice(bytes);
+        });
+        while source.place.due().is_some() {}
         if self.alone {
             let output = std::mem::take(&mut source.line);
             print(&output)?;

@@ -8,8 +8,8 @@
 mod commands;
 pub(crate) mod escape;
 mod menu;
-mod place;
-mod reconnect;
+pub(crate) mod place;
+pub(crate) mod reconnect;
 mod record;
 mod screen;
 mod view;
@@ -414,7 +414,7 @@ impl Attach {
         self.place = Place::of(&answer);
         self.take_answer(answer);
         self.line = Line::Up(Box::new(connection), stream);
-        let news = if resumed { "" } else { "; what was printed meanwhile may be lost" };
+        let news = if resumed { "" } else { "; some of what was printed meanwhile may be lost" };
         self.say(&format!("connected again{news}"));
         self.tell_standing();
     }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::connection::{Attached, Connection, Wish, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference};
+use crate::operator::Refusal;
 use crate::server::Server;
 
 /// An attach that is to be made again.
@@ -102,33 +103,47 @@ impl Reconnect {
     }
 }
 
-/// One attempt. The id, which the wish has, holds in the server's present run only; with another run the UUID
-/// finds the console, and its name where several have that.
+/// One attempt.
 fn attempt(server: &Server, console: &Value, wish: &Wish) -> Attempt {
     let mut connection = Connection::open(server)?;
-    let anew = |console: String| Wish { console, from: None, ..wish.clone() };
-    let uuid = console["uuid"].as_str().unwrap_or_default();
-    let wishes = [wish.clone(), anew(uuid.to_owned()), anew(name_of(console))];
-    let mut refused = Failure::error("the console has neither id nor name");
-    for wish in wishes.into_iter().filter(|wish| !wish.console.is_empty()) {
-        match connection.attach(&wish)? {
-            Ok(attached) => {
-                let resumed = wish.from.is_some();
-                return Ok(Box::new(Back { connection, attached, resumed }));
+    match attach_again(&mut connection, console, wish)? {
+        Ok((attached, resumed)) => Ok(Box::new(Back { connection, attached, resumed })),
+        Err(refusal) => {
+            let mut refused = failure(&refusal);
+            // A lock may be given up; a right will not come by itself.
+            if refusal.code == "locked" {
+                refused.code = Code::Error;
             }
+            Err(refused)
+        }
+    }
+}
+
+/// Attaches to a console that was attached to before; also whether the output goes on where it broke off.
+/// The id, which the wish has, holds in the server's present run only; with another run the UUID finds the
+/// console, and its name where several have that.
+pub(crate) fn attach_again(
+    connection: &mut Connection,
+    console: &Value,
+    wish: &Wish,
+) -> Result<Result<(Attached, bool), Refusal>, Failure> {
+    // What the server has kept begins behind what was shown, or in another run: none of it was shown.
+    let anew = |console: String| Wish { console, from: None, scrollback: EVERYTHING, ..wish.clone() };
+    let uuid = console["uuid"].as_str().unwrap_or_default();
+    let mut refused = None;
+    for wish in [wish.clone(), anew(wish.console.clone()), anew(uuid.to_owned()), anew(name_of(console))] {
+        match connection.attach(&wish)? {
+            Ok(attached) => return Ok(Ok((attached, wish.from.is_some()))),
             Err(refusal) => {
-                refused = failure(&refusal);
-                if !matches!(refusal.code.as_str(), "gone" | "no-such-console" | "ambiguous") {
-                    // A lock may be given up; a right will not come by itself.
-                    if refusal.code == "locked" {
-                        refused.code = Code::Error;
-                    }
-                    return Err(refused);
+                let is_final = !matches!(refusal.code.as_str(), "gone" | "no-such-console" | "ambiguous");
+                refused = Some(refusal);
+                if is_final {
+                    break;
                 }
             }
         }
     }
-    Err(refused)
+    refused.map_or_else(|| Err(Failure::error("there is nothing to attach to")), |refusal| Ok(Err(refusal)))
 }
 
 /// The wish with which an attach goes on where it broke off.
@@ -137,7 +152,9 @@ pub(crate) fn resume(console: &Value, lock: Option<&'static str>, epoch: &str, o
     Wish { console: reference(console), lock, scrollback: 0, from }
 }
 
+/// More than any server keeps.
+const EVERYTHING: u64 = 1 << 30;
 /// The pause after the first attempt that failed; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest: short enough that whoever waits for a server to restart does not wait for this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);

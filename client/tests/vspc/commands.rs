@@ -238,19 +238,43 @@ fn tail_shows_several_consoles_as_lines_with_their_names() {
 #[test]
 fn tail_all_follows_those_that_come_later() {
     let server = FakeServer::start(&["web01"]);
-    let (code, out, _) = thread::scope(|scope| {
-        let run = scope.spawn(|| outcome(&vspc(&server, &["tail", "--all"], b"")));
-        server.await_request("attach");
-        server.add("web02");
-        server.await_request("attach");
-        server.print("web01", b"one\n");
-        server.print("web02", b"two\n");
-        server.die();
-        run.join().unwrap()
-    });
-    let mut lines: Vec<&str> = out.lines().collect();
-    lines.sort_unstable();
-    assert_eq!((code, lines), (5, vec!["web01 | one", "web02 | two"]));
+    let terminal = Terminal::start_with(&server, &["tail", "--all"], &[("NO_COLOR", "1")]);
+    server.await_request("attach");
+    server.print("web01", b"one\n");
+    terminal.await_shown("web01 | one\r\n");
+    server.add("web02");
+    server.await_request("attach");
+    server.print("web02", b"two\n");
+    terminal.await_shown("web02 | two\r\n");
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ends(), -2);
+}
+
+#[test]
+fn tail_waits_for_a_server_that_goes_away_and_misses_nothing() {
+    let server = FakeServer::start(&["web01", "web02"]);
+    let env = [("NO_COLOR", "1")];
+    let terminal = Terminal::start_with(&server, &["tail", "web01", "web02"], &env);
+    server.print("web01", b"one\nbroken ");
+    terminal.await_shown("web01 | one\r\n");
+    server.die();
+    terminal.await_shown("reconnecting");
+    server.print("web01", b"off\n");
+    server.rise();
+    terminal.await_shown("connected again");
+    let shown = terminal.await_shown("off\r\n");
+    assert!(!shown.contains("one"), "{shown}");
+    // One is there at once after a restart, the other comes later.
+    server.die();
+    server.remove("web02");
+    server.rise_anew(b"since\n");
+    terminal.await_shown("web02: no such console");
+    terminal.await_shown("web01 | since\r\n");
+    server.add("web02");
+    server.print("web02", b"back\n");
+    terminal.await_shown("web02 | back\r\n");
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ends(), -2);
 }
 
 #[test]

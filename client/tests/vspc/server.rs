@@ -113,6 +113,10 @@ impl FakeServer {
         self.order(Order::Changed(name.to_owned()));
     }
 
+    pub(crate) fn remove(&self, name: &str) {
+        self.state().consoles.retain(|console| console.name != name);
+    }
+
     pub(crate) fn print(&self, name: &str, bytes: &[u8]) {
         self.state().console(name).output.extend_from_slice(bytes);
         (&self.wake).write_all(&[0]).unwrap();
@@ -160,7 +164,8 @@ impl FakeServer {
     }
 
     /// As a server that was started anew: other ids, another epoch, nothing kept.
-    pub(crate) fn rise_anew(&self) {
+    /// What each console has printed since is given.
+    pub(crate) fn rise_anew(&self, printed: &[u8]) {
         let mut state = self.state();
         state.runs += 1;
         let run = state.runs;
@@ -168,7 +173,7 @@ impl FakeServer {
             console.id.push('9');
             console.epoch = format!("e{run}");
             console.kept_from = 0;
-            console.output.clear();
+            console.output = printed.to_vec();
         }
         drop(state);
         self.rise();
