@@ -19,7 +19,7 @@ pub(crate) fn run(connection: &mut Connection, args: &StatsArgs) -> Result<(), F
     output::print(columns(&rows))
 }
 
-/// One row for each number; groups of them are named with a dot.
+/// One row for each number; groups of them are named with a dot. The steps of histograms are for `--json`.
 fn collect(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(fields) => {
@@ -28,6 +28,7 @@ fn collect(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
                 collect(&format!("{prefix}{dot}{}", printable(key)), value, rows);
             }
         }
+        Value::Array(_) => {}
         value => rows.push(vec![prefix.to_owned(), printable(&value.to_string()).into_owned()]),
     }
 }

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use log::Level;
 use vspc_core::admin::lock::LockMode;
 use vspc_core::concentrator::{
-    AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, Quoted, RefusedBecause,
-    Severity, TakenBecause, VmotionStep,
+    AbortedBecause, CloseReason, Event, EventKind, Fault, Foreign, ListenError, Order, Quoted,
+    RefusedBecause, Severity, Stay, TakenBecause, VmotionStep,
 };
 use vspc_core::transport::TlsFailure;
 use vspc_core::vmware::Code;
@@ -105,24 +105,26 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::LockRefused { who, mode } => {
                 write!(f, "refused, others are in the way: {who}, {}", Words(mode))
             }
-            EventKind::Left { who, because, after, typed, shown } => write!(
-                f,
-                "left: {who}, {} after {:.1}s, {typed} bytes typed, {shown} shown",
-                Words(because),
-                after.as_secs_f64()
-            ),
+            EventKind::Left { who, because, stay } => {
+                write!(f, "left: {who}, {}, {}", Words(because), Words(stay))
+            }
             EventKind::BreakSent { who } => write!(f, "break sent: {who}"),
             EventKind::SentAway { who, by, reason } if reason.is_empty() => {
                 write!(f, "sent away: {who}, by {by}")
             }
             EventKind::SentAway { who, by, reason } => {
-                write!(f, "sent away: {who}, by {by}, because {reason:?}")
+                write!(f, "sent away: {who}, by {by}, because {}", Quoted(reason))
             }
-            EventKind::AdminRefused(why) => write!(f, "admin port: not served: {why}"),
+            EventKind::Ordered { by, order: Order::Reload } => write!(f, "reload ordered by {by}"),
+            EventKind::Ordered { by, order: Order::Drain } => write!(f, "end of the server ordered by {by}"),
+            EventKind::Ordered { by, order } => write!(f, "{order:?} ordered by {by}"),
+            EventKind::AdminRefused(why) => write!(f, "admin port: not served: {}", Quoted(why)),
             EventKind::AdminClosed(why) => write!(f, "admin port: connection closed: {}", Words(why)),
             EventKind::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
             EventKind::ClientNotLetIn(why) => write!(f, "client not let in: {}", Words(why)),
-            EventKind::ClientDetached(why) => write!(f, "client detached: {}", Words(why)),
+            EventKind::ClientDetached(why, stay) => {
+                write!(f, "client detached: {}, {}", Words(why), Words(stay))
+            }
             EventKind::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
             EventKind::Malformed(fault) => {
                 write!(f, "malformed: {}; further ones are only counted", Words(fault))
@@ -284,6 +286,13 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::ShuttingDown => "server is shutting down",
             other => return write!(f, "{other:?}"),
         })
+    }
+}
+
+impl fmt::Display for Words<'_, Stay> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stay { after, typed, shown } = self.0;
+        write!(f, "after {:.1}s, {typed} bytes typed, {shown} shown", after.as_secs_f64())
     }
 }
 

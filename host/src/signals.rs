@@ -14,6 +14,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use signal_hook::low_level;
+use vspc_core::concentrator::Order;
 
 use crate::commands::{Command, Sender, TrySendError};
 use crate::credentials::Credentials;
@@ -39,6 +41,18 @@ pub(crate) fn register(
     let hangup = reload::start(load, take, reload::PATIENCE)?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(signals, &commands, &hangup))?;
     Ok(())
+}
+
+/// What an operator has ordered goes the way of the signal that asks for the same.
+pub(crate) fn carry_out(order: Order) {
+    let signal = match order {
+        Order::Reload => SIGHUP,
+        Order::Drain => SIGTERM,
+        _ => return,
+    };
+    if let Err(error) = low_level::raise(signal) {
+        log::error!("cannot do as ordered ({order:?}): {error}");
+    }
 }
 
 /// The thread that waits for signals.
@@ -75,7 +89,7 @@ mod tests {
         woken.set_nonblocking(false).unwrap();
         register(sender, || Some(Credentials::default())).unwrap();
         let mut command_after = |signal| {
-            signal_hook::low_level::raise(signal).unwrap();
+            low_level::raise(signal).unwrap();
             woken.read_exact(&mut [0]).unwrap();
             receiver.take(io::empty()).pop().unwrap()
         };

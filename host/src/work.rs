@@ -18,6 +18,7 @@ use crate::accept::listen_error;
 use crate::fatal::Fatal;
 use crate::housekeeping::Housekeeping;
 use crate::log_event;
+use crate::signals;
 use crate::tcp_state::tcp_state;
 use crate::transfer::Ending;
 
@@ -82,6 +83,10 @@ impl<S> Housekeeping<S> {
                 }
                 // Nobody mirrors the engine's consoles yet.
                 Output::Changed(_) => continue,
+                Output::Host(order) => {
+                    signals::carry_out(order);
+                    continue;
+                }
                 Output::Event(event) => {
                     log_event(&event);
                     continue;

@@ -178,7 +178,7 @@ impl Concentrator {
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Some(client) = conn.client_mut() else { return };
         let enters: Vec<u8>;
-        let wire = match self.config.admin_enter_cr && client.visit.is_some() {
+        let wire = match self.config.admin_enter_cr && client.visit.who.is_some() {
             true => {
                 enters = wire.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
                 &enters[..]
@@ -296,6 +296,7 @@ impl Concentrator {
         }
         *epoch = console.uplink.admit(*epoch);
         push(&mut console.uplink, buffers);
+        console.uplink.note_waiting(self.fx.now);
         console.wake_input(&mut self.fx);
     }
 

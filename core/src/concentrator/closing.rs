@@ -123,15 +123,11 @@ impl Concentrator {
     /// Tells that somebody who was at a console is not any more.
     fn emit_departure(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get(id) else { return };
-        let kind = match conn.visit() {
-            None => EventKind::ClientDetached(reason),
-            Some(visit) => EventKind::Left {
-                who: visit.who.clone(),
-                because: reason,
-                after: self.fx.now.duration_since(visit.since),
-                typed: visit.typed,
-                shown: visit.shown,
-            },
+        let visit = conn.visit();
+        let stay = visit.map(|visit| visit.stay(self.fx.now)).unwrap_or_default();
+        let kind = match visit.and_then(|visit| visit.who.clone()) {
+            None => EventKind::ClientDetached(reason, stay),
+            Some(who) => EventKind::Left { who, because: reason, stay },
         };
         self.emit(id, kind);
     }

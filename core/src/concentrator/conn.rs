@@ -13,7 +13,7 @@ use super::consoles::Unshown;
 use super::control::Control;
 use super::desk::{Desk, Standing};
 use super::effects::Effects;
-use super::event::CloseReason;
+use super::event::{CloseReason, Stay};
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::speech::{Mode, Speech};
@@ -176,10 +176,11 @@ pub(super) struct Attach {
     pub(super) told: Told,
 }
 
-/// Someone who came by the admin port, for logs and for others at the console.
+/// Someone at a console, for logs and for others there.
 #[derive(Clone, Debug)]
 pub(super) struct Visit {
-    pub(super) who: Box<str>,
+    /// Who it is, of one that came by the admin port.
+    pub(super) who: Option<Box<str>>,
     /// When it came.
     pub(super) since: Instant,
     /// Guest bytes it has typed.
@@ -189,8 +190,19 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn new(who: &str, now: Instant) -> Self {
-        Self { who: who.into(), since: now, typed: 0, shown: 0 }
+    /// At a console's port.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { who: None, since: now, typed: 0, shown: 0 }
+    }
+
+    /// By the admin port.
+    pub(super) fn of(who: &str, now: Instant) -> Self {
+        Self { who: Some(who.into()), ..Self::new(now) }
+    }
+
+    /// How long it was, and what went each way.
+    pub(super) fn stay(&self, now: Instant) -> Stay {
+        Stay { after: now.duration_since(self.since), typed: self.typed, shown: self.shown }
     }
 }
 
@@ -266,8 +278,7 @@ pub(super) struct Client {
     pub(super) ungreeted: bool,
     /// It will send no more.
     pub(super) ended: Option<Ended>,
-    /// It came by the admin port.
-    pub(super) visit: Option<Box<Visit>>,
+    pub(super) visit: Visit,
     /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
     pub(super) is_seeded: bool,
 }
@@ -419,10 +430,15 @@ impl Conn {
         }
     }
 
-    /// Who came by the admin port and is at a console.
+    /// Whether it came by the admin port.
+    pub(super) fn is_visitor(&self) -> bool {
+        self.visit().is_some_and(|visit| visit.who.is_some())
+    }
+
+    /// Of someone at a console.
     pub(super) fn visit(&self) -> Option<&Visit> {
         match &self.role {
-            Role::Client(client) => client.visit.as_deref(),
+            Role::Client(client) => Some(&client.visit),
             Role::Attach(attach) => Some(&attach.visit),
             _ => None,
         }
@@ -431,7 +447,7 @@ impl Conn {
     /// The same, to count in it.
     pub(super) fn visit_mut(&mut self) -> Option<&mut Visit> {
         match &mut self.role {
-            Role::Client(client) => client.visit.as_deref_mut(),
+            Role::Client(client) => Some(&mut client.visit),
             Role::Attach(attach) => Some(&mut attach.visit),
             _ => None,
         }

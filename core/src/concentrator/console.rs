@@ -197,6 +197,9 @@ impl Console {
     /// The VM's connection takes `n` bytes of input, wire form.
     pub(super) fn input_taken(&mut self, n: usize, buffers: &mut Buffers, fx: &mut Effects) {
         self.count().bytes_to_vm += n as u64;
+        if let Some(since) = self.uplink.take_waiting() {
+            fx.histograms.typing.record(fx.now.duration_since(since).as_micros() as u64);
+        }
         if self.uplink.took(n, buffers) {
             self.reopen_input(fx);
         }

@@ -415,6 +415,7 @@ impl Consoles {
         fx: &mut Effects,
     ) -> Took {
         let Some(console) = self.table.get_mut(id) else { return Took::default() };
+        fx.histograms.lag.record(console.fanout().lag(seat));
         let took = console.fanout_mut().took(seat, offer, n);
         if took.data > 0 {
             console.count().bytes_to_clients += took.data as u64;

@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 use super::counters::Counters;
 use super::event::CloseReason;
+use super::histogram::Histogram;
 use super::id::{ConnId, ConsoleId};
 use super::outbox::Outbox;
 use super::timers::Timers;
@@ -21,6 +22,8 @@ pub(super) struct Effects {
     pub(super) timers: Timers,
     /// Counts that belong to no console, or to one that was forgotten.
     pub(super) counters: Counters,
+    /// How long things took.
+    pub(super) histograms: Histograms,
     /// The latest moment the runtime has told.
     pub(super) now: Instant,
     doomed: VecDeque<(ConnId, CloseReason)>,
@@ -30,6 +33,20 @@ pub(super) struct Effects {
     roomy: VecDeque<ConsoleId>,
     /// Consoles that yield, and who needs their ports.
     yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
+}
+
+/// What is measured, of all consoles together; times in microseconds.
+#[derive(Debug, Default)]
+pub(super) struct Histograms {
+    /// From VMOTION-BEGIN to the moment at which the host's socket has taken GOAHEAD.
+    pub(super) goahead: Histogram,
+    /// From the moment at which something typed came to that at which a VM's socket took some of it; what was
+    /// held back by a move among it.
+    pub(super) typing: Histogram,
+    /// Handshakes of TLS.
+    pub(super) handshake: Histogram,
+    /// How far readers were behind when they took output, in bytes as they are kept.
+    pub(super) lag: Histogram,
 }
 
 /// A console that needs a client port.

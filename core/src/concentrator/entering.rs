@@ -4,7 +4,7 @@
 use super::Concentrator;
 use super::address::Address;
 use super::admission;
-use super::conn::{CLIENT_POLICY, Client, Conn, Role};
+use super::conn::{CLIENT_POLICY, Client, Conn, Role, Visit};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
@@ -84,7 +84,7 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
-            visit: None,
+            visit: Visit::new(self.fx.now),
             is_seeded: false,
         }));
         if self.config.max_clients.is_some_and(|limit| persons > limit) {

@@ -18,6 +18,7 @@ use super::address::Address;
 use super::foreign::Foreign;
 use super::id::{ConnId, ListenerId};
 use super::label::Label;
+use super::output::Order;
 
 /// Something that happened, and whom it concerns.
 #[non_exhaustive]
@@ -132,12 +133,8 @@ pub enum EventKind {
         who: Box<str>,
         /// Why.
         because: CloseReason,
-        /// After how long.
-        after: Duration,
-        /// Guest bytes that it typed.
-        typed: u64,
-        /// Bytes that it was shown.
-        shown: u64,
+        /// How long it was there, and what went each way.
+        stay: Stay,
     },
     /// Somebody sent a break.
     BreakSent {
@@ -153,6 +150,13 @@ pub enum EventKind {
         /// Why, in that one's words.
         reason: Box<str>,
     },
+    /// An operator ordered something of the whole server.
+    Ordered {
+        /// Who.
+        by: Box<str>,
+        /// What.
+        order: Order,
+    },
     /// Somebody on the admin port was not served.
     AdminRefused(Box<str>),
     /// A connection on the admin port ended that was at no console.
@@ -163,7 +167,7 @@ pub enum EventKind {
         clients: usize,
     },
     /// A client went.
-    ClientDetached(CloseReason),
+    ClientDetached(CloseReason, Stay),
     /// A connection to a client port ended before it was let in.
     ClientNotLetIn(CloseReason),
     /// A reader did not keep up and skipped this many guest bytes of output.
@@ -201,6 +205,17 @@ pub enum EventKind {
     EarlyOutputDropped(u64),
     /// So many peers came, said nothing and went since that was last told: a minute, or more.
     SilentPeers(u32),
+}
+
+/// How long someone was at a console, and what went each way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stay {
+    /// How long.
+    pub after: Duration,
+    /// Guest bytes that it typed.
+    pub typed: u64,
+    /// Bytes that it was shown.
+    pub shown: u64,
 }
 
 /// Why a connection has lost a console's input to another.
@@ -404,8 +419,9 @@ impl EventKind {
             | Self::LockRefused { .. }
             | Self::BreakSent { .. }
             | Self::SentAway { .. }
+            | Self::Ordered { .. }
             | Self::ClientAttached { .. }
-            | Self::ClientDetached(_)
+            | Self::ClientDetached(..)
             | Self::ClientNotLetIn(_)
             | Self::PortOpened(_)
             | Self::ConsoleExpired
@@ -427,6 +443,7 @@ impl EventKind {
             | Self::Attached { .. }
             | Self::LockChanged { .. }
             | Self::BreakSent { .. }
+            | Self::Ordered { .. }
             | Self::SentAway { .. } => true,
             Self::Vmotion(step) => !matches!(step, VmotionStep::BadPeer | VmotionStep::OutOfPlace(_)),
             other => other.is_last(),
@@ -438,7 +455,7 @@ impl EventKind {
         matches!(
             self,
             Self::VmDisconnected(_)
-                | Self::ClientDetached(_)
+                | Self::ClientDetached(..)
                 | Self::ClientNotLetIn(_)
                 | Self::AdminClosed(_)
                 | Self::Left { .. }

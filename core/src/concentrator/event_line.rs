@@ -98,8 +98,8 @@ mod tests {
             "{\"event\":\"log\",\"kind\":\"ports-exhausted\",\"severity\":\"warn\"}\n"
         );
         assert_eq!(
-            line(EventKind::ClientDetached(CloseReason::PeerClosed)),
-            "{\"event\":\"log\",\"kind\":\"client-detached\",\"severity\":\"info\",\"detail\":\"PeerClosed\"}\n"
+            line(EventKind::VmDisconnected(CloseReason::PeerClosed)),
+            "{\"event\":\"log\",\"kind\":\"vm-disconnected\",\"severity\":\"info\",\"detail\":\"PeerClosed\"}\n"
         );
         assert!(line(EventKind::ClientAttached { clients: 2 }).contains("\"detail\":\"clients: 2\""));
     }

@@ -416,6 +416,11 @@ impl<K: Copy> Fanout<K> {
         reader.overtaken = None;
     }
 
+    /// How far a reader is behind, in bytes as they are kept.
+    pub(super) fn lag(&self, seat: Seat) -> u64 {
+        self.reader(seat).map_or(0, |reader| self.journal.head().saturating_sub(reader.needs()))
+    }
+
     /// How far the slowest person is behind, in bytes as they are kept. Costs a look at each reader.
     pub(super) fn slowest_lag(&self) -> u64 {
         self.lags().map(|(_, lag)| lag).max().unwrap_or(0)

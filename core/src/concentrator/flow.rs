@@ -19,7 +19,7 @@ use super::journal::SEGMENT;
 use super::output::{Chunk, Sent};
 use super::speech::Mode;
 use super::timers::Timer;
-use super::tls::TLS_RECORD;
+use super::tls::{TLS_RECORD, handshake_took};
 use super::upgrade::Step;
 
 impl Concentrator {
@@ -384,6 +384,9 @@ impl Concentrator {
 
     /// The handshake is over.
     fn come_up(&mut self, id: ConnId) {
+        if let Some(took) = handshake_took(id, &self.fx) {
+            self.fx.histograms.handshake.record(took.as_micros() as u64);
+        }
         self.fx.timers.cancel(Timer::Tls(id));
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Some(vm) = conn.vm_mut() {

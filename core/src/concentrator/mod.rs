@@ -23,6 +23,7 @@ mod console;
 mod consoles;
 mod control;
 mod counters;
+mod describing;
 mod desk;
 mod effects;
 mod entering;
@@ -31,6 +32,7 @@ mod event_line;
 mod fanout;
 mod flow;
 mod foreign;
+mod histogram;
 mod id;
 mod inherit;
 #[cfg(debug_assertions)]
@@ -49,6 +51,7 @@ mod output;
 mod ports;
 mod queues;
 mod requests;
+mod showing;
 mod silence;
 mod slab;
 mod speech;
@@ -79,7 +82,7 @@ pub use config::{Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;
 pub use event::{
-    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity,
+    AbortedBecause, CloseReason, Event, EventKind, Fault, ListenError, RefusedBecause, Severity, Stay,
     TakenBecause, VmotionStep,
 };
 pub use foreign::Foreign;
@@ -88,7 +91,7 @@ pub use label::{Identity, Label, Quoted};
 pub use operator::{
     ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
 };
-pub use output::{Chunk, Closed, Output, Sent, Shutdown, TcpState};
+pub use output::{Chunk, Closed, Order, Output, Sent, Shutdown, TcpState};
 
 use crate::keyed::Keyed;
 use admission::{Admission, Kind, Source, Verdict};
@@ -259,7 +262,7 @@ impl Concentrator {
             // The farewell may still be taken.
             (Closed::Input, _) if conn.closing.is_some() => {}
             // Who came by the admin port holds a lock, or may: its end is its end.
-            (Closed::Input, Role::Client(client)) if client.visit.is_none() => self.end_of_input(id),
+            (Closed::Input, Role::Client(client)) if client.visit.who.is_none() => self.end_of_input(id),
             (Closed::Input, _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
             (Closed::Failed(why), _) => self.drop_conn(id, CloseReason::Failed(why)),
         }

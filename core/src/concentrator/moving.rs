@@ -290,6 +290,7 @@ impl Concentrator {
         self.fx.timers.cancel(Timer::Goahead(moving));
         self.fx.timers.set(Timer::Move(moving), self.fx.now + MOVE_LIMIT);
         self.count_in(console).goahead(after);
+        self.fx.histograms.goahead.record(after.as_micros() as u64);
         self.emit_move(source, console, VmotionStep::Goahead(after));
     }
 

@@ -390,7 +390,7 @@ impl Concentrator {
         clients.filter_map(|id| {
             let conn = self.conns.get(id)?;
             let (speaks, has_ended) = match &conn.role {
-                Role::Client(client) if client.visit.is_some() => (Speaks::V3, client.ended.is_some()),
+                Role::Client(client) if client.visit.who.is_some() => (Speaks::V3, client.ended.is_some()),
                 Role::Client(client) => (client.mode.into(), client.ended.is_some()),
                 Role::Local(_) => (Speaks::Local, false),
                 Role::Attach(_) => (Speaks::Operator, false),

@@ -34,8 +34,20 @@ pub enum Output {
     /// [`handle_tcp_state`](super::Concentrator::handle_tcp_state), at once: a decision waits for it, for a
     /// quarter of a second. A runtime that cannot know may ignore it.
     Inspect(ConnId),
+    /// Something that concerns the whole process: what an operator has ordered.
+    Host(Order),
     /// Something worth a log line. Ignoring it is always safe.
     Event(Event),
+}
+
+/// What an operator orders of the process around the engine.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Load again what can be loaded while serving, as at SIGHUP.
+    Reload,
+    /// End in order, as at SIGTERM.
+    Drain,
 }
 
 /// How to close a socket.

@@ -5,8 +5,6 @@
 //! turn; a page of a list looks at so many consoles; output is taken out of journals as far as the client has
 //! credit, a batch at a time.
 
-use std::io::IoSlice;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,12 +18,11 @@ use crate::telnet::{Command, IAC};
 
 use super::Concentrator;
 use super::conn::{Conn, Role};
-use super::console::Console;
+use super::describing::matches;
 use super::desk::{Asked, Watch};
-use super::event::{CloseReason, Event, EventKind};
+use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
-use super::operator::Speaks;
-use super::output::Sent;
+use super::output::{Order, Output};
 use super::timers::Timer;
 
 impl Concentrator {
@@ -123,7 +120,9 @@ impl Concentrator {
             }
             Op::Lock { mode: Mode::ReadOnly, .. } => Right::Spectator,
             Op::Lock { .. } | Op::BreakAt(_) | Op::Break(_) => Right::Writer,
-            Op::Bump { .. } | Op::Kick { .. } | Op::GiveInput { .. } => Right::Operator,
+            Op::Bump { .. } | Op::Kick { .. } | Op::GiveInput { .. } | Op::Reload | Op::Drain => {
+                Right::Operator
+            }
             _ => Right::Spectator,
         };
         if right < needs {
@@ -180,12 +179,21 @@ impl Concentrator {
                     .map_err(|error| Failure::new(Code::NoSuchClient, error.to_string()))?;
                 json!({})
             }
+            Op::Reload => self.order(id, Order::Reload),
+            Op::Drain => self.order(id, Order::Drain),
             Op::Stats => {
                 let mut counts: serde_json::Map<String, Value> =
                     self.totals().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
                 counts.insert("consoles".into(), self.consoles.len().into());
                 counts.insert("connections".into(), self.conns.len().into());
-                Value::Object(counts)
+                let times = &self.fx.histograms;
+                json!({
+                    "counters": counts,
+                    "goahead_us": times.goahead.summary(),
+                    "typing_us": times.typing.summary(),
+                    "tls_handshake_us": times.handshake.summary(),
+                    "reader_lag_bytes": times.lag.summary(),
+                })
             }
         };
         self.say(id, number, &ok);
@@ -253,102 +261,6 @@ impl Concentrator {
                 })
             }
         }
-    }
-
-    fn page(&self, matching: &str, after: Option<u64>, limit: usize) -> Page {
-        let from = after.map_or(0, |id| ConsoleId::from_bits(id).index + 1);
-        let mut page = Page { consoles: Vec::new(), next: None };
-        let mut last = None;
-        for (looked_at, console) in self.consoles.iter_from(from).enumerate() {
-            if page.consoles.len() == limit
-                || looked_at == LOOKED_AT_MOST
-                || page.consoles.len() * 640 > PAGE_BYTES
-            {
-                page.next = last.map(|id: ConsoleId| write_id(id.to_bits()));
-                break;
-            }
-            last = Some(console.id());
-            if matches(matching, console) {
-                page.consoles.push(self.describe_console(console));
-            }
-        }
-        page
-    }
-
-    fn describe(&self, at: ConsoleId) -> Option<operator::Console> {
-        self.consoles.get(at).map(|console| self.describe_console(console))
-    }
-
-    fn describe_console(&self, console: &Console) -> operator::Console {
-        let label = &console.label;
-        let counters = console.counters();
-        let offset = console.fanout().journal().guest_head();
-        let has_printed = counters.bytes_from_vm > 0;
-        let idle = self.fx.now.duration_since(console.last_output);
-        operator::Console {
-            id: write_id(label.id.to_bits()),
-            name: label.name.clone(),
-            uuid: label.uuid.simple().to_string(),
-            suffix: label.suffix.to_string(),
-            port: label.port,
-            state: self.state_of(console).name().into(),
-            since_ms: millis(console.tenure.since(self.fx.now)),
-            host: self.host_of(console).map(|host| host.to_string()),
-            legs: console.legs.live(),
-            clients: console.fanout().persons(),
-            lock: self.held_at(label.id),
-            idle_ms: has_printed.then(|| millis(idle)),
-            stayed_ms: millis(console.tenure.stayed(self.fx.now)),
-            home: console.tenure.home(self.fx.now).map(|home| home.to_string()),
-            out: counters.bytes_from_vm,
-            typed: counters.bytes_from_clients,
-            epoch: self.epoch_of(label.id),
-            offset,
-            shared: self.consoles.is_shared(label),
-        }
-    }
-
-    /// Of which count a console's offsets are: another one after each start, and for each console.
-    fn epoch_of(&self, at: ConsoleId) -> String {
-        format!("{:x}.{}", self.epoch, write_id(at.to_bits()))
-    }
-
-    fn describe_those_at(&self, at: ConsoleId, asker: ConnId) -> Value {
-        let lock = self.consoles.get(at).map(Console::lock);
-        let clients: Vec<Value> = self
-            .clients(at)
-            .map(|client| {
-                let conn = self.conns.get(client.id);
-                let visit = conn.and_then(Conn::visit);
-                let held = lock
-                    .and_then(|lock| lock.mode(client.id))
-                    .filter(|mode| matches!(mode, LockMode::Exclusive | LockMode::Write));
-                let you = matches!(
-                    conn.map(|conn| &conn.role), Some(Role::Attach(attach)) if attach.operator == asker
-                );
-                json!({
-                    "id": write_id(client.id.to_bits()),
-                    "who": self.who(client.id),
-                    "from": client.peer.to_string(),
-                    "speaks": speaks(client.speaks),
-                    "access": if self.may_type(client.id, at) { "write" } else { "read" },
-                    "lock": held.map(mode_of),
-                    "since_ms": visit.map(|visit| millis(self.fx.now.duration_since(visit.since))),
-                    "you": you,
-                })
-            })
-            .collect();
-        let legs: Vec<Value> = self
-            .legs(at)
-            .map(|leg| {
-                json!({
-                    "id": write_id(leg.id.to_bits()),
-                    "from": leg.peer.to_string(),
-                    "holds_input": leg.holds_input,
-                })
-            })
-            .collect();
-        json!({ "clients": clients, "legs": legs })
     }
 
     fn subscribe(&mut self, id: ConnId, to: Topic, matching: String) -> Value {
@@ -469,7 +381,7 @@ impl Concentrator {
 
     fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
         let holder = self.consoles.get(at).and_then(|console| console.lock().holder());
-        let is_attach = self.conns.get(id).is_some_and(|conn| conn.visit().is_some());
+        let is_attach = self.conns.get(id).is_some_and(|conn| conn.is_visitor());
         let may = if is_attach { self.may_type(id, at) } else { holder.is_none() };
         if !may {
             return Err(self.locked(Some(at), LockRefused::Write));
@@ -514,6 +426,13 @@ impl Concentrator {
         Ok(json!({ "bumped": victims.len() }))
     }
 
+    fn order(&mut self, id: ConnId, order: Order) -> Value {
+        let by = self.who(id);
+        self.emit(id, EventKind::Ordered { by, order });
+        self.fx.outbox.push(Output::Host(order));
+        json!({})
+    }
+
     fn kick_as_asked(&mut self, id: ConnId, client: u64, reason: &str) -> Result<Value, Failure> {
         let victim = ConnId::from_bits(client);
         if self.conns.get(victim).is_none() {
@@ -542,218 +461,11 @@ impl Concentrator {
         }
         self.fx.outbox.transmit(operator);
     }
-
-    /// To an operator: answers, notices, and output of its attaches.
-    pub(super) fn offer_operator(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        if self.conns.get(id).and_then(Conn::desk).is_some_and(|desk| !desk.is_short()) {
-            self.fill(id);
-        }
-        let now = self.fx.now;
-        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return Sent::default() };
-        let before = desk.receive_window();
-        let (offered, taken) = desk.transmit(now, take);
-        if before == 0 && desk.receive_window() > 0 {
-            self.fx.outbox.receive(id);
-        }
-        if let Some(due) = desk.poll_timeout()
-            && !self.fx.timers.is_set(Timer::Admin(id))
-        {
-            self.fx.timers.set(Timer::Admin(id), due);
-        }
-        Sent { offered, taken }
-    }
-
-    /// Hands the session what its client can take: what waits, what has changed, output.
-    fn fill(&mut self, id: ConnId) {
-        let is_closing = self
-            .conns
-            .get(id)
-            .is_none_or(|conn| conn.closing.is_some_and(|closing| closing == super::conn::Closing::Farewell));
-        if !is_closing {
-            self.tell_of_consoles(id);
-        }
-        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-            desk.flush();
-        }
-        let mut filled = 0;
-        while filled < FILL_MOST && !is_closing {
-            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
-            let Some((stream, attach, credit)) = desk.next_ready() else { break };
-            filled += self.fill_attach(id, stream, attach, credit);
-        }
-        // Notices of gaps.
-        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-            desk.flush();
-        }
-    }
-
-    /// Takes output of an attach's console, as much as its client has room for. Returns how much.
-    fn fill_attach(&mut self, id: ConnId, stream: u64, attach: ConnId, credit: usize) -> usize {
-        let Some((at, seat)) = self.conns.get(attach).and_then(Conn::seat) else { return 0 };
-        let missed = self.consoles.catch_up(at, seat);
-        let Some(console) = self.consoles.get(at) else { return 0 };
-        let (offset, _) = console.fanout().position(seat);
-        let mut runs = [IoSlice::new(&[]); RUNS];
-        let (count, layout) = console.fanout().offer(seat, &[], &mut self.scratch, &mut runs);
-        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
-        let taken = offered.min(credit);
-        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return 0 };
-        if let Some(bytes) = missed {
-            desk.notify(&Notice::Missed { stream, offset, bytes });
-        }
-        let mut left = taken;
-        for run in &runs[..count] {
-            let n = run.len().min(left);
-            desk.show(stream, &run[..n]);
-            left -= n;
-        }
-        if offered > 0 {
-            desk.mark_ready(stream);
-        }
-        if let Some(bytes) = missed {
-            self.consoles.told_of_gap(at, seat);
-            self.emit(attach, EventKind::ReaderSkipped(bytes));
-        }
-        if taken > 0 {
-            self.consoles.took(at, seat, layout, taken, &mut self.fx);
-        }
-        if let Some(visit) = self.conns.get_mut(attach).and_then(Conn::visit_mut) {
-            visit.shown += taken as u64;
-        }
-        if offered == 0 {
-            self.fx.outbox.drained(attach);
-        }
-        taken
-    }
-
-    /// Tells a subscriber of consoles: those there were, then what has changed.
-    fn tell_of_consoles(&mut self, id: ConnId) {
-        for _ in 0..LOOKED_AT_MOST {
-            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
-            if desk.waiting() > TOLD_MOST {
-                return;
-            }
-            let Some(watch) = &mut desk.watch else { return };
-            let next = match watch.next {
-                Some(slot) => match self.consoles.iter_from(slot).next() {
-                    Some(console) => {
-                        watch.next = Some(console.id().index + 1);
-                        watch.changed.remove(&console.id());
-                        console.id()
-                    }
-                    None => {
-                        watch.next = None;
-                        desk.notify(&Notice::Synced);
-                        continue;
-                    }
-                },
-                None => match watch.changed.pop_first() {
-                    Some(changed) => changed,
-                    None => return,
-                },
-            };
-            let notice = match self.consoles.get(next) {
-                None => Notice::ConsoleGone { id: write_id(next.to_bits()) },
-                Some(console) if matches(&watch.matching, console) => {
-                    Notice::Console { console: Box::new(self.describe_console(console)) }
-                }
-                Some(_) => continue,
-            };
-            if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-                desk.notify(&notice);
-            }
-        }
-        // There is more to look at, after others have had their turn.
-        self.fx.timers.set(Timer::Admin(id), self.fx.now);
-    }
-
-    /// A console is not what it was: attaches and subscribers are told, as they have room.
-    pub(super) fn spread_change(&mut self, at: ConsoleId) {
-        self.refresh_attaches(at);
-        for id in self.watchers.clone() {
-            if let Some(watch) =
-                self.conns.get_mut(id).and_then(Conn::desk_mut).and_then(|desk| desk.watch.as_mut())
-            {
-                watch.changed.insert(at);
-                self.fx.outbox.transmit(id);
-            }
-        }
-    }
-
-    /// Something was logged: subscribers are told, as they have room.
-    pub(super) fn spread_event(&mut self, event: &Event) {
-        for id in self.loggers.clone() {
-            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
-            let is_full = desk.waiting() > TOLD_MOST;
-            let Some(dropped) = &mut desk.log else { continue };
-            if is_full {
-                *dropped += 1;
-                continue;
-            }
-            let count = std::mem::take(dropped);
-            if count > 0 {
-                desk.notify(&Notice::LogDropped { count });
-            }
-            event.put_line(desk.buffer());
-            self.fx.outbox.transmit(id);
-        }
-    }
-}
-
-/// One page of a list.
-#[derive(Serialize)]
-struct Page {
-    consoles: Vec<operator::Console>,
-    next: Option<String>,
-}
-
-/// Whether a console's name or UUID matches: a pattern, where there is `*` or `?` in it, otherwise a part of
-/// one of them.
-fn matches(text: &str, console: &Console) -> bool {
-    if text.is_empty() {
-        return true;
-    }
-    let wanted = text.to_lowercase();
-    let label = &console.label;
-    let name = label.name.to_lowercase();
-    let uuid = label.uuid.simple().to_string();
-    if wanted.contains(['*', '?']) {
-        let wanted: Vec<char> = wanted.chars().collect();
-        return [name, uuid].iter().any(|text| is_like(&wanted, &text.chars().collect::<Vec<_>>()));
-    }
-    name.contains(&wanted) || uuid.contains(&wanted.replace('-', ""))
-}
-
-/// Whether a text is of a pattern's form. Costs the product of their lengths at most.
-fn is_like(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 /// A text for people's screens and for logs: on one line, and not without end.
 fn printable(text: &str) -> String {
     text.chars().take(256).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn millis(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock_mode(mode: Mode) -> LockMode {
@@ -766,7 +478,7 @@ fn lock_mode(mode: Mode) -> LockMode {
     }
 }
 
-fn mode_of(lock: LockMode) -> Mode {
+pub(super) fn mode_of(lock: LockMode) -> Mode {
     match lock {
         LockMode::Readonly => Mode::ReadOnly,
         LockMode::FreeForAll => Mode::FreeForAll,
@@ -783,37 +495,11 @@ fn access(granted: Granted) -> operator::Access {
     }
 }
 
-fn speaks(speaks: Speaks) -> &'static str {
-    match speaks {
-        Speaks::Undecided => "undecided",
-        Speaks::Telnet => "telnet",
-        Speaks::Raw => "raw",
-        Speaks::Local => "local",
-        Speaks::V3 => "v3",
-        Speaks::Operator => "operator",
-    }
-}
-
 /// Requests that are carried out before others have their turn.
 const WORK_MOST: usize = 32;
 
 /// Consoles that can be looked at for what one request costs.
 const CONSOLES_PER_WORK: usize = 2048;
 
-/// Consoles that one page of a list, or one look for news, looks at.
-const LOOKED_AT_MOST: usize = 2048;
-
-/// Bytes of a page, about: a line has 64 KiB at most.
-const PAGE_BYTES: usize = 48 << 10;
-
 /// Candidates that are named.
 const CANDIDATES: usize = 8;
-
-/// Output that is taken out of journals before the socket takes some.
-const FILL_MOST: usize = 256 << 10;
-
-/// Notices that wait for a client before newer ones wait to be made.
-const TOLD_MOST: usize = 32 << 10;
-
-/// Pieces of output that are looked at for one attach at a time.
-const RUNS: usize = 16;

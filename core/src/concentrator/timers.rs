@@ -72,6 +72,11 @@ impl Timers {
         }
     }
 
+    /// When `timer` is due, if it is armed.
+    pub(super) fn deadline(&self, timer: Timer) -> Option<Instant> {
+        self.by_timer.get(&timer).copied()
+    }
+
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.by_timer.contains_key(&timer)
     }

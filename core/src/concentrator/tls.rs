@@ -278,6 +278,12 @@ pub(super) fn await_handshake(id: ConnId, fx: &mut Effects) {
     fx.timers.set(Timer::Tls(id), fx.now + HANDSHAKE_LIMIT);
 }
 
+/// How long a handshake has taken that is over now.
+pub(super) fn handshake_took(id: ConnId, fx: &Effects) -> Option<Duration> {
+    let left = fx.timers.deadline(Timer::Tls(id))?.duration_since(fx.now);
+    HANDSHAKE_LIMIT.checked_sub(left)
+}
+
 /// Bounds the time for which our first words wait.
 pub(super) fn await_upgrade(id: ConnId, fx: &mut Effects) {
     fx.timers.set(Timer::Tls(id), fx.now + HOLD);

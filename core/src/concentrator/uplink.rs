@@ -6,6 +6,7 @@
 //! half is kept apart from the queue ([`Uplink::half`]).
 
 use crate::telnet::wire_form::{escape_into, trailing_iacs};
+use crate::time::Instant;
 
 /// Wire bytes a console holds for its VM. A read of nothing but IACs still fits doubled.
 pub(super) const CAPACITY: usize = 256 << 10;
@@ -31,6 +32,8 @@ struct Queue {
     bytes: Vec<u8>,
     /// How many of `bytes` the socket has taken.
     taken: usize,
+    /// Since when the first of what waits has done so, as far as that was told.
+    since: Option<Instant>,
 }
 
 impl Queue {
@@ -63,6 +66,7 @@ impl Buffers {
         if self.0.len() < SPARE_BUFFERS {
             queue.bytes.clear();
             queue.taken = 0;
+            queue.since = None;
             self.0.push(queue);
         }
     }
@@ -114,6 +118,18 @@ impl Uplink {
             self.active += 1;
         }
         self.epoch
+    }
+
+    /// Something waits since now, if nothing did before.
+    pub(super) fn note_waiting(&mut self, now: Instant) {
+        if let Some(queue) = &mut self.queue {
+            queue.since.get_or_insert(now);
+        }
+    }
+
+    /// Since when something has waited, to be told once.
+    pub(super) fn take_waiting(&mut self) -> Option<Instant> {
+        self.queue.as_mut().and_then(|queue| queue.since.take())
     }
 
     /// Queues bytes that are in wire form.

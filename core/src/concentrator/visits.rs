@@ -69,7 +69,7 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
-            visit: Some(Box::new(Visit::new(&who, self.fx.now))),
+            visit: Visit::of(&who, self.fx.now),
             is_seeded: true,
         }));
         self.fx.timers.set(Timer::Admin(id), self.fx.now + SEED_TIMEOUT);
@@ -118,7 +118,7 @@ impl Concentrator {
             }
         };
         let told = self.told_of(at);
-        let visit = Visit::new(&who, self.fx.now);
+        let visit = Visit::of(&who, self.fx.now);
         if let Some(conn) = self.conns.get_mut(id) {
             let attach = Attach { console: at, seat, epoch: u32::MAX, operator, stream, visit, told };
             conn.role = Role::Attach(Box::new(attach));
@@ -182,9 +182,10 @@ impl Concentrator {
         match self.conns.get(id).map(|conn| (conn, &conn.role)) {
             Some((_, Role::Asking(asking))) => asking.standing.who.as_str().into(),
             Some((_, Role::Operator(desk))) => desk.standing.who.as_str().into(),
-            Some((conn, _)) => {
-                conn.visit().map_or_else(|| conn.peer.to_string().into(), |visit| visit.who.clone())
-            }
+            Some((conn, _)) => match conn.visit().and_then(|visit| visit.who.clone()) {
+                Some(who) => who,
+                None => conn.peer.to_string().into(),
+            },
             None => Box::default(),
         }
     }
@@ -198,9 +199,9 @@ impl Concentrator {
     /// Whether what a connection types reaches its console's VM.
     pub(super) fn may_type(&self, id: ConnId, at: ConsoleId) -> bool {
         let Some(console) = self.consoles.get(at) else { return false };
-        match self.conns.get(id).map(Conn::visit) {
-            Some(Some(_)) => console.lock().access(id) == Some(Access::Writer),
-            _ => self.config.ports_ignore_locks || console.lock().holder().is_none(),
+        match self.conns.get(id).is_some_and(Conn::is_visitor) {
+            true => console.lock().access(id) == Some(Access::Writer),
+            false => self.config.ports_ignore_locks || console.lock().holder().is_none(),
         }
     }
 

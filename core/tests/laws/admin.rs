@@ -317,7 +317,7 @@ fn an_audit_line_tells_who_came_as_what_for_how_long_and_how_much_went_each_way(
         |kind: &EventKind| matches!(kind, EventKind::Attached { who, .. } if &**who == "127.0.0.1");
     assert_eq!(world.told(attached), 1);
     let left = |kind: &EventKind| match kind {
-        EventKind::Left { after, typed, shown, .. } => (after.as_secs(), *typed, *shown) == (5, 3, 5),
+        EventKind::Left { stay, .. } => (stay.after.as_secs(), stay.typed, stay.shown) == (5, 3, 5),
         _ => false,
     };
     assert_eq!(world.told(left), 1);

@@ -271,7 +271,7 @@ fn an_attach_carries_guest_bytes_both_ways_and_tells_what_happens() {
     assert_eq!(operator.notices(&mut world, "state").last().unwrap()["state"], "waiting");
     operator.session.reset(StreamId(stream)).unwrap();
     operator.pass(&mut world);
-    let left = |kind: &EventKind| matches!(kind, EventKind::Left { typed: 4, .. });
+    let left = |kind: &EventKind| matches!(kind, EventKind::Left { stay, .. } if stay.typed == 4);
     assert_eq!(world.told(left), 1);
     assert_eq!(world.console(uuid(1)).unwrap().clients, 0);
 }
@@ -466,7 +466,8 @@ fn a_break_reaches_the_vm_and_counters_are_told() {
     let is_break = |event: &vspc_core::vmware::VmEvent| matches!(event, vspc_core::vmware::VmEvent::Break);
     assert_eq!(world.host(vm).was_told(is_break), 1);
     let stats = operator.ok(&mut world, json!({ "op": "stats" }));
-    assert_eq!((&stats["breaks"], &stats["consoles"]), (&json!(1), &json!(1)));
+    let counters = &stats["counters"];
+    assert_eq!((&counters["breaks"], &counters["consoles"]), (&json!(1), &json!(1)));
 }
 
 #[test]
@@ -541,4 +542,60 @@ fn the_server_goes_down_with_a_word_to_its_attaches() {
     assert!(heard.contains("\"reason\":\"shutting-down\""), "{heard}");
     world.pass(Duration::from_secs(3));
     assert!(world.engine.is_empty());
+}
+
+#[test]
+fn stats_tell_how_long_moves_and_typing_took() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.attach(&mut world, "vm01", "free-for-all");
+    world.stall(vm, 0);
+    operator.session.write(StreamId(stream), b"x").unwrap();
+    operator.pass(&mut world);
+    world.pass(Duration::from_millis(5));
+    world.unstall(vm);
+    world.settle();
+    world.host(vm).session.begin(b"move");
+    world.settle();
+    world.host(vm).session.abort();
+    world.settle();
+    let stats = operator.ok(&mut world, json!({ "op": "stats" }));
+    assert_eq!(stats["goahead_us"]["count"], 1);
+    assert_eq!(stats["typing_us"]["count"], 1);
+    assert!(stats["typing_us"]["p50"].as_u64().unwrap() >= 5000, "{stats}");
+}
+
+#[test]
+fn an_operator_can_have_the_server_load_anew_and_end_and_nobody_else() {
+    for (rule, may) in [("loopback=operator", true), ("loopback=writer", false)] {
+        let admin_rights = Rules::new(vec![rule.parse().unwrap()]);
+        let mut world = World::new(Config { admin_rights, ..config() });
+        let mut operator = Operator::known(&mut world);
+        for op in ["reload", "drain"] {
+            assert_eq!(operator.ask(&mut world, json!({ "op": op }))["error"].is_null(), may);
+        }
+        assert_eq!(world.orders.len(), if may { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn a_thousand_attaches_on_one_connection_are_each_shown_their_console() {
+    let mut world = World::new(Config { client_ports: None, ..config() });
+    let vms: Vec<ConnId> = (1..=250).map(|n| world.vm(vm_config(n))).collect();
+    let mut operator = Operator::known(&mut world);
+    let names: Vec<String> = (1..=250).map(|n| format!("vm{n:02}")).collect();
+    let streams: Vec<u64> =
+        (0..1000).map(|n| operator.attach(&mut world, &names[n % 250], "free-for-all")).collect();
+    for (n, &vm) in vms.iter().enumerate() {
+        world.print(vm, format!("here is {n}").as_bytes());
+    }
+    operator.pass(&mut world);
+    for (n, &stream) in streams.iter().enumerate() {
+        let seen = operator.take(stream, usize::MAX);
+        assert_eq!(String::from_utf8(seen).unwrap(), format!("here is {}", n % 250));
+    }
+    world.break_off(operator.id);
+    world.settle();
+    assert!(world.engine.consoles().all(|console| console.clients == 0));
 }

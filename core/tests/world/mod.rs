@@ -22,7 +22,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
     Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleId, ConsoleView, Event, EventKind,
-    ListenError, ListenerId, LocalOptions, Output, Peer, Shutdown, SlowClient, TcpState, VmTls,
+    ListenError, ListenerId, LocalOptions, Order, Output, Peer, Shutdown, SlowClient, TcpState, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) cut: usize,
     /// Gather lists have so many places.
     pub(crate) runs: usize,
+    /// What operators have ordered of the process.
+    pub(crate) orders: Vec<Order>,
     /// Consoles of which a change was told.
     pub(crate) changed: BTreeSet<ConsoleId>,
     /// What the engine offered last.
@@ -137,6 +139,7 @@ impl World {
             foreign_ports: BTreeSet::new(),
             cut: usize::MAX,
             runs: 16,
+            orders: Vec::new(),
             changed: BTreeSet::new(),
             offer: Vec::new(),
             trace: SipHasher13::new(),
@@ -542,6 +545,7 @@ impl World {
                 Output::Changed(id) => {
                     self.changed.insert(id);
                 }
+                Output::Host(order) => self.orders.push(order),
                 Output::Inspect(id) => {
                     let link = self.live(id);
                     if let Some(tcp) = link.tcp {
@@ -567,7 +571,7 @@ impl World {
                 Output::Event(event) => {
                     if let (
                         EventKind::VmDisconnected(why)
-                        | EventKind::ClientDetached(why)
+                        | EventKind::ClientDetached(why, _)
                         | EventKind::ClientNotLetIn(why)
                         | EventKind::AdminClosed(why)
                         | EventKind::Left { because: why, .. },

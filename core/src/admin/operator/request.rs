@@ -101,6 +101,10 @@ pub enum Op {
     },
     /// The server's counters.
     Stats,
+    /// Load again what can be loaded while serving.
+    Reload,
+    /// End the server in order.
+    Drain,
 }
 
 /// What can be subscribed to.
@@ -257,6 +261,8 @@ impl Op {
                 leg: fields.id("leg")?.ok_or_else(|| missing("leg"))?,
             },
             "stats" => Self::Stats,
+            "reload" => Self::Reload,
+            "drain" => Self::Drain,
             unknown => {
                 let shown: String = unknown.chars().take(64).collect();
                 return Err(Failure::new(Code::UnknownOp, format!("there is no operation {shown:?}")));
@@ -399,6 +405,8 @@ mod tests {
                 Op::GiveInput { console: "a".into(), leg: 2 << 32 | 1 },
             ),
             (r#"{"id":1,"op":"stats"}"#, Op::Stats),
+            (r#"{"id":1,"op":"reload"}"#, Op::Reload),
+            (r#"{"id":1,"op":"drain"}"#, Op::Drain),
         ] {
             assert_eq!(op(text), expected, "{text}");
         }

@@ -434,6 +434,7 @@ impl Runtime {
                 assert!(!std::mem::replace(&mut link.ready, true), "{id} was told of its bytes twice");
             }
             Output::Receive(id) => drop(self.live(id)),
+            Output::Host(_) => {}
             Output::Inspect(id) => {
                 self.live(id);
                 self.inspected.push(id);
@@ -467,7 +468,7 @@ impl Runtime {
                 self.happened.insert(name(&event.kind));
                 if let (
                     EventKind::VmDisconnected(_)
-                    | EventKind::ClientDetached(_)
+                    | EventKind::ClientDetached(..)
                     | EventKind::ClientNotLetIn(_),
                     Some(id),
                 ) = (&event.kind, event.conn)
@@ -488,10 +489,10 @@ impl Runtime {
 fn name(kind: &EventKind) -> String {
     let said = format!("{kind:?}");
     let depth = match kind {
-        EventKind::Vmotion(_) | EventKind::VmDisconnected(_) | EventKind::ClientDetached(_) => 2,
+        EventKind::Vmotion(_) | EventKind::VmDisconnected(_) | EventKind::ClientDetached(..) => 2,
         _ => 1,
     };
-    said.split(['(', ' ', ')']).take(depth).collect::<Vec<_>>().join(" ")
+    said.split(['(', ' ', ')', ',']).take(depth).collect::<Vec<_>>().join(" ")
 }
 
 /// Any port, any number of times.

@@ -1,0 +1,183 @@
+//! Consoles and those at them as operators are shown them (operator.md §4), and which of them a text matches.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::admin::lock::LockMode;
+use crate::admin::operator::{self, write_id};
+
+use super::Concentrator;
+use super::conn::{Conn, Role};
+use super::console::Console;
+use super::id::{ConnId, ConsoleId};
+use super::operator::Speaks;
+use super::requests::mode_of;
+
+impl Concentrator {
+    pub(super) fn page(&self, matching: &str, after: Option<u64>, limit: usize) -> Page {
+        let from = after.map_or(0, |id| ConsoleId::from_bits(id).index + 1);
+        let mut page = Page { consoles: Vec::new(), next: None };
+        let mut last = None;
+        for (looked_at, console) in self.consoles.iter_from(from).enumerate() {
+            if page.consoles.len() == limit
+                || looked_at == LOOKED_AT_MOST
+                || page.consoles.len() * 640 > PAGE_BYTES
+            {
+                page.next = last.map(|id: ConsoleId| write_id(id.to_bits()));
+                break;
+            }
+            last = Some(console.id());
+            if matches(matching, console) {
+                page.consoles.push(self.describe_console(console));
+            }
+        }
+        page
+    }
+
+    pub(super) fn describe(&self, at: ConsoleId) -> Option<operator::Console> {
+        self.consoles.get(at).map(|console| self.describe_console(console))
+    }
+
+    pub(super) fn describe_console(&self, console: &Console) -> operator::Console {
+        let label = &console.label;
+        let counters = console.counters();
+        let offset = console.fanout().journal().guest_head();
+        let has_printed = counters.bytes_from_vm > 0;
+        let idle = self.fx.now.duration_since(console.last_output);
+        operator::Console {
+            id: write_id(label.id.to_bits()),
+            name: label.name.clone(),
+            uuid: label.uuid.simple().to_string(),
+            suffix: label.suffix.to_string(),
+            port: label.port,
+            state: self.state_of(console).name().into(),
+            since_ms: millis(console.tenure.since(self.fx.now)),
+            host: self.host_of(console).map(|host| host.to_string()),
+            legs: console.legs.live(),
+            clients: console.fanout().persons(),
+            lock: self.held_at(label.id),
+            idle_ms: has_printed.then(|| millis(idle)),
+            stayed_ms: millis(console.tenure.stayed(self.fx.now)),
+            home: console.tenure.home(self.fx.now).map(|home| home.to_string()),
+            out: counters.bytes_from_vm,
+            typed: counters.bytes_from_clients,
+            epoch: self.epoch_of(label.id),
+            offset,
+            shared: self.consoles.is_shared(label),
+        }
+    }
+
+    /// Of which count a console's offsets are: another one after each start, and for each console.
+    pub(super) fn epoch_of(&self, at: ConsoleId) -> String {
+        format!("{:x}.{}", self.epoch, write_id(at.to_bits()))
+    }
+
+    pub(super) fn describe_those_at(&self, at: ConsoleId, asker: ConnId) -> Value {
+        let lock = self.consoles.get(at).map(Console::lock);
+        let clients: Vec<Value> = self
+            .clients(at)
+            .map(|client| {
+                let conn = self.conns.get(client.id);
+                let visit = conn.and_then(Conn::visit);
+                let held = lock
+                    .and_then(|lock| lock.mode(client.id))
+                    .filter(|mode| matches!(mode, LockMode::Exclusive | LockMode::Write));
+                let you = matches!(
+                    conn.map(|conn| &conn.role), Some(Role::Attach(attach)) if attach.operator == asker
+                );
+                json!({
+                    "id": write_id(client.id.to_bits()),
+                    "who": self.who(client.id),
+                    "from": client.peer.to_string(),
+                    "speaks": speaks(client.speaks),
+                    "access": if self.may_type(client.id, at) { "write" } else { "read" },
+                    "lock": held.map(mode_of),
+                    "since_ms": visit.map(|visit| millis(self.fx.now.duration_since(visit.since))),
+                    "you": you,
+                })
+            })
+            .collect();
+        let legs: Vec<Value> = self
+            .legs(at)
+            .map(|leg| {
+                json!({
+                    "id": write_id(leg.id.to_bits()),
+                    "from": leg.peer.to_string(),
+                    "holds_input": leg.holds_input,
+                })
+            })
+            .collect();
+        json!({ "clients": clients, "legs": legs })
+    }
+}
+
+/// One page of a list.
+#[derive(Serialize)]
+pub(super) struct Page {
+    consoles: Vec<operator::Console>,
+    /// After which the next page begins; `None`: there are no more.
+    next: Option<String>,
+}
+
+/// Whether a console's name or UUID matches: a pattern, where there is `*` or `?` in it, otherwise a part of
+/// one of them.
+pub(super) fn matches(text: &str, console: &Console) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    let wanted = text.to_lowercase();
+    let label = &console.label;
+    let name = label.name.to_lowercase();
+    let uuid = label.uuid.simple().to_string();
+    if wanted.contains(['*', '?']) {
+        let wanted: Vec<char> = wanted.chars().collect();
+        return [name, uuid].iter().any(|text| is_like(&wanted, &text.chars().collect::<Vec<_>>()));
+    }
+    name.contains(&wanted) || uuid.contains(&wanted.replace('-', ""))
+}
+
+/// Whether a text is of a pattern's form. Costs the product of their lengths at most.
+fn is_like(pattern: &[char], text: &[char]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, t) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn speaks(speaks: Speaks) -> &'static str {
+    match speaks {
+        Speaks::Undecided => "undecided",
+        Speaks::Telnet => "telnet",
+        Speaks::Raw => "raw",
+        Speaks::Local => "local",
+        Speaks::V3 => "v3",
+        Speaks::Operator => "operator",
+    }
+}
+
+/// Consoles that one page of a list, or one look for news, looks at.
+pub(super) const LOOKED_AT_MOST: usize = 2048;
+
+/// Bytes of a page, about: a line has 64 KiB at most.
+const PAGE_BYTES: usize = 48 << 10;

@@ -1,0 +1,181 @@
+//! What operators' connections are given: answers, notices of what has changed, and output of the consoles
+//! they are attached to, as far as each client has credit for it.
+
+use std::io::IoSlice;
+
+use crate::admin::operator::{Notice, write_id};
+
+use super::Concentrator;
+use super::conn::{Closing, Conn};
+use super::describing::{LOOKED_AT_MOST, matches};
+use super::event::{Event, EventKind};
+use super::id::{ConnId, ConsoleId};
+use super::output::Sent;
+use super::timers::Timer;
+
+impl Concentrator {
+    /// To an operator: answers, notices, and output of its attaches.
+    pub(super) fn offer_operator(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
+        if self.conns.get(id).and_then(Conn::desk).is_some_and(|desk| !desk.is_short()) {
+            self.fill(id);
+        }
+        let now = self.fx.now;
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return Sent::default() };
+        let before = desk.receive_window();
+        let (offered, taken) = desk.transmit(now, take);
+        if before == 0 && desk.receive_window() > 0 {
+            self.fx.outbox.receive(id);
+        }
+        if let Some(due) = desk.poll_timeout()
+            && !self.fx.timers.is_set(Timer::Admin(id))
+        {
+            self.fx.timers.set(Timer::Admin(id), due);
+        }
+        Sent { offered, taken }
+    }
+
+    /// Hands the session what its client can take: what waits, what has changed, output.
+    fn fill(&mut self, id: ConnId) {
+        let is_closing = self
+            .conns
+            .get(id)
+            .is_none_or(|conn| conn.closing.is_some_and(|closing| closing == Closing::Farewell));
+        if !is_closing {
+            self.tell_of_consoles(id);
+        }
+        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+            desk.flush();
+        }
+        let mut filled = 0;
+        while filled < FILL_MOST && !is_closing {
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+            let Some((stream, attach, credit)) = desk.next_ready() else { break };
+            filled += self.fill_attach(id, stream, attach, credit);
+        }
+        // Notices of gaps.
+        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+            desk.flush();
+        }
+    }
+
+    /// Takes output of an attach's console, as much as its client has room for. Returns how much.
+    fn fill_attach(&mut self, id: ConnId, stream: u64, attach: ConnId, credit: usize) -> usize {
+        let Some((at, seat)) = self.conns.get(attach).and_then(Conn::seat) else { return 0 };
+        let missed = self.consoles.catch_up(at, seat);
+        let Some(console) = self.consoles.get(at) else { return 0 };
+        let (offset, _) = console.fanout().position(seat);
+        let mut runs = [IoSlice::new(&[]); RUNS];
+        let (count, layout) = console.fanout().offer(seat, &[], &mut self.scratch, &mut runs);
+        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
+        let taken = offered.min(credit);
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return 0 };
+        if let Some(bytes) = missed {
+            desk.notify(&Notice::Missed { stream, offset, bytes });
+        }
+        let mut left = taken;
+        for run in &runs[..count] {
+            let n = run.len().min(left);
+            desk.show(stream, &run[..n]);
+            left -= n;
+        }
+        if offered > 0 {
+            desk.mark_ready(stream);
+        }
+        if let Some(bytes) = missed {
+            self.consoles.told_of_gap(at, seat);
+            self.emit(attach, EventKind::ReaderSkipped(bytes));
+        }
+        if taken > 0 {
+            self.consoles.took(at, seat, layout, taken, &mut self.fx);
+        }
+        if let Some(visit) = self.conns.get_mut(attach).and_then(Conn::visit_mut) {
+            visit.shown += taken as u64;
+        }
+        if offered == 0 {
+            self.fx.outbox.drained(attach);
+        }
+        taken
+    }
+
+    /// Tells a subscriber of consoles: those there were, then what has changed.
+    fn tell_of_consoles(&mut self, id: ConnId) {
+        for _ in 0..LOOKED_AT_MOST {
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+            if desk.waiting() > TOLD_MOST {
+                return;
+            }
+            let Some(watch) = &mut desk.watch else { return };
+            let next = match watch.next {
+                Some(slot) => match self.consoles.iter_from(slot).next() {
+                    Some(console) => {
+                        watch.next = Some(console.id().index + 1);
+                        watch.changed.remove(&console.id());
+                        console.id()
+                    }
+                    None => {
+                        watch.next = None;
+                        desk.notify(&Notice::Synced);
+                        continue;
+                    }
+                },
+                None => match watch.changed.pop_first() {
+                    Some(changed) => changed,
+                    None => return,
+                },
+            };
+            let notice = match self.consoles.get(next) {
+                None => Notice::ConsoleGone { id: write_id(next.to_bits()) },
+                Some(console) if matches(&watch.matching, console) => {
+                    Notice::Console { console: Box::new(self.describe_console(console)) }
+                }
+                Some(_) => continue,
+            };
+            if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+                desk.notify(&notice);
+            }
+        }
+        // There is more to look at, after others have had their turn.
+        self.fx.timers.set(Timer::Admin(id), self.fx.now);
+    }
+
+    /// A console is not what it was: attaches and subscribers are told, as they have room.
+    pub(super) fn spread_change(&mut self, at: ConsoleId) {
+        self.refresh_attaches(at);
+        for id in self.watchers.clone() {
+            if let Some(watch) =
+                self.conns.get_mut(id).and_then(Conn::desk_mut).and_then(|desk| desk.watch.as_mut())
+            {
+                watch.changed.insert(at);
+                self.fx.outbox.transmit(id);
+            }
+        }
+    }
+
+    /// Something was logged: subscribers are told, as they have room.
+    pub(super) fn spread_event(&mut self, event: &Event) {
+        for id in self.loggers.clone() {
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
+            let is_full = desk.waiting() > TOLD_MOST;
+            let Some(dropped) = &mut desk.log else { continue };
+            if is_full {
+                *dropped += 1;
+                continue;
+            }
+            let count = std::mem::take(dropped);
+            if count > 0 {
+                desk.notify(&Notice::LogDropped { count });
+            }
+            event.put_line(desk.buffer());
+            self.fx.outbox.transmit(id);
+        }
+    }
+}
+
+/// Output that is taken out of journals before the socket takes some.
+const FILL_MOST: usize = 256 << 10;
+
+/// Notices that wait for a client before newer ones wait to be made.
+const TOLD_MOST: usize = 32 << 10;
+
+/// Pieces of output that are looked at for one attach at a time.
+const RUNS: usize = 16;
