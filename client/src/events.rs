@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::names::name_of;
 use crate::operator::News;
 use crate::output;
-use crate::printable::printable;
+use crate::printable::{json as json_text, printable};
 
 pub(crate) fn run(connection: &mut Connection, args: &EventsArgs) -> Result<(), Failure> {
     clock::find_zone();
@@ -21,7 +21,7 @@ pub(crate) fn run(connection: &mut Connection, args: &EventsArgs) -> Result<(), 
             match news {
                 News::Answer(id, Err(refusal)) if id == subscription => return Err(failure(&refusal)),
                 News::Over(ending) => return Err(Failure::no_connection(describe(&ending))),
-                News::Notice(notice) if args.json => output::print([notice])?,
+                News::Notice(notice) if args.json => output::print([json_text(&notice)])?,
                 News::Notice(notice) => output::print(line(&notice, clock::of_day()))?,
                 _ => {}
             }

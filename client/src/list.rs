@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::names::name_of;
 use crate::operator::News;
 use crate::output;
-use crate::printable::printable;
+use crate::printable::{json as json_text, printable};
 use crate::table::table;
 use crate::terminal;
 use crate::units;
@@ -26,7 +26,7 @@ pub(crate) fn run(connection: &mut Connection, args: &ListArgs) -> Result<(), Fa
     let mut consoles = connection.list(args.pattern.as_deref(), usize::MAX)?;
     sort(&mut consoles);
     match args.json {
-        true => output::print([Value::Array(consoles)]),
+        true => output::print([json_text(&Value::Array(consoles))]),
         false => output::print(lines(&consoles, Duration::ZERO)),
     }
 }
@@ -44,7 +44,7 @@ fn watch(connection: &mut Connection, args: &ListArgs) -> Result<(), Failure> {
                 News::Over(ending) => return Err(Failure::no_connection(describe(&ending))),
                 News::Notice(notice) => {
                     if !on_screen {
-                        let text = if args.json { Some(notice.to_string()) } else { shown.change(&notice) };
+                        let text = if args.json { Some(json_text(&notice)) } else { shown.change(&notice) };
                         output::print(text)?;
                     }
                     shown.take(notice);

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 /// The text with everything that a terminal would act on, or that would change the direction in which the
 /// rest is read, written as an escape.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
@@ -20,6 +22,26 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// JSON in which strings have escapes for the same characters: it means the same to a program, and nothing
+/// to a terminal.
+pub(crate) fn json(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().all(is_harmless) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_harmless(c) {
+            safe.push(c);
+        } else {
+            let units =
+                c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            safe.push_str(&units);
+        }
+    }
+    safe
 }
 
 fn is_harmless(c: char) -> bool {
@@ -41,5 +63,13 @@ mod tests {
         assert_eq!(printable("a\x1b]0;owned\x07\r\nb\x7f"), "a\\x1b]0;owned\\x07\\x0d\\x0ab\\x7f");
         assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(printable("gpj\u{202e}exe"), "gpj\\u{202e}exe");
+    }
+
+    #[test]
+    fn json_means_the_same_and_cannot_speak_to_the_terminal_either() {
+        let value = serde_json::json!({"name": "\u{9b}31m\u{202e}\u{e0001}\x1b\u{e4}\n"});
+        let text = json(&value);
+        assert_eq!(text, "{\"name\":\"\\u009b31m\\u202e\\udb40\\udc01\\u001b\u{e4}\\n\"}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

@@ -6,13 +6,13 @@ use crate::args::StatsArgs;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::output;
-use crate::printable::printable;
+use crate::printable::{json as json_text, printable};
 use crate::table::columns;
 
 pub(crate) fn run(connection: &mut Connection, args: &StatsArgs) -> Result<(), Failure> {
     let answer = connection.call("stats", json!({}))?;
     if args.json {
-        return output::print([answer]);
+        return output::print([json_text(&answer)]);
     }
     let mut rows = Vec::new();
     collect("", &answer, &mut rows);

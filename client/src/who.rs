@@ -9,14 +9,14 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::names::{reference, resolve};
 use crate::output;
-use crate::printable::printable;
+use crate::printable::{json as json_text, printable};
 use crate::table::table;
 use crate::units;
 
 pub(crate) fn run(connection: &mut Connection, args: &WhoArgs) -> Result<(), Failure> {
     let console = resolve(connection, &args.name)?;
     let answer = connection.call("who", json!({"console": reference(&console)}))?;
-    if args.json { output::print([answer]) } else { output::print(lines(&answer)) }
+    if args.json { output::print([json_text(&answer)]) } else { output::print(lines(&answer)) }
 }
 
 /// The answer to `who`, for people.
