@@ -30,8 +30,11 @@ pub enum Fatal {
     #[error(transparent)]
     MakeCertificate(crate::tls::MakeError),
     /// The VMs' listener cannot be opened.
-    #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1))]
+    #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1, "proxy"))]
     Listen(SocketAddr, io::Error),
+    /// The admin port that was asked for cannot be opened.
+    #[error("cannot open the admin port on {0}: {advice}", advice = listen_advice(.1, "admin"))]
+    ListenAdmin(SocketAddr, io::Error),
     /// Client ports cannot be opened on this address.
     #[error("cannot open client ports on {0}: {advice}", advice = interface_advice(.1))]
     Interface(IpAddr, io::Error),
@@ -55,18 +58,20 @@ impl Fatal {
     }
 }
 
-fn listen_advice(why: &io::Error) -> String {
+/// `which` begins the names of the options that say where the listener goes.
+fn listen_advice(why: &io::Error, which: &str) -> String {
     match why.kind() {
         io::ErrorKind::AddrInUse => {
-            "address already in use; another vSPC running? stop it or choose --proxy-port".to_owned()
+            format!("address already in use; another vSPC running? stop it or choose --{which}-port")
         }
-        io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 need root or \
-            CAP_NET_BIND_SERVICE, choose another --proxy-port"
-            .to_owned(),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, choose another \
+             --{which}-port"
+        ),
         io::ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has that address, choose --proxy-iface".to_owned()
+            format!("no interface of this machine has that address, choose --{which}-iface")
         }
-        _ => format!("{why}; check --proxy-iface and --proxy-port"),
+        _ => format!("{why}; check --{which}-iface and --{which}-port"),
     }
 }
 
@@ -97,6 +102,8 @@ mod tests {
             assert!(line.contains("0.0.0.0:13370") && line.contains(words), "{line}");
             assert!(!line.contains('\n'), "{line}");
             assert_eq!(fatal.exit_code(), 2);
+            let line = Fatal::ListenAdmin(address, kind.into()).to_string();
+            assert!(line.contains(&words.replace("proxy", "admin")) && !line.contains("proxy"), "{line}");
         }
     }
 }

@@ -30,6 +30,10 @@ pub struct Housekeeping<S> {
     pub watches: Watches,
     /// Whether the server has started.
     pub(crate) start: Start,
+    /// Without its admin port the server does not start.
+    pub(crate) needs_admin: bool,
+    /// It was to have one, and could not open it.
+    pub(crate) lacks_admin: bool,
     /// Set once the server has been told to stop: when it stops whatever is left.
     stop_at: Option<Instant>,
 }
@@ -44,14 +48,17 @@ pub struct Due {
 }
 
 impl<S> Housekeeping<S> {
-    /// Opens the descriptor that accept holds back.
-    pub fn new() -> io::Result<Self> {
+    /// Opens the descriptor that accept holds back. `needs_admin`: without its admin port the server does not
+    /// start.
+    pub fn new(needs_admin: bool) -> io::Result<Self> {
         Ok(Self {
             accepting: Accepting::new()?,
             failed: Grace::default(),
             lingering: Grace::default(),
             watches: Watches::default(),
             start: Start::default(),
+            needs_admin,
+            lacks_admin: false,
             stop_at: None,
         })
     }
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_server_that_stops_waits_for_what_lingers_but_not_for_ever() {
-        let (mut engine, mut house) = (engine(), Housekeeping::new().unwrap());
+        let (mut engine, mut house) = (engine(), Housekeeping::new(true).unwrap());
         let now = Instant::from_millis(1);
         assert!(!house.is_done(&engine, now));
         house.lingering.insert(ConnId::from_bits(1), "socket", now);
@@ -148,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_due_fires_once_and_the_rest_is_the_next_deadline() {
-        let (mut engine, mut house) = (engine(), Housekeeping::<()>::new().unwrap());
+        let (mut engine, mut house) = (engine(), Housekeeping::<()>::new(true).unwrap());
         let Some(Output::Listen(listener, address)) = engine.poll_output() else { panic!("no listener") };
         engine.handle_listening(listener, Ok::<Address, _>(address), Instant::ZERO);
         assert_eq!(house.deadline(&engine), None);

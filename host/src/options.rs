@@ -116,20 +116,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value_t = Size(0), help_heading = CLIENTS)]
     pub vm_port_scrollback: Size,
 
-    /// Port for vspc, vSPC.py's vSPCClient and scripts: lists, attaches, locks. 0 lets the system choose
+    /// Port for vspc, vSPC.py's vSPCClient and scripts: lists, attaches, locks. 0 lets the system choose. If
+    /// neither this nor --admin-iface is given and the port is in use, the server starts without it
     /// [default: 13371].
     #[arg(long, value_name = "PORT", value_parser = port, help_heading = ADMIN)]
     pub admin_port: Option<u16>,
 
-    /// Address of that port; the default is reachable from this machine only.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1",
-        value_parser = address,
-        help_heading = ADMIN
-    )]
-    pub admin_iface: IpAddr,
+    /// Address of that port; the default is reachable from this machine only [default: 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = ADMIN)]
+    pub admin_iface: Option<IpAddr>,
 
     /// Open no such port.
     #[arg(long, help_heading = ADMIN)]
@@ -305,12 +300,7 @@ impl Options {
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,
             max_consoles: self.max_consoles.unwrap_or(Config::default().max_consoles),
-            admin_listen: (!self.no_admin)
-                .then(|| {
-                    Address::Ip(SocketAddr::new(self.admin_iface, self.admin_port.unwrap_or(ADMIN_PORT)))
-                })
-                .into_iter()
-                .collect(),
+            admin_listen: self.admin_address().map(Address::Ip).into_iter().collect(),
             admin_rights: Rules::new(self.admin_rights.clone()),
             admin_context: self.context as usize,
             admin_enter_cr: self.enter == EnterArg::Cr,
@@ -331,8 +321,17 @@ impl Options {
 
     /// The address at which other machines can reach the admin port, if they can.
     pub(crate) fn exposed_admin(&self) -> Option<IpAddr> {
-        let ip = self.admin_iface;
-        (!self.no_admin && !ip.to_canonical().is_loopback()).then_some(ip)
+        self.admin_address().map(|address| address.ip()).filter(|ip| !ip.to_canonical().is_loopback())
+    }
+
+    /// Somebody said where the admin port is to be: without it there is no point in starting.
+    pub(crate) fn needs_admin(&self) -> bool {
+        self.admin_port.is_some() || self.admin_iface.is_some()
+    }
+
+    fn admin_address(&self) -> Option<SocketAddr> {
+        let ip = self.admin_iface.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        (!self.no_admin).then(|| SocketAddr::new(ip, self.admin_port.unwrap_or(ADMIN_PORT)))
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.

@@ -24,6 +24,9 @@ fn the_command_line_is_well_formed() {
 fn no_options_mean_the_cores_defaults() {
     let defaults = Config::default();
     let config = parse("").unwrap().config(defaults.max_descriptors);
+    // The core opens no admin port by itself.
+    assert_eq!(config.admin_listen, [Address::Ip(([127, 0, 0, 1], 13371).into())]);
+    let config = Config { admin_listen: Vec::new(), ..config };
     assert_eq!(format!("{config:?}"), format!("{defaults:?}"));
 }
 

@@ -28,6 +28,8 @@ use crate::tls::{CLEAR_ADVICE, Loader};
 pub struct Host {
     /// The engine's configuration.
     pub config: Arc<Config>,
+    /// Without its admin port the server does not start.
+    pub needs_admin: bool,
     /// The engine's randomness.
     pub seed: [u8; 32],
     /// What TLS connections are answered with at first.
@@ -120,7 +122,8 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
     signals::register(sender, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
-    Ok(Host { config, seed, credentials, commands, commands_socket })
+    let needs_admin = options.needs_admin();
+    Ok(Host { config, needs_admin, seed, credentials, commands, commands_socket })
 }
 
 /// Loads the certificates again, for SIGHUP. If that fails, those in use stay.

@@ -95,8 +95,9 @@ impl<S> Housekeeping<S> {
         }
     }
 
-    /// A listener was opened at this address, or could not be. What the engine wants open from the start is
-    /// where VMs connect, and without that there is no point in starting.
+    /// A listener was opened at this address, or could not be. Without those that the engine wants open from
+    /// the start there is no point in starting, except for an admin port that nobody has asked for: another
+    /// server on this machine may have that one.
     pub fn listened(
         &mut self,
         engine: &mut Concentrator,
@@ -105,10 +106,17 @@ impl<S> Housekeeping<S> {
         bound: io::Result<SocketAddr>,
         now: Instant,
     ) {
+        let is_admin = engine.is_admin_listener(id);
         match (bound, &self.start) {
-            (Err(error), Start::Pending) => self.start = Start::Failed(Fatal::Listen(address, error)),
+            (Err(error), Start::Pending) if !is_admin => {
+                self.start = Start::Failed(Fatal::Listen(address, error));
+            }
+            (Err(error), Start::Pending) if self.needs_admin => {
+                self.start = Start::Failed(Fatal::ListenAdmin(address, error));
+            }
             (Err(_), Start::Failed(_)) => {}
             (bound, _) => {
+                self.lacks_admin |= is_admin && bound.is_err();
                 engine.handle_listening(id, bound.map(Address::Ip).map_err(|e| listen_error(&e)), now);
             }
         }
@@ -119,7 +127,14 @@ impl<S> Housekeeping<S> {
     pub fn started(&mut self) -> Result<(), Fatal> {
         match std::mem::replace(&mut self.start, Start::Done) {
             Start::Failed(why) => Err(why),
-            Start::Pending | Start::Done => Ok(()),
+            Start::Pending | Start::Done => {
+                if self.lacks_admin {
+                    log::warn!(
+                        "there is no admin port: choose one with --admin-port, or none with --no-admin"
+                    );
+                }
+                Ok(())
+            }
         }
     }
 
@@ -180,7 +195,21 @@ mod tests {
             vm_listen: vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()],
             ..Config::default()
         };
-        (Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO), Housekeeping::new().unwrap())
+        (Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO), Housekeeping::new(true).unwrap())
+    }
+
+    /// A server for VMs whose admin port is in use.
+    fn start_without_admin(needs_admin: bool) -> Result<(), Fatal> {
+        let config = Config {
+            vm_listen: vec![([127, 0, 0, 1], 1).into()],
+            admin_listen: vec![Address::Ip(([127, 0, 0, 1], 2).into())],
+            ..Config::default()
+        };
+        let mut engine = Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO);
+        let mut house = Housekeeping::new(needs_admin).unwrap();
+        let in_use = |at: SocketAddr| if at.port() == 2 { Err(ErrorKind::AddrInUse.into()) } else { Ok(at) };
+        assert_eq!(answer(&mut engine, &mut house, in_use), 2);
+        house.started()
     }
 
     /// Answers what is asked for, until nothing is.
@@ -212,6 +241,13 @@ mod tests {
         answer(&mut engine, &mut house, in_use);
         let why = house.started().unwrap_err().to_string();
         assert!(why.contains("127.0.0.1:1"), "{why}");
+    }
+
+    #[test]
+    fn an_admin_port_that_nobody_has_asked_for_keeps_no_server_from_starting() {
+        start_without_admin(false).unwrap();
+        let why = start_without_admin(true).unwrap_err().to_string();
+        assert!(why.contains("127.0.0.1:2") && why.contains("--admin-port"), "{why}");
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Server {
         poll.registry()
             .register(&mut commands_socket, COMMANDS, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let house = Housekeeping::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let house =
+            Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
@@ -422,7 +423,8 @@ mod tests {
         let config = Config { vm_listen: vec![vms], client_ports: None, ..Config::default() };
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
-        let host = Host { config: Arc::new(config), seed: [3; 32], credentials, commands, commands_socket };
+        let (config, seed, needs_admin) = (Arc::new(config), [3; 32], false);
+        let host = Host { config, needs_admin, seed, credentials, commands, commands_socket };
         let mut server = Server::new(host).unwrap();
         server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();

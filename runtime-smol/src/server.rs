@@ -92,7 +92,8 @@ impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
         let commands_socket = Async::new_nonblocking(host.commands_socket)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let house = Housekeeping::new().map_err(|error| Fatal::System("open /dev/null", error))?;
+        let house =
+            Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);

@@ -43,6 +43,12 @@ impl Listener {
 }
 
 impl Concentrator {
+    /// This listener is for those who ask about consoles.
+    #[must_use]
+    pub fn is_admin_listener(&self, id: ListenerId) -> bool {
+        self.listeners.get(id).is_some_and(|listener| matches!(listener.purpose, Purpose::Admin))
+    }
+
     /// A listener was opened, or could not be.
     pub(super) fn listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>) {
         let Some(listener) = self.listeners.get_mut(id) else { return };

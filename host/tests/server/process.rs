@@ -32,6 +32,11 @@ impl Server {
         Self::of(Command::new(crate::SERVER).args(PORTS).args(options))
     }
 
+    /// Starts a server with the admin port that it has by default.
+    pub(super) fn with_default_admin_port() -> Self {
+        Self::of(Command::new(crate::SERVER).args(&PORTS[..6]))
+    }
+
     /// Starts a server that may have only so many descriptors.
     pub(super) fn with_descriptors(limit: usize, options: &[&str]) -> Self {
         let mut shell = Command::new("sh");

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vspc_core::concentrator::PortRange;
 use vspc_host::local_ports::advice;
 
 use super::peer::{EXT, IAC, Peer, WONT};
-use super::process::{Server, run};
+use super::process::{PATIENCE, Server, run};
 
 #[test]
 fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
@@ -25,6 +25,14 @@ fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
         ),
         // TEST-NET-1 (RFC 5737) is nobody's address.
         (&["--proxy-iface", "192.0.2.1", "--proxy-port", "0"], vec!["192.0.2.1:0", "--proxy-iface"]),
+        (
+            &["--proxy-iface", "127.0.0.1", "--proxy-port", "0", "--admin-port", &port],
+            vec![&taken.to_string(), "already in use", "--admin-port"],
+        ),
+        (
+            &["--proxy-iface", "127.0.0.1", "--proxy-port", "0", "--admin-iface", "192.0.2.1"],
+            vec!["192.0.2.1:13371", "--admin-iface"],
+        ),
         (&["--interface", "192.0.2.1", "--proxy-port", "0"], vec!["192.0.2.1", "--interface"]),
     ] {
         let output = run(options);
@@ -34,6 +42,26 @@ fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
         assert_eq!(output.status.code(), Some(2), "{options:?}: {text}");
         assert!(words.iter().all(|word| last.contains(word)), "{options:?}: {last}");
     }
+}
+
+#[test]
+fn a_default_admin_port_that_is_in_use_keeps_no_server_from_starting() {
+    // Somebody else on this machine may have it for the moment.
+    let deadline = Instant::now() + PATIENCE;
+    let _holder = loop {
+        match std::net::TcpListener::bind("127.0.0.1:13371") {
+            Ok(holder) => break holder,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        thread::yield_now();
+    };
+    let server = Server::with_default_admin_port();
+    let line = server.line_with("cannot listen on 127.0.0.1:13371");
+    assert!(line.contains("ERROR"), "{line}");
+    server.line_with("there is no admin port: choose one with --admin-port, or none with --no-admin");
+    let (mut vm, port) = Peer::vm(&server, 1);
+    Peer::client(port).print(b"served");
+    vm.expect(b"served");
 }
 
 #[test]

@@ -36,6 +36,7 @@ impl Inside {
         let (sender, commands, commands_socket) = commands::pair().unwrap();
         let host = Host {
             config: Arc::new(config),
+            needs_admin: true,
             seed: [3; 32],
             credentials: Credentials::default(),
             commands,
