@@ -130,6 +130,7 @@ pub fn play_drills(server: &str) {
 struct Process {
     child: Child,
     vms: SocketAddr,
+    admin: SocketAddr,
     first_port: u16,
 }
 
@@ -147,16 +148,17 @@ impl Process {
             .spawn()
             .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let vms = loop {
+        let mut address = |words| loop {
             let mut line = String::new();
             assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the server ended at once");
-            if let Some((_, address)) = line.split_once("listening on ") {
+            if let Some((_, address)) = line.split_once(words) {
                 break address.trim().parse().unwrap();
             }
         };
+        let (vms, admin) = (address("listening on "), address("admin port open on "));
         // Somebody must go on reading, or the server's log has nowhere to go.
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(drop));
-        Self { child, vms, first_port }
+        Self { child, vms, admin, first_port }
     }
 }
 
@@ -189,7 +191,13 @@ fn play_all(server: &str, choose: impl Fn(&Transcript) -> bool, more: &[String],
         let ports = Arc::new(Ports::new(LOCALHOST, process.first_port, PORTS, dial.clone()));
         let clients = ClientPort::Among(ports);
         let server = Server {
-            live: LiveOptions { target: process.vms, clients, client_host: LOCALHOST, dial },
+            live: LiveOptions {
+                target: process.vms,
+                clients,
+                client_host: LOCALHOST,
+                admin: Some(process.admin),
+                dial,
+            },
             config: settings,
             service_uri: "vSPC.py".to_owned(),
             // Tests share the machine with other tests.

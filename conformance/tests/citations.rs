@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents that nobody outside can open.
-const ELSEWHERE: [&str; 4] = ["PROTOCOL", "DESIGN", "FINDINGS", "../shared"];
+const ELSEWHERE: [&str; 4] = ["PROTOCOL.md", "DESIGN", "FINDINGS", "../shared"];
 
 /// Folders without text of ours, and this file, which has wrong citations in it.
 const SKIPPED: [&str; 4] = ["target", ".git", "fuzz/corpus", "conformance/tests/citations.rs"];

@@ -128,7 +128,10 @@ fn every_cut_changes_nothing(cuts: impl Fn(usize, usize) -> Vec<Cut>) {
         for cut in whole.sends.iter().enumerate().flat_map(|(send, len)| cuts(send, *len)) {
             let played = run(transcript, 1, Pace::default(), cut);
             judge(&mut failures, &format!("{cut:?}"), transcript, &played);
-            compare(&mut failures, &format!("{cut:?}"), transcript, &whole, &played);
+            // What a multiplexer acknowledges at a time follows what arrives at a time.
+            if !transcript.id.starts_with("operator-") {
+                compare(&mut failures, &format!("{cut:?}"), transcript, &whole, &played);
+            }
             if !matches!(played.outcome, Outcome::Pass) {
                 break;
             }

@@ -46,13 +46,18 @@ pub struct CheckArgs {
     #[arg(long, value_name = "ADDRESS")]
     client_host: Option<IpAddr>,
 
+    /// Where the admin listener is, which speaks vSPC.py's protocol, version 3; without it nothing is asked
+    /// of it. By --own it is also asked for the operator protocol and the others of that port.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+
     /// The service URI that VMs name.
     #[arg(long, value_name = "URI", default_value = "vSPC.py")]
     service_uri: String,
 
     /// Only the case of this id (also one that --own or --slow would have to add); or the cases of this
-    /// section (rfc854, rfc855, rfc1143, vmware, identity, vmotion, robustness, clients); or those whose ids
-    /// begin (text*), end (*text) or contain this. May be repeated.
+    /// section (rfc854, rfc855, rfc1143, vmware, identity, vmotion, robustness, clients, admin); or those
+    /// whose ids begin (text*), end (*text) or contain this. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
 
@@ -145,11 +150,7 @@ impl CheckArgs {
     fn server(&self) -> Result<Server, String> {
         let target = self.target.as_deref().unwrap_or_default();
         let dial = self.tls.open(target)?;
-        let target: SocketAddr = target
-            .to_socket_addrs()
-            .map_err(|error| format!("--target {target}: {error}; write host:port"))?
-            .next()
-            .ok_or_else(|| format!("--target {target}: no address"))?;
+        let target = address("--target", target)?;
         let client_host = self.client_host.unwrap_or(target.ip());
         let clients = match (self.client_port, self.client_port_base) {
             (Some(port), _) => ClientPort::Fixed(port),
@@ -159,14 +160,22 @@ impl CheckArgs {
             }
             (None, None) => ClientPort::Unknown,
         };
+        let admin = self.admin.as_ref().map(|admin| address("--admin", admin)).transpose()?;
         Ok(Server {
-            live: LiveOptions { target, clients, client_host, dial },
+            live: LiveOptions { target, clients, client_host, admin, dial },
             config: self.config.clone(),
             service_uri: self.service_uri.clone(),
             slack: self.slack,
             uuid: self.vm_uuid.unwrap_or(*b"\x42\x1f\x0c\x5avspc\x8echeck-\x00"),
         })
     }
+}
+
+fn address(option: &str, text: &str) -> Result<SocketAddr, String> {
+    text.to_socket_addrs()
+        .map_err(|error| format!("{option} {text}: {error}; write host:port"))?
+        .next()
+        .ok_or_else(|| format!("{option} {text}: no address"))
 }
 
 fn uuid(text: &str) -> Result<[u8; 16], String> {

@@ -265,6 +265,9 @@ impl Server {
         if self.live.dial.vm_form() == VmForm::InBand && transcript.is_about_upgrade() {
             return Some("the option is on already: TLS came by it".to_owned());
         }
+        if transcript.needs_admin() && self.live.admin.is_none() {
+            return Some("no admin listener is known (--admin)".to_owned());
+        }
         if !transcript.needs_client_port() {
             return None;
         }

@@ -20,7 +20,9 @@ pub struct LiveOptions {
     pub clients: ClientPort,
     /// The address of the client ports.
     pub client_host: IpAddr,
-    /// How both are reached.
+    /// Where the admin listener is, which speaks no TLS here.
+    pub admin: Option<SocketAddr>,
+    /// How VMs and clients are reached.
     pub dial: Dial,
 }
 
@@ -89,8 +91,13 @@ impl Live {
     }
 
     fn connect(&mut self, port: Port, to: SocketAddr) -> Result<PeerId, Trouble> {
+        let dial = self.options.dial.clone();
+        self.connect_by(&dial, port, to)
+    }
+
+    fn connect_by(&mut self, dial: &Dial, port: Port, to: SocketAddr) -> Result<PeerId, Trouble> {
         let peer = self.peers.len();
-        let stream = connect(&self.options.dial, port, to, CONNECT).and_then(|mut stream| {
+        let stream = connect(dial, port, to, CONNECT).and_then(|mut stream| {
             self.poll.registry().register(&mut stream, Token(peer), Interest::READABLE)?;
             Ok(stream)
         });
@@ -217,6 +224,13 @@ impl Target for Live {
 
     fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble> {
         self.connect(Port::Client, SocketAddr::new(self.options.client_host, port))
+    }
+
+    fn connect_admin(&mut self) -> Result<PeerId, Trouble> {
+        let Some(admin) = self.options.admin else {
+            return Err(Trouble::NotOffered("no admin listener is known: --admin tells it".into()));
+        };
+        self.connect_by(&Dial::default(), Port::Client, admin)
     }
 
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {

@@ -56,6 +56,7 @@ pub struct Memory {
     pace: Pace,
     shows_all: bool,
     vm_listener: Option<ListenerId>,
+    admin_listener: Option<ListenerId>,
     client_listeners: Vec<(ListenerId, SocketAddr)>,
     next_port: u16,
     secured: Option<Secured>,
@@ -125,6 +126,7 @@ impl Memory {
             pace,
             shows_all: false,
             vm_listener: None,
+            admin_listener: None,
             client_listeners: Vec::new(),
             next_port: FIRST_OWN_PORT,
             secured,
@@ -269,6 +271,7 @@ impl Memory {
     fn listen(&mut self, id: ListenerId, address: &Address) {
         match address {
             Address::Ip(address) if address.port() == VM_PORT => self.vm_listener = Some(id),
+            Address::Ip(address) if address.port() == ADMIN_PORT => self.admin_listener = Some(id),
             Address::Ip(address) => self.client_listeners.push((id, *address)),
             _ => {}
         }
@@ -348,6 +351,12 @@ impl Target for Memory {
         self.accept(listener, if is_tls { VmForm::On } else { VmForm::Off }, None)
     }
 
+    fn connect_admin(&mut self) -> Result<PeerId, Trouble> {
+        let listener =
+            self.admin_listener.ok_or_else(|| Trouble::Failed("nobody listens for admins".into()))?;
+        self.accept(listener, VmForm::Off, None)
+    }
+
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {
         let socket = &mut self.peers[peer];
         match &mut socket.secure {
@@ -398,6 +407,7 @@ fn config(settings: &[Setting]) -> Config {
     let mut config = Config {
         vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
         client_ports: Some(PortRange { first: 50_000, last: 50_099 }),
+        admin_listen: vec![Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT))],
         ..Config::default()
     };
     for setting in settings {
@@ -415,6 +425,9 @@ fn config(settings: &[Setting]) -> Config {
 
 /// Where VMs connect.
 const VM_PORT: u16 = 13370;
+
+/// Where admins connect.
+const ADMIN_PORT: u16 = 13371;
 
 /// The first of the made-up ports that peers connect from.
 const FIRST_OWN_PORT: u16 = 40_000;

@@ -88,6 +88,15 @@ pub trait Target {
     /// The server does not take the connection.
     fn connect_client(&mut self, port: u16) -> Result<PeerId, Trouble>;
 
+    /// Connects to the admin listener.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it does not take the connection.
+    fn connect_admin(&mut self) -> Result<PeerId, Trouble> {
+        Err(Trouble::NotOffered("no admin listener is known".into()))
+    }
+
     /// Sends one segment. Sending to a connection that has ended does nothing.
     fn send(&mut self, peer: PeerId, bytes: &[u8]);
 

@@ -248,6 +248,10 @@ impl Player<'_> {
                 let peer = port.and_then(|port| self.target.connect_client(port));
                 self.connected(step, actor, *raw, peer)
             }
+            Action::ConnectAdmin { actor } => {
+                let peer = self.target.connect_admin();
+                self.connected(step, actor, true, peer)
+            }
             Action::Send { actor, items, urgent } => {
                 let actor = self.actor(actor);
                 let wire = self.encode(actor, items, step)?;

@@ -47,6 +47,12 @@ impl Values {
         match template {
             Template::Uuid => uuid_text(&self.uuid(id)).into_bytes(),
             Template::UuidUpper => uuid_text(&self.uuid(id)).to_ascii_uppercase().into_bytes(),
+            Template::UuidDigits => digits(&self.uuid(id)).into_bytes(),
+            Template::UuidDashed => {
+                let digits = digits(&self.uuid(id));
+                let (front, back) = digits.split_at(16);
+                format!("{front}-{back}").into_bytes()
+            }
             Template::Name => format!("{id}-{:06x}", self.random(b'n', id) & 0xff_ffff).into_bytes(),
             // No 0xFF: transcripts that are about doubling write their bytes themselves.
             Template::Sequence => self.random(b's', id).to_be_bytes()[..4].iter().map(|b| b & 0x7f).collect(),
@@ -81,6 +87,10 @@ fn uuid_text(uuid: &[u8; 16]) -> String {
     format!("{}-{}", half(&uuid[..8]), half(&uuid[8..]))
 }
 
+fn digits(uuid: &[u8; 16]) -> String {
+    uuid.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +115,7 @@ mod tests {
             values.template(Template::UuidUpper, "a"),
             b"01 23 45 67 89 AB CD EF-FE DC BA 98 00 00 00 00"
         );
+        assert_eq!(values.template(Template::UuidDigits, "a"), b"0123456789abcdeffedcba9800000000");
+        assert_eq!(values.template(Template::UuidDashed, "a"), b"0123456789abcdef-fedcba9800000000");
     }
 }

@@ -159,7 +159,7 @@ pub fn report(args: &ReplayArgs, show: impl Fn(&Step, &[script::Conn])) -> Resul
             let ports = Ports::new(client_host, args.client_port, args.client_ports, dial.clone());
             ports.look().map_err(ReplayError::Target)?;
             let clients = ClientPort::Among(Arc::new(ports));
-            let live = Live::new(LiveOptions { target, clients, client_host, dial });
+            let live = Live::new(LiveOptions { target, clients, client_host, admin: None, dial });
             let live = live.map_err(|why| ReplayError::Target(why.to_string()))?;
             replay(&script, &mut live.without_gaps(), args, show)
         }

@@ -17,7 +17,8 @@ files!(
     "identity.txt",
     "vmotion.txt",
     "robustness.txt",
-    "clients.txt"
+    "clients.txt",
+    "admin.txt"
 );
 
 /// The whole corpus.

@@ -47,6 +47,12 @@ impl Transcript {
         self.steps.iter().any(|step| matches!(step.action, Action::ConnectClient { .. }))
     }
 
+    /// Does someone connect to the admin listener?
+    #[must_use]
+    pub fn needs_admin(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::ConnectAdmin { .. }))
+    }
+
     /// How long it takes at least, because it waits to see that something does or does not happen.
     #[must_use]
     pub fn waits(&self) -> Duration {
@@ -115,11 +121,13 @@ pub enum Section {
     Robustness,
     /// The client side.
     Clients,
+    /// The admin listener.
+    Admin,
 }
 
 impl Section {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rfc854,
         Self::Rfc855,
         Self::Rfc1143,
@@ -128,6 +136,7 @@ impl Section {
         Self::Vmotion,
         Self::Robustness,
         Self::Clients,
+        Self::Admin,
     ];
 
     /// The word that a transcript uses.
@@ -142,6 +151,7 @@ impl Section {
             Self::Vmotion => "vmotion",
             Self::Robustness => "robustness",
             Self::Clients => "clients",
+            Self::Admin => "admin",
         }
     }
 
@@ -157,6 +167,7 @@ impl Section {
             Self::Vmotion => "vMotion",
             Self::Robustness => "Robustness",
             Self::Clients => "Clients",
+            Self::Admin => "Admin listener",
         }
     }
 }
@@ -247,6 +258,11 @@ pub enum Action {
         raw: bool,
         /// The actor whose console it is.
         of: String,
+    },
+    /// Someone connects to the admin listener. It hears bytes, as a raw client does.
+    ConnectAdmin {
+        /// Who.
+        actor: String,
     },
     /// An actor speaks.
     Send {
@@ -404,6 +420,10 @@ pub enum Template {
     Uuid,
     /// The same UUID in capital letters.
     UuidUpper,
+    /// The same UUID in 32 digits.
+    UuidDigits,
+    /// The same UUID as vSPC.py shows it: without spaces, with one dash.
+    UuidDashed,
     /// A VM's name.
     Name,
     /// The sequence of a move: four bytes.

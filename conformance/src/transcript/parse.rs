@@ -228,7 +228,9 @@ impl Phrase {
 fn check_actor(before: &[Step], action: &Action) -> Result<(), String> {
     let connected = |who: &str| {
         before.iter().any(|step| match &step.action {
-            Action::ConnectVm { actor } | Action::ConnectClient { actor, .. } => actor == who,
+            Action::ConnectVm { actor }
+            | Action::ConnectAdmin { actor }
+            | Action::ConnectClient { actor, .. } => actor == who,
             _ => false,
         })
     };
@@ -236,10 +238,14 @@ fn check_actor(before: &[Step], action: &Action) -> Result<(), String> {
         if connected(who) { Ok(()) } else { Err(format!("{who} has not connected: write {who} connect …")) }
     };
     match action {
-        Action::ConnectVm { actor } | Action::ConnectClient { actor, .. } if connected(actor) => {
+        Action::ConnectVm { actor }
+        | Action::ConnectAdmin { actor }
+        | Action::ConnectClient { actor, .. }
+            if connected(actor) =>
+        {
             Err(format!("{actor} has connected already: give each connection an actor of its own"))
         }
-        Action::ConnectVm { .. } | Action::Wait(_) => Ok(()),
+        Action::ConnectVm { .. } | Action::ConnectAdmin { .. } | Action::Wait(_) => Ok(()),
         Action::ConnectClient { of, .. } => must(of),
         Action::Repeat { actor, hearer, .. } => must(actor).and_then(|()| must(hearer)),
         Action::Send { actor, .. }
@@ -339,11 +345,15 @@ fn action(tokens: &[Token]) -> Result<Action, String> {
     match verb {
         "connect" => match words.as_slice() {
             ["vm"] => Ok(Action::ConnectVm { actor }),
+            ["admin"] => Ok(Action::ConnectAdmin { actor }),
             ["client", "of", vm] => Ok(Action::ConnectClient { actor, raw: false, of: (*vm).to_owned() }),
             ["raw", "client", "of", vm] => {
                 Ok(Action::ConnectClient { actor, raw: true, of: (*vm).to_owned() })
             }
-            _ => Err("write: connect vm, connect client of ACTOR, or connect raw client of ACTOR".to_owned()),
+            _ => Err(
+                "write: connect vm, connect client of ACTOR, connect raw client of ACTOR or connect admin"
+                    .to_owned(),
+            ),
         },
         "send" => {
             let items = said(rest)?;
@@ -575,6 +585,8 @@ fn brace(inside: &str) -> Result<Part, String> {
     let template = match name {
         "uuid" => Template::Uuid,
         "UUID" => Template::UuidUpper,
+        "digits" => Template::UuidDigits,
+        "dashed" => Template::UuidDashed,
         "name" => Template::Name,
         "seq" => Template::Sequence,
         "text" => Template::Text,
@@ -583,7 +595,7 @@ fn brace(inside: &str) -> Result<Part, String> {
             let count = what.parse().map_err(|_| {
                 format!(
                     "{{{inside}}}: write {{name}}, {{name:8}}, {{name:*}} or \
-                     {{uuid|UUID|name|seq|text:which}}"
+                     {{uuid|UUID|digits|dashed|name|seq|text:which}}"
                 )
             })?;
             return Ok(Part::Capture(name.to_owned(), Some(count)));

@@ -12,15 +12,25 @@ pub(crate) struct Small {
     server: Server,
     now: Duration,
     arrivals: VecDeque<Arrival>,
+    /// Connections to the admin listener, which it has only to be deaf on it.
+    unheard: Vec<PeerId>,
 }
 
 impl Small {
     pub(crate) fn new(fault: Fault) -> Self {
-        Self { server: Server::new(fault), now: Duration::ZERO, arrivals: VecDeque::new() }
+        Self {
+            server: Server::new(fault),
+            now: Duration::ZERO,
+            arrivals: VecDeque::new(),
+            unheard: Vec::new(),
+        }
     }
 
     fn gather(&mut self) {
         for (peer, what) in self.server.out.drain(..) {
+            if self.unheard.contains(&peer) {
+                continue;
+            }
             self.arrivals.push_back(match what {
                 Some(bytes) => Arrival::Bytes(peer, bytes),
                 None => Arrival::Ended(peer),
@@ -59,7 +69,21 @@ impl Target for Small {
         Ok(id)
     }
 
+    fn connect_admin(&mut self) -> Result<PeerId, Trouble> {
+        if !self.server.is(Fault::DeafAdmin) {
+            return Err(Trouble::NotOffered("it has no admin listener".to_owned()));
+        }
+        self.gather();
+        let id = self.server.connect_vm();
+        self.unheard.push(id);
+        self.gather();
+        Ok(id)
+    }
+
     fn send(&mut self, peer: PeerId, bytes: &[u8]) {
+        if self.unheard.contains(&peer) {
+            return;
+        }
         self.server.receive(peer, bytes);
         self.gather();
     }

@@ -73,6 +73,8 @@ pub(crate) enum Fault {
     NameIsAFile,
     EarlyDataCloses,
     OnceOnly,
+    // Takes connections on an admin listener, and says nothing there.
+    DeafAdmin,
     InsistsOnBinary,
     NoSession,
     KnownOnceOnly,
@@ -180,7 +182,7 @@ impl Server {
         Self { fault: Some(fault), ..Self::default() }
     }
 
-    fn is(&self, fault: Fault) -> bool {
+    pub(crate) fn is(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 

@@ -120,6 +120,112 @@ impl Arbitrary for Mutated {
     }
 }
 
+/// Lines of an operator: requests whose fields are right and wrong, nonsense, and some bytes changed.
+#[derive(Clone, Debug)]
+struct Linish(Vec<u8>);
+
+impl Arbitrary for Linish {
+    fn arbitrary(g: &mut Gen) -> Self {
+        const OPS: &[&str] = &[
+            "hello",
+            "list",
+            "show",
+            "who",
+            "subscribe",
+            "unsubscribe",
+            "attach",
+            "lock",
+            "break",
+            "bump",
+            "kick",
+            "give-input",
+            "stats",
+            "fly",
+            "",
+        ];
+        // Each with a value that is right.
+        const FIELDS: &[(&str, &str)] = &[
+            ("v", "1"),
+            ("client", "\"1.1\""),
+            ("for", "{\"user\":\"ann\",\"rights\":\"writer\"}"),
+            ("match", "\"web*\""),
+            ("after", "\"1.1\""),
+            ("limit", "500"),
+            ("console", "\"web01\""),
+            ("console", "\"1.1\""),
+            ("to", "\"events\""),
+            ("stream", "7"),
+            ("lock", "\"write\""),
+            ("mode", "\"read-only\""),
+            ("scrollback", "4096"),
+            ("from", "{\"epoch\":\"1\",\"offset\":5}"),
+            ("reason", "\"why\""),
+            ("leg", "\"1.1\""),
+            ("id", "1"),
+            ("op", "\"stats\""),
+        ];
+        const VALUES: &[&str] = &[
+            "1",
+            "0",
+            "-1",
+            "1.5",
+            "1e400",
+            "9007199254740991",
+            "9007199254740992",
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "\"\"",
+            "\"web01\"",
+            "\"1.1\"",
+            "\"events\"",
+            "\"consoles\"",
+            "\"write\"",
+            "\"read-only\"",
+            "\"\\ud800\"",
+            "\"\\u0000\"",
+            "[[[[[[[[]]]]]]]]",
+            "{\"epoch\":\"1\",\"offset\":5}",
+            "{\"user\":\"ann\",\"rights\":\"writer\"}",
+            "{\"user\":\"ann\",\"rights\":7}",
+        ];
+        let mut line = format!("{{\"id\":{},\"op\":\"{}\"", u16::arbitrary(g), g.choose(OPS).expect("some"));
+        for _ in 0..u8::arbitrary(g) % 12 {
+            let (field, right) = g.choose(FIELDS).expect("some");
+            let any = g.choose(VALUES).expect("some");
+            let value = if u8::arbitrary(g) % 8 == 0 { any } else { right };
+            line.push_str(&format!(",\"{field}\":{value}"));
+        }
+        line.push('}');
+        let mut line = line.into_bytes();
+        if u8::arbitrary(g) % 3 == 0 {
+            let at = usize::arbitrary(g) % line.len();
+            match u8::arbitrary(g) % 4 {
+                0 => line.truncate(at),
+                1 => line.insert(at, u8::arbitrary(g)),
+                2 => line.splice(at..at, b"[".repeat(usize::from(u8::arbitrary(g)))).for_each(drop),
+                _ => line[at] = u8::arbitrary(g),
+            }
+        }
+        line.push(b'\n');
+        Self(line)
+    }
+}
+
+#[test]
+fn any_lines_of_an_operator_are_answered_within_bounds() {
+    static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+    fn run(size: u8, one: Linish, two: Linish) -> bool {
+        REQUESTS
+            .fetch_add(bodies::admin_operator(&[&[size], &one.0[..], &two.0].concat()), Ordering::Relaxed);
+        true
+    }
+    // Two lines each.
+    QuickCheck::new().tests(50_000).max_tests(50_000).quickcheck(run as fn(_, _, _) -> bool);
+    assert!(REQUESTS.load(Ordering::Relaxed) > 10_000, "{REQUESTS:?}: lines that are refused prove little");
+}
+
 #[test]
 fn any_stream_of_pickles_is_read_within_bounds_and_nothing_is_run() {
     static WHOLE: AtomicUsize = AtomicUsize::new(0);

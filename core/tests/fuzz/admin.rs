@@ -1,8 +1,11 @@
-//! The bodies of the fuzz targets `admin_pickle` and `admin_dialogue`. The fuzz crate includes this file.
+//! The bodies of the fuzz targets `admin_pickle`, `admin_dialogue` and `admin_operator`. The fuzz crate
+//! includes this file.
 
 use vspc_core::admin::dialect::{Dialect, FirstBytes};
 use vspc_core::admin::lock::{Access, Lock, LockMode};
 use vspc_core::admin::openstack::OpenStackLine;
+use vspc_core::admin::operator::{Code, LINE_MAX, Line, Lines, Notice, ParseError, Request};
+use vspc_core::admin::operator::{put_failure, put_notice};
 use vspc_core::admin::pickle::{EntryText, ITEM_LIMIT, MESSAGE_LIMIT, PickleError, Unpickler, Value};
 use vspc_core::admin::v3::{V3Event, V3Server};
 use vspc_core::admin::v3_client::V3Client;
@@ -58,6 +61,53 @@ pub(crate) fn admin_dialogue(data: &[u8]) {
         Some(FirstBytes::Of(Dialect::VmwareKit)) => vmware_kit(said, size),
         _ => {}
     }
+}
+
+/// An operator's control stream: `data` is what the client says, the first byte how that is cut.
+///
+/// Checked: cuts change nothing; a line is a request, or is answered in one line of JSON that is no longer
+/// than a line may be; what is held is bounded, and nothing between two lines.
+///
+/// Returns how many lines were requests.
+pub(crate) fn admin_operator(data: &[u8]) -> usize {
+    let Some((&size, said)) = data.split_first() else { return 0 };
+    let whole = requests(said, said.len().max(1));
+    assert_eq!(whole, requests(said, usize::from(size % 32) + 1));
+    whole.iter().filter(|request| request.is_ok()).count()
+}
+
+fn requests(said: &[u8], size: usize) -> Vec<Result<Request, ParseError>> {
+    let (mut lines, mut read) = (Lines::default(), Vec::new());
+    for mut piece in said.chunks(size) {
+        while let Some(line) = lines.next(&mut piece) {
+            let Line::Whole(line) = line else { return read };
+            assert!(line.len() < LINE_MAX && !line.contains(&b'\n'));
+            let request = Request::parse(line);
+            match &request {
+                Ok(request) => assert!(request.id < 1 << 53),
+                Err(ParseError::Refused(id, failure)) => {
+                    assert!(matches!(failure.code, Code::BadRequest | Code::UnknownOp), "{failure:?}");
+                    answered(|out| put_failure(*id, failure, out));
+                }
+                Err(ParseError::Broken(message)) => {
+                    answered(|out| put_notice(&Notice::Broken { message: message.clone() }, out));
+                    read.push(request);
+                    return read;
+                }
+            }
+            read.push(request);
+        }
+        assert!(piece.is_empty() && lines.memory() <= 2 * LINE_MAX, "{}", lines.memory());
+    }
+    read
+}
+
+/// One line of JSON.
+fn answered(put: impl Fn(&mut Vec<u8>)) {
+    let mut out = Vec::new();
+    put(&mut out);
+    assert!(out.len() <= LINE_MAX && out.iter().filter(|&&byte| byte == b'\n').count() == 1);
+    assert!(out.starts_with(b"{") && out.ends_with(b"}\n"), "{}", out.escape_ascii());
 }
 
 fn pickles<'i>(

@@ -43,6 +43,9 @@ fn admin_corpora_replay() {
         admin::admin_pickle(data);
     });
     replay("admin_dialogue", admin::admin_dialogue);
+    replay("admin_operator", |data| {
+        admin::admin_operator(data);
+    });
 }
 
 #[test]

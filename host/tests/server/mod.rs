@@ -6,6 +6,7 @@
 
 mod fairness;
 mod leaving;
+mod locking;
 mod peer;
 mod process;
 mod programs;
