@@ -20,7 +20,7 @@ pub(crate) struct Options {
     pub(crate) server: Option<String>,
 
     /// What is spoken with the server: auto, operator, or v3 (vSPC.py's)
-    #[arg(long, global = true, value_enum, value_name = "PROTOCOL", hide_possible_values = true)]
+    #[arg(long, global = true, value_enum, value_name = "DIALECT", hide_possible_values = true)]
     pub(crate) protocol: Option<Protocol>,
 
     #[command(subcommand)]

@@ -44,11 +44,14 @@ fn line(notice: &Value, of_day: Duration) -> Option<String> {
             }
             for (key, value) in notice.as_object()? {
                 let value = match (key.as_str(), value) {
-                    ("event" | "severity" | "kind" | "console", _) | (_, Value::Null) => continue,
+                    ("event" | "severity" | "kind" | "console" | "detail", _) | (_, Value::Null) => continue,
                     (_, Value::String(text)) if !text.is_empty() && !text.contains(' ') => text.clone(),
                     (_, other) => other.to_string(),
                 };
                 line.push_str(&format!(" {}={}", printable(key), printable(&value)));
+            }
+            if let Some(detail) = notice["detail"].as_str().filter(|detail| !detail.is_empty()) {
+                line.push_str(&format!("; {}", printable(detail)));
             }
             Some(line)
         }
@@ -68,10 +71,11 @@ mod tests {
         let notice = json!({
             "event": "log", "kind": "client-joined", "severity": "info", "from": "192.0.2.7:1",
             "console": {"id": "1.1", "name": "web\n01"}, "why": "a \u{1b}b", "n": 3, "none": null,
+            "detail": "for people",
         });
         assert_eq!(
             line(&notice, Duration::from_secs(45_296)).unwrap(),
-            "12:34:56 info    client-joined web\\x0a01 from=192.0.2.7:1 n=3 why=\"a \\u001bb\""
+            "12:34:56 info    client-joined web\\x0a01 from=192.0.2.7:1 n=3 why=\"a \\u001bb\"; for people"
         );
         assert_eq!(
             line(&json!({"event": "log-dropped", "count": 12}), Duration::ZERO).unwrap(),

@@ -19,16 +19,23 @@ pub(crate) fn run(connection: &mut Connection, args: &StatsArgs) -> Result<(), F
     output::print(columns(&rows))
 }
 
-/// One row for each number; groups of them are named with a dot. The steps of histograms are for `--json`.
+/// One row for each number, and one for each histogram (operator.md §5); groups are named with a dot.
 fn collect(prefix: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
     match value {
+        Value::Object(histogram) if histogram.contains_key("count") && histogram.contains_key("p50") => {
+            let part = |key: &str| format!("{key} {}", value[key]);
+            rows.push(vec![prefix.to_owned(), ["count", "p50", "p99", "max"].map(part).join(", ")]);
+        }
         Value::Object(fields) => {
             for (key, value) in fields {
-                let dot = if prefix.is_empty() { "" } else { "." };
-                collect(&format!("{prefix}{dot}{}", printable(key)), value, rows);
+                let name = match (prefix, key.as_str()) {
+                    ("", "counters") => String::new(),
+                    ("", key) => printable(key).into_owned(),
+                    (prefix, key) => format!("{prefix}.{}", printable(key)),
+                };
+                collect(&name, value, rows);
             }
         }
-        Value::Array(_) => {}
         value => rows.push(vec![prefix.to_owned(), printable(&value.to_string()).into_owned()]),
     }
 }

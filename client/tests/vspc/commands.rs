@@ -164,9 +164,10 @@ fn a_watched_list_tells_of_changes() {
 #[test]
 fn stats_are_names_and_numbers() {
     let server = FakeServer::start(&["web01"]);
-    assert_eq!(outcome(&vspc(&server, &["stats"], b"")).1, "connections  3\nconsoles     1\n");
+    let lines = "connections  3\nconsoles     1\ntyping_us    count 9, p50 40, p99 90, max 120\n";
+    assert_eq!(outcome(&vspc(&server, &["stats"], b"")).1, lines);
     let (_, out, _) = outcome(&vspc(&server, &["stats", "--json"], b""));
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["connections"], 3);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["counters"]["connections"], 3);
 }
 
 #[test]

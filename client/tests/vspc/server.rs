@@ -624,7 +624,10 @@ impl Peer {
             "break" => need("writer").map(|()| json!({})),
             "bump" => need("operator").map(|()| json!({"bumped": 2})),
             "kick" => need("operator").map(|()| json!({})),
-            "stats" => Ok(json!({"connections": 3, "consoles": state.consoles.len()})),
+            "stats" => Ok(json!({
+                "counters": {"connections": 3, "consoles": state.consoles.len()},
+                "typing_us": {"count": 9, "p50": 40, "p99": 90, "max": 120, "steps": [[64, 8], [128, 1]]},
+            })),
             _ => Err(json!({"code": "unknown-op", "message": "unknown"})),
         }
     }
