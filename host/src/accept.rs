@@ -9,13 +9,12 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use vspc_core::concentrator::{ListenError, ListenerId};
+use vspc_core::concentrator::{Address, ListenError, ListenerId};
 use vspc_core::time::Instant;
 
-use crate::sockets;
+use crate::listener::Listener;
 
 /// Takes connections in, for all listeners of one loop. Owns the spare descriptor, the count of refusals, and
 /// which listeners have failed; does not know how a listener says that connections wait.
@@ -55,9 +54,9 @@ impl Accepting {
     }
 
     /// Opens a listener. `make_room` frees a descriptor if it can.
-    pub fn listen(address: SocketAddr, make_room: impl FnOnce() -> bool) -> io::Result<TcpListener> {
-        match sockets::listen(address) {
-            Err(error) if is_exhaustion(&error) && make_room() => sockets::listen(address),
+    pub fn listen(address: &Address, make_room: impl FnOnce() -> bool) -> io::Result<Listener> {
+        match Listener::open(address) {
+            Err(error) if is_exhaustion(&error) && make_room() => Listener::open(address),
             outcome => outcome,
         }
     }

@@ -4,8 +4,10 @@
 //! **Owns** the words and the codes. **Refuses to know** who finds the reason, and who prints it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
+
+use vspc_core::concentrator::Address;
 
 /// Why a server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +33,13 @@ pub enum Fatal {
     MakeCertificate(crate::tls::MakeError),
     /// The VMs' listener cannot be opened.
     #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1, "proxy"))]
-    Listen(SocketAddr, io::Error),
+    Listen(Address, io::Error),
     /// The admin port that was asked for cannot be opened.
     #[error("cannot open the admin port on {0}: {advice}", advice = listen_advice(.1, "admin"))]
-    ListenAdmin(SocketAddr, io::Error),
+    ListenAdmin(Address, io::Error),
+    /// The admin socket cannot be opened.
+    #[error("cannot open the admin socket {0}: {advice}", advice = socket_advice(.1))]
+    AdminSocket(Address, io::Error),
     /// Client ports cannot be opened on this address.
     #[error("cannot open client ports on {0}: {advice}", advice = interface_advice(.1))]
     Interface(IpAddr, io::Error),
@@ -75,6 +80,27 @@ fn listen_advice(why: &io::Error, which: &str) -> String {
     }
 }
 
+fn socket_advice(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another server is there: stop it, or choose another --admin-socket".to_owned()
+        }
+        io::ErrorKind::AlreadyExists => "something is there that is no socket, and it stays: remove it, or \
+            choose another --admin-socket"
+            .to_owned(),
+        io::ErrorKind::NotFound => {
+            "its directory does not exist: make it, or choose another --admin-socket".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "permission denied: choose an --admin-socket in a directory, and \
+            an --admin-socket-group, of this user's"
+            .to_owned(),
+        io::ErrorKind::InvalidInput => {
+            "a unix socket's path has at most 107 bytes: choose a shorter --admin-socket".to_owned()
+        }
+        _ => format!("{why}; check --admin-socket"),
+    }
+}
+
 fn interface_advice(why: &io::Error) -> String {
     match why.kind() {
         io::ErrorKind::AddrNotAvailable => {
@@ -87,22 +113,44 @@ fn interface_advice(why: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use vspc_core::concentrator::SocketFile;
+
+    #[test]
+    fn an_admin_socket_is_refused_with_its_path_and_what_to_do() {
+        let file = SocketFile { path: PathBuf::from("/run/vspc.sock"), mode: 0o660, group: None };
+        let address = Address::Unix(Arc::new(file));
+        for (kind, words) in [
+            (io::ErrorKind::AddrInUse, "another server is there"),
+            (io::ErrorKind::AlreadyExists, "no socket"),
+            (io::ErrorKind::NotFound, "directory"),
+            (io::ErrorKind::PermissionDenied, "permission denied"),
+            (io::ErrorKind::InvalidInput, "107"),
+            (io::ErrorKind::Unsupported, "unsupported"),
+        ] {
+            let line = Fatal::AdminSocket(address.clone(), kind.into()).to_string();
+            assert!(line.contains("/run/vspc.sock") && line.contains("--admin-socket"), "{line}");
+            assert!(line.contains(words) && !line.contains('\n'), "{line}");
+        }
+    }
 
     #[test]
     fn every_refusal_names_the_address_and_what_to_do() {
-        let address: SocketAddr = "0.0.0.0:13370".parse().unwrap();
+        let address = Address::Ip("0.0.0.0:13370".parse().unwrap());
         for (kind, words) in [
             (io::ErrorKind::AddrInUse, "choose --proxy-port"),
             (io::ErrorKind::PermissionDenied, "--proxy-port"),
             (io::ErrorKind::AddrNotAvailable, "--proxy-iface"),
             (io::ErrorKind::Unsupported, "--proxy-iface"),
         ] {
-            let fatal = Fatal::Listen(address, kind.into());
+            let fatal = Fatal::Listen(address.clone(), kind.into());
             let line = fatal.to_string();
             assert!(line.contains("0.0.0.0:13370") && line.contains(words), "{line}");
             assert!(!line.contains('\n'), "{line}");
             assert_eq!(fatal.exit_code(), 2);
-            let line = Fatal::ListenAdmin(address, kind.into()).to_string();
+            let line = Fatal::ListenAdmin(address.clone(), kind.into()).to_string();
             assert!(line.contains(&words.replace("proxy", "admin")) && !line.contains("proxy"), "{line}");
         }
     }

@@ -2,13 +2,18 @@
 //! too have its names.
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
-use vspc_core::concentrator::{Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, Takeover};
+use vspc_core::concentrator::{
+    Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, SocketFile, Takeover,
+};
 
 use crate::fatal::Fatal;
 use crate::size::Size;
@@ -130,9 +135,23 @@ pub(crate) struct Options {
     #[arg(long, help_heading = ADMIN)]
     pub no_admin: bool,
 
+    /// The same as a unix socket, where the kernel says who comes; with --no-admin instead of the port. A
+    /// file that a dead server has left there is replaced.
+    #[arg(long, value_name = "PATH", help_heading = ADMIN)]
+    pub admin_socket: Option<PathBuf>,
+
+    /// The permissions of that socket, as in chmod: who may connect.
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = mode, help_heading = ADMIN)]
+    pub admin_socket_mode: u32,
+
+    /// The group of that socket, its name or number; by default the server's.
+    #[arg(long, value_name = "GROUP", value_parser = group, help_heading = ADMIN)]
+    pub admin_socket_group: Option<u32>,
+
     /// Who may do what there, as WHO=RIGHT: repeat it or separate by commas. WHO is loopback, v3 (whoever
-    /// speaks vSPC.py's protocol), an address or a network; RIGHT is none, spectator, writer or operator,
-    /// with +delegate for a gateway. Without a rule loopback and v3 are writers, and nobody else is anything.
+    /// speaks vSPC.py's protocol), an address, a network, or on the socket uid:NUMBER or gid:NUMBER; RIGHT
+    /// is none, spectator, writer or operator, with +delegate for a gateway. Without a rule loopback and v3
+    /// are writers, root and the server's own user operators on the socket, and nobody else is anything.
     #[arg(long, value_name = "WHO=RIGHT", value_delimiter = ',', help_heading = ADMIN)]
     pub admin_rights: Vec<Rule>,
 
@@ -300,7 +319,7 @@ impl Options {
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,
             max_consoles: self.max_consoles.unwrap_or(Config::default().max_consoles),
-            admin_listen: self.admin_address().map(Address::Ip).into_iter().collect(),
+            admin_listen: self.admin_listen(),
             admin_rights: Rules::new(self.admin_rights.clone()),
             admin_context: self.context as usize,
             admin_enter_cr: self.enter == EnterArg::Cr,
@@ -327,6 +346,14 @@ impl Options {
     /// Somebody said where the admin port is to be: without it there is no point in starting.
     pub(crate) fn needs_admin(&self) -> bool {
         self.admin_port.is_some() || self.admin_iface.is_some()
+    }
+
+    fn admin_listen(&self) -> Vec<Address> {
+        let socket = self.admin_socket.clone().map(|path| {
+            let (mode, group) = (self.admin_socket_mode, self.admin_socket_group);
+            Address::Unix(Arc::new(SocketFile { path, mode, group }))
+        });
+        self.admin_address().map(Address::Ip).into_iter().chain(socket).collect()
     }
 
     fn admin_address(&self) -> Option<SocketAddr> {
@@ -415,6 +442,24 @@ fn address(text: &str) -> Result<IpAddr, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "give a number from 0 to 65535".to_owned())
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "give three octal digits, like 660 for owner and group".to_owned())
+}
+
+/// A group's number, or a name that this machine's /etc/group has.
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    found.ok_or_else(|| format!("/etc/group has no group {text}: give its number"))
 }
 
 fn client_limit(text: &str) -> Result<ClientLimit, String> {

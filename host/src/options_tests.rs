@@ -31,6 +31,21 @@ fn no_options_mean_the_cores_defaults() {
 }
 
 #[test]
+fn an_admin_socket_is_beside_the_port_or_instead_of_it() {
+    let options = parse("--admin-socket /run/vspc --admin-socket-mode 600 --admin-socket-group 7").unwrap();
+    let file = SocketFile { path: "/run/vspc".into(), mode: 0o600, group: Some(7) };
+    let socket = Address::Unix(Arc::new(file));
+    assert_eq!(options.config(10).admin_listen[1..], [socket]);
+    let config = parse("--admin-socket /run/vspc --no-admin --admin-socket-group root").unwrap().config(10);
+    let file = SocketFile { path: "/run/vspc".into(), mode: 0o660, group: Some(0) };
+    assert_eq!(config.admin_listen, [Address::Unix(Arc::new(file))]);
+    for wrong in ["--admin-socket-mode 8", "--admin-socket-mode 1777", "--admin-socket-group no:such"] {
+        let why = parse(&format!("--admin-socket /run/vspc {wrong}")).unwrap_err();
+        assert!(why.contains(wrong.split(' ').next().unwrap()), "{why}");
+    }
+}
+
+#[test]
 fn every_option_reaches_the_configuration() {
     let config = parse(
         "--proxy-port 1 --proxy-iface 10.0.0.1,[2001:db8::1] --proxy-iface 10.0.0.2 --service-uri u \

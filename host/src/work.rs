@@ -5,13 +5,11 @@
 //! know** how a runtime waits for a socket.
 
 use std::io::{self, ErrorKind};
-use std::net::{self, SocketAddr};
+use std::net;
 use std::os::fd::AsFd;
 
 use socket2::SockRef;
-use vspc_core::concentrator::{
-    Address, Closed, Concentrator, ConnId, ListenError, ListenerId, Output, Shutdown,
-};
+use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Output, Shutdown};
 use vspc_core::time::Instant;
 
 use crate::accept::listen_error;
@@ -24,14 +22,14 @@ use crate::transfer::Ending;
 
 /// What only the owner of the sockets can do: those of the engine's outputs that name one.
 #[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
     /// A connection has bytes for its peer.
     Transmit(ConnId),
     /// A connection's receive window rose from zero.
     Receive(ConnId),
     /// Open this listener, and say what came of it by [`Housekeeping::listened`].
-    Listen(ListenerId, SocketAddr),
+    Listen(ListenerId, Address),
     /// Close this listener.
     Unlisten(ListenerId),
     /// Close this connection.
@@ -68,12 +66,7 @@ impl<S> Housekeeping<S> {
             return Some(match engine.poll_output()? {
                 Output::Transmit(id) => Work::Transmit(id),
                 Output::Receive(id) => Work::Receive(id),
-                Output::Listen(id, Address::Ip(address)) => Work::Listen(id, address),
-                Output::Listen(id, _) => {
-                    let unsupported = ListenError::Other(ErrorKind::Unsupported);
-                    engine.handle_listening(id, Err(unsupported), now);
-                    continue;
-                }
+                Output::Listen(id, address) => Work::Listen(id, address),
                 Output::Unlisten(id) => Work::Unlisten(id),
                 Output::Close(id, how) => Work::Close(id, how),
                 Output::Inspect(id) => Work::Inspect(id),
@@ -102,8 +95,8 @@ impl<S> Housekeeping<S> {
         &mut self,
         engine: &mut Concentrator,
         id: ListenerId,
-        address: SocketAddr,
-        bound: io::Result<SocketAddr>,
+        address: Address,
+        bound: io::Result<Address>,
         now: Instant,
     ) {
         let is_admin = engine.is_admin_listener(id);
@@ -111,13 +104,16 @@ impl<S> Housekeeping<S> {
             (Err(error), Start::Pending) if !is_admin => {
                 self.start = Start::Failed(Fatal::Listen(address, error));
             }
+            (Err(error), Start::Pending) if matches!(address, Address::Unix(_)) => {
+                self.start = Start::Failed(Fatal::AdminSocket(address, error));
+            }
             (Err(error), Start::Pending) if self.needs_admin => {
                 self.start = Start::Failed(Fatal::ListenAdmin(address, error));
             }
             (Err(_), Start::Failed(_)) => {}
             (bound, _) => {
                 self.lacks_admin |= is_admin && bound.is_err();
-                engine.handle_listening(id, bound.map(Address::Ip).map_err(|e| listen_error(&e)), now);
+                engine.handle_listening(id, bound.map_err(|e| listen_error(&e)), now);
             }
         }
     }
@@ -185,7 +181,7 @@ pub fn inspect(engine: &mut Concentrator, id: ConnId, socket: &impl AsFd, now: I
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::sync::Arc;
 
     use vspc_core::concentrator::Config;
@@ -220,8 +216,9 @@ mod tests {
     ) -> usize {
         let mut asked = 0;
         while let Some(work) = house.next_work(engine, Instant::ZERO) {
-            let Work::Listen(id, address) = work else { panic!("{work:?}") };
-            house.listened(engine, id, address, open(address), Instant::ZERO);
+            let Work::Listen(id, Address::Ip(address)) = work else { panic!("{work:?}") };
+            let bound = open(address).map(Address::Ip);
+            house.listened(engine, id, Address::Ip(address), bound, Instant::ZERO);
             asked += 1;
         }
         asked

@@ -1,12 +1,14 @@
 //! The table of listeners: opening them, and taking connections in.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use vspc_core::concentrator::ListenerId;
+use socket2::Socket;
+use vspc_core::concentrator::{Address, ListenerId, Peer};
 use vspc_host::accept::Accepting;
+use vspc_host::listener;
 use vspc_host::slots::Slots;
 
 /// Open listeners.
@@ -15,7 +17,7 @@ pub(crate) type Listeners = Slots<ListenerId, Listener>;
 /// A listener, and what the loop remembers of it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: listener::Listener,
     /// It waits in the loop's list of sockets to visit.
     queued: bool,
 }
@@ -24,14 +26,14 @@ pub(crate) struct Listener {
 pub(crate) fn listen(
     listeners: &mut Listeners,
     id: ListenerId,
-    address: SocketAddr,
+    address: &Address,
     registry: &Registry,
     make_room: impl FnOnce() -> bool,
-) -> io::Result<SocketAddr> {
+) -> io::Result<Address> {
     let socket = Accepting::listen(address, make_room)?;
-    let bound = socket.local_addr()?;
-    let mut socket = TcpListener::from_std(socket);
-    registry.register(&mut socket, token(id), Interest::READABLE)?;
+    let bound = socket.address()?;
+    // Closing a socket takes it off the poller, because nobody else has its descriptor.
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), token(id), Interest::READABLE)?;
     listeners.insert(id, Listener { socket, queued: false });
     Ok(bound)
 }
@@ -48,7 +50,7 @@ impl Listener {
     }
 
     /// Takes one waiting connection in.
-    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         self.socket.accept()
     }
 }

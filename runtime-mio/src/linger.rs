@@ -1,7 +1,7 @@
 //! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
 //! shut down, input is read and discarded.
 
-use mio::net::TcpStream;
+use socket2::Socket;
 use vspc_core::concentrator::ConnId;
 use vspc_host::grace::Grace;
 use vspc_host::transfer::{self, Discarded};
@@ -12,14 +12,14 @@ pub(crate) type Lingering = Grace<LingeringSocket>;
 /// A socket that is read from until its peer ends.
 #[derive(Debug)]
 pub(crate) struct LingeringSocket {
-    stream: TcpStream,
+    stream: Socket,
     /// It waits in the loop's list of sockets to visit.
     queued: bool,
 }
 
 impl LingeringSocket {
     /// A socket whose writing has been shut down.
-    pub(crate) fn new(stream: TcpStream, queued: bool) -> Self {
+    pub(crate) fn new(stream: Socket, queued: bool) -> Self {
         Self { stream, queued }
     }
 }

@@ -8,12 +8,14 @@
 
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
-use mio::net::{TcpStream, UnixStream};
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use socket2::Socket;
 use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Peer, Shutdown};
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
@@ -214,12 +216,16 @@ impl Server {
         self.enqueue_listener(id);
     }
 
-    fn admit(&mut self, on: ListenerId, mut stream: TcpStream, peer: SocketAddr) {
-        let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
+    fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
+        let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        let registered = self.poll.registry().register(&mut stream, connections::token(id), interest);
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&stream.as_raw_fd()),
+            connections::token(id),
+            interest,
+        );
         self.connections.insert(id, Connection::new(stream));
         if let Err(error) = registered {
             self.fail(id, error.kind());
@@ -295,7 +301,7 @@ impl Server {
             Work::Transmit(id) => self.transmit(id),
             Work::Receive(id) => self.schedule_visit(id),
             Work::Listen(id, address) => {
-                let bound = self.listen(id, address);
+                let bound = self.listen(id, &address);
                 self.house.listened(&mut self.engine, id, address, bound, self.now);
             }
             Work::Unlisten(id) => drop(self.listeners.remove(id)),
@@ -309,7 +315,7 @@ impl Server {
     }
 
     /// Opens a listener and says where it is.
-    fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
+    fn listen(&mut self, id: ListenerId, address: &Address) -> io::Result<Address> {
         let make_room = || self.house.lingering.take_oldest().is_some();
         accept::listen(&mut self.listeners, id, address, self.poll.registry(), make_room)
     }

@@ -1,12 +1,13 @@
 //! The table of listeners: opening them, and taking connections in.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::task::{Context, Poll};
 
 use async_io::Async;
-use vspc_core::concentrator::ListenerId;
+use socket2::Socket;
+use vspc_core::concentrator::{Address, ListenerId, Peer};
 use vspc_host::accept::Accepting;
+use vspc_host::listener;
 use vspc_host::slots::Slots;
 
 use crate::task::Task;
@@ -17,7 +18,7 @@ pub(crate) type Listeners = Slots<ListenerId, Listener>;
 /// A listener, and what the server remembers of it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Async<TcpListener>,
+    socket: Async<listener::Listener>,
     /// The task that serves it.
     pub(crate) task: Task,
 }
@@ -26,11 +27,11 @@ pub(crate) struct Listener {
 pub(crate) fn listen(
     listeners: &mut Listeners,
     id: ListenerId,
-    address: SocketAddr,
+    address: &Address,
     make_room: impl FnOnce() -> bool,
-) -> io::Result<SocketAddr> {
+) -> io::Result<Address> {
     let socket = Accepting::listen(address, make_room)?;
-    let bound = socket.local_addr()?;
+    let bound = socket.address()?;
     let socket = Async::new_nonblocking(socket)?;
     listeners.insert(id, Listener { socket, task: Task::default() });
     Ok(bound)
@@ -38,7 +39,7 @@ pub(crate) fn listen(
 
 impl Listener {
     /// Takes one waiting connection in.
-    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         self.socket.get_ref().accept()
     }
 

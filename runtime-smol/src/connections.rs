@@ -1,8 +1,7 @@
 //! The table of live connections: what the server remembers of each socket, and nothing more.
 
-use std::net::TcpStream;
-
 use async_io::Async;
+use socket2::Socket;
 use vspc_core::concentrator::ConnId;
 use vspc_host::slots::Slots;
 use vspc_host::transfer::{Ending, Refills};
@@ -15,7 +14,7 @@ pub(crate) type Connections = Slots<ConnId, Connection>;
 /// One socket and what is known about it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: Async<TcpStream>,
+    pub(crate) stream: Async<Socket>,
     /// There is something to read, as far as is known: data, an end or an error. The reactor need not be
     /// asked.
     pub(crate) readable: bool,
@@ -34,7 +33,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection that was just accepted. A new socket takes bytes; whether there is something to read
     /// its task will find out.
-    pub(crate) fn new(stream: Async<TcpStream>) -> Self {
+    pub(crate) fn new(stream: Async<Socket>) -> Self {
         Self {
             stream,
             readable: false,

@@ -1,10 +1,10 @@
 //! Sockets that linger: the engine is done with them, and their peers are given time to end too. Writing is
 //! shut down, input is read and discarded.
 
-use std::net::TcpStream;
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
+use socket2::Socket;
 use vspc_core::concentrator::ConnId;
 use vspc_host::grace::Grace;
 use vspc_host::transfer::{self, Discarded};
@@ -17,14 +17,14 @@ pub(crate) type Lingering = Grace<LingeringSocket>;
 /// A socket that is read from until its peer ends.
 #[derive(Debug)]
 pub(crate) struct LingeringSocket {
-    stream: Async<TcpStream>,
+    stream: Async<Socket>,
     /// The task that reads from it.
     task: Task,
 }
 
 impl LingeringSocket {
     /// A socket whose writing has been shut down. Its task goes over to [`visit`].
-    pub(crate) fn new(stream: Async<TcpStream>, task: Task) -> Self {
+    pub(crate) fn new(stream: Async<Socket>, task: Task) -> Self {
         task.wake();
         Self { stream, task }
     }

@@ -16,7 +16,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -24,6 +23,7 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::LocalExecutor;
+use socket2::Socket;
 use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Peer, Shutdown};
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
@@ -193,11 +193,11 @@ impl Server {
         Poll::Pending
     }
 
-    fn admit(&mut self, on: ListenerId, stream: TcpStream, peer: SocketAddr) {
-        let Some(id) = self.engine.handle_accepted(on, Peer::new(Address::Ip(peer)), self.now) else {
+    fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
+        let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
-        match Async::new(stream) {
+        match Async::new_nonblocking(stream) {
             Ok(stream) => {
                 self.connections.insert(id, Connection::new(stream));
                 self.spawn(move |server, cx| server.visit(id, cx));
@@ -371,7 +371,7 @@ impl Server {
             Work::Transmit(id) => self.transmit(id),
             Work::Receive(id) => self.schedule_visit(id),
             Work::Listen(id, address) => {
-                let bound = self.listen(id, address);
+                let bound = self.listen(id, &address);
                 self.house.listened(&mut self.engine, id, address, bound, self.now);
             }
             Work::Unlisten(id) => drop(self.listeners.remove(id)),
@@ -385,7 +385,7 @@ impl Server {
     }
 
     /// Opens a listener and says where it is.
-    fn listen(&mut self, id: ListenerId, address: SocketAddr) -> io::Result<SocketAddr> {
+    fn listen(&mut self, id: ListenerId, address: &Address) -> io::Result<Address> {
         let make_room = || self.house.lingering.take_oldest().is_some();
         let bound = accept::listen(&mut self.listeners, id, address, make_room)?;
         self.spawn(move |server, cx| server.accept(id, cx));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where a peer is or a listener goes.
 #[non_exhaustive]
@@ -9,6 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Address {
     /// TCP over IPv4 or IPv6.
     Ip(SocketAddr),
+    /// A unix socket: where a listener goes.
+    Unix(Arc<SocketFile>),
+    /// Who connected to a unix socket: a process of this user. It has no address beyond that.
+    User(u32),
     /// No socket: a reader inside this process.
     Local,
 }
@@ -19,7 +25,7 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address.ip().to_canonical()),
-            Self::Local => None,
+            Self::Unix(_) | Self::User(_) | Self::Local => None,
         }
     }
 }
@@ -33,9 +39,22 @@ impl fmt::Display for Address {
                 None => v6.fmt(f),
             },
             Self::Ip(v4) => v4.fmt(f),
+            Self::Unix(file) => file.path.display().fmt(f),
+            Self::User(uid) => write!(f, "unix:uid={uid}"),
             Self::Local => f.write_str("local"),
         }
     }
+}
+
+/// A unix socket in the file system, and who may connect to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SocketFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its permissions, as in chmod.
+    pub mode: u32,
+    /// Its group, if not that of the process.
+    pub group: Option<u32>,
 }
 
 /// Who connected.
@@ -64,5 +83,11 @@ impl Peer {
     #[must_use]
     pub fn new(address: Address) -> Self {
         Self { address, credentials: None }
+    }
+
+    /// A peer on a unix socket.
+    #[must_use]
+    pub fn user(credentials: Credentials) -> Self {
+        Self { address: Address::User(credentials.uid), credentials: Some(credentials) }
     }
 }

@@ -22,7 +22,7 @@
 //! those connections: about 200 bytes each, all of it given back when they are somebody or gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -77,28 +77,39 @@ pub(super) enum Verdict {
     Refuse,
 }
 
-/// Where a connection comes from: an IPv4 address or an IPv6 /64, which is what one owner has at the least.
+/// Where a connection comes from: an IPv4 address, an IPv6 /64, which is what one owner has at the least, or
+/// a user of this machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Source(IpAddr);
+pub(super) enum Source {
+    /// Whatever has no address.
+    Nowhere,
+    /// This address, or this network's first.
+    Net(IpAddr),
+    /// A process of this user, on a unix socket.
+    User(u32),
+}
 
 impl Source {
     /// The source of connections from an address.
     pub(super) fn of(address: &Address) -> Self {
-        address.ip().map_or(Self::NOWHERE, Self::from)
+        match address {
+            Address::User(uid) => Self::User(*uid),
+            other => other.ip().map_or(Self::Nowhere, Self::from),
+        }
     }
-
-    /// Whatever has no address.
-    pub(super) const NOWHERE: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
     /// The address; of an IPv6 network the first.
     pub(super) fn ip(self) -> Option<IpAddr> {
-        (self != Self::NOWHERE).then_some(self.0)
+        match self {
+            Self::Net(ip) => Some(ip),
+            Self::Nowhere | Self::User(_) => None,
+        }
     }
 }
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
+        Self::Net(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & V6_NETWORK).into(),
             v4 @ IpAddr::V4(_) => v4,
         })

@@ -208,3 +208,12 @@ fn nothing_is_left_of_those_that_are_gone() {
         assert!(crowd.members.is_empty() && crowd.counts.is_empty() && crowd.ranking.is_empty());
     }
 }
+
+#[test]
+fn users_of_one_machine_are_told_apart() {
+    let of = |uid| Source::of(&Address::User(uid));
+    assert_eq!(of(1000), of(1000));
+    assert_ne!(of(1000), of(1001));
+    assert_ne!(of(0), Source::of(&Address::Local));
+    assert_eq!(of(1000).ip(), None);
+}

@@ -170,7 +170,7 @@ fn payer(kind: &EventKind, conn: Option<(ConnId, &Conn)>, console: &Console, now
             is_resident: kind.is_landmark() && console.legs.holder() == Some(id) && stays(),
         },
         None => Payer {
-            source: console.tenure.home(now).map_or(Source::NOWHERE, Source::from),
+            source: console.tenure.home(now).map_or(Source::Nowhere, Source::from),
             is_resident: stays(),
         },
     }

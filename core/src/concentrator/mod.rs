@@ -77,7 +77,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
-pub use address::{Address, Credentials, Peer};
+pub use address::{Address, Credentials, Peer, SocketFile};
 pub use config::{Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;

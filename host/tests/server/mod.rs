@@ -4,6 +4,7 @@
 //! listens, and plays hosts and clients over loopback. Nothing here waits for a length of time: it waits
 //! for a line, a byte, an end, and gives up after [`process::PATIENCE`].
 
+mod admin_socket;
 mod fairness;
 mod leaving;
 mod locking;

@@ -1,0 +1,89 @@
+use super::*;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use rustix::process::{geteuid, getgid, getuid};
+use vspc_core::concentrator::Address;
+
+use crate::listener::Listener;
+
+/// A path that is free, in a directory of its own, which goes with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let place = std::env::temp_dir().join(format!("vspc-socket-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir(&place).unwrap();
+        Self(place)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("admin")
+    }
+
+    fn file(&self, mode: u32) -> Arc<SocketFile> {
+        Arc::new(SocketFile { path: self.path(), mode, group: None })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_peer_is_known_by_its_user() {
+    let place = Place::new("peer");
+    let listener = Listener::open(&Address::Unix(place.file(0o600))).unwrap();
+    let _peer = UnixStream::connect(place.path()).unwrap();
+    let (_, peer) = listener.accept().unwrap();
+    let user = peer.credentials.unwrap();
+    assert_eq!((user.uid, user.gid), (getuid().as_raw(), getgid().as_raw()));
+    assert!(user.is_ours);
+    assert_eq!(peer.address.to_string(), format!("unix:uid={}", geteuid().as_raw()));
+}
+
+#[test]
+fn it_has_the_permissions_that_were_asked_for_and_is_removed_at_its_end() {
+    let place = Place::new("mode");
+    for mode in [0o600, 0o660, 0o666] {
+        let (_socket, claim) = listen(&place.file(mode)).unwrap();
+        assert_eq!(fs::metadata(place.path()).unwrap().mode() & 0o777, mode);
+        drop(claim);
+        assert!(!place.path().exists());
+    }
+}
+
+#[test]
+fn the_file_of_a_dead_server_is_replaced_and_that_of_a_live_one_is_not() {
+    let place = Place::new("stale");
+    drop(UnixListener::bind(place.path()).unwrap());
+    assert!(place.path().exists(), "this is what a server leaves that is killed");
+    let (_socket, _claim) = listen(&place.file(0o600)).unwrap();
+    assert_eq!(listen(&place.file(0o600)).unwrap_err().kind(), ErrorKind::AddrInUse);
+    UnixStream::connect(place.path()).unwrap();
+}
+
+#[test]
+fn what_is_no_socket_stays() {
+    let place = Place::new("file");
+    fs::write(place.path(), "precious").unwrap();
+    assert_eq!(listen(&place.file(0o600)).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(place.path()).unwrap(), "precious");
+    let link = Arc::new(SocketFile { path: place.0.join("link"), mode: 0o600, group: None });
+    std::os::unix::fs::symlink("nowhere", &link.path).unwrap();
+    assert_eq!(listen(&link).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert!(fs::symlink_metadata(&link.path).is_ok());
+}
+
+#[test]
+fn what_somebody_else_has_put_in_its_place_stays() {
+    let place = Place::new("replaced");
+    let (_socket, claim) = listen(&place.file(0o600)).unwrap();
+    fs::rename(place.path(), place.0.join("away")).unwrap();
+    let _other = UnixListener::bind(place.path()).unwrap();
+    drop(claim);
+    UnixStream::connect(place.path()).unwrap();
+}
