@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Show the server's counters
     Stats(StatsArgs),
+    /// For an sshd's ForceCommand: do what the ssh client asks, for USER and with no more than RIGHT
+    Door(DoorArgs),
     /// Print what makes a shell complete commands, options and the names of consoles
     Completions(CompletionsArgs),
     /// Print the manual page of this program
@@ -58,6 +60,36 @@ pub(crate) enum Command {
     /// Print the names of consoles, for completions
     #[command(hide = true)]
     Names,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoorArgs {
+    /// For whom: shown to others at a console, and logged
+    #[arg(value_name = "USER")]
+    pub(crate) user: String,
+
+    /// spectator, writer or operator
+    #[arg(value_name = "RIGHT", value_enum, default_value_t = Right::Writer, hide_possible_values = true)]
+    pub(crate) right: Right,
+}
+
+/// What somebody may do (operator.md §3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Right {
+    Spectator,
+    Writer,
+    Operator,
+}
+
+impl Right {
+    /// Its word in the protocol.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Spectator => "spectator",
+            Self::Writer => "writer",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -46,6 +46,15 @@ enum Speech {
     V3(Box<V3>),
 }
 
+/// The fields of `hello`.
+fn hello(server: &Server) -> Value {
+    let mut hello = json!({"v": 1, "client": CLIENT});
+    if let Some(behalf) = &server.behalf {
+        hello["for"] = json!({"user": behalf.user, "address": behalf.address, "rights": behalf.right});
+    }
+    hello
+}
+
 /// What to attach to, and how.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Wish {
@@ -73,7 +82,7 @@ impl Connection {
         if server.protocol == Protocol::V3 {
             return Self::open_v3(server);
         }
-        let operator = Operator::new(CLIENT, seed(), clock::now());
+        let operator = Operator::new(&hello(server), seed(), clock::now());
         let mut connection = Self::connect(server, Speech::Operator(Box::new(operator)))?;
         match connection.answer(HELLO_ID) {
             Ok(Ok(greeting)) => {
@@ -83,7 +92,9 @@ impl Connection {
             }
             Ok(Err(refusal)) => return Err(failure(&refusal)),
             // A pickle, or nothing: vSPC.py closes the connection when it cannot read what it is sent.
-            Err(Ending::NotOurs(None | Some(0x80))) if server.protocol == Protocol::Auto => {
+            Err(Ending::NotOurs(None | Some(0x80)))
+                if server.protocol == Protocol::Auto && server.behalf.is_none() =>
+            {
                 let server = Server { protocol: Protocol::V3, ..server.clone() };
                 return Self::open_v3(&server);
             }

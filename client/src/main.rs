@@ -9,6 +9,7 @@ mod attach;
 mod clock;
 mod complete;
 mod connection;
+mod door;
 mod events;
 mod failure;
 mod link;
@@ -53,8 +54,16 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Failure> {
     let config = Config::load()?;
+    let (options, behalf) = match &options.command {
+        Command::Door(args) => {
+            let (asked, behalf) = door::asked(args)?;
+            (Options { server: options.server, protocol: options.protocol, ..asked }, Some(behalf))
+        }
+        _ => (options, None),
+    };
     let mut server = config.server(options.server.as_deref().filter(|server| !server.is_empty()))?;
     server.protocol = options.protocol.unwrap_or(server.protocol);
+    server.behalf = behalf;
     let open = || Connection::open(&server);
     match options.command {
         Command::List(args) => list::run(&mut open()?, &args),
@@ -67,6 +76,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Kick(args) => operate::kick(&mut open()?, &args),
         Command::Events(args) => events::run(&mut open()?, &args),
         Command::Stats(args) => stats::run(&mut open()?, &args),
+        Command::Door(_) => Err(Failure::usage("this command has no place here")),
         Command::Names => complete::names(open),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use vspc_core::mux::{
     Carrier, CloseReason, Config, Event, Features, Priority, Received, ResetReason, Role, Session, Start,
     StreamId,
@@ -68,7 +68,7 @@ pub(crate) enum Ending {
 impl Operator {
     /// A conversation at its start, with HELLO and `hello` ready to be sent. `seed` makes this client's hash
     /// tables its own.
-    pub(crate) fn new(client: &str, seed: [u64; 2], now: Instant) -> Self {
+    pub(crate) fn new(hello: &Value, seed: [u64; 2], now: Instant) -> Self {
         let config = Config {
             start: Start::S2Only { within: HELLO_WITHIN },
             carrier: Carrier::Reliable,
@@ -92,7 +92,7 @@ impl Operator {
             first: None,
             over: false,
         };
-        operator.request("hello", json!({"v": 1, "client": client}));
+        operator.request("hello", hello.clone());
         operator
     }
 

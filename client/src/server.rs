@@ -39,6 +39,18 @@ pub(crate) enum Protocol {
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) protocol: Protocol,
+    /// For whom it is asked, if that is not the one who runs this.
+    pub(crate) behalf: Option<Behalf>,
+}
+
+/// For whom a server is asked (operator.md §3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Behalf {
+    pub(crate) user: String,
+    /// Where that one is.
+    pub(crate) address: Option<String>,
+    /// What that one may do at most.
+    pub(crate) right: &'static str,
 }
 
 /// What the configuration file says.
@@ -94,7 +106,7 @@ impl Config {
             return Ok(server.clone());
         }
         match named.parse() {
-            Ok(address) => Ok(Server { address, protocol: Protocol::Auto }),
+            Ok(address) => Ok(Server { address, protocol: Protocol::Auto, behalf: None }),
             Err(message) => Err(Failure::usage(message)),
         }
     }
@@ -119,7 +131,7 @@ fn parse_entry(name: &str, value: &DeValue<'_>) -> Result<Server, String> {
         }
     }
     let address = address.ok_or_else(|| format!("servers.{name} has no address"))?;
-    Ok(Server { address, protocol })
+    Ok(Server { address, protocol, behalf: None })
 }
 
 fn text_of(key: &str, value: &DeValue<'_>) -> Result<String, String> {
@@ -207,8 +219,13 @@ mod tests {
              [servers]\nold = { address = '192.0.2.7:4000', protocol = 'v3' }\n",
         )
         .unwrap();
-        let lab = Server { address: Address::Tcp("lab.example".into(), 13371), protocol: Protocol::Auto };
-        let old = Server { address: Address::Tcp("192.0.2.7".into(), 4000), protocol: Protocol::V3 };
+        let lab = Server {
+            address: Address::Tcp("lab.example".into(), 13371),
+            protocol: Protocol::Auto,
+            behalf: None,
+        };
+        let old =
+            Server { address: Address::Tcp("192.0.2.7".into(), 4000), protocol: Protocol::V3, behalf: None };
         assert_eq!(config.server(None), Ok(lab.clone()));
         assert_eq!(config.server(Some("lab")), Ok(lab));
         assert_eq!(config.server(Some("old")), Ok(old));

@@ -173,6 +173,10 @@ impl Attach {
             self.say(&format!("{escape} {key} does nothing; {escape} ? for help"));
             return Ok(true);
         };
+        if self.server.behalf.is_some() && action.touches_this_machine() {
+            self.say("not through this door");
+            return Ok(true);
+        }
         match action {
             Action::Quit => return Ok(false),
             Action::Help => self.screen.lines(&mut self.view, &menu::help(escape)),

@@ -24,6 +24,13 @@ pub(crate) enum Action {
     Escape,
 }
 
+impl Action {
+    /// Whether it runs programs, or writes files, where this program runs.
+    pub(crate) const fn touches_this_machine(self) -> bool {
+        matches!(self, Self::Pager | Self::Record | Self::Suspend)
+    }
+}
+
 const ENTRIES: [(u8, Action, &str); 16] = [
     (b'.', Action::Quit, "quit"),
     (b'?', Action::Help, "this help"),

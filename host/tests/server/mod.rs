@@ -6,6 +6,7 @@
 
 mod admin_socket;
 mod fairness;
+mod front_door;
 mod leaving;
 mod locking;
 mod peer;

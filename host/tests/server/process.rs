@@ -70,6 +70,11 @@ impl Server {
         self.line_with("listening on ").split_once("listening on ").unwrap().1.parse().unwrap()
     }
 
+    /// Where its admin port is: to be asked for before any VM comes.
+    pub(super) fn admin_port(&self) -> SocketAddr {
+        self.line_with("admin port open on ").split_once("admin port open on ").unwrap().1.parse().unwrap()
+    }
+
     /// The next log line that has these words.
     pub(super) fn line_with(&self, words: &str) -> String {
         let mut seen = String::new();
