@@ -91,6 +91,8 @@ impl Concentrator {
                     desk.notify(&Notice::Broken { message });
                 }
                 self.doom(id, CloseReason::NotUnderstood);
+                // It is told before it is closed.
+                self.fx.outbox.transmit(id);
                 return 1;
             }
             Err(ParseError::Refused(number, failure)) => (number, Err(failure)),
