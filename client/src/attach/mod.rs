@@ -129,7 +129,7 @@ struct Attach {
 /// The way to the console.
 enum Line {
     Up(Box<Connection>, StreamId),
-    Down(Reconnect),
+    Down(Box<Reconnect>),
     /// The console has ended, or this client was sent away.
     Ended,
 }
@@ -406,7 +406,7 @@ impl Attach {
         self.asked.clear();
         self.detached = None;
         let wish = reconnect::resume(&self.console, self.lock, &self.place.epoch, self.place.offset);
-        self.line = Line::Down(Reconnect::new(&self.server, self.console.clone(), wish));
+        self.line = Line::Down(Box::new(Reconnect::new(&self.server, self.console.clone(), wish)));
     }
 
     fn come_back(&mut self, back: Back) {

@@ -383,7 +383,7 @@ impl Concentrator {
 
     fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
         let holder = self.consoles.get(at).and_then(|console| console.lock().holder());
-        let is_attach = self.conns.get(id).is_some_and(|conn| conn.is_visitor());
+        let is_attach = self.conns.get(id).is_some_and(Conn::is_visitor);
         let may = if is_attach { self.may_type(id, at) } else { holder.is_none() };
         if !may {
             return Err(self.locked(Some(at), LockRefused::Write));

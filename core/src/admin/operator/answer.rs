@@ -270,12 +270,14 @@ struct Failed<'a> {
 }
 
 /// How an id of the engine's is written: slot and generation.
-pub(crate) fn write_id(bits: u64) -> String {
+#[must_use]
+pub fn write_id(bits: u64) -> String {
     Id(bits).to_string()
 }
 
-/// Reads that again.
-pub(crate) fn parse_id(text: &str) -> Option<u64> {
+/// Reads that again. `None`: no server writes an id so.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<u64> {
     let (index, generation) = text.split_once('.')?;
     let (index, generation): (u32, u32) = (index.parse().ok()?, generation.parse().ok()?);
     Some(u64::from(generation) << 32 | u64::from(index))

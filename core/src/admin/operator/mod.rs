@@ -10,9 +10,9 @@ mod request;
 mod rights;
 
 pub use answer::{
-    Access, Candidate, Code, Console, Failure, Held, Notice, put_answer, put_failure, put_notice,
+    Access, Candidate, Code, Console, Failure, Held, Notice, parse_id, put_answer, put_failure, put_notice,
+    write_id,
 };
-pub(crate) use answer::{parse_id, write_id};
 pub use lines::{LINE_MAX, Line, Lines};
 pub use request::{
     ATTACH_DEFAULT, Behalf, LIST_DEFAULT, LIST_MOST, Mode, Op, ParseError, Place, Request, Topic,
