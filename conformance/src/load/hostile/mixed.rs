@@ -25,6 +25,7 @@ pub(super) const DRILL: Drill = Drill::new(
 )
 .options(&["--max-clients", "none"])
 .moves()
+.wants("--max-consoles", "20000")
 .keeps_kib(KEEPS_KIB);
 
 /// Two lanes, in each of which one attack follows another.
@@ -92,7 +93,7 @@ const LANES: u64 = 2;
 const SHORTEST: Duration = Duration::from_secs(2);
 /// How much longer it may be, in ms.
 const LONGER: usize = 8000;
-/// Made-up consoles of a whole run stay for a day.
+/// Made-up consoles of a whole run stay for a day: as many as a server is told to keep.
 const KEEPS_KIB: u64 = 64 << 10;
 
 #[cfg(test)]
