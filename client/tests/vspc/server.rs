@@ -258,6 +258,8 @@ struct Peer {
     control: StreamId,
     line: Vec<u8>,
     said: Vec<u8>,
+    /// Streams that end once that has been sent.
+    ending: Vec<StreamId>,
     attaches: Vec<Attach>,
     to_consoles: bool,
     to_events: bool,
@@ -349,6 +351,7 @@ impl Loop {
                 control: StreamId(1),
                 line: Vec::new(),
                 said: Vec::new(),
+                ending: Vec::new(),
                 attaches: Vec::new(),
                 to_consoles: false,
                 to_events: false,
@@ -393,7 +396,7 @@ impl Loop {
                     peer.show(state);
                     peer.tell(&name, &fields, state);
                     for attach in peer.attaches.extract_if(.., |attach| attach.console == name) {
-                        let _ = peer.session.finish(attach.stream);
+                        peer.ending.push(attach.stream);
                     }
                 }
             }
@@ -450,6 +453,13 @@ impl Peer {
             let socket = &mut self.socket;
             let sent = self.session.transmit_with(now, |runs| socket.write_vectored(runs).unwrap_or(0));
             if sent == 0 {
+                // The session's words overtake its payload: a stream ends behind the notice that tells why.
+                if self.said.is_empty() && !self.ending.is_empty() {
+                    for stream in self.ending.drain(..) {
+                        let _ = self.session.finish(stream);
+                    }
+                    continue;
+                }
                 break;
             }
             self.show(state);

@@ -42,6 +42,9 @@ pub(super) struct Desk {
     pub(super) watch: Option<Watch>,
     /// It wants to hear what is logged; so many events were not told since one was.
     pub(super) log: Option<u64>,
+    /// Streams that end as soon as their client has been sent the notice that tells why: the session's words
+    /// overtake its payload.
+    ending: Vec<u64>,
     /// A line made no sense: nothing more is read.
     is_broken: bool,
     /// The socket has not taken all that it was offered last: it is offered the same until it has.
@@ -105,6 +108,7 @@ impl Desk {
             window: WINDOW,
             receive_buffer: WINDOW,
             min_window: 4096,
+            send_buffer: SEND_BUFFER,
             max_peer_streams: MOST_STREAMS,
             max_own_streams: 0,
             seed,
@@ -121,6 +125,7 @@ impl Desk {
             standing,
             watch: None,
             log: None,
+            ending: Vec::new(),
             is_broken: false,
             is_short: false,
         }
@@ -237,8 +242,8 @@ impl Desk {
     /// An attach has ended on our side: no more output, and what is still typed is thrown away.
     pub(super) fn detach(&mut self, stream: u64) {
         if self.attaches.remove(&stream).is_some() {
-            let _ = self.session.finish(StreamId(stream));
             let _ = self.session.stop_reading(StreamId(stream));
+            self.ending.push(stream);
         }
     }
 
@@ -297,6 +302,11 @@ impl Desk {
             }
         }
         if self.sent == self.waiting.len() {
+            if self.session.send_window(CONTROL) >= SEND_BUFFER as usize {
+                for stream in self.ending.drain(..) {
+                    let _ = self.session.finish(StreamId(stream));
+                }
+            }
             self.waiting.clear();
             self.waiting.shrink_to(SPARE);
             self.sent = 0;
@@ -334,7 +344,7 @@ impl Desk {
 
     /// Whether something is still to be sent.
     pub(super) fn has_output(&self) -> bool {
-        self.session.has_output()
+        self.session.has_output() || self.sent < self.waiting.len() || !self.ending.is_empty()
     }
 }
 
@@ -347,6 +357,9 @@ const MAX_FRAME: u16 = 16 << 10;
 /// How much a client may type ahead on one stream: as much as is held for it, and so what each stream that it
 /// opens can cost. A paste of more waits at the client.
 const WINDOW: u32 = 16 << 10;
+
+/// What the session holds of one stream until the socket has taken it: no more than one write.
+const SEND_BUFFER: u32 = 128 << 10;
 
 /// Streams of one connection at most.
 const MOST_STREAMS: u32 = 2049;

@@ -599,3 +599,23 @@ fn a_thousand_attaches_on_one_connection_are_each_shown_their_console() {
     world.settle();
     assert!(world.engine.consoles().all(|console| console.clients == 0));
 }
+
+#[test]
+fn why_an_attach_has_ended_is_told_before_its_stream_ends() {
+    let admin_rights = Rules::new(vec!["loopback=operator".parse().unwrap()]);
+    let mut world = World::new(Config { admin_rights, ..config() });
+    world.vm(vm_config(1));
+    let (mut a, mut b) = (Operator::known(&mut world), Operator::known(&mut world));
+    let stream = b.attach(&mut world, "vm01", "free-for-all");
+    a.ok(&mut world, json!({ "op": "bump", "console": "vm01" }));
+    // A byte at a time: whichever is sent first comes first.
+    for byte in std::mem::take(world.wire(b.id)) {
+        b.session.handle_received(&[byte], world.now);
+        let has_ended = b.session.received(StreamId(stream)) == Ok(Received::End);
+        let told = b.take(CONTROL.0, usize::MAX);
+        b.heard.extend(told);
+        assert!(!has_ended || String::from_utf8_lossy(&b.heard).contains("bumped"));
+    }
+    b.pass(&mut world);
+    assert!(matches!(b.session.received(StreamId(stream)), Ok(Received::End) | Err(_)));
+}
