@@ -1,8 +1,9 @@
 //! The tests that both servers share, run against this one.
 
-use vspc_smol::serve;
+use vspc_server_tests::Subject;
 
-#[path = "../../host/tests/server/mod.rs"]
-mod server;
+const SUBJECT: Subject = Subject { program: env!("CARGO_BIN_EXE_vspc-smol"), serve: vspc_smol::serve };
 
-const SERVER: &str = env!("CARGO_BIN_EXE_vspc-smol");
+mod server {
+    vspc_server_tests::server_tests!(crate::SUBJECT);
+}

@@ -9,8 +9,7 @@ use super::peer::{DO, IAC, Peer, SB, SE, WILL, WONT};
 use super::process::Server;
 use super::secure::{ClientFiles, Files};
 
-#[test]
-fn a_vm_and_a_client_talk_over_tls_both() {
+pub(super) fn a_vm_and_a_client_talk_over_tls_both() {
     let files = Files::new("both");
     let server = Server::start(&files.options(&["--tls", "on", "--client-tls", "--debug"]));
     let mut vm = files.connect(server.vms).introduced(1);
@@ -24,8 +23,7 @@ fn a_vm_and_a_client_talk_over_tls_both() {
     vm.expect(b"root\r");
 }
 
-#[test]
-fn megabytes_arrive_whole_over_tls_in_both_directions_at_once() {
+pub(super) fn megabytes_arrive_whole_over_tls_in_both_directions_at_once() {
     let files = Files::new("megabytes");
     let server = Server::start(&files.options(&["--ssl", "--client-tls", "--slow-client", "wait"]));
     let vm = files.connect(server.vms).introduced(1);
@@ -45,8 +43,7 @@ fn megabytes_arrive_whole_over_tls_in_both_directions_at_once() {
     ends.into_iter().for_each(|end| end.join().unwrap());
 }
 
-#[test]
-fn telnet_and_tls_are_served_on_one_port() {
+pub(super) fn telnet_and_tls_are_served_on_one_port() {
     let files = Files::new("auto");
     let server = Server::start(&files.options(&["--tls", "auto"]));
     let (mut plain, plain_port) = Peer::vm(&server, 1);
@@ -62,8 +59,7 @@ fn telnet_and_tls_are_served_on_one_port() {
     }
 }
 
-#[test]
-fn telnet_on_a_port_for_tls_is_closed_and_the_log_says_why() {
+pub(super) fn telnet_on_a_port_for_tls_is_closed_and_the_log_says_why() {
     let files = Files::new("plain");
     let server = Server::start(&files.options(&["--tls", "on", "--client-tls"]));
     let _vm = files.connect(server.vms).introduced(1);
@@ -77,8 +73,7 @@ fn telnet_on_a_port_for_tls_is_closed_and_the_log_says_why() {
     }
 }
 
-#[test]
-fn peers_that_begin_no_handshake_keep_nobody_waiting() {
+pub(super) fn peers_that_begin_no_handshake_keep_nobody_waiting() {
     let files = Files::new("silent");
     let server = Server::start(&files.options(&["--tls", "on", "--client-tls"]));
     let _silent: Vec<Peer> = (0..50).map(|_| Peer::connect(server.vms)).collect();
@@ -91,8 +86,7 @@ fn peers_that_begin_no_handshake_keep_nobody_waiting() {
     client.expect(b"text");
 }
 
-#[test]
-fn a_host_goes_over_to_tls_when_it_offers_to() {
+pub(super) fn a_host_goes_over_to_tls_when_it_offers_to() {
     for policy in ["offer", "require"] {
         let files = Files::new(policy);
         let server = Server::start(&files.options(&["--in-band-tls", policy, "--debug"]));
@@ -107,8 +101,7 @@ fn a_host_goes_over_to_tls_when_it_offers_to() {
     }
 }
 
-#[test]
-fn a_host_that_stays_in_clear_is_served_unless_tls_is_required() {
+pub(super) fn a_host_that_stays_in_clear_is_served_unless_tls_is_required() {
     let files = Files::new("clear");
     let server = Server::start(&files.options(&["--in-band-tls", "offer"]));
     let (mut vm, port) = Peer::vm(&server, 1);
@@ -128,8 +121,7 @@ fn a_host_that_stays_in_clear_is_served_unless_tls_is_required() {
     server.line_with("did not go over to tls, which is required");
 }
 
-#[test]
-fn a_client_is_let_in_by_its_certificate_and_not_without() {
+pub(super) fn a_client_is_let_in_by_its_certificate_and_not_without() {
     let (files, alice, mallory) =
         (Files::new("mtls"), ClientFiles::new("alice"), ClientFiles::new("mallory"));
     let ca = alice.ca.to_str().unwrap();
@@ -149,8 +141,7 @@ fn a_client_is_let_in_by_its_certificate_and_not_without() {
     vm.expect(b"l");
 }
 
-#[test]
-fn a_client_that_ends_its_input_over_tls_goes_on_reading() {
+pub(super) fn a_client_that_ends_its_input_over_tls_goes_on_reading() {
     let files = Files::new("halves");
     let server = Server::start(&files.options(&["--client-tls"]));
     let (mut vm, port) = Peer::vm(&server, 1);
@@ -163,8 +154,7 @@ fn a_client_that_ends_its_input_over_tls_goes_on_reading() {
     client.expect(b"bye");
 }
 
-#[test]
-fn a_stop_delivers_what_is_queued_and_ends_tls_in_order() {
+pub(super) fn a_stop_delivers_what_is_queued_and_ends_tls_in_order() {
     let files = Files::new("stop");
     let server = Server::start(&files.options(&["--ssl", "--client-tls"]));
     let mut vm = files.connect(server.vms).introduced(1);

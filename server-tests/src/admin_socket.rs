@@ -119,8 +119,7 @@ fn hello(path: &Path) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-#[test]
-fn the_admin_socket_lists_for_vspcpys_clients_and_knows_an_operator_by_its_user() {
+pub(super) fn the_admin_socket_lists_for_vspcpys_clients_and_knows_an_operator_by_its_user() {
     let place = Place::new("dialects");
     let server = place.start();
     assert_eq!(fs::metadata(place.socket()).unwrap().permissions().mode() & 0o777, 0o660);
@@ -133,8 +132,7 @@ fn the_admin_socket_lists_for_vspcpys_clients_and_knows_an_operator_by_its_user(
     assert!(answer.contains(&whom), "{answer}");
 }
 
-#[test]
-fn a_rule_for_a_user_is_kept_on_the_admin_socket() {
+pub(super) fn a_rule_for_a_user_is_kept_on_the_admin_socket() {
     let place = Place::new("rules");
     let rule = format!("uid:{}=spectator", geteuid().as_raw());
     let mut options = place.options();
@@ -146,8 +144,7 @@ fn a_rule_for_a_user_is_kept_on_the_admin_socket() {
     assert!(answer.contains("\"rights\":\"spectator\""), "{answer}");
 }
 
-#[test]
-fn a_second_server_does_not_take_the_admin_socket_from_a_live_one() {
+pub(super) fn a_second_server_does_not_take_the_admin_socket_from_a_live_one() {
     let place = Place::new("second");
     let server = place.start();
     let mut options = place.options();
@@ -161,8 +158,7 @@ fn a_second_server_does_not_take_the_admin_socket_from_a_live_one() {
     assert!(has(&listed(&place.socket()), b"vm1"), "the first one serves on");
 }
 
-#[test]
-fn what_is_no_socket_is_not_taken_for_the_admin_socket_and_stays() {
+pub(super) fn what_is_no_socket_is_not_taken_for_the_admin_socket_and_stays() {
     let place = Place::new("file");
     fs::write(place.socket(), "precious").unwrap();
     let mut options = place.options();
@@ -174,8 +170,7 @@ fn what_is_no_socket_is_not_taken_for_the_admin_socket_and_stays() {
     assert_eq!(fs::read_to_string(place.socket()).unwrap(), "precious");
 }
 
-#[test]
-fn the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stops() {
+pub(super) fn the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stops() {
     let place = Place::new("killed");
     let killed = place.start();
     killed.signal(Signal::KILL);
@@ -189,8 +184,7 @@ fn the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stop
     assert!(!place.socket().exists());
 }
 
-#[test]
-fn a_crowd_on_the_admin_socket_costs_nobody_else_anything() {
+pub(super) fn a_crowd_on_the_admin_socket_costs_nobody_else_anything() {
     let place = Place::new("crowd");
     let server = Server::with_descriptors(80, &refs(&place.options()));
     server.line_with("admin port open on ");

@@ -127,8 +127,7 @@ fn text(stream: &mut TcpStream) -> String {
     String::from_utf8(rest).unwrap()
 }
 
-#[test]
-fn two_and_three_are_granted_what_the_table_of_locks_says() {
+pub(super) fn two_and_three_are_granted_what_the_table_of_locks_says() {
     let room = Room::new();
     for (mode, applied, beside) in [
         (MODES[0], "exclusive", NOBODY),
@@ -150,8 +149,7 @@ fn two_and_three_are_granted_what_the_table_of_locks_says() {
     }
 }
 
-#[test]
-fn a_watcher_stays_one_when_the_holder_leaves_and_stands_in_the_way_of_exclusive_alone() {
+pub(super) fn a_watcher_stays_one_when_the_holder_leaves_and_stands_in_the_way_of_exclusive_alone() {
     let room = Room::new();
     let holder = room.admit("write", "write");
     let watcher = room.admit(WATCHES, WATCHES);
@@ -161,8 +159,7 @@ fn a_watcher_stays_one_when_the_holder_leaves_and_stands_in_the_way_of_exclusive
     room.expect_grants(BESIDE_NOBODY, "nobody");
 }
 
-#[test]
-fn what_a_watcher_types_is_read_and_dropped() {
+pub(super) fn what_a_watcher_types_is_read_and_dropped() {
     let mut room = Room::new();
     let mut holder = room.admit("write", "write");
     let mut watcher = room.admit(WATCHES, WATCHES);
@@ -197,8 +194,7 @@ enum End {
     Kill,
 }
 
-#[test]
-fn a_lock_ends_with_its_holder_at_each_step_and_however_it_ends() {
+pub(super) fn a_lock_ends_with_its_holder_at_each_step_and_however_it_ends() {
     use Step::{Asked, Connected, Granted, HalfAVersion, Named, Telnet, Version};
     let room = Room::new();
     for step in [Connected, HalfAVersion, Version, Named, Asked, Granted, Telnet] {

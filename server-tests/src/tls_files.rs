@@ -8,10 +8,10 @@ use rustix::process::Signal;
 
 use super::peer::Peer;
 use super::process::{Server, run};
+use super::program;
 use super::secure::Files;
 
-#[test]
-fn files_that_cannot_be_used_end_it_with_one_line_and_code_2() {
+pub(super) fn files_that_cannot_be_used_end_it_with_one_line_and_code_2() {
     let (files, others) = (Files::new("faults"), Files::new("others"));
     let garbage = files.folder.0.join("garbage");
     fs::write(&garbage, "hello").unwrap();
@@ -37,11 +37,10 @@ fn files_that_cannot_be_used_end_it_with_one_line_and_code_2() {
     }
 }
 
-#[test]
-fn a_certificate_is_made_once_and_never_replaced_unless_told_to() {
+pub(super) fn a_certificate_is_made_once_and_never_replaced_unless_told_to() {
     let files = Files::new("made");
     let before = fs::read(&files.key).unwrap();
-    let mut again = Command::new(crate::SERVER);
+    let mut again = Command::new(program());
     again.args(["cert", "--hostname", "a", "--cert", &files.cert, "--key", &files.key]);
     let output = again.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -52,8 +51,7 @@ fn a_certificate_is_made_once_and_never_replaced_unless_told_to() {
     assert_ne!(fs::read(&files.key).unwrap(), before);
 }
 
-#[test]
-fn a_new_certificate_is_served_while_old_sessions_live_on() {
+pub(super) fn a_new_certificate_is_served_while_old_sessions_live_on() {
     let files = Files::new("reload");
     let server = Server::start(&files.options(&["--tls", "on", "--client-tls"]));
     let mut vm = files.connect(server.vms).introduced(1);
@@ -80,8 +78,7 @@ fn a_new_certificate_is_served_while_old_sessions_live_on() {
     vm.expect(b"l");
 }
 
-#[test]
-fn files_that_have_become_unusable_leave_the_certificate_in_use() {
+pub(super) fn files_that_have_become_unusable_leave_the_certificate_in_use() {
     let files = Files::new("broken");
     let server = Server::start(&files.options(&["--client-tls"]));
     let (mut vm, port) = Peer::vm(&server, 1);
@@ -97,8 +94,7 @@ fn files_that_have_become_unusable_leave_the_certificate_in_use() {
     vm.expect(b"k");
 }
 
-#[test]
-fn a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works() {
+pub(super) fn a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works() {
     let files = Files::new("stuck");
     let server = Server::start(&files.options(&["--client-tls"]));
     let (mut vm, port) = Peer::vm(&server, 1);
@@ -123,8 +119,7 @@ fn a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works() {
     vm.expect(b"l");
 }
 
-#[test]
-fn a_hangup_does_not_end_a_server_without_certificates() {
+pub(super) fn a_hangup_does_not_end_a_server_without_certificates() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -135,8 +130,7 @@ fn a_hangup_does_not_end_a_server_without_certificates() {
     vm.expect(b"k");
 }
 
-#[test]
-fn client_ports_that_are_open_to_the_network_in_clear_are_told_about() {
+pub(super) fn client_ports_that_are_open_to_the_network_in_clear_are_told_about() {
     let files = Files::new("exposed");
     let exposed = ["--interface", "0.0.0.0", "--proxy-iface", "192.0.2.1", "--proxy-port", "0"];
     for (options, told) in [

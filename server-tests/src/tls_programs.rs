@@ -8,8 +8,7 @@ use super::process::Server;
 use super::programs::{Program, is_here};
 use super::secure::{ClientFiles, Files, NAME};
 
-#[test]
-fn openssl_types_into_a_vm_and_reads_from_it() {
+pub(super) fn openssl_types_into_a_vm_and_reads_from_it() {
     if !is_here("openssl") {
         return;
     }
@@ -37,8 +36,7 @@ fn openssl_types_into_a_vm_and_reads_from_it() {
     }
 }
 
-#[test]
-fn openssl_can_be_a_host() {
+pub(super) fn openssl_can_be_a_host() {
     if !is_here("openssl") {
         return;
     }
@@ -66,8 +64,7 @@ fn openssl_can_be_a_host() {
     }
 }
 
-#[test]
-fn what_is_older_than_tls_1_2_is_refused_and_the_log_says_so() {
+pub(super) fn what_is_older_than_tls_1_2_is_refused_and_the_log_says_so() {
     if !is_here("openssl") {
         return;
     }
@@ -86,8 +83,7 @@ fn what_is_older_than_tls_1_2_is_refused_and_the_log_says_so() {
     }
 }
 
-#[test]
-fn openssl_is_let_in_by_its_certificate_and_not_without() {
+pub(super) fn openssl_is_let_in_by_its_certificate_and_not_without() {
     if !is_here("openssl") {
         return;
     }
@@ -108,8 +104,7 @@ fn openssl_is_let_in_by_its_certificate_and_not_without() {
     }
 }
 
-#[test]
-fn telnet_ssl_types_into_a_vm_and_reads_from_it() {
+pub(super) fn telnet_ssl_types_into_a_vm_and_reads_from_it() {
     if !is_here("telnet-ssl") {
         return;
     }
@@ -131,8 +126,7 @@ fn telnet_ssl_types_into_a_vm_and_reads_from_it() {
 }
 
 /// It is no VM, but it goes over to TLS in the way that a host does.
-#[test]
-fn telnet_ssl_goes_over_to_tls_where_hosts_connect() {
+pub(super) fn telnet_ssl_goes_over_to_tls_where_hosts_connect() {
     if !is_here("telnet-ssl") {
         return;
     }
@@ -147,8 +141,7 @@ fn telnet_ssl_goes_over_to_tls_where_hosts_connect() {
     assert!(shown.contains("serial ports of virtual machines"), "{shown}");
 }
 
-#[test]
-fn python_takes_the_server_for_whom_it_is() {
+pub(super) fn python_takes_the_server_for_whom_it_is() {
     if !is_here("python3") {
         return;
     }

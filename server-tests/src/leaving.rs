@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use super::peer::{IAC, NOP, Peer};
 use super::process::{PATIENCE, Server};
 
-#[test]
-fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
+pub(super) fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
     let server = Server::start(&["--no-banner"]);
     let (vm, port) = Peer::vm(&server, 0);
     let mut client = Peer::client(port);
@@ -27,8 +26,7 @@ fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
     server.line_with("vm disconnected");
 }
 
-#[test]
-fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm() {
+pub(super) fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 0);
     let client = Peer::client(port);
@@ -45,8 +43,7 @@ fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm()
     server.line_with("client detached");
 }
 
-#[test]
-fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
+pub(super) fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let (mut quitter, mut typist) = (Peer::connect(port), Peer::connect(port));
@@ -75,8 +72,7 @@ fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
     }
 }
 
-#[test]
-fn a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server() {
+pub(super) fn a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server() {
     let server = Server::start(&["--no-banner"]);
     let (_vm, port) = Peer::vm(&server, 1);
     let mut paster = Peer::client(port);
@@ -88,8 +84,8 @@ fn a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_s
     assert!(started.elapsed() < PATIENCE / 4, "{:?}", started.elapsed());
 }
 
-#[test]
-fn clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered() {
+pub(super) fn clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered()
+{
     let server = Server::start(&[]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut typist = Peer::client(port);
@@ -116,8 +112,7 @@ fn clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_ty
     vm.expect_somewhere(b"unread");
 }
 
-#[test]
-fn clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer() {
+pub(super) fn clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer() {
     let server = Server::start(&["--max-clients", "2"]);
     let (_vm, port) = Peer::vm(&server, 1);
     let mut typist = Peer::client(port);
@@ -139,8 +134,7 @@ fn clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer() {
     }
 }
 
-#[test]
-fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
+pub(super) fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
     let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
     let mut vm = Peer::connect(server.vms);
     vm.send(&[IAC, NOP]);

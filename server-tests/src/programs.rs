@@ -12,22 +12,19 @@ use vspc_conformance::fake_vm::gdb_stub::GdbStub;
 use super::peer::Peer;
 use super::process::Server;
 
-#[test]
-fn telnet_types_into_a_vm_and_reads_from_it() {
+pub(super) fn telnet_types_into_a_vm_and_reads_from_it() {
     if is_here("telnet") {
         holds_a_conversation(&["telnet"]);
     }
 }
 
-#[test]
-fn busybox_telnet_types_into_a_vm_and_reads_from_it() {
+pub(super) fn busybox_telnet_types_into_a_vm_and_reads_from_it() {
     if is_here("busybox") {
         holds_a_conversation(&["busybox", "telnet"]);
     }
 }
 
-#[test]
-fn nc_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
+pub(super) fn nc_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
     if !is_here("nc") {
         return;
     }
@@ -50,8 +47,7 @@ fn nc_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
 }
 
 /// Binary writes of every byte value, read back: a lost NUL, a doubled 0xFF or a banner would show.
-#[test]
-fn gdb_debugs_through_a_console() {
+pub(super) fn gdb_debugs_through_a_console() {
     if !is_here("gdb") {
         return;
     }
@@ -128,7 +124,6 @@ impl Program {
     }
 
     /// Waits until the program has ended by itself and gives what it showed that nobody has waited for.
-    #[cfg(feature = "tls")]
     pub(super) fn end(&mut self) -> Vec<u8> {
         self.output.read_to_end(&mut self.seen).unwrap();
         self.child.wait().unwrap();

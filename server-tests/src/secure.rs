@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::peer::Peer;
+use super::program;
 use super::programs::Folder;
 
 /// A server's certificate and key, in files.
@@ -43,7 +44,7 @@ impl Files {
     }
 
     fn make(&self, options: &[&str]) {
-        let mut command = Command::new(crate::SERVER);
+        let mut command = Command::new(program());
         command.args(["cert", "--hostname", NAME, "--ip", "127.0.0.1"]).args(options);
         let output = command.args(["--cert", &self.cert, "--key", &self.key]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -14,7 +14,7 @@ use vspc_host::watch::Watch;
 
 use super::peer::Peer;
 use super::process::PATIENCE;
-use crate::serve;
+use super::serve;
 
 /// A server in a thread of this process.
 struct Inside {
@@ -80,8 +80,7 @@ impl Inside {
     }
 }
 
-#[test]
-fn a_thread_reads_a_console_byte_by_byte_as_the_vm_printed_it() {
+pub(super) fn a_thread_reads_a_console_byte_by_byte_as_the_vm_printed_it() {
     let server = Inside::start();
     let mut vm = server.vm(1);
     let watch = server.watch(&mut vm, 0);
@@ -100,8 +99,7 @@ fn a_thread_reads_a_console_byte_by_byte_as_the_vm_printed_it() {
     assert_eq!(watch.next(), Ok(None));
 }
 
-#[test]
-fn a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
+pub(super) fn a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
     let server = Inside::start();
     let mut vm = server.vm(1);
     let idle = server.watch(&mut vm, 64 << 10);
@@ -131,8 +129,7 @@ fn a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
     server.stop();
 }
 
-#[test]
-fn what_a_watch_holds_is_bounded_when_its_vm_prints_a_byte_at_a_time() {
+pub(super) fn what_a_watch_holds_is_bounded_when_its_vm_prints_a_byte_at_a_time() {
     let server = Inside::start();
     let mut vm = server.vm(1);
     let idle = server.watch(&mut vm, 0);
@@ -152,8 +149,7 @@ fn what_a_watch_holds_is_bounded_when_its_vm_prints_a_byte_at_a_time() {
     server.stop();
 }
 
-#[test]
-fn a_paused_vm_goes_on_as_soon_as_its_watch_has_room() {
+pub(super) fn a_paused_vm_goes_on_as_soon_as_its_watch_has_room() {
     let server = Inside::with(Config { slow_client: SlowClient::Wait, ..Config::default() });
     let mut vm = server.vm(1);
     let watch = server.watch_as(LocalOptions::person(), &mut vm, 0);
@@ -179,16 +175,14 @@ fn a_paused_vm_goes_on_as_soon_as_its_watch_has_room() {
     server.stop();
 }
 
-#[test]
-fn a_console_that_is_not_there_is_no_watch() {
+pub(super) fn a_console_that_is_not_there_is_no_watch() {
     let server = Inside::start();
     let watch = Watch::open(&server.commands, "nobody", LocalOptions::witness(), 0).unwrap();
     assert_eq!(watch.next(), Err(CommandError::NoConsole));
     server.stop();
 }
 
-#[test]
-fn a_watch_that_is_dropped_is_forgotten_and_the_server_goes_on() {
+pub(super) fn a_watch_that_is_dropped_is_forgotten_and_the_server_goes_on() {
     let server = Inside::start();
     let mut vm = server.vm(1);
     drop(server.watch(&mut vm, 0));

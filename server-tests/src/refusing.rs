@@ -11,8 +11,7 @@ use vspc_host::local_ports::advice;
 use super::peer::{EXT, IAC, Peer, WONT};
 use super::process::{PATIENCE, Server, run};
 
-#[test]
-fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
+pub(super) fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let port = taken.port().to_string();
@@ -44,8 +43,7 @@ fn bad_options_and_addresses_end_it_with_one_line_and_code_2() {
     }
 }
 
-#[test]
-fn a_default_admin_port_that_is_in_use_keeps_no_server_from_starting() {
+pub(super) fn a_default_admin_port_that_is_in_use_keeps_no_server_from_starting() {
     // Somebody else on this machine may have it for the moment.
     let deadline = Instant::now() + PATIENCE;
     let _holder = loop {
@@ -64,8 +62,7 @@ fn a_default_admin_port_that_is_in_use_keeps_no_server_from_starting() {
     vm.expect(b"served");
 }
 
-#[test]
-fn client_ports_that_the_system_may_take_are_told_about_at_start() {
+pub(super) fn client_ports_that_the_system_may_take_are_told_about_at_start() {
     // It ends at once, because TEST-NET-1 (RFC 5737) is nobody's address.
     let start = |options: &[&str]| {
         let output = run(&[&["--proxy-iface", "192.0.2.1", "--proxy-port", "0"], options].concat());
@@ -83,8 +80,7 @@ fn client_ports_that_the_system_may_take_are_told_about_at_start() {
     }
 }
 
-#[test]
-fn help_and_version_are_printed_and_that_is_all() {
+pub(super) fn help_and_version_are_printed_and_that_is_all() {
     for option in ["--help", "--version"] {
         let output = run(&[option]);
         assert_eq!(output.status.code(), Some(0));
@@ -92,8 +88,7 @@ fn help_and_version_are_printed_and_that_is_all() {
     }
 }
 
-#[test]
-fn who_is_no_vm_is_told_so_even_if_it_talks_on() {
+pub(super) fn who_is_no_vm_is_told_so_even_if_it_talks_on() {
     let server = Server::start(&[]);
     let mut stranger = Peer::connect(server.vms);
     stranger.send(&[IAC, WONT, EXT]);
@@ -109,8 +104,7 @@ fn who_is_no_vm_is_told_so_even_if_it_talks_on() {
     talk.join().unwrap().unwrap();
 }
 
-#[test]
-fn the_end_of_descriptors_is_survived_and_others_do_not_notice() {
+pub(super) fn the_end_of_descriptors_is_survived_and_others_do_not_notice() {
     let server = Server::with_descriptors(80, &["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -141,8 +135,7 @@ fn the_end_of_descriptors_is_survived_and_others_do_not_notice() {
     late.expect_somewhere(b"!");
 }
 
-#[test]
-fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
+pub(super) fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -167,8 +160,7 @@ fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
     vm.expect(b"l");
 }
 
-#[test]
-fn a_listener_that_fails_on_a_quiet_server_is_asked_again() {
+pub(super) fn a_listener_that_fails_on_a_quiet_server_is_asked_again() {
     let server = Server::start(&[]);
     // Below all that it has opened itself: not even the descriptor that it holds back helps.
     server.limit_descriptors(3);
@@ -178,8 +170,7 @@ fn a_listener_that_fails_on_a_quiet_server_is_asked_again() {
     waiting.introduced(1);
 }
 
-#[test]
-fn strangers_that_say_nothing_do_not_push_vms_out() {
+pub(super) fn strangers_that_say_nothing_do_not_push_vms_out() {
     let server = Server::with_descriptors(200, &["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -195,8 +186,7 @@ fn strangers_that_say_nothing_do_not_push_vms_out() {
     client.expect(b"one");
 }
 
-#[test]
-fn vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away() {
+pub(super) fn vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away() {
     // Without client ports a VM takes one descriptor: what strangers hold is all there is.
     let server = Server::with_descriptors(200, &["--no-vm-ports"]);
     let strangers: Vec<Peer> = (0..200).map(|_| Peer::connect(server.vms)).collect();

@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::peer::{EXT, IAC, Peer, WILL};
 use super::process::Server;
 
-#[test]
-fn who_had_no_time_to_say_which_vm_it_is_gets_it() {
+pub(super) fn who_had_no_time_to_say_which_vm_it_is_gets_it() {
     let server = Server::start(&["--identify-timeout", "1"]);
     let mut vm = Peer::connect(server.vms);
     vm.send(&[IAC, WILL, EXT]);
@@ -20,8 +19,7 @@ fn who_had_no_time_to_say_which_vm_it_is_gets_it() {
     server.next_client_port();
 }
 
-#[test]
-fn a_move_goes_on_when_the_server_has_stood_still_for_longer_than_its_host_waits() {
+pub(super) fn a_move_goes_on_when_the_server_has_stood_still_for_longer_than_its_host_waits() {
     let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
     let (mut source, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);

@@ -11,8 +11,7 @@ use socket2::SockRef;
 use super::peer::{IAC, NOP, Peer};
 use super::process::Server;
 
-#[test]
-fn a_client_reads_what_its_vm_prints_and_types_into_it() {
+pub(super) fn a_client_reads_what_its_vm_prints_and_types_into_it() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -23,15 +22,13 @@ fn a_client_reads_what_its_vm_prints_and_types_into_it() {
     vm.expect(b"root\r");
 }
 
-#[test]
-fn a_telnet_client_is_greeted() {
+pub(super) fn a_telnet_client_is_greeted() {
     let server = Server::start(&[]);
     let (_vm, port) = Peer::vm(&server, 1);
     Peer::client(port).expect_somewhere(b"connected to vm1");
 }
 
-#[test]
-fn megabytes_arrive_whole_in_both_directions_at_once() {
+pub(super) fn megabytes_arrive_whole_in_both_directions_at_once() {
     let server = Server::start(&["--no-banner", "--slow-client", "wait"]);
     let (vm, port) = Peer::vm(&server, 1);
     let client = Peer::client(port);
@@ -49,8 +46,7 @@ fn megabytes_arrive_whole_in_both_directions_at_once() {
     ends.into_iter().for_each(|end| end.join().unwrap());
 }
 
-#[test]
-fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
+pub(super) fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -62,8 +58,7 @@ fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
     client.expect(b"bye");
 }
 
-#[test]
-fn a_client_that_never_reads_holds_little_in_the_kernel() {
+pub(super) fn a_client_that_never_reads_holds_little_in_the_kernel() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut reader = Peer::client(port);
@@ -96,8 +91,7 @@ fn unacknowledged(server: SocketAddr, client: SocketAddr) -> u64 {
     u64::from_str_radix(queue, 16).unwrap()
 }
 
-#[test]
-fn urgent_data_comes_where_it_was_sent() {
+pub(super) fn urgent_data_comes_where_it_was_sent() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -111,8 +105,7 @@ fn urgent_data_comes_where_it_was_sent() {
     }
 }
 
-#[test]
-fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
+pub(super) fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -130,14 +123,12 @@ fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
     vm.expect(b"x");
 }
 
-#[test]
-fn the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_comes() {
+pub(super) fn the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_comes() {
     let server = Server::with_descriptors(3000, &[]);
     assert!(server.descriptor_table() >= 3000);
 }
 
-#[test]
-fn garbage_on_every_port_leaves_others_alone() {
+pub(super) fn garbage_on_every_port_leaves_others_alone() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -167,8 +158,7 @@ fn garbage_on_every_port_leaves_others_alone() {
     }
 }
 
-#[test]
-fn both_families_are_served() {
+pub(super) fn both_families_are_served() {
     if TcpListener::bind("[::1]:0").is_err() {
         return; // no IPv6 on this machine
     }
@@ -185,8 +175,7 @@ fn both_families_are_served() {
     server.line_with("vm connected peer=127.0.0.1:");
 }
 
-#[test]
-fn an_ipv4_address_mapped_into_ipv6_is_served() {
+pub(super) fn an_ipv4_address_mapped_into_ipv6_is_served() {
     let mapped = "::ffff:127.0.0.1";
     let server = Server::start(&["--proxy-iface", mapped, "--interface", mapped]);
     assert!(server.vms.is_ipv4());
@@ -194,8 +183,7 @@ fn an_ipv4_address_mapped_into_ipv6_is_served() {
     Peer::client(port).expect_somewhere(b"connected to vm1");
 }
 
-#[test]
-fn counters_are_logged_when_asked_for() {
+pub(super) fn counters_are_logged_when_asked_for() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);
@@ -209,8 +197,7 @@ fn counters_are_logged_when_asked_for() {
     server.line_with("counters of all 1 consoles");
 }
 
-#[test]
-fn a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
+pub(super) fn a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers() {
     let server = Server::start(&[]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut raw = Peer::connect(port);

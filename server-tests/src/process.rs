@@ -14,6 +14,8 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, prlimit, waitpid,
 };
 
+use super::program;
+
 /// How long a test waits for what must come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,18 +31,18 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server on ports of the system's choosing.
     pub(super) fn start(options: &[&str]) -> Self {
-        Self::of(Command::new(crate::SERVER).args(PORTS).args(options))
+        Self::of(Command::new(program()).args(PORTS).args(options))
     }
 
     /// Starts a server with the admin port that it has by default.
     pub(super) fn with_default_admin_port() -> Self {
-        Self::of(Command::new(crate::SERVER).args(&PORTS[..6]))
+        Self::of(Command::new(program()).args(&PORTS[..6]))
     }
 
     /// Starts a server that may have only so many descriptors.
     pub(super) fn with_descriptors(limit: usize, options: &[&str]) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", crate::SERVER]);
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", program()]);
         Self::of(shell.args(PORTS).args(options))
     }
 
@@ -159,7 +161,7 @@ impl Drop for Server {
 
 /// Runs a server that is expected to end at once.
 pub(super) fn run(options: &[&str]) -> Output {
-    Command::new(crate::SERVER).args(options).env_remove("RUST_LOG").output().unwrap()
+    Command::new(program()).args(options).env_remove("RUST_LOG").output().unwrap()
 }
 
 const PORTS: [&str; 8] =

@@ -9,8 +9,7 @@ use std::time::Instant;
 use super::peer::{EXT, IAC, Peer, WILL, WONT};
 use super::process::{PATIENCE, Server};
 
-#[test]
-fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
+pub(super) fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
     let server = Server::start(&["--no-banner"]);
     let (vm, port) = Peer::vm(&server, 1);
     let client = Peer::client(port);
@@ -20,8 +19,7 @@ fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
     keys_arrive(vm, client);
 }
 
-#[test]
-fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others() {
+pub(super) fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others() {
     let server = Server::start(&["--no-banner"]);
     let (vm, port) = Peer::vm(&server, 1);
     let client = Peer::client(port);

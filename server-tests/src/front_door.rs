@@ -11,6 +11,7 @@ use std::thread;
 
 use super::peer::Peer;
 use super::process::{PATIENCE, Server};
+use super::program;
 use super::programs::{Folder, is_here};
 
 /// An sshd whose only way in is `vspc door`.
@@ -24,7 +25,7 @@ struct Door {
 impl Door {
     /// One that leads to this admin port. `None`: something that it needs is not here.
     fn open(admin: SocketAddr) -> Option<Self> {
-        let vspc = Path::new(crate::SERVER).with_file_name("vspc");
+        let vspc = Path::new(program()).with_file_name("vspc");
         if !vspc.is_file() {
             assert!(std::env::var_os("VSPC_REQUIRE_PEERS").is_none(), "{} has to be here", vspc.display());
             println!("skipped: no vspc");
@@ -118,8 +119,7 @@ impl Drop for Door {
     }
 }
 
-#[test]
-fn whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else() {
+pub(super) fn whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else() {
     let server = Server::start(&["--admin-rights", "loopback=writer+delegate"]);
     let admin = server.admin_port();
     let Some(door) = Door::open(admin) else { return };

@@ -5,8 +5,7 @@ use rustix::process::Signal;
 use super::peer::Peer;
 use super::process::Server;
 
-#[test]
-fn a_stop_delivers_what_is_queued_and_ends_with_code_0() {
+pub(super) fn a_stop_delivers_what_is_queued_and_ends_with_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let server = Server::start(&["--no-banner"]);
         let (mut vm, port) = Peer::vm(&server, 1);
@@ -25,15 +24,13 @@ fn a_stop_delivers_what_is_queued_and_ends_with_code_0() {
     }
 }
 
-#[test]
-fn an_idle_server_stops() {
+pub(super) fn an_idle_server_stops() {
     let server = Server::start(&[]);
     server.signal(Signal::TERM);
     assert_eq!(server.end().code(), Some(0));
 }
 
-#[test]
-fn peers_that_never_close_cannot_keep_it() {
+pub(super) fn peers_that_never_close_cannot_keep_it() {
     let server = Server::start(&["--no-banner"]);
     let (_vm, port) = Peer::vm(&server, 1);
     let _client = Peer::client(port);
@@ -42,8 +39,7 @@ fn peers_that_never_close_cannot_keep_it() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-#[test]
-fn a_second_signal_ends_it_at_once() {
+pub(super) fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&["--no-banner"]);
     let (_vm, port) = Peer::vm(&server, 1);
     // It never closes, so that the stop has to wait for it.
@@ -55,8 +51,7 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.end().code(), Some(128 + 15));
 }
 
-#[test]
-fn a_stderr_that_nobody_reads_holds_nothing_up() {
+pub(super) fn a_stderr_that_nobody_reads_holds_nothing_up() {
     let server = Server::start(&["--no-banner", "--debug"]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut client = Peer::client(port);

@@ -26,8 +26,7 @@ fn gets_nothing(newcomer: &mut Peer) {
     }
 }
 
-#[test]
-fn a_newcomer_to_a_live_vm_gets_nothing_that_is_typed() {
+pub(super) fn a_newcomer_to_a_live_vm_gets_nothing_that_is_typed() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, mut client) = vm_and_client(&server);
     let mut newcomer = Peer::vm_without_port(&server, 1);
@@ -41,8 +40,7 @@ fn a_newcomer_to_a_live_vm_gets_nothing_that_is_typed() {
     assert_eq!(newcomer.take(), None);
 }
 
-#[test]
-fn a_vm_that_stands_still_while_its_kernel_acknowledges_keeps_the_input() {
+pub(super) fn a_vm_that_stands_still_while_its_kernel_acknowledges_keeps_the_input() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, mut client) = vm_and_client(&server);
     let mut newcomer = Peer::vm_without_port(&server, 1);
@@ -54,8 +52,7 @@ fn a_vm_that_stands_still_while_its_kernel_acknowledges_keeps_the_input() {
     assert_eq!(newcomer.take(), None);
 }
 
-#[test]
-fn a_vm_that_takes_nothing_keeps_the_input() {
+pub(super) fn a_vm_that_takes_nothing_keeps_the_input() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, mut client) = vm_and_client(&server);
     client.fill();
@@ -65,8 +62,7 @@ fn a_vm_that_takes_nothing_keeps_the_input() {
     assert_eq!(newcomer.take(), None);
 }
 
-#[test]
-fn a_newcomer_gets_what_is_typed_as_soon_as_the_vm_is_reset() {
+pub(super) fn a_newcomer_gets_what_is_typed_as_soon_as_the_vm_is_reset() {
     let server = Server::start(&["--no-banner"]);
     let (vm, mut client) = vm_and_client(&server);
     let mut newcomer = Peer::vm_without_port(&server, 1);

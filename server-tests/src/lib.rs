@@ -1,0 +1,58 @@
+//! What both servers must do, written once: `runtime-*/tests/server.rs` runs all of it against each.
+//!
+//! Each test starts the built binary on ports of the system's choosing, reads its log to learn where it
+//! listens, and plays hosts and clients over loopback. Nothing here waits for a length of time: it waits
+//! for a line, a byte, an end, and gives up after [`process::PATIENCE`].
+//!
+//! A test is a function of the file that it belongs in, and stands in the list of `list.rs`; the compiler
+//! warns of one that does not.
+
+#![forbid(unsafe_code)]
+
+mod admin_socket;
+mod fairness;
+mod front_door;
+mod leaving;
+#[macro_use]
+mod list;
+mod locking;
+mod peer;
+mod process;
+mod programs;
+mod refusing;
+mod secure;
+mod serving;
+mod stalling;
+mod stopping;
+mod takeover;
+mod tls;
+mod tls_files;
+mod tls_programs;
+mod watching;
+
+use std::sync::OnceLock;
+
+use vspc_host::fatal::Fatal;
+use vspc_host::startup::Host;
+
+/// The server that is tested.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// The path of its program.
+    pub program: &'static str,
+    /// Its loop, to be run in the process of the test.
+    pub serve: fn(Host) -> Result<(), Fatal>,
+}
+
+/// A process tests one server: its own.
+static SUBJECT: OnceLock<Subject> = OnceLock::new();
+
+with_all!(define_run);
+
+fn program() -> &'static str {
+    SUBJECT.get().unwrap().program
+}
+
+fn serve(host: Host) -> Result<(), Fatal> {
+    (SUBJECT.get().unwrap().serve)(host)
+}

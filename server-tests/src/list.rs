@@ -1,0 +1,172 @@
+//! The list of all tests, and what makes functions of the runner's out of it.
+
+/// Calls a macro with all tests, each under the file that it stands in.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_all {
+    ($macro:path $(, $more:expr)?) => {
+        $macro! {
+            $($more;)?
+            admin_socket {
+                the_admin_socket_lists_for_vspcpys_clients_and_knows_an_operator_by_its_user
+                a_rule_for_a_user_is_kept_on_the_admin_socket
+                a_second_server_does_not_take_the_admin_socket_from_a_live_one
+                what_is_no_socket_is_not_taken_for_the_admin_socket_and_stays
+                the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stops
+                a_crowd_on_the_admin_socket_costs_nobody_else_anything
+            }
+            fairness {
+                a_vm_that_never_stops_talking_does_not_keep_keys_from_others
+                a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others
+            }
+            front_door {
+                whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else
+            }
+            leaving {
+                the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client
+                the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm
+                clients_that_leave_while_the_vm_takes_nothing_are_noticed
+                a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server
+                clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered
+                clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer
+                bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire
+            }
+            locking {
+                two_and_three_are_granted_what_the_table_of_locks_says
+                a_watcher_stays_one_when_the_holder_leaves_and_stands_in_the_way_of_exclusive_alone
+                what_a_watcher_types_is_read_and_dropped
+                a_lock_ends_with_its_holder_at_each_step_and_however_it_ends
+            }
+            programs {
+                telnet_types_into_a_vm_and_reads_from_it
+                busybox_telnet_types_into_a_vm_and_reads_from_it
+                nc_gets_the_vms_bytes_and_nothing_else_after_the_offers
+                gdb_debugs_through_a_console
+            }
+            refusing {
+                bad_options_and_addresses_end_it_with_one_line_and_code_2
+                a_default_admin_port_that_is_in_use_keeps_no_server_from_starting
+                client_ports_that_the_system_may_take_are_told_about_at_start
+                help_and_version_are_printed_and_that_is_all
+                who_is_no_vm_is_told_so_even_if_it_talks_on
+                the_end_of_descriptors_is_survived_and_others_do_not_notice
+                descriptors_that_run_out_unforeseen_cost_newcomers_only
+                a_listener_that_fails_on_a_quiet_server_is_asked_again
+                strangers_that_say_nothing_do_not_push_vms_out
+                vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away
+            }
+            serving {
+                a_client_reads_what_its_vm_prints_and_types_into_it
+                a_telnet_client_is_greeted
+                megabytes_arrive_whole_in_both_directions_at_once
+                a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading
+                a_client_that_never_reads_holds_little_in_the_kernel
+                urgent_data_comes_where_it_was_sent
+                a_console_and_its_clients_outlive_the_connection_of_the_vm
+                the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_comes
+                garbage_on_every_port_leaves_others_alone
+                both_families_are_served
+                an_ipv4_address_mapped_into_ipv6_is_served
+                counters_are_logged_when_asked_for
+                a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers
+            }
+            stalling {
+                who_had_no_time_to_say_which_vm_it_is_gets_it
+                a_move_goes_on_when_the_server_has_stood_still_for_longer_than_its_host_waits
+            }
+            stopping {
+                a_stop_delivers_what_is_queued_and_ends_with_code_0
+                an_idle_server_stops
+                peers_that_never_close_cannot_keep_it
+                a_second_signal_ends_it_at_once
+                a_stderr_that_nobody_reads_holds_nothing_up
+            }
+            takeover {
+                a_newcomer_to_a_live_vm_gets_nothing_that_is_typed
+                a_vm_that_stands_still_while_its_kernel_acknowledges_keeps_the_input
+                a_vm_that_takes_nothing_keeps_the_input
+                a_newcomer_gets_what_is_typed_as_soon_as_the_vm_is_reset
+            }
+            #[cfg(feature = "tls")]
+            tls {
+                a_vm_and_a_client_talk_over_tls_both
+                megabytes_arrive_whole_over_tls_in_both_directions_at_once
+                telnet_and_tls_are_served_on_one_port
+                telnet_on_a_port_for_tls_is_closed_and_the_log_says_why
+                peers_that_begin_no_handshake_keep_nobody_waiting
+                a_host_goes_over_to_tls_when_it_offers_to
+                a_host_that_stays_in_clear_is_served_unless_tls_is_required
+                a_client_is_let_in_by_its_certificate_and_not_without
+                a_client_that_ends_its_input_over_tls_goes_on_reading
+                a_stop_delivers_what_is_queued_and_ends_tls_in_order
+            }
+            #[cfg(feature = "tls")]
+            tls_files {
+                files_that_cannot_be_used_end_it_with_one_line_and_code_2
+                a_certificate_is_made_once_and_never_replaced_unless_told_to
+                a_new_certificate_is_served_while_old_sessions_live_on
+                files_that_have_become_unusable_leave_the_certificate_in_use
+                a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works
+                a_hangup_does_not_end_a_server_without_certificates
+                client_ports_that_are_open_to_the_network_in_clear_are_told_about
+            }
+            #[cfg(feature = "tls")]
+            tls_programs {
+                openssl_types_into_a_vm_and_reads_from_it
+                openssl_can_be_a_host
+                what_is_older_than_tls_1_2_is_refused_and_the_log_says_so
+                openssl_is_let_in_by_its_certificate_and_not_without
+                telnet_ssl_types_into_a_vm_and_reads_from_it
+                telnet_ssl_goes_over_to_tls_where_hosts_connect
+                python_takes_the_server_for_whom_it_is
+            }
+            watching {
+                a_thread_reads_a_console_byte_by_byte_as_the_vm_printed_it
+                a_thread_that_does_not_read_holds_up_nobody_and_learns_what_it_missed
+                what_a_watch_holds_is_bounded_when_its_vm_prints_a_byte_at_a_time
+                a_paused_vm_goes_on_as_soon_as_its_watch_has_room
+                a_console_that_is_not_there_is_no_watch
+                a_watch_that_is_dropped_is_forgotten_and_the_server_goes_on
+            }
+        }
+    };
+}
+
+/// Makes a test of the runner's out of each, in a module named as its file.
+#[macro_export]
+macro_rules! server_tests {
+    ($subject:expr) => {
+        $crate::with_all!($crate::declare, $subject);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! declare {
+    ($subject:expr; $($(#[$only:meta])* $module:ident { $($test:ident)* })*) => {$(
+        $(#[$only])*
+        mod $module {$(
+            #[test]
+            fn $test() {
+                $crate::run(concat!(stringify!($module), "::", stringify!($test)), $subject);
+            }
+        )*}
+    )*};
+}
+
+macro_rules! define_run {
+    ($($(#[$only:meta])* $module:ident { $($test:ident)* })*) => {
+        /// Runs the test of this name (`file::function`) on a server, always the same one in one process.
+        ///
+        /// # Panics
+        ///
+        /// The server is not as it must be.
+        pub fn run(test: &str, subject: Subject) {
+            let _ = SUBJECT.set(subject);
+            match test {
+                $($(concat!(stringify!($module), "::", stringify!($test)) => $module::$test(),)*)*
+                _ => panic!("there is no test {test}"),
+            }
+        }
+    };
+}
