@@ -15,7 +15,7 @@ use crate::server::Protocol;
 #[derive(Parser, Debug)]
 #[command(name = "vspc", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Options {
-    /// HOST, HOST:PORT, the path of a unix socket, or a name from the configuration file
+    /// HOST, HOST:PORT, tls://HOST:PORT, the path of a unix socket, or a name from the configuration file
     #[arg(short, long, global = true, env = "VSPC_SERVER", value_name = "SERVER")]
     pub(crate) server: Option<String>,
 
@@ -23,8 +23,27 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_enum, value_name = "DIALECT", hide_possible_values = true)]
     pub(crate) protocol: Option<Protocol>,
 
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// For a server with TLS (PEM files).
+#[derive(Args, Clone, Default, Debug)]
+pub(crate) struct TlsOptions {
+    /// TLS: trust the certificates in this file, instead of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// TLS: the certificate to show to the server
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// TLS: its key, if that is not in the same file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]

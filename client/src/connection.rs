@@ -4,7 +4,7 @@
 //! and `v3`'s.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,8 @@ use crate::link::Link;
 use crate::names;
 use crate::operator::{Ending, HELLO_ID, News, Operator, Refusal};
 use crate::printable::printable;
-use crate::server::{Protocol, Server};
+use crate::server::{Address, Protocol, Server};
+use crate::tls::Credentials;
 use crate::v3::{self, V3};
 
 /// A connection that has said hello.
@@ -99,8 +100,7 @@ impl Connection {
                 return Self::open_v3(&server);
             }
             Err(ending) => {
-                let address = &server.address;
-                return Err(Failure::no_connection(format!("{address}: {}", describe(&ending))));
+                return Err(Failure::no_connection(format!("{server}: {}", describe(&ending))));
             }
         }
         Ok(connection)
@@ -117,8 +117,7 @@ impl Connection {
             }
             Ok(Err(refusal)) => return Err(failure(&refusal)),
             Err(ending) => {
-                let address = &server.address;
-                return Err(Failure::no_connection(format!("{address}: {}", describe(&ending))));
+                return Err(Failure::no_connection(format!("{server}: {}", describe(&ending))));
             }
         }
         connection.greeting = json!({"server": "vSPC.py's protocol"});
@@ -126,9 +125,12 @@ impl Connection {
     }
 
     fn connect(server: &Server, speech: Speech) -> Result<Self, Failure> {
-        let address = &server.address;
-        let link = Link::connect(address)
-            .map_err(|error| Failure::no_connection(format!("cannot connect to {address}: {error}")))?;
+        let credentials = match (&server.tls, &server.address) {
+            (Some(tls), Address::Tcp(host, _)) => Some(Credentials::load(tls, host)?),
+            _ => None,
+        };
+        let link = Link::connect(&server.address, credentials.as_ref())
+            .map_err(|error| Failure::no_connection(format!("cannot connect to {server}: {error}")))?;
         Ok(Self {
             server: server.clone(),
             link,
@@ -309,22 +311,36 @@ impl Connection {
         }
     }
 
+    fn receive_window(&self) -> usize {
+        match &self.speech {
+            Speech::Operator(operator) => operator.receive_window(),
+            Speech::V3(v3) => v3.receive_window(),
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        match &self.speech {
+            Speech::Operator(operator) => operator.has_output(),
+            Speech::V3(v3) => v3.has_output(),
+        }
+    }
+
     /// What poll(2) is to wait for on the socket.
     pub(crate) fn interest(&self) -> PollFlags {
-        let (window, has_output) = match &self.speech {
-            Speech::Operator(operator) => (operator.receive_window(), operator.has_output()),
-            Speech::V3(v3) => (v3.receive_window(), v3.has_output()),
-        };
+        let (window, has_output) = (self.receive_window(), self.has_output());
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, !self.over && window > 0);
-        flags.set(PollFlags::OUT, !self.over && has_output);
+        flags.set(PollFlags::OUT, !self.over && (has_output || self.link.wants_write()));
         flags
     }
 
     /// When [`Connection::turn`] is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let window = self.receive_window();
         match &self.speech {
             _ if self.over => None,
+            // The socket would not tell of it.
+            _ if self.link.has_unread() && window > 0 => Some(clock::now()),
             Speech::Operator(operator) => operator.poll_timeout(),
             Speech::V3(v3) => v3.poll_timeout(clock::now()),
         }
@@ -342,18 +358,17 @@ impl Connection {
         self.push();
         let mut buf = [0; READ];
         for _ in 0..READ_TURN / READ {
-            let window = match &self.speech {
-                Speech::Operator(operator) => operator.receive_window(),
-                Speech::V3(v3) => v3.receive_window(),
-            };
-            let window = window.min(buf.len());
+            let window = self.receive_window().min(buf.len());
             let received = if window > 0 { self.link.receive(&mut buf[..window]) } else { Ok(None) };
             match (received, &mut self.speech) {
                 (Ok(None), _) => break,
-                (Ok(Some(0)) | Err(_), speech) => {
+                (closed @ (Ok(Some(0)) | Err(_)), speech) => {
+                    // What TLS has to say of it is more than that it is closed.
+                    let why = closed.err().filter(|error| error.kind() == io::ErrorKind::InvalidData);
+                    let why = why.map(|error| error.to_string());
                     match speech {
-                        Speech::Operator(operator) => operator.handle_closed(),
-                        Speech::V3(v3) => v3.handle_closed(),
+                        Speech::Operator(operator) => operator.handle_closed(why),
+                        Speech::V3(v3) => v3.handle_closed(why),
                     }
                     self.over = true;
                     return;
@@ -368,6 +383,7 @@ impl Connection {
     /// Sends what the socket takes.
     pub(crate) fn push(&mut self) {
         let now = clock::now();
+        self.link.flush();
         let link = &mut self.link;
         while !self.over {
             let mut sent = 0;
@@ -390,13 +406,19 @@ impl Connection {
     /// Sees what was sent to the server before the connection is closed: closing it with something unread
     /// would throw away what is still under way. Takes [`PARTING`] at most.
     pub(crate) fn part(mut self) {
-        self.push();
         let deadline = clock::now() + PARTING;
-        if self.over || self.link.finish().is_err() {
-            return;
-        }
-        while clock::now() < deadline {
-            let mut fds = [PollFd::new(&self.link, PollFlags::IN)];
+        let mut finished = false;
+        while !self.over && clock::now() < deadline {
+            self.push();
+            let waits = self.has_output() || self.link.wants_write();
+            if !finished && !waits {
+                finished = true;
+                if self.link.finish().is_err() {
+                    return;
+                }
+            }
+            let out = if waits { PollFlags::OUT } else { PollFlags::empty() };
+            let mut fds = [PollFd::new(&self.link, PollFlags::IN | out)];
             let _ = poll(&mut fds, clock::until(Some(deadline)).as_ref());
             match self.link.receive(&mut [0; READ]) {
                 Ok(Some(0)) | Err(_) => return,
@@ -483,7 +505,7 @@ pub(crate) fn describe(ending: &Ending) -> String {
         Ending::NotOurs(Some(0x80)) => "it speaks vSPC.py's protocol (--protocol v3)",
         Ending::NotOurs(Some(0xff)) => "it speaks telnet",
         Ending::NotOurs(Some(b'H')) => "it seems to speak HTTP",
-        Ending::NotOurs(Some(0x15 | 0x16)) => "it seems to speak TLS",
+        Ending::NotOurs(Some(0x15 | 0x16)) => "it seems to speak TLS (--server tls://…)",
         Ending::NotOurs(Some(_)) => "it speaks something else",
     };
     format!("no server of this kind is there: {what}")

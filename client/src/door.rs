@@ -34,12 +34,11 @@ fn parse(words: &str) -> Result<Options, Failure> {
     }
     let options = Options::try_parse_from(std::iter::once("vspc").chain(words.iter().copied()))
         .map_err(|error| Failure::usage(error.to_string().trim_end().to_owned()))?;
-    let is_elsewhere =
-        words.iter().any(|word| is_option(word, "server", Some('s')) || is_option(word, "protocol", None));
-    if is_elsewhere {
-        return Err(Failure::usage(
-            "this door leads to one server: --server and --protocol have no place here",
-        ));
+    let of_the_way = [("server", Some('s')), ("protocol", None), ("ca", None), ("cert", None), ("key", None)];
+    if let Some((long, _)) =
+        of_the_way.into_iter().find(|&(long, short)| words.iter().any(|word| is_option(word, long, short)))
+    {
+        return Err(Failure::usage(format!("this door leads to one server: --{long} has no place here")));
     }
     match &options.command {
         Command::Attach(args) if args.record.is_some() => {
@@ -89,6 +88,9 @@ mod tests {
             "-s evil.example list",
             "list --server=evil.example",
             "--protocol v3 list",
+            "--key /etc/shadow list",
+            "list --ca=/etc/shadow",
+            "list --cert /etc/shadow",
             "door root operator",
             "man /etc",
             "completions bash",

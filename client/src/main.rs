@@ -1,8 +1,8 @@
 //! `vspc`: the console client and operator's tool of a virtual serial port concentrator (vspc.md).
 //!
-//! Owns which command does what. The layers, from the wire up: `link` (sockets), `operator` (the protocol,
-//! without I/O), `connection` (both, and calls that wait), `names` (what a user means), and one file or
-//! folder for each command.
+//! Owns which command does what. The layers, from the wire up: `link` (sockets) and `tls`, `operator` (the
+//! protocol, without I/O), `connection` (both, and calls that wait), `names` (what a user means), and one
+//! file or folder for each command.
 
 mod args;
 mod attach;
@@ -26,6 +26,7 @@ mod stats;
 mod table;
 mod tail;
 mod terminal;
+mod tls;
 mod units;
 mod v3;
 mod who;
@@ -57,13 +58,15 @@ fn run(options: Options) -> Result<(), Failure> {
     let (options, behalf) = match &options.command {
         Command::Door(args) => {
             let (asked, behalf) = door::asked(args)?;
-            (Options { server: options.server, protocol: options.protocol, ..asked }, Some(behalf))
+            let Options { server, protocol, tls, .. } = options;
+            (Options { server, protocol, tls, ..asked }, Some(behalf))
         }
         _ => (options, None),
     };
     let mut server = config.server(options.server.as_deref().filter(|server| !server.is_empty()))?;
     server.protocol = options.protocol.unwrap_or(server.protocol);
     server.behalf = behalf;
+    server.take(&options.tls)?;
     let open = || Connection::open(&server);
     match options.command {
         Command::List(args) => list::run(&mut open()?, &args),

@@ -171,8 +171,11 @@ impl Operator {
         self.settle();
     }
 
-    /// The server closed the connection.
-    pub(crate) fn handle_closed(&mut self) {
+    /// The server closed the connection; `why`, where more is known.
+    pub(crate) fn handle_closed(&mut self, why: Option<String>) {
+        if let Some(why) = why {
+            return self.end(Ending::Broken(why));
+        }
         match (self.first, self.session.terms()) {
             (first, None) => self.end(Ending::NotOurs(first)),
             _ => self.end(Ending::Broken("the server closed the connection".to_owned())),

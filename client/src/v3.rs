@@ -238,10 +238,11 @@ impl V3 {
         self.out.extend(said);
     }
 
-    /// The server closed the connection.
-    pub(crate) fn handle_closed(&mut self) {
+    /// The server closed the connection; `why`, where more is known.
+    pub(crate) fn handle_closed(&mut self, why: Option<String>) {
         if !self.client.is_ended() {
-            self.end(Ending::Broken("the server closed the connection".to_owned()));
+            let why = why.unwrap_or_else(|| "the server closed the connection".to_owned());
+            self.end(Ending::Broken(why));
         }
     }
 

@@ -292,7 +292,7 @@ impl Attach {
         if let Line::Up(connection, _) = &self.line {
             let greeting = connection.greeting();
             let word = |key: &str| greeting[key].as_str().map(printable);
-            let mut line = format!("  server: {}", self.server.address);
+            let mut line = format!("  server: {}", self.server);
             if let Some(server) = word("server") {
                 line.push_str(&format!(" ({server})"));
             }

@@ -6,6 +6,8 @@ mod old;
 mod old_server;
 mod server;
 mod terminal;
+mod tls;
+mod tls_front;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
