@@ -65,10 +65,16 @@ pub(crate) enum Command {
     Bump(BumpArgs),
     /// Cut connections of a console: its VM's, or one client's
     Kick(KickArgs),
+    /// Give what is typed at a console to one of its VM's connections
+    GiveInput(GiveInputArgs),
     /// Show what the server logs, as it happens
     Events(EventsArgs),
     /// Show the server's counters
     Stats(StatsArgs),
+    /// Have the server load again what it can load while it serves, such as certificates
+    Reload,
+    /// End the server in order: clients are told, and hosts come back to the next one
+    Drain(DrainArgs),
     /// For an sshd's ForceCommand: do what the ssh client asks, for USER and with no more than RIGHT
     Door(DoorArgs),
     /// Print what makes a shell complete commands, options and the names of consoles
@@ -111,6 +117,7 @@ impl Right {
     }
 }
 
+/// Which console is meant.
 #[derive(Args, Debug)]
 pub(crate) struct NameArgs {
     /// Name or UUID, or the beginning of one
@@ -120,9 +127,8 @@ pub(crate) struct NameArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct WhoArgs {
-    /// Name or UUID, or the beginning of one
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
 
     /// Print a JSON object
     #[arg(long)]
@@ -131,9 +137,8 @@ pub(crate) struct WhoArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct BumpArgs {
-    /// Name or UUID, or the beginning of one
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
 
     /// Only this one; `vspc who` shows the ids
     #[arg(short, long, value_name = "ID")]
@@ -146,9 +151,8 @@ pub(crate) struct BumpArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct KickArgs {
-    /// Name or UUID, or the beginning of one
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
 
     /// This client or connection of the VM, and no other; `vspc who` shows the ids
     #[arg(short, long, value_name = "ID")]
@@ -157,6 +161,23 @@ pub(crate) struct KickArgs {
     /// What the server logs about it
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GiveInputArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// Which connection; `vspc who` shows the ids
+    #[arg(value_name = "LEG")]
+    pub(crate) leg: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DrainArgs {
+    /// Do not ask whether it is meant
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -194,9 +215,8 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
-    /// Name or UUID, or the beginning of one
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
 
     /// What others may do meanwhile
     #[arg(short, long, value_enum, value_name = "MODE")]
@@ -246,9 +266,8 @@ pub(crate) struct ManArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct SendArgs {
-    /// Name or UUID, or the beginning of one
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
 
     /// Print what the console prints until this regular expression matches it
     #[arg(short, long, value_name = "REGEX")]

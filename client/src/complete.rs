@@ -66,11 +66,15 @@ const MOST: usize = 10_000;
 
 const BASH: &str = r#"
 _vspc_consoles() {
-    local word server=() current="${COMP_WORDS[COMP_CWORD]}" takes_name=
-    for ((word = 1; word < COMP_CWORD; word++)); do
-        case "${COMP_WORDS[word]}" in
-            -s|--server) server=(--server "${COMP_WORDS[word + 1]}") ;;
-            attach|tail|send|who|break|bump|kick) takes_name=1 ;;
+    local at words line="${COMP_LINE:0:COMP_POINT}" server=() current="${COMP_WORDS[COMP_CWORD]}" takes_name=
+    # COMP_WORDS has an address in pieces, for its colons.
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    for ((at = 1; at < ${#words[@]} - 1; at++)); do
+        case "${words[at]}" in
+            -s|--server|--protocol|--ca|--cert|--key) server+=("${words[at]}" "${words[at + 1]}") ;;
+            --server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=("${words[at]}") ;;
+            attach|tail|send|who|break|bump|kick|give-input) takes_name=1 ;;
         esac
     done
     case "${COMP_WORDS[COMP_CWORD - 1]}" in -*) takes_name= ;; esac
@@ -88,20 +92,30 @@ const FISH: &str = r#"
 function __vspc_consoles
     set -l words (commandline -opc)
     set -l server
-    if set -l at (contains -i -- --server $words; or contains -i -- -s $words)
-        set server --server $words[(math $at + 1)]
+    for at in (seq (count $words))
+        switch $words[$at]
+            case -s --server --protocol --ca --cert --key
+                set -a server $words[$at] $words[(math $at + 1)]
+            case '--server=*' '--protocol=*' '--ca=*' '--cert=*' '--key=*'
+                set -a server $words[$at]
+        end
     end
     vspc $server names 2>/dev/null
 end
-set -l commands attach tail send who break bump kick
+set -l commands attach tail send who break bump kick give-input
 complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
 "#;
 
 const ZSH: &str = r#"_vspc_consoles() {
     local -a line consoles server
+    local at
     line=(${(z)BUFFER})
-    local at=${line[(i)(-s|--server)]}
-    (( at < $#line )) && server=(--server $line[at+1])
+    for (( at = 1; at <= $#line; at++ )); do
+        case $line[at] in
+            (-s|--server|--protocol|--ca|--cert|--key) server+=($line[at] $line[at+1]) ;;
+            (--server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=($line[at]) ;;
+        esac
+    done
     consoles=(${(f)"$(vspc $server names 2>/dev/null)"})
     compadd -a consoles
 }

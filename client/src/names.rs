@@ -24,7 +24,7 @@ pub(crate) fn resolve(connection: &mut Connection, name: &str) -> Result<Value, 
     match candidates.len() {
         0 => Err(unknown(connection, name, &refusal.details["candidates"])?),
         1 => Ok(candidates.into_iter().next().unwrap_or_default()),
-        _ if io::stdin().is_terminal() && io::stderr().is_terminal() => choose(name, candidates),
+        _ if may_ask() => choose(name, candidates),
         _ => {
             let mut message = format!("{} may be any of these:", printable(name));
             for console in candidates.iter().take(OFFERED) {
@@ -119,6 +119,21 @@ fn unknown(connection: &mut Connection, name: &str, candidates: &Value) -> Resul
     Ok(Failure::new(Code::NoSuchConsole, message))
 }
 
+/// Whether there is somebody to ask.
+pub(crate) fn may_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks the user. Returns the answer without spaces around it; nothing where there is none.
+pub(crate) fn ask(question: &str) -> String {
+    let mut out = io::stderr();
+    let _ = write!(out, "{question}");
+    let _ = out.flush();
+    let mut line = String::new();
+    let _ = io::stdin().lock().read_line(&mut line);
+    line.trim().to_owned()
+}
+
 fn choose(name: &str, mut candidates: Vec<Value>) -> Result<Value, Failure> {
     let more = if candidates.len() > OFFERED { " (and there are more)" } else { "" };
     candidates.truncate(OFFERED);
@@ -127,11 +142,7 @@ fn choose(name: &str, mut candidates: Vec<Value>) -> Result<Value, Failure> {
     for (i, console) in candidates.iter().enumerate() {
         let _ = writeln!(out, "{:>4}  {}", i + 1, describe(console));
     }
-    let _ = write!(out, "Which one? ");
-    let _ = out.flush();
-    let mut line = String::new();
-    let _ = io::stdin().lock().read_line(&mut line);
-    let chosen = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    let chosen = ask("Which one? ").parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     match chosen {
         Some(number) if number < candidates.len() => Ok(candidates.swap_remove(number)),
         _ => Err(Failure::new(Code::NoSuchConsole, "none was chosen")),

@@ -16,7 +16,7 @@ use crate::operator::News;
 pub(crate) fn run(mut connection: Connection, args: &SendArgs) -> Result<(), Failure> {
     let expect = args.expect.as_deref().map(Regex::new).transpose();
     let expect = expect.map_err(|error| Failure::usage(error.to_string()))?;
-    let console = resolve(&mut connection, &args.name)?;
+    let console = resolve(&mut connection, &args.console.name)?;
     let name = name_of(&console);
     let wish = Wish {
         console: reference(&console),

@@ -14,7 +14,7 @@ use crate::table::table;
 use crate::units;
 
 pub(crate) fn run(connection: &mut Connection, args: &WhoArgs) -> Result<(), Failure> {
-    let console = resolve(connection, &args.name)?;
+    let console = resolve(connection, &args.console.name)?;
     let answer = connection.call("who", json!({"console": reference(&console)}))?;
     if args.json { output::print([json_text(&answer)]) } else { output::print(lines(&answer)) }
 }
@@ -39,7 +39,10 @@ pub(crate) fn lines(answer: &Value) -> Vec<String> {
             you.to_owned(),
         ]
     };
-    let mut lines = table(&HEADING, &clients.iter().map(row).collect::<Vec<_>>());
+    let mut lines = match clients {
+        [] => vec!["nobody is there".to_owned()],
+        clients => table(&HEADING, &clients.iter().map(row).collect::<Vec<_>>()),
+    };
     for leg in legs {
         let input = if leg["holds_input"] == true { ", which gets what is typed" } else { "" };
         lines.push(format!("VM connection {} from {}{input}", text(leg, "id"), text(leg, "from")));

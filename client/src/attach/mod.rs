@@ -49,7 +49,7 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
         Record::start(path).map_err(|error| Failure::error(format!("{}: {error}", path.display())))
     });
     let mut connection = Connection::open(server)?;
-    let console = resolve(&mut connection, &args.name)?;
+    let console = resolve(&mut connection, &args.console.name)?;
     let lock = args.lock.map(crate::args::Lock::word);
     let wish = Wish { console: reference(&console), lock, scrollback: args.scrollback, from: None };
     let attached = connection.attach(&wish)?.map_err(|refusal| failure(&refusal))?;

@@ -119,9 +119,45 @@ fn break_bump_and_kick_ask_for_what_was_meant() {
     assert_eq!(outcome(&vspc(&server, &["kick", "web01", "--client", "8.1"], b"")).0, 0);
     assert_eq!(server.await_request("kick")["client"], "8.1");
     assert_eq!(outcome(&vspc(&server, &["kick", "web01", "--client", "9.1"], b"")).0, 1);
+    let (_, out, _) = outcome(&vspc(&server, &["give-input", "web", "5.1"], b""));
+    assert_eq!(out, "5.1 gets what is typed at web01\n");
+    let request = server.await_request("give-input");
+    assert_eq!((&request["console"], &request["leg"]), (&"1.1".into(), &"5.1".into()));
+    let (code, _, error) = outcome(&vspc(&server, &["give-input", "web01", "8.1"], b""));
+    assert!(
+        code == 1 && error.contains("web01 has no connection 8.1; `vspc who`"),
+        "a client is none: {error}"
+    );
     server.rights("spectator");
+    let (code, _, error) = outcome(&vspc(&server, &["give-input", "web01", "5.1"], b""));
+    assert!(code == 4 && error.contains("operator"), "{error}");
     let (code, _, error) = outcome(&vspc(&server, &["break", "web01"], b""));
     assert_eq!((code, error.as_str()), (4, "vspc: you may not do this (this needs the right writer)\n"));
+}
+
+#[test]
+fn a_server_loads_anew_and_ends_as_it_is_told() {
+    let server = FakeServer::start(&[]);
+    let (code, out, _) = outcome(&vspc(&server, &["reload"], b""));
+    assert_eq!((code, out), (0, format!("{} loads anew; its log tells what came of it\n", server.address)));
+    server.await_request("reload");
+    assert_eq!(outcome(&vspc(&server, &["drain"], b"")).0, 0);
+    server.await_request("drain");
+    for (answer, code) in [("n\r", 1), ("y\r", 0)] {
+        let terminal = Terminal::start(&server, &["drain"]);
+        terminal.await_shown(&format!("End the server {}? (y/n) ", server.address));
+        assert!(server.noted("drain").is_none(), "it is asked first");
+        terminal.press(answer.as_bytes());
+        assert_eq!(terminal.ends(), code);
+    }
+    server.await_request("drain");
+    assert_eq!(Terminal::start(&server, &["drain", "--yes"]).ends(), 0);
+    server.await_request("drain");
+    server.rights("writer");
+    for command in ["reload", "drain"] {
+        let (code, _, error) = outcome(&vspc(&server, &[command], b""));
+        assert!(code == 4 && error.contains("operator"), "{command}: {error}");
+    }
 }
 
 #[test]
@@ -324,13 +360,18 @@ fn bash_completes_commands_and_the_names_of_consoles() {
     assert_eq!(outcome(&vspc(&server, &["names"], b"")).1, format!("web01\nweb02\ndb01\n{:032x}\n", 4));
     let complete = |words: &[&str]| {
         let script = outcome(&vspc(&server, &["completions", "bash"], b"")).1;
+        // As bash does it: what is typed is one line, and its words end at colons, too.
+        let line = words.join(" ");
+        let broken = line.replace(':', " : ");
+        let words: Vec<&str> = broken.split(' ').collect();
         let last = words.len() - 1;
         let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
         let quoted = quoted.join(" ");
         let (current, before) = (words[last], words[last - 1]);
         let script = format!(
-            "{script}\nCOMP_WORDS=({quoted}); COMP_CWORD={last}\n\
-             _vspc_consoles vspc '{current}' '{before}'; echo \"${{COMPREPLY[*]}}\""
+            "{script}\nCOMP_WORDS=({quoted}); COMP_CWORD={last}; COMP_LINE='{line}'; COMP_POINT={}\n\
+             _vspc_consoles vspc '{current}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+            line.len()
         );
         let mut bash = Command::new("bash");
         crate::surround(&mut bash, &server);
@@ -341,7 +382,11 @@ fn bash_completes_commands_and_the_names_of_consoles() {
     };
     assert_eq!(complete(&["vspc", "att"]), "attach");
     assert_eq!(complete(&["vspc", "attach", "we"]), "web01 web02");
-    assert_eq!(complete(&["vspc", "-s", &server.address.to_string(), "tail", "db01", "web02"]), "web02");
+    let other = FakeServer::start(&["db02", "db03"]);
+    let at = other.address.to_string();
+    assert_eq!(complete(&["vspc", "-s", &at, "tail", "db02", "db"]), "db02 db03");
+    assert_eq!(complete(&["vspc", "give-input", "--protocol", "operator", "-s", &at, ""]), "db02 db03");
+    assert_eq!(complete(&["vspc", "--protocol=v3", "who", "we"]), "", "the server is asked as it is said");
     assert_eq!(complete(&["vspc", "attach", "--lo"]), "--lock");
 }
 

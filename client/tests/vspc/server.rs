@@ -203,6 +203,11 @@ impl FakeServer {
         found
     }
 
+    /// A request that came, if one did. It stays.
+    pub(crate) fn noted(&self, op: &str) -> Option<Value> {
+        self.state().requests.iter().find(|request| request["op"] == op).cloned()
+    }
+
     fn wait(&self, what: &str, mut condition: impl FnMut(&mut State) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.state();
@@ -633,7 +638,7 @@ impl Peer {
             }
             "break" => need("writer").map(|()| json!({})),
             "bump" => need("operator").map(|()| json!({"bumped": 2})),
-            "kick" => need("operator").map(|()| json!({})),
+            "kick" | "give-input" | "reload" | "drain" => need("operator").map(|()| json!({})),
             "stats" => Ok(json!({
                 "counters": {"connections": 3, "consoles": state.consoles.len()},
                 "typing_us": {"count": 9, "p50": 40, "p99": 90, "max": 120, "steps": [[64, 8], [128, 1]]},
