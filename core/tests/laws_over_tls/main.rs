@@ -18,7 +18,7 @@ mod moves;
 mod ports;
 #[path = "../laws/speech.rs"]
 mod speech;
-#[path = "../laws/takeover.rs"]
+#[path = "../laws/takeover/mod.rs"]
 mod takeover;
 #[path = "../laws/vms.rs"]
 mod vms;

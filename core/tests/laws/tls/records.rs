@@ -1,0 +1,136 @@
+//! What passes through TLS once it is up, and how it ends.
+
+use std::time::Duration;
+
+use vspc_core::concentrator::{Config, EventKind, InBandTls, VmTls, VmotionStep};
+use vspc_core::vmware::{Resume, VmEvent};
+
+use super::{WILL_AUTH, all_tls, client, host, in_band};
+use crate::world::secure::Version;
+use crate::world::{Host, Kind, Part, World, uuid, vm_config};
+
+#[test]
+fn record_larger_than_the_window_waits_and_every_byte_arrives_before_the_end() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.stall(vm, 0);
+    let typist = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    let text: Vec<u8> = (0..600_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
+    let sealed = world.link(typist).tls.as_mut().unwrap().seal(&text);
+    let mut rest = &sealed[..];
+    while world.engine.receive_window(typist) > 0 {
+        let n = world.engine.receive_window(typist).min(rest.len());
+        world.engine.handle_received(typist, &mut rest[..n].to_vec(), world.now);
+        world.drain();
+        rest = &rest[n..];
+    }
+    assert!(rest.len() > 200_000, "a full queue is not added to: {} left", rest.len());
+    world.link(vm).stalled = false;
+    world.link(vm).capacity = usize::MAX;
+    while !rest.is_empty() {
+        world.settle();
+        let n = world.engine.receive_window(typist).min(rest.len());
+        assert_ne!(n, 0, "the vm takes everything");
+        world.engine.handle_received(typist, &mut rest[..n].to_vec(), world.now);
+        world.drain();
+        rest = &rest[n..];
+    }
+    world.settle();
+    assert!(world.host(vm).typed == text);
+}
+
+#[test]
+fn end_of_a_clients_input_comes_behind_what_is_held_of_it() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.stall(vm, 0);
+    let typist = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    let mut typed = 0;
+    while world.engine.receive_window(typist) > 0 {
+        let mut sealed = world.link(typist).tls.as_mut().unwrap().seal(&[b'x'; 16 << 10]);
+        world.engine.handle_received(typist, &mut sealed, world.now);
+        world.drain();
+        typed += 16 << 10;
+    }
+    world.engine.handle_closed(typist, vspc_core::concentrator::Closed::Input, world.now);
+    world.drain();
+    world.unstall(vm);
+    assert_eq!(world.host(vm).typed.len(), typed);
+    let console = world.console(uuid(1)).expect("it is known").label.id;
+    assert!(world.engine.clients(console).all(|client| client.has_ended));
+    world.pass(Duration::from_secs(60));
+    assert!(world.is_open(typist), "it takes all that it is shown");
+}
+
+#[test]
+fn one_record_at_most_is_sealed_ahead_of_the_socket() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Raw);
+    world.pass(Duration::from_secs(2));
+    world.link(reader).stalled = true;
+    world.link(reader).capacity = 0;
+    world.print(vm, &[b'x'; 100_000]);
+    let sealed = world.engine.transmit(reader, world.now, |_| 0).offered;
+    assert!((16 << 10..17 << 10).contains(&sealed), "{sealed}");
+}
+
+#[test]
+fn vm_moves_from_telnet_to_tls_and_back() {
+    let mut world = World::new(Config { vm_tls: VmTls::Auto, banner: false, ..Config::default() });
+    world.by_hand = true;
+    let mut at = host(&mut world);
+    world.deal(at, WILL_AUTH);
+    world.settle();
+    let reader = client(&mut world, Kind::Telnet);
+    world.settle();
+    for round in 0..4_u8 {
+        world.host(at).session.begin(&[round]);
+        world.settle();
+        world.type_wire(reader, b"typed while it moves;");
+        let secret = world.host(at).secret().expect("goahead");
+        let config = vspc_core::vmware::VmConfig {
+            resume: Some(Resume { sequence: vec![round], secret }),
+            ..vm_config(1)
+        };
+        let target = world.connect_to_vms(Part::Host(Host::new(config))).expect("there is room");
+        if round % 2 == 0 {
+            world.shake_hands(target, Version::V13, Vec::new());
+        } else {
+            world.deal(target, WILL_AUTH);
+        }
+        world.settle();
+        assert_eq!(world.host(target).was_told(|event| matches!(event, VmEvent::PeerOk { .. })), 1);
+        world.host(target).session.complete();
+        world.host(target).session.print(b"here;");
+        world.settle();
+        world.pass(Duration::from_secs(7));
+        assert_eq!(world.typed(target), "typed while it moves;");
+        at = target;
+    }
+    assert_eq!(world.seen(reader), "here;here;here;here;");
+    assert_eq!(world.told(|what| matches!(what, EventKind::Vmotion(VmotionStep::Completed(_)))), 4);
+}
+
+#[test]
+fn those_who_shake_hands_while_the_server_goes_down_do_not_keep_it() {
+    let mut world = all_tls();
+    world.vm(vm_config(1));
+    let reader = world.client(uuid(1), Kind::Telnet);
+    world.by_hand = true;
+    client(&mut world, Kind::Raw);
+    world.connect_to_vms(Part::Mute).expect("there is room");
+    world.shut_down();
+    assert!(world.engine.is_empty());
+    assert!(world.link(reader).tls.as_ref().unwrap().ended, "it was told that nothing follows");
+}
+
+#[test]
+fn host_that_is_held_does_not_keep_the_server() {
+    let mut world = in_band(InBandTls::Require);
+    host(&mut world);
+    world.shut_down();
+    assert!(world.engine.is_empty());
+}
