@@ -132,6 +132,11 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Vmotion(step) => write!(f, "vmotion {}", Words(step)),
             EventKind::PortTaken(port, why) => write!(f, "cannot open client port {port}: {}", Words(why)),
             EventKind::PortOpened(port) => write!(f, "client port {port} is open now"),
+            EventKind::PortShed(port) => write!(
+                f,
+                "client port {port} closed for now: descriptors are short, and this vm has been here for less \
+                 than ten minutes"
+            ),
             EventKind::PortsExhausted => f.write_str(
                 "no client port left in the range; this vm has none until one comes free, or, after ten \
                  minutes, one that is unused yields",

@@ -173,6 +173,9 @@ impl Server {
             listener.task.set(cx);
         }
         for _ in 0..ACCEPTS_PER_VISIT {
+            if self.engine.closes_listener() {
+                break;
+            }
             let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
             let make_room = || self.house.lingering.take_oldest().is_some();
             match self.house.accepting.accept(id, || listener.accept(), make_room, self.now) {

@@ -16,7 +16,8 @@
 //!
 //! Within a class the address that has the most such connections gives up the one that has waited longest:
 //! a crowd behind one address does not push out others, and a fleet behind the address of a crowd is not
-//! confused with it, because it answers. Who has a UUID or is attached to a console is never judged here.
+//! confused with it, because it answers. Who has a UUID or is attached to a console is never judged here; where
+//! such hold everything, client ports of VMs that have hardly been there are closed for the newcomer (`shed`).
 //!
 //! Every call costs at most the logarithm of how many are nobody yet, times a constant. Memory is that of
 //! those connections: about 200 bytes each, all of it given back when they are somebody or gone.
@@ -168,6 +169,23 @@ impl Admission {
     /// them.
     pub(super) fn lacks_descriptor(&self, kind: Kind) -> bool {
         kind == Kind::Vm || self.open[kind as usize] < self.clients_limit()
+    }
+
+    /// Whether client ports may be closed for a newcomer that was refused: only where next to nobody is
+    /// nobody yet. A crowd of strangers must not take the ports of VMs as well.
+    pub(super) fn may_shed_ports(&self) -> bool {
+        2 * self.waiting.iter().sum::<usize>() <= self.batch()
+    }
+
+    /// How many client ports are closed in one go, so that choosing them costs each newcomer little.
+    pub(super) fn batch(&self) -> usize {
+        (self.limit / SHED_PART).max(2)
+    }
+
+    /// Whether a console that waits for its client port can have a descriptor for it, beside so many
+    /// listeners: the last eighth is left to newcomers, or they would take it away again.
+    pub(super) fn has_room_for_port(&self, listeners: usize) -> bool {
+        self.taken(listeners) < self.limit - self.limit / VMS_PART
     }
 
     /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
@@ -346,6 +364,9 @@ const STAGES: usize = Stage::Dialogue as usize + 1;
 
 /// Clients never take the last eighth of the descriptors: VMs find room however many people watch.
 const VMS_PART: usize = 8;
+
+/// A thirty-second of the descriptors is freed at once where client ports are closed for newcomers.
+const SHED_PART: usize = 32;
 
 /// How long a connection may say nothing once our opening is in its socket. A VM answers in one round trip;
 /// two seconds are more than any network and a retransmission need.

@@ -72,6 +72,10 @@ impl Concentrator {
         }
         self.fx.timers.set(Timer::Linger(id), self.fx.now + LINGER);
         self.consider_closed(id);
+        // A peer that waits to be read takes no farewell; its window may have been 0.
+        if self.conns.get(id).is_some() {
+            self.fx.outbox.receive(id);
+        }
     }
 
     /// Takes a connection out of everything and forgets it; its socket is of no more use.

@@ -180,6 +180,9 @@ pub enum EventKind {
     PortTaken(u16, ListenError),
     /// A client port that was not to be had when its VM came is open now.
     PortOpened(u16),
+    /// A client port was closed because descriptors are short, and newcomers come first; its VM has not been
+    /// there for long. It is opened again once there is room.
+    PortShed(u16),
     /// No port of the range is free; the VM is served without one until one is.
     PortsExhausted,
     /// A console was forgotten, having had no VM and no client for the expiry time.
@@ -403,6 +406,7 @@ impl EventKind {
             | Self::Malformed(_)
             | Self::TlsFailed(_)
             | Self::AdminRefused(_)
+            | Self::PortShed(_)
             | Self::PortsExhausted
             | Self::PortTaken(..) => Warn,
             Self::VmDisconnected(why) => why.severity(),

@@ -1,15 +1,20 @@
 //! Listeners: where hosts connect, and one client port per console.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Concentrator;
 use super::address::Address;
+use super::admission::Source;
 use super::effects::Newcomer;
 use super::event::{EventKind, ListenError};
 use super::id::{ConsoleId, ListenerId};
 use super::output::Output;
 use super::ports::RETRY;
+use super::tenure::SETTLED;
 use super::timers::Timer;
 
 #[derive(Clone, Debug)]
@@ -18,6 +23,8 @@ pub(super) struct Listener {
     address: Address,
     /// Its VM was told of without it.
     late: bool,
+    /// Another was tried before, which was told of.
+    is_second: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +40,12 @@ pub(super) enum Purpose {
 impl Listener {
     /// A listener for those who ask.
     pub(super) fn admin(address: Address) -> Self {
-        Self { purpose: Purpose::Admin, address, late: false }
+        Self { purpose: Purpose::Admin, address, late: false, is_second: false }
     }
 
     /// A listener for hosts.
     pub(super) fn vms(address: Address) -> Self {
-        Self { purpose: Purpose::Vms, address, late: false }
+        Self { purpose: Purpose::Vms, address, late: false, is_second: false }
     }
 }
 
@@ -82,15 +89,20 @@ impl Concentrator {
                 self.emit_identified(at);
             }
             (Purpose::Clients(at, port), Err(why)) => {
-                let was_late = self.listeners.remove(id).is_some_and(|listener| listener.late);
+                let is_ports_fault = matches!(why, ListenError::InUse | ListenError::Denied);
+                let was_late = listener.late;
+                let is_told = listener.is_second || (was_late && !is_ports_fault);
+                self.listeners.remove(id);
                 if let Some(console) = self.consoles.get_mut(at) {
                     console.listener = None;
                 }
                 self.consoles.consider_yielding(at);
-                self.emit_of_console(at, EventKind::PortTaken(port, why));
+                if !is_told {
+                    self.emit_of_console(at, EventKind::PortTaken(port, why));
+                }
                 self.port_failed(at, port, why);
                 if was_late {
-                    self.note_late(at);
+                    self.note(at, |listener| listener.late = true);
                 }
             }
         }
@@ -103,6 +115,7 @@ impl Concentrator {
         if matches!(why, ListenError::InUse | ListenError::Denied) && port != 0 {
             ports.pass_over(port, self.fx.now);
             self.open_port(console);
+            self.note(console, |listener| listener.is_second = true);
         } else {
             ports.give_back(port);
             self.wait_for_port(console);
@@ -125,7 +138,7 @@ impl Concentrator {
         if let Some(port) = ports.take(self.consoles.number(at)) {
             self.open_this_port(at, port);
             if newcomer.is_late {
-                self.note_late(at);
+                self.note(at, |listener| listener.late = true);
             }
         } else if let Some(unused) = self.consoles.yields_port(at, self.fx.now) {
             self.fx.yields(unused, Some(newcomer));
@@ -143,42 +156,91 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let address = Address::Ip(SocketAddr::new(self.config.client_interface, port));
         let purpose = Purpose::Clients(at, port);
-        let listener = self.listeners.insert(Listener { purpose, address: address.clone(), late: false });
+        let listener = Listener { purpose, address: address.clone(), late: false, is_second: false };
+        let listener = self.listeners.insert(listener);
         console.listener = Some(listener);
         self.consoles.consider_yielding(at);
         self.fx.outbox.push(Output::Listen(listener, address));
     }
 
     fn wait_for_port(&mut self, console: ConsoleId) {
+        self.queue_for_port(console);
+        // The VM is served all the same, and told of without a port.
+        self.emit_identified(console);
+    }
+
+    fn queue_for_port(&mut self, console: ConsoleId) {
         if let Some(ports) = &mut self.ports {
             ports.waiting.push_back(console);
             if !self.fx.timers.is_set(Timer::Ports) {
                 self.fx.timers.set(Timer::Ports, self.fx.now + RETRY);
             }
         }
-        // The VM is served all the same, and told of without a port.
-        self.emit_identified(console);
     }
 
-    /// Tries again for consoles without a port.
+    /// Closes client ports of VMs that have hardly been there, for a newcomer for whom there is no descriptor:
+    /// of the address that has the most such ports, the newest first. Who is connected stays connected: a VM
+    /// without a port is better served than one that is refused. Returns whether any was closed. Costs a look
+    /// at every console, which pays for many newcomers.
+    pub(super) fn shed_ports(&mut self) -> bool {
+        if !self.admission.may_shed_ports() {
+            return false;
+        }
+        let mut by_source: BTreeMap<Source, Vec<(Duration, ConsoleId)>> = BTreeMap::new();
+        for console in self.consoles.iter().filter(|console| console.listener.is_some()) {
+            let stayed = console.tenure.stayed(self.fx.now);
+            if let Some(holder) = console.legs.holder().and_then(|id| self.conns.get(id))
+                && stayed < YOUNG
+            {
+                by_source.entry(holder.source()).or_default().push((stayed, console.id()));
+            }
+        }
+        let Some(mut young) = by_source.into_values().max_by_key(Vec::len) else { return false };
+        young.sort_unstable_by_key(|&(stayed, at)| (stayed, Reverse(at)));
+        for (_, at) in young.into_iter().take(self.admission.batch()) {
+            if let Some(port) = self.consoles.label(at).and_then(|label| label.port) {
+                self.emit_of_console(at, EventKind::PortShed(port));
+            }
+            self.close_port(at);
+            self.queue_for_port(at);
+        }
+        true
+    }
+
+    /// Tries again for consoles without a port, as far as there are descriptors.
     pub(super) fn retry_ports(&mut self) {
         let Some(ports) = &mut self.ports else { return };
         ports.reconsider(self.fx.now);
-        for console in std::mem::take(&mut ports.waiting) {
+        let mut waiting = std::mem::take(&mut ports.waiting);
+        // Who has come back meanwhile has a port, or waits twice.
+        let mut seen = BTreeSet::new();
+        waiting.retain(|&at| {
+            self.consoles.get(at).is_some_and(|console| console.listener.is_none()) && seen.insert(at)
+        });
+        let mut tried = 0;
+        while tried < TRIED_AT_ONCE
+            && self.admission.has_room_for_port(self.listeners.len())
+            && let Some(console) = waiting.pop_front()
+        {
             self.open_port_for(Newcomer { console, is_late: true });
+            tried += 1;
+        }
+        if let Some(ports) = &mut self.ports {
+            ports.waiting.append(&mut waiting);
         }
         if let Some(ports) = &self.ports
             && !ports.waiting.is_empty()
         {
-            self.fx.timers.set(Timer::Ports, self.fx.now + RETRY);
+            let pause = if tried < TRIED_AT_ONCE { RETRY } else { SOON };
+            self.fx.timers.set(Timer::Ports, self.fx.now + pause);
         }
     }
 
-    /// The port that is being opened for a console will be told of by itself.
-    fn note_late(&mut self, at: ConsoleId) {
+    /// Notes something of the port that is being opened for a console.
+    fn note(&mut self, at: ConsoleId, note: impl FnOnce(&mut Listener)) {
         let listener = self.consoles.get(at).and_then(|console| console.listener);
         if let Some(listener) = listener.and_then(|id| self.listeners.get_mut(id)) {
-            listener.late = true;
+            note(listener);
         }
     }
 
@@ -212,3 +274,12 @@ impl Concentrator {
         }
     }
 }
+
+/// How many consoles without a port are tried at a time: each costs the runtime a dozen system calls.
+const TRIED_AT_ONCE: usize = 256;
+
+/// When the next of them are.
+const SOON: Duration = Duration::from_millis(100);
+
+/// A VM that has been connected for less in total may have its client port closed for a newcomer.
+const YOUNG: Duration = Duration::from_micros(SETTLED);

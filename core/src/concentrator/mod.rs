@@ -232,8 +232,8 @@ impl Concentrator {
     }
 
     /// Closes connections that have to leave for a newcomer, clients that will send no more before all
-    /// others, and where there is nobody else consoles that nobody uses, but not `at`. Returns whether there
-    /// is room then.
+    /// others, and where there is nobody else consoles that nobody uses, but not `at`, then client ports.
+    /// Returns whether there is room then.
     ///
     /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot
     /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
@@ -247,6 +247,7 @@ impl Concentrator {
                     (None, _) if !self.admission.lacks_descriptor(kind) => return false,
                     (None, _) => match self.consoles.yields_descriptor(at) {
                         Some(unused) => self.end_console(unused, EventKind::ConsoleYielded),
+                        None if self.shed_ports() => {}
                         None => return false,
                     },
                 },
@@ -320,6 +321,13 @@ impl Concentrator {
             Timer::Ports => self.retry_ports(),
             Timer::Summary => self.emit_summary(),
         }
+    }
+
+    /// Whether an [`Output::Unlisten`] waits to be polled. Its descriptor counts as free already: a runtime
+    /// carries that out before it accepts more.
+    #[must_use]
+    pub fn closes_listener(&self) -> bool {
+        self.fx.outbox.has_unlisten()
     }
 
     /// Takes the next thing to do; events come after everything else. Any number of inputs may come before

@@ -19,6 +19,8 @@ use super::output::{Output, Shutdown};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
+    /// How many listeners to close are in there.
+    unlistens: usize,
     events: VecDeque<Event>,
     /// By a connection's slot: what it has outstanding here or with the runtime.
     conns: Vec<Outstanding>,
@@ -84,7 +86,13 @@ impl Outbox {
 
     /// Queues an output that is never repeated.
     pub(super) fn push(&mut self, output: Output) {
+        self.unlistens += usize::from(matches!(output, Output::Unlisten(_)));
         self.queue.push_back(output);
+    }
+
+    /// Whether the runtime has still to close a listener.
+    pub(super) fn has_unlisten(&self) -> bool {
+        self.unlistens > 0
     }
 
     /// Says that a connection has bytes for its socket, unless the runtime knows.
@@ -135,7 +143,7 @@ impl Outbox {
 
     /// Tells an event. One of a connection that has had its share of this second is counted instead, and the
     /// count is told before the next that is not. Landmarks have a share of their own, which noise cannot
-    /// spend; a connection's end needs none.
+    /// spend; a connection's end needs none, but for a nobody's.
     ///
     /// Each connection that comes again brings a new share of its own. So those that are nobody yet have one
     /// allowance together, and what others have to tell is charged to `payer`, unless few would see it.
@@ -201,6 +209,7 @@ impl Outbox {
                     }
                     None => continue,
                 },
+                Output::Unlisten(_) => self.unlistens -= 1,
                 Output::Inspect(id) if self.of(id).is_none() => continue,
                 Output::Receive(id) => match self.of(id) {
                     Some(outstanding) => outstanding.receive = false,

@@ -209,6 +209,9 @@ impl Concentrator {
         self.consoles.keep_unshown(unshown, wire, pairs, &mut self.fx);
         if is_first {
             self.early.push_back(id);
+            if self.early.len() > 2 * self.conns.len() + EARLY_ROOM {
+                self.forget_early_of_others();
+            }
         }
         while let Some(&first) = self.early.front() {
             let early = self.conns.get_mut(first).and_then(Conn::vm_mut).and_then(|vm| vm.early.as_mut());
@@ -222,6 +225,16 @@ impl Concentrator {
                 self.early.pop_front();
             }
         }
+    }
+
+    /// Those that have left or have a console need not come to the front to be forgotten: somebody may stand
+    /// there for long.
+    fn forget_early_of_others(&mut self) {
+        let conns = &self.conns;
+        self.early.retain(|&id| {
+            let vm = conns.get(id).and_then(Conn::vm);
+            vm.and_then(|vm| vm.early.as_ref()).is_some_and(|early| early.unshown.is_a_strangers())
+        });
     }
 
     fn vm_negotiates(&mut self, id: ConnId, verb: Verb, opt: Opt) {
@@ -477,3 +490,6 @@ const NOT_A_VM: &[u8] =
 concentrator\").\r\nTo use a console, connect to the client port of its VM.\r\n";
 
 const NOT_IDENTIFIED: &[u8] = b"\r\nNo VM was identified on this connection in time; closing it.\r\n";
+
+/// Room for ids of connections that are gone beside those that are not, before they are looked for.
+const EARLY_ROOM: usize = 64;

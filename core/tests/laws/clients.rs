@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, EventKind, LocalOptions, SlowClient};
+use vspc_core::concentrator::{CloseReason, Config, EventKind, LocalOptions, Output, SlowClient};
 use vspc_core::telnet::{Command, IAC};
 use vspc_core::vmware::VmEvent;
 
@@ -307,6 +307,30 @@ fn the_window_of_a_client_closes_while_its_vm_takes_nothing_and_every_byte_arriv
     assert!(world.link(raw).inbound.len() > 400_000);
     world.unstall(vm);
     assert!(world.host(vm).typed == [b"$", &paste[..]].concat());
+}
+
+#[test]
+fn a_client_that_is_sent_away_is_read_again_however_full_its_vm_was() {
+    // In clear there is nothing more to tell it.
+    if !crate::SEALED {
+        return;
+    }
+    let mut world = World::new(Config::default());
+    let vm = world.vm(vm_config(1));
+    let client = world.client(uuid(1), Kind::Telnet);
+    world.stall(vm, 0);
+    world.type_wire(client, &[b'x'; 800_000]);
+    assert_eq!(world.engine.receive_window(client), 0);
+    // Neither does it take what TLS says last, so it is not closed at once.
+    world.stall(client, 0);
+    world.print(vm, b"for it");
+    world.engine.kick(client, world.now).unwrap();
+    let outputs = std::iter::from_fn(|| world.engine.poll_output());
+    let outputs: Vec<_> = outputs.collect();
+    assert!(
+        outputs.iter().any(|output| matches!(output, Output::Receive(id) if *id == client)),
+        "{outputs:?}"
+    );
 }
 
 #[test]

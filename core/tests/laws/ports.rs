@@ -69,6 +69,16 @@ fn a_port_that_something_else_holds_is_passed_over_and_costs_nobody_a_connection
 }
 
 #[test]
+fn of_many_ports_that_something_else_holds_a_console_tells_the_first() {
+    let mut world = World::new(config(50000, 50019));
+    world.foreign_ports.extend(50000..50010);
+    world.vm(vm_config(1));
+    assert_eq!(world.port(uuid(1)), Some(50010));
+    assert_eq!(world.told(|what| matches!(what, EventKind::PortTaken(50000, _))), 1);
+    assert_eq!(world.told(|what| matches!(what, EventKind::PortTaken(..))), 1);
+}
+
+#[test]
 fn exhaustion_is_reported_and_who_waits_is_served_when_a_port_comes_free() {
     let mut world = World::new(config(50000, 50000));
     let one = world.vm(vm_config(1));

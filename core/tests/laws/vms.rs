@@ -89,6 +89,7 @@ fn no_connection_is_taken_beyond_the_descriptors() {
     for n in 1..=4 {
         world.vm(vm_config(n));
     }
+    world.pass(Duration::from_secs(600));
     // Whoever may be a VM will need a port as well.
     assert!(world.connect_to_vms(Part::Mute).is_none());
     let port = world.port(uuid(1)).unwrap();

@@ -1,12 +1,13 @@
 //! Law 13, consoles: when ports, descriptors or the cap on unused consoles run out, one that nobody uses
 //! yields, the one whose VM was connected for the shortest time in total first.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use vspc_core::concentrator::{Config, EventKind, PortRange};
+use vspc_core::concentrator::{Config, ConnId, EventKind, PortRange};
 use vspc_core::vmware::{Uuid, VmConfig};
 
-use crate::world::{Kind, World};
+use crate::world::{Kind, Part, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -172,3 +173,85 @@ fn a_vm_that_was_off_for_a_month_gets_its_port_again_unless_that_was_needed() {
     world.vm(vm_config(2));
     assert_eq!(world.port(uuid(2)), Some(50001));
 }
+
+/// Connections that say who they are and stay: a descriptor each, and one for their client port.
+fn crowd_identifies(world: &mut World, from: Ipv4Addr, numbers: std::ops::Range<u32>) -> Vec<ConnId> {
+    world.from = from;
+    numbers.map(|n| world.vm(vm_config(n))).collect()
+}
+
+fn with_port(world: &World, numbers: std::ops::Range<u32>) -> usize {
+    numbers.filter(|&n| world.port(uuid(n)).is_some()).count()
+}
+
+#[test]
+fn client_ports_of_a_crowd_that_has_only_just_come_are_closed_for_vms_of_other_addresses() {
+    let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
+    world.from = HOST;
+    let settled = world.vm(vm_config(1));
+    world.pass(TEN_MINUTES);
+    let crowd = crowd_identifies(&mut world, CROWD, 1000..1120);
+    let client = world.client(uuid(1119), Kind::Telnet);
+    world.from = HOST;
+    for n in 10..40 {
+        let vm = world.vm(vm_config(n));
+        assert!(world.is_open(vm) && world.port(uuid(n)).is_some(), "{n} is served, with a port");
+        assert!(world.open() <= 257, "{} descriptors are taken", world.open());
+    }
+    assert!(world.is_open(settled) && world.port(uuid(1)) == Some(50000), "who is settled keeps its port");
+    assert!(crowd.iter().all(|&vm| world.is_open(vm)), "who has a uuid is never closed for others");
+    assert!(world.is_open(client), "nor who is at its console");
+    let left = with_port(&world, 1000..1120);
+    assert!((60..120).contains(&left), "{left} of the crowd still have a port");
+    assert!(world.port(uuid(1000)).is_some() && world.port(uuid(1119)).is_none(), "the newest lose theirs");
+    let told = world.told(|kind| matches!(kind, EventKind::PortShed(_)));
+    assert_eq!(told, 120 - left, "the log names each");
+}
+
+#[test]
+fn ports_that_were_closed_for_newcomers_open_again_once_there_is_room_for_more_newcomers_too() {
+    let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
+    let crowd = crowd_identifies(&mut world, CROWD, 1000..1128);
+    world.from = HOST;
+    for n in 10..20 {
+        world.vm(vm_config(n));
+    }
+    assert!(with_port(&world, 1088..1128) < 40);
+    world.pass(60 * SECOND);
+    assert!(with_port(&world, 1088..1128) < 40, "not while the last eighth is in use");
+    for &vm in &crowd[..40] {
+        world.end(vm);
+    }
+    world.pass(Duration::from_secs(90_000));
+    assert_eq!(with_port(&world, 1040..1128), 88);
+    assert!(world.told(|kind| matches!(kind, EventKind::PortOpened(_))) > 0);
+}
+
+#[test]
+fn a_newcomer_of_the_crowds_own_address_is_served_too() {
+    let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
+    let crowd = crowd_identifies(&mut world, CROWD, 1000..1200);
+    assert!(crowd.iter().all(|&vm| world.is_open(vm)));
+    let newest = world.vm(vm_config(1));
+    assert!(world.is_open(newest) && world.port(uuid(1)).is_some());
+    assert!(world.open() <= 257, "{} descriptors are taken", world.open());
+}
+
+#[test]
+fn strangers_that_say_nothing_have_hardly_any_port_closed() {
+    if crate::SEALED {
+        return;
+    }
+    let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
+    crowd_identifies(&mut world, CROWD, 1000..1128);
+    for from in [CROWD, HOST] {
+        world.from = from;
+        let strangers = (0..500).filter_map(|_| world.connect_to_vms(Part::Mute)).count();
+        assert!(strangers > 0);
+        world.pass(SECOND);
+    }
+    assert!(with_port(&world, 1000..1128) >= 112);
+}
+
+const CROWD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

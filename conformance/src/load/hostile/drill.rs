@@ -124,6 +124,8 @@ pub(super) enum Tls {
     Off,
     /// All clients, and no VM.
     Clients,
+    /// All VMs; strangers may speak telnet from the first byte.
+    Vms,
     /// All clients and all VMs.
     All,
 }

@@ -1,14 +1,15 @@
 //! All attacks that can go on beside each other, on one server, in an order that chance makes.
 //!
-//! In clear: attackers and VMs share an address here, and a server that offers TLS by option 37 declines it for
-//! ten minutes where an upgrade has failed, which garbage can make it do.
+//! The VMs that others depend on speak TLS from the first byte, the attackers telnet. The upgrade by option 37
+//! would be declined: attackers and VMs share an address here, and a host whose upgrade failed, which garbage
+//! can bring about, is served in clear for ten minutes.
 
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::attack::{Attack, Effort, Part};
-use super::drill::Drill;
+use super::drill::{Drill, Tls};
 use super::drills::DRILLS;
 use super::ground::Ground;
 use super::play::{Disturb, Disturbed};
@@ -25,6 +26,7 @@ pub(super) const DRILL: Drill = Drill::new(
 )
 .options(&["--max-clients", "none"])
 .moves()
+.tls(Tls::Vms)
 .wants("--max-consoles", "20000")
 .keeps_kib(KEEPS_KIB);
 

@@ -170,6 +170,7 @@ fn launch(
     let tls = match drill.tls {
         Tls::Off => TlsArgs::default(),
         Tls::Clients => TlsArgs { client_tls: true, ..TlsArgs::default() },
+        Tls::Vms => TlsArgs { tls: VmForm::On, ..TlsArgs::default() },
         Tls::All => TlsArgs { tls: VmForm::On, client_tls: true, ..TlsArgs::default() },
     };
     let dial = tls.open(&vms.to_string()).map_err(LoadError::Usage)?;
@@ -294,6 +295,7 @@ impl Certificate {
         let more: &[&str] = match tls {
             Tls::Off => &[],
             Tls::Clients => &["--client-tls"],
+            Tls::Vms => &["--tls", "auto"],
             Tls::All => &["--client-tls", "--tls", "on"],
         };
         self.files().into_iter().chain(more.iter().map(|&option| option.to_owned())).collect()
