@@ -134,8 +134,8 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::PortOpened(port) => write!(f, "client port {port} is open now"),
             EventKind::PortShed(port) => write!(
                 f,
-                "client port {port} closed for now: descriptors are short, and this vm has been here for less \
-                 than ten minutes"
+                "client port {port} closed for now: descriptors are short, and this vm has been here for \
+                 less than ten minutes"
             ),
             EventKind::PortsExhausted => f.write_str(
                 "no client port left in the range; this vm has none until one comes free, or, after ten \

@@ -16,8 +16,9 @@
 //!
 //! Within a class the address that has the most such connections gives up the one that has waited longest:
 //! a crowd behind one address does not push out others, and a fleet behind the address of a crowd is not
-//! confused with it, because it answers. Who has a UUID or is attached to a console is never judged here; where
-//! such hold everything, client ports of VMs that have hardly been there are closed for the newcomer (`shed`).
+//! confused with it, because it answers. Who has a UUID or is attached to a console is never judged here;
+//! where such hold everything, client ports of VMs that have hardly been there are closed for the newcomer
+//! (`Concentrator::shed_ports`).
 //!
 //! Every call costs at most the logarithm of how many are nobody yet, times a constant. Memory is that of
 //! those connections: about 200 bytes each, all of it given back when they are somebody or gone.

@@ -178,10 +178,10 @@ impl Concentrator {
         }
     }
 
-    /// Closes client ports of VMs that have hardly been there, for a newcomer for whom there is no descriptor:
-    /// of the address that has the most such ports, the newest first. Who is connected stays connected: a VM
-    /// without a port is better served than one that is refused. Returns whether any was closed. Costs a look
-    /// at every console, which pays for many newcomers.
+    /// Closes client ports of VMs that have hardly been there, for a newcomer for whom there is no
+    /// descriptor: of the address that has the most such ports, the newest first. Who is connected stays
+    /// connected: a VM without a port is better served than one that is refused. Returns whether any was
+    /// closed. Costs a look at every console, which pays for many newcomers.
     pub(super) fn shed_ports(&mut self) -> bool {
         if !self.admission.may_shed_ports() {
             return false;
