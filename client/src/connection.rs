@@ -227,7 +227,7 @@ impl Connection {
             Ok(mut answer) => answer["console"].take(),
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let speech = V3::attach(&wish.console, wish.lock);
+        let speech = V3::attach(&wish.console, wish.lock, wish.scrollback);
         let attach = Self::connect(&self.server, Speech::V3(Box::new(speech)))?;
         let (listed, greeting) = (std::mem::take(&mut self.listed), self.greeting.take());
         *self = Self { listed, greeting, ..attach };

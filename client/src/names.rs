@@ -16,11 +16,12 @@ pub(crate) fn resolve(connection: &mut Connection, name: &str) -> Result<Value, 
         Ok(mut answer) => return Ok(answer["console"].take()),
         Err(refusal) => refusal,
     };
-    let candidates = match refusal.code.as_str() {
+    let mut candidates = match refusal.code.as_str() {
         "ambiguous" => several(connection, &refusal.details["candidates"])?,
         "no-such-console" if !name.is_empty() => connection.list(Some(&format!("{name}*")), OFFERED + 1)?,
         _ => return Err(failure(&refusal)),
     };
+    candidates.sort_by_cached_key(name_of);
     match candidates.len() {
         0 => Err(unknown(connection, name, &refusal.details["candidates"])?),
         1 => Ok(candidates.into_iter().next().unwrap_or_default()),
@@ -152,7 +153,7 @@ fn choose(name: &str, mut candidates: Vec<Value>) -> Result<Value, Failure> {
 fn describe(console: &Value) -> String {
     let text = |key: &str| printable(console[key].as_str().unwrap_or_default()).into_owned();
     let port = console["port"].as_u64().map(|port| format!("  port {port}")).unwrap_or_default();
-    format!("{}  {}{port}  {}", name_of(console), text("uuid"), text("state"))
+    format!("{}  {}{port}  {}", name_of(console), text("uuid"), text("state")).trim_end().to_owned()
 }
 
 /// The names that a slip of the finger would make `name` of, the likeliest first.

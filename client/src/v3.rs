@@ -23,6 +23,8 @@ use crate::operator::{Ending, News, Refusal};
 pub(crate) struct V3 {
     client: V3Client,
     asked_for: Option<String>,
+    /// How much of what the console printed before is shown, in bytes.
+    scrollback: u64,
     /// The user wants to watch, which the protocol has no word for: nothing is typed.
     watch_only: bool,
     entries: Vec<Value>,
@@ -44,11 +46,12 @@ impl V3 {
     /// Asks for the list of consoles. The answer, of the id [`ASKED`], is as that of `list`.
     pub(crate) fn list() -> Self {
         let mut out = Vec::new();
-        Self::new(V3Client::list(&mut out), None, false, &out)
+        Self::new(V3Client::list(&mut out), &out)
     }
 
     /// Asks for a console. The answer, of the id [`ASKED`], is as that of `attach`; its stream is [`STREAM`].
-    pub(crate) fn attach(console: &str, lock: Option<&str>) -> Self {
+    /// Of earlier output `scrollback` bytes are shown at most: the server sends what it likes.
+    pub(crate) fn attach(console: &str, lock: Option<&str>, scrollback: u64) -> Self {
         let mut out = Vec::new();
         let mode = match lock {
             Some("exclusive") => LockMode::Exclusive,
@@ -57,14 +60,16 @@ impl V3 {
             _ => LockMode::FreeForAllOrReadonly,
         };
         let client = V3Client::attach(console, mode, &mut out);
-        Self::new(client, Some(console.to_owned()), lock == Some("read-only"), &out)
+        let watch_only = lock == Some("read-only");
+        Self { asked_for: Some(console.to_owned()), scrollback, watch_only, ..Self::new(client, &out) }
     }
 
-    fn new(client: V3Client, asked_for: Option<String>, watch_only: bool, out: &[u8]) -> Self {
+    fn new(client: V3Client, out: &[u8]) -> Self {
         Self {
             client,
-            asked_for,
-            watch_only,
+            asked_for: None,
+            scrollback: 0,
+            watch_only: false,
             entries: Vec::new(),
             left: 0,
             negotiator: Negotiator::new(OPTIONS),
@@ -142,7 +147,7 @@ impl V3 {
         };
         match answer {
             V3Answer::Attached { applied, seed } => {
-                self.output.extend(seed.bytes());
+                self.output.extend(last(&seed, self.scrollback).bytes());
                 let read = self.watch_only || applied == Some(LockMode::FreeForAllOrReadonly);
                 let access = if read { "read" } else { "write" };
                 let lock = match applied {
@@ -278,6 +283,12 @@ impl V3 {
             self.news.push_back(News::Over(ending));
         }
     }
+}
+
+/// The end of a text: so many bytes at most.
+fn last(text: &str, bytes: u64) -> &str {
+    let from = text.len().saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+    (from..=text.len()).find_map(|from| text.get(from..)).unwrap_or_default()
 }
 
 /// An entry of the list, with the fields of operator.md §4 that it has.

@@ -185,6 +185,8 @@ impl Attach {
             Action::Who => self.request(Question::Who),
             Action::Status => self.request(Question::Status),
             Action::Lock(mode) => self.request(Question::Lock(mode)),
+            // Nobody is asked about what cannot be done.
+            Action::Bump if !self.line.carries_many() => self.request(Question::Bump),
             Action::Bump => self.ask(About::Bump, "send everybody else away? (y/n) "),
             Action::Stamps => {
                 let stamps = self.view.turn_stamps();

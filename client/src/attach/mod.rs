@@ -134,6 +134,13 @@ enum Line {
     Ended,
 }
 
+impl Line {
+    /// Whether the operator protocol is spoken.
+    fn carries_many(&self) -> bool {
+        matches!(self, Self::Up(connection, _) if connection.carries_many())
+    }
+}
+
 struct Input {
     open: bool,
     /// The user knows that typing has no effect.
@@ -281,7 +288,12 @@ impl Attach {
             if !self.input.told_read_only {
                 self.input.told_read_only = true;
                 let escape = self.keys.escape();
-                self.say(&format!("you may only watch; {escape} l asks for the write lock"));
+                // vSPC.py's protocol has no word for it.
+                let lock = match self.line.carries_many() {
+                    true => format!("; {escape} l asks for the write lock"),
+                    false => String::new(),
+                };
+                self.say(&format!("you may only watch{lock}"));
             }
             return;
         }

@@ -146,10 +146,12 @@ pub(crate) fn attach_again(
     refused.map_or_else(|| Err(Failure::error("there is nothing to attach to")), |refusal| Ok(Err(refusal)))
 }
 
-/// The wish with which an attach goes on where it broke off.
+/// The wish with which an attach goes on where it broke off. vSPC.py's protocol has no offsets: there it is
+/// shown what the server has kept, lest something be lost.
 pub(crate) fn resume(console: &Value, lock: Option<&'static str>, epoch: &str, offset: u64) -> Wish {
     let from = (!epoch.is_empty()).then(|| (epoch.to_owned(), offset));
-    Wish { console: reference(console), lock, scrollback: 0, from }
+    let scrollback = if from.is_some() { 0 } else { EVERYTHING };
+    Wish { console: reference(console), lock, scrollback, from }
 }
 
 /// More than any server keeps.

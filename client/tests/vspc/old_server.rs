@@ -3,14 +3,19 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use crate::server::PATIENCE;
 
-/// A server with two VMs, `alpha` and `beta`, of which `beta` is locked by somebody else.
+/// A server with two VMs, `alpha` and `beta`, of which `beta` is locked by somebody else. After
+/// [`OldServer::forget`] it knows none, as one that was started anew, until its VMs
+/// [return](OldServer::recall).
 pub(crate) struct OldServer {
     pub(crate) address: SocketAddr,
+    knows: Arc<AtomicBool>,
     /// The mode of each attach that was granted, and its socket, with telnet begun.
     attached: Receiver<(String, TcpStream)>,
 }
@@ -20,13 +25,23 @@ impl OldServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, attached) = channel();
+        let knows = Arc::new(AtomicBool::new(true));
+        let server = Self { address, knows: Arc::clone(&knows), attached };
         thread::spawn(move || {
             for socket in listener.incoming() {
-                let sender = sender.clone();
-                thread::spawn(move || serve(socket.unwrap(), &sender));
+                let (sender, knows) = (sender.clone(), Arc::clone(&knows));
+                thread::spawn(move || serve(socket.unwrap(), &knows, &sender));
             }
         });
-        Self { address, attached }
+        server
+    }
+
+    pub(crate) fn forget(&self) {
+        self.knows.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn recall(&self) {
+        self.knows.store(true, Ordering::SeqCst);
     }
 
     /// Waits for an attach.
@@ -35,7 +50,7 @@ impl OldServer {
     }
 }
 
-fn serve(mut socket: TcpStream, attached: &Sender<(String, TcpStream)>) {
+fn serve(mut socket: TcpStream, knows: &AtomicBool, attached: &Sender<(String, TcpStream)>) {
     socket.write_all(VERSION).unwrap();
     let mut first = [0];
     socket.read_exact(&mut first).unwrap();
@@ -45,7 +60,12 @@ fn serve(mut socket: TcpStream, attached: &Sender<(String, TcpStream)>) {
     }
     // The rest of the version, then the name or None, then the mode: each ends with a dot.
     let [_, name, mode] = [(); 3].map(|()| message(&mut socket));
+    let knows = knows.load(Ordering::SeqCst);
     match name.as_deref() {
+        _ if !knows => {
+            socket.write_all(&text("vm_not_found")).unwrap();
+            socket.write_all(b"\x80\x04K\x00.").unwrap();
+        }
         Some("alpha" | "a-1") => {
             let applied = mode.unwrap();
             let mut answer = text("vm_found");

@@ -1,7 +1,9 @@
 //! `vspc tail`: what consoles print, one as it is, several as lines with the name before each.
 //!
-//! Owns how a terminal's output is made into lines: what moves the cursor would mix the consoles up, so it is
-//! left out.
+//! Owns which consoles are followed, also after a server went away, and when a line is shown. What is left
+//! out of one is `plain`'s.
+
+mod plain;
 
 use std::io::{self, Write};
 use std::thread;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use vspc_core::mux::StreamId;
 use vspc_core::time::Instant;
 
+use self::plain::plain;
 use crate::args::TailArgs;
 use crate::attach::place::Place;
 use crate::attach::reconnect::{FIRST_PAUSE, LONGEST_PAUSE, attach_again, resume};
@@ -46,9 +49,11 @@ pub(crate) fn run(mut connection: Connection, args: &TailArgs) -> Result<(), Fai
         colour: terminal::may_colour(&io::stdout()),
         names: Vec::new(),
         absent: Vec::new(),
+        refused: Vec::new(),
         all: args.all,
+        look_at: clock::now() + LOOK,
     };
-    if args.all && tail.connections[0].carries_many() {
+    if args.all {
         tail.subscribe();
     }
     for console in &consoles {
@@ -72,8 +77,12 @@ struct Tail {
     names: Vec<String>,
     /// Consoles that were not there when the server was connected to again.
     absent: Vec<Value>,
+    /// Consoles that this client was not let to, which is said once.
+    refused: Vec<String>,
     /// All consoles are followed.
     all: bool,
+    /// When a server that tells of no consoles is asked for them.
+    look_at: Instant,
 }
 
 /// A console that is followed.
@@ -95,18 +104,36 @@ struct Source {
 impl Tail {
     fn attach(&mut self, console: &Value) -> Result<(), Failure> {
         let wish = self.wish(console);
-        // vSPC.py's protocol takes a connection for each.
-        if !self.connections[0].carries_many() && !self.sources.is_empty() {
-            let another = Connection::open(self.connections[0].server())?;
-            self.connections.push(another);
-        }
-        let at = self.connections.len() - 1;
+        let at = self.spare_connection(self.sources.len())?;
         match self.connections[at].attach(&wish)? {
             Ok(Attached { stream, answer }) => self.add(at, stream, console, &answer),
             Err(refusal) if self.alone => return Err(failure(&refusal)),
-            Err(refusal) => tell(&name_of(console), &failure(&refusal).message),
+            Err(refusal) => {
+                self.refused.push(reference(console));
+                tell(&name_of(console), &failure(&refusal).message);
+            }
         }
         Ok(())
+    }
+
+    /// The connection for one more console than the first `used` sources. vSPC.py's protocol takes one for
+    /// each.
+    fn spare_connection(&mut self, used: usize) -> Result<usize, Failure> {
+        if self.connections[0].carries_many() {
+            return Ok(0);
+        }
+        if let Some(free) = self.free_connection(used) {
+            return Ok(free);
+        }
+        let another = Connection::open(self.connections[0].server())?;
+        self.connections.push(another);
+        Ok(self.connections.len() - 1)
+    }
+
+    /// A connection that the first `used` sources do not have.
+    fn free_connection(&self, used: usize) -> Option<usize> {
+        let is_free = |at: &usize| self.sources[..used].iter().all(|source| source.connection != *at);
+        (0..self.connections.len()).find(is_free)
     }
 
     fn wish(&self, console: &Value) -> Wish {
@@ -135,49 +162,82 @@ impl Tail {
         });
     }
 
+    /// Has the server tell of consoles that come. One that cannot is asked, see [`Tail::look`].
     fn subscribe(&mut self) {
-        self.connections[0].request("subscribe", json!({"to": "consoles"}));
+        if self.connections[0].carries_many() {
+            self.connections[0].request("subscribe", json!({"to": "consoles"}));
+        }
     }
 
     /// The server went away: waits until it is there again, and goes on where the output broke off.
     fn come_back(&mut self, why: &str) -> Result<(), Failure> {
-        if !self.connections[0].carries_many() {
-            return Err(Failure::no_connection(why));
-        }
         eprintln!("vspc: {why}; reconnecting");
-        let server = self.connections[0].server().clone();
+        self.absent.extend(std::mem::take(&mut self.asked).into_iter().map(|(_, _, console)| console));
         let mut pause = FIRST_PAUSE;
-        let connection = loop {
-            match Connection::open(&server) {
-                Ok(connection) => break connection,
+        loop {
+            match self.connect_again() {
+                Ok(()) => break,
                 Err(failure) if failure.code == Code::NoConnection => thread::sleep(pause),
                 Err(failure) => return Err(failure),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-        };
-        self.connections = vec![connection];
-        self.absent.extend(std::mem::take(&mut self.asked).into_iter().map(|(_, _, console)| console));
-        for mut source in std::mem::take(&mut self.sources) {
-            let (epoch, offset) = (source.place.epoch.as_str(), source.place.offset);
-            let wish = resume(&source.console, Some("read-only"), epoch, offset);
-            match attach_again(&mut self.connections[0], &source.console, &wish)? {
-                Ok((Attached { stream, mut answer }, resumed)) => {
-                    if !resumed {
-                        tell(&source.name, "some of what was printed meanwhile may be lost");
-                    }
-                    (source.stream, source.place) = (stream, Place::of(&answer));
-                    source.console = answer["console"].take();
-                    self.sources.push(source);
-                }
-                Err(refusal) => {
-                    tell(&source.name, &failure(&refusal).message);
-                    self.absent.push(source.console);
-                }
-            }
         }
         eprintln!("vspc: connected again");
         if self.all || !self.absent.is_empty() {
             self.subscribe();
+        }
+        Ok(())
+    }
+
+    /// Connects anew for all sources; those whose console is not there become absent. When it fails in the
+    /// middle, all of it can be done again.
+    fn connect_again(&mut self) -> Result<(), Failure> {
+        self.connections = vec![Connection::open(self.connections[0].server())?];
+        let mut place = 0;
+        while place < self.sources.len() {
+            let at = self.spare_connection(place)?;
+            let source = &mut self.sources[place];
+            let (epoch, offset) = (source.place.epoch.as_str(), source.place.offset);
+            let wish = resume(&source.console, Some("read-only"), epoch, offset);
+            match attach_again(&mut self.connections[at], &source.console, &wish)? {
+                Ok((Attached { stream, mut answer }, resumed)) => {
+                    if !resumed {
+                        tell(&source.name, "some of what was printed meanwhile may be lost");
+                    }
+                    (source.connection, source.stream, source.place) = (at, stream, Place::of(&answer));
+                    source.console = answer["console"].take();
+                    place += 1;
+                }
+                Err(refusal) => {
+                    tell(&source.name, &failure(&refusal).message);
+                    self.absent.push(self.sources.remove(place).console);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether consoles may come of which the server will not tell by itself.
+    fn looks(&self) -> bool {
+        !self.connections[0].carries_many() && (self.all || !self.absent.is_empty())
+    }
+
+    /// Asks a server that tells of no consoles which there are.
+    fn look(&mut self) -> Result<(), Failure> {
+        self.look_at = clock::now() + LOOK;
+        // That the server is gone shows where a console's own connection ends, or the next time.
+        let Ok(mut asked) = Connection::open(self.connections[0].server()) else { return Ok(()) };
+        let consoles = asked.list(None, usize::MAX).unwrap_or_default();
+        // A connection knows the consoles that there were when it was opened.
+        match self.free_connection(self.sources.len()) {
+            Some(free) => self.connections[free] = asked,
+            None => self.connections.push(asked),
+        }
+        for console in consoles {
+            match self.appear(0, &console) {
+                Err(failure) if failure.code == Code::NoConnection => break,
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -190,6 +250,10 @@ impl Tail {
                 }
             }
             self.show_due()?;
+            if self.looks() && self.look_at <= clock::now() {
+                self.look()?;
+                continue;
+            }
             let waits = self.all || !self.asked.is_empty() || !self.absent.is_empty();
             if self.sources.is_empty() && !waits {
                 return Err(Failure::new(Code::NoSuchConsole, "there is nothing left to follow"));
@@ -204,7 +268,8 @@ impl Tail {
         let mut fds: Vec<PollFd<'_>> =
             wanted.map(|connection| PollFd::new(connection, connection.interest())).collect();
         let due = self.sources.iter().filter_map(|source| source.due);
-        let deadline = self.connections.iter().filter_map(Connection::deadline).chain(due).min();
+        let look = self.looks().then_some(self.look_at);
+        let deadline = self.connections.iter().filter_map(Connection::deadline).chain(due).chain(look).min();
         match poll(&mut fds, clock::until(deadline).as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::error(format!("poll: {error}"))),
@@ -229,20 +294,20 @@ impl Tail {
                     Err(refusal) => tell(&name_of(&console), &failure(&refusal).message),
                 }
             }
-            News::Notice(notice) => self.notice(at, &notice),
+            News::Notice(notice) => self.notice(at, &notice)?,
             News::Over(ending) => self.come_back(&describe(&ending))?,
             News::Writable(_) => {}
         }
         Ok(())
     }
 
-    fn notice(&mut self, at: usize, notice: &Value) {
+    fn notice(&mut self, at: usize, notice: &Value) -> Result<(), Failure> {
         if notice["event"] == "console" {
             return self.appear(at, &notice["console"]);
         }
         let is_it =
             |source: &&mut Source| source.connection == at && notice["stream"] == source.stream.number();
-        let Some(source) = self.sources.iter_mut().find(is_it) else { return };
+        let Some(source) = self.sources.iter_mut().find(is_it) else { return Ok(()) };
         match (notice["event"].as_str(), notice["state"].as_str(), notice["reason"].as_str()) {
             (Some("missed"), ..) => {
                 let bytes = units::bytes(notice["bytes"].as_u64().unwrap_or(0));
@@ -256,23 +321,31 @@ impl Tail {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// A console is there: perhaps one that is waited for.
-    fn appear(&mut self, at: usize, console: &Value) {
+    fn appear(&mut self, at: usize, console: &Value) -> Result<(), Failure> {
         let is_it = |other: &Value| other["uuid"] == console["uuid"] && other["name"] == console["name"];
         let absent = self.absent.iter().position(is_it);
         let id = reference(console);
         let known = self.sources.iter().any(|source| reference(&source.console) == id)
-            || self.asked.iter().any(|(_, _, asked)| reference(asked) == id);
+            || self.asked.iter().any(|(_, _, asked)| reference(asked) == id)
+            || self.refused.contains(&id);
         if known || absent.is_none() && !self.all {
-            return;
+            return Ok(());
+        }
+        if !self.connections[at].carries_many() {
+            self.attach(console)?;
+            absent.map(|place| self.absent.swap_remove(place));
+            return Ok(());
         }
         let wish = self.wish(console);
         if let Some((answer, stream)) = self.connections[at].request_attach(&wish) {
             self.asked.push((answer, stream, console.clone()));
             absent.map(|place| self.absent.swap_remove(place));
         }
+        Ok(())
     }
 
     fn read(&mut self, at: usize, stream: StreamId) -> Result<(), Failure> {
@@ -364,71 +437,9 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
-/// A line without what acts on a terminal: escape sequences are left out, what a CR or a backspace writes
-/// over is gone, other control characters but tabs are left out.
-fn plain(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let mut plain = String::new();
-    let mut from = 0;
-    let mut chars = text.trim_end_matches(['\r', '\n']).chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\x1b' => skip_sequence(&mut chars),
-            '\r' => from = plain.len(),
-            '\x08' => drop(plain.pop()),
-            '\t' => plain.push(c),
-            c if c.is_control() => {}
-            c => plain.push(c),
-        }
-    }
-    let last = plain.get(from..).filter(|last| !last.is_empty()).unwrap_or(&plain);
-    // Tabs are harmless, and the only control character that is left.
-    last.split('\t').map(printable).collect::<Vec<_>>().join("\t")
-}
-
-/// The rest of an escape sequence (ECMA-48).
-fn skip_sequence(chars: &mut std::str::Chars<'_>) {
-    match chars.next() {
-        // CSI: up to its final byte.
-        Some('[') => drop(chars.find(|c| matches!(c, '@'..='~'))),
-        // OSC, DCS and their like: up to BEL or ST.
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            let mut last = ' ';
-            for c in chars.by_ref() {
-                if c == '\x07' || last == '\x1b' && c == '\\' {
-                    break;
-                }
-                last = c;
-            }
-        }
-        // Intermediate bytes, then the final one.
-        Some(' '..='/') => drop(chars.find(|c| !matches!(c, ' '..='/'))),
-        _ => {}
-    }
-}
-
+/// How often a server that tells of no consoles is asked for them.
+const LOOK: Duration = Duration::from_secs(3);
 /// How long a line that has begun is waited for: a prompt has no end.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A line is shown in pieces of this length at the least.
 const LINE: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_line_acts_on_the_terminal() {
-        for (line, expected) in [
-            (&b"plain\r\n"[..], "plain"),
-            (b"\x1b[1;31mred\x1b[0m\tx\n", "red\tx"),
-            (b"\x1b]0;title\x07a\x1b]2;b\x1b\\c\n", "ac"),
-            (b"\x1b(B\x1b=a\x1b7\n", "a"),
-            (b" 10%\r 50%\r100%\r\n", "100%"),
-            (b"pass\x08\x08ss\x07\x00\n", "pass"),
-            (b"\xff\xc2\x9b31m\xe2\x80\xae\n", "\u{fffd}31m\\u{202e}"),
-            (b"cut \x1b[3", "cut "),
-        ] {
-            assert_eq!(plain(line), expected);
-        }
-    }
-}
