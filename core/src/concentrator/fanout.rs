@@ -155,6 +155,11 @@ impl<K: Copy> Fanout<K> {
         &self.journal
     }
 
+    /// How many guest bytes were printed before the oldest that is still here.
+    pub(super) fn oldest_guest(&mut self) -> u64 {
+        self.journal.guest_at(self.journal.tail())
+    }
+
     /// Takes in a run of wire form with whole pairs, `pairs` of them. Copies it once; to be followed by
     /// [`trim`](Self::trim).
     pub(super) fn print(&mut self, wire: &[u8], pairs: usize, pool: &mut Pool) {

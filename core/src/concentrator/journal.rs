@@ -90,11 +90,19 @@ struct Segment {
     /// The capacity it was taken with.
     size: usize,
     bytes: Vec<u8>,
+    /// How many guest bytes those are, once it is full and somebody has asked.
+    guest: Option<u32>,
 }
 
 impl Segment {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+
+    /// How many guest bytes it holds, which does not change any more. Looks at them once.
+    fn count_guest(&mut self) -> u64 {
+        let bytes = &self.bytes;
+        u64::from(*self.guest.get_or_insert_with(|| (bytes.len() - count_pairs(bytes)) as u32))
     }
 }
 
@@ -158,7 +166,7 @@ impl Journal {
         let last = self.segments.back().map_or(0, |segment| segment.size);
         let size = len.max(2 * last).next_power_of_two().clamp(FIRST_SEGMENT, SEGMENT);
         let bytes = pool.take(size);
-        self.segments.push_back(Segment { start: self.head, size, bytes });
+        self.segments.push_back(Segment { start: self.head, size, bytes, guest: None });
     }
 
     /// Gives back whole segments that end at or before `keep_from`.
@@ -272,11 +280,21 @@ impl Journal {
         trailing_iacs(before) % 2 == 1
     }
 
-    /// Guest bytes printed before `at`, which must still be here. Looks at every byte behind it: for when
-    /// something has gone wrong already.
-    pub(super) fn guest_at(&self, at: u64) -> u64 {
-        let behind: usize = self.slices(at, self.head).map(|bytes| bytes.len() - count_pairs(bytes)).sum();
-        self.guest_head - behind as u64
+    /// Guest bytes printed before `at`, which must still be here. Looks once at each byte behind it, for
+    /// however many readers: those that stalled together are overtaken together.
+    pub(super) fn guest_at(&mut self, at: u64) -> u64 {
+        let first = self.segment_index(at);
+        let open = self.segments.len().saturating_sub(1);
+        let mut behind = 0;
+        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
+            behind += if index == first || index == open {
+                let from = (at.saturating_sub(segment.start) as usize).min(segment.bytes.len());
+                (segment.bytes.len() - from - count_pairs(&segment.bytes[from..])) as u64
+            } else {
+                segment.count_guest()
+            };
+        }
+        self.guest_head - behind
     }
 
     /// Where a reader that was overtaken goes on: a segment's start at most `back` bytes behind the head.
@@ -351,13 +369,12 @@ mod tests {
         }
         assert_eq!(wire(&journal, 0), doubled(&guest));
         assert_eq!(journal.guest_head(), guest.len() as u64);
-        for segment in &journal.segments {
-            assert_eq!(trailing_iacs(&segment.bytes) % 2, 0);
-            assert_eq!(
-                journal.guest_at(segment.start),
-                segment.start - count_pairs(&wire(&journal, 0)[..segment.start as usize]) as u64
-            );
-            assert!(!journal.is_mid_pair(segment.start));
+        assert!(journal.segments.iter().all(|segment| trailing_iacs(&segment.bytes) % 2 == 0));
+        let starts: Vec<_> = journal.segments.iter().map(|segment| segment.start).collect();
+        for start in starts {
+            let pairs = count_pairs(&wire(&journal, 0)[..start as usize]) as u64;
+            assert_eq!(journal.guest_at(start), start - pairs);
+            assert!(!journal.is_mid_pair(start));
         }
         let mut undoubled = Vec::new();
         assert_eq!(journal.copy_guest(0, usize::MAX, &mut undoubled), journal.head());

@@ -349,12 +349,13 @@ impl Concentrator {
     }
 
     /// How far back a place is, in bytes as they are kept; `None`: not all since then is kept.
-    fn back_to(&self, at: ConsoleId, place: &Place) -> Option<u64> {
+    fn back_to(&mut self, at: ConsoleId, place: &Place) -> Option<u64> {
         if place.epoch != self.epoch_of(at) {
             return None;
         }
-        let journal = self.consoles.get(at)?.fanout().journal();
-        let oldest = journal.guest_at(journal.tail());
+        let fanout = self.consoles.get_mut(at)?.fanout_mut();
+        let oldest = fanout.oldest_guest();
+        let journal = fanout.journal();
         let guest = place.offset.checked_sub(oldest)?;
         if place.offset > journal.guest_head() {
             return None;
