@@ -29,7 +29,7 @@ fn acceptor() -> Acceptor {
 fn secured(vms: VmForm, in_band: InBandTls, clients: bool) -> Secured {
     static PEERS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     let peers = PEERS.get_or_init(|| Trust::default().into_config().unwrap());
-    let acceptors = Acceptors { vms: Some(acceptor()), clients: Some(acceptor()) };
+    let acceptors = Acceptors { vms: Some(acceptor()), clients: Some(acceptor()), admin: Some(acceptor()) };
     Secured { acceptors, peers: Arc::clone(peers), vms, clients, in_band }
 }
 

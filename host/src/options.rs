@@ -149,8 +149,9 @@ pub(crate) struct Options {
     pub admin_socket_group: Option<u32>,
 
     /// Who may do what there, as WHO=RIGHT: repeat it or separate by commas. WHO is loopback, v3 (whoever
-    /// speaks vSPC.py's protocol), an address, a network, or on the socket uid:NUMBER or gid:NUMBER; RIGHT
-    /// is none, spectator, writer or operator, with +delegate for a gateway. Without a rule loopback and v3
+    /// speaks vSPC.py's protocol), an address, a network, cert:NAME (a name in the certificate that it shows,
+    /// with --admin-ca), or on the socket uid:NUMBER or gid:NUMBER; RIGHT is none, spectator, writer or
+    /// operator, with +delegate for a gateway. Without a rule loopback and v3
     /// are writers, root and the server's own user operators on the socket, and nobody else is anything.
     #[arg(long, value_name = "WHO=RIGHT", value_delimiter = ',', help_heading = ADMIN)]
     pub admin_rights: Vec<Rule>,
@@ -341,6 +342,11 @@ impl Options {
     /// The address at which other machines can reach the admin port, if they can.
     pub(crate) fn exposed_admin(&self) -> Option<IpAddr> {
         self.admin_address().map(|address| address.ip()).filter(|ip| !ip.to_canonical().is_loopback())
+    }
+
+    /// A rule is about whoever shows a certificate.
+    pub(crate) fn names_certificates(&self) -> bool {
+        self.admin_rights.iter().any(Rule::is_about_certificates)
     }
 
     /// Somebody said where the admin port is to be: without it there is no point in starting.

@@ -104,10 +104,10 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     if let Some(ip) = options.exposed().filter(|_| !config.client_tls) {
         log::warn!("client ports on {ip} are open to the network without TLS: {CLEAR_ADVICE}");
     }
-    if let Some(ip) = options.exposed_admin() {
+    if let (Some(ip), Some(risk)) = (options.exposed_admin(), options.tls.admin_risk()) {
         log::warn!(
-            "the admin port on {ip} is open to the network: whoever reaches it by vSPC.py's protocol is {}; \
-             see --admin-rights",
+            "the admin port on {ip} is open to the network {risk}; whoever reaches it by vSPC.py's protocol \
+             is {} (--admin-rights)",
             config.admin_rights.of_v3()
         );
     }

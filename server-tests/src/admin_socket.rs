@@ -62,9 +62,13 @@ fn connect(path: &Path) -> UnixStream {
     stream
 }
 
-/// All that vSPC.py's client sends to get a list, and all that comes back.
+/// The list that the socket gives to vSPC.py's client.
 fn listed(path: &Path) -> Vec<u8> {
-    let mut stream = connect(path);
+    list_on(connect(path))
+}
+
+/// All that vSPC.py's client sends to get a list, and all that comes back.
+pub(super) fn list_on(mut stream: impl Read + Write) -> Vec<u8> {
     stream.write_all(b"\x80\x04K\x03.").unwrap();
     let mut version = [0; 5];
     stream.read_exact(&mut version).unwrap();
@@ -75,13 +79,17 @@ fn listed(path: &Path) -> Vec<u8> {
     answer
 }
 
-fn has(bytes: &[u8], words: &[u8]) -> bool {
+pub(super) fn has(bytes: &[u8], words: &[u8]) -> bool {
     bytes.windows(words.len()).any(|window| window == words)
 }
 
-/// What an operator is answered that says hello (operator.md §2).
+/// What an operator is answered on the socket.
 fn hello(path: &Path) -> String {
-    let mut stream = connect(path);
+    hello_on(connect(path))
+}
+
+/// What an operator is answered that says hello (operator.md §2).
+pub(super) fn hello_on(mut stream: impl Read + Write) -> String {
     let config = Config {
         carrier: Carrier::Reliable,
         start: Start::S2Only { within: Duration::from_secs(5) },

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod admin_socket;
+mod admin_tls;
 mod fairness;
 mod front_door;
 mod leaving;

@@ -15,6 +15,12 @@ macro_rules! with_all {
                 the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stops
                 a_crowd_on_the_admin_socket_costs_nobody_else_anything
             }
+            admin_tls {
+                the_admin_port_lists_within_tls_and_in_clear_where_either_is_welcome
+                an_operator_is_known_by_its_certificate_and_without_one_not_let_in
+                a_new_certificate_is_served_on_the_admin_port_too
+                an_admin_port_that_the_network_reaches_is_warned_of_unless_certificates_are_asked_for
+            }
             fairness {
                 a_vm_that_never_stops_talking_does_not_keep_keys_from_others
                 a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others

@@ -10,6 +10,7 @@
 //! METHOD, a space, "/" or "*"                     Http
 //! LIST and the line's end; "GET " and neither "/" nor "*"; a line's end alone    OpenStack
 //! FF                                              VmwareKit (telnet)
+//! 16 03                                           Tls: any of these within it
 //! anything else                                   none: Garbage
 //! nothing for a while (SILENCE)                   VmwareKit: that client waits for the server's WILL 233
 //! ```
@@ -33,6 +34,8 @@ pub enum Dialect {
     OpenStack,
     /// Telnet with option 233, of VMware's own vspc.
     VmwareKit,
+    /// TLS, and one of the others within it.
+    Tls,
 }
 
 /// What the first bytes of a connection say.
@@ -58,6 +61,14 @@ impl FirstBytes {
             0x80 => return Self::Of(Dialect::V3),
             0 => return Self::Of(Dialect::Operator),
             0xff => return Self::Of(Dialect::VmwareKit),
+            // A record with a handshake in it, of any version of TLS (RFC 8446 §5.1).
+            0x16 => {
+                return match second {
+                    None => Self::NeedsMore,
+                    Some(3) => Self::Of(Dialect::Tls),
+                    Some(_) => Self::Garbage,
+                };
+            }
             b'\r' | b'\n' => return Self::Of(Dialect::OpenStack),
             // Letters begin a method of HTTP as well; the number of a version does not look like one.
             b'K' | b'M' | b'J' | b'I' | b'L' => {
@@ -150,7 +161,9 @@ mod tests {
         (b"GET\n", Garbage),
         (b" ", Garbage),
         (b"/", Garbage),
-        (b"\x16\x03\x01", Garbage),
+        (b"\x16", NeedsMore),
+        (b"\x16\x03\x01", Of(Dialect::Tls)),
+        (b"\x16\x16", Garbage),
         (b"\x03", Garbage),
         (b"]", Garbage),
         (b"\x93", Garbage),

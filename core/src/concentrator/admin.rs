@@ -17,31 +17,69 @@ use crate::admin::v3::{STEP_TIMEOUT, V3Event, V3Request, V3Server, put_refusal, 
 use crate::vmware::Uuid;
 
 use super::Concentrator;
-use super::address::Peer;
+use super::address::{Address, Peer};
 use super::admission;
 use super::conn::{Asking, Asks, CLIENT_POLICY, Conn, Role, Transport};
 use super::desk::{Desk, HELLO_WITHIN, Standing};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
 use super::output::Sent;
+use super::requests::printable;
 use super::timers::Timer;
+use super::tls::await_handshake;
 
 impl Concentrator {
-    /// A connection on the admin listener.
-    pub(super) fn accept_admin(&mut self, peer: Peer) -> ConnId {
+    /// A connection on the admin listener. `None`: it needs TLS, and there is none to be had.
+    pub(super) fn accept_admin(&mut self, peer: Peer) -> Option<ConnId> {
+        let transport = self.tls.for_admin(&self.config, &peer.address)?;
+        let is_tls = transport.is_tls();
         let grant = self.grant_of(&peer);
         let who = match peer.credentials {
             Some(user) => format!("uid {}", user.uid),
-            None => peer.address.ip().map_or_else(|| "local".to_owned(), |ip| ip.to_string()),
+            None => place_of(&peer.address),
         };
         let standing = Standing { came_as: who.clone(), who, grant, right: grant.right, is_known: false };
         let asking = Asking { standing, dialogue: Asks::Undecided(Vec::new()) };
-        let conn = Conn::new(peer.address, Transport::Plain, CLIENT_POLICY, Role::Asking(Box::new(asking)));
+        let conn = Conn::new(peer.address, transport, CLIENT_POLICY, Role::Asking(Box::new(asking)));
         let source = conn.source();
         let id = self.insert(conn);
         self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
+        if is_tls {
+            self.await_admin_handshake(id);
+        } else {
+            self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+        }
+        Some(id)
+    }
+
+    /// A handshake begins. Of too many the oldest yields.
+    fn await_admin_handshake(&mut self, id: ConnId) {
+        self.fx.timers.cancel(Timer::Admin(id));
+        while self.shaking.count(()) >= HANDSHAKES
+            && let Some(oldest) = self.shaking.first(())
+        {
+            self.drop_conn(oldest, CloseReason::TooManyClients);
+        }
+        self.shaking.push((), id);
+        await_handshake(id, &mut self.fx);
+    }
+
+    /// TLS is up on a connection on the admin port. Who shows a certificate is known by it, and has the
+    /// rights that a rule gives to that, or else to its address.
+    pub(super) fn admin_comes_up(&mut self, id: ConnId) {
+        self.shaking.remove(id);
         self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
-        id
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let (Transport::Tls(tls), Role::Asking(asking)) = (&conn.transport, &mut conn.role) else { return };
+        let names = tls.peer_names();
+        let found = self.config.admin_rights.of_certificate(&names);
+        let Some(name) = found.map(|(_, name)| name).or(names.first().map(|name| &**name)) else { return };
+        let standing = &mut asking.standing;
+        standing.who = printable(&format!("cert {name}@{}", place_of(&conn.peer)));
+        standing.came_as = standing.who.clone();
+        if let Some((grant, _)) = found {
+            (standing.grant, standing.right) = (grant, grant.right);
+        }
     }
 
     fn grant_of(&self, peer: &Peer) -> Grant {
@@ -52,19 +90,26 @@ impl Concentrator {
         }
     }
 
-    /// Bytes from one whose protocol is not known, or is an old one.
-    pub(super) fn receive_asking(&mut self, id: ConnId, data: &[u8]) {
-        let Some(Role::Asking(asking)) = self.conns.get_mut(id).map(|conn| &mut conn.role) else { return };
+    /// Bytes from one whose protocol is not known, or is an old one. Returns those that turn out to be TLS.
+    pub(super) fn receive_asking(&mut self, id: ConnId, data: &[u8]) -> Option<Vec<u8>> {
+        let conn = self.conns.get_mut(id)?;
+        let Role::Asking(asking) = &mut conn.role else { return None };
         let Asks::Undecided(begun) = &mut asking.dialogue else {
-            return self.continue_asking(id, data);
+            self.continue_asking(id, data);
+            return None;
         };
         begun.extend_from_slice(data);
         let dialect = match FirstBytes::of(begun) {
-            FirstBytes::NeedsMore => return,
+            FirstBytes::NeedsMore => return None,
             FirstBytes::Of(dialect) => Some(dialect),
             FirstBytes::Garbage => None,
         };
         let begun = std::mem::take(begun);
+        if dialect == Some(Dialect::Tls) && self.tls.begin_admin(&self.config, conn) {
+            self.await_admin_handshake(id);
+            return Some(begun);
+        }
+        let Role::Asking(asking) = &mut conn.role else { return None };
         asking.dialogue = match dialect {
             Some(Dialect::V3) => Asks::V3 { server: V3Server::new(), next: 0 },
             Some(Dialect::OpenStack) => Asks::Lines { line: OpenStackLine::new(), next: None },
@@ -74,8 +119,9 @@ impl Concentrator {
             Some(Dialect::V3 | Dialect::OpenStack) => self.continue_asking(id, &begun),
             Some(Dialect::Operator) => self.become_operator(id, &begun),
             Some(Dialect::Http) => self.turn_away_asking(id, |out| out.extend_from_slice(NO_HTTP)),
-            Some(Dialect::VmwareKit) | None => self.turn_away_asking(id, put_refusal),
+            Some(Dialect::VmwareKit | Dialect::Tls) | None => self.turn_away_asking(id, put_refusal),
         }
+        None
     }
 
     fn continue_asking(&mut self, id: ConnId, data: &[u8]) {
@@ -235,10 +281,13 @@ impl Concentrator {
 
     /// To one that asks: answers, and lists piece by piece.
     pub(super) fn offer_asking(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        self.continue_listing(id);
+        let is_done = self.continue_listing(id);
         let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
         let offered = conn.control.pending().len();
         if offered == 0 {
+            if is_done {
+                conn.doom(id, CloseReason::Answered, &mut self.fx);
+            }
             return Sent::default();
         }
         let taken = take(&[IoSlice::new(conn.control.pending())]).min(offered);
@@ -246,16 +295,31 @@ impl Concentrator {
         Sent { offered, taken }
     }
 
-    /// Writes on at a list, as far as what waits for the socket stays small.
-    fn continue_listing(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-        let Role::Asking(asking) = &mut conn.role else { return };
+    /// The socket of one that asks has taken something. If that was the end of a list, the connection ends.
+    pub(super) fn consider_answered(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.control.is_empty()) else { return };
+        let Role::Asking(asking) = &conn.role else { return };
+        let is_done = match &asking.dialogue {
+            Asks::V3 { server, .. } => server.is_ended(),
+            Asks::Lines { next: Some(next), .. } => self.consoles.iter_from(*next).next().is_none(),
+            _ => false,
+        };
+        if is_done {
+            conn.doom(id, CloseReason::Answered, &mut self.fx);
+        }
+    }
+
+    /// Writes on at a list, as far as what waits for the socket stays small. Returns whether it is at its
+    /// end.
+    fn continue_listing(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return false };
+        let Role::Asking(asking) = &mut conn.role else { return false };
         if conn.control.pending().len() >= LISTING_ROOM {
-            return;
+            return false;
         }
         let out = conn.control.buffer();
-        let is_done = match &mut asking.dialogue {
-            Asks::V3 { server, next } if server.entries_left() > 0 => {
+        match &mut asking.dialogue {
+            Asks::V3 { server, next } => {
                 let room = out.len() + LISTING_ROOM;
                 while server.entries_left() > 0 && out.len() < room {
                     match self.consoles.iter_from(*next).next() {
@@ -286,10 +350,7 @@ impl Concentrator {
                 }
                 is_done
             }
-            _ => return,
-        };
-        if is_done {
-            conn.doom(id, CloseReason::Answered, &mut self.fx);
+            _ => false,
         }
     }
 }
@@ -302,6 +363,14 @@ fn dashed(uuid: Uuid) -> String {
         None => digits,
     }
 }
+
+/// Where a peer is, for people.
+fn place_of(address: &Address) -> String {
+    address.ip().map_or_else(|| "local".to_owned(), |ip| ip.to_string())
+}
+
+/// Handshakes on the admin port that are not done: one takes milliseconds, so that many at once are a flood.
+const HANDSHAKES: usize = 64;
 
 /// How much of a list waits for the socket.
 const LISTING_ROOM: usize = 16 << 10;

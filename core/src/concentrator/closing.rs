@@ -104,6 +104,7 @@ impl Concentrator {
             Role::Asking(_) => {
                 self.emit(id, EventKind::AdminClosed(reason));
                 self.admission.stop_judging(id);
+                self.shaking.remove(id);
             }
             Role::Operator(_) => {
                 self.emit(id, EventKind::AdminClosed(reason));

@@ -30,6 +30,8 @@ pub struct Config {
     pub in_band_tls: InBandTls,
     /// TLS where clients connect.
     pub client_tls: bool,
+    /// TLS where those connect who ask about consoles. Unix sockets have none.
+    pub admin_tls: AdminTls,
     /// Where those connect who ask about consoles, by whatever protocol. One listener each.
     pub admin_listen: Vec<Address>,
     /// Who of those may do what, beyond what is so by default.
@@ -86,6 +88,7 @@ impl Default for Config {
             vm_tls: VmTls::Off,
             in_band_tls: InBandTls::Off,
             client_tls: false,
+            admin_tls: AdminTls::Off,
             admin_listen: Vec::new(),
             admin_rights: Rules::default(),
             admin_context: 200,
@@ -126,6 +129,17 @@ pub enum VmTls {
     On,
     /// With whichever the host begins: the first byte tells. A host that says nothing is greeted in
     /// telnet after 300 ms.
+    Auto,
+}
+
+/// How a connection to an admin listener begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdminTls {
+    /// With one of the protocols that are spoken there.
+    Off,
+    /// With TLS.
+    On,
+    /// With either: the first bytes tell.
     Auto,
 }
 

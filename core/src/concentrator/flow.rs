@@ -89,6 +89,8 @@ impl Concentrator {
             }
             if conn.closing.is_some() {
                 self.consider_closed(id);
+            } else {
+                self.consider_answered(id);
             }
         }
         self.note_half_closed(id, sent);
@@ -335,7 +337,11 @@ impl Concentrator {
             }
             Some(Role::Client(_)) => self.receive_client(id, data),
             Some(Role::Local(_)) => self.receive_local(id, data),
-            Some(Role::Asking(_)) => self.receive_asking(id, data),
+            Some(Role::Asking(_)) => {
+                if let Some(mut sealed) = self.receive_asking(id, data) {
+                    self.receive_sealed(id, &mut sealed);
+                }
+            }
             Some(Role::Operator(_)) => self.receive_operator(id, data),
             Some(Role::Arriving(_) | Role::Attach(_)) | None => {}
         }
@@ -394,15 +400,12 @@ impl Concentrator {
         }
         let Transport::Tls(tls) = &conn.transport else { return };
         let (version, suite) = tls.terms();
-        let arriving = match conn.role {
-            Role::Arriving(console) => Some(console),
-            _ => None,
-        };
         self.emit(id, EventKind::TlsUp { version, suite });
-        match arriving {
-            Some(console) => self.enter(id, console),
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(&Role::Arriving(console)) => self.enter(id, console),
+            Some(Role::Asking(_)) => self.admin_comes_up(id),
             // What was kept back until now.
-            None => self.fx.outbox.transmit(id),
+            _ => self.fx.outbox.transmit(id),
         }
     }
 
@@ -461,7 +464,12 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         match (&conn.transport, &conn.role) {
             (Transport::Tls(tls), _) if !tls.peer_closed || !tls.unread.is_empty() => {}
-            (Transport::Tls(tls), Role::Client(_)) if !tls.peer_closed_both => self.end_input(id),
+            // Who came by the admin port holds a lock, or may: its end is its end.
+            (Transport::Tls(tls), Role::Client(client))
+                if !tls.peer_closed_both && client.visit.who.is_none() =>
+            {
+                self.end_input(id);
+            }
             (Transport::Tls(_), _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
             (Transport::Plain | Transport::Upgradable(_), _) => {}
         }

@@ -78,7 +78,7 @@ use crate::time::Instant;
 use crate::transport::Acceptors;
 
 pub use address::{Address, Credentials, Peer, SocketFile};
-pub use config::{Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
+pub use config::{AdminTls, Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;
 pub use event::{
@@ -120,6 +120,8 @@ pub struct Concentrator {
     tls: TlsPolicy,
     /// Clients whose handshakes are not done.
     arriving: Queue,
+    /// Connections on the admin port whose handshakes are not done.
+    shaking: Queue<()>,
     /// Clients that will send no more.
     half_closed: Queue,
     /// What connections hold of messages that have not ended.
@@ -165,6 +167,7 @@ impl Concentrator {
             admission: Admission::new(config.max_descriptors, config.client_ports.is_some()),
             tls: TlsPolicy::new(keys),
             arriving: Queue::default(),
+            shaking: Queue::default(),
             half_closed: Queue::default(),
             unfinished: Unfinished::default(),
             early: VecDeque::new(),
@@ -224,7 +227,7 @@ impl Concentrator {
             match purpose {
                 Purpose::Vms => self.accept_vm(peer.address),
                 Purpose::Clients(console, _) => self.accept_client(console, peer.address),
-                Purpose::Admin => Some(self.accept_admin(peer)),
+                Purpose::Admin => self.accept_admin(peer),
             }
         };
         self.settle();

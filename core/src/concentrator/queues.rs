@@ -1,5 +1,5 @@
-//! Connections of consoles in the order in which they came: whose handshakes are not done, who has ended its
-//! input. The longest there yields first where a limit needs room.
+//! Connections in the order in which they came, of each console or of one place: whose handshakes are not
+//! done, who has ended its input. The longest there yields first where a limit needs room.
 //!
 //! Knows ids and their order, nothing else. Every call costs the logarithm of how many there are.
 
@@ -7,21 +7,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::id::{ConnId, ConsoleId};
 
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    by_console: BTreeSet<(ConsoleId, u64, ConnId)>,
-    /// Of each its console and its number.
-    members: BTreeMap<ConnId, (ConsoleId, u64)>,
+#[derive(Debug)]
+pub(super) struct Queue<At = ConsoleId> {
+    by_place: BTreeSet<(At, u64, ConnId)>,
+    /// Of each its place and its number.
+    members: BTreeMap<ConnId, (At, u64)>,
     /// The same in the order of their numbers.
     by_number: BTreeMap<u64, ConnId>,
     next: u64,
 }
 
-impl Queue {
+impl<At> Default for Queue<At> {
+    fn default() -> Self {
+        Self { by_place: BTreeSet::new(), members: BTreeMap::new(), by_number: BTreeMap::new(), next: 0 }
+    }
+}
+
+impl<At: Copy + Ord> Queue<At> {
     /// It comes to the end of the queue. It is in it once.
-    pub(super) fn push(&mut self, at: ConsoleId, id: ConnId) {
+    pub(super) fn push(&mut self, at: At, id: ConnId) {
         self.remove(id);
-        self.by_console.insert((at, self.next, id));
+        self.by_place.insert((at, self.next, id));
         self.by_number.insert(self.next, id);
         self.members.insert(id, (at, self.next));
         self.next += 1;
@@ -30,18 +36,18 @@ impl Queue {
     /// It leaves the queue, if it was in it.
     pub(super) fn remove(&mut self, id: ConnId) {
         if let Some((at, number)) = self.members.remove(&id) {
-            self.by_console.remove(&(at, number, id));
+            self.by_place.remove(&(at, number, id));
             self.by_number.remove(&number);
         }
     }
 
-    /// How many of a console there are. Costs a look at each of them.
-    pub(super) fn count(&self, at: ConsoleId) -> usize {
+    /// How many of a place there are. Costs a look at each of them.
+    pub(super) fn count(&self, at: At) -> usize {
         self.of(at).count()
     }
 
-    /// The longest there of a console.
-    pub(super) fn first(&self, at: ConsoleId) -> Option<ConnId> {
+    /// The longest there of a place.
+    pub(super) fn first(&self, at: At) -> Option<ConnId> {
         self.of(at).next()
     }
 
@@ -50,9 +56,9 @@ impl Queue {
         self.by_number.values().next().copied()
     }
 
-    fn of(&self, at: ConsoleId) -> impl Iterator<Item = ConnId> {
+    fn of(&self, at: At) -> impl Iterator<Item = ConnId> {
         let nobody = ConnId { index: 0, generation: 0 };
-        let from = self.by_console.range((at, 0, nobody)..);
+        let from = self.by_place.range((at, 0, nobody)..);
         from.take_while(move |(of, ..)| *of == at).map(|&(_, _, id)| id)
     }
 }
@@ -79,6 +85,6 @@ mod tests {
             queue.remove(conn(index));
         }
         assert_eq!((queue.count(a), queue.first(b), queue.first_of_all()), (0, None, None));
-        assert!(queue.members.is_empty() && queue.by_console.is_empty());
+        assert!(queue.members.is_empty() && queue.by_place.is_empty());
     }
 }

@@ -467,7 +467,7 @@ impl Concentrator {
 }
 
 /// A text for people's screens and for logs: on one line, and not without end.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().take(256).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

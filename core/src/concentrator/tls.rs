@@ -3,7 +3,7 @@
 //! Bytes a TLS peer sends are opened and go the way of all bytes; the part of them a client has no window
 //! for stays with its connection, which is not read meanwhile. What is for a peer is sealed in `flow`, one
 //! record ahead of the socket. Clients are let in when their handshake is over, hosts are strangers until
-//! they say which VM they are, as without TLS.
+//! they say which VM they are, as without TLS; on the admin port a certificate may say who somebody is.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::transport::{Acceptor, Acceptors, Tls, TlsFailure};
 
 use super::Concentrator;
 use super::address::Address;
-use super::config::{Config, InBandTls, VmTls};
+use super::config::{AdminTls, Config, InBandTls, VmTls};
 use super::conn::{Conn, Transport};
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
@@ -69,6 +69,28 @@ impl TlsPolicy {
             true => begin(self.acceptors.clients.as_ref()?),
             false => Some(Transport::Plain),
         }
+    }
+
+    /// How a connection to an admin listener begins; of a process on this machine, without. `None`: it
+    /// cannot.
+    pub(super) fn for_admin(&self, config: &Config, peer: &Address) -> Option<Transport> {
+        match (config.admin_tls, peer) {
+            (AdminTls::On, Address::Ip(_)) => begin(self.acceptors.admin.as_ref()?),
+            _ => Some(Transport::Plain),
+        }
+    }
+
+    /// A connection to an admin listener began in clear, and goes on with TLS where that is welcome. Returns
+    /// whether it does.
+    pub(super) fn begin_admin(&self, config: &Config, conn: &mut Conn) -> bool {
+        let may = config.admin_tls == AdminTls::Auto
+            && matches!((&conn.transport, &conn.peer), (Transport::Plain, Address::Ip(_)));
+        let begun = self.acceptors.admin.as_ref().filter(|_| may).and_then(begin);
+        let begins = begun.is_some();
+        if let Some(transport) = begun {
+            conn.transport = transport;
+        }
+        begins
     }
 
     /// A host's connection ends: if that was before the TLS that it had started came up, it is not offered

@@ -5,14 +5,17 @@
 //! who may start TLS and when (that is the engine's), files and clocks: certificates and the time come in
 //! with the [`Acceptor`].
 //!
-//! `tls` is the only file that names rustls; `absent` replaces it, with the same interface, where the feature
-//! `tls` is off.
+//! `tls` is the only file that names rustls, and `names` the only one that reads certificates; `absent`
+//! replaces both, with the same interface, where the feature `tls` is off.
 
 use std::time::Duration;
 
 #[cfg_attr(feature = "tls", path = "tls.rs")]
 #[cfg_attr(not(feature = "tls"), path = "absent.rs")]
 mod tls;
+
+#[cfg(feature = "tls")]
+mod names;
 
 pub use tls::Acceptor;
 pub(crate) use tls::Tls;
@@ -24,6 +27,8 @@ pub struct Acceptors {
     pub vms: Option<Acceptor>,
     /// For clients.
     pub clients: Option<Acceptor>,
+    /// For those on the admin port.
+    pub admin: Option<Acceptor>,
 }
 
 /// Largest plaintext of one record (RFC 8446 §5.1): what is sealed ahead of the socket.

@@ -21,6 +21,7 @@ use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 
+use super::names::names;
 use super::{RECORD, TlsFailure};
 
 /// A certificate and its key, and who may connect: with what TLS connections are answered.
@@ -101,6 +102,13 @@ impl Tls {
         let version = self.session.protocol_version().and_then(|version| version.as_str());
         let suite = self.session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         (version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
+    }
+
+    /// What the peer is called by the certificate that it has shown; the acceptor has verified it. None: it
+    /// has shown none, because it was not asked for one.
+    pub(crate) fn peer_names(&self) -> Vec<Box<str>> {
+        let chain = self.session.peer_certificates().filter(|_| self.has_come_up());
+        chain.and_then(<[_]>::first).map(|own| names(own)).unwrap_or_default()
     }
 
     /// How many bytes it holds of a handshake that is not over.

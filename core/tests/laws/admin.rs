@@ -25,14 +25,14 @@ pub(crate) fn connect(world: &mut World) -> ConnId {
 }
 
 /// Says something, and returns what came back since the last time.
-fn say(world: &mut World, id: ConnId, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn say(world: &mut World, id: ConnId, bytes: &[u8]) -> Vec<u8> {
     world.type_wire(id, bytes);
     world.settle();
     std::mem::take(world.wire(id))
 }
 
 /// A text as Python 3.8 and later pickle it.
-fn pickled(text: &str) -> Vec<u8> {
+pub(crate) fn pickled(text: &str) -> Vec<u8> {
     let mut bytes = b"\x80\x04\x95".to_vec();
     bytes.extend((text.len() as u64 + 4).to_le_bytes());
     bytes.extend([0x8c, text.len() as u8]);
@@ -41,10 +41,10 @@ fn pickled(text: &str) -> Vec<u8> {
     bytes
 }
 
-const VERSION: &[u8] = b"\x80\x04K\x03.";
-const NOBODY: &[u8] = b"\x80\x04N.";
+pub(crate) const VERSION: &[u8] = b"\x80\x04K\x03.";
+pub(crate) const NOBODY: &[u8] = b"\x80\x04N.";
 /// What the real client says once it has read the seed.
-const TELNET: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfd\x00\xff\xfd\x03";
+pub(crate) const TELNET: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfd\x00\xff\xfd\x03";
 /// What the real server says then.
 const OFFERS: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfb\x01\xff\xfd\x00\xff\xfd\x03";
 

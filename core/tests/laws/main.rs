@@ -6,6 +6,8 @@
 mod world;
 
 mod admin;
+#[cfg(feature = "tls")]
+mod admin_tls;
 mod admission;
 mod clients;
 mod clones;

@@ -34,8 +34,12 @@ impl World {
     }
 
     /// Goes through a handshake, beginning with what has been brought; everything after it is TLS.
-    pub(crate) fn shake_hands(&mut self, id: ConnId, version: Version, mut brought: Vec<u8>) {
-        let mut tls = Sealed::new(version);
+    pub(crate) fn shake_hands(&mut self, id: ConnId, version: Version, brought: Vec<u8>) {
+        self.shake_hands_as(id, Sealed::new(version), brought);
+    }
+
+    /// The same, of a peer that is this one.
+    pub(crate) fn shake_hands_as(&mut self, id: ConnId, mut tls: Sealed, mut brought: Vec<u8>) {
         for _ in 0..8 {
             assert!(tls.open(&brought).is_empty(), "{id} was told something before its handshake was over");
             let said = tls.seal(&[]);

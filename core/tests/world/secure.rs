@@ -3,6 +3,10 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -10,8 +14,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
-    ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    ClientConfig, ClientConnection, ConfigBuilder, ConnectionTrafficSecrets, ContentType,
+    DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
 };
 use vspc_core::transport::{Acceptor, Acceptors};
 
@@ -32,6 +37,16 @@ fn identity() -> &'static Identity {
     })
 }
 
+/// Who signs clients' certificates, made once.
+fn authority() -> &'static CertifiedIssuer<'static, KeyPair> {
+    static AUTHORITY: OnceLock<CertifiedIssuer<'static, KeyPair>> = OnceLock::new();
+    AUTHORITY.get_or_init(|| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("it can be made")
+    })
+}
+
 /// Noon on the first of January 2026, for ever: the tests read no clock.
 #[derive(Debug)]
 struct Noon;
@@ -49,7 +64,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Acceptors for hosts and for clients; `ask`: clients have to show a certificate.
 pub(crate) fn acceptors(ask: bool) -> Acceptors {
-    Acceptors { vms: Some(acceptor(false)), clients: Some(acceptor(ask)) }
+    Acceptors { vms: Some(acceptor(false)), clients: Some(acceptor(ask)), admin: Some(acceptor(ask)) }
 }
 
 fn acceptor(ask: bool) -> Acceptor {
@@ -59,6 +74,7 @@ fn acceptor(ask: bool) -> Acceptor {
     let builder = if ask {
         let mut roots = RootCertStore::empty();
         roots.add(identity().certificate.clone()).expect("it is a certificate");
+        roots.add(authority().der().clone()).expect("it is a certificate");
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         builder.with_client_cert_verifier(verifier.expect("there is a root"))
     } else {
@@ -114,6 +130,18 @@ pub(crate) enum Version {
     V13,
 }
 
+fn trusting(version: Version) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let version = match version {
+        Version::V12 => &rustls::version::TLS12,
+        Version::V13 => &rustls::version::TLS13,
+    };
+    ClientConfig::builder_with_details(provider(), Arc::new(Noon))
+        .with_protocol_versions(&[version])
+        .expect("it is there")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+}
+
 /// A peer's end.
 pub(crate) struct Sealed {
     session: ClientConnection,
@@ -131,17 +159,25 @@ impl Sealed {
 
     /// One that cuts what it says into records of `fragment` bytes.
     pub(crate) fn cut(version: Version, fragment: Option<usize>) -> Self {
-        let version = match version {
-            Version::V12 => &rustls::version::TLS12,
-            Version::V13 => &rustls::version::TLS13,
-        };
-        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(Noon))
-            .with_protocol_versions(&[version])
-            .expect("it is there")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_no_client_auth();
+        let mut config = trusting(version).with_no_client_auth();
         config.max_fragment_size = fragment;
+        Self::with(config)
+    }
+
+    /// One that shows a certificate with this common name, and this name for DNS, which clients' CA has
+    /// signed.
+    pub(crate) fn named(version: Version, common: &str, dns: &str) -> Self {
+        let mut params = CertificateParams::new(vec![dns.to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, common);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("a key");
+        let own = params.signed_by(&key, authority()).expect("it can be made");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = trusting(version).with_client_auth_cert(vec![own.der().clone()], key);
+        Self::with(config.expect("key and certificate belong together"))
+    }
+
+    fn with(mut config: ClientConfig) -> Self {
         config.enable_secret_extraction = true;
         let name = ServerName::try_from("vspc.example").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a configuration");

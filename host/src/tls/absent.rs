@@ -12,11 +12,16 @@ use crate::options::Options;
 pub(crate) struct TlsOptions {}
 
 impl TlsOptions {
-    pub(crate) fn fault(&self, _: &Options) -> Option<String> {
-        None
+    pub(crate) fn fault(&self, options: &Options) -> Option<String> {
+        let fault = "--admin-rights cert:… is for operators with certificates, and this build has no TLS";
+        options.names_certificates().then(|| fault.to_owned())
     }
 
     pub(crate) fn configure(&self, _: &mut Config) {}
+
+    pub(crate) fn admin_risk(&self) -> Option<&'static str> {
+        Some("without TLS")
+    }
 
     pub(crate) fn loader(&self, _: &Options) -> Option<Loader> {
         None

@@ -38,6 +38,8 @@ pub(crate) struct Loader {
     pub(super) key: Option<PathBuf>,
     pub(super) client_ca: Option<PathBuf>,
     pub(super) clients: bool,
+    pub(super) admin: bool,
+    pub(super) admin_ca: Option<PathBuf>,
     /// The URI by which hosts find the server, if it has TLS for them.
     pub(super) hosts: Option<ProxyUri>,
 }
@@ -122,12 +124,20 @@ impl Loader {
         let own = chain[0].clone();
         let certified = certify(&cert, file, chain, key, &provider)?;
         self.describe(&own, &mut notes);
-        let verifier = self.client_ca.as_deref().map(|path| verifier(path, &provider)).transpose()?;
+        let verifier = |option, ca: &Option<PathBuf>| {
+            ca.as_deref().map(|path| verifier(option, path, &provider)).transpose()
+        };
+        let (of_clients, of_operators) =
+            (verifier("--client-ca", &self.client_ca)?, verifier("--admin-ca", &self.admin_ca)?);
         let acceptor =
             |verifier| server_config(&provider, Arc::clone(&certified), verifier).map(Acceptor::new);
+        let acceptor = |is_wanted: bool, verifier| {
+            is_wanted.then(|| acceptor(verifier)).transpose().map_err(|why| cert.fault(why))
+        };
         let acceptors = Acceptors {
-            vms: self.hosts.map(|_| acceptor(None)).transpose().map_err(|why| cert.fault(why))?,
-            clients: self.clients.then(|| acceptor(verifier)).transpose().map_err(|why| cert.fault(why))?,
+            vms: acceptor(self.hosts.is_some(), None)?,
+            clients: acceptor(self.clients, of_clients)?,
+            admin: acceptor(self.admin, of_operators)?,
         };
         Ok(Credentials { acceptors, notes })
     }
@@ -290,9 +300,13 @@ fn certify(
     }
 }
 
-/// Accepts clients whose certificate is signed by one in this file.
-fn verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, LoadError> {
-    let file = Pem::read("--client-ca", path)?;
+/// Accepts those whose certificate is signed by one in this file.
+fn verifier(
+    option: &'static str,
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, LoadError> {
+    let file = Pem::read(option, path)?;
     let mut roots = RootCertStore::empty();
     for certificate in file.chain()? {
         roots.add(certificate).map_err(|error| file.fault(Why::NoCa(error.to_string())))?;

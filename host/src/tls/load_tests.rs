@@ -23,6 +23,8 @@ fn loader(cert: PathBuf, key: Option<PathBuf>) -> Loader {
         key,
         client_ca: None,
         clients: true,
+        admin: false,
+        admin_ca: None,
         hosts: Some(ProxyUri { scheme: "telnets", port: 13370 }),
     }
 }

@@ -35,6 +35,8 @@ fn loader(folder: &Folder) -> Loader {
         key: Some(folder.path().join("key")),
         client_ca: None,
         clients: true,
+        admin: false,
+        admin_ca: None,
         hosts: None,
     }
 }

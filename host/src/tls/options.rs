@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vspc_core::concentrator::{Config, InBandTls, VmTls};
+use vspc_core::concentrator::{AdminTls, Config, InBandTls, VmTls};
 
 use crate::options::Options;
 
@@ -44,7 +44,17 @@ pub(crate) struct TlsOptions {
     #[arg(long, value_name = "FILE", help_heading = TLS)]
     pub client_ca: Option<PathBuf>,
 
-    /// Do not start with client ports that are open to the network without TLS.
+    /// TLS on the admin port: on, off, or auto, which takes those who begin with it and those who do not.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = AdminTlsArg::Off, help_heading = TLS)]
+    #[arg(hide_possible_values = true)]
+    pub admin_tls: AdminTlsArg,
+
+    /// Let in only operators with a certificate that a CA in this file has signed, in PEM; its names are what
+    /// --admin-rights cert:NAME means. With --admin-tls auto those in clear show none, and are let in.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub admin_ca: Option<PathBuf>,
+
+    /// Do not start with client ports or an admin port that are open to the network without TLS.
     #[arg(long, help_heading = TLS)]
     pub require_tls: bool,
 }
@@ -71,6 +81,17 @@ pub(crate) enum InBandTlsArg {
     Require,
 }
 
+/// The values of `--admin-tls`: what a connection to the admin port begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum AdminTlsArg {
+    /// One of the protocols that are spoken there.
+    Off,
+    /// TLS.
+    On,
+    /// Either.
+    Auto,
+}
+
 impl TlsOptions {
     /// Says which options contradict each other, and what to do.
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
@@ -88,22 +109,40 @@ impl TlsOptions {
             _ if self.client_tls && options.no_vm_ports => {
                 "--client-tls is for client ports, and --no-vm-ports opens none: drop one"
             }
+            _ if self.admin_ca.is_some() && self.admin_tls == AdminTlsArg::Off => {
+                "--admin-ca asks operators for certificates, which takes TLS on the admin port: add \
+                 --admin-tls on (or auto)"
+            }
+            _ if self.admin_tls != AdminTlsArg::Off && options.no_admin => {
+                "--admin-tls is for the admin port, and --no-admin opens none: drop one"
+            }
+            _ if self.admin_ca.is_none() && options.names_certificates() => {
+                "--admin-rights cert:… is for operators with certificates, which nobody asks for: add \
+                 --admin-ca FILE"
+            }
             _ if self.key.is_some() && self.cert.is_none() => {
                 "--key is given without its certificate: add --cert FILE"
             }
             _ if self.cert.is_some() && user.is_none() => {
-                "--cert is given, but nothing uses it: add --tls on (or auto), --in-band-tls or --client-tls"
+                "--cert is given, but nothing uses it: add --tls on (or auto), --in-band-tls, --client-tls \
+                 or --admin-tls"
             }
-            _ => match (user, exposed_in_clear(options)) {
-                (Some(user), _) if self.cert.is_none() => {
+            _ => match (user, exposed_in_clear(options), admin_in_clear(options)) {
+                (Some(user), ..) if self.cert.is_none() => {
                     return Some(format!(
                         "{user} needs a certificate: add --cert FILE (the subcommand `cert` makes one)"
                     ));
                 }
-                (_, Some(ip)) if self.require_tls => {
+                (_, Some(ip), _) if self.require_tls => {
                     return Some(format!(
                         "--require-tls: client ports on {ip} would be open to the network without TLS: add \
                          --client-tls, or --interface 127.0.0.1"
+                    ));
+                }
+                (_, _, Some(ip)) if self.require_tls => {
+                    return Some(format!(
+                        "--require-tls: the admin port on {ip} would be open to the network without TLS: add \
+                         --admin-tls on, or --admin-iface 127.0.0.1"
                     ));
                 }
                 _ => return None,
@@ -124,6 +163,11 @@ impl TlsOptions {
             InBandTlsArg::Require => InBandTls::Require,
         };
         config.client_tls = self.client_tls;
+        config.admin_tls = match self.admin_tls {
+            AdminTlsArg::Off => AdminTls::Off,
+            AdminTlsArg::On => AdminTls::On,
+            AdminTlsArg::Auto => AdminTls::Auto,
+        };
     }
 
     /// Loads the files, if the options need any.
@@ -139,8 +183,20 @@ impl TlsOptions {
             key: self.key.clone(),
             client_ca: self.client_ca.clone(),
             clients: self.client_tls,
+            admin: self.admin_tls != AdminTlsArg::Off,
+            admin_ca: self.admin_ca.clone(),
             hosts: scheme.map(|scheme| ProxyUri { scheme, port: options.proxy_port }),
         })
+    }
+
+    /// Why the admin port is a way in for strangers where the network reaches it, in words; `None`: those who
+    /// come have to show a certificate.
+    pub(crate) fn admin_risk(&self) -> Option<&'static str> {
+        match (self.admin_tls, &self.admin_ca) {
+            (AdminTlsArg::On, Some(_)) => None,
+            (AdminTlsArg::On, None) => Some("to everybody: --admin-ca asks for certificates"),
+            (AdminTlsArg::Off | AdminTlsArg::Auto, _) => Some("without TLS: add --admin-tls on"),
+        }
     }
 
     fn on_connect(&self) -> VmTlsArg {
@@ -155,7 +211,12 @@ impl TlsOptions {
             (VmTlsArg::Auto, _) => Some("--tls auto"),
             (VmTlsArg::Off, InBandTlsArg::Offer) => Some("--in-band-tls offer"),
             (VmTlsArg::Off, InBandTlsArg::Require) => Some("--in-band-tls require"),
-            (VmTlsArg::Off, InBandTlsArg::Off) => self.client_tls.then_some("--client-tls"),
+            (VmTlsArg::Off, InBandTlsArg::Off) => match self.admin_tls {
+                _ if self.client_tls => Some("--client-tls"),
+                AdminTlsArg::On => Some("--admin-tls on"),
+                AdminTlsArg::Auto => Some("--admin-tls auto"),
+                AdminTlsArg::Off => None,
+            },
         }
     }
 }
@@ -163,6 +224,11 @@ impl TlsOptions {
 /// Where client ports are reachable from other machines, without TLS.
 fn exposed_in_clear(options: &Options) -> Option<IpAddr> {
     options.exposed().filter(|_| !options.tls.client_tls)
+}
+
+/// Where the admin port is reachable from other machines, also without TLS.
+fn admin_in_clear(options: &Options) -> Option<IpAddr> {
+    options.exposed_admin().filter(|_| options.tls.admin_tls != AdminTlsArg::On)
 }
 
 /// What to do about client ports in clear.

@@ -41,7 +41,18 @@ fn every_contradiction_is_one_line_that_says_what_to_do() {
         ("--client-tls --cert f --no-vm-ports", &["--client-tls", "--no-vm-ports"]),
         ("--key k", &["--key", "--cert"]),
         ("--tls on --key k", &["--key", "--cert"]),
-        ("--cert f", &["--cert", "--tls on", "--in-band-tls", "--client-tls"]),
+        ("--cert f", &["--cert", "--tls on", "--in-band-tls", "--client-tls", "--admin-tls"]),
+        ("--admin-tls on", &["--admin-tls on", "--cert"]),
+        ("--admin-tls auto", &["--admin-tls auto", "--cert"]),
+        ("--admin-ca c --cert f --client-tls", &["--admin-ca", "--admin-tls on"]),
+        ("--admin-tls on --cert f --no-admin --admin-socket s", &["--admin-tls", "--no-admin"]),
+        ("--admin-tls on --cert f --admin-rights cert:gw=operator", &["--admin-rights cert", "--admin-ca"]),
+        ("--admin-rights cert:gw=operator", &["--admin-rights cert", "--admin-ca"]),
+        (
+            "--require-tls --admin-iface 0.0.0.0",
+            &["--require-tls", "admin port on 0.0.0.0", "--admin-tls on"],
+        ),
+        ("--require-tls --admin-iface :: --admin-tls auto --cert f", &["--require-tls", "--admin-tls on"]),
         ("--tls off --cert f --key k", &["--cert", "--tls on"]),
         ("--require-tls --interface 0.0.0.0", &["--require-tls", "0.0.0.0", "--client-tls"]),
         ("--require-tls --interface 10.1.2.3 --tls on --cert f", &["--require-tls", "10.1.2.3"]),
@@ -80,6 +91,26 @@ fn files_are_loaded_for_those_who_use_them() {
     assert_eq!(options.tls.loader(&options).unwrap().hosts, None);
     let options = parse("").unwrap();
     assert_eq!(options.tls.loader(&options), None);
+}
+
+#[test]
+fn tls_on_the_admin_port_reaches_the_configuration_and_the_loader() {
+    for (word, admin_tls) in [("off", AdminTls::Off), ("on", AdminTls::On), ("auto", AdminTls::Auto)] {
+        let args = format!("--client-tls --cert f --admin-tls {word}");
+        let options = parse(&args).unwrap();
+        assert_eq!(options.config(10).admin_tls, admin_tls);
+        let loader = options.tls.loader(&options).unwrap();
+        assert_eq!(loader.admin, admin_tls != AdminTls::Off);
+    }
+    let args = "--admin-tls on --cert f --admin-ca a --admin-rights cert:gw=operator --admin-iface 0.0.0.0 \
+                --require-tls";
+    let options = parse(args).unwrap();
+    let loader = options.tls.loader(&options).unwrap();
+    assert_eq!((loader.admin, loader.admin_ca, loader.clients), (true, Some("a".into()), false));
+    assert_eq!(options.tls.admin_risk(), None);
+    for (args, word) in [("", "without TLS"), ("--admin-tls on --cert f", "--admin-ca")] {
+        assert!(parse(args).unwrap().tls.admin_risk().unwrap().contains(word), "{args}");
+    }
 }
 
 #[test]

@@ -69,9 +69,11 @@ enum Whom {
     Uid(u32),
     /// A process of this group, on the socket.
     Gid(u32),
+    /// Whoever has shown a certificate with this name in it.
+    Certificate(Box<str>),
 }
 
-/// One rule: `loopback=operator`, `192.0.2.0/24=writer`, `uid:1000=writer+delegate`.
+/// One rule: `loopback=operator`, `192.0.2.0/24=writer`, `uid:1000=writer+delegate`, `cert:gw=spectator`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
     whom: Whom,
@@ -86,7 +88,10 @@ pub enum ParseGrantError {
     #[error("{0:?} does not say who gets which right, as loopback=operator does")]
     Shape(String),
     /// It is unclear who is meant.
-    #[error("{0:?} is none of loopback, v3, an address, a network (192.0.2.0/24), uid:NUMBER and gid:NUMBER")]
+    #[error(
+        "{0:?} is none of loopback, v3, an address, a network (192.0.2.0/24), uid:NUMBER, gid:NUMBER and \
+         cert:NAME"
+    )]
     Whom(String),
     /// There is no such right.
     #[error("{0:?} is none of none, spectator, writer and operator")]
@@ -97,7 +102,7 @@ impl FromStr for Rule {
     type Err = ParseGrantError;
 
     fn from_str(text: &str) -> Result<Self, ParseGrantError> {
-        let (whom, rights) = text.split_once('=').ok_or_else(|| ParseGrantError::Shape(text.to_owned()))?;
+        let (whom, rights) = text.rsplit_once('=').ok_or_else(|| ParseGrantError::Shape(text.to_owned()))?;
         let (right, delegates) = match rights.strip_suffix("+delegate") {
             Some(right) => (right, true),
             None => (rights, false),
@@ -105,6 +110,14 @@ impl FromStr for Rule {
         let grant = Grant { right: right.parse()?, delegates };
         let whom = Whom::parse(whom).ok_or_else(|| ParseGrantError::Whom(whom.to_owned()))?;
         Ok(Self { whom, grant })
+    }
+}
+
+impl Rule {
+    /// It is about whoever shows a certificate.
+    #[must_use]
+    pub fn is_about_certificates(&self) -> bool {
+        matches!(self.whom, Whom::Certificate(_))
     }
 }
 
@@ -116,6 +129,9 @@ impl Whom {
         }
         if let Some(gid) = text.strip_prefix("gid:") {
             return number(gid).map(Self::Gid);
+        }
+        if let Some(name) = text.strip_prefix("cert:") {
+            return (!name.is_empty()).then(|| Self::Certificate(name.into()));
         }
         match text {
             "v3" => return Some(Self::V3),
@@ -138,7 +154,7 @@ impl Whom {
     /// How closely it describes its like: the closest rule decides.
     fn weight(&self) -> u16 {
         match self {
-            Self::V3 | Self::Gid(_) => 0,
+            Self::V3 | Self::Gid(_) | Self::Certificate(_) => 0,
             Self::Network(_, length) => u16::from(*length),
             Self::Loopback => 8,
             Self::Uid(_) => 1,
@@ -165,7 +181,7 @@ impl Rules {
         let is_about = |whom: &Whom| match *whom {
             Whom::Loopback => address.is_loopback(),
             Whom::Network(network, length) => contains(network, length, address),
-            Whom::V3 | Whom::Uid(_) | Whom::Gid(_) => false,
+            Whom::V3 | Whom::Uid(_) | Whom::Gid(_) | Whom::Certificate(_) => false,
         };
         let right = if address.is_loopback() { Right::Writer } else { Right::None };
         self.decide(is_about).unwrap_or(Grant { right, delegates: false })
@@ -178,10 +194,21 @@ impl Rules {
         let is_about = |whom: &Whom| match *whom {
             Whom::Uid(of) => of == uid,
             Whom::Gid(of) => of == gid,
-            Whom::V3 | Whom::Loopback | Whom::Network(..) => false,
+            Whom::V3 | Whom::Loopback | Whom::Network(..) | Whom::Certificate(_) => false,
         };
         let ours = Grant { right: Right::Operator, delegates: true };
         self.decide(is_about).unwrap_or(if is_ours { ours } else { Grant::default() })
+    }
+
+    /// What a peer gets that has shown a certificate with these names in it, and by which of them; of several
+    /// rules the last decides. `None`: no rule names it, and it is judged by its address.
+    #[must_use]
+    pub fn of_certificate<'a>(&self, names: &'a [Box<str>]) -> Option<(Grant, &'a str)> {
+        self.0.iter().rev().find_map(|rule| {
+            let Whom::Certificate(of) = &rule.whom else { return None };
+            let name = names.iter().find(|name| *name == of)?;
+            Some((rule.grant, &**name))
+        })
     }
 
     /// What a peer gets that speaks an older protocol, whose address alone would get `grant`: it may write
@@ -270,6 +297,31 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_known_by_each_of_its_names_exactly_and_the_last_rule_decides() {
+        let rules = rules(&[
+            "cert:gw=operator",
+            "cert:spiffe://example/gw?a=b=writer+delegate",
+            "cert:ann@example=spectator",
+            "cert:mallory=none",
+        ]);
+        let of = |names: &[&str]| {
+            let names: Vec<Box<str>> = names.iter().map(|&name| name.into()).collect();
+            rules.of_certificate(&names).map(|(grant, name)| (grant.right, grant.delegates, name.to_owned()))
+        };
+        let found = |right, delegates, name: &str| Some((right, delegates, name.to_owned()));
+        assert_eq!(of(&["gw"]), found(Right::Operator, false, "gw"));
+        assert_eq!(of(&["other", "ann@example"]), found(Right::Spectator, false, "ann@example"));
+        let uri = "spiffe://example/gw?a=b";
+        assert_eq!(of(&["gw", uri]), found(Right::Writer, true, uri));
+        assert_eq!(of(&["mallory", "gw"]), found(Right::None, false, "mallory"));
+        for name in ["GW", "gw.", "gw.example", "g", "loopback", ""] {
+            assert_eq!(of(&[name]), None, "{name}");
+        }
+        assert_eq!(of(&[]), None);
+        assert!(rules.of_address(ip("127.0.0.1")).right == Right::Writer, "addresses are judged apart");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         for (text, names) in [
             ("loopback", "loopback"),
@@ -277,6 +329,7 @@ mod tests {
             ("somebody=writer", "somebody"),
             ("10.0.0.0/33=writer", "10.0.0.0/33"),
             ("uid:root=writer", "uid:root"),
+            ("cert:=writer", "cert:"),
         ] {
             let error = text.parse::<Rule>().unwrap_err().to_string();
             assert!(error.contains(names), "{error}");

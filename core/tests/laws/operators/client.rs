@@ -11,24 +11,24 @@ use crate::admin::connect;
 use crate::world::World;
 
 /// A client of the operator protocol, and what it has heard.
-pub(super) struct Operator {
-    pub(super) id: ConnId,
-    pub(super) session: Session,
-    pub(super) heard: Vec<u8>,
+pub(crate) struct Operator {
+    pub(crate) id: ConnId,
+    pub(crate) session: Session,
+    pub(crate) heard: Vec<u8>,
     /// What came without being asked.
-    pub(super) notices: Vec<Value>,
-    pub(super) requests: u64,
+    pub(crate) notices: Vec<Value>,
+    pub(crate) requests: u64,
 }
 
 impl Operator {
     /// Connects from this machine, and says nothing but HELLO.
-    pub(super) fn new(world: &mut World) -> Self {
+    pub(crate) fn new(world: &mut World) -> Self {
         let id = connect(world);
         Self::on(world, id)
     }
 
     /// The same, on a connection that is there.
-    pub(super) fn on(world: &mut World, id: ConnId) -> Self {
+    pub(crate) fn on(world: &mut World, id: ConnId) -> Self {
         let config = mux::Config {
             carrier: Carrier::Reliable,
             start: Start::S2Only { within: Duration::from_secs(5) },
@@ -45,14 +45,14 @@ impl Operator {
     }
 
     /// The same, known by name.
-    pub(super) fn known(world: &mut World) -> Self {
+    pub(crate) fn known(world: &mut World) -> Self {
         let mut operator = Self::new(world);
         operator.ok(world, json!({ "op": "hello", "v": 1, "client": "test" }));
         operator
     }
 
     /// Lets bytes go both ways until there are none.
-    pub(super) fn pass(&mut self, world: &mut World) {
+    pub(crate) fn pass(&mut self, world: &mut World) {
         loop {
             let mut said = Vec::new();
             while self.session.transmit_with(world.now, |runs| {
@@ -77,7 +77,7 @@ impl Operator {
     }
 
     /// Takes what has come on a stream.
-    pub(super) fn take(&mut self, stream: u64, most: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, stream: u64, most: usize) -> Vec<u8> {
         let mut taken = Vec::new();
         while let Ok(Received::Bytes(bytes)) = self.session.received(StreamId(stream))
             && taken.len() < most
@@ -90,7 +90,7 @@ impl Operator {
     }
 
     /// Takes everything that comes on a stream.
-    pub(super) fn read(&mut self, world: &mut World, stream: u64) -> String {
+    pub(crate) fn read(&mut self, world: &mut World, stream: u64) -> String {
         let mut all = Vec::new();
         loop {
             self.pass(world);
@@ -102,7 +102,7 @@ impl Operator {
         }
     }
 
-    pub(super) fn send(&mut self, mut request: Value) -> u64 {
+    pub(crate) fn send(&mut self, mut request: Value) -> u64 {
         self.requests += 1;
         request["id"] = self.requests.into();
         self.session.write(CONTROL, format!("{request}\n").as_bytes()).unwrap();
@@ -110,7 +110,7 @@ impl Operator {
     }
 
     /// Asks, and returns the answer; notices before it are kept.
-    pub(super) fn ask(&mut self, world: &mut World, request: Value) -> Value {
+    pub(crate) fn ask(&mut self, world: &mut World, request: Value) -> Value {
         let id = self.send(request);
         for _ in 0..100 {
             self.pass(world);
@@ -127,26 +127,26 @@ impl Operator {
         panic!("request {id} was not answered; heard {:?}", self.notices);
     }
 
-    pub(super) fn ok(&mut self, world: &mut World, request: Value) -> Value {
+    pub(crate) fn ok(&mut self, world: &mut World, request: Value) -> Value {
         let answer = self.ask(world, request);
         assert!(answer["error"].is_null(), "{answer}");
         answer["ok"].clone()
     }
 
-    pub(super) fn code(&mut self, world: &mut World, request: Value) -> String {
+    pub(crate) fn code(&mut self, world: &mut World, request: Value) -> String {
         let answer = self.ask(world, request);
         answer["error"]["code"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Notices that have come, of one kind.
-    pub(super) fn notices(&mut self, world: &mut World, event: &str) -> Vec<Value> {
+    pub(crate) fn notices(&mut self, world: &mut World, event: &str) -> Vec<Value> {
         self.ok(world, json!({ "op": "list", "limit": 1 }));
         let notices = std::mem::take(&mut self.notices);
         notices.into_iter().filter(|notice| notice["event"] == event).collect()
     }
 
     /// Opens a stream and attaches it.
-    pub(super) fn attach(&mut self, world: &mut World, console: &str, lock: &str) -> u64 {
+    pub(crate) fn attach(&mut self, world: &mut World, console: &str, lock: &str) -> u64 {
         let stream = self.session.open_announced().unwrap().0;
         self.ok(world, json!({ "op": "attach", "console": console, "stream": stream, "lock": lock }));
         stream

@@ -1,7 +1,7 @@
 //! The operator protocol (operator.md), from the client's side: what a connection may ask, and that it costs
 //! nobody else anything.
 
-mod client;
+pub(crate) mod client;
 
 use std::time::Duration;
 
