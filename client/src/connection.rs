@@ -492,7 +492,7 @@ pub(crate) fn failure(refusal: &Refusal) -> Failure {
         message.push_str(&format!(" (this needs the right {})", printable(needs)));
     }
     if let Some(by) = refusal.details["by"].as_str().filter(|by| !message.contains(by)) {
-        message.push_str(&format!(" ({} holds a lock)", printable(by)));
+        message.push_str(&format!(" ({})", printable(by)));
     }
     Failure::new(code, message)
 }

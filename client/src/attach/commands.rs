@@ -44,6 +44,8 @@ pub(super) enum Question {
     Who,
     Status,
     Lock(&'static str),
+    /// To type again, now that nobody has it locked.
+    Return,
     Break,
     Bump,
 }
@@ -152,6 +154,10 @@ impl Attach {
                 self.console["lock"] = notice["lock"].clone();
                 self.input.told_read_only = false;
                 match text("access") {
+                    // To watch was the fallback, for as long as somebody else held a lock.
+                    "read" if notice["lock"].is_null() && matches!(self.lock, None | Some(FALLBACK)) => {
+                        self.request(Question::Return);
+                    }
                     access if before == access => {}
                     "read" => self.say("you may only watch now"),
                     _ => self.say("you may type now"),
@@ -226,6 +232,7 @@ impl Attach {
             Question::Who => connection.request("who", json!({"console": console})),
             Question::Status => connection.request("show", json!({"console": console})),
             Question::Break => connection.request("break", json!({"stream": stream})),
+            Question::Return => connection.request("lock", json!({"stream": stream, "mode": FALLBACK})),
             Question::Lock(mode) => connection.request("lock", json!({"stream": stream, "mode": mode})),
             Question::Bump => connection.request("bump", json!({"console": console})),
         };
@@ -238,12 +245,22 @@ impl Attach {
         let (_, question) = self.asked.swap_remove(at);
         let mut answer = match outcome {
             Ok(answer) => answer,
+            // Without the right to type there is nothing to return to.
+            Err(_) if question == Question::Return => return,
             Err(refusal) => return self.say(&failure(&refusal).message),
         };
         match question {
             Question::Who => self.screen.lines(&mut self.view, &who::lines(&answer)),
             Question::Break => self.say("break sent"),
             Question::Bump => self.say(&format!("{} sent away", answer["bumped"])),
+            Question::Return => {
+                self.access = answer["access"].take();
+                self.mode = answer["lock"].take();
+                self.input.told_read_only = false;
+                if self.access != "read" {
+                    self.say("you may type now");
+                }
+            }
             Question::Lock(mode) => {
                 self.lock = Some(mode);
                 self.access = answer["access"].take();
@@ -430,3 +447,6 @@ fn wait_for(pager: &Child) -> io::Result<()> {
         }
     }
 }
+
+/// What is asked for where the user asks for nothing (operator.md §6).
+const FALLBACK: &str = "free-for-all-fallback";

@@ -61,6 +61,29 @@ fn the_size_of_the_window_is_typed_as_a_command() {
 }
 
 #[test]
+fn whoever_watches_for_somebodys_lock_types_again_once_that_is_given_up() {
+    let server = FakeServer::start(&["web01"]);
+    server.lock("web01", "write");
+    let unlocked = json!({"event": "access", "access": "read", "lock": null});
+    let spectator = Terminal::start(&server, &["attach", "web01", "--lock", "read-only"]);
+    spectator.await_shown("you may only watch");
+    server.tell("web01", unlocked.clone());
+    server.print("web01", b"told");
+    spectator.await_shown("told");
+    spectator.press(b"\x1d.");
+    assert_eq!(spectator.ends(), 0);
+    assert!(server.noted("lock").is_none(), "whoever came to watch watches");
+    let terminal = Terminal::start(&server, &["attach", "web01"]);
+    terminal.await_shown("you may only watch; bob@192.0.2.9 has it locked");
+    server.unlock("web01");
+    server.tell("web01", unlocked);
+    terminal.await_shown("you may type now");
+    terminal.press(b"y\x1d.");
+    server.await_typed("web01", b"y");
+    assert_eq!(terminal.ends(), 0);
+}
+
+#[test]
 fn a_lock_is_taken_and_given_up_and_others_locks_are_told_of() {
     let server = FakeServer::start(&["web01"]);
     let terminal = Terminal::start(&server, &["attach", "web01"]);
@@ -72,7 +95,7 @@ fn a_lock_is_taken_and_given_up_and_others_locks_are_told_of() {
     other.press(b"x");
     other.await_shown("you may only watch; ^] l asks for the write lock");
     other.press(b"\x1dl");
-    other.await_shown("somebody has it locked (bob@192.0.2.9 holds a lock)");
+    other.await_shown("somebody has it locked (bob@192.0.2.9)");
     server.tell("web01", json!({"event": "access", "access": "write", "lock": null}));
     let shown = other.await_shown("you may type now");
     assert!(!shown.contains("only watch now"), "{shown}");
@@ -88,7 +111,7 @@ fn a_lock_is_taken_and_given_up_and_others_locks_are_told_of() {
     assert_eq!(terminal.ends(), 0);
     server.lock("web01", "exclusive");
     let refused = Terminal::start(&server, &["attach", "web01"]);
-    refused.await_shown("holds a lock");
+    refused.await_shown("somebody has it locked");
     assert_eq!(refused.ends(), 4);
 }
 
