@@ -23,11 +23,11 @@ impl Story {
         }
     }
 
-    pub(super) fn hosts(&self) -> Vec<ConnId> {
+    fn hosts(&self) -> Vec<ConnId> {
         self.legs.keys().copied().filter(|id| self.world.links[id].reason.is_none()).collect()
     }
 
-    pub(super) fn clients(&self) -> Vec<ConnId> {
+    fn clients(&self) -> Vec<ConnId> {
         self.readers.keys().copied().filter(|id| self.world.links[id].reason.is_none()).collect()
     }
 
@@ -49,7 +49,7 @@ impl Story {
     }
 
     /// A guest stands still from BEGIN until its host refuses, aborts or gives up, and before COMPLETE.
-    pub(super) fn prints(&self, id: ConnId) -> bool {
+    fn prints(&self, id: ConnId) -> bool {
         !self.journeys.iter().any(|journey| journey.source == id || journey.targets.contains(&id))
     }
 
@@ -160,7 +160,7 @@ impl Story {
         self.host_connects(console, config);
     }
 
-    pub(super) fn host_connects(&mut self, console: usize, config: VmConfig) -> Option<ConnId> {
+    fn host_connects(&mut self, console: usize, config: VmConfig) -> Option<ConnId> {
         let links = &self.world.links;
         let slot = self.consoles[console].free_slot(|id| links[&id].reason.is_some())?;
         let id = self.world.connect_to_vms(Part::Host(Host::new(config)))?;

@@ -99,7 +99,7 @@ impl Story {
         self.world.now = until;
     }
 
-    pub(super) fn console_of(&self, id: ConnId) -> Option<usize> {
+    fn console_of(&self, id: ConnId) -> Option<usize> {
         self.readers.get(&id).map(|reader| reader.console)
     }
 
@@ -110,7 +110,7 @@ impl Story {
     }
 
     /// What the engine did becomes known to the model.
-    pub(super) fn take_note(&mut self) {
+    fn take_note(&mut self) {
         for event in &self.world.events[self.events_seen..] {
             let is_witness = event.conn.is_some_and(|id| self.witnesses.contains(&Some(id)));
             assert!(!is_witness, "it happened to a reader that is never late: {:?}", event.kind);
