@@ -151,20 +151,15 @@ fn row(console: &Value, age: Duration) -> Vec<String> {
         Value::Null => "never".to_owned(),
         idle => format!("{} ago", since(idle, age)),
     };
+    let mut port = number("port");
+    if console["kept"] == true {
+        port.push_str(" kept");
+    }
     let mut clients = number("clients");
     if let Some(mode) = console["lock"]["mode"].as_str() {
         clients.push_str(&format!(" ({})", printable(mode)));
     }
-    vec![
-        name_of(console),
-        text("uuid"),
-        number("port"),
-        state(console, age),
-        clients,
-        idle,
-        bytes("out"),
-        bytes("in"),
-    ]
+    vec![name_of(console), text("uuid"), port, state(console, age), clients, idle, bytes("out"), bytes("in")]
 }
 
 /// Connected or not, and since when.
@@ -195,6 +190,8 @@ mod tests {
             "out": 2048, "in": 3});
         let expected = ["web01", "00ff", "50001", "connected 1h", "2 (write)", "3s ago", "2.0 KiB", "3 B"];
         assert_eq!(row(&console, Duration::from_secs(2)), expected);
+        let kept = json!({"name": "web01", "port": 50001, "kept": true});
+        assert_eq!(row(&kept, Duration::ZERO)[2], "50001 kept");
         let waiting = json!({"name": "", "uuid": "00ff", "port": null, "state": "waiting", "since_ms": 1000,
             "clients": 0, "lock": null, "idle_ms": null, "out": 0, "in": 0});
         let expected = ["00ff", "00ff", "-", "waiting 1s", "0", "never", "0 B", "0 B"];

@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 pub use std::sync::mpsc::TrySendError;
 
-use vspc_core::concentrator::LocalOptions;
+use vspc_core::concentrator::{ConsoleId, LocalOptions};
 
 use crate::credentials::Credentials;
 use crate::watch::Sink;
@@ -27,6 +27,8 @@ pub enum Command {
     Report,
     /// Answer TLS connections with these from now on.
     Credentials(Credentials),
+    /// These consoles have these client ports also after a restart: the store has made sure of it.
+    Kept(Vec<(ConsoleId, u16)>),
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

@@ -5,9 +5,12 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vspc_core::concentrator::Address;
+
+use crate::store::FileError;
 
 /// Why a server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,17 @@ pub enum Fatal {
         .0.as_secs()
     )]
     Unanswered(Duration),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    State(FileError),
+    /// The state file has not been read after this time.
+    #[error("{} is not read after {} seconds: does its disk hang?", .path.display(), .patience.as_secs())]
+    StateUnanswered {
+        /// Its path.
+        path: PathBuf,
+        /// For how long it was waited for.
+        patience: Duration,
+    },
     /// A certificate that cannot be made.
     #[cfg(feature = "tls")]
     #[error(transparent)]
@@ -113,7 +127,6 @@ fn interface_advice(why: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use vspc_core::concentrator::SocketFile;

@@ -14,6 +14,7 @@ use crate::accept::Accepting;
 use crate::commands::Command;
 use crate::grace::Grace;
 use crate::report::log_counters;
+use crate::store::Mirror;
 use crate::watch::Watches;
 use crate::work::Start;
 
@@ -28,6 +29,8 @@ pub struct Housekeeping<S> {
     pub lingering: Grace<S>,
     /// Other threads that read consoles.
     pub watches: Watches,
+    /// What is kept over a restart.
+    pub(crate) store: Mirror,
     /// Whether the server has started.
     pub(crate) start: Start,
     /// Without its admin port the server does not start.
@@ -56,11 +59,25 @@ impl<S> Housekeeping<S> {
             failed: Grace::default(),
             lingering: Grace::default(),
             watches: Watches::default(),
+            store: Mirror::default(),
             start: Start::default(),
             needs_admin,
             lacks_admin: false,
             stop_at: None,
         })
+    }
+
+    /// Puts back what a store has kept, and tells it from now on what changes. For an engine that has not
+    /// been asked for outputs yet.
+    pub fn restore(&mut self, store: Mirror, engine: &mut Concentrator, now: Instant) {
+        self.store = store;
+        self.store.restore(engine, now);
+    }
+
+    /// Another thread has woken the loop: it may have made room for what there was none for.
+    pub fn woken(&mut self, engine: &mut Concentrator, now: Instant) {
+        self.watches.retry(engine, now);
+        self.store.retry(engine);
     }
 
     /// Does what another thread asks for.
@@ -70,6 +87,11 @@ impl<S> Housekeeping<S> {
             Command::Credentials(credentials) => credentials.take_effect(engine),
             Command::Watch { console, options, sink } => {
                 self.watches.open(engine, &console, options, sink, now);
+            }
+            Command::Kept(ports) => {
+                for (console, port) in ports {
+                    engine.handle_kept(console, port, now);
+                }
             }
             Command::Stop => self.stop(engine, now),
         }
@@ -81,6 +103,7 @@ impl<S> Housekeeping<S> {
             log::info!("stopping");
             self.stop_at = Some(now + STOP_PATIENCE);
             self.lingering.lift_bound();
+            self.store.freeze(engine);
             engine.shut_down(now);
         }
     }

@@ -28,6 +28,7 @@ pub mod slots;
 mod socket_file;
 mod sockets;
 pub mod startup;
+pub mod store;
 mod tcp_state;
 mod tls;
 pub mod transfer;

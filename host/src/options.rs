@@ -17,6 +17,7 @@ use vspc_core::concentrator::{
 
 use crate::fatal::Fatal;
 use crate::size::Size;
+use crate::store::StoreOptions;
 #[cfg(feature = "tls")]
 use crate::tls::CertOptions;
 use crate::tls::TlsOptions;
@@ -178,6 +179,10 @@ pub(crate) struct Options {
         help_heading = CLIENTS
     )]
     pub slow_client: SlowClientArg,
+
+    /// State that outlives the server.
+    #[command(flatten)]
+    pub store: StoreOptions,
 
     /// TLS, for hosts and for clients.
     #[command(flatten)]
@@ -411,6 +416,8 @@ impl Options {
             )
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else if let Some(fault) = self.store.fault(self) {
+            fault
         } else if let Some(fault) = self.tls.fault(self) {
             fault
         } else {

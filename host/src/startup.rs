@@ -21,6 +21,7 @@ use crate::reload;
 use crate::seed::seed;
 use crate::signals;
 use crate::sockets;
+use crate::store::{self, Ending, Mirror};
 use crate::tls::{CLEAR_ADVICE, Loader};
 
 /// All that a server needs to run.
@@ -34,6 +35,8 @@ pub struct Host {
     pub seed: [u8; 32],
     /// What TLS connections are answered with at first.
     pub credentials: Credentials,
+    /// What is kept over a restart.
+    pub store: Mirror,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -59,7 +62,11 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
-    let outcome = prepare(program, &options).and_then(serve);
+    let outcome = prepare(program, &options).and_then(|(host, ending)| {
+        let outcome = serve(host);
+        ending.wait(STATE_PATIENCE);
+        outcome
+    });
     if outcome.is_ok() {
         log::info!("stopped");
     }
@@ -70,7 +77,7 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
     }
 }
 
-fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
+fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), Fatal> {
     let limits = Limits::raise();
     let mut config = options.config(limits.for_engine()?);
     if let Err(error) = limits.lengthen_table() {
@@ -120,10 +127,11 @@ fn prepare(program: &'static str, options: &Options) -> Result<Host, Fatal> {
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
+    let (store, ending) = store::open(&options.store, sender.clone())?;
     signals::register(sender, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
-    Ok(Host { config, needs_admin, seed, credentials, commands, commands_socket })
+    Ok((Host { config, needs_admin, seed, credentials, store, commands, commands_socket }, ending))
 }
 
 /// Loads the certificates again, for SIGHUP. If that fails, those in use stay.
@@ -162,6 +170,9 @@ fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
     let _ = writeln!(io::stderr(), "{program}: {fatal}");
     ExitCode::from(fatal.exit_code())
 }
+
+/// How long the end waits for a disk that does not take the last changes of the state.
+const STATE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the end waits for a stderr that does not take the last lines.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

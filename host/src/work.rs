@@ -74,8 +74,10 @@ impl<S> Housekeeping<S> {
                     self.watches.carry(engine, id, now);
                     continue;
                 }
-                // Nobody mirrors the engine's consoles yet.
-                Output::Changed(_) => continue,
+                Output::Changed(id) => {
+                    self.store.changed(engine, id);
+                    continue;
+                }
                 Output::Host(order) => {
                     signals::carry_out(order);
                     continue;
@@ -101,6 +103,10 @@ impl<S> Housekeeping<S> {
     ) {
         let is_admin = engine.is_admin_listener(id);
         match (bound, &self.start) {
+            // That of a console that was put back: it gets another one.
+            (bound @ Err(_), Start::Pending) if engine.is_client_listener(id) => {
+                engine.handle_listening(id, bound.map_err(|e| listen_error(&e)), now);
+            }
             (Err(error), Start::Pending) if !is_admin => {
                 self.start = Start::Failed(Fatal::Listen(address, error));
             }

@@ -72,12 +72,13 @@ impl Server {
         poll.registry()
             .register(&mut commands_socket, COMMANDS, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let house =
+        let mut house =
             Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
+        house.restore(host.store, &mut engine, now);
         Ok(Self {
             poll,
             engine,
@@ -173,7 +174,7 @@ impl Server {
         for command in self.commands.take(&self.commands_socket) {
             self.house.execute(&mut self.engine, command, self.now);
         }
-        self.house.watches.retry(&mut self.engine, self.now);
+        self.house.woken(&mut self.engine, self.now);
     }
 
     /// Visits each socket on the list once. What is put on it meanwhile is for the next turn.
@@ -425,6 +426,7 @@ mod tests {
     use vspc_core::concentrator::Config;
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
+    use vspc_host::store::Mirror;
 
     #[test]
     fn a_deadline_that_passes_while_a_turn_lasts_waits_for_the_next_poll() {
@@ -432,8 +434,8 @@ mod tests {
         let config = Config { vm_listen: vec![vms], client_ports: None, ..Config::default() };
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
-        let (config, seed, needs_admin) = (Arc::new(config), [3; 32], false);
-        let host = Host { config, needs_admin, seed, credentials, commands, commands_socket };
+        let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
+        let host = Host { config, needs_admin, seed, credentials, store, commands, commands_socket };
         let mut server = Server::new(host).unwrap();
         server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();

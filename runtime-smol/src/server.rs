@@ -92,12 +92,13 @@ impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
         let commands_socket = Async::new_nonblocking(host.commands_socket)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let house =
+        let mut house =
             Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
+        house.restore(host.store, &mut engine, now);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 executor,
@@ -158,7 +159,7 @@ impl Server {
             for command in self.commands.take(socket.get_ref()) {
                 self.house.execute(&mut self.engine, command, self.now);
             }
-            self.house.watches.retry(&mut self.engine, self.now);
+            self.house.woken(&mut self.engine, self.now);
             self.schedule_drain();
             if ready!(socket.poll_readable(cx)).is_err() {
                 return Poll::Ready(());

@@ -24,6 +24,7 @@ mod refusing;
 mod secure;
 mod serving;
 mod stalling;
+mod state;
 mod stopping;
 mod takeover;
 mod tls;

@@ -80,6 +80,17 @@ macro_rules! with_all {
                 who_had_no_time_to_say_which_vm_it_is_gets_it
                 a_move_goes_on_when_the_server_has_stood_still_for_longer_than_its_host_waits
             }
+            state {
+                vms_that_come_back_in_another_order_have_their_ports
+                a_client_finds_its_port_before_its_vm_is_back
+                a_server_that_is_killed_at_any_moment_has_lost_no_port_that_was_reported_kept
+                a_damaged_state_file_keeps_a_server_from_starting_and_stays_as_it_is
+                two_servers_do_not_share_a_state_file
+                a_port_that_something_else_has_meanwhile_costs_its_console_that_port_and_nothing_else
+                a_disk_that_is_full_is_told_of_once_costs_nothing_that_was_kept_and_is_made_up_for
+                a_disk_that_hangs_keeps_nobody_from_typing_and_no_vm_from_its_port
+                a_disk_that_hangs_keeps_no_server_from_stopping
+            }
             stopping {
                 a_stop_delivers_what_is_queued_and_ends_with_code_0
                 an_idle_server_stops

@@ -257,7 +257,7 @@ impl Peer {
 }
 
 /// All that a VM says about itself.
-fn introduction(number: u8) -> Vec<u8> {
+pub(super) fn introduction(number: u8) -> Vec<u8> {
     [
         vec![IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3],
         message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),

@@ -39,6 +39,11 @@ impl Server {
         Self::of(Command::new(program()).args(&PORTS[..6]))
     }
 
+    /// Starts a server with client ports as these options say.
+    pub(super) fn keeping(options: &[&str]) -> Self {
+        Self::of(Command::new(program()).args(&PORTS[..4]).args(&PORTS[6..]).args(options))
+    }
+
     /// Starts a server that may have only so many descriptors.
     pub(super) fn with_descriptors(limit: usize, options: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -119,6 +124,12 @@ impl Server {
         let limit = Some(limit as u64);
         let limits = Rlimit { current: limit, maximum: getrlimit(Resource::Nofile).maximum };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limits).unwrap();
+    }
+
+    /// Changes how large the files may become that the running process writes.
+    pub(super) fn limit_file_size(&self, limit: Option<u64>) {
+        let limits = Rlimit { current: limit, maximum: getrlimit(Resource::Fsize).maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limits).unwrap();
     }
 
     /// From now on nobody reads what the server logs, and yet its stderr stays open.

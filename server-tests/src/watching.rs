@@ -10,6 +10,7 @@ use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
 use vspc_host::startup::Host;
+use vspc_host::store::Mirror;
 use vspc_host::watch::Watch;
 
 use super::peer::Peer;
@@ -39,6 +40,7 @@ impl Inside {
             needs_admin: true,
             seed: [3; 32],
             credentials: Credentials::default(),
+            store: Mirror::default(),
             commands,
             commands_socket,
         };

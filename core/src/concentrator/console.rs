@@ -72,6 +72,8 @@ pub(super) struct Console {
     pub(super) last_output: Instant,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
+    /// The client port that a store has reported to be its own also after a restart.
+    kept_port: Option<u16>,
 }
 
 impl Console {
@@ -86,6 +88,7 @@ impl Console {
             tenure: Tenure::default(),
             last_output: now,
             paused: false,
+            kept_port: None,
         }
     }
 
@@ -105,6 +108,16 @@ impl Console {
 
     pub(super) fn lock_mut(&mut self) -> &mut Lock<ConnId> {
         &mut self.audience.get_or_insert_default().lock
+    }
+
+    /// Its client port, as it is now, is its own also after a restart.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept_port.is_some() && self.kept_port == self.label.port
+    }
+
+    /// A store has reported this port to be kept; `None`: what it has reported does not count any more.
+    pub(super) fn note_kept(&mut self, port: Option<u16>) {
+        self.kept_port = port;
     }
 
     pub(super) fn id(&self) -> ConsoleId {

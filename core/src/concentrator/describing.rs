@@ -66,6 +66,7 @@ impl Concentrator {
             epoch: self.epoch_of(label.id),
             offset,
             shared: self.consoles.is_shared(label),
+            kept: console.is_kept(),
         }
     }
 

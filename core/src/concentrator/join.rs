@@ -94,6 +94,7 @@ impl Concentrator {
         let Some(label) = self.consoles.label(from) else { return };
         let name = early.name.clone().unwrap_or_default();
         self.consoles.share(from);
+        self.fx.outbox.changed(from);
         let placed = self.consoles.place_apart(&label, &name);
         self.join(id, placed, early);
         self.emit_cloned(from, id);

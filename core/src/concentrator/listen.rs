@@ -56,6 +56,20 @@ impl Concentrator {
         self.listeners.get(id).is_some_and(|listener| matches!(listener.purpose, Purpose::Admin))
     }
 
+    /// This listener is a client port.
+    #[must_use]
+    pub fn is_client_listener(&self, id: ListenerId) -> bool {
+        self.port_asked_for(id).is_some()
+    }
+
+    /// The port that a console's listener was asked for.
+    pub(super) fn port_asked_for(&self, id: ListenerId) -> Option<u16> {
+        match self.listeners.get(id)?.purpose {
+            Purpose::Clients(_, port) => Some(port),
+            Purpose::Vms | Purpose::Admin => None,
+        }
+    }
+
     /// A listener was opened, or could not be.
     pub(super) fn listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
@@ -249,6 +263,7 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let Some(id) = console.listener.take() else { return };
         Arc::make_mut(&mut console.label).port = None;
+        console.note_kept(None);
         let owner = self.consoles.number(at);
         self.fx.outbox.changed(at);
         self.consoles.consider_yielding(at);

@@ -38,6 +38,10 @@ pub struct ConsoleView<'a> {
     pub takes_input: bool,
     /// VMs of other names have its UUID and URI, too.
     pub shared: bool,
+    /// Its client port, also while that is being opened; 0 where the system chooses it.
+    pub claims: Option<u16>,
+    /// A store has reported its port to be kept.
+    pub kept: bool,
     /// How many clients are attached; witnesses do not count.
     pub clients: usize,
     /// Its VM is on the way to another host.
@@ -313,6 +317,19 @@ impl Concentrator {
         Ok(id)
     }
 
+    /// A store has made sure of it that this console has this client port also after a restart. Nothing where
+    /// the console is gone.
+    pub fn handle_kept(&mut self, id: ConsoleId, port: u16, now: Instant) {
+        self.fx.now = now;
+        let Some(console) = self.consoles.get_mut(id) else { return };
+        let was_kept = console.is_kept();
+        console.note_kept(Some(port));
+        if console.is_kept() != was_kept {
+            self.fx.outbox.changed(id);
+        }
+        self.settle();
+    }
+
     /// Whether no connection is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -346,6 +363,8 @@ impl Concentrator {
             vms: console.legs.live(),
             takes_input: !console.legs.is_empty(),
             shared: self.consoles.is_shared(&console.label),
+            claims: console.label.port.or_else(|| self.port_asked_for(console.listener?)),
+            kept: console.is_kept(),
             clients: console.fanout().persons(),
             moving: console.legs.is_moving(),
             last_output: console.last_output,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use vspc_core::concentrator::{CommandError, Config, ConsoleId, Identity, PortRange, Reservation, Speaks};
 
+use vspc_core::vmware::VmConfig;
+
 use crate::world::{Kind, World, uuid, vm_config};
 
 fn config() -> Config {
@@ -20,7 +22,7 @@ fn identity(n: u8) -> Identity {
 }
 
 /// What a mirror knows of a console.
-type Known = (String, Option<u16>, usize, usize, bool);
+type Known = (String, Option<u16>, usize, usize, bool, bool);
 
 /// Reads anew what was told to have changed, and holds it against the engine's own list.
 fn reflect(world: &mut World, mirror: &mut std::collections::BTreeMap<ConsoleId, Known>) {
@@ -28,7 +30,8 @@ fn reflect(world: &mut World, mirror: &mut std::collections::BTreeMap<ConsoleId,
         match world.engine.console(id) {
             Some(view) => {
                 let label = view.label;
-                let known = (label.name.clone(), label.port, view.vms, view.clients, view.moving);
+                let known =
+                    (label.name.clone(), label.port, view.vms, view.clients, view.moving, view.shared);
                 mirror.insert(id, known);
             }
             None => drop(mirror.remove(&id)),
@@ -39,7 +42,7 @@ fn reflect(world: &mut World, mirror: &mut std::collections::BTreeMap<ConsoleId,
         .consoles()
         .map(|view| {
             let label = view.label;
-            (label.id, (label.name.clone(), label.port, view.vms, view.clients, view.moving))
+            (label.id, (label.name.clone(), label.port, view.vms, view.clients, view.moving, view.shared))
         })
         .collect();
     assert_eq!(*mirror, truth);
@@ -61,6 +64,11 @@ fn whoever_reads_what_changed_knows_what_is() {
     reflect(&mut world, &mut mirror);
     let second = world.vm(vm_config(1));
     reflect(&mut world, &mut mirror);
+    let copy = world.vm(VmConfig { name: "a copy".into(), ..vm_config(1) });
+    world.pass(Duration::from_secs(40));
+    assert!(mirror.len() == 1 && world.engine.consoles().all(|view| view.shared), "they are told apart");
+    reflect(&mut world, &mut mirror);
+    world.end(copy);
     world.reset(client);
     world.end(vm);
     reflect(&mut world, &mut mirror);
@@ -101,6 +109,42 @@ fn a_restored_console_has_its_port_again_at_once_and_its_vm_gets_it() {
     let view = world.engine.console(id).unwrap();
     assert!(view.stayed >= Duration::from_secs(3660));
     assert_eq!(view.home, Some(IpAddr::from([192, 0, 2, 7])));
+}
+
+#[test]
+fn a_port_is_kept_once_that_was_reported_of_it_and_of_no_other() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let id = world.console(uuid(1)).unwrap().label.id;
+    let is_kept = |world: &World| world.engine.console(id).unwrap().kept;
+    world.changed.clear();
+    world.engine.handle_kept(id, 50001, world.now);
+    world.settle();
+    assert!(!is_kept(&world) && world.changed.is_empty(), "that is not its port");
+    world.engine.handle_kept(id, 50000, world.now);
+    world.settle();
+    assert!(is_kept(&world) && world.changed == [id].into());
+    world.end(vm);
+    assert!(is_kept(&world));
+    world.changed.clear();
+    world.engine.handle_kept(id, 50000, world.now);
+    world.settle();
+    assert!(world.changed.is_empty(), "it is no news");
+    world.pass(Duration::from_secs(101));
+    world.engine.handle_kept(id, 50000, world.now);
+    assert!(world.console(uuid(1)).is_none());
+}
+
+#[test]
+fn a_port_is_a_restored_consoles_also_while_it_is_being_opened() {
+    let mut world = World::new(config());
+    let kept = Reservation { port: Some(50002), ..Reservation::new(identity(1)) };
+    let id = world.engine.restore(kept, world.now).unwrap();
+    let view = world.engine.console(id).unwrap();
+    assert_eq!((view.label.port, view.claims), (None, Some(50002)));
+    world.settle();
+    let view = world.engine.console(id).unwrap();
+    assert_eq!((view.label.port, view.claims), (Some(50002), Some(50002)));
 }
 
 #[test]

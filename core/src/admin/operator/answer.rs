@@ -126,6 +126,9 @@ pub struct Console {
     pub offset: u64,
     /// Other VMs have its UUID.
     pub shared: bool,
+    /// Its port is its own also after a restart.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// A lock that is held.
