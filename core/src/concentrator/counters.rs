@@ -44,7 +44,7 @@ counters! {
         /// Bytes of clients dropped because no VM was there, or because of somebody's lock.
         input_dropped,
         /// Bytes queued for a VM whose connection ended without a vMotion, in wire form: as the VM would have
-        /// read them.
+        /// read them. Also those read over TLS of a client that has gone, where a full queue had no room.
         input_lost,
         /// Bytes dropped that a source host sent after the VM had moved.
         late_source_bytes,

@@ -431,12 +431,13 @@ impl<K: Copy> Fanout<K> {
         self.lags().map(|(_, lag)| lag).max().unwrap_or(0)
     }
 
-    /// Every person that is in the journal, and how far it is behind.
+    /// Every person that is in the journal, and how far it is behind; not counting what was printed before it
+    /// came, for which nobody waits.
     pub(super) fn lags(&self) -> impl Iterator<Item = (K, u64)> {
         let persons = self.readers.iter().flatten();
         persons
             .filter(|reader| reader.kind == Kind::Person && reader.overtaken.is_none())
-            .map(|reader| (reader.key, self.journal.head() - reader.needs()))
+            .map(|reader| (reader.key, self.journal.head() - reader.lags_from()))
     }
 
     /// Fails a debug build where what is kept twice does not agree.
@@ -467,6 +468,11 @@ impl<K> Reader<K> {
     /// The oldest byte it still has to be given.
     fn needs(&self) -> u64 {
         self.jump.map_or(self.at, |(_, resume)| self.at.min(resume))
+    }
+
+    /// Where what it has still to be given of its own time begins.
+    fn lags_from(&self) -> u64 {
+        self.jump.map_or(self.at.max(self.attached_at), |(_, resume)| resume)
     }
 
     fn is_behind(&self, journal: &Journal) -> bool {

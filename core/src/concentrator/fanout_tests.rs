@@ -183,6 +183,19 @@ fn older_output_that_has_gone_meanwhile_goes_without_a_word() {
 }
 
 #[test]
+fn nobody_waits_for_what_a_reader_is_shown_of_the_time_before_it_came() {
+    let mut rig = Rig::new();
+    rig.print(&[b'x'; 10_000]);
+    let late = rig.attach('n', Form::Wire, true);
+    rig.fanout.replay(late, 9000);
+    let spec = Spec { key: 'o', kind: Kind::Person, form: Form::Guest, skips: true, scrollback: 9000 };
+    rig.fanout.attach(spec);
+    assert_eq!((rig.fanout.slowest_lag(), rig.fanout.lag(late)), (0, 9000));
+    rig.print(b"now");
+    assert_eq!(rig.fanout.slowest_lag(), 3);
+}
+
+#[test]
 fn a_witness_counts_for_nobody_and_a_person_does() {
     let mut rig = Rig::new();
     let spec = Spec { key: 'l', kind: Kind::Witness, form: Form::Guest, skips: true, scrollback: 0 };

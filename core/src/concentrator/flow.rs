@@ -449,6 +449,21 @@ impl Concentrator {
         self.receive_window(id) > 0
     }
 
+    /// A client's connection has failed. What TLS had opened of it was read, and is typed although the queue
+    /// is full; if that is full twice over it is lost, and counted.
+    pub(super) fn deliver_last(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        let Some((at, _)) = conn.seat() else { return };
+        let Transport::Tls(tls) = &mut conn.transport else { return };
+        let unread = std::mem::take(&mut tls.unread);
+        let Some(console) = self.consoles.get_mut(at).filter(|_| !unread.is_empty()) else { return };
+        if console.uplink.takes_last_words() {
+            self.receive_plain(id, &unread);
+        } else {
+            console.count().input_lost += unread.len() as u64;
+        }
+    }
+
     /// A client's socket has brought its last. What TLS still holds of it comes before its end.
     pub(super) fn end_of_input(&mut self, id: ConnId) {
         if let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport) {

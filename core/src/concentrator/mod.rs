@@ -268,7 +268,10 @@ impl Concentrator {
             // Who came by the admin port holds a lock, or may: its end is its end.
             (Closed::Input, Role::Client(client)) if client.visit.who.is_none() => self.end_of_input(id),
             (Closed::Input, _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
-            (Closed::Failed(why), _) => self.drop_conn(id, CloseReason::Failed(why)),
+            (Closed::Failed(why), _) => {
+                self.deliver_last(id);
+                self.drop_conn(id, CloseReason::Failed(why));
+            }
         }
         self.settle();
     }

@@ -95,6 +95,12 @@ impl Uplink {
         CAPACITY.saturating_sub(self.len())
     }
 
+    /// Whether what was read of a client that has gone may be put behind a full queue; there is an end to
+    /// that.
+    pub(super) fn takes_last_words(&self) -> bool {
+        self.len() < 2 * CAPACITY
+    }
+
     /// What a client may send now; 0 until the queue has drained. `doubles`: its bytes may take twice
     /// their number here.
     pub(super) fn window(&self, client_epoch: u32, doubles: bool) -> usize {

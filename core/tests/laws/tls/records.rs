@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{Config, EventKind, InBandTls, VmTls, VmotionStep};
+use vspc_core::concentrator::{Closed, Config, EventKind, InBandTls, VmTls, VmotionStep};
 use vspc_core::vmware::{Resume, VmEvent};
 
 use super::{WILL_AUTH, all_tls, client, host, in_band};
@@ -54,7 +54,7 @@ fn end_of_a_clients_input_comes_behind_what_is_held_of_it() {
         world.drain();
         typed += 16 << 10;
     }
-    world.engine.handle_closed(typist, vspc_core::concentrator::Closed::Input, world.now);
+    world.engine.handle_closed(typist, Closed::Input, world.now);
     world.drain();
     world.unstall(vm);
     assert_eq!(world.host(vm).typed.len(), typed);
@@ -62,6 +62,36 @@ fn end_of_a_clients_input_comes_behind_what_is_held_of_it() {
     assert!(world.engine.clients(console).all(|client| client.has_ended));
     world.pass(Duration::from_secs(60));
     assert!(world.is_open(typist), "it takes all that it is shown");
+}
+
+#[test]
+fn what_was_read_of_a_client_that_resets_is_typed_and_what_a_queue_has_no_room_for_is_counted() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    world.stall(vm, 0);
+    let mut typed = 0;
+    for _ in 0..60 {
+        let typist = world.client(uuid(1), Kind::Raw);
+        world.pass(Duration::from_secs(2));
+        loop {
+            let mut sealed = world.link(typist).tls.as_mut().unwrap().seal(&[b'x'; 16 << 10]);
+            world.engine.handle_received(typist, &mut sealed, world.now);
+            world.drain();
+            typed += 16 << 10;
+            if world.engine.receive_window(typist) == 0 {
+                break;
+            }
+        }
+        let reset = Closed::Failed(std::io::ErrorKind::ConnectionReset);
+        world.engine.handle_closed(typist, reset, world.now);
+        world.drain();
+    }
+    let lost = world.engine.totals().input_lost as usize;
+    assert!(lost > 0, "memory has a bound");
+    world.unstall(vm);
+    let arrived = world.host(vm).typed.len();
+    assert!((400_000..=600_000).contains(&arrived), "{arrived}");
+    assert_eq!(arrived + lost, typed);
 }
 
 #[test]
