@@ -196,9 +196,7 @@ pub(super) fn a_crowd_on_the_admin_socket_costs_nobody_else_anything() {
     let place = Place::new("crowd");
     let server = Server::with_descriptors(80, &refs(&place.options()));
     server.line_with("admin port open on ");
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     let crowd: Vec<UnixStream> = (0..200).map(|_| connect(&place.socket())).collect();
     server.line_with("connections are refused");
     vm.print(b"text");

@@ -11,9 +11,7 @@ use super::process::{PATIENCE, Server};
 
 pub(super) fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
     let server = Server::start(&["--no-banner"]);
-    let (vm, port) = Peer::vm(&server, 1);
-    let client = Peer::client(port);
-    server.line_with("client attached");
+    let (vm, client) = Peer::vm_and_client(&server, 1);
     // The server has to answer each command, and nobody reads the answers.
     talk_on(Peer::vm(&server, 2).0.stream, [IAC, WILL, EXT, IAC, WONT, EXT].repeat(20_000));
     keys_arrive(vm, client);
@@ -21,9 +19,7 @@ pub(super) fn a_vm_that_never_stops_talking_does_not_keep_keys_from_others() {
 
 pub(super) fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others() {
     let server = Server::start(&["--no-banner"]);
-    let (vm, port) = Peer::vm(&server, 1);
-    let client = Peer::client(port);
-    server.line_with("client attached");
+    let (vm, client) = Peer::vm_and_client(&server, 1);
     let (printer, raw_port) = Peer::vm(&server, 2);
     let mut raw = Peer::connect(raw_port);
     // gdb's first bytes: from here on the server has to undouble for it what the VM prints.

@@ -1,17 +1,14 @@
 //! Peers that leave: what they sent before is still delivered, and the server notices that they are gone.
 
 use std::io::Read;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::peer::{IAC, NOP, Peer};
+use super::peer::{IAC, Peer};
 use super::process::{PATIENCE, Server};
 
 pub(super) fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client() {
     let server = Server::start(&["--no-banner"]);
-    let (vm, port) = Peer::vm(&server, 0);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (vm, mut client) = Peer::vm_and_client(&server, 0);
     let mut others = Others::new(&server);
     // All of this is there in one turn of the loop: a key to be written to the VM, others to be served
     // first, and the VM's end. The write fails before the VM's words have been read.
@@ -28,9 +25,7 @@ pub(super) fn the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_c
 
 pub(super) fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 0);
-    let client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, client) = Peer::vm_and_client(&server, 0);
     let mut others = Others::new(&server);
     server.while_stopped(|| {
         vm.print(b"a line of the kernel's\r\n");
@@ -132,19 +127,6 @@ pub(super) fn clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcom
         }
         assert!(Instant::now() < deadline, "nobody is let in");
     }
-}
-
-pub(super) fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
-    let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
-    let mut vm = Peer::connect(server.vms);
-    vm.send(&[IAC, NOP]);
-    server.line_with("vm connected");
-    server.while_stopped(|| {
-        vm.introduce(1);
-        // As long as it has to say who it is. Only the clock can be waited for.
-        thread::sleep(Duration::from_millis(1100));
-    });
-    vm.hear(71);
 }
 
 /// VMs whose bytes the loop reads before it comes to those that a test is about.

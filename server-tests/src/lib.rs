@@ -1,8 +1,8 @@
 //! What both servers must do, written once: `runtime-*/tests/server.rs` runs all of it against each.
 //!
 //! Each test starts the built binary on ports of the system's choosing, reads its log to learn where it
-//! listens, and plays hosts and clients over loopback. Nothing here waits for a length of time: it waits
-//! for a line, a byte, an end, and gives up after [`process::PATIENCE`].
+//! listens, and plays hosts and clients over loopback. It waits for a line, a byte, an end, and gives up
+//! after `process::PATIENCE`; where a length of time has to pass, and nothing tells when it has, it says so.
 //!
 //! A test is a function of the file that it belongs in, and stands in the list of `list.rs`; the compiler
 //! warns of one that does not.

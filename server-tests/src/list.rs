@@ -35,7 +35,6 @@ macro_rules! with_all {
                 a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server
                 clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered
                 clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer
-                bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire
             }
             locking {
                 two_and_three_are_granted_what_the_table_of_locks_says
@@ -77,6 +76,7 @@ macro_rules! with_all {
                 a_raw_client_gets_the_vms_bytes_and_nothing_else_after_the_offers
             }
             stalling {
+                bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire
                 who_had_no_time_to_say_which_vm_it_is_gets_it
                 a_move_goes_on_when_the_server_has_stood_still_for_longer_than_its_host_waits
             }

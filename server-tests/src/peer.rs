@@ -38,6 +38,14 @@ impl Peer {
         (vm, server.next_client_port())
     }
 
+    /// Such a VM, and a telnet client at its console, both known to the server.
+    pub(super) fn vm_and_client(server: &Server, number: u8) -> (Self, Self) {
+        let (vm, port) = Self::vm(server, number);
+        let client = Self::client(port);
+        server.line_with("client attached");
+        (vm, client)
+    }
+
     pub(super) fn vm_without_port(server: &Server, number: u8) -> Self {
         Self::connect(server.vms).introduced(number)
     }

@@ -172,9 +172,7 @@ pub(super) fn a_listener_that_fails_on_a_quiet_server_is_asked_again() {
 
 pub(super) fn strangers_that_say_nothing_do_not_push_vms_out() {
     let server = Server::with_descriptors(200, &["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     let _silent: Vec<Peer> = (0..500).map(|_| Peer::connect(server.vms)).collect();
     // Who comes in the same moment from the same address is turned away: strangers lose their places when
     // they have said nothing for a while.

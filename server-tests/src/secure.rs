@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::peer::Peer;
+use super::process::Server;
 use super::program;
 use super::programs::Folder;
 
@@ -70,7 +71,15 @@ impl Files {
         secure(stream, self.trusting().with_no_client_auth())
     }
 
-    /// The same with a certificate of the peer's own.
+    /// A VM and a client at its console, in TLS both, and known to the server.
+    pub(super) fn vm_and_client(&self, server: &Server) -> (Peer, Peer) {
+        let vm = self.connect(server.vms).introduced(1);
+        let client = self.connect(server.next_client_port()).answering();
+        server.line_with("client attached");
+        (vm, client)
+    }
+
+    /// As [`connect`](Self::connect), with a certificate of the peer's own.
     pub(super) fn connect_as(&self, who: &ClientFiles, to: SocketAddr) -> Peer {
         let chain = vec![CertificateDer::from_pem_file(&who.cert).unwrap()];
         let key = PrivateKeyDer::from_pem_file(&who.key).unwrap();

@@ -13,9 +13,7 @@ use super::process::Server;
 
 pub(super) fn a_client_reads_what_its_vm_prints_and_types_into_it() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     vm.print(b"login: ");
     client.expect(b"login: ");
     client.print(b"root\r");
@@ -30,9 +28,7 @@ pub(super) fn a_telnet_client_is_greeted() {
 
 pub(super) fn megabytes_arrive_whole_in_both_directions_at_once() {
     let server = Server::start(&["--no-banner", "--slow-client", "wait"]);
-    let (vm, port) = Peer::vm(&server, 1);
-    let client = Peer::client(port);
-    server.line_with("client attached");
+    let (vm, client) = Peer::vm_and_client(&server, 1);
     // Every byte value, doubled pairs included, at ever new places in segments.
     let bytes: Vec<u8> =
         (0..8_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
@@ -48,9 +44,7 @@ pub(super) fn megabytes_arrive_whole_in_both_directions_at_once() {
 
 pub(super) fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     client.print(b"halt\r");
     client.end_input();
     vm.expect(b"halt\r");
@@ -93,9 +87,7 @@ fn unacknowledged(server: SocketAddr, client: SocketAddr) -> u64 {
 
 pub(super) fn urgent_data_comes_where_it_was_sent() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     for round in 0..20_u8 {
         // Telnet's synch marks its last byte; what follows in the same breath must not wait for more.
         client.print(&[b'a' + round]);
@@ -130,9 +122,7 @@ pub(super) fn the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_com
 
 pub(super) fn garbage_on_every_port_leaves_others_alone() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     let (_, victim) = Peer::vm(&server, 2);
     let mut state = 1_u32;
     let mut garbage = move |len| -> Vec<u8> {
@@ -166,9 +156,7 @@ pub(super) fn both_families_are_served() {
     let v4 = server.vms;
     server.vms = server.next_listener();
     assert!(v4.is_ipv4() && server.vms.is_ipv6());
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     vm.print(b"six");
     client.expect(b"six");
     Peer::connect(v4).send(&[IAC, NOP]);
@@ -185,9 +173,7 @@ pub(super) fn an_ipv4_address_mapped_into_ipv6_is_served() {
 
 pub(super) fn counters_are_logged_when_asked_for() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     vm.print(b"12345");
     client.expect(b"12345");
     server.signal(Signal::USR1);

@@ -5,8 +5,21 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::peer::{EXT, IAC, Peer, WILL};
+use super::peer::{EXT, IAC, NOP, Peer, WILL};
 use super::process::Server;
+
+pub(super) fn bytes_that_came_while_the_process_stood_still_are_read_before_its_timers_fire() {
+    let server = Server::start(&["--no-banner", "--identify-timeout", "1"]);
+    let mut vm = Peer::connect(server.vms);
+    vm.send(&[IAC, NOP]);
+    server.line_with("vm connected");
+    server.while_stopped(|| {
+        vm.introduce(1);
+        // As long as it has to say who it is.
+        sleep(Duration::from_millis(1100));
+    });
+    vm.hear(71);
+}
 
 pub(super) fn who_had_no_time_to_say_which_vm_it_is_gets_it() {
     let server = Server::start(&["--identify-timeout", "1"]);

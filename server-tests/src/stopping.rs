@@ -8,9 +8,7 @@ use super::process::Server;
 pub(super) fn a_stop_delivers_what_is_queued_and_ends_with_code_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let server = Server::start(&["--no-banner"]);
-        let (mut vm, port) = Peer::vm(&server, 1);
-        let mut client = Peer::client(port);
-        server.line_with("client attached");
+        let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
         vm.print(b"last words");
         client.expect(b"last words");
         server.signal(signal);

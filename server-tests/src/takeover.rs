@@ -8,9 +8,7 @@ use super::process::Server;
 
 /// A VM that has said all, and someone at its console who has typed into it.
 fn vm_and_client(server: &Server) -> (Peer, Peer) {
-    let (mut vm, port) = Peer::vm(server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(server, 1);
     client.print(b"first");
     vm.expect(b"first");
     // It is asked for its name as every VM is, and again when somebody else comes.

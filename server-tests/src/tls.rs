@@ -26,10 +26,7 @@ pub(super) fn a_vm_and_a_client_talk_over_tls_both() {
 pub(super) fn megabytes_arrive_whole_over_tls_in_both_directions_at_once() {
     let files = Files::new("megabytes");
     let server = Server::start(&files.options(&["--ssl", "--client-tls", "--slow-client", "wait"]));
-    let vm = files.connect(server.vms).introduced(1);
-    let port = server.next_client_port();
-    let client = files.connect(port).answering();
-    server.line_with("client attached");
+    let (vm, client) = files.vm_and_client(&server);
     // Every byte value, doubled pairs included, at ever new places in segments and records.
     let bytes: Vec<u8> =
         (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
@@ -104,9 +101,7 @@ pub(super) fn a_host_goes_over_to_tls_when_it_offers_to() {
 pub(super) fn a_host_that_stays_in_clear_is_served_unless_tls_is_required() {
     let files = Files::new("clear");
     let server = Server::start(&files.options(&["--in-band-tls", "offer"]));
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     vm.print(b"text");
     client.expect(b"text");
 
@@ -157,10 +152,7 @@ pub(super) fn a_client_that_ends_its_input_over_tls_goes_on_reading() {
 pub(super) fn a_stop_delivers_what_is_queued_and_ends_tls_in_order() {
     let files = Files::new("stop");
     let server = Server::start(&files.options(&["--ssl", "--client-tls"]));
-    let mut vm = files.connect(server.vms).introduced(1);
-    let port = server.next_client_port();
-    let mut client = files.connect(port).answering();
-    server.line_with("client attached");
+    let (mut vm, mut client) = files.vm_and_client(&server);
     vm.print(b"last words");
     client.expect(b"last words");
     server.signal(Signal::TERM);

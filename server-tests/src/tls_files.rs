@@ -121,9 +121,7 @@ pub(super) fn a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works(
 
 pub(super) fn a_hangup_does_not_end_a_server_without_certificates() {
     let server = Server::start(&["--no-banner"]);
-    let (mut vm, port) = Peer::vm(&server, 1);
-    let mut client = Peer::client(port);
-    server.line_with("client attached");
+    let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     server.signal(Signal::HUP);
     server.line_with("SIGHUP: nothing to load anew");
     client.print(b"k");

@@ -96,12 +96,6 @@ impl LineCheck {
         }
     }
 
-    /// Whether every line was as it was said.
-    #[must_use]
-    pub fn clean(&self) -> bool {
-        self.lost == 0 && self.repeated == 0 && self.foreign == 0
-    }
-
     fn judge(&mut self, line: &[u8]) {
         let mut due = Vec::with_capacity(line.len());
         put_line(&self.speaker, self.next, &mut due);

@@ -18,12 +18,6 @@ impl Samples {
         self.sorted = false;
     }
 
-    /// Adds all of `other`'s.
-    pub fn merge(&mut self, other: &Self) {
-        self.nanos.extend_from_slice(&other.nanos);
-        self.sorted = false;
-    }
-
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -127,16 +127,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// All moves of a whole dialogue.
-    #[must_use]
-    pub fn of(steps: &[Step]) -> Self {
-        let mut ledger = Self::default();
-        for step in steps {
-            ledger.hear(step);
-        }
-        ledger
-    }
-
     /// The newest move away from `conn`.
     #[must_use]
     pub fn leaving(&self, conn: usize) -> Option<usize> {

@@ -21,8 +21,6 @@ macro_rules! rules {
             #[doc = $text]
             pub const $name: Rule = Rule { id: $id, of: By::$of, section: $section, text: $text };
         )*
-        /// Every rule.
-        pub const RULES: &[Rule] = &[$($name),*];
     };
 }
 
