@@ -150,10 +150,10 @@ pub(crate) struct Options {
     pub admin_socket_group: Option<u32>,
 
     /// Who may do what there, as WHO=RIGHT: repeat it or separate by commas. WHO is loopback, v3 (whoever
-    /// speaks vSPC.py's protocol), an address, a network, cert:NAME (a name in the certificate that it shows,
-    /// with --admin-ca), or on the socket uid:NUMBER or gid:NUMBER; RIGHT is none, spectator, writer or
-    /// operator, with +delegate for a gateway. Without a rule loopback and v3
-    /// are writers, root and the server's own user operators on the socket, and nobody else is anything.
+    /// speaks vSPC.py's protocol or VMware's), an address, a network, cert:NAME (a name in the certificate
+    /// that it shows, with --admin-ca), or on the socket uid:NUMBER or gid:NUMBER; RIGHT is none, spectator,
+    /// writer or operator, with +delegate for a gateway. Without a rule loopback and v3 are writers, root and
+    /// the server's own user operators on the socket, and nobody else is anything.
     #[arg(long, value_name = "WHO=RIGHT", value_delimiter = ',', help_heading = ADMIN)]
     pub admin_rights: Vec<Rule>,
 

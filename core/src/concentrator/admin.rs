@@ -8,12 +8,13 @@ use std::io::IoSlice;
 
 use rand_chacha::rand_core::Rng;
 
-use crate::admin::dialect::{Dialect, FirstBytes};
+use crate::admin::dialect::{Dialect, FirstBytes, SILENCE};
 use crate::admin::lock::LockMode;
 use crate::admin::openstack::{OpenStackLine, OpenStackRequest, put_address, put_entry, put_none};
 use crate::admin::operator::{Grant, Right};
 use crate::admin::pickle::EntryText;
 use crate::admin::v3::{STEP_TIMEOUT, V3Event, V3Request, V3Server, put_refusal, seed};
+use crate::admin::vmware_kit::KitServer;
 use crate::vmware::Uuid;
 
 use super::Concentrator;
@@ -39,7 +40,7 @@ impl Concentrator {
             None => place_of(&peer.address),
         };
         let standing = Standing { came_as: who.clone(), who, grant, right: grant.right, is_known: false };
-        let asking = Asking { standing, dialogue: Asks::Undecided(Vec::new()) };
+        let asking = Asking { standing, dialogue: Asks::Undecided { begun: Vec::new(), offered: None } };
         let conn = Conn::new(peer.address, transport, CLIENT_POLICY, Role::Asking(Box::new(asking)));
         let source = conn.source();
         let id = self.insert(conn);
@@ -47,9 +48,16 @@ impl Concentrator {
         if is_tls {
             self.await_admin_handshake(id);
         } else {
-            self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+            self.await_first_bytes(id);
         }
         Some(id)
+    }
+
+    /// One that says nothing for a while may wait for VMware's option, if that protocol is served.
+    fn await_first_bytes(&mut self, id: ConnId) {
+        let is_served = self.config.admin_rights.of_v3() > Right::None;
+        let patience = if is_served { SILENCE } else { STEP_TIMEOUT };
+        self.fx.timers.set(Timer::Admin(id), self.fx.now + patience);
     }
 
     /// A handshake begins. Of too many the oldest yields.
@@ -68,7 +76,7 @@ impl Concentrator {
     /// rights that a rule gives to that, or else to its address.
     pub(super) fn admin_comes_up(&mut self, id: ConnId) {
         self.shaking.remove(id);
-        self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+        self.await_first_bytes(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let (Transport::Tls(tls), Role::Asking(asking)) = (&conn.transport, &mut conn.role) else { return };
         let names = tls.peer_names();
@@ -94,10 +102,13 @@ impl Concentrator {
     pub(super) fn receive_asking(&mut self, id: ConnId, data: &[u8]) -> Option<Vec<u8>> {
         let conn = self.conns.get_mut(id)?;
         let Role::Asking(asking) = &mut conn.role else { return None };
-        let Asks::Undecided(begun) = &mut asking.dialogue else {
+        let Asks::Undecided { begun, .. } = &mut asking.dialogue else {
             self.continue_asking(id, data);
             return None;
         };
+        if begun.is_empty() {
+            self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+        }
         begun.extend_from_slice(data);
         let dialect = match FirstBytes::of(begun) {
             FirstBytes::NeedsMore => return None,
@@ -110,6 +121,10 @@ impl Concentrator {
             return Some(begun);
         }
         let Role::Asking(asking) = &mut conn.role else { return None };
+        if dialect == Some(Dialect::VmwareKit) {
+            self.become_kit(id, &begun);
+            return None;
+        }
         asking.dialogue = match dialect {
             Some(Dialect::V3) => Asks::V3 { server: V3Server::new(), next: 0 },
             Some(Dialect::OpenStack) => Asks::Lines { line: OpenStackLine::new(), next: None },
@@ -129,7 +144,8 @@ impl Concentrator {
             match asking.dialogue {
                 Asks::V3 { .. } => self.receive_v3(id, data),
                 Asks::Lines { .. } => self.receive_line(id, data),
-                Asks::Undecided(_) | Asks::Nothing => {}
+                Asks::Kit(_) => self.receive_kit(id, data),
+                Asks::Undecided { .. } | Asks::Nothing => {}
             }
         }
     }
@@ -151,9 +167,21 @@ impl Concentrator {
         conn.doom(id, CloseReason::NotUnderstood, &mut self.fx);
     }
 
-    /// One that has not said in time what it wants.
+    /// One that has not said in time what it wants. If it has said nothing at all it may wait for an offer.
     pub(super) fn give_up_asking(&mut self, id: ConnId) {
-        match self.conns.get(id).is_some_and(|conn| conn.spoken) {
+        let is_served = self.config.admin_rights.of_v3() > Right::None;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Asking(asking) = &mut conn.role else { return };
+        if let Asks::Undecided { begun, offered: offered @ None } = &mut asking.dialogue
+            && begun.is_empty()
+            && is_served
+        {
+            *offered = Some(KitServer::open(conn.control.buffer()));
+            self.fx.outbox.transmit(id);
+            return self.fx.timers.set(Timer::Admin(id), self.fx.now + STEP_TIMEOUT);
+        }
+        let hears_pickles = !matches!(asking.dialogue, Asks::Kit(_));
+        match conn.spoken && hears_pickles {
             true => self.turn_away_asking(id, put_refusal),
             false => self.turn_away_asking(id, |_| ()),
         }

@@ -316,7 +316,14 @@ impl Concentrator {
         self.half_closed.remove(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some((console, seat)) = conn.seat() else { return };
-        if self.consoles.detach_reader(console, seat, &mut self.fx) {
+        // An attach has no socket of its own.
+        let shown_by = match &conn.role {
+            Role::Attach(attach) => attach.operator,
+            _ => id,
+        };
+        if self.consoles.detach_reader(console, seat, &mut self.fx)
+            && let Some(conn) = self.conns.get_mut(shown_by)
+        {
             conn.control.push_front(IAC);
         }
     }

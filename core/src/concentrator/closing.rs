@@ -105,6 +105,9 @@ impl Concentrator {
                 self.emit(id, EventKind::AdminClosed(reason));
                 self.admission.stop_judging(id);
                 self.shaking.remove(id);
+                if let Some(attach) = self.conns.get(id).and_then(Conn::kit).and_then(|kit| kit.attach) {
+                    self.drop_conn(attach, reason);
+                }
             }
             Role::Operator(_) => {
                 self.emit(id, EventKind::AdminClosed(reason));
@@ -183,7 +186,7 @@ impl Concentrator {
         {
             desk.end();
             if desk.has_output() {
-                return;
+                return self.fx.outbox.transmit(id);
             }
         }
         let is_silent = conn.control.is_empty() || is_mute;
@@ -195,6 +198,9 @@ impl Concentrator {
     /// Whether a connection's console still holds something for it.
     fn is_unserved(&self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
+        if let Some(kit) = conn.kit() {
+            return kit.attach.is_some_and(|attach| self.is_unserved(attach));
+        }
         if let Some(desk) = conn.desk() {
             return desk.attaches().any(|attach| self.is_unserved(attach));
         }

@@ -2,6 +2,7 @@
 
 use crate::admin::openstack::OpenStackLine;
 use crate::admin::v3::V3Server;
+use crate::admin::vmware_kit::KitServer;
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
 use crate::time::Instant;
 use crate::transport::Tls;
@@ -16,6 +17,7 @@ use super::effects::Effects;
 use super::event::{CloseReason, Stay};
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
+use super::kit::Kit;
 use super::speech::{Mode, Speech};
 use super::upgrade::Upgrade;
 use super::visits::Told;
@@ -140,8 +142,15 @@ pub(super) struct Asking {
 /// What an admin connection speaks.
 #[derive(Debug)]
 pub(super) enum Asks {
-    /// That is not known. What it has said so far.
-    Undecided(Vec<u8>),
+    /// That is not known.
+    Undecided {
+        /// What it has said so far.
+        begun: Vec<u8>,
+        /// It was silent, and was offered VMware's option.
+        offered: Option<KitServer>,
+    },
+    /// VMware's protocol.
+    Kit(Box<Kit>),
     /// vSPC.py's protocol; while it is told of all consoles, the slot of the next.
     V3 {
         /// Where its dialogue stands.
@@ -305,6 +314,16 @@ pub(super) struct Local {
     pub(super) may_type: bool,
 }
 
+impl Asking {
+    /// What speaks VMware's protocol.
+    pub(super) fn kit(&self) -> Option<&Kit> {
+        match &self.dialogue {
+            Asks::Kit(kit) => Some(kit),
+            _ => None,
+        }
+    }
+}
+
 impl Conn {
     pub(super) fn new(
         peer: Address,
@@ -402,7 +421,8 @@ impl Conn {
     pub(super) fn is_nobody(&self) -> bool {
         match &self.role {
             Role::Vm(vm) => vm.place.is_unidentified(),
-            Role::Arriving(_) | Role::Asking(_) => true,
+            Role::Arriving(_) => true,
+            Role::Asking(asking) => asking.kit().is_none_or(|kit| !kit.is_agreed()),
             Role::Operator(desk) => !desk.standing.is_known,
             Role::Client(_) | Role::Local(_) | Role::Attach(_) => false,
         }
@@ -451,6 +471,36 @@ impl Conn {
             Role::Attach(attach) => Some(&mut attach.visit),
             _ => None,
         }
+    }
+
+    /// A connection that speaks VMware's protocol.
+    pub(super) fn kit(&self) -> Option<&Kit> {
+        match &self.role {
+            Role::Asking(asking) => asking.kit(),
+            _ => None,
+        }
+    }
+
+    /// The same, to use it.
+    pub(super) fn kit_mut(&mut self) -> Option<&mut Kit> {
+        match &mut self.role {
+            Role::Asking(asking) => match &mut asking.dialogue {
+                Asks::Kit(kit) => Some(kit),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The port that a connection which speaks VMware's protocol was connected to is not its any more, though
+    /// it has not asked for that.
+    pub(super) fn disconnect_kit(&mut self, attach: ConnId) -> bool {
+        let Role::Asking(asking) = &mut self.role else { return false };
+        let Asks::Kit(kit) = &mut asking.dialogue else { return false };
+        if kit.attach == Some(attach) {
+            kit.disconnected(&mut self.control);
+        }
+        true
     }
 
     /// An operator's connection's session.

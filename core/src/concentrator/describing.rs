@@ -174,6 +174,7 @@ fn speaks(speaks: Speaks) -> &'static str {
         Speaks::Local => "local",
         Speaks::V3 => "v3",
         Speaks::Operator => "operator",
+        Speaks::Kit => "kit",
     }
 }
 

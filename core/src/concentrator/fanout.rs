@@ -116,6 +116,13 @@ pub(super) struct Offer {
     end: u64,
 }
 
+impl Offer {
+    /// How many of the runs come before output.
+    pub(super) fn runs_before_output(self) -> usize {
+        usize::from(self.half) + usize::from(self.front > 0)
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Took {

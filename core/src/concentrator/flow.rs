@@ -65,7 +65,7 @@ impl Concentrator {
             Role::Local(local) => self.typing_window(id, local.console, local.epoch, true),
             Role::Attach(attach) => self.typing_window(id, attach.console, attach.epoch, true),
             Role::Asking(_) if conn.control.is_over_limit() => 0,
-            Role::Asking(_) => ASKING_READ_MAX,
+            Role::Asking(_) => conn.kit().map_or(ASKING_READ_MAX, |kit| self.kit_window(conn, kit)),
             Role::Operator(desk) => desk.receive_window().min(OPERATOR_READ_MAX),
         }
     }
@@ -156,6 +156,7 @@ impl Concentrator {
         match self.conns.get(id).map(|conn| &conn.role) {
             Some(Role::Vm(_)) => self.offer_vm(id, take),
             Some(Role::Client(_)) => self.offer_client::<MOST>(id, take),
+            Some(Role::Asking(asking)) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
             Some(Role::Asking(_)) => self.offer_asking(id, take),
             Some(Role::Operator(_)) => self.offer_operator(id, take),
             Some(Role::Arriving(_) | Role::Local(_) | Role::Attach(_)) | None => Sent::default(),
@@ -437,6 +438,7 @@ impl Concentrator {
     /// A connection's window has risen: what TLS holds comes before what is still in the socket. Returns
     /// whether that may be read.
     pub(super) fn deliver_unread(&mut self, id: ConnId) -> bool {
+        self.receive_kit_unread(id);
         let Some(conn) = self.conns.get_mut(id) else { return false };
         let Transport::Tls(tls) = &mut conn.transport else { return true };
         let unread = std::mem::take(&mut tls.unread);
@@ -512,10 +514,10 @@ const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 /// Largest read from a connection of whose last 256 reads one was little but commands, whoever it is. A visit
 /// then costs some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds. One
 /// of 256 KiB of commands costs thirteen: one in 256 reads doubles that at most.
-const NOISY_READ_MAX: usize = 1 << 10;
+pub(super) const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who asks by an old protocol: each says a few hundred bytes at most.
-const ASKING_READ_MAX: usize = 4 << 10;
+pub(super) const ASKING_READ_MAX: usize = 4 << 10;
 
 /// Largest read from an operator's connection.
 const OPERATOR_READ_MAX: usize = 32 << 10;

@@ -46,7 +46,12 @@ impl Concentrator {
                         assert!(is_its, "{attach} is no attach of {id}");
                     }
                 }
-                Role::Arriving(_) | Role::Asking(_) => {}
+                Role::Asking(asking) => {
+                    let attach = asking.kit().and_then(|kit| kit.attach);
+                    let is_gone = attach.is_some_and(|attach| self.conns.get(attach).is_none());
+                    assert!(!is_gone, "{id} is connected to a port that is gone");
+                }
+                Role::Arriving(_) => {}
             }
         }
         for (id, moved) in self.moves.iter() {

@@ -39,6 +39,8 @@ mod inherit;
 mod invariants;
 mod join;
 mod journal;
+mod kit;
+mod kit_requests;
 mod label;
 mod legs;
 mod listen;
@@ -378,8 +380,8 @@ impl Concentrator {
         let (operator, stream) = (attach.operator, attach.stream);
         if let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) {
             desk.mark_ready(stream);
-            self.fx.outbox.transmit(operator);
         }
+        self.fx.outbox.transmit(operator);
     }
 
     /// A VM has waited long enough for its slowest reader.

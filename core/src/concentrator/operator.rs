@@ -98,6 +98,8 @@ pub enum Speaks {
     V3,
     /// It came by the admin port with the operator protocol.
     Operator,
+    /// It came by the admin port with VMware's protocol, and speaks telnet.
+    Kit,
 }
 
 /// What a reader inside the process is to be.
@@ -412,7 +414,10 @@ impl Concentrator {
                 Role::Client(client) if client.visit.who.is_some() => (Speaks::V3, client.ended.is_some()),
                 Role::Client(client) => (client.mode.into(), client.ended.is_some()),
                 Role::Local(_) => (Speaks::Local, false),
-                Role::Attach(_) => (Speaks::Operator, false),
+                Role::Attach(attach) => match self.conns.get(attach.operator).and_then(Conn::kit) {
+                    Some(_) => (Speaks::Kit, false),
+                    None => (Speaks::Operator, false),
+                },
                 Role::Vm(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => return None,
             };
             Some(ClientView { id, peer: &conn.peer, speaks, has_ended })

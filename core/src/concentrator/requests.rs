@@ -21,6 +21,7 @@ use super::conn::{Conn, Role};
 use super::describing::matches;
 use super::desk::{Asked, Watch};
 use super::event::{CloseReason, EventKind};
+use super::fanout::Form;
 use super::id::{ConnId, ConsoleId};
 use super::output::{Order, Output};
 use super::timers::Timer;
@@ -332,7 +333,7 @@ impl Concentrator {
             })?,
         };
         let (attach, granted) = self
-            .attach_stream(id, stream, at, lock_mode(mode), scrollback)
+            .attach_stream(id, stream, at, lock_mode(mode), scrollback, Form::Guest)
             .map_err(|why| self.locked(Some(at), why))?;
         let offset = self
             .conns
@@ -382,7 +383,7 @@ impl Concentrator {
         Failure { by, ..Failure::new(Code::Locked, why.to_string()) }
     }
 
-    fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
+    pub(super) fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
         let holder = self.consoles.get(at).and_then(|console| console.lock().holder());
         let is_attach = self.conns.get(id).is_some_and(Conn::is_visitor);
         let may = if is_attach { self.may_type(id, at) } else { holder.is_none() };
@@ -451,6 +452,9 @@ impl Concentrator {
     pub(super) fn take_typed(&mut self, attach: ConnId) {
         let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };
         let (operator, stream, at) = (attached.operator, attached.stream, attached.console);
+        if self.conns.get(operator).and_then(Conn::kit).is_some() {
+            return self.fx.outbox.receive(operator);
+        }
         let mut typed = Vec::new();
         loop {
             let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };

@@ -77,7 +77,8 @@ impl Concentrator {
         self.after_lock(at, None);
     }
 
-    /// Attaches a stream of an operator's connection, on which nothing is attached yet.
+    /// Attaches a stream of an operator's connection, on which nothing is attached yet, or a connection that
+    /// speaks VMware's protocol.
     ///
     /// # Errors
     ///
@@ -89,6 +90,7 @@ impl Concentrator {
         at: ConsoleId,
         mode: LockMode,
         scrollback: u64,
+        form: Form,
     ) -> Result<(ConnId, Granted), LockRefused> {
         let who = self.who(operator);
         let Some(peer) = self.conns.get(operator).map(|conn| conn.peer.clone()) else {
@@ -102,7 +104,7 @@ impl Concentrator {
         let spec = Spec {
             key: ReaderKey { id, is_local: true },
             kind: Kind::Person,
-            form: Form::Guest,
+            form,
             skips: self.config.slow_client != super::SlowClient::Disconnect,
             scrollback,
         };
@@ -290,6 +292,10 @@ impl Concentrator {
         let Some(Role::Attach(attach)) = self.conns.get(id).map(|conn| &conn.role) else { return };
         let (operator, stream, at) = (attach.operator, attach.stream, attach.console);
         let offset = self.consoles.get(at).map_or(0, |console| console.fanout().journal().guest_head());
+        if self.conns.get_mut(operator).is_some_and(|conn| conn.disconnect_kit(id)) {
+            self.fx.outbox.transmit(operator);
+            return self.fx.outbox.receive(operator);
+        }
         let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
         if desk.attached(stream) != Some(id) {
             return;

@@ -49,7 +49,7 @@ pub(crate) const TELNET: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfd\x00\xff\xfd\
 const OFFERS: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfb\x01\xff\xfd\x00\xff\xfd\x03";
 
 /// A client of vSPC.py's asks for a console; returns it and the answers.
-fn ask(world: &mut World, name: &str, lock: &str) -> (ConnId, Vec<u8>) {
+pub(crate) fn ask(world: &mut World, name: &str, lock: &str) -> (ConnId, Vec<u8>) {
     let id = connect(world);
     assert_eq!(say(world, id, VERSION), VERSION);
     let answer = say(world, id, &[pickled(name), pickled(lock)].concat());
@@ -57,7 +57,7 @@ fn ask(world: &mut World, name: &str, lock: &str) -> (ConnId, Vec<u8>) {
 }
 
 /// The same, of one that is let in as `applied`.
-fn attach(world: &mut World, name: &str, lock: &str, applied: &str) -> ConnId {
+pub(crate) fn attach(world: &mut World, name: &str, lock: &str, applied: &str) -> ConnId {
     let (id, answer) = ask(world, name, lock);
     assert_eq!(show(&answer), show(&[pickled("vm_found"), pickled(applied), pickled("")].concat()));
     assert_eq!(say(world, id, TELNET), OFFERS);

@@ -15,6 +15,7 @@ mod config;
 #[cfg(feature = "tls")]
 mod fuzz;
 mod honest;
+mod kit;
 mod law;
 mod locals;
 mod log;

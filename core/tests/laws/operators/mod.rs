@@ -389,6 +389,15 @@ fn who_takes_the_control_stream_for_a_console_or_a_stream_twice_is_told_so() {
 }
 
 #[test]
+fn a_connection_with_nothing_attached_does_not_keep_a_server_that_goes_down() {
+    let mut world = World::new(config());
+    let operator = Operator::known(&mut world);
+    world.shut_down();
+    assert!(!world.is_open(operator.id));
+    assert!(world.engine.is_empty());
+}
+
+#[test]
 fn the_server_goes_down_with_a_word_to_its_attaches() {
     let mut world = World::new(config());
     let vm = world.vm(vm_config(1));
