@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use super::client_tour::vspc;
 use super::peer::Peer;
 use super::process::{PATIENCE, Server};
-use super::program;
 use super::programs::{Folder, is_here};
 
 /// An sshd whose only way in is `vspc door`.
@@ -25,12 +25,7 @@ struct Door {
 impl Door {
     /// One that leads to this admin port. `None`: something that it needs is not here.
     fn open(admin: SocketAddr) -> Option<Self> {
-        let vspc = Path::new(program()).with_file_name("vspc");
-        if !vspc.is_file() {
-            assert!(std::env::var_os("VSPC_REQUIRE_PEERS").is_none(), "{} has to be here", vspc.display());
-            println!("skipped: no vspc");
-            return None;
-        }
+        let vspc = vspc()?;
         let sshd = PathBuf::from("/usr/sbin/sshd");
         if !sshd.is_file() {
             assert!(std::env::var_os("VSPC_REQUIRE_PEERS").is_none(), "sshd has to be here");

@@ -11,6 +11,7 @@
 
 mod admin_socket;
 mod admin_tls;
+mod client_tour;
 mod fairness;
 mod front_door;
 mod leaving;

@@ -21,6 +21,11 @@ macro_rules! with_all {
                 a_new_certificate_is_served_on_the_admin_port_too
                 an_admin_port_that_the_network_reaches_is_warned_of_unless_certificates_are_asked_for
             }
+            client_tour {
+                consoles_are_listed_used_scripted_and_followed
+                an_operators_words_do_what_they_say
+                all_of_it_is_said_within_tls_to_a_server_that_asks_for_certificates
+            }
             fairness {
                 a_vm_that_never_stops_talking_does_not_keep_keys_from_others
                 a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others

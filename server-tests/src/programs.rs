@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vspc_conformance::fake_vm::gdb_stub::GdbStub;
 
 use super::peer::Peer;
-use super::process::Server;
+use super::process::{PATIENCE, Server};
 
 pub(super) fn telnet_types_into_a_vm_and_reads_from_it() {
     if is_here("telnet") {
@@ -117,8 +118,12 @@ impl Program {
     pub(super) fn expect(&mut self, bytes: &[u8]) {
         let mut more = [0; 4096];
         while !self.seen.windows(bytes.len()).any(|window| window == bytes) {
+            let seen = String::from_utf8_lossy(&self.seen);
+            let mut ready = [PollFd::new(&self.output, PollFlags::IN)];
+            let patience = Timespec::try_from(PATIENCE).unwrap();
+            assert!(poll(&mut ready, Some(&patience)).unwrap() > 0, "{seen:?}, and nothing more");
             let n = self.output.read(&mut more).unwrap();
-            assert!(n > 0, "{:?} before the end", String::from_utf8_lossy(&self.seen));
+            assert!(n > 0, "{seen:?} before the end");
             self.seen.extend_from_slice(&more[..n]);
         }
     }
