@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::check::{Case, Selection, Server, Verdict};
 use crate::drive::{ClientPort, LiveOptions, Ports};
+use crate::load::attaches::{self, AttachesArgs};
 use crate::load::hostile;
 use crate::replay::play::Speed;
 use crate::replay::{ReplayArgs, report};
@@ -124,6 +125,16 @@ pub fn play_drills(server: &str) {
         assert!(!moves || figures["moves"].as_u64() > Some(0), "{drill}: {figures:#}");
         assert!(figures["ok"].is_boolean() && figures["drill"] == drill, "{figures:#}");
     }
+}
+
+/// Has each of some consoles read by a telnet client, and then by an attach of one operator connection.
+///
+/// # Panics
+///
+/// A line was lost, or came twice.
+pub fn read_by_attaches(server: &str) {
+    let report = attaches::run(&AttachesArgs::brief(server)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(report.problems(), [""; 0], "{:?}", report.fields());
 }
 
 /// A running server, killed when dropped.

@@ -1,6 +1,12 @@
-//! Attacks beside bystanders, shortly: that each drill can be played and tells what it watched.
+//! Attacks beside bystanders, shortly: that each drill can be played and tells what it watched; and that
+//! attaches read what telnet clients read.
 
 #[test]
 fn drills_can_be_played_and_tell_what_they_watched() {
     vspc_conformance::servers::play_drills(env!("CARGO_BIN_EXE_vspc-smol"));
+}
+
+#[test]
+fn attaches_of_one_connection_read_what_telnet_clients_read() {
+    vspc_conformance::servers::read_by_attaches(env!("CARGO_BIN_EXE_vspc-smol"));
 }

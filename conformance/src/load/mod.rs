@@ -8,6 +8,7 @@
 //! server that figures stand beside, [`stats`], the [`process`] costs. Refuses to know how any server works
 //! inside.
 
+pub mod attaches;
 pub mod bare;
 pub mod bulk;
 pub mod bystanders;
@@ -56,6 +57,8 @@ enum Scenario {
     Storm(storm::StormArgs),
     /// A key there and back while a fleet talks
     Keystroke(keystroke::KeystrokeArgs),
+    /// A reader at each console: telnet clients beside attaches of one operator connection
+    Attaches(attaches::AttachesArgs),
     /// VMs that move while lines go both ways
     Vmotion(vmotion::VmotionArgs),
     /// A client that never reads beside one that does
@@ -79,6 +82,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Bulk(args) => report::conclude("bulk", args.common.json, bulk::run(args)),
         Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
         Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
+        Scenario::Attaches(args) => report::conclude("attaches", args.json, attaches::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),

@@ -129,6 +129,8 @@ fn status_kib(pid: u32, key: &str) -> io::Result<u64> {
 #[derive(Debug)]
 pub struct Started {
     child: Child,
+    /// Of a server: where those ask who ask about consoles.
+    admin: SocketAddr,
 }
 
 impl Started {
@@ -136,6 +138,12 @@ impl Started {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where a server's admin port is.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 }
 
@@ -181,7 +189,7 @@ fn start_own<const N: usize>(args: &[&str]) -> Result<(Started, [SocketAddr; N])
         .spawn()
         .map_err(|e| LoadError::Usage(format!("cannot start the {}: {e}", args[0])))?;
     let stdout = child.stdout.take();
-    let started = Started { child };
+    let started = Started { child, admin: ([127, 0, 0, 1], 0).into() };
     let mut line = String::new();
     if let Some(stdout) = stdout {
         let _ = BufReader::new(stdout).read_line(&mut line);
@@ -252,7 +260,7 @@ impl Launch<'_> {
         if let (Some(log), Some(stderr)) = (self.log, child.stderr.take()) {
             std::thread::spawn(move || log.read(stderr));
         }
-        let mut started = Started { child };
+        let mut started = Started { child, admin: ([127, 0, 0, 1], admin_port).into() };
         let deadline = Instant::now() + START_LIMIT;
         while TcpStream::connect(target).is_err() {
             if let Ok(Some(status)) = started.child.try_wait() {
