@@ -23,6 +23,11 @@ impl Random {
         number
     }
 
+    /// From 0 to 1.
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// A number below `limit`, which is not 0. Small ones are a little likelier; nobody here can tell.
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize

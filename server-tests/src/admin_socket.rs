@@ -199,10 +199,7 @@ pub(super) fn a_crowd_on_the_admin_socket_costs_nobody_else_anything() {
     let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     let crowd: Vec<UnixStream> = (0..200).map(|_| connect(&place.socket())).collect();
     server.line_with("connections are refused");
-    vm.print(b"text");
-    client.expect(b"text");
-    client.print(b"k");
-    vm.expect(b"k");
+    Peer::talk(&mut vm, &mut client);
     assert!(server.descriptors() <= 80);
     drop(crowd);
     // All that the crowd took comes back, as soon as its end has been read.

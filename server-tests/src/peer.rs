@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,6 +45,29 @@ impl Peer {
         let client = Self::client(port);
         server.line_with("client attached");
         (vm, client)
+    }
+
+    /// What the VM prints reaches its client, and what that types the VM.
+    pub(super) fn talk(vm: &mut Self, client: &mut Self) {
+        vm.print(b"login: ");
+        client.expect(b"login: ");
+        client.print(b"root\r");
+        vm.expect(b"root\r");
+    }
+
+    /// So many megabytes arrive whole at each of the two from the other, both ways at once: every byte value,
+    /// doubled pairs included, at ever new places in segments and records.
+    pub(super) fn exchange_megabytes(vm: Self, client: Self, count: u32) {
+        let bytes: Vec<u8> =
+            (0..count << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
+        let mut ends = Vec::new();
+        for mut peer in [vm, client] {
+            let (bytes, mut sender) = (bytes.clone(), Self::connected(peer.stream.try_clone().unwrap()));
+            let sent = bytes.clone();
+            ends.push(thread::spawn(move || sender.print(&sent)));
+            ends.push(thread::spawn(move || peer.expect(&bytes)));
+        }
+        ends.into_iter().for_each(|end| end.join().unwrap());
     }
 
     pub(super) fn vm_without_port(server: &Server, number: u8) -> Self {

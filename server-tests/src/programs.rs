@@ -80,14 +80,7 @@ fn holds_a_conversation(program: &[&str]) {
     let server = Server::start(&[]);
     let (mut vm, port) = Peer::vm(&server, 1);
     let mut telnet = Program::at(port, program);
-    // The banner shows that it has answered an offer.
-    telnet.expect(b"connected to vm1");
-    vm.print(b"login: ");
-    telnet.expect(b"login: ");
-    telnet.input.write_all(b"root").unwrap();
-    vm.expect(b"root");
-    vm.print(b"Password: ");
-    telnet.expect(b"Password: ");
+    telnet.converse(&mut vm);
 }
 
 /// A program on pipes, killed when dropped.
@@ -112,6 +105,18 @@ impl Program {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { child, input, output, seen: Vec::new() }
+    }
+
+    /// A telnet program talks with the VM: what one says reaches the other.
+    pub(super) fn converse(&mut self, vm: &mut Peer) {
+        // The banner shows that it has answered an offer.
+        self.expect(b"connected to vm1");
+        vm.print(b"login: ");
+        self.expect(b"login: ");
+        self.input.write_all(b"root").unwrap();
+        vm.expect(b"root");
+        vm.print(b"Password: ");
+        self.expect(b"Password: ");
     }
 
     /// Waits until the program has shown these bytes.

@@ -145,10 +145,7 @@ pub(super) fn descriptors_that_run_out_unforeseen_cost_newcomers_only() {
     let mut crowd: Vec<Peer> = (0..100).map(|_| Peer::connect(port)).collect();
     let line = server.line_with("connections are refused");
     assert!(line.contains("no descriptor is left"), "{line}");
-    vm.print(b"text");
-    client.expect(b"text");
-    client.print(b"k");
-    vm.expect(b"k");
+    Peer::talk(&mut vm, &mut client);
     assert!(crowd.last_mut().unwrap().is_cut_off());
     drop(crowd);
     // Nothing is left over of it: a newcomer gets in, if not at once then soon.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
-use std::thread;
 
 use rustix::process::Signal;
 use socket2::SockRef;
@@ -14,10 +13,7 @@ use super::process::Server;
 pub(super) fn a_client_reads_what_its_vm_prints_and_types_into_it() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
-    vm.print(b"login: ");
-    client.expect(b"login: ");
-    client.print(b"root\r");
-    vm.expect(b"root\r");
+    Peer::talk(&mut vm, &mut client);
 }
 
 pub(super) fn a_telnet_client_is_greeted() {
@@ -29,17 +25,7 @@ pub(super) fn a_telnet_client_is_greeted() {
 pub(super) fn megabytes_arrive_whole_in_both_directions_at_once() {
     let server = Server::start(&["--no-banner", "--slow-client", "wait"]);
     let (vm, client) = Peer::vm_and_client(&server, 1);
-    // Every byte value, doubled pairs included, at ever new places in segments.
-    let bytes: Vec<u8> =
-        (0..8_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
-    let mut ends = Vec::new();
-    for mut peer in [vm, client] {
-        let (bytes, mut sender) = (bytes.clone(), Peer::connected(peer.stream.try_clone().unwrap()));
-        let sent = bytes.clone();
-        ends.push(thread::spawn(move || sender.print(&sent)));
-        ends.push(thread::spawn(move || peer.expect(&bytes)));
-    }
-    ends.into_iter().for_each(|end| end.join().unwrap());
+    Peer::exchange_megabytes(vm, client, 8);
 }
 
 pub(super) fn a_client_that_ends_its_input_has_its_bytes_delivered_and_goes_on_reading() {
@@ -109,10 +95,7 @@ pub(super) fn a_console_and_its_clients_outlive_the_connection_of_the_vm() {
     server.line_with("vm disconnected");
     let (mut vm, same_port) = Peer::vm(&server, 1);
     assert_eq!(port, same_port);
-    vm.print(b"after");
-    client.expect(b"after");
-    client.print(b"x");
-    vm.expect(b"x");
+    Peer::talk(&mut vm, &mut client);
 }
 
 pub(super) fn the_table_of_descriptors_has_room_for_all_of_a_fleet_before_it_comes() {

@@ -1,7 +1,6 @@
 //! TLS on every kind of connection: what passes without it passes with it, and what is no TLS is told so.
 
 use std::io::Read;
-use std::thread;
 
 use rustix::process::Signal;
 
@@ -17,27 +16,14 @@ pub(super) fn a_vm_and_a_client_talk_over_tls_both() {
     let mut client = files.connect(port).answering();
     server.line_with("tls up: TLSv1_3");
     server.line_with("client attached");
-    vm.print(b"login: ");
-    client.expect(b"login: ");
-    client.print(b"root\r");
-    vm.expect(b"root\r");
+    Peer::talk(&mut vm, &mut client);
 }
 
 pub(super) fn megabytes_arrive_whole_over_tls_in_both_directions_at_once() {
     let files = Files::new("megabytes");
     let server = Server::start(&files.options(&["--ssl", "--client-tls", "--slow-client", "wait"]));
     let (vm, client) = files.vm_and_client(&server);
-    // Every byte value, doubled pairs included, at ever new places in segments and records.
-    let bytes: Vec<u8> =
-        (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | (n >> 20) as u8).collect();
-    let mut ends = Vec::new();
-    for mut peer in [vm, client] {
-        let (sent, mut sender) = (bytes.clone(), Peer::connected(peer.stream.try_clone().unwrap()));
-        let bytes = bytes.clone();
-        ends.push(thread::spawn(move || sender.print(&sent)));
-        ends.push(thread::spawn(move || peer.expect(&bytes)));
-    }
-    ends.into_iter().for_each(|end| end.join().unwrap());
+    Peer::exchange_megabytes(vm, client, 4);
 }
 
 pub(super) fn telnet_and_tls_are_served_on_one_port() {
@@ -49,10 +35,7 @@ pub(super) fn telnet_and_tls_are_served_on_one_port() {
     for (vm, port) in [(&mut plain, plain_port), (&mut secure, secure_port)] {
         let mut client = Peer::client(port);
         server.line_with("client attached");
-        vm.print(b"text");
-        client.expect(b"text");
-        client.print(b"k");
-        vm.expect(b"k");
+        Peer::talk(vm, &mut client);
     }
 }
 
@@ -91,10 +74,7 @@ pub(super) fn a_host_goes_over_to_tls_when_it_offers_to() {
         server.line_with("tls up: TLSv1_3");
         let mut client = Peer::client(server.next_client_port());
         server.line_with("client attached");
-        vm.print(b"text");
-        client.expect(b"text");
-        client.print(b"k");
-        vm.expect(b"k");
+        Peer::talk(&mut vm, &mut client);
     }
 }
 

@@ -115,14 +115,7 @@ pub(super) fn telnet_ssl_types_into_a_vm_and_reads_from_it() {
     let trust = format!("cacert={cert}");
     let mut telnet =
         Program::at(port, &["telnet-ssl", "-z", "ssl", "-z", "secure", "-z", &trust, "-z", "verify=1"]);
-    // The banner shows that it has answered an offer.
-    telnet.expect(b"connected to vm1");
-    vm.print(b"login: ");
-    telnet.expect(b"login: ");
-    telnet.input.write_all(b"root").unwrap();
-    vm.expect(b"root");
-    vm.print(b"Password: ");
-    telnet.expect(b"Password: ");
+    telnet.converse(&mut vm);
 }
 
 /// It is no VM, but it goes over to TLS in the way that a host does.

@@ -10,8 +10,9 @@ use vspc_core::mux::link::{Link, LinkCounters};
 use vspc_core::mux::{CloseReason, Event, Received, Role, Session, StreamId};
 use vspc_core::time::Instant;
 
-use super::simulation::{Chance, Damage, End, Line, World};
+use super::simulation::{Damage, End, Line, World};
 use super::{LinkChoice, byte_at, session_config};
+use crate::random::Random;
 
 /// A line, and what is to go over it.
 #[derive(Args, Clone, Debug)]
@@ -184,7 +185,7 @@ impl<'a> Play<'a> {
             return Err("a line of 0 baud carries nothing".into());
         }
         let choice = args.link.unwrap_or(if total > 0.0 { LinkChoice::Selective } else { LinkChoice::None });
-        let mut chance = Chance::new(args.seed);
+        let mut chance = Random::new(args.seed);
         let now = Instant::from_micros(0);
         let mut end = |role| -> Result<End, String> {
             let config = session_config(role, args.max_frame, args.window);

@@ -10,28 +10,7 @@ use vspc_core::mux::Session;
 use vspc_core::mux::link::{Link, LinkEvent, carry};
 use vspc_core::time::Instant;
 
-/// Chance that can be replayed: splitmix64.
-#[derive(Clone, Debug)]
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to 1.
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
+use crate::random::Random;
 
 /// What a line does to bytes, as chances per byte.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +53,7 @@ impl Line {
         self.free_at <= now.as_micros() * 1000
     }
 
-    fn put(&mut self, bytes: &[u8], chance: &mut Chance, now: Instant) {
+    fn put(&mut self, bytes: &[u8], chance: &mut Random, now: Instant) {
         self.free_at =
             self.free_at.max(now.as_micros().saturating_sub(1) * 1000) + bytes.len() as u64 * self.byte_time;
         self.carried += bytes.len() as u64;
@@ -155,7 +134,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) ends: [End; 2],
     pub(super) lines: [Line; 2],
-    pub(super) chance: Chance,
+    pub(super) chance: Random,
 }
 
 impl World {
