@@ -1,10 +1,9 @@
 //! A conversation with a server: the socket, what is spoken on it, and calls that wait for their answer.
 //!
-//! Owns which protocol is spoken, and what a refusal means for the exit code. What is said is `operator`'s
-//! and `v3`'s.
+//! Owns which protocol is spoken, and when the socket is read and written.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
@@ -15,12 +14,13 @@ use vspc_core::mux::StreamId;
 use vspc_core::time::Instant;
 
 use crate::clock;
-use crate::failure::{Code, Failure};
+use crate::endings::{describe, failure};
+use crate::failure::Failure;
 use crate::link::Link;
 use crate::names;
 use crate::operator::{Ending, HELLO_ID, News, Operator, Refusal};
-use crate::printable::printable;
 use crate::server::{Address, Protocol, Server};
+use crate::speech::Speech;
 use crate::tls::Credentials;
 use crate::v3::{self, V3};
 
@@ -39,12 +39,6 @@ pub(crate) struct Connection {
     /// The consoles of a server that speaks vSPC.py's protocol.
     listed: Vec<Value>,
     next_id: u64,
-}
-
-#[derive(Debug)]
-enum Speech {
-    Operator(Box<Operator>),
-    V3(Box<V3>),
 }
 
 /// The fields of `hello`.
@@ -270,64 +264,32 @@ impl Connection {
 
     /// The next that happened, after [`Connection::turn`].
     pub(crate) fn poll(&mut self) -> Option<News> {
-        self.passed.pop_front().or_else(|| self.poll_speech())
+        self.passed.pop_front().or_else(|| self.speech.poll_news())
     }
 
-    fn poll_speech(&mut self) -> Option<News> {
-        match &mut self.speech {
-            Speech::Operator(operator) => operator.poll_news(),
-            Speech::V3(v3) => v3.poll_news(),
-        }
-    }
-
-    /// See [`Operator::read`].
+    /// See [`Speech::read`].
     pub(crate) fn read(&mut self, stream: StreamId, most: usize, take: impl FnMut(&[u8])) -> bool {
-        match &mut self.speech {
-            Speech::Operator(operator) => operator.read(stream, most, take),
-            Speech::V3(v3) => v3.read(most, take),
-        }
+        self.speech.read(stream, most, take)
     }
 
-    /// See [`Operator::write`].
+    /// See [`Speech::write`].
     pub(crate) fn write(&mut self, stream: StreamId, bytes: &[u8]) -> usize {
-        match &mut self.speech {
-            Speech::Operator(operator) => operator.write(stream, bytes),
-            Speech::V3(v3) => v3.write(bytes, clock::now()),
-        }
+        self.speech.write(stream, bytes, clock::now())
     }
 
-    /// See [`Operator::room`].
+    /// See [`Speech::room`].
     pub(crate) fn room(&self, stream: StreamId) -> usize {
-        match &self.speech {
-            Speech::Operator(operator) => operator.room(stream),
-            Speech::V3(v3) => v3.room(),
-        }
+        self.speech.room(stream)
     }
 
-    /// No more input. vSPC.py would take that for the end of everything, and is not told.
+    /// See [`Speech::finish`].
     pub(crate) fn finish(&mut self, stream: StreamId) {
-        if let Speech::Operator(operator) = &mut self.speech {
-            operator.finish(stream);
-        }
-    }
-
-    fn receive_window(&self) -> usize {
-        match &self.speech {
-            Speech::Operator(operator) => operator.receive_window(),
-            Speech::V3(v3) => v3.receive_window(),
-        }
-    }
-
-    fn has_output(&self) -> bool {
-        match &self.speech {
-            Speech::Operator(operator) => operator.has_output(),
-            Speech::V3(v3) => v3.has_output(),
-        }
+        self.speech.finish(stream);
     }
 
     /// What poll(2) is to wait for on the socket.
     pub(crate) fn interest(&self) -> PollFlags {
-        let (window, has_output) = (self.receive_window(), self.has_output());
+        let (window, has_output) = (self.speech.receive_window(), self.speech.has_output());
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, !self.over && window > 0);
         flags.set(PollFlags::OUT, !self.over && (has_output || self.link.wants_write()));
@@ -336,13 +298,11 @@ impl Connection {
 
     /// When [`Connection::turn`] is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let window = self.receive_window();
         match &self.speech {
             _ if self.over => None,
             // The socket would not tell of it.
-            _ if self.link.has_unread() && window > 0 => Some(clock::now()),
-            Speech::Operator(operator) => operator.poll_timeout(),
-            Speech::V3(v3) => v3.poll_timeout(clock::now()),
+            speech if self.link.has_unread() && speech.receive_window() > 0 => Some(clock::now()),
+            speech => speech.poll_timeout(clock::now()),
         }
     }
 
@@ -352,29 +312,22 @@ impl Connection {
         if self.over {
             return;
         }
-        if let Speech::Operator(operator) = &mut self.speech {
-            operator.handle_timeout(now);
-        }
+        self.speech.handle_timeout(now);
         self.push();
         let mut buf = [0; READ];
         for _ in 0..READ_TURN / READ {
-            let window = self.receive_window().min(buf.len());
+            let window = self.speech.receive_window().min(buf.len());
             let received = if window > 0 { self.link.receive(&mut buf[..window]) } else { Ok(None) };
-            match (received, &mut self.speech) {
-                (Ok(None), _) => break,
-                (closed @ (Ok(Some(0)) | Err(_)), speech) => {
+            match received {
+                Ok(None) => break,
+                Ok(Some(n)) if n > 0 => self.speech.handle_received(&buf[..n], now),
+                closed => {
                     // What TLS has to say of it is more than that it is closed.
                     let why = closed.err().filter(|error| error.kind() == io::ErrorKind::InvalidData);
-                    let why = why.map(|error| error.to_string());
-                    match speech {
-                        Speech::Operator(operator) => operator.handle_closed(why),
-                        Speech::V3(v3) => v3.handle_closed(why),
-                    }
+                    self.speech.handle_closed(why.map(|error| error.to_string()));
                     self.over = true;
                     return;
                 }
-                (Ok(Some(n)), Speech::Operator(operator)) => operator.handle_received(&buf[..n], now),
-                (Ok(Some(n)), Speech::V3(v3)) => v3.handle_received(&buf[..n], now),
             }
         }
         self.push();
@@ -385,18 +338,13 @@ impl Connection {
         let now = clock::now();
         self.link.flush();
         let link = &mut self.link;
-        while !self.over {
+        while !self.over && self.speech.has_output() {
             let mut sent = 0;
             // An error shows again where the socket is read.
-            let take = |runs: &[IoSlice<'_>]| {
+            self.speech.transmit(now, |runs| {
                 sent = link.send(runs).ok().flatten().unwrap_or(0);
                 sent
-            };
-            match &mut self.speech {
-                Speech::Operator(operator) if operator.has_output() => operator.transmit(now, take),
-                Speech::V3(v3) if v3.has_output() => v3.transmit(take),
-                _ => return,
-            };
+            });
             if sent == 0 {
                 return;
             }
@@ -410,7 +358,7 @@ impl Connection {
         let mut finished = false;
         while !self.over && clock::now() < deadline {
             self.push();
-            let waits = self.has_output() || self.link.wants_write();
+            let waits = self.speech.has_output() || self.link.wants_write();
             if !finished && !waits {
                 finished = true;
                 if self.link.finish().is_err() {
@@ -453,7 +401,7 @@ impl Connection {
         }
         self.turn();
         loop {
-            while let Some(news) = self.poll_speech() {
+            while let Some(news) = self.speech.poll_news() {
                 match news {
                     News::Answer(of, outcome) if of == id => return Ok(outcome),
                     News::Over(ending) => {
@@ -475,40 +423,6 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
     }
-}
-
-/// The failure that a refusal means for a command that cannot go on without.
-pub(crate) fn failure(refusal: &Refusal) -> Failure {
-    let code = match refusal.code.as_str() {
-        "no-such-console" | "ambiguous" => Code::NoSuchConsole,
-        "locked" | "not-allowed" => Code::Refused,
-        "shutting-down" => Code::NoConnection,
-        _ => Code::Error,
-    };
-    let message = if refusal.message.is_empty() { &refusal.code } else { &refusal.message };
-    let mut message = printable(message).into_owned();
-    // A message may say it already.
-    if let Some(needs) = refusal.details["needs"].as_str().filter(|needs| !message.contains(needs)) {
-        message.push_str(&format!(" (this needs the right {})", printable(needs)));
-    }
-    if let Some(by) = refusal.details["by"].as_str().filter(|by| !message.contains(by)) {
-        message.push_str(&format!(" ({})", printable(by)));
-    }
-    Failure::new(code, message)
-}
-
-/// Why it is over, in words.
-pub(crate) fn describe(ending: &Ending) -> String {
-    let what = match ending {
-        Ending::Broken(message) => return printable(message).into_owned(),
-        Ending::NotOurs(None) => "it closed the connection without a word",
-        Ending::NotOurs(Some(0x80)) => "it speaks vSPC.py's protocol (--protocol v3)",
-        Ending::NotOurs(Some(0xff)) => "it speaks telnet",
-        Ending::NotOurs(Some(b'H')) => "it seems to speak HTTP",
-        Ending::NotOurs(Some(0x15 | 0x16)) => "it seems to speak TLS (--server tls://…)",
-        Ending::NotOurs(Some(_)) => "it speaks something else",
-    };
-    format!("no server of this kind is there: {what}")
 }
 
 fn text(value: &Value) -> &str {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::args::EventsArgs;
 use crate::clock;
-use crate::connection::{Connection, describe, failure};
+use crate::connection::Connection;
+use crate::endings::{describe, failure};
 use crate::failure::Failure;
 use crate::names::name_of;
 use crate::operator::News;

@@ -9,7 +9,8 @@ use vspc_core::time::Instant;
 
 use crate::args::ListArgs;
 use crate::clock;
-use crate::connection::{Connection, describe, failure};
+use crate::connection::Connection;
+use crate::endings::{describe, failure};
 use crate::failure::Failure;
 use crate::names::name_of;
 use crate::operator::News;

@@ -1,8 +1,8 @@
 //! `vspc`: the console client and operator's tool of a virtual serial port concentrator (vspc.md).
 //!
-//! Owns which command does what. The layers, from the wire up: `link` (sockets) and `tls`, `operator` (the
-//! protocol, without I/O), `connection` (both, and calls that wait), `names` (what a user means), and one
-//! file or folder for each command.
+//! Owns which command does what. The layers, from the wire up: `link` (sockets) and `tls`, `speech` (the
+//! protocols, without I/O: `operator` and `v3`), `connection` (both, and calls that wait), `names` (what a
+//! user means), and one file or folder for each command.
 
 mod args;
 mod attach;
@@ -10,6 +10,7 @@ mod clock;
 mod complete;
 mod connection;
 mod door;
+mod endings;
 mod events;
 mod failure;
 mod link;
@@ -22,6 +23,7 @@ mod printable;
 mod send;
 mod server;
 mod signals;
+mod speech;
 mod stats;
 mod table;
 mod tail;

@@ -6,7 +6,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde_json::{Value, json};
 
-use crate::connection::{Connection, failure};
+use crate::connection::Connection;
+use crate::endings::failure;
 use crate::failure::{Code, Failure};
 use crate::printable::printable;
 

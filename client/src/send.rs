@@ -8,7 +8,8 @@ use vspc_core::time::Instant;
 
 use crate::args::{Lock, SendArgs};
 use crate::clock;
-use crate::connection::{Attached, Connection, Wish, describe, failure};
+use crate::connection::{Attached, Connection, Wish};
+use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
 use crate::operator::News;

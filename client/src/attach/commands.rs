@@ -15,7 +15,7 @@ use super::menu::{self, Action};
 use super::record::Record;
 use super::{Attach, Line};
 use crate::clock;
-use crate::connection::failure;
+use crate::endings::failure;
 use crate::failure::Failure;
 use crate::names::{name_of, reference};
 use crate::operator::Refusal;

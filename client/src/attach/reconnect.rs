@@ -15,7 +15,8 @@ use serde_json::Value;
 use vspc_core::time::Instant;
 
 use crate::clock;
-use crate::connection::{Attached, Connection, Wish, failure};
+use crate::connection::{Attached, Connection, Wish};
+use crate::endings::failure;
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference};
 use crate::operator::Refusal;
