@@ -1,13 +1,16 @@
 //! A unix socket as a file: taking its path, from a server that has died if need be, and giving it back.
 //!
-//! **Owns** whose file may be removed: that of a socket at which nobody listens any more, and our own.
+//! **Owns** whose file may be removed: that of a socket at which nobody listens any more, and our own; and
+//! that of servers which start at one moment one does it.
 //! **Refuses to know** who connects.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use vspc_core::concentrator::SocketFile;
 
@@ -22,11 +25,13 @@ pub(crate) struct Claim {
 }
 
 /// Opens a unix socket that does not block. The file of a server that has died is replaced. `AddrInUse`:
-/// somebody listens there. `AlreadyExists`: what is there is no socket, and stays.
+/// somebody listens there, or is about to. `AlreadyExists`: what is there is no socket, and stays.
 ///
 /// Nobody can connect before its group and permissions are what they are to be: it listens only then.
 pub(crate) fn listen(file: &Arc<SocketFile>) -> io::Result<(Socket, Claim)> {
     let address = SockAddr::unix(&file.path)?;
+    // Until it listens its socket looks like that of a server that has died.
+    let _turn = Turn::take(&file.path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -71,9 +76,50 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // Who has the turn finds nobody listening here, and replaces the file.
+        let Ok(_turn) = Turn::take(&self.file.path) else { return };
         if fs::symlink_metadata(&self.file.path).is_ok_and(|found| identity(&found) == self.identity) {
             let _ = fs::remove_file(&self.file.path);
         }
+    }
+}
+
+/// Among servers that ask for one path, the only one that may put a socket there or take one away. Ends with
+/// the process, however that ends.
+#[derive(Debug)]
+struct Turn {
+    /// A file beside the socket, which is locked and goes with this.
+    path: PathBuf,
+    _locked: File,
+}
+
+impl Turn {
+    /// `AddrInUse`: another server has it.
+    fn take(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let mut open = OpenOptions::new();
+        open.write(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        loop {
+            let file = open.open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(ErrorKind::AddrInUse.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Who had the turn before has removed the file that this is: others lock another one.
+            let ours = identity(&file.metadata()?);
+            if fs::symlink_metadata(&path).is_ok_and(|found| identity(&found) == ours) {
+                return Ok(Self { path, _locked: file });
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
     }
 }
 

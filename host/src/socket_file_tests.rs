@@ -1,6 +1,8 @@
 use super::*;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Barrier;
+use std::thread;
 
 use rustix::process::{geteuid, getgid, getuid};
 use vspc_core::concentrator::Address;
@@ -86,4 +88,48 @@ fn what_somebody_else_has_put_in_its_place_stays() {
     let _other = UnixListener::bind(place.path()).unwrap();
     drop(claim);
     UnixStream::connect(place.path()).unwrap();
+}
+
+#[test]
+fn of_servers_that_start_at_once_on_a_stale_path_one_has_it_and_the_others_are_told_so() {
+    let place = Place::new("race");
+    let file = place.file(0o600);
+    for round in 0..200 {
+        drop(UnixListener::bind(place.path()).unwrap());
+        let (start, end) = (Barrier::new(4), Barrier::new(4));
+        let outcomes: Vec<Result<(), ErrorKind>> = thread::scope(|scope| {
+            let servers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        let outcome = listen(&file);
+                        // Nobody goes before all have tried.
+                        end.wait();
+                        outcome
+                            .map(|_| UnixStream::connect(place.path()).map(drop).unwrap())
+                            .map_err(|e| e.kind())
+                    })
+                })
+                .collect();
+            servers.into_iter().map(|server| server.join().unwrap()).collect()
+        });
+        let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(won, 1, "round {round}: {outcomes:?}");
+        let lost = outcomes.iter().filter(|outcome| **outcome == Err(ErrorKind::AddrInUse)).count();
+        assert_eq!(lost, 3, "round {round}: {outcomes:?}");
+        let left: Vec<_> = fs::read_dir(&place.0).unwrap().collect();
+        assert!(left.is_empty(), "round {round}: {left:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_about_to_listen_keeps_its_path() {
+    let place = Place::new("turn");
+    let turn = Turn::take(&place.path()).unwrap();
+    assert_eq!(listen(&place.file(0o600)).unwrap_err().kind(), ErrorKind::AddrInUse);
+    drop(turn);
+    // One that was killed there has left a file that nobody has locked.
+    fs::write(place.0.join("admin.lock"), "").unwrap();
+    listen(&place.file(0o600)).unwrap();
+    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
 }
