@@ -1,20 +1,21 @@
 //! An event as operators read it (operator.md §5): a JSON object on a line.
 //!
-//! Owns how a fact's name is made of its variant's. The words for people are the host's.
+//! Owns what all events have in common; what each tells is `event_facts`'s.
 
 use serde::Serialize;
 
 use crate::admin::operator::{put_notice, write_id};
 
 use super::event::{Event, Severity};
+use super::event_facts::Facts;
 
 #[derive(Serialize)]
 struct Line<'a> {
     event: &'a str,
-    kind: String,
+    kind: &'a str,
     severity: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    #[serde(flatten)]
+    facts: Facts,
     #[serde(skip_serializing_if = "Option::is_none")]
     console: Option<Console<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,18 +35,17 @@ struct Console<'a> {
 impl Event {
     /// Writes its line.
     pub(super) fn put_line(&self, out: &mut Vec<u8>) {
-        let shown = format!("{:?}", self.kind);
-        let (name, detail) = split(&shown);
+        let (kind, facts) = self.kind.facts();
         let line = Line {
             event: "log",
-            kind: kebab(name),
+            kind,
             severity: match self.severity() {
                 Severity::Debug => "debug",
                 Severity::Info => "info",
                 Severity::Warn => "warn",
                 Severity::Error => "error",
             },
-            detail,
+            facts,
             console: self.console.as_deref().map(|label| Console {
                 id: write_id(label.id.to_bits()),
                 name: &label.name,
@@ -59,30 +59,17 @@ impl Event {
     }
 }
 
-/// A variant's name, and what it holds.
-fn split(shown: &str) -> (&str, Option<&str>) {
-    match shown.find(|c: char| !c.is_alphanumeric()) {
-        None => (shown, None),
-        Some(end) => (&shown[..end], Some(shown[end..].trim_matches(|c| "(){} ".contains(c)))),
-    }
-}
-
-/// `VmIdentified` is `vm-identified`.
-fn kebab(name: &str) -> String {
-    let mut kebab = String::with_capacity(name.len() + 4);
-    for (at, c) in name.chars().enumerate() {
-        if c.is_uppercase() && at > 0 {
-            kebab.push('-');
-        }
-        kebab.extend(c.to_lowercase());
-    }
-    kebab
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::concentrator::{CloseReason, EventKind};
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use crate::admin::lock::LockMode;
+    use crate::concentrator::{CloseReason, EventKind, Fault, Stay, TakenBecause, VmotionStep};
+    use crate::transport::TlsFailure;
 
     fn line(kind: EventKind) -> String {
         let event = Event { kind, conn: None, peer: None, console: None, is_routine: false };
@@ -92,15 +79,48 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_is_called_as_its_variant_is() {
+    fn facts_are_fields_beside_those_that_all_have() {
         assert_eq!(
             line(EventKind::PortsExhausted),
             "{\"event\":\"log\",\"kind\":\"ports-exhausted\",\"severity\":\"warn\"}\n"
         );
+        let parsed = |kind| serde_json::from_str::<Value>(&line(kind)).unwrap();
+        let closed = parsed(EventKind::VmDisconnected(CloseReason::Failed(ErrorKind::ConnectionReset)));
+        assert_eq!((&closed["because"], &closed["error"]), (&json!("failed"), &json!("connection-reset")));
+        let stay = Stay { after: Duration::from_millis(1500), typed: 3, shown: 5 };
+        let left = parsed(EventKind::Left { who: "ann".into(), because: CloseReason::Bumped, stay });
         assert_eq!(
-            line(EventKind::VmDisconnected(CloseReason::PeerClosed)),
-            "{\"event\":\"log\",\"kind\":\"vm-disconnected\",\"severity\":\"info\",\"detail\":\"PeerClosed\"}\n"
+            left,
+            json!({
+                "event": "log", "kind": "left", "severity": "info", "who": "ann", "because": "bumped",
+                "after_ms": 1500, "typed": 3, "shown": 5,
+            })
         );
-        assert!(line(EventKind::ClientAttached { clients: 2 }).contains("\"detail\":\"clients: 2\""));
+        let attached = parsed(EventKind::Attached { who: "ann".into(), lock: LockMode::Write });
+        assert_eq!((&attached["who"], &attached["lock"]), (&json!("ann"), &json!("write")));
+        let step = VmotionStep::Goahead(Duration::from_micros(93));
+        let goahead = parsed(EventKind::Vmotion(step));
+        assert_eq!((&goahead["step"], &goahead["after_us"]), (&json!("goahead"), &json!(93)));
+        let failure = TlsFailure::PeerCertificate("ExpiredContext { time: 5 }".into());
+        let failed = parsed(EventKind::TlsFailed(failure));
+        assert_eq!(
+            (&failed["because"], &failed["error"]),
+            (&json!("peer-certificate"), &json!("expired-context"))
+        );
+    }
+
+    #[test]
+    fn no_fact_hides_what_all_events_have() {
+        let common = ["event", "kind", "severity", "console", "conn", "from"];
+        for kind in [
+            EventKind::InputTaken { from: None, because: TakenBecause::Home },
+            EventKind::AddressSuppressed { from: None, events: 1 },
+            EventKind::PortOpened(5),
+            EventKind::Malformed(Fault::DataBeforeTls),
+            EventKind::SentAway { who: "a".into(), by: "b".into(), reason: "c".into() },
+        ] {
+            let (name, facts) = kind.facts();
+            assert!(facts.keys().all(|key| !common.contains(&key.as_str())), "{name}");
+        }
     }
 }

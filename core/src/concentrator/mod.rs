@@ -28,6 +28,7 @@ mod desk;
 mod effects;
 mod entering;
 mod event;
+mod event_facts;
 mod event_line;
 mod fanout;
 mod flow;

@@ -59,7 +59,7 @@ impl Concentrator {
                 Some(Asked::Left(attach)) => self.doom(attach, CloseReason::PeerClosed),
                 Some(Asked::Over(why)) => {
                     if !matches!(why, SessionEnd::Local | SessionEnd::Remote(_)) {
-                        self.emit(id, EventKind::AdminRefused(format!("operator session: {why:?}").into()));
+                        self.emit(id, EventKind::AdminRefused(words(why).into()));
                     }
                     return self.doom(id, CloseReason::PeerClosed);
                 }
@@ -468,6 +468,21 @@ impl Concentrator {
         }
         self.fx.outbox.transmit(operator);
     }
+}
+
+/// Why a session has ended that nobody has ended, for logs.
+fn words(why: SessionEnd) -> String {
+    let words = match why {
+        SessionEnd::Violation(violation) => return format!("operator session: {violation}"),
+        SessionEnd::Local | SessionEnd::Remote(_) => "it was ended",
+        SessionEnd::Version => "no common version",
+        SessionEnd::Silent => "it does not answer",
+        SessionEnd::NotS2 => "what came is no S2",
+        SessionEnd::NoHello => "no HELLO came in time",
+        SessionEnd::Echo => "what is sent comes back",
+        SessionEnd::Misuse => "more was taken than was offered",
+    };
+    format!("operator session: {words}")
 }
 
 /// A text for people's screens and for logs: on one line, and not without end.

@@ -297,6 +297,28 @@ fn a_subscriber_hears_of_each_console_then_of_what_changes_and_never_of_a_backlo
 }
 
 #[test]
+fn events_are_facts_in_fields_and_no_sentences() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    operator.ok(&mut world, json!({ "op": "subscribe", "to": "events" }));
+    let mut other = Operator::known(&mut world);
+    other.attach(&mut world, "vm01", "write");
+    world.reset(other.id);
+    world.reset(vm);
+    let log = operator.notices(&mut world, "log");
+    let of = |kind: &str| log.iter().find(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{log:?}"));
+    let attached = of("attached");
+    assert_eq!((&attached["who"], &attached["lock"]), (&json!("127.0.0.1"), &json!("write")));
+    let left = of("left");
+    assert_eq!((&left["because"], &left["typed"]), (&json!("failed"), &json!(0)));
+    let gone = of("vm-disconnected");
+    assert_eq!((&gone["because"], &gone["error"]), (&json!("failed"), &json!("connection-reset")));
+    assert_eq!(gone["console"]["name"], "vm01");
+    assert!(log.iter().all(|line| line["detail"].is_null()), "{log:?}");
+}
+
+#[test]
 fn a_delegate_asks_for_others_with_no_more_rights_than_they_have() {
     let admin_rights = Rules::new(vec!["loopback=operator+delegate".parse().unwrap()]);
     let mut world = World::new(Config { admin_rights, ..config() });
