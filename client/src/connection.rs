@@ -41,6 +41,16 @@ pub(crate) struct Connection {
     next_id: u64,
 }
 
+/// The failure of a conversation that did not come about.
+fn no_conversation(server: &Server, ending: &Ending) -> Failure {
+    let is_clear = server.tls.is_none() && matches!(server.address, Address::Tcp(..));
+    let hint = match ending {
+        Ending::NotOurs(None) if is_clear => "; if it wants TLS, that is --server tls://…",
+        _ => "",
+    };
+    Failure::no_connection(format!("{server}: {}{hint}", describe(ending)))
+}
+
 /// The fields of `hello`.
 fn hello(server: &Server) -> Value {
     let mut hello = json!({"v": 1, "client": CLIENT});
@@ -93,9 +103,7 @@ impl Connection {
                 let server = Server { protocol: Protocol::V3, ..server.clone() };
                 return Self::open_v3(&server);
             }
-            Err(ending) => {
-                return Err(Failure::no_connection(format!("{server}: {}", describe(&ending))));
-            }
+            Err(ending) => return Err(no_conversation(server, &ending)),
         }
         Ok(connection)
     }
@@ -110,9 +118,7 @@ impl Connection {
                 }
             }
             Ok(Err(refusal)) => return Err(failure(&refusal)),
-            Err(ending) => {
-                return Err(Failure::no_connection(format!("{server}: {}", describe(&ending))));
-            }
+            Err(ending) => return Err(no_conversation(server, &ending)),
         }
         connection.greeting = json!({"server": "vSPC.py's protocol"});
         Ok(connection)

@@ -277,8 +277,10 @@ fn in_words(error: Error) -> io::Error {
     let words = match error {
         Error::InvalidCertificate(error) => match error {
             Certificate::NotValidForNameContext { expected, presented } => other_name(&expected, &presented),
-            // The latter is of somebody of the same name with another key.
-            Certificate::UnknownIssuer | Certificate::BadSignature => UNTRUSTED.to_owned(),
+            // The latter two are of somebody of the same name with another key, or with one of another kind.
+            Certificate::UnknownIssuer
+            | Certificate::BadSignature
+            | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => UNTRUSTED.to_owned(),
             Certificate::Expired | Certificate::ExpiredContext { .. } => {
                 "its certificate has expired; it needs a new one".to_owned()
             }

@@ -39,6 +39,8 @@ pub(crate) struct V3 {
     news: VecDeque<News>,
     /// Until when typing waits for the answer to the offer of BINARY.
     patient_until: Option<Instant>,
+    /// The server has said something.
+    heard: bool,
     over: bool,
 }
 
@@ -79,6 +81,7 @@ impl V3 {
             output: VecDeque::new(),
             news: VecDeque::new(),
             patient_until: None,
+            heard: false,
             over: false,
         }
     }
@@ -127,6 +130,7 @@ impl V3 {
     /// Bytes came from the server.
     pub(crate) fn handle_received(&mut self, mut data: &[u8], now: Instant) {
         let mut out = Vec::new();
+        self.heard |= !data.is_empty();
         while !self.over
             && let Some(step) = self.client.receive(&mut data, &mut out)
         {
@@ -246,8 +250,11 @@ impl V3 {
     /// The server closed the connection; `why`, where more is known.
     pub(crate) fn handle_closed(&mut self, why: Option<String>) {
         if !self.client.is_ended() {
-            let why = why.unwrap_or_else(|| "the server closed the connection".to_owned());
-            self.end(Ending::Broken(why));
+            self.end(match why {
+                None if !self.heard => Ending::NotOurs(None),
+                None => Ending::Broken("the server closed the connection".to_owned()),
+                Some(why) => Ending::Broken(why),
+            });
         }
     }
 

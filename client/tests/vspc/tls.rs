@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -131,6 +132,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_what_to_do() {
     let (server, folder, issuer) = (FakeServer::start(&["web01"]), Folder::new("wrong"), Issuer::new());
     let (stranger, namesake) = (Issuer::itself(&["another"], true, false), Issuer::new());
     let (ca, other_ca) = (folder.file("ca.pem", &issuer.pem()), folder.file("other.pem", &stranger.pem()));
+    let other_kind = folder.file("kind.pem", &Issuer::with_another_kind_of_key().pem());
     let same_name = folder.file("namesake.pem", &namesake.pem());
     let (cert, key) = namesake.client("eve");
     let (cert, key) = (folder.file("eve.pem", &cert), folder.file("eve.key", &key));
@@ -154,6 +156,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_what_to_do() {
             "signed by nobody that is trusted here; if it is the right one",
         ),
         (&url(&front), &["--ca", &same_name], 5, "signed by nobody that is trusted here"),
+        (&url(&front), &["--ca", &other_kind], 5, "signed by nobody that is trusted here"),
         (&url(&elsewhere), &["--ca", &ca], 5, "is for a.example, 192.0.2.1, and not for localhost: call"),
         (&url(&old), &["--ca", &ca], 5, "its certificate has expired"),
         (&url(&asking), &["--ca", &ca], 5, "it wants a certificate from you: --cert FILE"),
@@ -208,4 +211,22 @@ fn a_certificate_that_is_its_own_authority_is_trusted_once_it_is_named() {
     let args = ["--server", &front.url("localhost"), "--ca", &ca, "list"];
     let (code, _, error) = outcome(&vspc(&server, &args, b""));
     assert!(code == 5 && error.contains("its certificate has expired"), "{error}");
+}
+
+#[test]
+fn a_server_that_closes_without_a_word_may_want_tls() {
+    let (unused, listener) = (FakeServer::start(&[]), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            // What was sent is read, so that the end is no reset.
+            let _ = socket.unwrap().read(&mut [0; 4096]);
+        }
+    });
+    for protocol in ["auto", "operator", "v3"] {
+        let args = ["--server", &address, "--protocol", protocol, "list"];
+        let (code, _, error) = outcome(&vspc(&unused, &args, b""));
+        let words = "it closed the connection without a word; if it wants TLS, that is --server tls://";
+        assert!(code == 5 && error.contains(words), "{protocol}: {error}");
+    }
 }

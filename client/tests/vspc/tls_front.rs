@@ -8,7 +8,7 @@ use std::thread;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
+    PKCS_ED25519, date_time_ymd,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::crypto::ring::default_provider;
@@ -51,6 +51,14 @@ impl Issuer {
         };
         params.distinguished_name.push(DnType::CommonName, names[0]);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// One that is called as [`Issuer::new`]'s, with a key of another kind.
+    pub(crate) fn with_another_kind_of_key() -> Self {
+        let mut params = params(&["the issuer"], false);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "the issuer");
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate_for(&PKCS_ED25519).unwrap()).unwrap())
     }
 
     pub(crate) fn pem(&self) -> String {
