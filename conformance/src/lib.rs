@@ -10,7 +10,6 @@ pub mod load;
 pub mod mux;
 pub mod random;
 pub mod replay;
-pub mod servers;
 pub mod telnet;
 pub mod transcript;
 pub mod tunnel;

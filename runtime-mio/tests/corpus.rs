@@ -1,22 +1,22 @@
 //! The corpus of transcripts against this server, over TCP.
 
-use vspc_conformance::servers;
+use vspc_server_tests::corpus;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_vspc-mio");
 
 #[test]
 fn the_server_plays_the_corpus() {
-    servers::play_corpus(SERVER);
+    corpus::play(SERVER);
 }
 
 #[test]
 #[ignore = "waits for a minute: the timers of the protocol in real time"]
 fn the_server_plays_the_slow_part_of_the_corpus() {
-    servers::play_slow_corpus(SERVER);
+    corpus::play_slow(SERVER);
 }
 
 #[cfg(feature = "tls")]
 #[test]
 fn the_server_plays_the_corpus_behind_tls() {
-    servers::play_corpus_behind_tls(SERVER);
+    corpus::play_behind_tls(SERVER);
 }

@@ -3,10 +3,10 @@
 
 #[test]
 fn drills_can_be_played_and_tell_what_they_watched() {
-    vspc_conformance::servers::play_drills(env!("CARGO_BIN_EXE_vspc-smol"));
+    vspc_server_tests::drills::play(env!("CARGO_BIN_EXE_vspc-smol"));
 }
 
 #[test]
 fn attaches_of_one_connection_read_what_telnet_clients_read() {
-    vspc_conformance::servers::read_by_attaches(env!("CARGO_BIN_EXE_vspc-smol"));
+    vspc_server_tests::drills::read_by_attaches(env!("CARGO_BIN_EXE_vspc-smol"));
 }

@@ -2,5 +2,5 @@
 
 #[test]
 fn captures_replay_to_the_server() {
-    vspc_conformance::servers::replay_captures(env!("CARGO_BIN_EXE_vspc-smol"));
+    vspc_server_tests::captures::replay(env!("CARGO_BIN_EXE_vspc-smol"));
 }

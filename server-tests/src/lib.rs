@@ -1,8 +1,10 @@
-//! What both servers must do, written once: `runtime-*/tests/server.rs` runs all of it against each.
+//! What both servers must do, written once: `runtime-*/tests` run all of it against each.
 //!
-//! Each test starts the built binary on ports of the system's choosing, reads its log to learn where it
-//! listens, and plays hosts and clients over loopback. It waits for a line, a byte, an end, and gives up
-//! after `process::PATIENCE`; where a length of time has to pass, and nothing tells when it has, it says so.
+//! [`corpus`], [`captures`] and [`drills`] put a server to what `vspc-conformance` has, each in a test
+//! program of its own. The other files have tests, which `runtime-*/tests/server.rs` runs. Each starts the
+//! built binary on ports of the system's choosing, reads its log to learn where it listens, and plays hosts
+//! and clients over loopback. It waits for a line, a byte, an end, and gives up after `process::PATIENCE`;
+//! where a length of time has to pass, and nothing tells when it has, it says so.
 //!
 //! A test is a function of the file that it belongs in, and stands in the list of `list.rs`; the compiler
 //! warns of one that does not.
@@ -11,7 +13,10 @@
 
 mod admin_socket;
 mod admin_tls;
+pub mod captures;
 mod client_tour;
+pub mod corpus;
+pub mod drills;
 mod fairness;
 mod front_door;
 mod leaving;

@@ -44,6 +44,15 @@ impl Server {
         Self::of(Command::new(program()).args(&PORTS[..4]).args(&PORTS[6..]).args(options))
     }
 
+    /// Starts this program with client ports in a row from about `first_port` on; returns also from where. A
+    /// server skips what is taken, so that other processes in the same stretch do no harm.
+    pub(super) fn with_client_ports(program: &str, first_port: u16, options: &[String]) -> (Self, u16) {
+        let first_port = first_port + (std::process::id() % 80) as u16 * 100;
+        let mut command = Command::new(program);
+        command.args(&PORTS[..4]).args(&PORTS[6..]).args(["--port-range-start", &first_port.to_string()]);
+        (Self::of(command.args(options)), first_port)
+    }
+
     /// Starts a server that may have only so many descriptors.
     pub(super) fn with_descriptors(limit: usize, options: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -174,6 +183,9 @@ impl Drop for Server {
 pub(super) fn run(options: &[&str]) -> Output {
     Command::new(program()).args(options).env_remove("RUST_LOG").output().unwrap()
 }
+
+/// How many client ports are looked at for a VM's: more than one server has consoles in one run.
+pub(super) const PORT_STRETCH: u16 = 2000;
 
 const PORTS: [&str; 8] =
     ["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0", "--admin-port", "0"];

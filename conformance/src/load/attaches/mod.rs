@@ -45,7 +45,8 @@ pub struct AttachesArgs {
 
 impl AttachesArgs {
     /// A short run: whether all is read, not what it costs.
-    pub(crate) fn brief(command: &str) -> Self {
+    #[must_use]
+    pub fn brief(command: &str) -> Self {
         Self {
             spawn: command.to_owned(),
             vms: 30,
