@@ -20,7 +20,7 @@ use crate::vmware::Uuid;
 use super::Concentrator;
 use super::address::{Address, Peer};
 use super::admission;
-use super::conn::{Asking, Asks, CLIENT_POLICY, Conn, Role, Transport};
+use super::conn::{CLIENT_POLICY, Conn, Role, Transport};
 use super::desk::{Desk, HELLO_WITHIN, Standing};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
@@ -28,6 +28,7 @@ use super::output::Sent;
 use super::requests::printable;
 use super::timers::Timer;
 use super::tls::await_handshake;
+use super::visitor::{Asking, Asks};
 
 impl Concentrator {
     /// A connection on the admin listener. `None`: it needs TLS, and there is none to be had.

@@ -9,11 +9,11 @@ use crate::admin::lock::LockMode;
 use crate::admin::operator::{self, write_id};
 
 use super::Concentrator;
+use super::attaching::mode_of;
 use super::conn::{Conn, Role};
 use super::console::Console;
 use super::id::{ConnId, ConsoleId};
 use super::operator::Speaks;
-use super::requests::mode_of;
 
 impl Concentrator {
     pub(super) fn page(&self, matching: &str, after: Option<u64>, limit: usize) -> Page {

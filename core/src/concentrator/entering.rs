@@ -4,13 +4,14 @@
 use super::Concentrator;
 use super::address::Address;
 use super::admission;
-use super::conn::{CLIENT_POLICY, Client, Conn, Role, Visit};
+use super::conn::{CLIENT_POLICY, Client, Conn, Role};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::speech::{Mode, Speech};
 use super::tls::await_handshake;
+use super::visitor::Visit;
 
 impl Concentrator {
     /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.

@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::admin::lock::LockMode;
 use crate::transport::TlsFailure;
 
+use super::attaching::mode_of;
 use super::event::{
     AbortedBecause, CloseReason, EventKind, Fault, ListenError, RefusedBecause, Stay, TakenBecause,
     VmotionStep,
 };
 use super::foreign::Foreign;
 use super::output::Order;
-use super::requests::mode_of;
 
 /// Fields of an event's own.
 pub(super) type Facts = Map<String, Value>;

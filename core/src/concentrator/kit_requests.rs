@@ -16,7 +16,7 @@ use crate::telnet::Command;
 use crate::vmware::Uuid;
 
 use super::Concentrator;
-use super::conn::{Asks, Closing, Conn, NOISY_READS, Role, is_noise};
+use super::conn::{Closing, Conn, NOISY_READS, Role, is_noise};
 use super::event::{CloseReason, EventKind, Fault};
 use super::fanout::Form;
 use super::flow::{ASKING_READ_MAX, NOISY_READ_MAX};
@@ -24,6 +24,7 @@ use super::id::{ConnId, ConsoleId};
 use super::kit::Kit;
 use super::output::Sent;
 use super::timers::Timer;
+use super::visitor::Asks;
 
 impl Concentrator {
     /// A connection on the admin port speaks telnet, or nothing, for which VMware's client waits to be

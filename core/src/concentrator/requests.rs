@@ -8,20 +8,20 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::admin::lock::{Access, Granted, LockMode, LockRefused};
+use crate::admin::lock::LockRefused;
 use crate::admin::operator::{
-    self, Behalf, Candidate, Code, Failure, Mode, Notice, Op, ParseError, Place, Request, Right, Topic,
-    parse_id, put_answer, put_failure, write_id,
+    self, Behalf, Candidate, Code, Failure, Mode, Notice, Op, ParseError, Request, Right, Topic, parse_id,
+    put_answer, put_failure, write_id,
 };
 use crate::mux::CloseReason as SessionEnd;
 use crate::telnet::{Command, IAC};
 
 use super::Concentrator;
+use super::attaching::{access, lock_mode, mode_of};
 use super::conn::{Conn, Role};
 use super::describing::matches;
 use super::desk::{Asked, Watch};
 use super::event::{CloseReason, EventKind};
-use super::fanout::Form;
 use super::id::{ConnId, ConsoleId};
 use super::output::{Order, Output};
 use super::timers::Timer;
@@ -296,93 +296,6 @@ impl Concentrator {
         json!({})
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one request")]
-    fn attach_as_asked(
-        &mut self,
-        id: ConnId,
-        right: Right,
-        at: ConsoleId,
-        stream: u64,
-        lock: Option<Mode>,
-        scrollback: u64,
-        from: Option<Place>,
-    ) -> Result<Value, Failure> {
-        let default = if right >= Right::Writer { operator::ATTACH_DEFAULT } else { Mode::ReadOnly };
-        let mode = lock.unwrap_or(default);
-        if mode != Mode::ReadOnly && right < Right::Writer {
-            return Err(Failure::needs(Right::Writer));
-        }
-        let Some(desk) = self.conns.get(id).and_then(Conn::desk) else { return Ok(json!({})) };
-        if !desk.is_open(stream) {
-            return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
-        }
-        if desk.attached(stream).is_some() {
-            return Err(Failure::new(
-                Code::StreamInUse,
-                format!("stream {stream} carries an attach already"),
-            ));
-        }
-        if self.is_full(at) {
-            let message = "the console has as many clients as it may have (--max-clients)";
-            return Err(Failure::new(Code::TooMany, message));
-        }
-        let scrollback = match from {
-            None => scrollback,
-            Some(place) => self.back_to(at, &place).ok_or_else(|| {
-                Failure::new(Code::Gone, "what was printed since then is not all kept, or counted anew")
-            })?,
-        };
-        let (attach, granted) = self
-            .attach_stream(id, stream, at, lock_mode(mode), scrollback, Form::Guest)
-            .map_err(|why| self.locked(Some(at), why))?;
-        let offset = self
-            .conns
-            .get(attach)
-            .and_then(Conn::seat)
-            .and_then(|(at, seat)| Some(self.consoles.get(at)?.fanout().position(seat).0));
-        Ok(json!({
-            "console": self.describe(at),
-            "access": access(granted),
-            "lock": mode_of(granted.applied),
-            "epoch": self.epoch_of(at),
-            "offset": offset,
-        }))
-    }
-
-    /// How far back a place is, in bytes as they are kept; `None`: not all since then is kept.
-    fn back_to(&mut self, at: ConsoleId, place: &Place) -> Option<u64> {
-        if place.epoch != self.epoch_of(at) {
-            return None;
-        }
-        let fanout = self.consoles.get_mut(at)?.fanout_mut();
-        let oldest = fanout.oldest_guest();
-        let journal = fanout.journal();
-        let guest = place.offset.checked_sub(oldest)?;
-        if place.offset > journal.guest_head() {
-            return None;
-        }
-        Some(journal.head() - journal.advance_guest(journal.tail(), usize::try_from(guest).ok()?))
-    }
-
-    fn attach_of(&self, id: ConnId, stream: u64) -> Result<ConnId, Failure> {
-        let attached = self.conns.get(id).and_then(Conn::desk).and_then(|desk| desk.attached(stream));
-        attached.ok_or_else(|| {
-            Failure::new(Code::NoSuchStream, format!("nothing is attached to stream {stream}"))
-        })
-    }
-
-    /// Why a lock was not to be had.
-    fn locked(&self, at: Option<ConsoleId>, why: LockRefused) -> Failure {
-        let held = at.and_then(|at| self.held_at(at));
-        let others = || {
-            let lock = self.consoles.get(at?)?.lock();
-            let other = lock.writers().next().or_else(|| lock.spectators().next())?;
-            Some(self.who(other).into())
-        };
-        let by = held.map(|held| held.by).or_else(others);
-        Failure { by, ..Failure::new(Code::Locked, why.to_string()) }
-    }
-
     pub(super) fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
         let holder = self.consoles.get(at).and_then(|console| console.lock().holder());
         let is_attach = self.conns.get(id).is_some_and(Conn::is_visitor);
@@ -447,27 +360,6 @@ impl Concentrator {
         self.doom(victim, CloseReason::Kicked);
         Ok(json!({}))
     }
-
-    /// Types what has come on an attach's stream, as far as its console has room for it.
-    pub(super) fn take_typed(&mut self, attach: ConnId) {
-        let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };
-        let (operator, stream, at) = (attached.operator, attached.stream, attached.console);
-        if self.conns.get(operator).and_then(Conn::kit).is_some() {
-            return self.fx.outbox.receive(operator);
-        }
-        let mut typed = Vec::new();
-        loop {
-            let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };
-            let window = self.typing_window(attach, at, attached.epoch, true);
-            let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
-            typed.clear();
-            if window == 0 || desk.take_typed(stream, window, &mut typed) == 0 {
-                break;
-            }
-            self.type_guest(attach, &typed);
-        }
-        self.fx.outbox.transmit(operator);
-    }
 }
 
 /// Why a session has ended that nobody has ended, for logs.
@@ -488,33 +380,6 @@ fn words(why: SessionEnd) -> String {
 /// A text for people's screens and for logs: on one line, and not without end.
 pub(super) fn printable(text: &str) -> String {
     text.chars().take(256).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn lock_mode(mode: Mode) -> LockMode {
-    match mode {
-        Mode::ReadOnly => LockMode::Readonly,
-        Mode::FreeForAll => LockMode::FreeForAll,
-        Mode::FreeForAllFallback => LockMode::FreeForAllOrReadonly,
-        Mode::Write => LockMode::Write,
-        Mode::Exclusive => LockMode::Exclusive,
-    }
-}
-
-pub(super) fn mode_of(lock: LockMode) -> Mode {
-    match lock {
-        LockMode::Readonly => Mode::ReadOnly,
-        LockMode::FreeForAll => Mode::FreeForAll,
-        LockMode::FreeForAllOrReadonly => Mode::FreeForAllFallback,
-        LockMode::Write => Mode::Write,
-        LockMode::Exclusive => Mode::Exclusive,
-    }
-}
-
-fn access(granted: Granted) -> operator::Access {
-    match granted.access {
-        Access::Writer => operator::Access::Write,
-        Access::Spectator => operator::Access::Read,
-    }
 }
 
 /// Requests that are carried out before others have their turn.

@@ -9,13 +9,14 @@ use crate::admin::v3::SEED_TIMEOUT;
 use crate::telnet::OptionPolicy;
 
 use super::Concentrator;
-use super::conn::{Attach, Client, Conn, Role, Transport, Visit};
+use super::conn::{Client, Conn, Role, Transport};
 use super::console::{Console, READ_MAX, ReaderKey};
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::speech::Mode;
 use super::timers::Timer;
+use super::visitor::{Attach, Visit};
 
 /// What an attach was last told of its console: it is told of what differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
