@@ -16,6 +16,7 @@ pub use std::sync::mpsc::TrySendError;
 use vspc_core::concentrator::{ConsoleId, LocalOptions};
 
 use crate::credentials::Credentials;
+use crate::store::Grant;
 use crate::watch::Sink;
 
 /// What other threads may ask of the loop.
@@ -29,6 +30,8 @@ pub enum Command {
     Credentials(Credentials),
     /// These consoles have these client ports also after a restart: the store has made sure of it.
     Kept(Vec<(ConsoleId, u16)>),
+    /// These client ports may be given out, or may not be any more.
+    Ports(Grant),
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

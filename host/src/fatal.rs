@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use vspc_core::concentrator::Address;
 
-use crate::store::FileError;
+use crate::store::{FileError, RedisError};
 
 /// Why a server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum Fatal {
     /// The state file cannot be used.
     #[error(transparent)]
     State(FileError),
+    /// The Redis that keeps state cannot be used.
+    #[error(transparent)]
+    Redis(RedisError),
     /// The state file has not been read after this time.
     #[error("{} is not read after {} seconds: does its disk hang?", .path.display(), .patience.as_secs())]
     StateUnanswered {

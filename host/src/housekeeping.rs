@@ -93,6 +93,7 @@ impl<S> Housekeeping<S> {
                     engine.handle_kept(console, port, now);
                 }
             }
+            Command::Ports(grant) => grant.take_effect(engine, now),
             Command::Stop => self.stop(engine, now),
         }
     }

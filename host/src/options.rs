@@ -17,7 +17,7 @@ use vspc_core::concentrator::{
 
 use crate::fatal::Fatal;
 use crate::size::Size;
-use crate::store::StoreOptions;
+use crate::store::{BackendArg, StoreOptions};
 #[cfg(feature = "tls")]
 use crate::tls::CertOptions;
 use crate::tls::TlsOptions;
@@ -304,6 +304,7 @@ impl Options {
             vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
             client_interface: self.interface,
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
+            ports_by_grant: self.store.backend == BackendArg::Redis,
             vm_expire: Duration::from_secs(self.vm_expire_time.into()),
             multi_console: self.multi_console,
             service_uri: self.service_uri.clone(),
@@ -373,7 +374,7 @@ impl Options {
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
-    fn port_range(&self) -> PortRange {
+    pub(crate) fn port_range(&self) -> PortRange {
         let first = self.port_range_start;
         PortRange { first, last: self.port_range_end.unwrap_or(if first == 0 { 0 } else { u16::MAX }) }
     }

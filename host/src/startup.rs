@@ -127,7 +127,7 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), F
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
-    let (store, ending) = store::open(&options.store, sender.clone())?;
+    let (store, ending) = store::open(options, sender.clone())?;
     signals::register(sender, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();

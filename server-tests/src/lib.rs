@@ -26,6 +26,8 @@ mod locking;
 mod peer;
 mod process;
 mod programs;
+mod redis;
+mod redis_tls;
 mod refusing;
 mod secure;
 mod serving;

@@ -53,6 +53,21 @@ macro_rules! with_all {
                 nc_gets_the_vms_bytes_and_nothing_else_after_the_offers
                 gdb_debugs_through_a_console
             }
+            redis {
+                each_vm_has_its_port_again_after_a_kill_and_its_name_is_published
+                a_second_server_of_one_name_does_not_start
+                servers_that_share_a_redis_give_out_no_port_twice
+                a_redis_that_is_killed_and_comes_back_empty_costs_nobody_anything
+                a_redis_that_forgets_everything_is_told_it_again
+                a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for
+                a_redis_that_stands_still_keeps_nobody_from_typing
+                a_user_with_a_password_a_unix_socket_and_a_database_lead_to_it
+                a_redis_that_is_not_there_keeps_a_server_from_starting
+            }
+            #[cfg(feature = "tls")]
+            redis_tls {
+                tls_leads_to_a_redis_whose_certificate_is_trusted_and_to_no_other
+            }
             refusing {
                 bad_options_and_addresses_end_it_with_one_line_and_code_2
                 a_default_admin_port_that_is_in_use_keeps_no_server_from_starting

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,12 @@ impl Server {
         let mut command = Command::new(program);
         command.args(&PORTS[..4]).args(&PORTS[6..]).args(["--port-range-start", &first_port.to_string()]);
         (Self::of(command.args(options)), first_port)
+    }
+
+    /// The same, which takes the CAs in this file for those of the system.
+    pub(super) fn keeping_with_ca(options: &[&str], ca: &Path) -> Self {
+        let mut command = Command::new(program());
+        Self::of(command.env("SSL_CERT_FILE", ca).args(&PORTS[..4]).args(&PORTS[6..]).args(options))
     }
 
     /// Starts a server that may have only so many descriptors.

@@ -54,9 +54,7 @@ impl Place {
 
     fn start(&self) -> Kept {
         let options = self.options();
-        let server = Server::keeping(&options.iter().map(String::as_str).collect::<Vec<_>>());
-        let admin = Admin::at(server.admin_port());
-        Kept { server, admin }
+        Kept::of(Server::keeping(&options.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 
     /// Ends a server that is expected to end at once, with what it says.
@@ -71,14 +69,19 @@ impl Place {
 }
 
 /// A server with a state file.
-struct Kept {
-    server: Server,
+pub(super) struct Kept {
+    pub(super) server: Server,
     admin: Admin,
 }
 
 impl Kept {
+    pub(super) fn of(server: Server) -> Self {
+        let admin = Admin::at(server.admin_port());
+        Self { server, admin }
+    }
+
     /// Waits until so many consoles are reported kept, and says which port each has.
-    fn wait_for(&mut self, kept: usize) -> BTreeMap<String, u16> {
+    pub(super) fn wait_for(&mut self, kept: usize) -> BTreeMap<String, u16> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let consoles = self.admin.consoles();
@@ -92,7 +95,7 @@ impl Kept {
         }
     }
 
-    fn end_by(self, signal: Signal) {
+    pub(super) fn end_by(self, signal: Signal) {
         self.server.signal(signal);
         self.server.end();
     }

@@ -18,6 +18,9 @@ pub struct Config {
     /// Client ports are taken from this range, lowest free one first. `None`: no client ports. A range that
     /// ends before it begins is its first port.
     pub client_ports: Option<PortRange>,
+    /// Client ports are given out only once they are [granted](super::Concentrator::grant_ports): others may
+    /// have the rest.
+    pub ports_by_grant: bool,
     /// How long a console without VM and without clients keeps its entry and its port.
     pub vm_expire: Duration,
     /// Tell serial ports of one VM apart by their service URI.
@@ -82,6 +85,7 @@ impl Default for Config {
             vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 13370)],
             client_interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client_ports: Some(PortRange { first: 50000, last: 65535 }),
+            ports_by_grant: false,
             vm_expire: Duration::from_secs(86400),
             multi_console: false,
             service_uri: None,

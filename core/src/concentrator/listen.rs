@@ -154,6 +154,9 @@ impl Concentrator {
             if newcomer.is_late {
                 self.note(at, |listener| listener.late = true);
             }
+        } else if ports.may_grow() {
+            // Nobody is forgotten for that.
+            self.wait_for_port(at);
         } else if let Some(unused) = self.consoles.yields_port(at, self.fx.now) {
             self.fx.yields(unused, Some(newcomer));
         } else {

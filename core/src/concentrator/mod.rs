@@ -97,6 +97,7 @@ pub use operator::{
     ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
 };
 pub use output::{Chunk, Closed, Order, Output, Sent, Shutdown, TcpState};
+pub use ports::BLOCK;
 
 use crate::keyed::Keyed;
 use admission::{Admission, Kind, Source, Verdict};
@@ -168,7 +169,7 @@ impl Concentrator {
             consoles: Consoles::new(&config, keys),
             moves: Moves::new(keys),
             listeners: Slab::new(),
-            ports: config.client_ports.map(Ports::new),
+            ports: config.client_ports.map(|range| Ports::new(range, config.ports_by_grant)),
             admission: Admission::new(config.max_descriptors, config.client_ports.is_some()),
             tls: TlsPolicy::new(keys),
             arriving: Queue::default(),

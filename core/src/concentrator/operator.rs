@@ -332,6 +332,28 @@ impl Concentrator {
         self.settle();
     }
 
+    /// These blocks of [`BLOCK`](super::BLOCK) ports, by the number of the first port over that, may be given
+    /// out from now on, as far as they are in the range; `may_grow`: more may come, for which consoles
+    /// without a port wait. For where [`ports_by_grant`](super::Config::ports_by_grant) is set.
+    pub fn grant_ports(&mut self, blocks: &[u8], may_grow: bool, now: Instant) {
+        self.fx.now = now;
+        if let Some(ports) = &mut self.ports {
+            ports.grant(blocks, may_grow);
+            self.retry_ports();
+        }
+        self.settle();
+    }
+
+    /// This block is somebody else's now: none of its ports is given out again. Consoles that have one keep
+    /// it.
+    pub fn revoke_ports(&mut self, block: u8, now: Instant) {
+        self.fx.now = now;
+        if let Some(ports) = &mut self.ports {
+            ports.revoke(block);
+        }
+        self.settle();
+    }
+
     /// Whether no connection is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -37,18 +37,26 @@ pub(super) struct Ports {
     /// The same, the one that was given back first in front.
     used: BTreeSet<(u64, u16)>,
     next: u64,
+    /// Of each block of the range whether it is ours; `None`: all are.
+    held: Option<BTreeSet<u8>>,
+    /// More may be granted than is.
+    may_grow: bool,
+    /// Ports of blocks that are ours no more, as long as somebody has them.
+    strays: BTreeSet<u16>,
     /// Consoles that have none.
     pub(super) waiting: VecDeque<ConsoleId>,
 }
 
 impl Ports {
-    pub(super) fn new(range: PortRange) -> Self {
+    /// `by_grant`: none is free before it is granted.
+    pub(super) fn new(range: PortRange, by_grant: bool) -> Self {
         let count = usize::from(range.last.saturating_sub(range.first)) + 1;
-        let mut taken = vec![0; count.div_ceil(64)];
+        let by_grant = by_grant && range.first != 0;
+        let mut taken = vec![if by_grant { !0 } else { 0 }; count.div_ceil(64)];
         if count % 64 != 0
             && let Some(last) = taken.last_mut()
         {
-            *last = !0 << (count % 64);
+            *last |= !0 << (count % 64);
         }
         Self {
             range,
@@ -59,8 +67,52 @@ impl Ports {
             owned: BTreeSet::new(),
             used: BTreeSet::new(),
             next: 0,
+            held: by_grant.then(BTreeSet::new),
+            may_grow: by_grant,
+            strays: BTreeSet::new(),
             waiting: VecDeque::new(),
         }
+    }
+
+    /// These blocks are ours from now on. `may_grow`: others may come to be. Costs a look at each port.
+    pub(super) fn grant(&mut self, blocks: &[u8], may_grow: bool) {
+        self.may_grow = may_grow;
+        for &block in blocks {
+            if self.held.as_mut().is_some_and(|held| held.insert(block)) {
+                for port in ports_of(block) {
+                    if !self.strays.remove(&port) {
+                        self.give_back(port);
+                    }
+                }
+            }
+        }
+    }
+
+    /// This block is not ours any more: none of its ports is given out again. Whoever has one has it until
+    /// that is given back. Costs a look at each port.
+    pub(super) fn revoke(&mut self, block: u8) {
+        if !self.held.as_mut().is_some_and(|held| held.remove(&block)) {
+            return;
+        }
+        for port in ports_of(block) {
+            let Some((word, bit)) = self.place(port) else { continue };
+            let is_owned = self.owners.contains_key(&port);
+            if self.taken[word] & bit != 0 && !is_owned {
+                self.strays.insert(port);
+            }
+            self.taken[word] |= bit;
+            self.claim(port);
+        }
+    }
+
+    /// None is free, and that may change without anybody giving one back.
+    pub(super) fn may_grow(&self) -> bool {
+        self.may_grow
+    }
+
+    /// Whether this port is ours to give out.
+    fn is_held(&self, port: u16) -> bool {
+        self.held.as_ref().is_none_or(|held| held.contains(&block_of(port)))
     }
 
     /// Takes a free port for a console: the one that it had last, else the lowest that nobody has had, else
@@ -103,7 +155,7 @@ impl Ports {
     /// Takes this port. False: it is not free, or not of the range.
     pub(super) fn take_this(&mut self, port: u16) -> bool {
         let Some((word, bit)) = self.place(port) else { return false };
-        let was_free = self.taken[word] & bit == 0 || self.owners.contains_key(&port);
+        let was_free = (self.taken[word] & bit == 0 || self.owners.contains_key(&port)) && self.is_held(port);
         if was_free {
             self.taken[word] |= bit;
             self.claim(port);
@@ -113,7 +165,9 @@ impl Ports {
 
     /// Gives a port back that a console had.
     pub(super) fn give_back_of(&mut self, port: u16, owner: Owner) {
-        if self.place(port).is_some() {
+        if !self.is_held(port) {
+            self.strays.remove(&port);
+        } else if self.place(port).is_some() {
             self.owned.insert((owner, port));
             self.owners.insert(port, (owner, self.next));
             self.used.insert((self.next, port));
@@ -123,7 +177,9 @@ impl Ports {
 
     /// Gives a port back that nobody has had.
     pub(super) fn give_back(&mut self, port: u16) {
-        if let Some((word, bit)) = self.place(port) {
+        if !self.is_held(port) {
+            self.strays.remove(&port);
+        } else if let Some((word, bit)) = self.place(port) {
             self.taken[word] &= !bit;
             self.hint = self.hint.min(usize::from(port - self.range.first));
         }
@@ -156,12 +212,48 @@ impl Ports {
     }
 }
 
+/// In how many ports at once the right to give them out is granted.
+pub const BLOCK: u16 = 256;
+
+fn block_of(port: u16) -> u8 {
+    (port / BLOCK) as u8
+}
+
+fn ports_of(block: u8) -> impl Iterator<Item = u16> {
+    let first = u16::from(block) * BLOCK;
+    first..=first + (BLOCK - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ports(first: u16, last: u16) -> Ports {
-        Ports::new(PortRange { first, last })
+        Ports::new(PortRange { first, last }, false)
+    }
+
+    #[test]
+    fn where_ports_are_granted_no_other_is_given_out() {
+        let block = |n: u8| u16::from(n) * BLOCK;
+        let mut ports = Ports::new(PortRange { first: block(3) - 2, last: block(5) }, true);
+        assert!(ports.may_grow() && ports.take(1).is_none() && !ports.take_this(block(3)));
+        ports.grant(&[2, 3], true);
+        assert_eq!([0; 3].map(|_| ports.take(1)), [Some(block(3) - 2), Some(block(3) - 1), Some(block(3))]);
+        ports.grant(&[3, 5], false);
+        assert!(!ports.may_grow());
+        assert!(ports.take_this(block(5)) && !ports.take_this(block(4)));
+        // Block 3 goes to somebody else while two have ports of it and a third has left one.
+        assert!(ports.take_this(block(3) + 7) && ports.take_this(block(3) + 8));
+        ports.give_back_of(block(3) + 7, 9);
+        ports.revoke(3);
+        assert_eq!(ports.take(9), None);
+        ports.give_back_of(block(3), 1);
+        assert_eq!(ports.take(1), None, "not ours to give out again");
+        ports.grant(&[3], false);
+        assert_eq!(ports.take(2), Some(block(3)));
+        assert!(!ports.take_this(block(3) + 8), "somebody has had it all the time");
+        ports.give_back(block(3) + 8);
+        assert!(ports.take_this(block(3) + 8));
     }
 
     #[test]

@@ -148,6 +148,28 @@ fn a_port_is_a_restored_consoles_also_while_it_is_being_opened() {
 }
 
 #[test]
+fn a_vm_waits_for_a_port_that_is_granted_and_nobody_yields_one_for_it() {
+    let range = PortRange { first: 50176, last: 50177 };
+    let mut world =
+        World::new(Config { client_ports: Some(range), ports_by_grant: true, ..Config::default() });
+    world.vm(vm_config(1));
+    assert_eq!(world.port(uuid(1)), None);
+    world.engine.grant_ports(&[196], true, world.now);
+    world.settle();
+    assert_eq!(world.port(uuid(1)), Some(50176));
+    let second = world.vm(vm_config(2));
+    world.end(second);
+    world.vm(vm_config(3));
+    assert_eq!((world.port(uuid(2)), world.port(uuid(3))), (Some(50177), None), "more may come");
+    world.engine.grant_ports(&[], false, world.now);
+    world.settle();
+    assert_eq!(world.port(uuid(3)), Some(50177), "there are no more: who is not there yields");
+    world.engine.revoke_ports(196, world.now);
+    world.settle();
+    assert_eq!(world.port(uuid(1)), Some(50176), "it keeps what it has");
+}
+
+#[test]
 fn a_restored_console_expires_as_if_there_had_been_no_restart() {
     let mut world = World::new(config());
     let mut kept = Reservation::new(identity(1));

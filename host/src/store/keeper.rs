@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -19,9 +20,9 @@ use vspc_core::concentrator::ConsoleId;
 
 use crate::commands::{Command, Sender, TrySendError};
 
-use super::Backend;
 use super::mirror::{Known, Message, Room, today};
 use super::record::{Record, Seen};
+use super::{Backend, Grant};
 
 /// The thread's state.
 pub(super) struct Keeper<B> {
@@ -41,12 +42,19 @@ pub(super) struct Keeper<B> {
     /// Times have grown since it was written.
     is_stale: bool,
     refresh_at: Instant,
+    /// When the backend has something to do by itself.
+    tend_at: Option<Instant>,
+    /// What the loop is to be told of its ports.
+    grants: VecDeque<Grant>,
     is_failing: bool,
 }
 
 impl<B: Backend> Keeper<B> {
     pub(super) fn new(backend: B, messages: Receiver<Message>, room: Arc<Room>, commands: Sender) -> Self {
+        let tend_at = backend.tend_every().map(|time| Instant::now() + time);
         Self {
+            tend_at,
+            grants: VecDeque::new(),
             backend,
             messages,
             room,
@@ -65,9 +73,12 @@ impl<B: Backend> Keeper<B> {
     /// Runs until the loop has dropped its end; what has changed by then is written.
     pub(super) fn run(mut self) {
         loop {
-            let report_at = (!self.reports.is_empty()).then(|| Instant::now() + REPORT_AGAIN);
-            let wake_at =
-                [self.write_at, report_at].into_iter().flatten().fold(self.refresh_at, Instant::min);
+            let has_reports = !self.reports.is_empty() || !self.grants.is_empty();
+            let report_at = has_reports.then(|| Instant::now() + REPORT_AGAIN);
+            let wake_at = [self.write_at, self.tend_at, report_at]
+                .into_iter()
+                .flatten()
+                .fold(self.refresh_at, Instant::min);
             match self.messages.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -91,6 +102,9 @@ impl<B: Backend> Keeper<B> {
                 self.room.is_refresh_due.store(true, Ordering::Release);
                 self.commands.nudge();
             }
+            if self.tend_at.is_some_and(|at| at <= now) {
+                self.tend();
+            }
             if self.write_at.is_some_and(|at| at <= now) {
                 self.write();
             }
@@ -99,6 +113,22 @@ impl<B: Backend> Keeper<B> {
         if self.write_at.is_some() || self.is_stale {
             self.write();
         }
+        self.backend.close();
+    }
+
+    /// Has the backend do what it does from time to time. While it fails, a write finds out when it does no
+    /// more.
+    fn tend(&mut self) {
+        self.tend_at = self.backend.tend_every().map(|time| Instant::now() + time);
+        if self.is_failing {
+            return;
+        }
+        match self.backend.tend() {
+            Ok(true) => {}
+            Ok(false) => self.write_at = Some(Instant::now()),
+            Err(error) => self.fail(&error),
+        }
+        self.grants.extend(self.backend.take_grant());
     }
 
     fn take(&mut self, message: Message) {
@@ -182,15 +212,18 @@ impl<B: Backend> Keeper<B> {
                 }
                 self.note_kept();
             }
-            Err(error) => {
-                self.write_at = Some(Instant::now() + RETRY);
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    log::error!(
-                        "the state cannot be kept: {error}; what is not kept yet is lost if the server \
-                         stops now. It is tried again every second"
-                    );
-                }
-            }
+            Err(error) => self.fail(&error),
+        }
+        self.grants.extend(self.backend.take_grant());
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.write_at = Some(Instant::now() + RETRY);
+        if !std::mem::replace(&mut self.is_failing, true) {
+            log::error!(
+                "the state cannot be kept: {error}; what is not kept yet is lost if the server stops now. It \
+                 is tried again every second"
+            );
         }
     }
 
@@ -202,19 +235,25 @@ impl<B: Backend> Keeper<B> {
         self.reports.extend(news.chunks(REPORTED_AT_ONCE).map(<[_]>::to_vec));
     }
 
-    /// Tells the loop, as far as it has room for commands.
+    /// Tells the loop, as far as it has room for commands: which ports it has before which are kept.
     fn report(&mut self) {
-        while let Some(report) = self.reports.pop_front() {
-            match self.commands.try_send(Command::Kept(report)) {
+        while let Some(command) = self.next_command() {
+            match self.commands.try_send(command) {
                 Ok(()) => {}
-                Err(TrySendError::Full(Command::Kept(report))) => {
-                    self.reports.push_front(report);
-                    return;
-                }
+                Err(TrySendError::Full(Command::Kept(report))) => return self.reports.push_front(report),
+                Err(TrySendError::Full(Command::Ports(grant))) => return self.grants.push_front(grant),
                 // The loop has ended.
-                Err(_) => self.reports.clear(),
+                Err(_) => {
+                    self.reports.clear();
+                    self.grants.clear();
+                }
             }
         }
+    }
+
+    fn next_command(&mut self) -> Option<Command> {
+        let grant = self.grants.pop_front().map(Command::Ports);
+        grant.or_else(|| self.reports.pop_front().map(Command::Kept))
     }
 }
 

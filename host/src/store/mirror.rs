@@ -15,6 +15,7 @@ use vspc_core::concentrator::{CommandError, Concentrator, ConsoleId, ConsoleView
 use vspc_core::time::Instant;
 
 use super::record::{Record, Seen};
+use super::{Grant, Opened};
 
 /// What the loop tells the thread.
 #[derive(Debug)]
@@ -56,16 +57,22 @@ struct End {
     untold: BTreeSet<ConsoleId>,
     /// What was kept before this start, until it is put back.
     kept: Vec<Record>,
+    /// The ports that may be given out at first, where that is granted.
+    grant: Option<Grant>,
 }
 
 impl Mirror {
-    pub(super) fn new(messages: mpsc::Sender<Message>, room: Arc<Room>, kept: Vec<Record>) -> Self {
-        Self(Some(End { messages, room, untold: BTreeSet::new(), kept }))
+    pub(super) fn new(messages: mpsc::Sender<Message>, room: Arc<Room>, opened: Opened) -> Self {
+        let Opened { kept, grant } = opened;
+        Self(Some(End { messages, room, untold: BTreeSet::new(), kept, grant }))
     }
 
     /// Puts back what was kept before this start: to be called before any VM can have come.
     pub(crate) fn restore(&mut self, engine: &mut Concentrator, now: Instant) {
         let Some(end) = &mut self.0 else { return };
+        if let Some(grant) = end.grant.take() {
+            grant.take_effect(engine, now);
+        }
         let kept = std::mem::take(&mut end.kept);
         let (total, today) = (kept.len(), today());
         // Those that have ports come first: the others must not get them.
@@ -94,8 +101,8 @@ impl Mirror {
         log::info!("{total} consoles are as they were");
         if moved > 0 {
             log::warn!(
-                "{moved} of them lose the port that they had: it is not from --port-range-start to \
-                 --port-range-end"
+                "{moved} of them lose the port that they had: it is none of this server's client ports any \
+                 more"
             );
         }
     }

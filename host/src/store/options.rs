@@ -1,16 +1,20 @@
 //! The options that say where state is kept, and which of them contradict each other.
 
+use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::options::Options;
 
+use super::redis::{RedisError, Settings};
+
 /// The options for state.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
 pub(crate) struct StoreOptions {
-    /// Where client ports and what is known of VMs are kept: in memory, which a restart empties, or in a
-    /// file.
+    /// Where client ports and what is known of VMs are kept: in memory, which a restart empties, in a file,
+    /// or in Redis, which several servers may share.
     #[arg(long, value_name = "WHERE", value_enum, ignore_case = true, help_heading = STATE)]
     #[arg(default_value_t = BackendArg::Memory)]
     pub backend: BackendArg,
@@ -18,6 +22,27 @@ pub(crate) struct StoreOptions {
     /// That file. It is made if it is not there; one server has it at a time.
     #[arg(long = "file", short, alias = "persist-file", value_name = "PATH", help_heading = STATE)]
     pub file: Option<PathBuf>,
+
+    /// That Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or unix:///PATH.
+    #[arg(long, value_name = "URL", help_heading = STATE)]
+    pub redis_url: Option<String>,
+
+    /// What this server is called there: the same after a restart, and another than other servers' [default:
+    /// the machine's name and --proxy-port].
+    #[arg(long, value_name = "NAME", help_heading = STATE)]
+    pub redis_owner: Option<String>,
+
+    /// What is put before a VM's name where its present port is published.
+    #[arg(long, value_name = "PREFIX", default_value = "Active:VM:Port", help_heading = STATE)]
+    pub redis_active: String,
+
+    /// What is put before a VM's name where the port that it had last is published.
+    #[arg(long, value_name = "PREFIX", default_value = "Saved:VM:Port", help_heading = STATE)]
+    pub redis_saved: String,
+
+    /// The hash in which ports are published by VMs' names.
+    #[arg(long, value_name = "KEY", default_value = "VM:Port", help_heading = STATE)]
+    pub redis_hash: String,
 }
 
 /// The values of `--backend`: where state is kept.
@@ -27,23 +52,56 @@ pub(crate) enum BackendArg {
     Memory,
     /// In a file.
     File,
+    /// In Redis.
+    Redis,
 }
 
 impl StoreOptions {
     /// Says which options contradict each other, and what to do.
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
-        let fault = match (self.backend, &self.file) {
-            (BackendArg::File, None) => "--backend file needs a file: add --file PATH",
-            (BackendArg::Memory, Some(_)) => "--file is for --backend file: add that, or drop --file",
-            (BackendArg::File, Some(_)) if options.port_range_start == 0 && !options.no_vm_ports => {
-                "--backend file keeps ports, and with --port-range-start 0 the system chooses others at each \
+        let is_ranged = options.no_vm_ports || options.port_range_start != 0;
+        let fault = match self.backend {
+            BackendArg::File if self.file.is_none() => "--backend file needs a file: add --file PATH",
+            BackendArg::Memory | BackendArg::Redis if self.file.is_some() => {
+                "--file is for --backend file: add that, or drop --file"
+            }
+            BackendArg::Redis if self.redis_url.is_none() => "--backend redis needs --redis-url URL",
+            BackendArg::Memory | BackendArg::File if self.redis_url.is_some() => {
+                "--redis-url is for --backend redis: add that, or drop --redis-url"
+            }
+            BackendArg::Memory | BackendArg::File if self.redis_owner.is_some() => {
+                "--redis-owner is for --backend redis: add that, or drop --redis-owner"
+            }
+            BackendArg::File | BackendArg::Redis if !is_ranged => {
+                "--backend keeps ports, and with --port-range-start 0 the system chooses others at each \
                  start: give a range"
             }
             _ => return None,
         };
         Some(fault.to_owned())
     }
+
+    /// What is to be known of Redis.
+    pub(super) fn redis_settings(&self, options: &Options, url: &str) -> Result<Settings, RedisError> {
+        let owner = self.redis_owner.clone().unwrap_or_else(|| {
+            let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}:{}", machine.trim(), options.proxy_port)
+        });
+        let range = options.port_range();
+        Settings::new(url, owner).map(|settings| Settings {
+            ports: (!options.no_vm_ports).then_some((range.first, range.last)),
+            lease: Duration::from_secs(options.vm_expire_time.into()) + LEASE_BEYOND,
+            active: self.redis_active.clone(),
+            saved: self.redis_saved.clone(),
+            hash: self.redis_hash.clone(),
+            ..settings
+        })
+    }
 }
+
+/// For how long ports and records stay a server's that has gone, beyond the time that it keeps consoles
+/// itself.
+const LEASE_BEYOND: Duration = Duration::from_secs(3600);
 
 const STATE: &str = "State (kept over a restart)";
 
@@ -77,10 +135,28 @@ mod tests {
             ("--file /f", "--backend file"),
             ("--backend file -f /f --port-range-start 0", "--port-range-start"),
             ("--backend logging", "--backend"),
+            ("--backend redis", "--redis-url URL"),
+            ("--redis-url redis://h", "--backend redis"),
+            ("--redis-owner o", "--backend redis"),
+            ("--backend redis --redis-url redis://h --port-range-start 0", "--port-range-start"),
+            ("--backend redis --redis-url redis://h -f /f", "--file"),
         ] {
             let why = parse(words).unwrap_err();
             assert!(why.contains(option) && !why.contains('\n'), "{words}: {why}");
         }
         parse("--backend file -f /f --port-range-start 0 --no-vm-ports").unwrap();
+    }
+
+    #[test]
+    fn with_redis_ports_are_given_out_as_they_are_granted() {
+        let options =
+            parse("--backend redis --redis-url redis://h --redis-owner a --vm-expire-time 60").unwrap();
+        assert!(options.config(10).ports_by_grant);
+        let settings = options.store.redis_settings(&options, "redis://u:secret@h/2").unwrap();
+        assert_eq!(settings.owner, "a");
+        assert_eq!(settings.lease, Duration::from_secs(3660));
+        assert!(!settings.place().contains("secret"), "{}", settings.place());
+        let why = options.store.redis_settings(&options, "http://u:secret@h").unwrap_err().to_string();
+        assert!(why.contains("--redis-url") && !why.contains("secret"), "{why}");
     }
 }

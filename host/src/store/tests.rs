@@ -79,7 +79,7 @@ impl Rig {
         let mut engine = Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO);
         let (sender, commands, woken) = commands::pair().unwrap();
         let (asking, asks) = channel();
-        let (mirror, ending) = start(Asking(asking), kept, sender).unwrap();
+        let (mirror, ending) = start(Asking(asking), Opened { kept, grant: None }, sender).unwrap();
         let mut house = Housekeeping::new(false).unwrap();
         house.restore(mirror, &mut engine, Instant::ZERO);
         let mut rig = Self { engine, house, commands, woken, asks, ending: Some(ending) };

@@ -1,0 +1,482 @@
+//! State in Redis, which several servers may share (state.md §4).
+//!
+//! **Owns** the keys, who may give out which block of ports, and what is published for other programs.
+//! **Refuses to know** when something is to be written.
+//!
+//! ```text
+//! vspc:consoles:OWNER    hash, identity to record: what OWNER keeps
+//! vspc:revision:OWNER    which write was the last: another value means that Redis has forgotten some
+//! vspc:block:N           OWNER of the ports from N × 256 on, as long as its lease lasts
+//! vspc:live:OWNER        there while OWNER runs: two servers of one name are one too many
+//! vspc:published:OWNER   hash, name to port: what OWNER has published, and may take back
+//! ```
+//!
+//! Every step is one script or one transaction, so that Redis has all of it or nothing.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis::{Client, Commands, Connection, FromRedisValue, Pipeline};
+use vspc_core::concentrator::BLOCK;
+
+use super::record::{Record, Seen};
+use super::{Backend, Grant, Opened};
+use crate::seed::seed;
+
+/// Why the Redis that is to keep state cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisError {
+    /// It is no URL of a Redis.
+    #[error("--redis-url is no URL of a Redis: {0}")]
+    Url(String),
+    /// It does not answer, or refuses.
+    #[error("cannot use Redis at {0}: {1}; check --redis-url")]
+    Refused(String, String),
+    /// Another server has this name.
+    #[error("another server is called {0} in Redis: stop it, or choose another --redis-owner")]
+    InUse(String),
+    /// What is kept there makes no sense.
+    #[error("Redis key {0}, field {1}: {2}; it stays as it is: mend it or delete it")]
+    Damaged(String, String, String),
+}
+
+/// What is to be known to use a Redis.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) client: Client,
+    /// What this server is called.
+    pub(super) owner: String,
+    /// The first and the last client port, if there are any.
+    pub(super) ports: Option<(u16, u16)>,
+    /// For how long what is this server's stays its own when it is gone.
+    pub(super) lease: Duration,
+    /// Where ports are published: prefixes of keys, and the key of a hash.
+    pub(super) active: String,
+    pub(super) saved: String,
+    pub(super) hash: String,
+}
+
+impl Settings {
+    pub(super) fn new(url: &str, owner: String) -> Result<Self, RedisError> {
+        let client = Client::open(url).map_err(|error| RedisError::Url(error.to_string()))?;
+        Ok(Self {
+            client,
+            owner,
+            ports: None,
+            lease: Duration::ZERO,
+            active: String::new(),
+            saved: String::new(),
+            hash: String::new(),
+        })
+    }
+
+    /// Where it is, without its password.
+    pub(super) fn place(&self) -> String {
+        format!("{}, as {}", self.client.get_connection_info().addr(), self.owner)
+    }
+}
+
+/// A Redis, and what this server has there.
+pub(super) struct Redis {
+    settings: Settings,
+    connection: Option<Connection>,
+    /// Tells this run of the server from others of its name.
+    token: String,
+    /// How often this run has written.
+    revision: u64,
+    blocks: BTreeSet<u8>,
+    /// No block is left for this server.
+    is_full: bool,
+    /// Ports of its blocks that somebody has.
+    used: usize,
+    /// The records as they are there; `None`: that is not known.
+    written: Option<HashMap<String, String>>,
+    /// What is published, by name.
+    published: HashMap<String, u16>,
+    grant: Option<Grant>,
+    /// Until then no new block is taken: Redis may have forgotten whose they are, and who has them says so
+    /// again first.
+    quiet_until: Option<Instant>,
+    /// That another server has its name was told.
+    is_doubled: bool,
+}
+
+impl Redis {
+    /// Connects, and reads what is kept.
+    pub(super) fn open(settings: Settings) -> Result<(Self, Opened), RedisError> {
+        let refused = |place: &str, error: &dyn ToString| {
+            RedisError::Refused(place.to_owned(), error.to_string().replace('\n', " "))
+        };
+        let place = settings.client.get_connection_info().addr().to_string();
+        let token = seed().map_err(|error| refused(&place, &error))?;
+        let token = token[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut redis = Self {
+            settings,
+            connection: None,
+            token,
+            revision: 0,
+            blocks: BTreeSet::new(),
+            is_full: false,
+            used: 0,
+            written: None,
+            published: HashMap::new(),
+            grant: None,
+            quiet_until: None,
+            is_doubled: false,
+        };
+        let until = Instant::now() + LIVE + LIVE / 2;
+        while !redis.claim_name().map_err(|error| refused(&place, &error))? {
+            if Instant::now() >= until {
+                return Err(RedisError::InUse(redis.settings.owner));
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        let key = redis.key("consoles");
+        let rows: HashMap<String, String> =
+            redis.ask(|connection| connection.hgetall(&key)).map_err(|error| refused(&place, &error))?;
+        let mut kept = Vec::new();
+        for (field, line) in rows {
+            let record = Record::read(&line).map_err(|why| RedisError::Damaged(key.clone(), field, why))?;
+            kept.push(record);
+        }
+        redis.used = kept.len();
+        redis.blocks = kept.iter().filter_map(|record| Some((record.port? / BLOCK) as u8)).collect();
+        let mut lost = Vec::new();
+        redis.quiet_until = None;
+        redis.renew(&mut lost).map_err(|error| refused(&place, &error))?;
+        redis.acquire().map_err(|error| refused(&place, &error))?;
+        let granted = redis.blocks.iter().copied().collect();
+        redis.grant = None;
+        let grant = Some(Grant { granted, lost: Vec::new(), may_grow: !redis.is_full });
+        Ok((redis, Opened { kept, grant }))
+    }
+
+    fn key(&self, what: &str) -> String {
+        format!("vspc:{what}:{}", self.settings.owner)
+    }
+
+    /// Asks on the connection, which is made if there is none and given up if that fails.
+    fn ask<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Connection) -> redis::RedisResult<T>,
+    ) -> redis::RedisResult<T> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                // Whoever answers now may have forgotten something.
+                self.written = None;
+                self.quiet_until = Some(Instant::now() + LIVE);
+                let connection = self.settings.client.get_connection_with_timeout(PATIENCE)?;
+                connection.set_read_timeout(Some(PATIENCE))?;
+                connection.set_write_timeout(Some(PATIENCE))?;
+                none.insert(connection)
+            }
+        };
+        let answer = ask(connection);
+        if answer.is_err() {
+            self.connection = None;
+            self.written = None;
+        }
+        answer
+    }
+
+    fn eval<T: FromRedisValue>(
+        &mut self,
+        script: &str,
+        keys: &[String],
+        args: &[String],
+    ) -> redis::RedisResult<T> {
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(keys.len()).arg(keys).arg(args);
+        self.ask(|connection| command.query(connection))
+    }
+
+    /// Becomes the only server of this name. False: there is one.
+    fn claim_name(&mut self) -> redis::RedisResult<bool> {
+        let (key, token) = (self.key("live"), self.token.clone());
+        let mut command = redis::cmd("SET");
+        command.arg(key).arg(token).arg("NX").arg("PX").arg(LIVE.as_millis() as u64);
+        self.ask(|connection| command.query::<Option<String>>(connection)).map(|set| set.is_some())
+    }
+
+    /// Renews every lease. Returns whether what was written last is there. Blocks that somebody else has are
+    /// this server's no more.
+    fn renew(&mut self, lost: &mut Vec<u8>) -> redis::RedisResult<bool> {
+        let keys = [self.key("revision"), self.key("consoles"), self.key("live"), self.key("published")];
+        let mut args = vec![self.settings.owner.clone(), self.token.clone(), self.lease()];
+        args.push(LIVE.as_millis().to_string());
+        args.extend(self.blocks.iter().map(ToString::to_string));
+        let (revision, other, gone): (String, String, Vec<u8>) = self.eval(RENEW, &keys, &args)?;
+        for block in gone {
+            self.blocks.remove(&block);
+            lost.push(block);
+        }
+        if other.is_empty() {
+            self.is_doubled = false;
+        } else if !std::mem::replace(&mut self.is_doubled, true) {
+            log::error!(
+                "another server is called {} in Redis, and both give out the same ports: give each a \
+                 --redis-owner of its own",
+                self.settings.owner
+            );
+        }
+        Ok(revision == self.written_revision())
+    }
+
+    /// Sees to it that there are free ports in stock for the VMs that come next.
+    fn acquire(&mut self) -> redis::RedisResult<()> {
+        let Some((first, last)) = self.settings.ports else { return Ok(()) };
+        if self.quiet_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        let held = |blocks: &BTreeSet<u8>| -> usize {
+            blocks.iter().map(|&block| ports_between(block, first, last)).sum()
+        };
+        let stock = usize::from((last - first) / STOCK_PART).clamp(1, STOCK);
+        let wanted = self.used + self.used / 4 + stock;
+        let missing = wanted.saturating_sub(held(&self.blocks)).div_ceil(usize::from(BLOCK));
+        let mut args = vec![self.settings.owner.clone(), self.lease(), missing.to_string()];
+        let all = first / BLOCK..=last / BLOCK;
+        args.extend(
+            all.filter(|&block| !self.blocks.contains(&(block as u8))).map(|block| block.to_string()),
+        );
+        let was_full = self.is_full;
+        let granted: Vec<u8> =
+            if missing == 0 || args.len() == 3 { Vec::new() } else { self.eval(ACQUIRE, &[], &args)? };
+        self.blocks.extend(&granted);
+        self.is_full = granted.len() < missing;
+        if !granted.is_empty() || self.is_full != was_full {
+            let may_grow = !self.is_full;
+            let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
+            grant.granted.extend(granted);
+            grant.may_grow = may_grow;
+        }
+        Ok(())
+    }
+
+    fn lease(&self) -> String {
+        self.settings.lease.as_millis().to_string()
+    }
+
+    fn written_revision(&self) -> String {
+        format!("{}:{}", self.token, self.revision)
+    }
+
+    /// Adds to a transaction what is to be published, and what is not any more.
+    fn publish(&self, names: &HashMap<String, u16>, is_whole: bool, pipe: &mut Pipeline) {
+        let Settings { active, saved, hash, .. } = &self.settings;
+        let published = self.key("published");
+        for (name, port) in &self.published {
+            if !names.contains_key(name) {
+                pipe.cmd("EVAL").arg(UNPUBLISH).arg(3).arg(format!("{active}{name}")).arg(hash);
+                pipe.arg(&published).arg(name).arg(port).ignore();
+            }
+        }
+        for (name, port) in names {
+            if is_whole || self.published.get(name) != Some(port) {
+                pipe.set(format!("{active}{name}"), port).ignore();
+                pipe.set_ex(format!("{saved}{name}"), port, SAVED_FOR).ignore();
+                pipe.hset(hash, name, port).ignore();
+                pipe.hset(&published, name, port).ignore();
+            }
+        }
+    }
+
+    fn write(&mut self, records: &[&Record]) -> redis::RedisResult<()> {
+        let key = self.key("consoles");
+        if self.connection.is_none() {
+            // One that was published before a restart, or while there was no answer, may have to go.
+            let published = self.key("published");
+            let before: HashMap<String, u16> = self.ask(|connection| connection.hgetall(&published))?;
+            self.published.extend(before);
+        }
+        let is_whole = self.written.is_none();
+        let lines: HashMap<String, String> =
+            records.iter().map(|record| (field(record), record.line())).collect();
+        let names = names(records);
+        let before = self.written.take().unwrap_or_default();
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        if is_whole {
+            pipe.del(&key).ignore();
+        }
+        let changed: Vec<(&String, &String)> =
+            lines.iter().filter(|(field, line)| before.get(*field) != Some(*line)).collect();
+        for some in changed.chunks(AT_ONCE) {
+            pipe.hset_multiple(&key, some).ignore();
+        }
+        let gone: Vec<&String> = before.keys().filter(|field| !lines.contains_key(*field)).collect();
+        if !gone.is_empty() {
+            pipe.hdel(&key, gone).ignore();
+        }
+        self.publish(&names, is_whole, &mut pipe);
+        self.revision += 1;
+        pipe.set(self.key("revision"), self.written_revision()).ignore();
+        self.ask(|connection| pipe.query::<()>(connection))?;
+        (self.written, self.published) = (Some(lines), names);
+        let is_ours = |port: &u16| self.blocks.contains(&((port / BLOCK) as u8));
+        self.used = records.iter().filter(|record| record.port.as_ref().is_some_and(is_ours)).count();
+        // The leases of what is new.
+        if is_whole { self.look_after().map(drop) } else { self.acquire() }
+    }
+
+    fn look_after(&mut self) -> redis::RedisResult<bool> {
+        let mut lost = Vec::new();
+        let is_there = self.renew(&mut lost)?;
+        if !lost.is_empty() {
+            log::error!(
+                "Redis has given {} of this server's ports to another server while it did not answer: \
+                 consoles that have such a port keep it, and it may be another console's there",
+                lost.len() * usize::from(BLOCK)
+            );
+            let may_grow = !self.is_full;
+            let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
+            grant.lost.extend(lost);
+        }
+        self.acquire()?;
+        Ok(is_there)
+    }
+
+    fn leave(&mut self) -> redis::RedisResult<()> {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        self.publish(&HashMap::new(), false, &mut pipe);
+        pipe.cmd("EVAL").arg(LEAVE).arg(1).arg(self.key("live")).arg(&self.token).ignore();
+        self.ask(|connection| pipe.query(connection))
+    }
+}
+
+impl Backend for Redis {
+    fn keep(&mut self, records: &[&Record]) -> io::Result<()> {
+        self.write(records).map_err(io::Error::other)
+    }
+
+    fn tend_every(&self) -> Option<Duration> {
+        Some(LIVE / 4)
+    }
+
+    fn tend(&mut self) -> io::Result<bool> {
+        let is_there = self.look_after().map_err(io::Error::other)?;
+        if !is_there {
+            if self.written.is_some() {
+                log::warn!("Redis has forgotten what was kept: all of it is written again");
+            }
+            self.written = None;
+            self.quiet_until = Some(Instant::now() + LIVE);
+        }
+        Ok(is_there)
+    }
+
+    fn take_grant(&mut self) -> Option<Grant> {
+        self.grant.take()
+    }
+
+    fn close(&mut self) {
+        if self.leave().is_err() {
+            log::warn!("Redis does not answer: what is published there stays");
+        }
+    }
+}
+
+/// What a record is kept under.
+fn field(record: &Record) -> String {
+    let identity = &record.identity;
+    if identity.suffix.is_empty() && identity.clone.is_empty() {
+        return identity.uuid.to_string();
+    }
+    format!("{} {:?} {:?}", identity.uuid, identity.suffix, identity.clone)
+}
+
+/// The names under which ports are published: what each VM is called, and the same with its UUID.
+fn names(records: &[&Record]) -> HashMap<String, u16> {
+    let mut names = HashMap::new();
+    for record in records {
+        let Some(port) = record.port.filter(|_| !record.name.is_empty()) else { continue };
+        let name = record.name.strip_suffix(&*record.identity.suffix).unwrap_or(&record.name);
+        let uuid = record.identity.uuid.to_string();
+        if !name.to_lowercase().contains(&uuid) {
+            names.insert(format!("{name} ({uuid})"), port);
+        }
+        // Of two VMs of one name the one that is here is meant.
+        if record.seen == Seen::Now || !names.contains_key(name) {
+            names.insert(name.to_owned(), port);
+        }
+    }
+    names
+}
+
+fn ports_between(block: u8, first: u16, last: u16) -> usize {
+    let from = u16::from(block) * BLOCK;
+    let to = from + (BLOCK - 1);
+    usize::from((to.min(last) + 1).saturating_sub(from.max(first)))
+}
+
+/// KEYS: revision, consoles, live, published. ARGV: owner, token, lease, lease of the name, blocks.
+const RENEW: &str = "
+local lost = {}
+for i = 5, #ARGV do
+    local key = 'vspc:block:' .. ARGV[i]
+    local owner = redis.call('GET', key)
+    if not owner or owner == ARGV[1] then
+        redis.call('SET', key, ARGV[1], 'PX', ARGV[3])
+    else
+        lost[#lost + 1] = tonumber(ARGV[i])
+    end
+end
+for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4]}) do redis.call('PEXPIRE', key, ARGV[3]) end
+local live = redis.call('GET', KEYS[3])
+if not live or live == ARGV[2] then
+    redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[4])
+    live = ''
+end
+return {redis.call('GET', KEYS[1]) or '', live, lost}";
+
+/// ARGV: owner, lease, how many, blocks to choose from.
+const ACQUIRE: &str = "
+local got = {}
+for i = 4, #ARGV do
+    if #got >= tonumber(ARGV[3]) then break end
+    local key = 'vspc:block:' .. ARGV[i]
+    local owner = redis.call('GET', key)
+    if not owner or owner == ARGV[1] then
+        redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+        got[#got + 1] = tonumber(ARGV[i])
+    end
+end
+return got";
+
+/// Takes back what was published, unless another server has published something else since. KEYS: active,
+/// hash, published. ARGV: name, port.
+const UNPUBLISH: &str = "
+if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
+if redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[2], ARGV[1]) end
+redis.call('HDEL', KEYS[3], ARGV[1])";
+
+/// KEYS: live. ARGV: token.
+const LEAVE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
+
+/// How long Redis may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server that says nothing counts as running: so long one waits that is started after it was
+/// killed. It says something four times in this.
+const LIVE: Duration = Duration::from_secs(6);
+
+/// How often a server that is started looks whether its name is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Free ports that a server has in stock, beside a quarter of those in use: VMs that come while Redis does
+/// not answer get them.
+const STOCK: usize = 1024;
+
+/// The part of the range that is the most that is in stock: others are to find some.
+const STOCK_PART: u16 = 8;
+
+/// Fields in one command.
+const AT_ONCE: usize = 500;
+
+/// How long the port that a VM had last stays published, in seconds: thirty days, as node-vspc has it.
+const SAVED_FOR: u64 = 2_592_000;

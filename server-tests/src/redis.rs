@@ -1,0 +1,294 @@
+//! State in Redis (docs/state.md §4), played with a real redis-server: it is shared, killed, emptied, slow,
+//! and read-only, and the consoles do not notice.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::peer::Peer;
+use super::process::{PATIENCE, Server, run};
+use super::programs::{Folder, is_here};
+use super::state::Kept;
+
+/// A redis-server of a test's own.
+pub(super) struct Redis {
+    child: Child,
+    folder: Folder,
+    port: u16,
+    /// The first of the test's own client ports.
+    first: u16,
+}
+
+impl Redis {
+    /// `None`: there is none on this machine.
+    pub(super) fn start(name: &str, options: &[&str]) -> Option<Self> {
+        if !is_here("redis-server") {
+            return None;
+        }
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed) % 9;
+        let folder = Folder::new(&format!("redis-{name}"));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let first = 10_240 + nth * 2048 + (std::process::id() % 2) as u16 * 512;
+        let child = Self::spawn(&folder, port, options);
+        Some(Self { child, folder, port, first })
+    }
+
+    fn spawn(folder: &Folder, port: u16, options: &[&str]) -> Child {
+        let mut child = Command::new("redis-server")
+            .args(["--save", "", "--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+            .arg(&folder.0)
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().expect("redis-server starts").unwrap().contains("Ready to accept") {}
+        thread::spawn(move || lines.for_each(drop));
+        child
+    }
+
+    /// Ends it, as a machine does that loses power, and starts one that knows nothing.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.child = Self::spawn(&self.folder, self.port, &[]);
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Asks it, and gives the reply as it is on the wire.
+    fn ask(&self, words: &[&str]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
+        request += "*1\r\n$4\r\nQUIT\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply.strip_suffix("+OK\r\n").unwrap().to_owned()
+    }
+
+    fn value(&self, words: &[&str]) -> Option<String> {
+        self.ask(words).strip_prefix('$')?.split_once("\r\n").map(|(_, value)| value.trim_end().to_owned())
+    }
+
+    pub(super) fn options(&self, url: &str, owner: &str) -> Vec<String> {
+        let (first, last) = (self.first.to_string(), (self.first + 1535).to_string());
+        let words = ["--no-banner", "--backend", "Redis", "--redis-url", url, "--redis-owner", owner];
+        let range = ["--port-range-start", &first, "--port-range-end", &last];
+        words.into_iter().chain(range).map(str::to_owned).collect()
+    }
+
+    fn keeper(&self, owner: &str) -> Kept {
+        self.keeper_by(&self.url(), owner)
+    }
+
+    fn keeper_by(&self, url: &str, owner: &str) -> Kept {
+        Kept::of(Server::keeping(&refs(&self.options(url, owner))))
+    }
+
+    pub(super) fn refused(&self, url: &str, owner: &str) -> String {
+        let mut options = self.options(url, owner);
+        let ports = ["--proxy-iface", "127.0.0.1", "--proxy-port", "0", "--admin-port", "0"];
+        options.extend(ports.map(str::to_owned));
+        let output = run(&refs(&options));
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) fn refs(options: &[String]) -> Vec<&str> {
+    options.iter().map(String::as_str).collect()
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What is typed arrives, and what is printed.
+fn talk(vm: &mut Peer, client: &mut Peer) {
+    for letter in b'a'..=b'z' {
+        client.print(&[letter]);
+        vm.expect(&[letter]);
+        vm.print(&[letter]);
+        client.expect(&[letter]);
+    }
+}
+
+const UUID: &str = "00112233-4455-6677-8899-aabbccddee01";
+
+pub(super) fn each_vm_has_its_port_again_after_a_kill_and_its_name_is_published() {
+    let Some(redis) = Redis::start("again", &[]) else { return };
+    redis.ask(&["SET", "Active:VM:Portothers", "1"]);
+    redis.ask(&["HSET", "VM:Port", "others", "1"]);
+    let mut kept = redis.keeper("a");
+    let (_first, first) = Peer::vm(&kept.server, 1);
+    let (_second, second) = Peer::vm(&kept.server, 2);
+    kept.wait_for(2);
+    kept.end_by(Signal::KILL);
+    let mut kept = redis.keeper("a");
+    let (_vm, port) = Peer::vm(&kept.server, 2);
+    assert_eq!(port, second);
+    let (_vm, port) = Peer::vm(&kept.server, 1);
+    assert_eq!(port, first);
+    kept.wait_for(2);
+    let first = Some(first.port().to_string());
+    let with_uuid = format!("vm1 ({UUID})");
+    for name in ["vm1", &with_uuid] {
+        assert_eq!(redis.value(&["GET", &format!("Active:VM:Port{name}")]), first, "{name}");
+        assert_eq!(redis.value(&["GET", &format!("Saved:VM:Port{name}")]), first);
+        assert_eq!(redis.value(&["HGET", "VM:Port", name]), first);
+    }
+    // Another program has published something else under a name of ours by now.
+    redis.ask(&["SET", "Active:VM:Portvm2", "7"]);
+    kept.end_by(Signal::TERM);
+    assert_eq!(redis.ask(&["EXISTS", "Active:VM:Portvm1"]), ":0\r\n");
+    assert_eq!(redis.ask(&["HEXISTS", "VM:Port", "vm1"]), ":0\r\n");
+    assert_eq!(redis.value(&["GET", "Saved:VM:Portvm1"]), first, "for thirty days");
+    assert_eq!(redis.value(&["GET", "Active:VM:Portvm2"]).as_deref(), Some("7"));
+    assert_eq!(redis.value(&["HGET", "VM:Port", "others"]).as_deref(), Some("1"));
+    assert_eq!(redis.value(&["GET", "Active:VM:Portothers"]).as_deref(), Some("1"));
+}
+
+pub(super) fn a_second_server_of_one_name_does_not_start() {
+    let Some(redis) = Redis::start("name", &[]) else { return };
+    let kept = redis.keeper("a");
+    let why = redis.refused(&redis.url(), "a");
+    assert!(why.contains("--redis-owner"), "{why}");
+    kept.end_by(Signal::TERM);
+    // Who stops in order leaves its name at once.
+    redis.keeper("a");
+}
+
+pub(super) fn servers_that_share_a_redis_give_out_no_port_twice() {
+    let Some(redis) = Redis::start("share", &[]) else { return };
+    let mut servers = ["a", "b"].map(|owner| redis.keeper(owner));
+    let mut owners = std::collections::BTreeMap::new();
+    let mut vms = Vec::new();
+    for (nth, kept) in servers.iter_mut().enumerate() {
+        // More than a block, so that each has to get another one.
+        for number in 0..=255_u8 {
+            let vm = Peer::vm_without_port(&kept.server, number);
+            let port = kept.server.next_client_port().port();
+            assert_eq!(owners.insert(port, (nth, number)), None, "two have port {port}");
+            vms.push(vm);
+        }
+    }
+    assert_eq!(owners.len(), 512);
+}
+
+pub(super) fn a_redis_that_is_killed_and_comes_back_empty_costs_nobody_anything() {
+    let Some(mut redis) = Redis::start("killed", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let (mut vm, port) = Peer::vm(&kept.server, 1);
+    let mut client = Peer::client(port);
+    kept.server.line_with("client attached");
+    kept.wait_for(1);
+    redis.kill();
+    let (_second, second) = Peer::vm(&kept.server, 2);
+    kept.server.line_with("the state cannot be kept");
+    talk(&mut vm, &mut client);
+    assert_eq!(kept.wait_for(1).len(), 1);
+    redis.start_again();
+    let next = kept.server.line_with("the state ");
+    assert!(next.contains("kept again"), "{next}");
+    assert_eq!(kept.wait_for(2)["vm2"], second.port());
+    kept.end_by(Signal::KILL);
+    let kept = redis.keeper("a");
+    let (_vm, again) = Peer::vm(&kept.server, 2);
+    assert_eq!(again, second);
+}
+
+pub(super) fn a_redis_that_forgets_everything_is_told_it_again() {
+    let Some(redis) = Redis::start("flushed", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let (_vm, port) = Peer::vm(&kept.server, 1);
+    kept.wait_for(1);
+    redis.ask(&["FLUSHALL"]);
+    kept.server.line_with("Redis has forgotten");
+    let port = Some(port.port().to_string());
+    wait_until("it is published again", || redis.value(&["HGET", "VM:Port", "vm1"]) == port);
+    assert!(redis.value(&["HGET", "vspc:consoles:a", UUID]).unwrap().contains("vm1"));
+    assert!(redis.ask(&["KEYS", "vspc:block:*"]).contains("vspc:block:"));
+}
+
+pub(super) fn a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for() {
+    let Some(redis) = Redis::start("replica", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let _first = Peer::vm(&kept.server, 1);
+    kept.wait_for(1);
+    // As one does that a failover has made a replica of another.
+    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    let line = kept.server.line_with("the state cannot be kept");
+    assert!(line.contains("replica"), "{line}");
+    let (_second, second) = Peer::vm(&kept.server, 2);
+    redis.ask(&["REPLICAOF", "NO", "ONE"]);
+    let next = kept.server.line_with("the state ");
+    assert!(next.contains("kept again"), "{next}");
+    assert_eq!(kept.wait_for(2)["vm2"], second.port());
+}
+
+pub(super) fn a_redis_that_stands_still_keeps_nobody_from_typing() {
+    let Some(redis) = Redis::start("still", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let (mut vm, port) = Peer::vm(&kept.server, 1);
+    let mut client = Peer::client(port);
+    kept.server.line_with("client attached");
+    kept.wait_for(1);
+    redis.ask(&["CLIENT", "PAUSE", "3000", "ALL"]);
+    let (_second, second) = Peer::vm(&kept.server, 2);
+    talk(&mut vm, &mut client);
+    assert_eq!(kept.wait_for(1).len(), 1);
+    assert_eq!(kept.wait_for(2)["vm2"], second.port());
+}
+
+pub(super) fn a_user_with_a_password_a_unix_socket_and_a_database_lead_to_it() {
+    let files = Folder::new("redis-ways-files");
+    let socket = files.0.join("redis.sock").display().to_string();
+    let mut options = vec!["--unixsocket", &socket];
+    options.extend("--user vspc on >pass ~* &* +@all".split(' '));
+    let Some(redis) = Redis::start("ways", &options) else { return };
+    let urls = [
+        format!("redis://vspc:pass@127.0.0.1:{}", redis.port),
+        format!("redis://127.0.0.1:{}/3", redis.port),
+        format!("unix://{socket}?user=vspc&pass=pass"),
+    ];
+    for (nth, url) in urls.iter().enumerate() {
+        let mut kept = redis.keeper_by(url, &format!("owner{nth}"));
+        let _vm = Peer::vm(&kept.server, 1);
+        kept.wait_for(1);
+    }
+    let why = redis.refused(&format!("redis://vspc:wrong@127.0.0.1:{}", redis.port), "x");
+    assert!(why.contains("--redis-url") && !why.contains("wrong@"), "{why}");
+}
+
+pub(super) fn a_redis_that_is_not_there_keeps_a_server_from_starting() {
+    let Some(mut redis) = Redis::start("gone", &[]) else { return };
+    redis.kill();
+    let why = redis.refused(&redis.url(), "a");
+    assert!(why.contains("cannot use Redis") && why.contains("--redis-url"), "{why}");
+}
