@@ -14,6 +14,7 @@
 mod admin_socket;
 mod admin_tls;
 pub mod captures;
+mod client_tls;
 mod client_tour;
 pub mod corpus;
 pub mod drills;

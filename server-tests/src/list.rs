@@ -15,16 +15,20 @@ macro_rules! with_all {
                 the_admin_socket_of_a_killed_server_is_taken_over_and_goes_when_a_server_stops
                 a_crowd_on_the_admin_socket_costs_nobody_else_anything
             }
+            #[cfg(feature = "tls")]
             admin_tls {
                 the_admin_port_lists_within_tls_and_in_clear_where_either_is_welcome
                 an_operator_is_known_by_its_certificate_and_without_one_not_let_in
                 a_new_certificate_is_served_on_the_admin_port_too
                 an_admin_port_that_the_network_reaches_is_warned_of_unless_certificates_are_asked_for
             }
+            #[cfg(feature = "tls")]
+            client_tls {
+                all_of_it_is_said_within_tls_to_a_server_that_asks_for_certificates
+            }
             client_tour {
                 consoles_are_listed_used_scripted_and_followed
                 an_operators_words_do_what_they_say
-                all_of_it_is_said_within_tls_to_a_server_that_asks_for_certificates
             }
             fairness {
                 a_vm_that_never_stops_talking_does_not_keep_keys_from_others
