@@ -18,6 +18,7 @@ mod limits;
 pub mod listener;
 pub mod local_ports;
 mod logging;
+mod option_values;
 mod options;
 mod reload;
 pub mod report;
