@@ -27,6 +27,8 @@ pub(crate) struct Operator {
     news: VecDeque<News>,
     /// The first byte from the server, by which protocols are told apart.
     first: Option<u8>,
+    /// Bytes of the offer that a server makes to who is silent (operator.md §1), if that is how it begins.
+    offered: usize,
     over: bool,
 }
 
@@ -90,6 +92,7 @@ impl Operator {
             next_id: HELLO_ID,
             news: VecDeque::new(),
             first: None,
+            offered: 0,
             over: false,
         };
         operator.request("hello", hello.clone());
@@ -165,8 +168,18 @@ impl Operator {
     }
 
     /// Bytes came from the server.
-    pub(crate) fn handle_received(&mut self, data: &[u8], now: Instant) {
+    pub(crate) fn handle_received(&mut self, mut data: &[u8], now: Instant) {
         self.first = self.first.or_else(|| data.first().copied());
+        // HELLO was under way for long: the server took its sender for silent.
+        while let (Some(byte), Some(next)) = (data.first(), OFFER.get(self.offered)) {
+            if byte != next {
+                // Its own HELLO, or something that is none of its words; it is not looked for again.
+                self.offered = OFFER.len();
+                break;
+            }
+            self.offered += 1;
+            data = &data[1..];
+        }
         self.session.handle_received(data, now);
         self.settle();
     }
@@ -317,6 +330,8 @@ fn ending(reason: CloseReason, first: Option<u8>) -> Ending {
 
 /// The id of `hello`, which is the first request.
 pub(crate) const HELLO_ID: u64 = 1;
+/// IAC WILL 233.
+const OFFER: &[u8] = &[255, 251, 233];
 /// As long as a server waits for ours (operator.md §1).
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Longest line, with its LF (operator.md §2).

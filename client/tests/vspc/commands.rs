@@ -25,6 +25,14 @@ fn list_shows_every_console_in_order_of_names() {
 }
 
 #[test]
+fn an_offer_to_silent_clients_before_the_servers_hello_is_passed_over() {
+    let server = FakeServer::start(&["web01"]);
+    server.is_impatient();
+    let (code, out, error) = outcome(&vspc(&server, &["list"], b""));
+    assert!(code == 0 && out.contains("web01"), "{error}");
+}
+
+#[test]
 fn list_json_is_one_array_of_all_consoles() {
     let server = FakeServer::start(&["web02", "db01", "web01", "mail", "web03"]);
     let (code, out, _) = outcome(&vspc(&server, &["list", "--json"], b""));

@@ -49,7 +49,7 @@ impl Concentrator {
         };
         let (attach, granted) = self
             .attach_stream(id, stream, at, lock_mode(mode), scrollback, Form::Guest)
-            .map_err(|why| self.locked(Some(at), why))?;
+            .map_err(|why| self.locked(Some(at), None, why))?;
         let offset = self
             .conns
             .get(attach)
@@ -87,14 +87,14 @@ impl Concentrator {
     }
 
     /// Why a lock was not to be had.
-    pub(super) fn locked(&self, at: Option<ConsoleId>, why: LockRefused) -> Failure {
-        let held = at.and_then(|at| self.held_at(at));
-        let others = || {
+    pub(super) fn locked(&self, at: Option<ConsoleId>, asker: Option<ConnId>, why: LockRefused) -> Failure {
+        let in_the_way = || {
             let lock = self.consoles.get(at?)?.lock();
-            let other = lock.writers().next().or_else(|| lock.spectators().next())?;
-            Some(self.who(other).into())
+            let holder = lock.holder().map(|(holder, _)| holder);
+            let all = holder.into_iter().chain(lock.writers()).chain(lock.spectators());
+            Some(self.who(all.into_iter().find(|&id| Some(id) != asker)?).into())
         };
-        let by = held.map(|held| held.by).or_else(others);
+        let by = in_the_way();
         Failure { by, ..Failure::new(Code::Locked, why.to_string()) }
     }
 

@@ -369,7 +369,7 @@ mod tests {
         }
         assert_eq!(wire(&journal, 0), doubled(&guest));
         assert_eq!(journal.guest_head(), guest.len() as u64);
-        assert!(journal.segments.iter().all(|segment| trailing_iacs(&segment.bytes) % 2 == 0));
+        assert!(journal.segments.iter().all(|segment| trailing_iacs(&segment.bytes).is_multiple_of(2)));
         let starts: Vec<_> = journal.segments.iter().map(|segment| segment.start).collect();
         for start in starts {
             let pairs = count_pairs(&wire(&journal, 0)[..start as usize]) as u64;

@@ -156,7 +156,7 @@ impl Concentrator {
                 let attach = self.attach_of(id, stream)?;
                 let granted = self.change_lock(attach, lock_mode(mode)).map_err(|why| {
                     let at = self.conns.get(attach).and_then(Conn::console);
-                    self.locked(at, why)
+                    self.locked(at, Some(attach), why)
                 })?;
                 json!({ "access": access(granted), "lock": mode_of(granted.applied) })
             }
@@ -301,7 +301,7 @@ impl Concentrator {
         let is_attach = self.conns.get(id).is_some_and(Conn::is_visitor);
         let may = if is_attach { self.may_type(id, at) } else { holder.is_none() };
         if !may {
-            return Err(self.locked(Some(at), LockRefused::Write));
+            return Err(self.locked(Some(at), Some(id), LockRefused::Write));
         }
         let who = self.who(id);
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return Ok(json!({})) };

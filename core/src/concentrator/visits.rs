@@ -171,12 +171,19 @@ impl Concentrator {
         if before == after || self.config.ports_ignore_locks {
             return;
         }
-        match after {
+        let line = match after {
             Some((holder, _)) => {
-                let who = self.who(holder);
-                self.show_line(at, &format!("{who} has locked this console: what you type is dropped"));
+                format!("{} has locked this console: what you type is dropped", self.who(holder))
             }
-            None => self.show_line(at, "the console is not locked any more: what you type is sent"),
+            None => "the console is not locked any more: what you type is sent".to_owned(),
+        };
+        // What others may do was settled when they came.
+        let at_its_port: Vec<ConnId> = console
+            .clients()
+            .filter(|&id| self.conns.get(id).is_some_and(|conn| !conn.is_visitor()))
+            .collect();
+        for id in at_its_port {
+            self.show_line_to(id, &line);
         }
     }
 

@@ -158,6 +158,7 @@ fn who_is_at_the_port_watches_while_somebody_holds_a_lock_and_types_again_after_
     world.host(vm).typed.clear();
     world.wire(raw).clear();
     let holder = attach(&mut world, "vm01", "write", "write");
+    let watcher = attach(&mut world, "vm01", "free_for_all_or_readonly", "free_for_all_or_readonly");
     assert!(world.seen(port).contains("[vspc: 127.0.0.1 has locked this console: what you type is dropped]"));
     assert_eq!(show(world.wire(raw)), "", "a raw client is shown nothing");
     world.type_wire(port, b"p");
@@ -168,6 +169,7 @@ fn who_is_at_the_port_watches_while_somebody_holds_a_lock_and_types_again_after_
     assert!(world.seen(port).ends_with("seen by all"));
     world.end(holder);
     assert!(world.seen(port).contains("not locked any more"));
+    assert!(!world.seen(watcher).contains("locked"), "what it types goes on being dropped");
     world.type_wire(port, b"P");
     world.type_wire(raw, b"Q");
     world.settle();

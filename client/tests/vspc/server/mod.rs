@@ -36,6 +36,8 @@ struct Shared {
 struct State {
     consoles: Vec<Console>,
     rights: Option<&'static str>,
+    /// It has waited for HELLO, and has offered VMware's option first.
+    is_impatient: bool,
     orders: VecDeque<Order>,
     requests: Vec<Value>,
     connections: usize,
@@ -97,6 +99,11 @@ impl FakeServer {
     /// Gives everybody less than every right.
     pub(crate) fn rights(&self, rights: &'static str) {
         self.state().rights = Some(rights);
+    }
+
+    /// Takes every client for one that is silent, before it has heard anything of it.
+    pub(crate) fn is_impatient(&self) {
+        self.state().is_impatient = true;
     }
 
     pub(crate) fn add(&self, name: &str) {

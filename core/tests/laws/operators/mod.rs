@@ -340,6 +340,24 @@ fn a_delegate_asks_for_others_with_no_more_rights_than_they_have() {
 }
 
 #[test]
+fn whoever_is_refused_a_lock_is_told_who_else_is_in_the_way() {
+    let admin_rights = Rules::new(vec!["loopback=operator+delegate".parse().unwrap()]);
+    let mut world = World::new(Config { admin_rights, ..config() });
+    world.vm(vm_config(1));
+    let [mut ann, mut bob] = ["ann", "bob"].map(|user| {
+        let mut operator = Operator::new(&mut world);
+        let on_behalf = json!({ "user": user, "rights": "writer" });
+        operator.ok(&mut world, json!({ "op": "hello", "v": 1, "for": on_behalf }));
+        operator
+    });
+    let at = ann.attach(&mut world, "vm01", "write");
+    bob.attach(&mut world, "vm01", "read-only");
+    let refused = ann.ask(&mut world, json!({ "op": "lock", "stream": at, "mode": "exclusive" }));
+    assert_eq!(refused["error"]["code"], "locked");
+    assert!(refused["error"]["by"].as_str().unwrap().starts_with("bob"), "{refused}");
+}
+
+#[test]
 fn a_break_reaches_the_vm_and_counters_are_told() {
     let mut world = World::new(config());
     let vm = world.vm(vm_config(1));
