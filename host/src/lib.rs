@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod clock;
 pub mod commands;
+mod config;
 pub mod credentials;
 mod events;
 pub mod fatal;

@@ -1,20 +1,18 @@
 //! The command line of both servers, and how it becomes the engine's configuration. Options that vSPC.py has
 //! too have its names.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
     Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, SocketFile, Takeover,
 };
 
-use crate::fatal::Fatal;
+use crate::config::ConfigOptions;
 use crate::option_values::{
     address, client_limit, group, identify_timeout, max_consoles, mode, port, vm_expire_time,
 };
@@ -206,6 +204,10 @@ pub(crate) struct Options {
     #[command(subcommand)]
     command: Option<Command>,
 
+    /// The file that options may stand in.
+    #[command(flatten)]
+    pub config: ConfigOptions,
+
     /// Log more (RUST_LOG, if set, decides instead).
     #[arg(long, help_heading = DIAGNOSTICS)]
     pub debug: bool,
@@ -261,42 +263,18 @@ enum Command {
     Cert(CertOptions),
 }
 
-/// What a command line asks for.
-#[derive(Debug)]
-pub(crate) enum Parsed {
-    /// Serve with these options.
-    Serve(Box<Options>),
-    /// Print this text (help, version) and exit.
-    Print(String),
-    /// Make a certificate and exit.
-    #[cfg(feature = "tls")]
-    Make(CertOptions),
-}
-
 impl Options {
-    /// Reads a command line, the program's name first.
-    pub(crate) fn parse<I>(program: &'static str, args: I) -> Result<Parsed, Fatal>
-    where
-        I: IntoIterator<Item: Into<OsString> + Clone>,
-    {
-        let command = Self::command().name(program).bin_name(program).after_help(examples(program));
-        #[cfg(feature = "tls")]
-        let command = command.mut_subcommand("cert", |cert| cert.after_help(CertOptions::examples(program)));
-        let parsed = command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches));
-        let mut options = match parsed {
-            Ok(options) => options,
-            Err(text) if matches!(text.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-                return Ok(Parsed::Print(text.to_string()));
-            }
-            Err(error) => return Err(Fatal::Options(one_line(&error.to_string()))),
-        };
-        #[cfg(feature = "tls")]
-        if let Some(Command::Cert(cert)) = options.command {
-            return cert.check().map(|()| Parsed::Make(cert)).map_err(Fatal::Options);
-        }
-        options.validate()?;
-        options.drop_covered_interfaces();
-        Ok(Parsed::Serve(Box::new(options)))
+    /// These, if they make sense together; otherwise what does not, and what to do.
+    pub(crate) fn checked(mut self) -> Result<Self, String> {
+        self.validate()?;
+        self.drop_covered_interfaces();
+        Ok(self)
+    }
+
+    /// What the subcommand `cert` is to do, if it was given.
+    #[cfg(feature = "tls")]
+    pub(crate) fn into_cert(self) -> Option<CertOptions> {
+        self.command.map(|Command::Cert(cert)| cert)
     }
 
     /// The engine's configuration, for a process in which it may use `max_descriptors`.
@@ -382,7 +360,7 @@ impl Options {
     }
 
     /// Refuses values that mean nothing, alone or together.
-    fn validate(&self) -> Result<(), Fatal> {
+    fn validate(&self) -> Result<(), String> {
         let range = self.port_range();
         let fault = if range.first == 0 && range.last != 0 {
             "--port-range-start 0 lets the system choose ports: leave --port-range-end out".to_owned()
@@ -426,7 +404,7 @@ impl Options {
         } else {
             return Ok(());
         };
-        Err(Fatal::Options(fault))
+        Err(fault)
     }
 
     /// `::` serves every address of both families and `0.0.0.0` every IPv4 one; listening on those again
@@ -444,32 +422,6 @@ impl Options {
             }
         }
     }
-}
-
-/// Puts clap's explanation of an error, which is several lines and the usage, on one line.
-fn one_line(explanation: &str) -> String {
-    let lines = explanation.lines().map(str::trim);
-    let lines =
-        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    format!("{}; --help shows all options", words.join(" ").trim_start_matches("error: "))
-}
-
-fn examples(program: &str) -> String {
-    format!(
-        "\
-Examples:
-  {program}
-      serve all VMs; `telnet localhost 50000` is the first one's console
-  {program} --interface 0.0.0.0 --port-range-start 20000 --port-range-end 29999
-      let clients in from the network, on ports a firewall can know
-  {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
-      IPv4 and IPv6; several serial ports per VM; show new clients what came last
-
-Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP loads certificates anew.
-Exit code: 0 after a signal to stop; 2 for what you can put right: an option, an address, a certificate, a
-  descriptor limit; 128 and the signal's number after a second signal; 1 for anything else."
-    )
 }
 
 const ABOUT: &str = "Virtual serial port concentrator: VMs' serial ports come in from ESXi hosts, people and \

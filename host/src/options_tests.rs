@@ -1,10 +1,14 @@
 //! The command line, row by row.
 
+use clap::CommandFactory;
+
 use super::*;
+use crate::config::{self, Parsed, Surroundings};
 
 pub(crate) fn parse(args: &str) -> Result<Options, String> {
-    match Options::parse("vspc", ["vspc"].into_iter().chain(args.split_whitespace())) {
-        Ok(Parsed::Serve(options)) => Ok(*options),
+    let args = ["vspc"].into_iter().chain(args.split_whitespace());
+    match config::read("vspc", args, &Surroundings::default()) {
+        Ok(Parsed::Serve(options) | Parsed::Check(options)) => Ok(*options),
         Ok(Parsed::Print(text)) => Err(text),
         #[cfg(feature = "tls")]
         Ok(Parsed::Make(cert)) => Err(format!("{cert:?}")),

@@ -11,12 +11,13 @@ use std::time::Duration;
 use vspc_core::concentrator::Config;
 
 use crate::commands;
+use crate::config::{self, Parsed, Surroundings};
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::Logging;
-use crate::options::{Options, Parsed};
+use crate::options::Options;
 use crate::reload;
 use crate::seed::seed;
 use crate::signals;
@@ -46,8 +47,14 @@ pub struct Host {
 /// Runs a server: options, log, limits and signals first, then `serve`, which returns when it was told to
 /// stop. What keeps it from starting is one line on stderr.
 pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>) -> ExitCode {
-    let options = match Options::parse(program, env::args_os()) {
+    let options = match config::read(program, env::args_os(), &Surroundings::of_process()) {
         Ok(Parsed::Serve(options)) => options,
+        Ok(Parsed::Check(options)) => {
+            return match check(&options) {
+                Ok(text) => print(&text),
+                Err(fatal) => refuse(program, &fatal),
+            };
+        }
         Ok(Parsed::Print(text)) => return print(&text),
         #[cfg(feature = "tls")]
         Ok(Parsed::Make(cert)) => {
@@ -93,6 +100,9 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), F
         room(options, &limits),
         config.max_consoles
     );
+    if let Some(path) = &options.config.config {
+        log::info!("options are read from {}", path.display());
+    }
     let config = Arc::new(config);
     if let Some(ports) = config.client_ports {
         let ip = config.client_interface;
@@ -119,11 +129,7 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), F
         );
     }
     let loader = options.tls.loader(options);
-    let credentials = match loader.clone() {
-        Some(loader) => reload::within(reload::PATIENCE, move || loader.load())
-            .ok_or(Fatal::Unanswered(reload::PATIENCE))??,
-        None => Credentials::default(),
-    };
+    let credentials = load_first(loader.clone())?;
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
@@ -132,6 +138,21 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), F
         .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
     Ok((Host { config, needs_admin, seed, credentials, store, commands, commands_socket }, ending))
+}
+
+/// Whether a server could be started with these options, as far as can be told without one, in words.
+fn check(options: &Options) -> Result<String, Fatal> {
+    load_first(options.tls.loader(options))?;
+    Ok(match &options.config.config {
+        Some(path) => format!("{}: no faults\n", path.display()),
+        None => "no faults; no configuration file is read\n".to_owned(),
+    })
+}
+
+/// Loads the certificates that a server starts with.
+fn load_first(loader: Option<Loader>) -> Result<Credentials, Fatal> {
+    let Some(loader) = loader else { return Ok(Credentials::default()) };
+    reload::within(reload::PATIENCE, move || loader.load()).ok_or(Fatal::Unanswered(reload::PATIENCE))?
 }
 
 /// Loads the certificates again, for SIGHUP. If that fails, those in use stay.

@@ -16,6 +16,7 @@ mod admin_tls;
 pub mod captures;
 mod client_tls;
 mod client_tour;
+mod configuring;
 pub mod corpus;
 pub mod drills;
 mod fairness;

@@ -30,6 +30,10 @@ macro_rules! with_all {
                 consoles_are_listed_used_scripted_and_followed
                 an_operators_words_do_what_they_say
             }
+            configuring {
+                a_file_says_how_to_serve_and_who_starts_the_server_may_say_otherwise
+                a_file_with_a_fault_is_refused_with_its_line_and_one_without_is_checked
+            }
             fairness {
                 a_vm_that_never_stops_talking_does_not_keep_keys_from_others
                 a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others
@@ -144,6 +148,7 @@ macro_rules! with_all {
             #[cfg(feature = "tls")]
             tls_files {
                 files_that_cannot_be_used_end_it_with_one_line_and_code_2
+                a_check_of_the_configuration_looks_at_certificates_too
                 a_certificate_is_made_once_and_never_replaced_unless_told_to
                 a_new_certificate_is_served_while_old_sessions_live_on
                 files_that_have_become_unusable_leave_the_certificate_in_use

@@ -67,7 +67,8 @@ impl Server {
         Self::of(shell.args(PORTS).args(options))
     }
 
-    fn of(command: &mut Command) -> Self {
+    /// Starts what this command says.
+    pub(super) fn of(command: &mut Command) -> Self {
         let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::peer::Peer;
 use super::process::{Server, run};
 use super::program;
+use super::programs::Folder;
 use super::secure::Files;
 
 pub(super) fn files_that_cannot_be_used_end_it_with_one_line_and_code_2() {
@@ -142,4 +143,15 @@ pub(super) fn client_ports_that_are_open_to_the_network_in_clear_are_told_about(
         let is_told = text.lines().any(|line| line.contains("WARN") && line.contains("without TLS"));
         assert_eq!(is_told, told, "{options:?}: {text}");
     }
+}
+
+pub(super) fn a_check_of_the_configuration_looks_at_certificates_too() {
+    let folder = Folder::new("checked-cert");
+    let path = folder.0.join("vspc.toml");
+    let cert = folder.0.join("no-such.pem").display().to_string();
+    fs::write(&path, format!("tls = 'on'\ncert = '{cert}'\n")).unwrap();
+    let output = run(&["--config", &path.display().to_string(), "--check-config"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(&cert), "{text}");
 }

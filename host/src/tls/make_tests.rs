@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::options::{Options, Parsed};
+use crate::config::{self, Parsed, Surroundings};
 use crate::tls::certificate::Facts;
 use crate::tls::folder::Folder;
 use crate::tls::load::Loader;
@@ -18,8 +18,8 @@ fn parse(args: &str, folder: &Folder) -> Result<CertOptions, String> {
         format!("--key={}", folder.path().join("key").display()),
     ];
     let args = args.split_whitespace().map(str::to_owned);
-    match Options::parse("vspc", ["vspc".to_owned(), "cert".to_owned()].into_iter().chain(args).chain(files))
-    {
+    let args = ["vspc".to_owned(), "cert".to_owned()].into_iter().chain(args).chain(files);
+    match config::read("vspc", args, &Surroundings::default()) {
         Ok(Parsed::Make(options)) => Ok(options),
         Ok(other) => Err(format!("{other:?}")),
         Err(fatal) => {
@@ -139,8 +139,8 @@ fn every_fault_is_one_line_that_says_what_to_do() {
     let mut options = parse("--hostname a", &folder).unwrap();
     options.key = options.cert.clone();
     assert!(options.check().unwrap_err().contains("same file"));
-    let line =
-        Options::parse("vspc", ["vspc", "--debug", "cert", "--hostname", "a"]).unwrap_err().to_string();
+    let args = ["vspc", "--debug", "cert", "--hostname", "a"];
+    let line = config::read("vspc", args, &Surroundings::default()).unwrap_err().to_string();
     assert!(line.contains("--debug"), "{line}");
 }
 

@@ -1,0 +1,122 @@
+//! Configuration files that are printed: one that explains every option, and one that says what holds.
+
+use clap::ArgMatches;
+
+use super::keys::{Key, Kind};
+use super::{Origin, Setting};
+
+/// A file with every option, its explanation and its default, all of it as comments.
+pub(super) fn defaults(program: &str, keys: &[Key]) -> String {
+    let mut text = format!(
+        "# Configuration of {program}. Each option of the command line is a key here. A line that begins\n\
+         # with # and no blank shows what holds without it. What the command line says wins, then the\n\
+         # environment (VSPC_ and the option's name, like VSPC_PROXY_PORT), then this file.\n"
+    );
+    let mut heading = "";
+    for key in keys {
+        if key.heading != heading {
+            heading = &key.heading;
+            text += &format!("\n# -- {heading} --\n");
+        }
+        text += "\n";
+        let mut help = key.help.clone();
+        if !key.choices.is_empty() {
+            help += &format!(" One of {}.", key.choices.join(", "));
+        }
+        for line in wrap(&help, WIDTH - 2) {
+            text += &format!("# {line}\n");
+        }
+        text += &format!("#{}\n", assignment(key, &shown_default(key)));
+    }
+    text
+}
+
+/// A file with all that holds: what somebody has given, and from where, and the rest as comments.
+pub(super) fn effective(
+    program: &str,
+    keys: &[Key],
+    settings: &[Setting],
+    given: impl Fn(&Key) -> bool,
+    matches: &ArgMatches,
+) -> String {
+    let mut text =
+        format!("# What {program} was given here; lines that begin with # show what is as by default.\n");
+    for key in keys {
+        let raw = || {
+            let values = matches.get_raw(&key.id).into_iter().flatten();
+            values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let values = match key.kind {
+            Kind::Flag => vec![matches.get_flag(&key.id).to_string()],
+            Kind::Value | Kind::List => raw(),
+        };
+        let origin = match settings.iter().find(|setting| setting.id == key.id) {
+            _ if given(key) => Some(Origin::CommandLine),
+            Some(setting) => Some(setting.origin.clone()),
+            None => None,
+        };
+        text += &match origin {
+            Some(origin) => format!("{}  # {origin}\n", assignment(key, &values)),
+            None => format!("#{}\n", assignment(key, &shown_default(key))),
+        };
+    }
+    text
+}
+
+/// The default, or a word for what stands there.
+fn shown_default(key: &Key) -> Vec<String> {
+    match (key.kind, key.default.is_empty()) {
+        (Kind::Flag, _) => vec!["false".to_owned()],
+        (Kind::List, true) => Vec::new(),
+        (Kind::Value, true) => vec![key.value_name.clone()],
+        (Kind::Value | Kind::List, false) => key.default.clone(),
+    }
+}
+
+fn assignment(key: &Key, values: &[String]) -> String {
+    let value = match key.kind {
+        Kind::Flag => values.concat(),
+        Kind::Value => literal(&values.concat()),
+        Kind::List => {
+            let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+            format!("[{}]", values.join(", "))
+        }
+    };
+    format!("{} = {value}", key.name)
+}
+
+/// A number as it is, anything else in quotes (TOML, "String": a basic string).
+fn literal(value: &str) -> String {
+    if value.parse::<u64>().is_ok_and(|number| number.to_string() == value) {
+        return value.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let is_full =
+            lines.last().is_some_and(|line| !line.is_empty() && line.len() + 1 + word.len() > width);
+        if is_full {
+            lines.push(String::new());
+        }
+        let line = lines.last_mut().expect("there is always one");
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines
+}
+
+/// How wide a printed file is.
+const WIDTH: usize = 100;
