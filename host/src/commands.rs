@@ -32,6 +32,8 @@ pub enum Command {
     Kept(Vec<(ConsoleId, u16)>),
     /// These client ports may be given out, or may not be any more.
     Ports(Grant),
+    /// Open the logs of consoles anew.
+    Reopen,
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

@@ -44,6 +44,9 @@ pub enum Fatal {
         /// For how long it was waited for.
         patience: Duration,
     },
+    /// Logs of consoles cannot be kept in this directory.
+    #[error("cannot keep logs in {}: {advice}", .0.display(), advice = log_advice(.1))]
+    LogDirectory(PathBuf, io::Error),
     /// A certificate that cannot be made.
     #[cfg(feature = "tls")]
     #[error(transparent)]
@@ -115,6 +118,18 @@ fn socket_advice(why: &io::Error) -> String {
             "a unix socket's path has at most 107 bytes: choose a shorter --admin-socket".to_owned()
         }
         _ => format!("{why}; check --admin-socket"),
+    }
+}
+
+fn log_advice(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::NotFound => "it is not there: make it, or choose another --log-dir".to_owned(),
+        io::ErrorKind::NotADirectory => "it is no directory: choose another --log-dir".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied: choose a --log-dir that this user may write in".to_owned()
+        }
+        io::ErrorKind::TimedOut => "its disk does not answer: choose another --log-dir".to_owned(),
+        _ => format!("{why}; choose another --log-dir"),
     }
 }
 

@@ -13,6 +13,7 @@ use vspc_core::time::Instant;
 use crate::accept::Accepting;
 use crate::commands::Command;
 use crate::grace::Grace;
+use crate::logs::Logs;
 use crate::report::log_counters;
 use crate::store::Mirror;
 use crate::watch::Watches;
@@ -31,6 +32,8 @@ pub struct Housekeeping<S> {
     pub watches: Watches,
     /// What is kept over a restart.
     pub(crate) store: Mirror,
+    /// The logs of consoles.
+    pub logs: Logs,
     /// Whether the server has started.
     pub(crate) start: Start,
     /// Without its admin port the server does not start.
@@ -60,6 +63,7 @@ impl<S> Housekeeping<S> {
             lingering: Grace::default(),
             watches: Watches::default(),
             store: Mirror::default(),
+            logs: Logs::default(),
             start: Start::default(),
             needs_admin,
             lacks_admin: false,
@@ -77,6 +81,7 @@ impl<S> Housekeeping<S> {
     /// Another thread has woken the loop: it may have made room for what there was none for.
     pub fn woken(&mut self, engine: &mut Concentrator, now: Instant) {
         self.watches.retry(engine, now);
+        self.logs.retry(engine, now);
         self.store.retry(engine);
     }
 
@@ -94,6 +99,7 @@ impl<S> Housekeeping<S> {
                 }
             }
             Command::Ports(grant) => grant.take_effect(engine, now),
+            Command::Reopen => self.logs.reopen(),
             Command::Stop => self.stop(engine, now),
         }
     }
@@ -105,7 +111,15 @@ impl<S> Housekeeping<S> {
             self.stop_at = Some(now + STOP_PATIENCE);
             self.lingering.lift_bound();
             self.store.freeze(engine);
+            self.logs.stop(engine, now);
             engine.shut_down(now);
+        }
+    }
+
+    /// A reader inside the process has ended.
+    pub fn close_local(&mut self, id: ConnId) {
+        if !self.logs.close(id) {
+            self.watches.close(id);
         }
     }
 
@@ -129,6 +143,7 @@ impl<S> Housekeeping<S> {
             self.accepting.deadline(),
             self.failed.deadline(),
             self.lingering.deadline(),
+            self.logs.deadline(),
             self.stop_at,
         ];
         deadlines.into_iter().flatten().min()
@@ -141,6 +156,7 @@ impl<S> Housekeeping<S> {
         if engine.poll_timeout().is_some_and(|due| due <= at) {
             engine.handle_timeout(at);
         }
+        self.logs.fire(engine, at);
         while self.lingering.take_due(at).is_some() {}
         let failed = std::iter::from_fn(|| self.failed.take_due(at)).collect();
         self.accepting.log_burst(at);

@@ -19,6 +19,7 @@ mod limits;
 pub mod listener;
 pub mod local_ports;
 mod logging;
+pub mod logs;
 mod option_values;
 mod options;
 mod reload;

@@ -18,6 +18,8 @@ pub(crate) struct Limits {
     pub descriptors: usize,
     /// How many it could have before the limit was raised.
     pub before: usize,
+    /// How many of them are for files of logs.
+    pub for_logs: usize,
 }
 
 impl Limits {
@@ -28,10 +30,10 @@ impl Limits {
         let before = count(limit.current);
         limit.current = limit.maximum;
         match setrlimit(Resource::Nofile, limit) {
-            Ok(()) => Self { descriptors: count(limit.maximum), before },
+            Ok(()) => Self { descriptors: count(limit.maximum), before, for_logs: 0 },
             Err(error) => {
                 log::warn!("descriptor limit stays at {before}: {}", io::Error::from(error));
-                Self { descriptors: before, before }
+                Self { descriptors: before, before, for_logs: 0 }
             }
         }
     }
@@ -46,18 +48,32 @@ impl Limits {
         Ok(fcntl_dupfd_cloexec(File::open("/dev/null")?, last).map(drop)?)
     }
 
+    /// The same, with a share for files of logs.
+    #[must_use]
+    pub(crate) fn with_logs(self) -> Self {
+        Self { for_logs: (self.descriptors / LOG_SHARE).clamp(LEAST_LOGS, MOST_LOGS), ..self }
+    }
+
     /// What the engine may use for connections and listeners together.
     pub(crate) fn for_engine(&self) -> Result<usize, Fatal> {
-        match self.descriptors.checked_sub(RESERVED) {
+        let reserved = self.reserved();
+        match self.descriptors.checked_sub(reserved) {
             Some(rest) if rest >= LEAST => Ok(rest),
-            _ => Err(Fatal::Descriptors(self.descriptors, RESERVED + LEAST)),
+            _ => Err(Fatal::Descriptors(self.descriptors, reserved + LEAST)),
         }
     }
 
     /// How many VMs fit if each has `each` descriptors (its connection, its client port) and no clients.
     #[must_use]
     pub(crate) fn fleet(&self, each: usize) -> usize {
-        self.descriptors.saturating_sub(RESERVED) / each
+        self.descriptors.saturating_sub(self.reserved()) / each
+    }
+
+    fn reserved(&self) -> usize {
+        match self.for_logs {
+            0 => RESERVED,
+            files => RESERVED + LOG_FOLDERS + files,
+        }
     }
 }
 
@@ -81,6 +97,16 @@ fn count(limit: Option<u64>) -> usize {
 /// back, 1 for a connection that is being accepted or refused, 16 that a supervisor may pass on, and 3 to
 /// spare. Sockets that linger are not counted: they are the first to be closed when descriptors run out.
 const RESERVED: usize = 32;
+
+/// Files of logs have a sixteenth of the descriptors: one that is not open is opened when its VM prints.
+const LOG_SHARE: usize = 16;
+
+/// The least files of logs that are open at once, and the most: beyond that one more saves hardly anything.
+const LEAST_LOGS: usize = 4;
+const MOST_LOGS: usize = 1024;
+
+/// Directories that are open while a log is opened.
+const LOG_FOLDERS: usize = 2;
 
 /// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;
@@ -113,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_engine_gets_what_the_process_does_not_need_itself() {
-        let limits = Limits { descriptors: 20_000, before: 1024 };
+        let limits = Limits { descriptors: 20_000, before: 1024, for_logs: 0 };
         assert_eq!(limits.for_engine().unwrap(), 20_000 - RESERVED);
         assert_eq!(limits.fleet(2), (20_000 - RESERVED) / 2);
         assert_eq!(limits.to_string(), "descriptor limit 20000 (was 1024)");
@@ -121,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_leaves_nothing_is_a_reason_not_to_start() {
-        let limits = Limits { descriptors: 33, before: 33 };
+        let limits = Limits { descriptors: 33, before: 33, for_logs: 0 };
         let fatal = limits.for_engine().unwrap_err();
         assert_eq!(fatal.exit_code(), 2);
         assert!(fatal.to_string().contains("ulimit -n"), "{fatal}");

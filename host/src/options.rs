@@ -13,6 +13,7 @@ use vspc_core::concentrator::{
 };
 
 use crate::config::ConfigOptions;
+use crate::logs::LogOptions;
 use crate::option_values::{
     address, client_limit, group, identify_timeout, max_consoles, mode, port, vm_expire_time,
 };
@@ -183,6 +184,10 @@ pub(crate) struct Options {
     /// State that outlives the server.
     #[command(flatten)]
     pub store: StoreOptions,
+
+    /// Logs of consoles.
+    #[command(flatten)]
+    pub logs: LogOptions,
 
     /// TLS, for hosts and for clients.
     #[command(flatten)]
@@ -398,6 +403,8 @@ impl Options {
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
         } else if let Some(fault) = self.store.fault(self) {
+            fault
+        } else if let Some(fault) = self.logs.fault() {
             fault
         } else if let Some(fault) = self.tls.fault(self) {
             fault

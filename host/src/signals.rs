@@ -1,9 +1,9 @@
 //! Signals, turned into commands for the loop.
 //!
 //! SIGTERM and SIGINT ask the server to stop, a second one ends it at once (a flush that hangs must not
-//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for certificates to be loaded anew, in threads
-//! of their own ([`reload`]), because a disk may take its time, and a stop does not wait for it. SIGPIPE is
-//! ignored by the Rust runtime already.
+//! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for the files of logs to be opened anew, and for
+//! certificates to be loaded anew, in threads of their own ([`reload`]), because a disk may take its time,
+//! and a stop does not wait for it. SIGPIPE is ignored by the Rust runtime already.
 
 use std::io;
 use std::sync::Arc;
@@ -23,9 +23,10 @@ use crate::reload::{self, Request};
 
 /// Takes over the signals. `load` is called in a thread of its own, once for each SIGHUP; SIGHUPs that arrive
 /// while one waits count as one. What it returns is sent to the loop. Starts two threads, which end with the
-/// process.
+/// process. `has_logs`: there are logs to be opened anew.
 pub(crate) fn register(
     commands: Sender,
+    has_logs: bool,
     load: impl Fn() -> Option<Credentials> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
@@ -39,7 +40,9 @@ pub(crate) fn register(
     let loaded = commands.clone();
     let take = move |credentials| send(&loaded, Command::Credentials(credentials));
     let hangup = reload::start(load, take, reload::PATIENCE)?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(signals, &commands, &hangup))?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || pass_on(signals, &commands, has_logs, &hangup))?;
     Ok(())
 }
 
@@ -56,12 +59,17 @@ pub(crate) fn carry_out(order: Order) {
 }
 
 /// The thread that waits for signals.
-fn pass_on(mut signals: Signals, commands: &Sender, hangup: &Request<Credentials>) {
+fn pass_on(mut signals: Signals, commands: &Sender, has_logs: bool, hangup: &Request<Credentials>) {
     for signal in signals.forever() {
         match signal {
             SIGTERM | SIGINT => send(commands, Command::Stop),
             SIGUSR1 => send(commands, Command::Report),
-            _ => hangup.ask(),
+            _ => {
+                if has_logs {
+                    send(commands, Command::Reopen);
+                }
+                hangup.ask();
+            }
         }
     }
 }
@@ -87,7 +95,7 @@ mod tests {
     fn each_signal_is_a_command() {
         let (sender, mut receiver, mut woken) = commands::pair().unwrap();
         woken.set_nonblocking(false).unwrap();
-        register(sender, || Some(Credentials::default())).unwrap();
+        register(sender, false, || Some(Credentials::default())).unwrap();
         let mut command_after = |signal| {
             low_level::raise(signal).unwrap();
             woken.read_exact(&mut [0]).unwrap();

@@ -17,12 +17,13 @@ use crate::fatal::Fatal;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::Logging;
+use crate::logs::{self, Logs};
 use crate::options::Options;
 use crate::reload;
 use crate::seed::seed;
 use crate::signals;
 use crate::sockets;
-use crate::store::{self, Ending, Mirror};
+use crate::store::{self, Mirror};
 use crate::tls::{CLEAR_ADVICE, Loader};
 
 /// All that a server needs to run.
@@ -38,6 +39,8 @@ pub struct Host {
     pub credentials: Credentials,
     /// What is kept over a restart.
     pub store: Mirror,
+    /// The logs of consoles.
+    pub logs: Logs,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -69,9 +72,10 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
-    let outcome = prepare(program, &options).and_then(|(host, ending)| {
+    let outcome = prepare(program, &options).and_then(|(host, store_ends, logs_end)| {
         let outcome = serve(host);
-        ending.wait(STATE_PATIENCE);
+        store_ends.wait(STATE_PATIENCE);
+        logs_end.wait(LOG_PATIENCE);
         outcome
     });
     if outcome.is_ok() {
@@ -84,8 +88,11 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
     }
 }
 
-fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), Fatal> {
-    let limits = Limits::raise();
+fn prepare(program: &'static str, options: &Options) -> Result<(Host, store::Ending, logs::Ending), Fatal> {
+    let mut limits = Limits::raise();
+    if options.logs.log_dir.is_some() {
+        limits = limits.with_logs();
+    }
     let mut config = options.config(limits.for_engine()?);
     if let Err(error) = limits.lengthen_table() {
         log::debug!("the table of descriptors grows as it is needed: {error}");
@@ -133,11 +140,15 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Ending), F
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
-    let (store, ending) = store::open(options, sender.clone())?;
-    signals::register(sender, move || load(loader.as_ref()))
+    let (store, store_ends) = store::open(options, sender.clone())?;
+    let log_settings = options.logs.settings(limits.for_logs);
+    let has_logs = log_settings.is_some();
+    let (logs, logs_end) = logs::open(log_settings, sender.clone())?;
+    signals::register(sender, has_logs, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
-    Ok((Host { config, needs_admin, seed, credentials, store, commands, commands_socket }, ending))
+    let host = Host { config, needs_admin, seed, credentials, store, logs, commands, commands_socket };
+    Ok((host, store_ends, logs_end))
 }
 
 /// Whether a server could be started with these options, as far as can be told without one, in words.
@@ -194,6 +205,9 @@ fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
 
 /// How long the end waits for a disk that does not take the last changes of the state.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the end waits for a disk that does not take what consoles have printed last.
+const LOG_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the end waits for a stderr that does not take the last lines.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);

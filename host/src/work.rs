@@ -71,11 +71,14 @@ impl<S> Housekeeping<S> {
                 Output::Close(id, how) => Work::Close(id, how),
                 Output::Inspect(id) => Work::Inspect(id),
                 Output::Local(id) => {
-                    self.watches.carry(engine, id, now);
+                    if !self.logs.carry(engine, id, now) {
+                        self.watches.carry(engine, id, now);
+                    }
                     continue;
                 }
                 Output::Changed(id) => {
                     self.store.changed(engine, id);
+                    self.logs.changed(engine, id, now);
                     continue;
                 }
                 Output::Host(order) => {
@@ -83,7 +86,10 @@ impl<S> Housekeeping<S> {
                     continue;
                 }
                 Output::Event(event) => {
-                    log_event(&event);
+                    // A log is nobody who came and left.
+                    if !event.conn.is_some_and(|id| self.logs.has(id)) {
+                        log_event(&event);
+                    }
                     continue;
                 }
             });

@@ -78,6 +78,7 @@ impl Server {
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
+        house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
         Ok(Self {
             poll,
@@ -365,7 +366,7 @@ impl Server {
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else {
-            self.house.watches.close(id);
+            self.house.close_local(id);
             return;
         };
         if self.house.close(id, &connection.stream, connection.ending, how) {
@@ -426,6 +427,7 @@ mod tests {
     use vspc_core::concentrator::Config;
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
+    use vspc_host::logs::Logs;
     use vspc_host::store::Mirror;
 
     #[test]
@@ -435,7 +437,8 @@ mod tests {
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
         let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
-        let host = Host { config, needs_admin, seed, credentials, store, commands, commands_socket };
+        let logs = Logs::default();
+        let host = Host { config, needs_admin, seed, credentials, store, logs, commands, commands_socket };
         let mut server = Server::new(host).unwrap();
         server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();

@@ -98,6 +98,7 @@ impl Server {
         let now = clock.now();
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
+        house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -437,7 +438,7 @@ impl Server {
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
         let Some(connection) = self.connections.remove(id) else {
-            self.house.watches.close(id);
+            self.house.close_local(id);
             return;
         };
         if self.house.close(id, connection.stream.get_ref(), connection.ending, how) {

@@ -25,6 +25,7 @@ mod leaving;
 #[macro_use]
 mod list;
 mod locking;
+mod logs;
 mod peer;
 mod process;
 mod programs;

@@ -55,6 +55,20 @@ macro_rules! with_all {
                 what_a_watcher_types_is_read_and_dropped
                 a_lock_ends_with_its_holder_at_each_step_and_however_it_ends
             }
+            logs {
+                a_log_has_what_a_client_saw_at_forty_megabytes_a_second_and_nothing_else
+                the_last_line_is_in_the_log_before_it_ends_and_what_is_printed_last_before_the_server_does
+                a_vm_that_does_not_tell_its_name_is_logged_all_the_same
+                whatever_vms_are_called_their_logs_are_in_the_directory_and_apart
+                nova_finds_logs_by_uuid_with_the_mode_that_was_asked_for
+                logs_are_opened_anew_after_sighup_so_that_they_can_be_rotated
+                a_log_goes_on_where_it_ended_when_the_server_is_started_again
+                a_full_disk_is_told_of_once_keeps_nobody_from_typing_and_is_told_of_in_the_log
+                a_directory_that_goes_and_comes_back_costs_what_was_printed_meanwhile
+                what_is_no_file_of_the_directory_is_not_written_to
+                a_thousand_consoles_are_logged_with_few_files_open
+                a_directory_that_is_not_there_keeps_a_server_from_starting
+            }
             programs {
                 telnet_types_into_a_vm_and_reads_from_it
                 busybox_telnet_types_into_a_vm_and_reads_from_it

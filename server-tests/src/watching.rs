@@ -9,6 +9,7 @@ use std::time::Instant;
 use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
+use vspc_host::logs::Logs;
 use vspc_host::startup::Host;
 use vspc_host::store::Mirror;
 use vspc_host::watch::Watch;
@@ -41,6 +42,7 @@ impl Inside {
             seed: [3; 32],
             credentials: Credentials::default(),
             store: Mirror::default(),
+            logs: Logs::default(),
             commands,
             commands_socket,
         };

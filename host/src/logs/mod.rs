@@ -1,0 +1,115 @@
+//! Logs of consoles on disk: what each VM prints, in a file of its own (logs.md).
+//!
+//! **Owns** the seam between the loop and the thread that writes. A log is a witness of its console: it holds
+//! nothing up and keeps nothing alive. The loop copies what the engine offers into a bounded queue and never
+//! waits; what there is no room for stays in the journals, so a slow disk lags like a slow client, and the
+//! file says how many bytes are missing where. **Refuses to know** what a VM prints.
+//!
+//! ```text
+//! Output::Local ─▶ Logs ── Piece ─▶ [ Writer ] ─▶ Stream ─▶ Files ─▶ disk
+//!                   ▲ ───── room, a nudge ◀┘
+//! ```
+
+mod calendar;
+mod files;
+mod layout;
+mod options;
+mod stream;
+mod tap;
+mod writer;
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{Access, access};
+use signal_hook::consts::SIGXFSZ;
+
+pub(crate) use options::LogOptions;
+pub use tap::Logs;
+
+use crate::commands::Sender;
+use crate::fatal::Fatal;
+use crate::reload;
+use files::Files;
+use layout::Layout;
+use tap::Room;
+use writer::Writer;
+
+/// What logs are to be like.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Settings {
+    /// The directory that all of them are in.
+    dir: PathBuf,
+    layout: Layout,
+    /// The permissions of a file that is made.
+    mode: u32,
+    /// How many files may be open at once.
+    most_open: usize,
+}
+
+/// Waits for the thread to end.
+#[derive(Debug, Default)]
+pub(crate) struct Ending(Option<Receiver<()>>);
+
+impl Ending {
+    /// Waits until all is written, when the loop has ended; not for longer than that.
+    pub(crate) fn wait(self, patience: Duration) {
+        if let Some(ended) = self.0
+            && ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout)
+        {
+            log::error!(
+                "what consoles have printed last is not in their logs: the disk has not answered for {} \
+                 seconds",
+                patience.as_secs()
+            );
+        }
+    }
+}
+
+/// Looks at the directory, and starts the thread.
+pub(crate) fn open(settings: Option<Settings>, commands: Sender) -> Result<(Logs, Ending), Fatal> {
+    let Some(settings) = settings else { return Ok((Logs::default(), Ending::default())) };
+    // Where the size of files is limited, a write is to fail and not to end the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
+        .map_err(|error| Fatal::System("set up signals", error))?;
+    let dir = settings.dir.clone();
+    let checked = reload::within(reload::PATIENCE, move || check(&dir));
+    checked
+        .unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
+        .map_err(|error| Fatal::LogDirectory(settings.dir.clone(), error))?;
+    log::info!("what consoles print is logged in {}", settings.dir.display());
+    start(settings, commands).map_err(|error| Fatal::System("start the logs' thread", error))
+}
+
+fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
+    let (messages, received) = channel();
+    let room = Arc::new(Room::new());
+    let (ended, ends) = channel::<()>();
+    let logs = Logs::new(messages, Arc::clone(&room), settings.layout.has_names());
+    let files = Files::new(settings.dir, settings.mode, settings.most_open);
+    let writer = Writer::new(files, settings.layout, received, room, commands);
+    let run = move || {
+        writer.run();
+        drop(ended);
+    };
+    thread::Builder::new().name("logs".to_owned()).spawn(run)?;
+    Ok((logs, Ending(Some(ends))))
+}
+
+/// A directory that is not there is a mistake in the name more often than one to be made, and one that was
+/// mounted is not to be replaced by a folder on another disk.
+fn check(dir: &Path) -> io::Result<()> {
+    if !File::open(dir)?.metadata()?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Ok(access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(test)]
+mod tests;

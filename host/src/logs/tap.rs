@@ -1,0 +1,329 @@
+//! The loop's end of logs: a witness of each console, whose bytes go to the logs' thread as far as that has
+//! room.
+//!
+//! **Owns** which console's output waits for room: those that wait are served in turn, one piece each, so a
+//! VM that prints without end takes no more of a slow disk than others. **Refuses to know** files.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use vspc_core::concentrator::{Concentrator, ConnId, ConsoleId, LocalOptions};
+use vspc_core::time::Instant;
+
+use super::layout::Subject;
+use super::stream::Piece;
+
+/// What the loop tells the thread.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// What a console is called from now on; before its first piece.
+    Subject(ConsoleId, Subject),
+    /// What it printed.
+    Piece(ConsoleId, Piece),
+    /// It is gone.
+    End(ConsoleId),
+    /// Open all files anew.
+    Reopen,
+}
+
+/// How much the thread still takes.
+#[derive(Debug)]
+pub(super) struct Room {
+    free: AtomicUsize,
+    /// The loop has something and found no room.
+    is_wanted: AtomicBool,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { free: ROOM.into(), is_wanted: false.into() }
+    }
+
+    /// The thread is done with a piece of so many bytes. Whether the loop waits for that.
+    pub(super) fn give_back(&self, bytes: usize) -> bool {
+        self.free.fetch_add(bytes, Ordering::AcqRel);
+        self.is_wanted.swap(false, Ordering::AcqRel)
+    }
+
+    fn take(&self, bytes: usize) {
+        self.free.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether there is room for a piece and a subject. If not, the thread nudges the loop when that changes.
+    fn is_there(&self) -> bool {
+        let is_enough = || self.free.load(Ordering::Acquire) >= charge(PIECE) + SUBJECT_COST;
+        is_enough() || {
+            // The thread may have made room before it could know that it was wanted.
+            self.is_wanted.swap(true, Ordering::AcqRel);
+            is_enough()
+        }
+    }
+}
+
+/// What a piece takes up of the room: its bytes, and what it costs to keep them.
+pub(super) fn charge(bytes: usize) -> usize {
+    bytes + PIECE_COST
+}
+
+/// What the loop holds of logs; by default of none.
+#[derive(Debug, Default)]
+pub struct Logs(Option<End>);
+
+#[derive(Debug)]
+struct End {
+    messages: mpsc::Sender<Message>,
+    room: Arc<Room>,
+    readers: HashMap<ConnId, Reader>,
+    by_console: HashMap<ConsoleId, ConnId>,
+    /// Those that have something and found no room.
+    waiting: VecDeque<ConnId>,
+    /// Names are parts of files' names.
+    has_names: bool,
+    /// Until when those wait whose VM's name is not known yet.
+    unnamed: VecDeque<(Instant, ConnId)>,
+    /// No console comes any more.
+    is_stopping: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    console: ConsoleId,
+    subject: Subject,
+    /// The thread knows the console.
+    is_known: bool,
+    /// The thread knows what it is called now.
+    is_told: bool,
+    is_waiting: bool,
+    is_unnamed: bool,
+}
+
+/// What came of a reader's turn.
+enum Turn {
+    Idle,
+    Took,
+}
+
+impl Logs {
+    pub(super) fn new(messages: mpsc::Sender<Message>, room: Arc<Room>, has_names: bool) -> Self {
+        Self(Some(End {
+            messages,
+            room,
+            readers: HashMap::new(),
+            by_console: HashMap::new(),
+            waiting: VecDeque::new(),
+            has_names,
+            unnamed: VecDeque::new(),
+            is_stopping: false,
+        }))
+    }
+
+    /// A console has come, or has changed. For [`Output::Changed`](vspc_core::concentrator::Output::Changed).
+    pub(crate) fn changed(&mut self, engine: &mut Concentrator, id: ConsoleId, now: Instant) {
+        let Some(end) = &mut self.0 else { return };
+        // The reader of one that is gone is closed by the engine.
+        let Some(subject) = engine.console(id).map(|console| Subject::of(console.label)) else { return };
+        match end.by_console.get(&id) {
+            Some(&reader) => end.rename(engine, reader, subject, now),
+            None => end.open(engine, id, subject, now),
+        }
+    }
+
+    /// Copies what a reader is offered to the thread, as far as that has room. Returns whether it is one of
+    /// these. For [`Output::Local`](vspc_core::concentrator::Output::Local). One copy and one allocation a
+    /// piece.
+    pub(crate) fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> bool {
+        self.0.as_mut().is_some_and(|end| end.carry(engine, id, now))
+    }
+
+    /// Tries those again for which the thread had no room. For when the loop was woken.
+    pub(crate) fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
+        if let Some(end) = &mut self.0 {
+            end.retry(engine, now);
+        }
+    }
+
+    /// A reader has ended. Returns whether it was one of these.
+    pub(crate) fn close(&mut self, id: ConnId) -> bool {
+        let is_known = self.0.as_mut().is_some_and(|end| end.close(id));
+        self.end_if_over();
+        is_known
+    }
+
+    /// Whether a connection is a log's reader.
+    pub(crate) fn has(&self, id: ConnId) -> bool {
+        self.0.as_ref().is_some_and(|end| end.readers.contains_key(&id))
+    }
+
+    /// Has the thread open all files anew.
+    pub(crate) fn reopen(&self) {
+        if let Some(end) = &self.0 {
+            end.send(Message::Reopen);
+        }
+    }
+
+    /// The server is about to stop: no name is waited for any more, and the thread ends once it has all that
+    /// consoles have printed.
+    pub(crate) fn stop(&mut self, engine: &mut Concentrator, now: Instant) {
+        if let Some(end) = &mut self.0 {
+            end.is_stopping = true;
+            end.give_up_names(engine, None, now);
+        }
+        self.end_if_over();
+    }
+
+    fn end_if_over(&mut self) {
+        self.0.take_if(|end| end.is_stopping && end.readers.is_empty());
+    }
+
+    /// When [`fire`](Self::fire) has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.0.as_ref()?.unnamed.front()?.0)
+    }
+
+    /// Logs those without a name whose VM has had its time to tell it.
+    pub(crate) fn fire(&mut self, engine: &mut Concentrator, now: Instant) {
+        if let Some(end) = &mut self.0 {
+            end.give_up_names(engine, Some(now), now);
+        }
+    }
+}
+
+impl End {
+    fn open(&mut self, engine: &mut Concentrator, console: ConsoleId, subject: Subject, now: Instant) {
+        // All that it has printed by now is kept still: it has just come.
+        let options = LocalOptions::witness().scrollback(usize::MAX);
+        // Fails when the server is going.
+        let Ok(id) = engine.open_local(console, options, now) else { return };
+        let is_unnamed = self.has_names && subject.name.is_empty();
+        if is_unnamed {
+            self.unnamed.push_back((now + NAME_PATIENCE, id));
+        }
+        let reader =
+            Reader { console, subject, is_known: false, is_told: false, is_waiting: false, is_unnamed };
+        self.readers.insert(id, reader);
+        self.by_console.insert(console, id);
+    }
+
+    fn rename(&mut self, engine: &mut Concentrator, id: ConnId, subject: Subject, now: Instant) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        if reader.subject == subject {
+            return;
+        }
+        reader.subject = subject;
+        reader.is_told = false;
+        if reader.is_unnamed && !reader.subject.name.is_empty() {
+            reader.is_unnamed = false;
+            self.carry(engine, id, now);
+        }
+    }
+
+    fn give_up_names(&mut self, engine: &mut Concentrator, until: Option<Instant>, now: Instant) {
+        while let Some(&(at, id)) = self.unnamed.front() {
+            if until.is_some_and(|until| until < at) {
+                return;
+            }
+            self.unnamed.pop_front();
+            if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.is_unnamed) {
+                reader.is_unnamed = false;
+                self.carry(engine, id, now);
+            }
+        }
+    }
+
+    fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> bool {
+        loop {
+            let Some(reader) = self.readers.get_mut(&id) else { return false };
+            if reader.is_waiting || reader.is_unnamed {
+                return true;
+            }
+            if !self.waiting.is_empty() || !self.room.is_there() {
+                reader.is_waiting = true;
+                self.waiting.push_back(id);
+                return true;
+            }
+            match self.give_turn(engine, id, now) {
+                Turn::Idle => return true,
+                Turn::Took => {}
+            }
+        }
+    }
+
+    fn retry(&mut self, engine: &mut Concentrator, now: Instant) {
+        while let Some(&id) = self.waiting.front() {
+            if !self.room.is_there() {
+                return;
+            }
+            self.waiting.pop_front();
+            match self.give_turn(engine, id, now) {
+                Turn::Took => self.waiting.push_back(id),
+                Turn::Idle => {
+                    if let Some(reader) = self.readers.get_mut(&id) {
+                        reader.is_waiting = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a piece of what a reader is offered. There is room for it.
+    fn give_turn(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> Turn {
+        let Some(reader) = self.readers.get_mut(&id) else { return Turn::Idle };
+        let mut piece = None;
+        let sent = engine.read_local(id, now, |chunk| {
+            let mut bytes = BytesMut::with_capacity(chunk.len().min(PIECE));
+            for run in chunk.runs {
+                bytes.extend_from_slice(&run[..run.len().min(PIECE - bytes.len())]);
+            }
+            let taken = bytes.len();
+            piece = Some(Piece { at: chunk.at, bytes: bytes.freeze(), time: SystemTime::now() });
+            taken
+        });
+        let Some(piece) = piece.filter(|_| !sent.is_idle()) else { return Turn::Idle };
+        let console = reader.console;
+        let subject = (!reader.is_told).then(|| reader.subject.clone());
+        (reader.is_known, reader.is_told) = (true, true);
+        if let Some(subject) = subject {
+            self.room.take(SUBJECT_COST);
+            self.send(Message::Subject(console, subject));
+        }
+        self.room.take(charge(piece.bytes.len()));
+        self.send(Message::Piece(console, piece));
+        Turn::Took
+    }
+
+    fn close(&mut self, id: ConnId) -> bool {
+        let Some(reader) = self.readers.remove(&id) else { return false };
+        self.by_console.remove(&reader.console);
+        if reader.is_known {
+            self.send(Message::End(reader.console));
+        }
+        true
+    }
+
+    fn send(&self, message: Message) {
+        // Fails when the thread has ended, with the process.
+        let _ = self.messages.send(message);
+    }
+}
+
+/// How many bytes the queue to the thread holds, for all consoles together: a fifth of a second of a VM that
+/// prints as fast as one can, and more than a thousand that print a line each. When it is full, what follows
+/// stays in the journals.
+const ROOM: usize = 8 << 20;
+
+/// The longest piece: what the engine offers at once.
+const PIECE: usize = 64 << 10;
+
+/// What a piece costs beside its bytes: its slot in the channel, its heap block and a counter.
+const PIECE_COST: usize = 192;
+
+/// What a subject costs: a name of 128 characters, a suffix, a copy's name.
+pub(super) const SUBJECT_COST: usize = 2 << 10;
+
+/// How long a log waits for the name of a VM that has told its UUID: for as long as the engine does before it
+/// asks, and a little more. Until then what it prints stays in its journal.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,101 @@
+//! The loop's end and the thread together, where a test decides when the thread comes to write.
+
+use std::fs;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, mpsc::channel};
+
+use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, Peer};
+use vspc_core::time::Instant;
+
+use super::layout::Layout;
+use super::tap::{Message, Room};
+use super::{Files, Logs, Writer};
+use crate::commands;
+use crate::housekeeping::Housekeeping;
+use crate::work::Work;
+
+/// A loop without sockets, whose logs nobody writes until the test wants it.
+struct Rig {
+    engine: Concentrator,
+    house: Housekeeping<()>,
+    messages: Receiver<Message>,
+    room: Arc<Room>,
+    vm: ConnId,
+}
+
+const NOW: Instant = Instant::from_millis(1);
+
+impl Rig {
+    fn new() -> Self {
+        let config =
+            Config { vm_listen: vec![([127, 0, 0, 1], 1).into()], client_ports: None, ..Config::default() };
+        let mut engine = Concentrator::new(Arc::new(config), [1; 32], NOW);
+        let mut house = Housekeeping::new(false).unwrap();
+        let (sender, messages) = channel();
+        let room = Arc::new(Room::new());
+        house.logs = Logs::new(sender, Arc::clone(&room), true);
+        let Some(Work::Listen(listener, address)) = house.next_work(&mut engine, NOW) else { panic!() };
+        house.listened(&mut engine, listener, address.clone(), Ok(address), NOW);
+        let peer = Peer::new(Address::Ip("192.0.2.1:1".parse().unwrap()));
+        let vm = engine.handle_accepted(listener, peer, NOW).unwrap();
+        let mut rig = Self { engine, house, messages, room, vm };
+        let words = b"\xff\xfb\xe8\xff\xfa\xe8\x5001 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00\xff\xf0\
+            \xff\xfa\xe8\x52web01\xff\xf0";
+        rig.print(words);
+        rig
+    }
+
+    /// The VM sends this, and the loop has its turn.
+    fn print(&mut self, bytes: &[u8]) {
+        assert!(self.engine.receive_window(self.vm) > 0, "the VM waits for its log");
+        self.engine.handle_received(self.vm, &mut bytes.to_vec(), NOW);
+        while self.house.next_work(&mut self.engine, NOW).is_some() {}
+    }
+
+    /// How many bytes wait for the thread.
+    fn waiting(messages: &[Message]) -> usize {
+        let pieces = messages.iter().map(|message| match message {
+            Message::Piece(_, piece) => piece.bytes.len(),
+            _ => 0,
+        });
+        pieces.sum()
+    }
+}
+
+#[test]
+fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing() {
+    let folder = std::env::temp_dir().join(format!("vspc-logs-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let mut rig = Rig::new();
+    let total = 32 << 20;
+    for _ in 0..total >> 16 {
+        rig.print(&[b'x'; 64 << 10]);
+    }
+    let mut messages: Vec<Message> = rig.messages.try_iter().collect();
+    let held = Rig::waiting(&messages);
+    assert!(held <= 8 << 20, "{held} bytes wait for the thread");
+    // The thread comes back to what was there for it, and then to what waited in the journal.
+    let (sender, received) = channel();
+    let (nudges, _commands, _woken) = commands::pair().unwrap();
+    let room = Arc::clone(&rig.room);
+    for message in &messages {
+        if let Message::Piece(_, piece) = message {
+            room.give_back(super::tap::charge(piece.bytes.len()));
+        }
+    }
+    rig.house.woken(&mut rig.engine, NOW);
+    rig.print(b"after");
+    messages.extend(rig.messages.try_iter());
+    messages.into_iter().for_each(|message| sender.send(message).unwrap());
+    drop(sender);
+    let layout = Layout::parse("{name}").unwrap();
+    let files = Files::new(folder.clone(), 0o600, 4);
+    Writer::new(files, layout, received, Arc::new(Room::new()), nudges).run();
+    let text = String::from_utf8(fs::read(folder.join("web01")).unwrap()).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let (before, behind) = text.split_once("\r\n[vspc: ").unwrap();
+    let (missing, behind) = behind.split_once(" bytes are missing here]\r\n").unwrap();
+    let missing: usize = missing.parse().unwrap();
+    assert!(missing > 0 && behind.ends_with("xafter"));
+    assert_eq!(before.len() + missing + behind.len(), total + 5, "what is missing is told, all of it, once");
+}

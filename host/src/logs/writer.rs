@@ -1,0 +1,348 @@
+//! The thread of logs: it writes what the loop gives it.
+//!
+//! **Owns** which file is whose, in which order consoles are written, and what happens when that fails: what
+//! cannot be written is dropped and counted, the failure is one line in the server's log, it is tried again
+//! every [`RETRY`], and then the log of the console says how much is missing. **Refuses to know** the loop.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use vspc_core::concentrator::ConsoleId;
+
+use crate::commands::Sender;
+
+use super::files::Files;
+use super::layout::{Layout, Subject, apart};
+use super::stream::{Batch, Piece, Place};
+use super::tap::{Message, Room, SUBJECT_COST, charge};
+
+/// The thread's state.
+pub(super) struct Writer {
+    files: Files,
+    layout: Layout,
+    messages: Receiver<Message>,
+    room: Arc<Room>,
+    commands: Sender,
+    logs: HashMap<ConsoleId, Log>,
+    /// Whose each file is.
+    holders: HashMap<PathBuf, ConsoleId>,
+    /// Consoles that have pieces to be written.
+    due: Vec<ConsoleId>,
+    batch: Batch,
+    trouble: Trouble,
+    lag: Lag,
+}
+
+/// The log of one console.
+struct Log {
+    subject: Subject,
+    path: PathBuf,
+    /// The minute that the path is of.
+    minute: u64,
+    place: Place,
+    pieces: Vec<Piece>,
+    is_failing: bool,
+}
+
+/// What cannot be written.
+#[derive(Default)]
+struct Trouble {
+    /// Logs that cannot, the one first that was tried longest ago.
+    failing: VecDeque<ConsoleId>,
+    /// When they are tried next.
+    retry_at: Option<Instant>,
+    /// The kinds of failure that were told of.
+    told: HashSet<ErrorKind>,
+    /// How many bytes are missing since it began.
+    missing: u64,
+}
+
+/// What the thread has never had, because the disk did not keep up.
+#[derive(Default)]
+struct Lag {
+    missing: u64,
+    told_at: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        files: Files,
+        layout: Layout,
+        messages: Receiver<Message>,
+        room: Arc<Room>,
+        commands: Sender,
+    ) -> Self {
+        Self {
+            files,
+            layout,
+            messages,
+            room,
+            commands,
+            logs: HashMap::new(),
+            holders: HashMap::new(),
+            due: Vec::new(),
+            batch: Batch::default(),
+            trouble: Trouble::default(),
+            lag: Lag::default(),
+        }
+    }
+
+    /// Runs until the loop has dropped its end; what it has given by then is written.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.receive() {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // What has come meanwhile is one write for each console.
+            for _ in 0..AT_ONCE {
+                let Ok(message) = self.messages.try_recv() else { break };
+                self.take(message);
+            }
+            self.write_all();
+            if self.trouble.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.retry(RETRIED_AT_ONCE);
+            }
+        }
+        self.write_all();
+        self.retry(usize::MAX);
+        self.lag.tell();
+    }
+
+    fn receive(&self) -> Result<Message, RecvTimeoutError> {
+        match self.trouble.retry_at {
+            Some(at) => self.messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Subject(id, subject) => {
+                self.name(id, subject);
+                self.give_back(SUBJECT_COST);
+            }
+            Message::Piece(id, piece) => match self.logs.get_mut(&id) {
+                Some(log) => {
+                    if log.pieces.is_empty() {
+                        self.due.push(id);
+                    }
+                    log.pieces.push(piece);
+                }
+                None => self.give_back(charge(piece.bytes.len())),
+            },
+            Message::End(id) => self.end(id),
+            Message::Reopen => {
+                self.write_all();
+                self.files.close_all();
+                log::info!("SIGHUP: the logs of consoles are opened anew");
+            }
+        }
+    }
+
+    /// A console is called that from now on.
+    fn name(&mut self, id: ConsoleId, subject: Subject) {
+        self.write(id);
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.subject = subject;
+            let minute = log.minute;
+            self.place(id, minute);
+            return;
+        }
+        let log = Log {
+            subject,
+            path: PathBuf::new(),
+            minute: 0,
+            place: Place::default(),
+            pieces: Vec::new(),
+            is_failing: false,
+        };
+        self.logs.insert(id, log);
+        self.place(id, minute_of(SystemTime::now()));
+    }
+
+    /// Gives a console the file that it has at this time: that of its name, or, where another console has
+    /// that one, one of its own.
+    fn place(&mut self, id: ConsoleId, minute: u64) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        log.minute = minute;
+        let wanted = self.layout.path(&log.subject, minute * 60);
+        let is_free = |path: &PathBuf| self.holders.get(path).is_none_or(|holder| *holder == id);
+        let mut path = wanted.clone();
+        let mut number = 0;
+        while !is_free(&path) {
+            path = apart(&wanted, &log.subject, number);
+            number += 1;
+        }
+        if path != log.path {
+            self.files.close(id);
+            self.holders.remove(&log.path);
+            self.holders.insert(path.clone(), id);
+            log.path = path;
+        }
+    }
+
+    fn end(&mut self, id: ConsoleId) {
+        self.write(id);
+        self.files.close(id);
+        if let Some(log) = self.logs.remove(&id) {
+            self.holders.remove(&log.path);
+            if log.is_failing {
+                self.trouble.failing.retain(|failing| *failing != id);
+                self.trouble.settle(log.place.missing());
+            }
+        }
+    }
+
+    fn write_all(&mut self) {
+        for id in std::mem::take(&mut self.due) {
+            self.write(id);
+        }
+    }
+
+    /// Writes what a console has printed, or drops it where that has failed a moment ago.
+    fn write(&mut self, id: ConsoleId) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let pieces = std::mem::take(&mut log.pieces);
+        let Some(first) = pieces.first() else { return };
+        let minute = minute_of(first.time);
+        if self.layout.has_times() && log.minute != minute {
+            self.place(id, minute);
+        }
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let mut done = 0;
+        for piece in &pieces {
+            self.lag.missing += match log.is_failing {
+                true => log.place.lose(piece),
+                false => log.place.put(piece, &mut self.batch),
+            };
+            done += charge(piece.bytes.len());
+        }
+        if !log.is_failing {
+            self.write_batch(id);
+        }
+        drop(pieces);
+        self.give_back(done);
+        self.lag.tell_now_and_then();
+    }
+
+    /// Writes the batch. What does not get into the file is missing. Returns whether all did.
+    fn write_batch(&mut self, id: ConsoleId) -> bool {
+        let Some(log) = self.logs.get_mut(&id) else { return false };
+        let mut written = 0;
+        let mut write = || -> io::Result<()> {
+            let file = self.files.get(id, &log.path)?;
+            let bytes = self.batch.bytes();
+            while written < bytes.len() {
+                match file.write(&bytes[written..]) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(n) => written += n,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        let outcome = write();
+        if let Err(error) = &outcome {
+            log.place.fall_short(&self.batch, written);
+            // It may be another file by the time it is tried again.
+            self.files.close(id);
+            if !log.is_failing {
+                log.is_failing = true;
+                self.trouble.failing.push_back(id);
+                self.trouble.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+            }
+            if self.trouble.told.insert(error.kind()) {
+                let path = self.files.whole_path(&log.path);
+                log::error!(
+                    "{} cannot be written: {error}; what consoles print meanwhile is missing from their \
+                     logs, which will say so. It is tried again every second",
+                    path.display()
+                );
+            }
+        }
+        self.batch.clear();
+        outcome.is_ok()
+    }
+
+    /// Tries logs again that could not be written: it is said in them how much is missing.
+    fn retry(&mut self, most: usize) {
+        for _ in 0..most.min(self.trouble.failing.len()) {
+            let Some(id) = self.trouble.failing.pop_front() else { break };
+            let Some(log) = self.logs.get_mut(&id) else { continue };
+            let missing = log.place.missing();
+            log.place.put_gap(&mut self.batch);
+            if self.write_batch(id) {
+                if let Some(log) = self.logs.get_mut(&id) {
+                    log.is_failing = false;
+                }
+                self.trouble.settle(missing);
+            } else {
+                self.trouble.failing.push_back(id);
+            }
+        }
+        self.trouble.retry_at = (!self.trouble.failing.is_empty()).then(|| Instant::now() + RETRY);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if self.room.give_back(bytes) {
+            self.commands.nudge();
+        }
+    }
+}
+
+impl Trouble {
+    /// One that could not be written is, or is gone; so many bytes are missing from it.
+    fn settle(&mut self, missing: u64) {
+        self.missing += missing;
+        if self.failing.is_empty() {
+            log::info!(
+                "the logs of consoles are written again; {} bytes are missing, where they say so",
+                self.missing
+            );
+            *self = Self::default();
+        }
+    }
+}
+
+impl Lag {
+    fn tell_now_and_then(&mut self) {
+        if self.missing > 0 && self.told_at.is_none_or(|at| at.elapsed() >= TELL_LAG_EVERY) {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let missing = std::mem::take(&mut self.missing);
+        if missing > 0 {
+            log::warn!(
+                "the disk does not keep up with what consoles print: {missing} bytes are missing from their \
+                 logs, which say where"
+            );
+            self.told_at = Some(Instant::now());
+        }
+    }
+}
+
+fn minute_of(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 60)
+}
+
+/// How often what cannot be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How many logs are tried again at once: a disk that takes half a minute to say no keeps the thread from the
+/// others.
+const RETRIED_AT_ONCE: usize = 64;
+
+/// How many messages are looked at before what they bring is written.
+const AT_ONCE: usize = 4096;
+
+/// How often it is told that the disk does not keep up.
+const TELL_LAG_EVERY: Duration = Duration::from_secs(10);
