@@ -14,6 +14,7 @@ use crate::accept::Accepting;
 use crate::commands::Command;
 use crate::grace::Grace;
 use crate::logs::Logs;
+use crate::outlets::Outlets;
 use crate::report::log_counters;
 use crate::store::Mirror;
 use crate::watch::Watches;
@@ -34,6 +35,8 @@ pub struct Housekeeping<S> {
     pub(crate) store: Mirror,
     /// The logs of consoles.
     pub logs: Logs,
+    /// Who is told what happens.
+    pub(crate) outlets: Outlets,
     /// Whether the server has started.
     pub(crate) start: Start,
     /// Without its admin port the server does not start.
@@ -64,6 +67,7 @@ impl<S> Housekeeping<S> {
             watches: Watches::default(),
             store: Mirror::default(),
             logs: Logs::default(),
+            outlets: Outlets::default(),
             start: Start::default(),
             needs_admin,
             lacks_admin: false,
@@ -78,11 +82,17 @@ impl<S> Housekeeping<S> {
         self.store.restore(engine, now);
     }
 
+    /// Tells these from now on what happens. For an engine that has not been asked for outputs yet.
+    pub fn tell(&mut self, outlets: Outlets) {
+        self.outlets = outlets;
+    }
+
     /// Another thread has woken the loop: it may have made room for what there was none for.
     pub fn woken(&mut self, engine: &mut Concentrator, now: Instant) {
         self.watches.retry(engine, now);
         self.logs.retry(engine, now);
         self.store.retry(engine);
+        self.outlets.retry(engine);
     }
 
     /// Does what another thread asks for.
@@ -112,6 +122,7 @@ impl<S> Housekeeping<S> {
             self.lingering.lift_bound();
             self.store.freeze(engine);
             self.logs.stop(engine, now);
+            self.outlets.freeze();
             engine.shut_down(now);
         }
     }

@@ -13,6 +13,7 @@ use vspc_core::concentrator::{
 };
 
 use crate::config::ConfigOptions;
+use crate::hooks::HookOptions;
 use crate::logs::LogOptions;
 use crate::option_values::{
     address, client_limit, group, identify_timeout, max_consoles, mode, port, vm_expire_time,
@@ -188,6 +189,10 @@ pub(crate) struct Options {
     /// Logs of consoles.
     #[command(flatten)]
     pub logs: LogOptions,
+
+    /// Programs that are told what happens.
+    #[command(flatten)]
+    pub hooks: HookOptions,
 
     /// TLS, for hosts and for clients.
     #[command(flatten)]
@@ -402,6 +407,8 @@ impl Options {
             )
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else if let Some(fault) = self.hooks.fault() {
+            fault
         } else if let Some(fault) = self.store.fault(self) {
             fault
         } else if let Some(fault) = self.logs.fault() {

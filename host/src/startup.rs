@@ -14,11 +14,13 @@ use crate::commands;
 use crate::config::{self, Parsed, Surroundings};
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
+use crate::hooks;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::Logging;
 use crate::logs::{self, Logs};
 use crate::options::Options;
+use crate::outlets::Outlets;
 use crate::reload;
 use crate::seed::seed;
 use crate::signals;
@@ -41,6 +43,8 @@ pub struct Host {
     pub store: Mirror,
     /// The logs of consoles.
     pub logs: Logs,
+    /// Who is told what happens.
+    pub outlets: Outlets,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -72,10 +76,9 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
-    let outcome = prepare(program, &options).and_then(|(host, store_ends, logs_end)| {
+    let outcome = prepare(program, &options).and_then(|(host, endings)| {
         let outcome = serve(host);
-        store_ends.wait(STATE_PATIENCE);
-        logs_end.wait(LOG_PATIENCE);
+        endings.wait();
         outcome
     });
     if outcome.is_ok() {
@@ -88,7 +91,22 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
     }
 }
 
-fn prepare(program: &'static str, options: &Options) -> Result<(Host, store::Ending, logs::Ending), Fatal> {
+/// The threads that have something to do still when the loop has ended.
+struct Endings {
+    store: store::Ending,
+    logs: logs::Ending,
+    hooks: hooks::Ending,
+}
+
+impl Endings {
+    fn wait(self) {
+        self.store.wait(STATE_PATIENCE);
+        self.logs.wait(LOG_PATIENCE);
+        self.hooks.wait();
+    }
+}
+
+fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), Fatal> {
     let mut limits = Limits::raise();
     if options.logs.log_dir.is_some() {
         limits = limits.with_logs();
@@ -140,15 +158,18 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, store::End
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
-    let (store, store_ends) = store::open(options, sender.clone())?;
+    let (store, store_end) = store::open(options, sender.clone())?;
     let log_settings = options.logs.settings(limits.for_logs);
     let has_logs = log_settings.is_some();
     let (logs, logs_end) = logs::open(log_settings, sender.clone())?;
+    let mut outlets = Outlets::default();
+    let hooks_end = hooks::start(&options.hooks, &mut outlets, &sender)?;
     signals::register(sender, has_logs, move || load(loader.as_ref()))
         .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
-    let host = Host { config, needs_admin, seed, credentials, store, logs, commands, commands_socket };
-    Ok((host, store_ends, logs_end))
+    let host =
+        Host { config, needs_admin, seed, credentials, store, logs, outlets, commands, commands_socket };
+    Ok((host, Endings { store: store_end, logs: logs_end, hooks: hooks_end }))
 }
 
 /// Whether a server could be started with these options, as far as can be told without one, in words.

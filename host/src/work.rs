@@ -79,6 +79,7 @@ impl<S> Housekeeping<S> {
                 Output::Changed(id) => {
                     self.store.changed(engine, id);
                     self.logs.changed(engine, id, now);
+                    self.outlets.changed(engine, id);
                     continue;
                 }
                 Output::Host(order) => {
@@ -89,6 +90,7 @@ impl<S> Housekeeping<S> {
                     // A log is nobody who came and left.
                     if !event.conn.is_some_and(|id| self.logs.has(id)) {
                         log_event(&event);
+                        self.outlets.event(&event);
                     }
                     continue;
                 }

@@ -80,6 +80,7 @@ impl Server {
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
+        house.tell(host.outlets);
         Ok(Self {
             poll,
             engine,
@@ -428,6 +429,7 @@ mod tests {
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
     use vspc_host::logs::Logs;
+    use vspc_host::outlets::Outlets;
     use vspc_host::store::Mirror;
 
     #[test]
@@ -437,8 +439,9 @@ mod tests {
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
         let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
-        let logs = Logs::default();
-        let host = Host { config, needs_admin, seed, credentials, store, logs, commands, commands_socket };
+        let (logs, outlets) = (Logs::default(), Outlets::default());
+        let host =
+            Host { config, needs_admin, seed, credentials, store, logs, outlets, commands, commands_socket };
         let mut server = Server::new(host).unwrap();
         server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();

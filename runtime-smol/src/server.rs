@@ -100,6 +100,7 @@ impl Server {
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
+        house.tell(host.outlets);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 executor,

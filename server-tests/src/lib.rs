@@ -21,6 +21,7 @@ pub mod corpus;
 pub mod drills;
 mod fairness;
 mod front_door;
+mod hooks;
 mod leaving;
 #[macro_use]
 mod list;

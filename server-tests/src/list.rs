@@ -41,6 +41,10 @@ macro_rules! with_all {
             front_door {
                 whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else
             }
+            hooks {
+                a_program_is_run_for_what_happens_to_a_console_in_that_order
+                programs_that_never_end_keep_nobody_from_typing_and_end_with_the_server
+            }
             leaving {
                 the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client
                 the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm

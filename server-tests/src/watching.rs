@@ -10,6 +10,7 @@ use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
 use vspc_host::logs::Logs;
+use vspc_host::outlets::Outlets;
 use vspc_host::startup::Host;
 use vspc_host::store::Mirror;
 use vspc_host::watch::Watch;
@@ -43,6 +44,7 @@ impl Inside {
             credentials: Credentials::default(),
             store: Mirror::default(),
             logs: Logs::default(),
+            outlets: Outlets::default(),
             commands,
             commands_socket,
         };

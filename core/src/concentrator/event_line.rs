@@ -33,8 +33,8 @@ struct Console<'a> {
 }
 
 impl Event {
-    /// Writes its line.
-    pub(super) fn put_line(&self, out: &mut Vec<u8>) {
+    /// Writes its line, with the line break. Costs some hundred bytes, and what names and reasons have.
+    pub fn put_line(&self, out: &mut Vec<u8>) {
         let (kind, facts) = self.kind.facts();
         let line = Line {
             event: "log",

@@ -3,7 +3,7 @@
 //! **Owns** the calendar. **Refuses to know** what happened on a date.
 
 /// Seconds since 1970 as `2026-11-29T19:45:14Z`.
-pub(super) fn write(seconds: u64) -> String {
+pub(crate) fn write(seconds: u64) -> String {
     let (days, second) = (seconds / DAY, seconds % DAY);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);

@@ -9,7 +9,7 @@
 //!   restore, kept ◀────────────── Command::Kept ◀───────────┘
 //! ```
 
-mod date;
+pub(crate) mod date;
 mod file;
 mod keeper;
 mod mirror;
