@@ -72,6 +72,8 @@ macro_rules! with_all {
                 what_is_no_file_of_the_directory_is_not_written_to
                 a_thousand_consoles_are_logged_with_few_files_open
                 a_directory_that_is_not_there_keeps_a_server_from_starting
+                a_full_log_becomes_an_older_one_and_the_oldest_goes
+                each_line_has_the_time_at_which_it_began_where_that_is_asked_for
             }
             programs {
                 telnet_types_into_a_vm_and_reads_from_it

@@ -328,3 +328,41 @@ pub(super) fn a_directory_that_is_not_there_keeps_a_server_from_starting() {
     let why = String::from_utf8(output.stderr).unwrap();
     assert!(why.contains(&absent) && why.contains("--log-dir"), "{why}");
 }
+
+pub(super) fn a_full_log_becomes_an_older_one_and_the_oldest_goes() {
+    let place = Place::new("older");
+    let server = place.start(&["--log-layout", "nova", "--log-max-size", "100", "--log-keep", "2"]);
+    let (mut vm, _) = Peer::vm(&server, 1);
+    let older = |number: usize| format!("{}.{number}", nova_name(1));
+    for (round, letter) in [b'a', b'b', b'c', b'd'].into_iter().enumerate() {
+        vm.print(&[letter; 60]);
+        place.expect(&nova_name(1), &[letter; 60]);
+        if round > 0 {
+            place.expect(&older(1), &[letter - 1; 60]);
+        }
+    }
+    place.expect(&older(2), &[b'b'; 60]);
+    assert_eq!(place.files().len(), 3, "{:?}", place.files().keys());
+}
+
+pub(super) fn each_line_has_the_time_at_which_it_began_where_that_is_asked_for() {
+    let place = Place::new("times");
+    let server = place.start(&["--log-layout", "nova", "--log-timestamps"]);
+    let (mut vm, _) = Peer::vm(&server, 1);
+    vm.print(b"login: ");
+    let deadline = Instant::now() + PATIENCE;
+    let read = || fs::read_to_string(place.file(&nova_name(1))).unwrap_or_default();
+    while !read().ends_with("Z login: ") {
+        assert!(Instant::now() < deadline, "{:?}", read());
+        thread::yield_now();
+    }
+    let first = read();
+    vm.print(b"root\r\n# ");
+    while !read().ends_with("Z # ") {
+        assert!(Instant::now() < deadline, "{:?}", read());
+        thread::yield_now();
+    }
+    let whole = read();
+    assert!(whole.starts_with(&format!("{first}root\r\n20")), "{whole:?}");
+    assert_eq!(whole.len(), 2 * "2026-11-29T20:54:28.123Z ".len() + "login: root\r\n# ".len());
+}

@@ -1,5 +1,7 @@
 //! The date and time of a moment, in UTC.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// A moment's date and time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Moment {
@@ -8,14 +10,24 @@ pub(super) struct Moment {
     pub(super) day: u64,
     pub(super) hour: u64,
     pub(super) minute: u64,
+    second: u64,
 }
 
 impl Moment {
     /// So many seconds after 1970 began.
     pub(super) fn of(seconds: u64) -> Self {
         let (year, month, day) = date(seconds / DAY);
-        Self { year, month, day, hour: seconds % DAY / 3600, minute: seconds % 3600 / 60 }
+        let (hour, minute, second) = (seconds % DAY / 3600, seconds % 3600 / 60, seconds % 60);
+        Self { year, month, day, hour, minute, second }
     }
+}
+
+/// A time as RFC 3339 has it, in UTC, with milliseconds.
+pub(super) fn stamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Moment { year, month, day, hour, minute, second } = Moment::of(since.as_secs());
+    let millis = since.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
 /// The date that is so many days after 1970-01-01. A year begins in March here, so that a leap day is its
@@ -54,8 +66,10 @@ mod tests {
             (1_796_000_000, (2026, 11, 30, 0, 53)),
             (4_107_542_400, (2100, 3, 1, 0, 0)),
         ] {
-            let Moment { year, month, day, hour, minute } = Moment::of(seconds);
+            let Moment { year, month, day, hour, minute, .. } = Moment::of(seconds);
             assert_eq!((year, month, day, hour, minute), moment, "{seconds}");
         }
+        let time = UNIX_EPOCH + std::time::Duration::from_millis(951_782_399_007);
+        assert_eq!(stamp(time), "2000-02-28T23:59:59.007Z");
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use vspc_core::concentrator::ConsoleId;
 
@@ -27,8 +27,12 @@ pub(super) struct Files {
 }
 
 #[derive(Debug)]
-struct Open {
-    file: File,
+pub(super) struct Open {
+    pub(super) file: File,
+    /// How many bytes it has.
+    pub(super) len: u64,
+    /// When it was written to last, in seconds after 1970 began.
+    pub(super) last: u64,
     used: u64,
 }
 
@@ -44,9 +48,13 @@ impl Files {
     }
 
     /// A console's file, to be written to. One that was removed meanwhile is made again.
-    pub(super) fn get(&mut self, id: ConsoleId, path: &Path) -> io::Result<&mut File> {
-        if self.open.get(&id).is_some_and(|open| is_gone(&open.file)) {
-            self.close(id);
+    pub(super) fn get(&mut self, id: ConsoleId, path: &Path) -> io::Result<&mut Open> {
+        // Others may have emptied it, too (logrotate's copytruncate).
+        if let Some(open) = self.open.get_mut(&id) {
+            match fstat(&open.file) {
+                Ok(stat) if stat.st_nlink > 0 => open.len = len_of(&stat),
+                _ => self.close(id),
+            }
         }
         self.uses += 1;
         let used = self.uses;
@@ -63,11 +71,12 @@ impl Files {
                 }
                 opened => opened,
             }?;
-            self.open.insert(id, Open { file, used });
+            let stat = fstat(&file)?;
+            let last = stat.st_mtime.try_into().unwrap_or(0);
+            self.open.insert(id, Open { file, len: len_of(&stat), last, used });
         }
         self.order.insert(used, id);
-        let open = self.open.get_mut(&id).ok_or(ErrorKind::NotFound)?;
-        Ok(&mut open.file)
+        Ok(self.open.get_mut(&id).ok_or(ErrorKind::NotFound)?)
     }
 
     pub(super) fn close(&mut self, id: ConsoleId) {
@@ -88,9 +97,8 @@ impl Files {
     }
 }
 
-/// Whether nobody can find a file any more: it was removed, or its directory was.
-fn is_gone(file: &File) -> bool {
-    fstat(file).is_ok_and(|stat| stat.st_nlink == 0)
+fn len_of(stat: &Stat) -> u64 {
+    stat.st_size.try_into().unwrap_or(0)
 }
 
 /// Opens a file to append to; it and the directories on the way to it are made if they are not there. The log

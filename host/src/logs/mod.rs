@@ -14,6 +14,7 @@ mod calendar;
 mod files;
 mod layout;
 mod options;
+mod rotate;
 mod stream;
 mod tap;
 mod writer;
@@ -38,6 +39,7 @@ use crate::fatal::Fatal;
 use crate::reload;
 use files::Files;
 use layout::Layout;
+use rotate::Rotation;
 use tap::Room;
 use writer::Writer;
 
@@ -51,6 +53,9 @@ pub(crate) struct Settings {
     mode: u32,
     /// How many files may be open at once.
     most_open: usize,
+    /// Each line begins with the time.
+    stamps: bool,
+    rotation: Rotation,
 }
 
 /// Waits for the thread to end.
@@ -92,8 +97,9 @@ fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
     let room = Arc::new(Room::new());
     let (ended, ends) = channel::<()>();
     let logs = Logs::new(messages, Arc::clone(&room), settings.layout.has_names());
-    let files = Files::new(settings.dir, settings.mode, settings.most_open);
-    let writer = Writer::new(files, settings.layout, received, room, commands);
+    let files = Files::new(settings.dir.clone(), settings.mode, settings.most_open);
+    let rotated = rotate::start(&settings.dir, &settings.rotation)?;
+    let writer = Writer::new(files, settings, rotated, received, room, commands);
     let run = move || {
         writer.run();
         drop(ended);

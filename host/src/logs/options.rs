@@ -1,11 +1,14 @@
 //! The options for logs of consoles, and which of them contradict each other.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::Settings;
 use super::layout::{DEFAULT, Layout, NOVA};
+use super::rotate::Rotation;
+use crate::size::Size;
 
 /// The options for logs of consoles.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
@@ -28,6 +31,41 @@ pub(crate) struct LogOptions {
     #[arg(long, short = 'm', alias = "mode", value_name = "MODE", default_value = "0600")]
     #[arg(value_parser = crate::option_values::mode, help_heading = LOGS)]
     pub log_mode: u32,
+
+    /// Put the time in UTC before each line: that at which it began.
+    #[arg(long, help_heading = LOGS)]
+    pub log_timestamps: bool,
+
+    /// Begin a new file when one would become larger than this; what it has is called .1 from then on.
+    #[arg(long, value_name = "SIZE", help_heading = LOGS)]
+    pub log_max_size: Option<Size>,
+
+    /// Begin a new file with each hour or day (UTC) in which something is printed.
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = LOGS)]
+    pub log_rotate: Option<RotateArg>,
+
+    /// How many older files each log has then, at most.
+    #[arg(long, value_name = "NUMBER", default_value_t = KEEP, help_heading = LOGS)]
+    #[arg(value_parser = clap::value_parser!(u16).range(..=9999))]
+    pub log_keep: u16,
+
+    /// Compress older files (gzip).
+    #[arg(long, help_heading = LOGS)]
+    pub log_compress: bool,
+
+    /// What all files in the directory together may take; beyond that the oldest of the older files are
+    /// removed, whosever they are.
+    #[arg(long, value_name = "SIZE", help_heading = LOGS)]
+    pub log_total: Option<Size>,
+}
+
+/// The values of `--log-rotate`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum RotateArg {
+    /// With each hour.
+    Hourly,
+    /// With each day.
+    Daily,
 }
 
 impl LogOptions {
@@ -38,12 +76,33 @@ impl LogOptions {
                 ("--log-layout", self.log_layout != DEFAULT),
                 ("--log-prefix", self.log_prefix.is_some()),
                 ("--log-mode", self.log_mode != MODE),
+                ("--log-timestamps", self.log_timestamps),
+                ("--log-max-size", self.log_max_size.is_some()),
+                ("--log-rotate", self.log_rotate.is_some()),
+                ("--log-keep", self.log_keep != KEEP),
+                ("--log-compress", self.log_compress),
+                ("--log-total", self.log_total.is_some()),
             ];
             let (option, _) = given.into_iter().find(|(_, is_given)| *is_given)?;
             return Some(format!("{option} is for logs: add --log-dir DIRECTORY, or drop it"));
         }
         if self.log_prefix.is_some() && self.log_layout == NOVA {
             return Some("--log-prefix makes names that Nova does not look for: drop it".to_owned());
+        }
+        if !self.rotation().rotates() {
+            let given = [
+                ("--log-keep", self.log_keep != KEEP),
+                ("--log-compress", self.log_compress),
+                ("--log-total", self.log_total.is_some()),
+            ];
+            if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+                return Some(format!(
+                    "{option} is for older files: add --log-max-size or --log-rotate, or drop it"
+                ));
+            }
+        }
+        if self.log_max_size == Some(Size(0)) {
+            return Some("--log-max-size 0 has room for nothing: give at least 1".to_owned());
         }
         if self.log_mode & 0o200 == 0 {
             return Some(format!(
@@ -62,9 +121,32 @@ impl LogOptions {
             Some(prefix) if !prefix.is_empty() => layout.prefixed(prefix),
             _ => layout,
         };
-        Some(Settings { dir: self.log_dir.clone()?, layout, mode: self.log_mode, most_open })
+        Some(Settings {
+            dir: self.log_dir.clone()?,
+            layout,
+            mode: self.log_mode,
+            most_open,
+            stamps: self.log_timestamps,
+            rotation: self.rotation(),
+        })
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation {
+            size: self.log_max_size.map(|size| size.0 as u64),
+            period: self.log_rotate.map(|rotate| match rotate {
+                RotateArg::Hourly => Duration::from_secs(3600),
+                RotateArg::Daily => Duration::from_secs(86_400),
+            }),
+            keep: self.log_keep.into(),
+            compresses: self.log_compress,
+            total: self.log_total.map(|size| size.0 as u64),
+        }
     }
 }
+
+/// How many older files by default.
+const KEEP: u16 = 5;
 
 /// The mode by default: a console shows passwords.
 const MODE: u32 = 0o600;
@@ -102,6 +184,11 @@ mod tests {
             ("-l /d --log-layout all.log", "--log-layout"),
             ("-l /d -m 0444", "--log-mode"),
             ("-l /d -m 9", "--log-mode"),
+            ("--log-timestamps", "--log-dir DIRECTORY"),
+            ("-l /d --log-compress", "--log-max-size"),
+            ("-l /d --log-total 1G", "--log-max-size"),
+            ("-l /d --log-max-size 0", "--log-max-size"),
+            ("-l /d --log-rotate weekly", "--log-rotate"),
         ] {
             let why = parse(words).unwrap_err();
             assert!(why.contains(option) && !why.contains('\n'), "{words}: {why}");

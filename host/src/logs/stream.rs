@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::calendar::stamp;
+
 /// A piece of what a console printed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
@@ -24,6 +26,8 @@ pub(super) struct Place {
     next: u64,
     /// How many before that are missing, and the log does not say so yet.
     missing: u64,
+    /// The last byte was in the middle of a line.
+    is_inside: bool,
 }
 
 /// What is to be written at once.
@@ -44,6 +48,7 @@ struct Run {
 
 #[derive(Clone, Copy, Debug)]
 enum Tells {
+    Time,
     Guest,
     Gap(u64),
 }
@@ -54,12 +59,24 @@ impl Place {
         self.missing
     }
 
-    /// Puts what comes next behind what is in the batch, and what has to be said before it. Returns how many
-    /// bytes are missing right before the piece that the thread has never had.
-    pub(super) fn put(&mut self, piece: &Piece, batch: &mut Batch) -> u64 {
+    /// Puts what comes next behind what is in the batch, and what has to be said before it: before each line
+    /// the time at which it began, where `stamps` says so. Returns how many bytes that the thread has never
+    /// had are missing right before the piece.
+    pub(super) fn put(&mut self, piece: &Piece, stamps: bool, batch: &mut Batch) -> u64 {
         let gap = self.skip(piece);
         self.put_gap(batch);
-        batch.push(&piece.bytes, Tells::Guest);
+        if !stamps {
+            batch.push(&piece.bytes, Tells::Guest);
+            return gap;
+        }
+        let time = format!("{} ", stamp(piece.time));
+        for line in piece.bytes.split_inclusive(|&byte| byte == b'\n') {
+            if !self.is_inside {
+                batch.push(time.as_bytes(), Tells::Time);
+            }
+            batch.push(line, Tells::Guest);
+            self.is_inside = !line.ends_with(b"\n");
+        }
         gap
     }
 
@@ -76,6 +93,7 @@ impl Place {
         if missing > 0 {
             let line = format!("\r\n[vspc: {missing} bytes are missing here]\r\n");
             batch.push(line.as_bytes(), Tells::Gap(missing));
+            self.is_inside = false;
         }
     }
 
@@ -86,6 +104,7 @@ impl Place {
             let taken = left.min(run.len);
             left -= taken;
             self.missing += match run.tells_of {
+                Tells::Time => 0,
                 Tells::Guest => (run.len - taken) as u64,
                 Tells::Gap(missing) if taken < run.len => missing,
                 Tells::Gap(_) => 0,
@@ -133,28 +152,46 @@ mod tests {
     #[test]
     fn bytes_without_a_gap_are_all_that_is_written() {
         let (mut place, mut batch) = (Place::default(), Batch::default());
-        assert_eq!(place.put(&piece(0, b"login: "), &mut batch), 0);
-        assert_eq!(place.put(&piece(7, b"root\xff\0"), &mut batch), 0);
+        assert_eq!(place.put(&piece(0, b"login: "), false, &mut batch), 0);
+        assert_eq!(place.put(&piece(7, b"root\xff\0"), false, &mut batch), 0);
         assert_eq!(batch.bytes(), b"login: root\xff\0");
+    }
+
+    #[test]
+    fn a_line_has_the_time_at_which_it_began_and_its_bytes_are_what_they_were() {
+        let (mut place, mut batch) = (Place::default(), Batch::default());
+        let later = |at, bytes, seconds| {
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            Piece { time, ..piece(at, bytes) }
+        };
+        place.put(&later(0, b"log", 0), true, &mut batch);
+        place.put(&later(3, b"in:\xff\r\n", 1), true, &mut batch);
+        place.put(&later(9, b"\n\nroot", 2), true, &mut batch);
+        place.put(&later(20, b"gone", 3), true, &mut batch);
+        let text = batch.bytes();
+        let expected: &[u8] = b"1970-01-01T00:00:00.000Z login:\xff\r\n1970-01-01T00:00:02.000Z \n\
+            1970-01-01T00:00:02.000Z \n1970-01-01T00:00:02.000Z root\
+            \r\n[vspc: 5 bytes are missing here]\r\n1970-01-01T00:00:03.000Z gone";
+        assert!(text == expected, "{}", String::from_utf8_lossy(text));
     }
 
     #[test]
     fn what_is_missing_is_told_in_its_place_once() {
         let (mut place, mut batch) = (Place::default(), Batch::default());
-        place.put(&piece(0, b"one"), &mut batch);
-        assert_eq!(place.put(&piece(10, b"two"), &mut batch), 7);
-        place.put(&piece(13, b"three"), &mut batch);
+        place.put(&piece(0, b"one"), false, &mut batch);
+        assert_eq!(place.put(&piece(10, b"two"), false, &mut batch), 7);
+        place.put(&piece(13, b"three"), false, &mut batch);
         assert_eq!(batch.bytes(), b"one\r\n[vspc: 7 bytes are missing here]\r\ntwothree");
     }
 
     #[test]
     fn whatever_a_write_leaves_out_is_told_by_the_next() {
         let (mut place, mut batch) = (Place::default(), Batch::default());
-        place.put(&piece(0, b"one"), &mut batch);
-        place.put(&piece(10, b"two"), &mut batch);
+        place.put(&piece(0, b"one"), false, &mut batch);
+        place.put(&piece(10, b"two"), false, &mut batch);
         let whole = batch.bytes().len();
         for written in 0..=whole {
-            let mut place = Place { next: 13, missing: 0 };
+            let mut place = Place { next: 13, ..Place::default() };
             place.fall_short(&batch, written);
             let there = written.min(3) + written.saturating_sub(whole - 3);
             let is_gap_told = written >= whole - 3;
@@ -168,7 +205,7 @@ mod tests {
         let (mut place, mut batch) = (Place::default(), Batch::default());
         place.lose(&piece(0, b"one"));
         assert_eq!(place.lose(&piece(5, b"two")), 2);
-        place.put(&piece(8, b"three"), &mut batch);
+        place.put(&piece(8, b"three"), false, &mut batch);
         assert_eq!(batch.bytes(), b"\r\n[vspc: 8 bytes are missing here]\r\nthree");
         assert_eq!(place.missing(), 0);
     }

@@ -9,7 +9,7 @@ use vspc_core::time::Instant;
 
 use super::layout::Layout;
 use super::tap::{Message, Room};
-use super::{Files, Logs, Writer};
+use super::{Files, Logs, Rotation, Settings, Writer, rotate};
 use crate::commands;
 use crate::housekeeping::Housekeeping;
 use crate::work::Work;
@@ -89,8 +89,17 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     messages.into_iter().for_each(|message| sender.send(message).unwrap());
     drop(sender);
     let layout = Layout::parse("{name}").unwrap();
+    let settings = Settings {
+        dir: folder.clone(),
+        layout,
+        mode: 0o600,
+        most_open: 4,
+        stamps: false,
+        rotation: Rotation::default(),
+    };
     let files = Files::new(folder.clone(), 0o600, 4);
-    Writer::new(files, layout, received, Arc::new(Room::new()), nudges).run();
+    let rotated = rotate::start(&folder, &settings.rotation).unwrap();
+    Writer::new(files, settings, rotated, received, Arc::new(Room::new()), nudges).run();
     let text = String::from_utf8(fs::read(folder.join("web01")).unwrap()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let (before, behind) = text.split_once("\r\n[vspc: ").unwrap();

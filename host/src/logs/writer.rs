@@ -15,8 +15,10 @@ use vspc_core::concentrator::ConsoleId;
 
 use crate::commands::Sender;
 
+use super::Settings;
 use super::files::Files;
 use super::layout::{Layout, Subject, apart};
+use super::rotate::{Rotated, Rotation};
 use super::stream::{Batch, Piece, Place};
 use super::tap::{Message, Room, SUBJECT_COST, charge};
 
@@ -24,6 +26,10 @@ use super::tap::{Message, Room, SUBJECT_COST, charge};
 pub(super) struct Writer {
     files: Files,
     layout: Layout,
+    /// Each line begins with the time.
+    stamps: bool,
+    rotation: Rotation,
+    rotated: Rotated,
     messages: Receiver<Message>,
     room: Arc<Room>,
     commands: Sender,
@@ -71,14 +77,18 @@ struct Lag {
 impl Writer {
     pub(super) fn new(
         files: Files,
-        layout: Layout,
+        settings: Settings,
+        rotated: Rotated,
         messages: Receiver<Message>,
         room: Arc<Room>,
         commands: Sender,
     ) -> Self {
         Self {
             files,
-            layout,
+            layout: settings.layout,
+            stamps: settings.stamps,
+            rotation: settings.rotation,
+            rotated,
             messages,
             room,
             commands,
@@ -219,7 +229,7 @@ impl Writer {
         for piece in &pieces {
             self.lag.missing += match log.is_failing {
                 true => log.place.lose(piece),
-                false => log.place.put(piece, &mut self.batch),
+                false => log.place.put(piece, self.stamps, &mut self.batch),
             };
             done += charge(piece.bytes.len());
         }
@@ -236,10 +246,19 @@ impl Writer {
         let Some(log) = self.logs.get_mut(&id) else { return false };
         let mut written = 0;
         let mut write = || -> io::Result<()> {
-            let file = self.files.get(id, &log.path)?;
             let bytes = self.batch.bytes();
+            let now = seconds_of(SystemTime::now());
+            let path = self.files.whole_path(&log.path);
+            let mut open = self.files.get(id, &log.path)?;
+            if self.rotation.is_due(open.len, bytes.len() as u64, open.last, now)
+                && self.rotated.put_away(&path)
+            {
+                self.files.close(id);
+                open = self.files.get(id, &log.path)?;
+            }
+            open.last = now;
             while written < bytes.len() {
-                match file.write(&bytes[written..]) {
+                match open.file.write(&bytes[written..]) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
                     Ok(n) => written += n,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -330,8 +349,12 @@ impl Lag {
     }
 }
 
+fn seconds_of(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
 fn minute_of(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 60)
+    seconds_of(time) / 60
 }
 
 /// How often what cannot be written is tried again.
