@@ -20,6 +20,11 @@ pub(crate) fn log_event(event: &Event) {
     log::log!(target: TARGET, level(event.severity()), "{}", Line(event));
 }
 
+/// The words of a log line about it.
+pub(crate) fn sentence(event: &Event) -> String {
+    Line(event).to_string()
+}
+
 /// The log level of a severity.
 fn level(severity: Severity) -> Level {
     match severity {

@@ -18,6 +18,7 @@ use crate::logs::LogOptions;
 use crate::option_values::{
     address, client_limit, group, identify_timeout, max_consoles, mode, port, vm_expire_time,
 };
+use crate::outlets::OutletOptions;
 use crate::size::Size;
 use crate::store::{BackendArg, StoreOptions};
 #[cfg(feature = "tls")]
@@ -193,6 +194,10 @@ pub(crate) struct Options {
     /// Programs that are told what happens.
     #[command(flatten)]
     pub hooks: HookOptions,
+
+    /// Where events go.
+    #[command(flatten)]
+    pub outlets: OutletOptions,
 
     /// TLS, for hosts and for clients.
     #[command(flatten)]

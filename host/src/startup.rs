@@ -20,7 +20,7 @@ use crate::local_ports;
 use crate::logging::Logging;
 use crate::logs::{self, Logs};
 use crate::options::Options;
-use crate::outlets::Outlets;
+use crate::outlets::{self, Outlets};
 use crate::reload;
 use crate::seed::seed;
 use crate::signals;
@@ -95,14 +95,14 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
 struct Endings {
     store: store::Ending,
     logs: logs::Ending,
-    hooks: hooks::Ending,
+    events: outlets::Ending,
 }
 
 impl Endings {
     fn wait(self) {
         self.store.wait(STATE_PATIENCE);
         self.logs.wait(LOG_PATIENCE);
-        self.hooks.wait();
+        self.events.wait();
     }
 }
 
@@ -162,14 +162,18 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     let log_settings = options.logs.settings(limits.for_logs);
     let has_logs = log_settings.is_some();
     let (logs, logs_end) = logs::open(log_settings, sender.clone())?;
-    let mut outlets = Outlets::default();
-    let hooks_end = hooks::start(&options.hooks, &mut outlets, &sender)?;
-    signals::register(sender, has_logs, move || load(loader.as_ref()))
-        .map_err(|error| Fatal::System("set up signals", error))?;
+    let (mut outlets, mut events_end) = (Outlets::default(), outlets::Ending::default());
+    hooks::start(&options.hooks, &mut outlets, &mut events_end, &sender)?;
+    let reopen = outlets::start(&options.outlets, &mut outlets, &mut events_end, &sender)?;
+    signals::register(sender, has_logs, move || {
+        reopen.ask();
+        load(loader.as_ref())
+    })
+    .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
     let host =
         Host { config, needs_admin, seed, credentials, store, logs, outlets, commands, commands_socket };
-    Ok((host, Endings { store: store_end, logs: logs_end, hooks: hooks_end }))
+    Ok((host, Endings { store: store_end, logs: logs_end, events: events_end }))
 }
 
 /// Whether a server could be started with these options, as far as can be told without one, in words.

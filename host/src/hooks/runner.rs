@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 
 use vspc_core::concentrator::ConsoleId;
 
-use crate::outlets::{Entry, Inbox, Message, Standings, Tally, Told, entries};
+use crate::outlets::{Entry, Inbox, Message, Standings, Tally, Told, entries, variables};
 
 use super::command::{self, Running};
 use super::options::Settings;
-use super::words;
 
 /// The thread's state.
 pub(super) struct Runner {
@@ -83,7 +82,7 @@ impl Runner {
                 Some(Message::Told(told)) => self.take(told),
                 Some(Message::Ended(pid)) => self.reap(pid),
                 Some(Message::Close) => self.end_at = Some(Instant::now() + patience),
-                None => {}
+                Some(Message::Reopen) | None => {}
             }
         }
     }
@@ -117,7 +116,7 @@ impl Runner {
     }
 
     fn start(&mut self, entry: Entry) {
-        let started = command::start(&self.settings.program, words::variables(&entry), &entry.line);
+        let started = command::start(&self.settings.program, variables(&entry), &entry.line);
         let watched = started.and_then(|running| {
             let (sender, id) = (self.inbox.sender(), running.id());
             // Fails when this thread has ended, with the process.

@@ -66,8 +66,9 @@ impl Loop {
         let (sender, receiver, socket) = commands::pair().unwrap();
         let mut outlets = Outlets::default();
         let settings = Settings { program, kinds: Vec::new(), timeout, jobs };
-        let ends = start_one(settings, &mut outlets, &sender).unwrap();
-        Self { outlets, ending: Ending(vec![ends]), _woken: (receiver, socket) }
+        let mut ending = Ending::default();
+        start_one(settings, &mut outlets, &mut ending, &sender).unwrap();
+        Self { outlets, ending, _woken: (receiver, socket) }
     }
 
     fn left(&mut self, who: &str) {
@@ -190,10 +191,11 @@ fn only_the_kinds_that_are_asked_for_are_run_for() {
     let program = folder.script(r#"echo "$VSPC_EVENT" > "$FOLDER/said""#);
     let kinds = vec![Kind::ClientLagged];
     let settings = Settings { program, kinds, timeout: LONG, jobs: 1 };
-    let ends = start_one(settings, &mut outlets, &sender).unwrap();
+    let mut ending = Ending::default();
+    start_one(settings, &mut outlets, &mut ending, &sender).unwrap();
     outlets.event(&event(EventKind::ClientAttached { clients: 1 }));
     outlets.event(&event(EventKind::ReaderSkipped(1)));
     assert_eq!(said.next().unwrap().unwrap(), "client-lagged");
     drop(outlets);
-    Ending(vec![ends]).wait();
+    ending.wait();
 }

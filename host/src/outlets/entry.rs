@@ -9,6 +9,7 @@ use serde::Serialize;
 use vspc_core::admin::operator::write_id;
 use vspc_core::concentrator::{ConsoleId, Event, Severity};
 
+use crate::events::sentence;
 use crate::store::date;
 
 use super::inbox::{Told, What};
@@ -22,6 +23,11 @@ pub(crate) struct Entry {
     pub(crate) kind: Option<Kind>,
     /// The console that it concerns.
     pub(crate) console: Option<ConsoleId>,
+    pub(crate) severity: Severity,
+    /// When it happened, as RFC 3339 has it.
+    pub(crate) time: String,
+    /// What happened, for people.
+    pub(crate) sentence: String,
     /// A JSON object with a line break behind it.
     pub(crate) line: Vec<u8>,
 }
@@ -40,10 +46,14 @@ pub(crate) fn entries(told: Told, standings: &mut Standings) -> Vec<Entry> {
 fn of_event(event: &Event, at: SystemTime) -> Entry {
     let mut line = Vec::new();
     event.put_line(&mut line);
+    let time = written(at);
     Entry {
         kind: Kind::of(event),
         console: event.console.as_ref().map(|label| label.id),
-        line: with_time(&line, at),
+        severity: event.severity(),
+        sentence: sentence(event),
+        line: with_time(&line, &time),
+        time,
     }
 }
 
@@ -72,7 +82,7 @@ fn of_news(news: &News, at: SystemTime) -> Entry {
     let line = Line {
         event: "log",
         kind: news.kind.word(),
-        severity: severity_word(Severity::Info),
+        severity: "info",
         was: news.was.as_deref(),
         console: Console {
             id: write_id(label.id.to_bits()),
@@ -84,22 +94,21 @@ fn of_news(news: &News, at: SystemTime) -> Entry {
     };
     // Memory takes everything, and all keys are strings.
     let line = serde_json::to_vec(&line).unwrap_or_default();
-    Entry { kind: Some(news.kind), console: Some(label.id), line: with_time(&line, at) }
-}
-
-fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Debug => "debug",
-        Severity::Info => "info",
-        Severity::Warn => "warn",
-        Severity::Error => "error",
+    let time = written(at);
+    Entry {
+        kind: Some(news.kind),
+        console: Some(label.id),
+        severity: Severity::Info,
+        sentence: format!("{} {label}", news.kind.word().replace('-', " ")),
+        line: with_time(&line, &time),
+        time,
     }
 }
 
 /// The same object with a time as its first field, and a line break behind it.
-fn with_time(object: &[u8], at: SystemTime) -> Vec<u8> {
+fn with_time(object: &[u8], time: &str) -> Vec<u8> {
     let fields = object.trim_ascii_end().strip_prefix(b"{").unwrap_or_default();
-    let mut line = format!("{{\"time\":\"{}\",", written(at)).into_bytes();
+    let mut line = format!("{{\"time\":\"{time}\",").into_bytes();
     line.extend_from_slice(fields);
     line.push(b'\n');
     line

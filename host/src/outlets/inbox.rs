@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
-use vspc_core::concentrator::{Concentrator, ConsoleId, Event};
+use vspc_core::concentrator::{Concentrator, ConsoleId, Event, Severity};
 
 use crate::commands;
 
@@ -25,6 +25,8 @@ pub(crate) enum Message {
     Told(Told),
     /// A command of this process id has ended.
     Ended(u32),
+    /// Files are to be opened anew.
+    Reopen,
     /// The loop has ended: nothing more is told.
     Close,
 }
@@ -50,6 +52,8 @@ pub(crate) enum What {
 pub(crate) enum Wanted {
     /// Those of these kinds; of none: those of any.
     Kinds(Vec<Kind>),
+    /// Those that are in the log where nobody asks for more.
+    Log,
 }
 
 /// How much the thread still takes, and what it has missed.
@@ -96,6 +100,7 @@ impl Tap {
     /// Tells an event, if the thread wants it and has room. Costs a copy of it.
     pub(super) fn event(&mut self, event: &Event, at: SystemTime) {
         let is_wanted = match &self.wanted {
+            Wanted::Log => event.severity() > Severity::Debug,
             Wanted::Kinds(kinds) => {
                 Kind::of(event).is_some_and(|kind| kinds.is_empty() || kinds.contains(&kind))
             }

@@ -5,24 +5,46 @@
 //! **Refuses to know** what becomes of what is told.
 //!
 //! ```text
-//! Output::Event, Output::Changed ─▶ Outlets ─▶ Tap ─▶ Inbox ─▶ entries ─▶ a command, …
+//! Output::Event, Output::Changed ─▶ Outlets ─▶ Tap ─▶ Inbox ─▶ entries ─▶ a command, a file, a socket, …
 //! ```
 
+mod ending;
 mod entry;
+mod facts;
 mod inbox;
 mod kind;
+mod message;
+mod options;
+mod sink;
 mod standing;
 mod tally;
+mod writer;
+#[cfg(test)]
+mod writer_tests;
 
-use std::time::SystemTime;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use signal_hook::consts::SIGXFSZ;
 
 use vspc_core::concentrator::{Concentrator, ConsoleId, Event};
 
+pub(crate) use ending::Ending;
 pub(crate) use entry::{Entry, entries};
+pub(crate) use facts::{foreign, variables};
 pub(crate) use inbox::{Inbox, Message, Tap, Told, Wanted, pair};
 pub(crate) use kind::Kind;
+pub(crate) use options::OutletOptions;
 pub(crate) use standing::Standings;
 pub(crate) use tally::Tally;
+
+use crate::commands::Sender;
+use crate::fatal::Fatal;
+use options::Destination;
+use writer::Writer;
 
 /// The loop's end of all that is told to others; by default nobody is told anything.
 #[derive(Debug, Default)]
@@ -67,6 +89,52 @@ impl Outlets {
         self.taps.iter_mut().for_each(Tap::freeze);
     }
 }
+
+/// Asks for files to be opened anew.
+#[derive(Debug, Default)]
+pub(crate) struct Reopen(Vec<mpsc::Sender<Message>>);
+
+impl Reopen {
+    /// Asks for it. Never waits.
+    pub(crate) fn ask(&self) {
+        for writer in &self.0 {
+            // Fails when the thread has ended, with the process.
+            let _ = writer.send(Message::Reopen);
+        }
+    }
+}
+
+/// Starts a thread for each place that the options name.
+pub(crate) fn start(
+    options: &OutletOptions,
+    outlets: &mut Outlets,
+    ending: &mut Ending,
+    commands: &Sender,
+) -> Result<Reopen, Fatal> {
+    let mut reopen = Reopen::default();
+    for destination in &options.events_to {
+        if let Destination::File(_) = destination {
+            keep_from_ending().map_err(|error| Fatal::System("set up signals", error))?;
+        }
+        let (tap, inbox) = pair(Wanted::Log, QUEUE, commands.clone());
+        reopen.0.push(inbox.sender());
+        let writer = Writer::new(destination.clone(), inbox);
+        ending.spawn("events", move || writer.run(PATIENCE))?;
+        outlets.add(tap);
+    }
+    Ok(reopen)
+}
+
+/// Where the size of files is limited, a write is to fail and not to end the process.
+fn keep_from_ending() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+/// How many messages may wait for a thread, some hundred bytes each, a kilobyte once they are written.
+pub(crate) const QUEUE: usize = 1024;
+
+/// How long what waits is tried to be written when the loop has ended.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 pub(crate) mod tests {

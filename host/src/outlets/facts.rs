@@ -1,4 +1,4 @@
-//! The environment of a command: the facts of an event, each a variable (hooks.md §2).
+//! The facts of an event, each a variable of a program's environment or a field of the journal (hooks.md §2).
 //!
 //! **Owns** the names, by one rule: `VSPC_` and the field's name in capitals; those of `console` without it.
 //! Names and reasons are what VMs and people say. What controls a terminal, and NUL, which no variable can
@@ -9,10 +9,10 @@ use std::ffi::OsString;
 
 use serde_json::{Map, Value};
 
-use crate::outlets::Entry;
+use super::entry::Entry;
 
 /// The variables of an event.
-pub(super) fn variables(entry: &Entry) -> Vec<(String, String)> {
+pub(crate) fn variables(entry: &Entry) -> Vec<(String, String)> {
     let fields: Map<String, Value> = serde_json::from_slice(&entry.line).unwrap_or_default();
     let mut variables = Vec::new();
     if let Some(kind) = entry.kind {
@@ -35,7 +35,7 @@ pub(super) fn variables(entry: &Entry) -> Vec<(String, String)> {
 }
 
 /// The variables of the server's own environment that an event's could be taken for.
-pub(super) fn foreign() -> impl Iterator<Item = OsString> {
+pub(crate) fn foreign() -> impl Iterator<Item = OsString> {
     let all = env::vars_os().map(|(name, _)| name);
     all.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
 }
@@ -61,6 +61,7 @@ const LONGEST: usize = 4096;
 mod tests {
     use super::*;
     use crate::outlets::Kind;
+    use vspc_core::concentrator::Severity;
 
     #[test]
     fn each_fact_is_a_variable_that_a_shell_can_hold() {
@@ -70,7 +71,14 @@ mod tests {
              \"a\\u0000\\u001b[2J'\",\"reason\":\"{long}\",\"same_address\":true,\"console\":{{\"id\":\"c1\",\
              \"name\":\"vm 1\",\"uuid\":\"u\",\"port\":null}},\"from\":\"10.0.0.1:2\"}}\n"
         );
-        let entry = Entry { kind: Some(Kind::ClientLeft), console: None, line: line.into_bytes() };
+        let entry = Entry {
+            kind: Some(Kind::ClientLeft),
+            console: None,
+            severity: Severity::Info,
+            time: "t".to_owned(),
+            sentence: String::new(),
+            line: line.into_bytes(),
+        };
         let variables = variables(&entry);
         let of =
             |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
