@@ -17,6 +17,7 @@ use crate::logs::Logs;
 use crate::outlets::Outlets;
 use crate::report::log_counters;
 use crate::store::Mirror;
+use crate::supervisor::Supervisor;
 use crate::watch::Watches;
 use crate::work::Start;
 
@@ -37,6 +38,8 @@ pub struct Housekeeping<S> {
     pub logs: Logs,
     /// Who is told what happens.
     pub(crate) outlets: Outlets,
+    /// Who is told that the server serves, and that its loop goes round.
+    pub(crate) supervisor: Supervisor,
     /// Whether the server has started.
     pub(crate) start: Start,
     /// Without its admin port the server does not start.
@@ -68,6 +71,7 @@ impl<S> Housekeeping<S> {
             store: Mirror::default(),
             logs: Logs::default(),
             outlets: Outlets::default(),
+            supervisor: Supervisor::default(),
             start: Start::default(),
             needs_admin,
             lacks_admin: false,
@@ -85,6 +89,12 @@ impl<S> Housekeeping<S> {
     /// Tells these from now on what happens. For an engine that has not been asked for outputs yet.
     pub fn tell(&mut self, outlets: Outlets) {
         self.outlets = outlets;
+    }
+
+    /// Tells this one from now on that the loop goes round.
+    pub fn supervise(&mut self, supervisor: Supervisor, now: Instant) {
+        self.supervisor = supervisor;
+        self.supervisor.begin(now);
     }
 
     /// Another thread has woken the loop: it may have made room for what there was none for.
@@ -118,6 +128,7 @@ impl<S> Housekeeping<S> {
     fn stop(&mut self, engine: &mut Concentrator, now: Instant) {
         if self.stop_at.is_none() {
             log::info!("stopping");
+            self.supervisor.stopping();
             self.stop_at = Some(now + STOP_PATIENCE);
             self.lingering.lift_bound();
             self.store.freeze(engine);
@@ -155,6 +166,7 @@ impl<S> Housekeeping<S> {
             self.failed.deadline(),
             self.lingering.deadline(),
             self.logs.deadline(),
+            self.supervisor.deadline(),
             self.stop_at,
         ];
         deadlines.into_iter().flatten().min()
@@ -171,6 +183,7 @@ impl<S> Housekeeping<S> {
         while self.lingering.take_due(at).is_some() {}
         let failed = std::iter::from_fn(|| self.failed.take_due(at)).collect();
         self.accepting.log_burst(at);
+        self.supervisor.feed(at);
         Due { failed, listeners: self.accepting.take_to_retry(at) }
     }
 }

@@ -1,11 +1,12 @@
 //! Log lines that never make the event loop wait.
 //!
 //! `env_logger` formats and filters. What it has formatted goes into a bounded buffer; a thread of its own
-//! carries that to stderr. When stderr does not take it (a stuck terminal, a full pipe), lines are dropped
-//! and counted, and the count is logged once there is room again.
+//! carries that to stderr, or to stdout. When that does not take it (a stuck terminal, a full pipe), lines
+//! are dropped and counted, and the count is logged once there is room again.
 
 use std::io::{self, Write};
 use std::mem;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,10 +22,13 @@ pub(crate) struct Logging {
 }
 
 impl Logging {
-    /// Sends the process's log lines to stderr: everything of level info and above, with `debug` also
-    /// debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
-    pub(crate) fn start(debug: bool) -> io::Result<Self> {
-        let queue = Queue::start(Stderr, CAPACITY)?;
+    /// Sends the process's log lines to stderr, or to stdout: everything of level info and above, with
+    /// `debug` also debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
+    pub(crate) fn start(debug: bool, to_stdout: bool) -> io::Result<Self> {
+        let queue = match to_stdout {
+            false => Queue::start(Patient(io::stderr()), CAPACITY)?,
+            true => Queue::start(Patient(io::stdout()), CAPACITY)?,
+        };
         let mut builder = Builder::new();
         builder
             .filter_level(if debug { LevelFilter::Debug } else { LevelFilter::Info })
@@ -121,7 +125,7 @@ impl Queue {
             // Frees the memory that a burst took.
             batch.shrink_to(KEPT);
             if dropped > 0 {
-                log::warn!("{dropped} log lines were dropped: stderr did not take them");
+                log::warn!("{dropped} log lines were dropped: nobody took them");
             }
         }
     }
@@ -156,17 +160,16 @@ impl Write for LineWriter {
     }
 }
 
-/// Stderr, which may be non-blocking because another program on the same terminal made it so. `write_all`
-/// would lose lines then; this waits until it takes more.
-struct Stderr;
+/// Stderr or stdout, which may be non-blocking because another program on the same terminal made it so.
+/// `write_all` would lose lines then; this waits until it takes more.
+struct Patient<S>(S);
 
-impl Write for Stderr {
+impl<S: Write + AsFd> Write for Patient<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match io::stderr().write(bytes) {
+            match self.0.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let stderr = io::stderr();
-                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
                 }
                 outcome => return outcome,
             }
@@ -174,7 +177,7 @@ impl Write for Stderr {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.flush()
     }
 }
 

@@ -32,7 +32,8 @@ use crate::tls::TlsOptions;
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Options {
     /// Port that ESXi hosts connect to; 0 lets the system choose.
-    #[arg(long, value_name = "PORT", default_value_t = 13370, value_parser = port, help_heading = VMS)]
+    #[arg(long, short = 'p', value_name = "PORT", default_value_t = 13370, value_parser = port)]
+    #[arg(help_heading = VMS)]
     pub proxy_port: u16,
 
     /// Addresses that ESXi hosts connect to: repeat it or separate by commas. `::` serves IPv4 and IPv6.
@@ -82,6 +83,7 @@ pub(crate) struct Options {
     /// Address that clients connect to; the default is reachable from this machine only.
     #[arg(
         long,
+        short = 'i',
         value_name = "ADDRESS",
         default_value = "127.0.0.1",
         value_parser = address,
@@ -90,7 +92,8 @@ pub(crate) struct Options {
     pub interface: IpAddr,
 
     /// First client port; each VM gets the lowest free one. 0 lets the system choose.
-    #[arg(long, value_name = "PORT", default_value_t = 50000, value_parser = port, help_heading = CLIENTS)]
+    #[arg(long, short = 'r', value_name = "PORT", default_value_t = 50000, value_parser = port)]
+    #[arg(help_heading = CLIENTS)]
     pub port_range_start: u16,
 
     /// Last client port [default: 65535].
@@ -128,7 +131,7 @@ pub(crate) struct Options {
     /// Port for vspc, vSPC.py's vSPCClient and scripts: lists, attaches, locks. 0 lets the system choose. If
     /// neither this nor --admin-iface is given and the port is in use, the server starts without it
     /// [default: 13371].
-    #[arg(long, value_name = "PORT", value_parser = port, help_heading = ADMIN)]
+    #[arg(long, short = 'a', value_name = "PORT", value_parser = port, help_heading = ADMIN)]
     pub admin_port: Option<u16>,
 
     /// Address of that port; the default is reachable from this machine only [default: 127.0.0.1].
@@ -223,8 +226,16 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub config: ConfigOptions,
 
-    /// Log more (RUST_LOG, if set, decides instead).
+    /// Write the process id to this file, which goes when the server ends.
+    #[arg(long, value_name = "PATH", help_heading = DIAGNOSTICS)]
+    pub pidfile: Option<PathBuf>,
+
+    /// Log to standard output instead of standard error.
     #[arg(long, help_heading = DIAGNOSTICS)]
+    pub stdout: bool,
+
+    /// Log more (RUST_LOG, if set, decides instead).
+    #[arg(long, short = 'd', help_heading = DIAGNOSTICS)]
     pub debug: bool,
 
     /// Print this help.
@@ -452,7 +463,7 @@ const ADMIN: &str = "Admin port";
 /// As vSPC.py has it.
 const ADMIN_PORT: u16 = 13371;
 const MEMORY: &str = "Memory (sizes in bytes, or with K, M, G or T)";
-const DIAGNOSTICS: &str = "Diagnostics";
+const DIAGNOSTICS: &str = "Process and diagnostics";
 
 /// The least `--lag-limit`. The engine would take less as this.
 const LEAST_LAG: Size = Size(LEAST_LAG_LIMIT);

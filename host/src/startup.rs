@@ -4,6 +4,7 @@
 use std::env;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +22,13 @@ use crate::logging::Logging;
 use crate::logs::{self, Logs};
 use crate::options::Options;
 use crate::outlets::{self, Outlets};
+use crate::pid_file::PidFile;
 use crate::reload;
 use crate::seed::seed;
 use crate::signals;
 use crate::sockets;
 use crate::store::{self, Mirror};
+use crate::supervisor::Supervisor;
 use crate::tls::{CLEAR_ADVICE, Loader};
 
 /// All that a server needs to run.
@@ -45,6 +48,8 @@ pub struct Host {
     pub logs: Logs,
     /// Who is told what happens.
     pub outlets: Outlets,
+    /// Who is told that the server serves.
+    pub supervisor: Supervisor,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -72,11 +77,12 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         }
         Err(fatal) => return refuse(program, &fatal),
     };
-    let log = match Logging::start(options.debug) {
+    let log = match Logging::start(options.debug, options.stdout) {
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
     let outcome = prepare(program, &options).and_then(|(host, endings)| {
+        let _pid_file = options.pidfile.as_deref().map(write_pid_file).transpose()?;
         let outcome = serve(host);
         endings.wait();
         outcome
@@ -125,6 +131,9 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
         room(options, &limits),
         config.max_consoles
     );
+    for note in &options.config.notes {
+        log::warn!("{note}");
+    }
     if let Some(path) = &options.config.config {
         log::info!("options are read from {}", path.display());
     }
@@ -171,9 +180,26 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     })
     .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
-    let host =
-        Host { config, needs_admin, seed, credentials, store, logs, outlets, commands, commands_socket };
+    let supervisor = Supervisor::of_process();
+    let host = Host {
+        config,
+        needs_admin,
+        seed,
+        credentials,
+        store,
+        logs,
+        outlets,
+        supervisor,
+        commands,
+        commands_socket,
+    };
     Ok((host, Endings { store: store_end, logs: logs_end, events: events_end }))
+}
+
+fn write_pid_file(path: &Path) -> Result<PidFile, Fatal> {
+    PidFile::write(path).map_err(|error| {
+        Fatal::Options(format!("cannot write --pidfile {}: {error}; choose another", path.display()))
+    })
 }
 
 /// Whether a server could be started with these options, as far as can be told without one, in words.

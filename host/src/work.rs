@@ -143,6 +143,7 @@ impl<S> Housekeeping<S> {
                         "there is no admin port: choose one with --admin-port, or none with --no-admin"
                     );
                 }
+                self.supervisor.ready();
                 Ok(())
             }
         }

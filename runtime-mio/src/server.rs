@@ -81,6 +81,7 @@ impl Server {
         house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
+        house.supervise(host.supervisor, now);
         Ok(Self {
             poll,
             engine,
@@ -431,6 +432,7 @@ mod tests {
     use vspc_host::logs::Logs;
     use vspc_host::outlets::Outlets;
     use vspc_host::store::Mirror;
+    use vspc_host::supervisor::Supervisor;
 
     #[test]
     fn a_deadline_that_passes_while_a_turn_lasts_waits_for_the_next_poll() {
@@ -440,8 +442,19 @@ mod tests {
         let credentials = Credentials::default();
         let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
         let (logs, outlets) = (Logs::default(), Outlets::default());
-        let host =
-            Host { config, needs_admin, seed, credentials, store, logs, outlets, commands, commands_socket };
+        let supervisor = Supervisor::default();
+        let host = Host {
+            config,
+            needs_admin,
+            seed,
+            credentials,
+            store,
+            logs,
+            outlets,
+            supervisor,
+            commands,
+            commands_socket,
+        };
         let mut server = Server::new(host).unwrap();
         server.start().unwrap();
         let _vm = net::TcpStream::connect(vms).unwrap();

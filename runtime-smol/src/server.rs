@@ -101,6 +101,7 @@ impl Server {
         house.logs = host.logs;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
+        house.supervise(host.supervisor, now);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 executor,

@@ -38,6 +38,7 @@ mod serving;
 mod stalling;
 mod state;
 mod stopping;
+mod supervised;
 mod takeover;
 mod tls;
 mod tls_files;

@@ -146,6 +146,12 @@ macro_rules! with_all {
                 a_second_signal_ends_it_at_once
                 a_stderr_that_nobody_reads_holds_nothing_up
             }
+            supervised {
+                a_service_manager_hears_when_it_serves_that_it_lives_and_when_it_stops
+                the_process_id_is_in_its_file_for_as_long_as_it_serves
+                what_vspcpys_start_scripts_say_is_understood
+                the_unit_in_packaging_is_one_and_shuts_the_server_in
+            }
             takeover {
                 a_newcomer_to_a_live_vm_gets_nothing_that_is_typed
                 a_vm_that_stands_still_while_its_kernel_acknowledges_keeps_the_input

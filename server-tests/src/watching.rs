@@ -13,6 +13,7 @@ use vspc_host::logs::Logs;
 use vspc_host::outlets::Outlets;
 use vspc_host::startup::Host;
 use vspc_host::store::Mirror;
+use vspc_host::supervisor::Supervisor;
 use vspc_host::watch::Watch;
 
 use super::peer::Peer;
@@ -45,6 +46,7 @@ impl Inside {
             store: Mirror::default(),
             logs: Logs::default(),
             outlets: Outlets::default(),
+            supervisor: Supervisor::default(),
             commands,
             commands_socket,
         };

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::Command;
 
 use super::keys::{Key, Kind};
+use super::vspcpy;
 
 /// A command line that clap can read.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct CommandLine {
     args: Vec<OsString>,
     /// The ids of flags that are denied.
     denied: Vec<String>,
+    /// What is to be said of its spellings.
+    notes: Vec<String>,
 }
 
 impl CommandLine {
@@ -44,12 +47,17 @@ impl CommandLine {
                 }
             }
         }
+        let (mut kept, notes) = vspcpy::translate(kept);
         kept.extend(args);
-        Self { args: kept, denied }
+        Self { args: kept, denied, notes }
     }
 
     pub(super) fn args(&self) -> Vec<OsString> {
         self.args.clone()
+    }
+
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// Says that this flag is not to be.

@@ -16,6 +16,7 @@ mod environment;
 mod file;
 mod keys;
 mod print;
+mod vspcpy;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -55,6 +56,10 @@ pub(crate) struct ConfigOptions {
     /// Print a file with every option, explained, and exit.
     #[arg(long, help_heading = CONFIGURATION)]
     pub print_default_config: bool,
+
+    /// What is to be said of spellings that were given, once each.
+    #[arg(skip)]
+    pub notes: Vec<String>,
 }
 
 /// What a command line asks for.
@@ -151,7 +156,9 @@ where
     }
     let merged = command.try_get_matches_from(args).map_err(|error| Fatal::Options(one_line(&error)))?;
     let options = Options::from_arg_matches(&merged).map_err(|error| Fatal::Options(one_line(&error)))?;
-    let options = options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
+    let mut options =
+        options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
+    options.config.notes = line.notes();
     Ok(match (options.config.print_config, options.config.check_config) {
         (true, _) => Parsed::Print(print::effective(program, &keys, &settings, is_given, &merged)),
         (false, true) => Parsed::Check(Box::new(options)),

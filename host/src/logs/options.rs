@@ -24,7 +24,7 @@ pub(crate) struct LogOptions {
     pub log_layout: String,
 
     /// What comes before each of these names, and a dash behind it.
-    #[arg(long, short = 'p', alias = "prefix", value_name = "PREFIX", help_heading = LOGS)]
+    #[arg(long, alias = "prefix", value_name = "PREFIX", help_heading = LOGS)]
     pub log_prefix: Option<String>,
 
     /// The permissions of files that are made, as in chmod.
@@ -163,7 +163,7 @@ mod tests {
     fn logs_are_asked_for_as_people_are_used_to() {
         for words in [
             "--log-dir /d --log-prefix a --log-mode 644",
-            "-l /d -p a -m 0644",
+            "--backend Logging -l /d -p a -m 0644",
             "--logdir /d --prefix a --mode 644",
         ] {
             let logs = parse(words).unwrap().logs;
@@ -180,7 +180,7 @@ mod tests {
             ("--log-mode 644", "--log-dir DIRECTORY"),
             ("--log-prefix a", "--log-dir DIRECTORY"),
             ("--log-layout nova", "--log-dir DIRECTORY"),
-            ("-l /d --log-layout nova -p a", "--log-prefix"),
+            ("-l /d --log-layout nova --prefix a", "--log-prefix"),
             ("-l /d --log-layout all.log", "--log-layout"),
             ("-l /d -m 0444", "--log-mode"),
             ("-l /d -m 9", "--log-mode"),

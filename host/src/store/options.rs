@@ -134,7 +134,7 @@ mod tests {
             ("--backend file", "--file PATH"),
             ("--file /f", "--backend file"),
             ("--backend file -f /f --port-range-start 0", "--port-range-start"),
-            ("--backend logging", "--backend"),
+            ("--backend dbm", "--backend"),
             ("--backend redis", "--redis-url URL"),
             ("--redis-url redis://h", "--backend redis"),
             ("--redis-owner o", "--backend redis"),
