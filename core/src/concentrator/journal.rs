@@ -87,11 +87,11 @@ impl Pool {
 struct Segment {
     /// Absolute offset of its first byte.
     start: u64,
-    /// The capacity it was taken with.
-    size: usize,
     bytes: Vec<u8>,
+    /// The capacity it was taken with, at most [`SEGMENT`].
+    size: u16,
     /// How many guest bytes those are, once it is full and somebody has asked.
-    guest: Option<u32>,
+    guest: Option<u16>,
 }
 
 impl Segment {
@@ -102,7 +102,7 @@ impl Segment {
     /// How many guest bytes it holds, which does not change any more. Looks at them once.
     fn count_guest(&mut self) -> u64 {
         let bytes = &self.bytes;
-        u64::from(*self.guest.get_or_insert_with(|| (bytes.len() - count_pairs(bytes)) as u32))
+        u64::from(*self.guest.get_or_insert_with(|| (bytes.len() - count_pairs(bytes)) as u16))
     }
 }
 
@@ -146,7 +146,7 @@ impl Journal {
         let is_pairs_only = 2 * pairs == bytes.len();
         while !bytes.is_empty() {
             let room = match self.segments.back() {
-                Some(open) => open.size - open.bytes.len(),
+                Some(open) => usize::from(open.size) - open.bytes.len(),
                 None => 0,
             };
             let part = if is_pairs_only { room.min(bytes.len()) & !1 } else { whole_pairs(bytes, room) };
@@ -163,10 +163,10 @@ impl Journal {
 
     /// Opens a segment for `len` bytes to come.
     fn grow(&mut self, len: usize, pool: &mut Pool) {
-        let last = self.segments.back().map_or(0, |segment| segment.size);
+        let last = self.segments.back().map_or(0, |segment| usize::from(segment.size));
         let size = len.max(2 * last).next_power_of_two().clamp(FIRST_SEGMENT, SEGMENT);
         let bytes = pool.take(size);
-        self.segments.push_back(Segment { start: self.head, size, bytes, guest: None });
+        self.segments.push_back(Segment { start: self.head, bytes, size: size as u16, guest: None });
     }
 
     /// Gives back whole segments that end at or before `keep_from`.
@@ -182,7 +182,7 @@ impl Journal {
     pub(super) fn drop_oldest(&mut self, pool: &mut Pool) -> Option<usize> {
         let oldest = self.segments.pop_front()?;
         let len = oldest.bytes.len();
-        pool.put(oldest.bytes, oldest.size);
+        pool.put(oldest.bytes, oldest.size.into());
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
@@ -203,7 +203,7 @@ impl Journal {
     pub(super) fn adopt(&mut self, mut other: Journal, from: &mut Pool, pool: &mut Pool) {
         while let Some(segment) = other.segments.pop_front() {
             self.append(&segment.bytes, count_pairs(&segment.bytes), pool);
-            from.put(segment.bytes, segment.size);
+            from.put(segment.bytes, segment.size.into());
         }
     }
 
