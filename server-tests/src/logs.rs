@@ -273,13 +273,9 @@ pub(super) fn what_is_no_file_of_the_directory_is_not_written_to() {
     // Whoever opened this one to write would wait for a reader.
     assert!(Command::new("mkfifo").arg(place.file(&nova_name(2))).status().unwrap().success());
     let server = place.start(&["--log-layout", "nova"]);
-    let vms: Vec<Peer> = (1..=3)
-        .map(|number| {
-            let (mut vm, _) = Peer::vm(&server, number);
-            vm.print(b"printed");
-            vm
-        })
-        .collect();
+    // All are there before one prints: waiting for one reads over what is told of those before it.
+    let mut vms: Vec<Peer> = (1..=3).map(|number| Peer::vm(&server, number).0).collect();
+    vms.iter_mut().for_each(|vm| vm.print(b"printed"));
     server.line_with("cannot be written");
     place.expect(&nova_name(3), b"printed");
     assert_eq!(fs::read(&target).unwrap(), b"mine");
