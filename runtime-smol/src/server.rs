@@ -83,8 +83,13 @@ pub fn serve(host: Host) -> Result<(), Fatal> {
     server.borrow_mut().start()?;
     let mut timer = Timer::never();
     server.borrow().spawn(move |server, cx| server.keep_time(&mut timer, cx));
-    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&server, |server| server.serve_engine(cx))));
+    let drained = Rc::clone(&server);
+    let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&drained, |server| server.serve_engine(cx))));
     smol::block_on(executor.run(drainer));
+    // Tasks hold the server, which holds the executor, which holds the tasks. Threads around the loop learn
+    // from what the server drops that it has ended.
+    drop(mem::replace(&mut server.borrow_mut().executor, Rc::new(LocalExecutor::new())));
+    drop(executor);
     Ok(())
 }
 
