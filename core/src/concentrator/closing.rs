@@ -96,7 +96,10 @@ impl Concentrator {
                 self.detach_vm(id);
             }
             Role::Client(_) | Role::Local(_) | Role::Attach(_) => {
-                self.emit_departure(id, reason);
+                // A witness comes and goes unannounced: it is nobody's client.
+                if !matches!(&conn.role, Role::Local(local) if !local.may_type) {
+                    self.emit_departure(id, reason);
+                }
                 self.end_attach(id, reason, None);
                 self.leave_lock(id);
                 self.detach_reader(id);

@@ -132,7 +132,7 @@ pub enum VmTls {
     /// With TLS (`telnets://`).
     On,
     /// With whichever the host begins: the first byte tells. A host that says nothing is greeted in
-    /// telnet after 300 ms.
+    /// telnet after 2 s.
     Auto,
 }
 

@@ -169,6 +169,7 @@ impl TlsPolicy {
         let Transport::Upgradable(upgrade) = &mut conn.transport else { return Upgraded::Going };
         match upgrade.step(step) {
             Verdict::Wait => {}
+            Verdict::WaitForOffer => await_upgrade(id, false, fx),
             Verdict::Invite => {
                 if let Some((verb, opt)) = conn.negotiator.want(Side::Him, Opt::AUTHENTICATION, true) {
                     put_negotiation(verb, opt, upgrade.buffer());
@@ -306,9 +307,9 @@ pub(super) fn handshake_took(id: ConnId, fx: &Effects) -> Option<Duration> {
     HANDSHAKE_LIMIT.checked_sub(left)
 }
 
-/// Bounds the time for which our first words wait.
-pub(super) fn await_upgrade(id: ConnId, fx: &mut Effects) {
-    fx.timers.set(Timer::Tls(id), fx.now + HOLD);
+/// Bounds the time for which our first words wait. `either`: its first byte may be one of TLS.
+pub(super) fn await_upgrade(id: ConnId, either: bool, fx: &mut Effects) {
+    fx.timers.set(Timer::Tls(id), fx.now + if either { HELLO_LIMIT } else { HOLD });
 }
 
 /// A connection that begins with TLS.
@@ -319,6 +320,10 @@ fn begin(acceptor: &Acceptor) -> Option<Transport> {
 /// How long our first words wait for a host that may want TLS. It says so within a millisecond of
 /// connecting (tls-in-band.md §2); a round trip over the widest networks is less.
 const HOLD: Duration = Duration::from_millis(300);
+
+/// The same where TLS from the first byte is as welcome: a host whose handshake our words met cannot go on,
+/// and a fleet that connects at one moment is slow to begin. One that speaks telnet speaks first, too.
+const HELLO_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a host may take to answer what it is asked about TLS; it waits without a console meanwhile.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);

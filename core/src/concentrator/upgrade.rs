@@ -9,11 +9,13 @@
 //!  Waiting ─────────────────────────────────────────────────────────▶ TLS
 //!     │ WILL 37: DO 37, SEND            ┌── START: ACCEPT ────────────▶ TLS
 //!     ├───────────────────────────▶ Asked
-//!     │ 300 ms, required: DO 37         ├── none in common, WONT, 3 s ─▶ clear, or refused if required
+//!     │ time up, required: DO 37        ├── none in common, WONT, 3 s ─▶ clear, or refused if required
 //!     ├──────────▶ Invited ─ WILL: SEND ┘
 //!     │                └── WONT, 3 s ──────────────────────────────────▶ refused
-//!     └ 300 ms, not required ──────────────────────────────────────────▶ clear
+//!     └ time up, not required ─────────────────────────────────────────▶ clear
 //! ```
+//!
+//! That time is 300 ms; under auto it is 2 s until the first byte, and 300 ms from then.
 
 use super::config::InBandTls;
 
@@ -66,6 +68,8 @@ pub(super) enum Step {
 pub(super) enum Verdict {
     /// Nothing: wait on.
     Wait,
+    /// Wait on, as long as for one who was known to speak telnet from the start.
+    WaitForOffer,
     /// Say DO AUTHENTICATION.
     Invite,
     /// Say SEND.
@@ -147,6 +151,7 @@ fn next(state: UpgradeState, step: Step, policy: InBandTls, auto: bool) -> (Upgr
         (Waiting, Step::FirstByte { tls: true }) if auto => (state, Verdict::Tls { accept: false }),
         // It speaks telnet, and there is nothing else to wait for.
         (Waiting, Step::FirstByte { .. }) if policy == Off => (Released, Verdict::Clear),
+        (Waiting, Step::FirstByte { .. }) if auto => (state, Verdict::WaitForOffer),
         (Waiting, Step::Offered) if policy != Off => (Asked, Verdict::Ask),
         (Waiting, Step::TimeUp) if policy == Require => (Invited, Verdict::Invite),
         (Waiting, Step::TimeUp) => (Released, Verdict::Clear),
@@ -203,6 +208,9 @@ mod tests {
     fn first_byte_of_a_record_begins_tls_where_either_is_welcome() {
         for policy in [Off, Offer, Require] {
             assert_eq!(next(Waiting, TLS, policy, true), (Waiting, Verdict::Tls { accept: false }));
+            let telnet =
+                if policy == Off { (Released, Verdict::Clear) } else { (Waiting, Verdict::WaitForOffer) };
+            assert_eq!(next(Waiting, TELNET, policy, true), telnet);
             for state in [Invited, Asked, Released] {
                 assert_eq!(next(state, TLS, policy, true), (state, Verdict::Wait), "{state:?}");
             }

@@ -8,6 +8,7 @@ use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT
 use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
+use super::config::VmTls;
 use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, is_noise};
 use super::consoles::Placed;
 use super::event::{CloseReason, Fault};
@@ -49,7 +50,7 @@ impl Concentrator {
         if is_tls {
             await_handshake(id, &mut self.fx);
         } else if is_upgradable {
-            await_upgrade(id, &mut self.fx);
+            await_upgrade(id, self.config.vm_tls == VmTls::Auto, &mut self.fx);
         }
         self.fx.timers.set(Timer::Ask(id), now + ASK_AFTER);
         self.fx.timers.set(Timer::Identify(id), now + self.config.identify_timeout);

@@ -76,7 +76,6 @@ fn a_witness_keeps_no_console_alive_and_counts_against_no_limit() {
     world.reset(client);
     world.pass(Duration::from_secs(101));
     assert!(world.console(uuid(1)).is_none(), "it has expired");
-    assert_eq!(world.reason(witness), Some(CloseReason::Gone));
     assert!(!world.is_open(witness));
 }
 
@@ -110,7 +109,8 @@ fn a_reader_inside_the_process_ends_with_the_server_and_not_before_it_was_given_
     assert!(world.is_open(witness));
     world.unstall(witness);
     assert_eq!(world.seen(witness), "last words");
-    assert_eq!(world.reason(witness), Some(CloseReason::ShuttingDown));
+    assert!(!world.is_open(witness));
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::ClientDetached(..))), 0, "it was no client");
     let console = world.console(uuid(1)).unwrap().label.id;
     let refused = world.engine.open_local(console, LocalOptions::witness(), world.now);
     assert_eq!(refused, Err(CommandError::ShuttingDown));

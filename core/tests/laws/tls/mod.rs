@@ -26,6 +26,7 @@ const IS_NULL: &[u8] = b"\xff\xfa\x25\x00\x00\x00\xff\xf0";
 const OPENING: &[u8] = b"\xff\xfb\x00\xff\xfb\x03\xff\xfb\x01\xff\xfd\x00\xff\xfd\x03\xff\xfd\xe8";
 
 const HOLD: Duration = Duration::from_millis(300);
+const HELLO_LIMIT: Duration = Duration::from_secs(2);
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 fn in_band(policy: InBandTls) -> World {

@@ -2,7 +2,9 @@
 
 use vspc_core::concentrator::{Config, ConnId, InBandTls, VmTls};
 
-use super::{A_MOMENT, HOLD, OPENING, WILL_AUTH, accepted, by_hand, client, failures, host, is_identified};
+use super::{
+    A_MOMENT, HELLO_LIMIT, HOLD, OPENING, WILL_AUTH, accepted, by_hand, client, failures, host, is_identified,
+};
 use crate::world::secure::Version;
 use crate::world::{Kind, World};
 
@@ -38,11 +40,40 @@ fn accepted_or_clear(world: &mut World, policy: InBandTls) -> ConnId {
 fn silent_host_is_greeted_in_telnet_where_either_is_welcome() {
     let mut world = by_hand(Config { vm_tls: VmTls::Auto, ..Config::default() });
     let id = host(&mut world);
-    world.pass(HOLD - A_MOMENT);
+    world.pass(HELLO_LIMIT - A_MOMENT);
     assert!(world.take(id).is_empty());
     world.pass(A_MOMENT);
     world.settle();
     assert!(is_identified(&world));
+}
+
+/// A fleet that connects at one moment begins late, and our telnet would end its handshakes.
+#[test]
+fn host_that_is_slow_to_begin_its_handshake_is_not_greeted_in_telnet() {
+    for policy in [InBandTls::Off, InBandTls::Offer, InBandTls::Require] {
+        let mut world = by_hand(Config { vm_tls: VmTls::Auto, in_band_tls: policy, ..Config::default() });
+        let id = host(&mut world);
+        world.pass(HELLO_LIMIT - A_MOMENT);
+        world.shake_hands(id, Version::V13, Vec::new());
+        world.settle();
+        assert!(is_identified(&world), "{policy:?}");
+        assert_eq!(failures(&world), 0, "{policy:?}");
+    }
+}
+
+/// Who has shown that it speaks telnet waits no longer for that.
+#[test]
+fn host_that_begins_in_telnet_has_as_long_to_offer_an_upgrade_as_without_auto() {
+    let config = Config { vm_tls: VmTls::Auto, in_band_tls: InBandTls::Offer, ..Config::default() };
+    let mut world = by_hand(config);
+    let id = host(&mut world);
+    world.pass(HOLD);
+    for piece in [&b"\xff\xfb\x00"[..], b"\xff\xfb\x03"] {
+        assert!(world.wire(id).is_empty());
+        world.engine.handle_received(id, &mut piece.to_vec(), world.now);
+        world.pass(HOLD / 2);
+    }
+    assert!(world.wire(id).starts_with(OPENING));
 }
 
 #[test]
