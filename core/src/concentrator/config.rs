@@ -58,6 +58,10 @@ pub struct Config {
     /// How much of that a new client is shown once it has proved to be a telnet client, in bytes; of more
     /// than there is, what there is.
     pub client_scrollback: usize,
+    /// How much output from before the start each console can be
+    /// [given back](super::Concentrator::restore_output), in bytes, rounded up to 16 KiB and 4 MiB at most: as
+    /// many offsets are left free before those of its own.
+    pub restored_output: usize,
     /// What all journals together may take, in bytes. Where it is too little for what readers have not taken,
     /// they miss some, and are told.
     pub journal_memory: usize,
@@ -102,6 +106,7 @@ impl Default for Config {
             slow_client: SlowClient::Skip,
             lag_limit: 2 << 20,
             scrollback: 16 << 10,
+            restored_output: 0,
             client_scrollback: 0,
             journal_memory: 256 << 20,
             banner: true,

@@ -4,6 +4,7 @@
 //! and what is counted. **Refuses to know** connections beyond their ids, and other consoles.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl ReaderKey {
 }
 
 /// What a console printed, who reads that, and who of those that came by the admin port may type.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Audience {
     fanout: Fanout<ReaderKey>,
     lock: Lock<ConnId>,
@@ -72,13 +73,17 @@ pub(super) struct Console {
     pub(super) last_output: Instant,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
+    /// Room for output from before the start, in units of [`ROOM_UNIT`]: its own begins behind that.
+    room_before: u8,
     /// The client port that a store has reported to be its own also after a restart.
-    kept_port: Option<u16>,
+    kept_port: Option<NonZeroU16>,
 }
 
 impl Console {
-    pub(super) fn new(label: Label, now: Instant) -> Self {
+    /// `room_before`: in units of [`ROOM_UNIT`], for [output from before](Self::put_before).
+    pub(super) fn new(label: Label, room_before: u8, now: Instant) -> Self {
         Self {
+            room_before,
             label: Arc::new(label),
             legs: Legs::default(),
             audience: None,
@@ -98,7 +103,29 @@ impl Console {
     }
 
     pub(super) fn fanout_mut(&mut self) -> &mut Fanout<ReaderKey> {
-        &mut self.audience.get_or_insert_default().fanout
+        &mut self.audience_mut().fanout
+    }
+
+    fn audience_mut(&mut self) -> &mut Audience {
+        let room = self.room();
+        self.audience
+            .get_or_insert_with(|| Box::new(Audience { fanout: Fanout::behind(room), lock: Lock::new() }))
+    }
+
+    /// How many guest bytes its offsets count up to now.
+    pub(super) fn offset(&self) -> u64 {
+        self.audience.as_ref().map_or(self.room(), |audience| audience.fanout.journal().guest_head())
+    }
+
+    /// Puts what it printed before the start before all else, as much of its end as there is room for; once.
+    /// Returns how many bytes that were.
+    pub(super) fn put_before(&mut self, guest: &[u8], pool: &mut Pool) -> usize {
+        let room = self.room();
+        self.fanout_mut().put_before(guest, room, pool)
+    }
+
+    fn room(&self) -> u64 {
+        u64::from(self.room_before) * ROOM_UNIT as u64
     }
 
     /// Who of those that came by the admin port may type.
@@ -107,17 +134,17 @@ impl Console {
     }
 
     pub(super) fn lock_mut(&mut self) -> &mut Lock<ConnId> {
-        &mut self.audience.get_or_insert_default().lock
+        &mut self.audience_mut().lock
     }
 
     /// Its client port, as it is now, is its own also after a restart.
     pub(super) fn is_kept(&self) -> bool {
-        self.kept_port.is_some() && self.kept_port == self.label.port
+        self.kept_port.is_some_and(|kept| self.label.port == Some(kept.get()))
     }
 
     /// A store has reported this port to be kept; `None`: what it has reported does not count any more.
     pub(super) fn note_kept(&mut self, port: Option<u16>) {
-        self.kept_port = port;
+        self.kept_port = port.and_then(NonZeroU16::new);
     }
 
     pub(super) fn id(&self) -> ConsoleId {
@@ -326,11 +353,14 @@ fn resume_at(limits: Limits) -> u64 {
     pause_above(limits) - limits.lag / 4
 }
 
+/// In what steps room is made for output from before the start.
+pub(super) const ROOM_UNIT: usize = 16 << 10;
+
 /// Nobody came by the admin port.
 static UNLOCKED: Lock<ConnId> = Lock::new();
 
 /// A console that has printed nothing, and at which nobody is.
-static UNHEARD: Fanout<ReaderKey> = Fanout::new();
+static UNHEARD: Fanout<ReaderKey> = Fanout::behind(0);
 
 /// Under `--slow-client wait`, how long a VM waits for one reader: a VMOTION-BEGIN may be behind the
 /// bytes not read, and the host waits 5 s for its answer.

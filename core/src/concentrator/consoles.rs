@@ -14,7 +14,7 @@ use crate::keyed::Keyed;
 use crate::time::Instant;
 
 use super::config::{Config, SlowClient};
-use super::console::{Console, LEAST_LAG_LIMIT, ReaderKey};
+use super::console::{Console, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Took};
@@ -49,6 +49,8 @@ pub(super) struct Consoles {
     pub(super) limits: Limits,
     slow: SlowClient,
     expire: Duration,
+    /// Of each console for output from before the start, in units of [`ROOM_UNIT`].
+    room_before: u8,
 }
 
 /// Where a VM belongs.
@@ -84,6 +86,7 @@ impl Consoles {
             },
             slow: config.slow_client,
             expire: config.vm_expire,
+            room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
         }
     }
 
@@ -153,7 +156,7 @@ impl Consoles {
             name: String::new(),
             port: None,
         };
-        let id = self.table.insert(Console::new(label, fx.now));
+        let id = self.table.insert(Console::new(label, self.room_before, fx.now));
         if let Some(opened) = self.table.get_mut(id) {
             Arc::make_mut(&mut opened.label).id = id;
         }
@@ -297,6 +300,20 @@ impl Consoles {
             console.count().bytes_from_vm += printed;
             self.after_print(id, fx);
         }
+    }
+
+    /// Puts what a console printed before the start before all that it has printed since, as much of its end
+    /// as it may have; once, and only as far as there is memory that nobody else uses. Returns how many bytes
+    /// that were.
+    pub(super) fn put_before(&mut self, id: ConsoleId, guest: &[u8], fx: &mut Effects) -> usize {
+        let Some(console) = self.table.get_mut(id).filter(|_| !guest.is_empty()) else { return 0 };
+        if !self.pool.has_room(2 * guest.len()) {
+            return 0;
+        }
+        let put = console.put_before(guest, &mut self.pool);
+        self.by_silence.add(id.index);
+        trim(console, self.limits, &mut self.pool, fx);
+        put
     }
 
     fn after_print(&mut self, id: ConsoleId, fx: &mut Effects) {

@@ -43,7 +43,7 @@ impl Concentrator {
     pub(super) fn describe_console(&self, console: &Console) -> operator::Console {
         let label = &console.label;
         let counters = console.counters();
-        let offset = console.fanout().journal().guest_head();
+        let offset = console.offset();
         let has_printed = counters.bytes_from_vm > 0;
         let idle = self.fx.now.duration_since(console.last_output);
         operator::Console {

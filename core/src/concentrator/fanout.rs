@@ -143,16 +143,10 @@ pub(super) enum Settled {
     Lost,
 }
 
-impl<K> Default for Fanout<K> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<K> Fanout<K> {
-    /// Nothing printed, nobody there.
-    pub(super) const fn new() -> Self {
-        Self { journal: Journal::new(), readers: Vec::new(), seated: 0 }
+    /// Nothing printed, nobody there; room for so many bytes [before](Self::put_before) the first.
+    pub(super) const fn behind(room: u64) -> Self {
+        Self { journal: Journal::behind(room), readers: Vec::new(), seated: 0 }
     }
 }
 
@@ -182,6 +176,14 @@ impl<K: Copy> Fanout<K> {
             None => self.journal.join(other),
         }
         self.journal.guest_head() - before
+    }
+
+    /// Puts what was printed at another time before all that was printed here, as much of its end as there is
+    /// room for; once, and not when the first byte is gone. Readers that are there go on where they are; it
+    /// is shown to those who come. Returns how many bytes that were.
+    pub(super) fn put_before(&mut self, guest: &[u8], room: u64, pool: &mut Pool) -> usize {
+        let is_whole = self.journal.tail() == room;
+        if is_whole { self.journal.put_before(guest, pool) } else { 0 }
     }
 
     /// Seats a reader behind the last byte, or as far back as it wants to begin. Costs a look at each seat.

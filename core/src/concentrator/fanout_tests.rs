@@ -13,7 +13,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self { fanout: Fanout::default(), pool: Pool::new(usize::MAX), lost: Vec::new() }
+        Self { fanout: Fanout::behind(0), pool: Pool::new(usize::MAX), lost: Vec::new() }
     }
 
     fn attach(&mut self, key: char, form: Form, skips: bool) -> Seat {

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 use memchr::memchr;
 
+use crate::telnet::IAC;
 use crate::telnet::wire_form::{
     count_pairs, guest_slices, trailing_iacs, undouble_into, whole_pairs, wire_len,
 };
@@ -52,6 +53,11 @@ impl Pool {
     /// How much journals may hold together.
     pub(super) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Whether that leaves room for so many bytes more.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.used.saturating_add(bytes) <= self.limit
     }
 
     /// Whether journals hold more than they may together.
@@ -115,9 +121,9 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// One that holds nothing.
-    pub(super) const fn new() -> Self {
-        Self { segments: VecDeque::new(), head: 0, guest_head: 0 }
+    /// One that holds nothing, with room for so many bytes [before](Self::put_before) its first.
+    pub(super) const fn behind(room: u64) -> Self {
+        Self { segments: VecDeque::new(), head: room, guest_head: room }
     }
 
     /// Offset behind the last byte.
@@ -159,6 +165,25 @@ impl Journal {
             self.head += part as u64;
             bytes = &bytes[part..];
         }
+    }
+
+    /// Puts the last of these guest bytes in front of all that it holds, as many as there is room for. Its
+    /// first byte must still be here, or none have been appended. Returns how many. Copies them once.
+    pub(super) fn put_before(&mut self, guest: &[u8], pool: &mut Pool) -> usize {
+        let mut rest = guest;
+        loop {
+            let (before, wire) = double_last(rest, (SEGMENT as u64).min(self.tail()) as usize);
+            if wire.is_empty() {
+                break;
+            }
+            let size = wire.len().next_power_of_two().clamp(FIRST_SEGMENT, SEGMENT);
+            let mut bytes = pool.take(size);
+            bytes.extend_from_slice(&wire);
+            let start = self.tail() - wire.len() as u64;
+            self.segments.push_front(Segment { start, bytes, size: size as u16, guest: None });
+            rest = before;
+        }
+        guest.len() - rest.len()
     }
 
     /// Opens a segment for `len` bytes to come.
@@ -330,10 +355,28 @@ impl Journal {
     }
 }
 
+/// Cuts off as many of the last guest bytes as make up to `limit` bytes of wire form. Returns those before,
+/// and that.
+fn double_last(guest: &[u8], limit: usize) -> (&[u8], Vec<u8>) {
+    let mut len = 0;
+    let count = guest.iter().rev().take_while(|&&byte| {
+        len += 1 + usize::from(byte == IAC);
+        len <= limit
+    });
+    let (before, last) = guest.split_at(guest.len() - count.count());
+    let mut wire = Vec::with_capacity(limit.min(2 * last.len()));
+    for run in last.split_inclusive(|&byte| byte == IAC) {
+        wire.extend_from_slice(run);
+        if run.ends_with(&[IAC]) {
+            wire.push(IAC);
+        }
+    }
+    (before, wire)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telnet::IAC;
 
     fn doubled(guest: &[u8]) -> Vec<u8> {
         guest.iter().flat_map(|&byte| if byte == IAC { vec![IAC, IAC] } else { vec![byte] }).collect()
@@ -427,6 +470,38 @@ mod tests {
         append(&mut journal, &[IAC; 1000], &mut pool);
         let start = journal.scrollback_start(journal.head(), 501);
         assert!(!journal.is_mid_pair(start));
+    }
+
+    #[test]
+    fn older_bytes_are_put_before_the_first_as_many_as_there_is_room_for() {
+        for (room, kept) in [(0, 0), (10_000, 1), (100_000, 1000), (100_000, 30_000)] {
+            let mut pool = Pool::new(usize::MAX);
+            let mut journal = Journal::behind(room);
+            append(&mut journal, b"new", &mut pool);
+            let old = patterned(kept);
+            let put = journal.put_before(&old, &mut pool);
+            assert_eq!(put, if room == 0 { 0 } else { kept });
+            append(&mut journal, b"er", &mut pool);
+            let mut guest = Vec::new();
+            assert_eq!(journal.copy_guest(journal.tail(), usize::MAX, &mut guest), journal.head());
+            assert_eq!(guest, [&old[..put], b"newer"].concat());
+            assert_eq!(journal.guest_head(), room + 5, "what comes first is at the same place as without");
+            assert_eq!(journal.guest_at(journal.tail()), room - put as u64);
+            journal.clear(&mut pool);
+            assert_eq!(pool.used(), 0);
+        }
+    }
+
+    #[test]
+    fn of_older_bytes_without_room_the_last_are_put() {
+        let mut pool = Pool::new(usize::MAX);
+        let mut journal = Journal::behind(10_000);
+        let old = patterned(30_000);
+        let put = journal.put_before(&old, &mut pool);
+        assert!((5000..10_000).contains(&put));
+        assert_eq!(wire(&journal, journal.tail()), doubled(&old[old.len() - put..]));
+        append(&mut journal, b"new", &mut pool);
+        assert_eq!(wire(&journal, 10_000), b"new");
     }
 
     #[test]

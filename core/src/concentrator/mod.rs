@@ -55,6 +55,7 @@ mod output;
 mod ports;
 mod queues;
 mod requests;
+mod restoring;
 mod showing;
 mod silence;
 mod slab;

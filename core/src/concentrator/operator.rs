@@ -6,7 +6,6 @@
 //! restart they put back what they have kept with [`restore`](Concentrator::restore).
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telnet::OptionPolicy;
@@ -23,7 +22,6 @@ use super::fanout::{Form, Kind, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::label::{Identity, Label};
 use super::speech::Mode;
-use super::timers::Timer;
 
 /// A console as an operator sees it.
 #[non_exhaustive]
@@ -280,45 +278,6 @@ impl Concentrator {
         Ok(())
     }
 
-    /// Puts back a console that was known before a restart. It has its port again at once, and expires unless
-    /// its VM or a client comes in time.
-    ///
-    /// # Errors
-    ///
-    /// A console of this identity is there already, its port is another's or outside the range, or the server
-    /// is going. Nothing has changed then.
-    pub fn restore(&mut self, reservation: Reservation, now: Instant) -> Result<ConsoleId, CommandError> {
-        self.fx.now = now;
-        if self.shutting_down {
-            return Err(CommandError::ShuttingDown);
-        }
-        if self.consoles.by_identity(&reservation.identity).is_some() {
-            return Err(CommandError::AlreadyThere);
-        }
-        if let Some(port) = reservation.port
-            && let Some(ports) = &mut self.ports
-            && !ports.take_this(port)
-        {
-            return Err(CommandError::PortNotFree(port));
-        }
-        let id = self.consoles.open(reservation.identity, &mut self.fx);
-        if reservation.shared {
-            self.consoles.share(id);
-        }
-        if let Some(console) = self.consoles.get_mut(id) {
-            console.restore(&reservation.name, reservation.stayed, reservation.home);
-        }
-        match reservation.port.filter(|_| self.ports.is_some()) {
-            Some(port) => self.open_this_port(id, port),
-            None => self.open_port(id),
-        }
-        let left = self.config.vm_expire.saturating_sub(reservation.idle_for);
-        self.fx.timers.set(Timer::Expire(id), now + left);
-        self.consoles.consider_expiry(id, &mut self.fx);
-        self.settle();
-        Ok(id)
-    }
-
     /// A store has made sure of it that this console has this client port also after a restart. Nothing where
     /// the console is gone.
     pub fn handle_kept(&mut self, id: ConsoleId, port: u16, now: Instant) {
@@ -444,13 +403,6 @@ impl Concentrator {
             };
             Some(ClientView { id, peer: &conn.peer, speaks, has_ended })
         })
-    }
-}
-
-impl Console {
-    fn restore(&mut self, name: &str, stayed: Duration, home: Option<IpAddr>) {
-        Arc::make_mut(&mut self.label).name = name.into();
-        self.tenure = super::tenure::Tenure::restored(stayed, home);
     }
 }
 

@@ -33,6 +33,23 @@ impl SilenceList {
         self.latest = index;
     }
 
+    /// This one has something to give, and has been silent for longer than all that have said something.
+    pub(super) fn add(&mut self, index: u32) {
+        if self.links.len() <= index as usize {
+            self.links.resize(index as usize + 1, (NONE, NONE));
+        }
+        let is_there = self.links[index as usize].0 != NONE || self.longest_silent == index;
+        if is_there {
+            return;
+        }
+        self.links[index as usize] = (NONE, self.longest_silent);
+        match self.longest_silent {
+            NONE => self.latest = index,
+            first => self.links[first as usize].0 = index,
+        }
+        self.longest_silent = index;
+    }
+
     /// This one has nothing to give.
     pub(super) fn remove(&mut self, index: u32) {
         let Some(&(before, after)) = self.links.get(index as usize) else { return };
@@ -74,7 +91,14 @@ mod tests {
             list.remove(index);
         }
         assert_eq!(left, [7, 3, 0]);
-        list.touch(1);
+        list.add(1);
+        list.touch(2);
+        list.add(3);
+        list.add(2);
+        assert_eq!(list.longest_silent(), Some(3));
+        list.remove(3);
+        assert_eq!(list.longest_silent(), Some(1));
+        list.remove(2);
         list.remove(1);
         list.remove(1);
         assert_eq!(list.longest_silent(), None);

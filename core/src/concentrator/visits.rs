@@ -264,7 +264,7 @@ impl Concentrator {
     /// A console has changed: its attaches are told of what concerns them.
     pub(super) fn refresh_attaches(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
-        let offset = console.fanout().journal().guest_head();
+        let offset = console.offset();
         let attached =
             |id: &ConnId| matches!(self.conns.get(*id).map(|conn| &conn.role), Some(Role::Attach(_)));
         let attaches: Vec<ConnId> = console.clients().filter(attached).collect();
@@ -299,7 +299,7 @@ impl Concentrator {
     pub(super) fn end_attach(&mut self, id: ConnId, why: CloseReason, message: Option<(String, String)>) {
         let Some(Role::Attach(attach)) = self.conns.get(id).map(|conn| &conn.role) else { return };
         let (operator, stream, at) = (attach.operator, attach.stream, attach.console);
-        let offset = self.consoles.get(at).map_or(0, |console| console.fanout().journal().guest_head());
+        let offset = self.consoles.get(at).map_or(0, Console::offset);
         if self.conns.get_mut(operator).is_some_and(|conn| conn.disconnect_kit(id)) {
             self.fx.outbox.transmit(operator);
             return self.fx.outbox.receive(operator);

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vspc_core::concentrator::{CommandError, Config, ConsoleId, Identity, PortRange, Reservation, Speaks};
+use vspc_core::concentrator::{
+    CommandError, Config, ConsoleId, Identity, LocalOptions, PortRange, Reservation, Speaks,
+};
 
 use vspc_core::vmware::VmConfig;
 
-use crate::world::{Kind, World, uuid, vm_config};
+use crate::world::{Kind, World, show, uuid, vm_config};
 
 fn config() -> Config {
     Config {
@@ -233,4 +235,82 @@ fn clients_are_told_with_what_they_were_found_to_be() {
     world.pass(Duration::from_secs(2));
     world.end(raw);
     assert_eq!(speaks(&world), [(telnet, Speaks::Telnet, false), (raw, Speaks::Raw, true)]);
+}
+
+/// What a server had logged before it was killed.
+const OLD: &[u8] = b"Linux 6.1\r\nlogin: \xff\xff\r\n";
+
+fn with_room(restored_output: usize) -> Config {
+    Config { restored_output, client_scrollback: 100, banner: false, ..config() }
+}
+
+#[test]
+fn output_from_before_a_restart_comes_first_for_who_comes_whatever_was_printed_since() {
+    for printed in [&b""[..], b"hello\xff\r\n"] {
+        let mut world = World::new(with_room(1000));
+        let vm = world.vm(vm_config(1));
+        let (early, log) = (world.client(uuid(1), Kind::Telnet), {
+            let all = LocalOptions::witness().scrollback(usize::MAX);
+            world.open_local(uuid(1), all)
+        });
+        world.pass(Duration::from_secs(2));
+        world.print(vm, printed);
+        let console = world.console(uuid(1)).unwrap().label.id;
+        assert_eq!(world.engine.restore_output(console, OLD, world.now), OLD.len());
+        world.settle();
+        world.print(vm, b"more");
+        let late = world.client(uuid(1), Kind::Telnet);
+        world.pass(Duration::from_secs(2));
+        let since = [printed, b"more"].concat();
+        assert_eq!(world.seen(log), show(&since), "it has the old bytes already");
+        assert_eq!(world.seen(early), show(&since));
+        assert_eq!(world.seen(late), show(&[OLD, &since].concat()));
+        assert_eq!(world.engine.totals().bytes_from_vm, since.len() as u64, "the old ones count no more");
+    }
+}
+
+#[test]
+fn output_from_before_a_restart_is_put_back_once_and_no_more_than_there_is_room_for() {
+    let mut world = World::new(with_room(1));
+    let id = world.engine.restore(Reservation::new(identity(1)), world.now).unwrap();
+    assert_eq!(world.engine.restore_output(id, &[b'x'; 20_000], world.now), 16 << 10);
+    assert_eq!(world.engine.restore_output(id, OLD, world.now), 0, "there is some already");
+    let mut none = World::new(with_room(0));
+    let id = none.engine.restore(Reservation::new(identity(1)), none.now).unwrap();
+    assert_eq!(none.engine.restore_output(id, OLD, none.now), 0);
+    let small = Config { journal_memory: 16 << 10, ..with_room(32 << 10) };
+    let mut short = World::new(small);
+    let id = short.engine.restore(Reservation::new(identity(1)), short.now).unwrap();
+    assert_eq!(short.engine.restore_output(id, &[b'x'; 10 << 10], short.now), 0, "others may need that");
+    assert_eq!(short.engine.restore_output(id, OLD, short.now), OLD.len());
+    let gone = ConsoleId::from_bits(77);
+    assert_eq!(short.engine.restore_output(gone, OLD, short.now), 0);
+}
+
+#[test]
+fn old_output_gives_way_before_what_was_printed_since() {
+    let mut world = World::new(Config { journal_memory: 24 << 10, ..with_room(8 << 10) });
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"of today");
+    let old = world.engine.restore(Reservation::new(identity(2)), world.now).unwrap();
+    assert_eq!(world.engine.restore_output(old, &[b'~'; 8 << 10], world.now), 8 << 10);
+    let busy = world.vm(vm_config(3));
+    world.print(busy, &[b'x'; 200 << 10]);
+    let mut shown = |n| {
+        let client = world.client(uuid(n), Kind::Telnet);
+        world.pass(Duration::from_secs(2));
+        world.seen(client)
+    };
+    assert_eq!(shown(1), "of today");
+    let old = shown(2);
+    assert!(!old.contains('~'), "it was the first to go: {old}");
+}
+
+#[test]
+fn overtaken_console_takes_no_old_output() {
+    let mut world = World::new(with_room(1000));
+    let vm = world.vm(vm_config(1));
+    world.print(vm, &[b'x'; 64 << 10]);
+    let console = world.console(uuid(1)).unwrap().label.id;
+    assert_eq!(world.engine.restore_output(console, OLD, world.now), 0, "there would be a hole behind it");
 }

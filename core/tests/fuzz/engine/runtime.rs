@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use vspc_core::concentrator::{
     Address, Closed, CommandError, Concentrator, Config, ConnId, ConsoleId, EventKind, Identity,
-    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalOptions, Output, Peer, PortRange, Reservation, SlowClient,
-    Takeover, TcpState,
+    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Output, Peer, PortRange, Reservation,
+    SlowClient, Takeover, TcpState,
 };
 use vspc_core::telnet::{Decoder, Item};
 use vspc_core::time::Instant;
@@ -337,6 +337,10 @@ impl Runtime {
             Ok(id) => {
                 assert!(is_there && !self.going_down);
                 self.insert(id, Kind::Local);
+                if options.kind == LocalKind::Witness {
+                    // Of its end nobody is told.
+                    self.reasons.insert(id);
+                }
             }
             Err(CommandError::NoConsole) => assert!(!is_there),
             Err(why) => assert!(self.going_down && why == CommandError::ShuttingDown, "{why}"),
@@ -353,6 +357,7 @@ impl Runtime {
                 let console = self.engine.console(id).expect("it was put back");
                 assert_eq!((console.label.uuid, console.vms, console.clients), (uuid(n), 0, 0));
                 assert!(!self.going_down);
+                assert!(self.engine.restore_output(id, b"old\xff", self.now) <= 4);
             }
             Err(CommandError::AlreadyThere) => {
                 assert!(self.engine.consoles().any(|console| console.label.uuid == uuid(n)));

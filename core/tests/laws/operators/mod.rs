@@ -137,6 +137,34 @@ fn an_attach_carries_guest_bytes_both_ways_and_tells_what_happens() {
 }
 
 #[test]
+fn offsets_count_output_from_before_a_restart_too() {
+    let mut world = World::new(Config { restored_output: 1000, ..config() });
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"new");
+    let console = world.console(uuid(1)).unwrap().label.id;
+    assert_eq!(world.engine.restore_output(console, b"old\xff", world.now), 4);
+    let mut operator = Operator::known(&mut world);
+    let stream = operator.session.open_announced().unwrap().0;
+    let attach = json!({ "op": "attach", "console": "vm01", "stream": stream, "scrollback": 100 });
+    let ok = operator.ok(&mut world, attach);
+    operator.pass(&mut world);
+    assert_eq!(operator.take(stream, usize::MAX), b"old\xffnew");
+    let (epoch, begun) = (ok["epoch"].clone(), ok["offset"].as_u64().unwrap());
+    assert_eq!(ok["console"]["offset"], begun + 7);
+    world.break_off(operator.id);
+    world.settle();
+    for (read, rest) in [(2, &b"d\xffnew"[..]), (5, b"ew")] {
+        let mut again = Operator::known(&mut world);
+        let stream = again.session.open_announced().unwrap().0;
+        let from = json!({ "epoch": epoch, "offset": begun + read });
+        let attach = json!({ "op": "attach", "console": "vm01", "stream": stream, "from": from });
+        again.ok(&mut world, attach);
+        again.pass(&mut world);
+        assert_eq!(again.take(stream, usize::MAX), rest);
+    }
+}
+
+#[test]
 fn a_client_that_comes_back_goes_on_where_it_was_or_is_told_that_this_is_gone() {
     let mut world = World::new(config());
     let vm = world.vm(vm_config(1));
