@@ -101,8 +101,9 @@ impl Fleet {
         self.drain();
     }
 
-    /// A VM connects and says all that a host says.
+    /// A VM connects, a while after the last one, and says all that a host says.
     fn connect(&mut self, n: usize) {
+        self.now = self.now + std::time::Duration::from_millis(1);
         let id = self.accept(self.hosts);
         self.say(id, &host_says(n));
         self.vms.push(id);

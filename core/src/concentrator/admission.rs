@@ -151,11 +151,22 @@ impl Admission {
         }
     }
 
-    /// Whether a connection of this kind may come in beside so many listeners. After `Evict`, which always
-    /// names a connection that is nobody yet, the engine closes that one and asks again.
-    pub(super) fn judge(&mut self, kind: Kind, from: Source, listeners: usize, now: Instant) -> Verdict {
+    /// Whether a connection of this kind may come in beside so many listeners; `in_rush`: nothing is reserved
+    /// for client ports of those who come, which are put off. After `Evict`, which always names a connection
+    /// that is nobody yet, the engine closes that one and asks again.
+    pub(super) fn judge(
+        &mut self,
+        kind: Kind,
+        from: Source,
+        listeners: usize,
+        in_rush: bool,
+        now: Instant,
+    ) -> Verdict {
         self.age(now);
-        let taken = self.taken(listeners) + usize::from(kind == Kind::Vm && self.ports);
+        let taken = match in_rush {
+            true => self.held(listeners),
+            false => self.taken(listeners) + usize::from(kind == Kind::Vm && self.ports),
+        };
         let victim = if kind == Kind::Client && self.open[kind as usize] >= self.clients_limit() {
             self.victim(&[Kind::Client], from, now)
         } else if taken >= self.limit {
@@ -237,11 +248,20 @@ impl Admission {
         self.open[kind as usize] -= 1;
     }
 
+    /// Whether there is a descriptor that nobody holds, whatever is reserved.
+    pub(super) fn is_one_free(&self, listeners: usize) -> bool {
+        self.held(listeners) < self.limit
+    }
+
     /// The descriptors that connections and so many listeners hold, and those that are reserved: each
     /// possible VM will need a port.
     fn taken(&self, listeners: usize) -> usize {
         let reserved = if self.ports { self.waiting[Kind::Vm as usize] } else { 0 };
-        self.open.iter().sum::<usize>() + listeners + reserved
+        self.held(listeners) + reserved
+    }
+
+    fn held(&self, listeners: usize) -> usize {
+        self.open.iter().sum::<usize>() + listeners
     }
 
     /// How many descriptors clients may hold.

@@ -8,6 +8,7 @@ struct Door {
     now: Instant,
     next: u32,
     listeners: usize,
+    in_rush: bool,
 }
 
 impl Door {
@@ -17,6 +18,7 @@ impl Door {
             now: Instant::from_millis(1000),
             next: 0,
             listeners: 1,
+            in_rush: false,
         }
     }
 
@@ -25,7 +27,7 @@ impl Door {
     }
 
     fn verdict(&mut self, kind: Kind, from: u8) -> Verdict {
-        self.admission.judge(kind, source(from), self.listeners, self.now)
+        self.admission.judge(kind, source(from), self.listeners, self.in_rush, self.now)
     }
 
     /// Comes in with whatever leaving that takes; who left.
@@ -216,4 +218,20 @@ fn users_of_one_machine_are_told_apart() {
     assert_ne!(of(1000), of(1001));
     assert_ne!(of(0), Source::of(&Address::Local));
     assert_eq!(of(1000).ip(), None);
+}
+
+#[test]
+fn in_a_rush_nothing_is_reserved_for_ports_and_nobody_leaves_for_them() {
+    let mut door = Door::new(21);
+    for _ in 0..10 {
+        door.stranger(1);
+    }
+    door.pass(3000);
+    assert!(matches!(door.verdict(Kind::Vm, 1), Verdict::Evict(_)));
+    door.in_rush = true;
+    for _ in 0..10 {
+        door.stranger(2);
+    }
+    assert!(!door.admission.is_one_free(door.listeners));
+    assert!(matches!(door.verdict(Kind::Vm, 2), Verdict::Evict(_)));
 }

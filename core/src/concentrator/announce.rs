@@ -130,6 +130,9 @@ impl Concentrator {
             if !from.is_empty() {
                 self.emit_event(Some(id), Some(at), EventKind::VmRenamed(from));
             }
+            if self.consoles.has_rules() {
+                self.fx.apply_rule(at);
+            }
         }
         self.emit_identified(at);
     }
@@ -137,8 +140,9 @@ impl Concentrator {
     /// Tells of VMs that were identified, once name and port are known with which they are to be told.
     pub(super) fn emit_identified(&mut self, at: ConsoleId) {
         let Some(console) = self.consoles.get(at) else { return };
-        let port_is_coming =
-            (console.listener.is_some() && console.label.port.is_none()) || self.fx.is_newcomer(at);
+        let port_is_coming = (console.listener.is_some() && console.label.port.is_none())
+            || self.fx.is_newcomer(at)
+            || self.ports.as_ref().is_some_and(|ports| ports.rush.has(at));
         if console.label.name.is_empty() || port_is_coming {
             return;
         }

@@ -264,8 +264,9 @@ impl Concentrator {
     /// It is known in which form a client is shown output.
     fn settle_form(&mut self, id: ConnId, form: Form) {
         let Some((at, seat)) = self.conns.get(id).and_then(Conn::seat) else { return };
+        let slow = self.slow_client_at(at);
         let Some(console) = self.consoles.get_mut(at) else { return };
-        let skips = Console::may_skip(Kind::Person, form == Form::Guest, self.config.slow_client);
+        let skips = Console::may_skip(Kind::Person, form == Form::Guest, slow);
         if console.fanout_mut().settle_form(seat, form, skips) == Settled::Lost {
             console.lose_reader(ReaderKey { id, is_local: false }, &mut self.fx);
         }

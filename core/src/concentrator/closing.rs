@@ -49,6 +49,9 @@ impl Concentrator {
             while let Some(at) = self.fx.next_roomy() {
                 self.take_in(at);
             }
+            while let Some(at) = self.fx.next_ruled() {
+                self.apply_rule(at);
+            }
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admin::operator::Rules;
 
 use super::address::Address;
+use super::rules::ConsoleRule;
 
 /// Settings of a [`Concentrator`](super::Concentrator). `Default` gives vSPC.py's defaults where it has
 /// them. Values that contradict each other harm nothing: each field says what they are taken as.
@@ -59,7 +60,7 @@ pub struct Config {
     /// than there is, what there is.
     pub client_scrollback: usize,
     /// How much output from before the start each console can be
-    /// [given back](super::Concentrator::restore_output), in bytes, rounded up to 16 KiB and 4 MiB at most: as
+    /// [given back](super::Concentrator::restore_output), in bytes, rounded up to 16 KiB, 4 MiB at most: as
     /// many offsets are left free before those of its own.
     pub restored_output: usize,
     /// What all journals together may take, in bytes. Where it is too little for what readers have not taken,
@@ -71,6 +72,8 @@ pub struct Config {
     pub raw_ports: bool,
     /// Clients per console, and handshakes of such; `None`: any number. 0 lets nobody in.
     pub max_clients: Option<usize>,
+    /// Consoles at which some of that is otherwise.
+    pub console_rules: Vec<ConsoleRule>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,
     /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in
@@ -112,6 +115,7 @@ impl Default for Config {
             banner: true,
             raw_ports: false,
             max_clients: Some(64),
+            console_rules: Vec::new(),
             takeover: Takeover::Probe,
             max_consoles: 100_000,
             identify_timeout: Duration::from_secs(30),

@@ -20,6 +20,7 @@ use super::id::{ConnId, ConsoleId, ListenerId, MoveId};
 use super::journal::Pool;
 use super::label::Label;
 use super::legs::Legs;
+use super::rules::RuleId;
 use super::tenure::{SETTLED, Tenure};
 use super::timers::Timer;
 use super::uplink::{Buffers, Uplink};
@@ -73,6 +74,8 @@ pub(super) struct Console {
     pub(super) last_output: Instant,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
+    /// What is otherwise here than elsewhere.
+    pub(super) rule: RuleId,
     /// Room for output from before the start, in units of [`ROOM_UNIT`]: its own begins behind that.
     room_before: u8,
     /// The client port that a store has reported to be its own also after a restart.
@@ -83,6 +86,7 @@ impl Console {
     /// `room_before`: in units of [`ROOM_UNIT`], for [output from before](Self::put_before).
     pub(super) fn new(label: Label, room_before: u8, now: Instant) -> Self {
         Self {
+            rule: RuleId::default(),
             room_before,
             label: Arc::new(label),
             legs: Legs::default(),

@@ -22,6 +22,7 @@ use super::id::ConsoleId;
 use super::journal::{Journal, Pool};
 use super::label::{Identity, Label};
 use super::namesakes::Namesakes;
+use super::rules::{ConsoleRule, RulePort, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::tenure::SETTLED;
@@ -49,6 +50,7 @@ pub(super) struct Consoles {
     pub(super) limits: Limits,
     slow: SlowClient,
     expire: Duration,
+    rules: Rules,
     /// Of each console for output from before the start, in units of [`ROOM_UNIT`].
     room_before: u8,
 }
@@ -86,6 +88,7 @@ impl Consoles {
             },
             slow: config.slow_client,
             expire: config.vm_expire,
+            rules: Rules::new(&config.console_rules),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
         }
     }
@@ -160,6 +163,7 @@ impl Consoles {
         if let Some(opened) = self.table.get_mut(id) {
             Arc::make_mut(&mut opened.label).id = id;
         }
+        self.find_rule(id);
         let (table, keys) = (&self.table, self.keys);
         self.index.insert_unique(hashed, id, |&id| {
             table.get(id).map_or(0, |console| hash(keys, &console.label.identity()))
@@ -170,6 +174,38 @@ impl Consoles {
         self.namesakes.add(&first, id);
         fx.outbox.changed(id);
         id
+    }
+
+    /// Looks for the rule of a console, which has come or is called otherwise. Returns whether it is another.
+    pub(super) fn find_rule(&mut self, id: ConsoleId) -> bool {
+        let Some(console) = self.table.get_mut(id) else { return false };
+        let rule = self.rules.find(&console.label);
+        std::mem::replace(&mut console.rule, rule) != rule
+    }
+
+    /// Whether anything is otherwise anywhere.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Which client port a console of this label has.
+    pub(super) fn port_by_rule(&self, label: &Label) -> RulePort {
+        self.rules.get(self.rules.find(label)).map_or(RulePort::Any, |rule| rule.port)
+    }
+
+    /// What is otherwise at a console than elsewhere.
+    pub(super) fn rule(&self, id: ConsoleId) -> Option<&ConsoleRule> {
+        self.rules.get(self.table.get(id)?.rule)
+    }
+
+    /// Whether any console's port depends on its name.
+    pub(super) fn ports_need_names(&self) -> bool {
+        self.rules.ports_need_names()
+    }
+
+    /// Whether a console's port is not to be opened before its name is known.
+    pub(super) fn port_needs_name(&self, id: ConsoleId) -> bool {
+        self.ports_need_names() && self.table.get(id).is_some_and(|console| console.label.name.is_empty())
     }
 
     /// Two names were live on this console's UUID and URI: from now on a name is part of who is who.
@@ -322,7 +358,9 @@ impl Consoles {
         console.last_output = fx.now;
         trim(console, self.limits, &mut self.pool, fx);
         console.wake_readers(fx);
-        if self.slow == SlowClient::Wait {
+        if self.rules.get(console.rule).and_then(|rule| rule.slow_client).unwrap_or(self.slow)
+            == SlowClient::Wait
+        {
             console.consider_pause(self.limits, fx);
         }
         self.trim_memory(fx);

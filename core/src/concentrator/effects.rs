@@ -31,6 +31,8 @@ pub(super) struct Effects {
     parted: VecDeque<(ConnId, ConsoleId, String)>,
     /// Consoles that have room again for those that were put aside.
     roomy: VecDeque<ConsoleId>,
+    /// Consoles whose rule may be another now, and with it their client port.
+    ruled: VecDeque<ConsoleId>,
     /// Consoles that yield, and who needs their ports.
     yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
 }
@@ -86,9 +88,24 @@ impl Effects {
         self.yielding.push_back((id, newcomer));
     }
 
-    /// Whether a console gets a port before the present call returns.
+    /// Has a console that is called otherwise now be served by the rule for that, before the present call
+    /// returns.
+    pub(super) fn apply_rule(&mut self, id: ConsoleId) {
+        self.ruled.push_back(id);
+    }
+
+    /// The next of those.
+    pub(super) fn next_ruled(&mut self) -> Option<ConsoleId> {
+        self.ruled.pop_front()
+    }
+
+    /// Whether a console may get a port before the present call returns.
     pub(super) fn is_newcomer(&self, id: ConsoleId) -> bool {
-        self.yielding.iter().any(|(_, newcomer)| newcomer.is_some_and(|newcomer| newcomer.console == id))
+        self.ruled.contains(&id)
+            || self
+                .yielding
+                .iter()
+                .any(|(_, newcomer)| newcomer.is_some_and(|newcomer| newcomer.console == id))
     }
 
     /// The next console to forget, and who needs its port.

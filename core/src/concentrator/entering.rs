@@ -38,7 +38,7 @@ impl Concentrator {
     /// Of a console's handshakes the oldest yields, so that there are never more of them than the console may
     /// have clients.
     fn make_room_at_door(&mut self, at: ConsoleId) {
-        while let Some(limit) = self.config.max_clients
+        while let Some(limit) = self.max_clients_at(at)
             && self.arriving.count(at) >= limit
             && let Some(oldest) = self.arriving.first(at)
         {
@@ -48,7 +48,7 @@ impl Concentrator {
 
     /// Of a full console's clients those that will send no more yield.
     fn make_room_inside(&mut self, at: ConsoleId) {
-        while let Some(limit) = self.config.max_clients
+        while let Some(limit) = self.max_clients_at(at)
             && self.consoles.get(at).is_some_and(|console| console.fanout().persons() >= limit)
             && let Some(oldest) = self.half_closed.first(at)
         {
@@ -61,17 +61,18 @@ impl Concentrator {
         self.admission.stop_judging(id);
         self.arriving.remove(id);
         self.make_room_inside(at);
-        let is_raw = self.config.raw_ports;
+        let is_raw = self.is_raw_at(at);
         let spec = Spec {
             key: ReaderKey { id, is_local: false },
             kind: Kind::Person,
             form: if is_raw { Form::Guest } else { Form::Undecided },
-            skips: Console::may_skip(Kind::Person, is_raw, self.config.slow_client),
+            skips: Console::may_skip(Kind::Person, is_raw, self.slow_client_at(at)),
             scrollback: 0,
         };
         let seat = self.attach_reader(at, spec);
         let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
         let clients = persons.saturating_sub(self.half_closed.count(at));
+        let limit = self.max_clients_at(at);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(seat) = seat else {
             return conn.doom(id, CloseReason::Gone, &mut self.fx);
@@ -88,7 +89,7 @@ impl Concentrator {
             visit: Visit::new(self.fx.now),
             is_seeded: false,
         }));
-        if self.config.max_clients.is_some_and(|limit| persons > limit) {
+        if limit.is_some_and(|limit| persons > limit) {
             conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
             return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);
         }

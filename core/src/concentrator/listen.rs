@@ -14,6 +14,7 @@ use super::event::{EventKind, ListenError};
 use super::id::{ConsoleId, ListenerId};
 use super::output::Output;
 use super::ports::RETRY;
+use super::rules::RulePort;
 use super::tenure::SETTLED;
 use super::timers::Timer;
 
@@ -128,7 +129,7 @@ impl Concentrator {
         let Some(ports) = &mut self.ports else { return };
         if matches!(why, ListenError::InUse | ListenError::Denied) && port != 0 {
             ports.pass_over(port, self.fx.now);
-            self.open_port(console);
+            self.open_port_for(Newcomer { console, is_late: false });
             self.note(console, |listener| listener.is_second = true);
         } else {
             ports.give_back(port);
@@ -136,8 +137,22 @@ impl Concentrator {
         }
     }
 
-    /// Opens a client port for a console that has none.
+    /// Opens a client port for a console that has none: later, where VMs come all at once.
     pub(super) fn open_port(&mut self, at: ConsoleId) {
+        let now = self.fx.now;
+        if self.consoles.port_needs_name(at) {
+            // Hosts tell it at once. For one that does not, the rules for UUIDs alone have to do.
+            return self.queue_for_port(at);
+        }
+        if let Some(ports) = &mut self.ports
+            && ports.rush.arrive(now)
+        {
+            let due = ports.rush.put_off(at, now);
+            if self.fx.timers.deadline(Timer::Ports).is_none_or(|at| at > due) {
+                self.fx.timers.set(Timer::Ports, due);
+            }
+            return;
+        }
         self.open_port_for(Newcomer { console: at, is_late: false });
     }
 
@@ -149,7 +164,12 @@ impl Concentrator {
         if self.shutting_down || self.consoles.get(at).is_none_or(|console| console.listener.is_some()) {
             return;
         }
-        if let Some(port) = ports.take(self.consoles.number(at)) {
+        let port = match self.consoles.rule(at).map(|rule| rule.port) {
+            Some(RulePort::None) => return self.emit_identified(at),
+            Some(RulePort::This(port)) if ports.take_own(port) => Some(port),
+            _ => ports.take(self.consoles.number(at)),
+        };
+        if let Some(port) = port {
             self.open_this_port(at, port);
             if newcomer.is_late {
                 self.note(at, |listener| listener.late = true);
@@ -168,6 +188,29 @@ impl Concentrator {
         }
     }
 
+    /// A console is called otherwise: the rule for that counts, and its client port is the one that it says.
+    /// Who is connected stays connected.
+    pub(super) fn apply_rule(&mut self, at: ConsoleId) {
+        self.consoles.find_rule(at);
+        let Some(console) = self.consoles.get(at) else { return };
+        let (is_open, has) =
+            (console.listener.is_some(), console.listener.and_then(|id| self.port_asked_for(id)));
+        let is_own = |port| self.ports.as_ref().is_some_and(|ports| ports.is_own(port));
+        let is_right = match (self.consoles.rule(at).map_or(RulePort::Any, |rule| rule.port), has) {
+            (RulePort::None, has) => has.is_none(),
+            (RulePort::This(port), has) => has == Some(port),
+            (RulePort::Any, Some(port)) => !is_own(port),
+            (RulePort::Any, None) => !self.consoles.ports_need_names(),
+        };
+        if !is_right {
+            if is_open {
+                self.close_port(at);
+            }
+            self.open_port(at);
+        }
+        self.emit_identified(at);
+    }
+
     /// Opens a client port that was taken for this console.
     pub(super) fn open_this_port(&mut self, at: ConsoleId, port: u16) {
         let Some(console) = self.consoles.get_mut(at) else { return };
@@ -180,7 +223,7 @@ impl Concentrator {
         self.fx.outbox.push(Output::Listen(listener, address));
     }
 
-    fn wait_for_port(&mut self, console: ConsoleId) {
+    pub(super) fn wait_for_port(&mut self, console: ConsoleId) {
         self.queue_for_port(console);
         // The VM is served all the same, and told of without a port.
         self.emit_identified(console);
@@ -236,10 +279,18 @@ impl Concentrator {
         });
         let mut tried = 0;
         while tried < TRIED_AT_ONCE
-            && self.admission.has_room_for_port(self.listeners.len())
-            && let Some(console) = waiting.pop_front()
+            && let Some(&console) = waiting.front()
         {
-            self.open_port_for(Newcomer { console, is_late: true });
+            let is_late = !self.consoles.port_needs_name(console);
+            let newcomer = Newcomer { console, is_late };
+            if self.admission.has_room_for_port(self.listeners.len()) {
+                self.open_port_for(newcomer);
+            } else if let Some(unused) = self.consoles.yields_descriptor(Some(console)) {
+                self.fx.yields(unused, Some(newcomer));
+            } else {
+                break;
+            }
+            waiting.pop_front();
             tried += 1;
         }
         if let Some(ports) = &mut self.ports {

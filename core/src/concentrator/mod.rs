@@ -46,6 +46,7 @@ mod kit_requests;
 mod label;
 mod legs;
 mod listen;
+mod making_room;
 mod moves;
 mod moving;
 mod namesakes;
@@ -56,6 +57,9 @@ mod ports;
 mod queues;
 mod requests;
 mod restoring;
+mod rules;
+mod ruling;
+mod rush;
 mod showing;
 mod silence;
 mod slab;
@@ -99,9 +103,10 @@ pub use operator::{
 };
 pub use output::{Chunk, Closed, Order, Output, Sent, Shutdown, TcpState};
 pub use ports::BLOCK;
+pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
 
 use crate::keyed::Keyed;
-use admission::{Admission, Kind, Source, Verdict};
+use admission::{Admission, Kind, Source};
 use conn::{Conn, Role};
 use consoles::Consoles;
 use effects::Effects;
@@ -170,7 +175,10 @@ impl Concentrator {
             consoles: Consoles::new(&config, keys),
             moves: Moves::new(keys),
             listeners: Slab::new(),
-            ports: config.client_ports.map(|range| Ports::new(range, config.ports_by_grant)),
+            ports: config.client_ports.map(|range| {
+                let own = config.console_rules.iter().filter_map(ConsoleRule::own_port);
+                Ports::new(range, config.ports_by_grant, own)
+            }),
             admission: Admission::new(config.max_descriptors, config.client_ports.is_some()),
             tls: TlsPolicy::new(keys),
             arriving: Queue::default(),
@@ -241,30 +249,6 @@ impl Concentrator {
         accepted
     }
 
-    /// Closes connections that have to leave for a newcomer, clients that will send no more before all
-    /// others, and where there is nobody else consoles that nobody uses, but not `at`, then client ports.
-    /// Returns whether there is room then.
-    ///
-    /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot
-    /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
-    fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
-        loop {
-            match self.admission.judge(kind, from, self.listeners.len(), self.fx.now) {
-                Verdict::Admit => return true,
-                verdict => match (self.half_closed.first_of_all(), verdict) {
-                    (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
-                    (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
-                    (None, _) if !self.admission.lacks_descriptor(kind) => return false,
-                    (None, _) => match self.consoles.yields_descriptor(at) {
-                        Some(unused) => self.end_console(unused, EventKind::ConsoleYielded),
-                        None if self.shed_ports() => {}
-                        None => return false,
-                    },
-                },
-            }
-        }
-    }
-
     /// A connection has ended, or its peer's half of it.
     pub fn handle_closed(&mut self, id: ConnId, how: Closed, now: Instant) {
         self.fx.now = now;
@@ -331,7 +315,7 @@ impl Concentrator {
             Timer::Inherit(id) => self.inherit(id),
             Timer::Legs(id) => self.legs_timer(id),
             Timer::Wait(id) => self.end_wait(id),
-            Timer::Ports => self.retry_ports(),
+            Timer::Ports => self.ports_timer(),
             Timer::Summary => self.emit_summary(),
         }
     }

@@ -233,7 +233,7 @@ impl Concentrator {
             key: ReaderKey { id, is_local: true },
             kind,
             form: Form::Guest,
-            skips: Console::may_skip(kind, false, self.config.slow_client),
+            skips: Console::may_skip(kind, false, self.slow_client_at(console)),
             scrollback: options.scrollback as u64,
         };
         if let Some(seat) = self.attach_reader(console, spec)

@@ -10,12 +10,13 @@ use crate::time::Instant;
 
 use super::config::PortRange;
 use super::id::ConsoleId;
+use super::rush::Rush;
 
 /// How long a port that could not be bound is left alone: one TIME_WAIT.
 const PASSED_OVER: Duration = Duration::from_secs(60);
 
 /// How often consoles without a port try again.
-pub(super) const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// A number that stands for a console's identity, for good.
 pub(super) type Owner = u64;
@@ -43,13 +44,18 @@ pub(super) struct Ports {
     may_grow: bool,
     /// Ports of blocks that are ours no more, as long as somebody has them.
     strays: BTreeSet<u16>,
+    /// Ports that certain consoles have and no others get, in the range or not; whether they are free.
+    own: BTreeMap<u16, bool>,
     /// Consoles that have none.
     pub(super) waiting: VecDeque<ConsoleId>,
+    /// Consoles whose ports are put off.
+    pub(super) rush: Rush,
 }
 
 impl Ports {
-    /// `by_grant`: none is free before it is granted.
-    pub(super) fn new(range: PortRange, by_grant: bool) -> Self {
+    /// `by_grant`: none is free before it is granted. `own`: these are not given out but to those who ask for
+    /// them.
+    pub(super) fn new(range: PortRange, by_grant: bool, own: impl Iterator<Item = u16>) -> Self {
         let count = usize::from(range.last.saturating_sub(range.first)) + 1;
         let by_grant = by_grant && range.first != 0;
         let mut taken = vec![if by_grant { !0 } else { 0 }; count.div_ceil(64)];
@@ -58,7 +64,7 @@ impl Ports {
         {
             *last |= !0 << (count % 64);
         }
-        Self {
+        let mut ports = Self {
             range,
             taken,
             hint: 0,
@@ -70,8 +76,31 @@ impl Ports {
             held: by_grant.then(BTreeSet::new),
             may_grow: by_grant,
             strays: BTreeSet::new(),
+            own: own.map(|port| (port, true)).collect(),
             waiting: VecDeque::new(),
+            rush: Rush::default(),
+        };
+        for port in ports.own.keys() {
+            if let Some((word, bit)) = place(range, *port) {
+                ports.taken[word] |= bit;
+            }
         }
+        ports
+    }
+
+    /// Takes a port that is given to nobody else. False: it is not free, or not one of those.
+    pub(super) fn take_own(&mut self, port: u16) -> bool {
+        self.own.get_mut(&port).is_some_and(std::mem::take)
+    }
+
+    /// Whether this port is given to nobody but those who ask for it.
+    pub(super) fn is_own(&self, port: u16) -> bool {
+        self.own.contains_key(&port)
+    }
+
+    /// One of those is given back. False: it is none.
+    fn give_back_own(&mut self, port: u16) -> bool {
+        self.own.get_mut(&port).map(|is_free| *is_free = true).is_some()
     }
 
     /// These blocks are ours from now on. `may_grow`: others may come to be. Costs a look at each port.
@@ -165,7 +194,8 @@ impl Ports {
 
     /// Gives a port back that a console had.
     pub(super) fn give_back_of(&mut self, port: u16, owner: Owner) {
-        if !self.is_held(port) {
+        if self.give_back_own(port) {
+        } else if !self.is_held(port) {
             self.strays.remove(&port);
         } else if self.place(port).is_some() {
             self.owned.insert((owner, port));
@@ -177,7 +207,8 @@ impl Ports {
 
     /// Gives a port back that nobody has had.
     pub(super) fn give_back(&mut self, port: u16) {
-        if !self.is_held(port) {
+        if self.give_back_own(port) {
+        } else if !self.is_held(port) {
             self.strays.remove(&port);
         } else if let Some((word, bit)) = self.place(port) {
             self.taken[word] &= !bit;
@@ -187,11 +218,7 @@ impl Ports {
 
     /// Where the bit of a port is; `None` outside the range.
     fn place(&self, port: u16) -> Option<(usize, u64)> {
-        let is_ours = self.range.first != 0 && (self.range.first..=self.range.last).contains(&port);
-        is_ours.then(|| {
-            let offset = usize::from(port - self.range.first);
-            (offset / 64, 1 << (offset % 64))
-        })
+        place(self.range, port)
     }
 
     /// Something else holds this port: leave it alone for a while.
@@ -212,6 +239,14 @@ impl Ports {
     }
 }
 
+fn place(range: PortRange, port: u16) -> Option<(usize, u64)> {
+    let is_ours = range.first != 0 && (range.first..=range.last).contains(&port);
+    is_ours.then(|| {
+        let offset = usize::from(port - range.first);
+        (offset / 64, 1 << (offset % 64))
+    })
+}
+
 /// In how many ports at once the right to give them out is granted.
 pub const BLOCK: u16 = 256;
 
@@ -229,13 +264,14 @@ mod tests {
     use super::*;
 
     fn ports(first: u16, last: u16) -> Ports {
-        Ports::new(PortRange { first, last }, false)
+        Ports::new(PortRange { first, last }, false, std::iter::empty())
     }
 
     #[test]
     fn where_ports_are_granted_no_other_is_given_out() {
         let block = |n: u8| u16::from(n) * BLOCK;
-        let mut ports = Ports::new(PortRange { first: block(3) - 2, last: block(5) }, true);
+        let mut ports =
+            Ports::new(PortRange { first: block(3) - 2, last: block(5) }, true, std::iter::empty());
         assert!(ports.may_grow() && ports.take(1).is_none() && !ports.take_this(block(3)));
         ports.grant(&[2, 3], true);
         assert_eq!([0; 3].map(|_| ports.take(1)), [Some(block(3) - 2), Some(block(3) - 1), Some(block(3))]);
@@ -293,6 +329,21 @@ mod tests {
         ports.give_back_of(50002, 1);
         assert!(ports.take_this(50002));
         assert_eq!(ports.take(1), None);
+    }
+
+    #[test]
+    fn a_port_of_ones_own_is_given_to_nobody_else_and_may_lie_outside_the_range() {
+        let mut ports = Ports::new(PortRange { first: 50000, last: 50002 }, false, [50001, 7001].into_iter());
+        assert_eq!([0; 3].map(|_| ports.take(1)), [Some(50000), Some(50002), None]);
+        assert!(!ports.take_this(50001) && !ports.take_own(50000));
+        for port in [50001, 7001] {
+            assert!(ports.take_own(port) && !ports.take_own(port));
+            ports.give_back_of(port, 1);
+            assert!(ports.take_own(port));
+            ports.give_back(port);
+        }
+        assert_eq!(ports.take(1), None);
+        assert!(ports.take_own(7001));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use crate::time::Instant;
 use super::Concentrator;
 use super::console::Console;
 use super::id::ConsoleId;
+use super::label::{Identity, Label};
 use super::operator::{CommandError, Reservation};
+use super::ports::Ports;
+use super::rules::RulePort;
 use super::tenure::Tenure;
 use super::timers::Timer;
 
@@ -29,12 +32,11 @@ impl Concentrator {
         if self.consoles.by_identity(&reservation.identity).is_some() {
             return Err(CommandError::AlreadyThere);
         }
-        if let Some(port) = reservation.port
-            && let Some(ports) = &mut self.ports
-            && !ports.take_this(port)
-        {
-            return Err(CommandError::PortNotFree(port));
-        }
+        let by_rule = self.consoles.port_by_rule(&reservation.label());
+        let port = match &mut self.ports {
+            Some(ports) => take_port(ports, by_rule, reservation.port)?,
+            None => None,
+        };
         let id = self.consoles.open(reservation.identity, &mut self.fx);
         if reservation.shared {
             self.consoles.share(id);
@@ -42,7 +44,8 @@ impl Concentrator {
         if let Some(console) = self.consoles.get_mut(id) {
             console.restore(&reservation.name, reservation.stayed, reservation.home);
         }
-        match reservation.port.filter(|_| self.ports.is_some()) {
+        self.consoles.find_rule(id);
+        match port {
             Some(port) => self.open_this_port(id, port),
             None => self.open_port(id),
         }
@@ -53,11 +56,11 @@ impl Concentrator {
         Ok(id)
     }
 
-    /// Puts the end of what a console's VM had printed before the start (guest bytes, oldest first) before all
-    /// that it has printed since, as much as [`restored_output`](super::Config::restored_output) allows; once,
-    /// and only into memory that no other journal uses. Who comes from now on is shown it as scrollback; who
-    /// is there already is not. Returns how many bytes it took, 0 where the console is gone or its first
-    /// output is not kept any more. Copies them once.
+    /// Puts the end of what a console's VM had printed before the start (guest bytes, oldest first) before
+    /// all that it has printed since, as much as [`restored_output`](super::Config::restored_output) allows;
+    /// once, and only into memory that no other journal uses. Who comes from now on is shown it as
+    /// scrollback; who is there already is not. Returns how many bytes it took: 0 where the console is gone,
+    /// or its first output is not kept any more. Copies them once.
     pub fn restore_output(&mut self, id: ConsoleId, output: &[u8], now: Instant) -> usize {
         self.fx.now = now;
         let put = self.consoles.put_before(id, output, &mut self.fx);
@@ -70,5 +73,26 @@ impl Console {
     fn restore(&mut self, name: &str, stayed: Duration, home: Option<IpAddr>) {
         Arc::make_mut(&mut self.label).name = name.into();
         self.tenure = Tenure::restored(stayed, home);
+    }
+}
+
+impl Reservation {
+    fn label(&self) -> Label {
+        let Identity { uuid, suffix, clone } = self.identity.clone();
+        let id = ConsoleId { index: 0, generation: 0 };
+        Label { id, uuid, suffix, clone, name: self.name.clone(), port: None }
+    }
+}
+
+/// Takes the port that a console has by its rule, or else the one that it had.
+fn take_port(ports: &mut Ports, by_rule: RulePort, had: Option<u16>) -> Result<Option<u16>, CommandError> {
+    match (by_rule, had) {
+        (RulePort::None, _) => return Ok(None),
+        (RulePort::This(port), _) if ports.take_own(port) => return Ok(Some(port)),
+        _ => {}
+    }
+    match had {
+        Some(port) if !ports.take_this(port) => Err(CommandError::PortNotFree(port)),
+        had => Ok(had),
     }
 }

@@ -55,7 +55,7 @@ impl Concentrator {
             key: ReaderKey { id, is_local: false },
             kind: Kind::Person,
             form: Form::Wire,
-            skips: Console::may_skip(Kind::Person, false, self.config.slow_client),
+            skips: Console::may_skip(Kind::Person, false, self.slow_client_at(at)),
             scrollback: 0,
         };
         let Some(seat) = self.attach_reader(at, spec) else { return };
@@ -106,7 +106,7 @@ impl Concentrator {
             key: ReaderKey { id, is_local: true },
             kind: Kind::Person,
             form,
-            skips: self.config.slow_client != super::SlowClient::Disconnect,
+            skips: self.slow_client_at(at) != super::SlowClient::Disconnect,
             scrollback,
         };
         let seated = granted.and_then(|granted| {
@@ -203,7 +203,7 @@ impl Concentrator {
     /// Whether a console has as many clients as it may have.
     pub(super) fn is_full(&self, at: ConsoleId) -> bool {
         let persons = self.consoles.get(at).map_or(0, |console| console.fanout().persons());
-        self.config.max_clients.is_some_and(|limit| persons >= limit)
+        self.max_clients_at(at).is_some_and(|limit| persons >= limit)
     }
 
     /// Whether what a connection types reaches its console's VM.

@@ -37,8 +37,11 @@ fn fleet_connects(world: &mut World, from: impl Fn(u32) -> Ipv4Addr) -> Vec<Opti
     (0..FLEET).map(connects).collect()
 }
 
-/// Everyone of the fleet is connected, and has its console with its port.
-fn assert_served(world: &World, fleet: &[Option<ConnId>]) {
+/// Everyone of the fleet is connected and has its console, and a moment later its port.
+fn assert_served(world: &mut World, fleet: &[Option<ConnId>]) {
+    let with_console = world.engine.consoles().filter(|console| console.vms == 1).count();
+    assert_eq!(with_console, FLEET as usize);
+    world.pass(Duration::from_secs(1));
     let refused = fleet.iter().filter(|vm| vm.is_none()).count();
     let cut = fleet.iter().flatten().filter(|&&vm| !world.is_open(vm)).count();
     assert_eq!((refused, cut), (0, 0), "refused, cut");
@@ -68,7 +71,7 @@ fn a_fleet_that_connects_at_one_moment_is_served_from_many_addresses_and_through
         let mut world = world_of_descriptors(1 + 2 * FLEET as usize);
         let fleet = fleet_connects(&mut world, from);
         world.settle();
-        assert_served(&world, &fleet);
+        assert_served(&mut world, &fleet);
     }
 }
 
@@ -84,7 +87,7 @@ fn a_fleet_of_9000_under_20_000_descriptors_is_served_beside_10_000_silent_stran
         world.pass(after);
         let fleet = fleet_connects(&mut world, one_address);
         world.settle();
-        assert_served(&world, &fleet);
+        assert_served(&mut world, &fleet);
         assert!(world.open() <= 20_000, "{} descriptors are taken", world.open());
         // There is still room for some, and they are left alone.
         let left = strangers.iter().flatten().filter(|&&stranger| world.is_open(stranger)).count();
@@ -100,7 +103,7 @@ fn strangers_that_begin_while_a_fleet_connects_push_out_none_of_it() {
     let mut world = world_of_descriptors(20_000);
     let fleet = fleet_connects(&mut world, one_address);
     strangers_connect(&mut world, one_address(0));
-    assert_served(&world, &fleet);
+    assert_served(&mut world, &fleet);
 }
 
 #[test]

@@ -211,6 +211,7 @@ fn copies_of_a_template_that_get_uuids_of_their_own_have_consoles_of_their_own()
             world.vm(config)
         })
         .collect();
+    world.pass(Duration::from_secs(1));
     world.type_wire(client, b"!");
     assert_eq!((world.typed(template), world.port(uuid(1))), ("k!".into(), port));
     assert_eq!(world.engine.consoles().count(), 501);

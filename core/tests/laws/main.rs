@@ -23,6 +23,8 @@ mod mirrors;
 mod moves;
 mod operators;
 mod ports;
+mod rules;
+mod rush;
 mod speech;
 mod strangers;
 mod takeover;

@@ -1,0 +1,94 @@
+//! Descriptors for newcomers, and for client ports that were put off: who has to leave for them.
+
+use std::time::Duration;
+
+use super::Concentrator;
+use super::admission::{Kind, Source, Verdict};
+use super::conn::Conn;
+use super::effects::Newcomer;
+use super::event::{CloseReason, EventKind};
+use super::id::ConsoleId;
+use super::timers::Timer;
+
+impl Concentrator {
+    /// Closes connections that have to leave for a newcomer, clients that will send no more before all
+    /// others, and where there is nobody else consoles that nobody uses, but not `at`, then client ports.
+    /// Returns whether there is room then.
+    ///
+    /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot
+    /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
+    pub(super) fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
+        let in_rush = self.ports.as_ref().is_some_and(|ports| ports.rush.is_on(self.fx.now));
+        let mut evicted = 0;
+        loop {
+            let verdict = self.admission.judge(kind, from, self.listeners.len(), in_rush, self.fx.now);
+            if verdict == Verdict::Admit {
+                return true;
+            }
+            // What a rush has let in beyond what is reserved goes bit by bit.
+            if kind == Kind::Vm && evicted == MOST_EVICTED && self.admission.is_one_free(self.listeners.len())
+            {
+                return true;
+            }
+            match (self.half_closed.first_of_all(), verdict) {
+                (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
+                (None, Verdict::Evict(id)) => {
+                    evicted += 1;
+                    self.drop_conn(id, CloseReason::Evicted);
+                }
+                (None, _) if !self.admission.lacks_descriptor(kind) => return false,
+                (None, _) => match self.consoles.yields_descriptor(at) {
+                    Some(unused) => self.end_console(unused, EventKind::ConsoleYielded),
+                    None if self.shed_ports() => {}
+                    None => return false,
+                },
+            }
+        }
+    }
+
+    /// Opens client ports that were put off, and tries again for consoles that have none.
+    pub(super) fn ports_timer(&mut self) {
+        let now = self.fx.now;
+        let due = self.ports.as_ref().and_then(|ports| ports.rush.due());
+        if let Some(due) = due.filter(|&due| now < due) {
+            return self.fx.timers.set(Timer::Ports, due);
+        }
+        for _ in 0..OPENED_AT_ONCE {
+            let Some(at) = self.ports.as_mut().and_then(|ports| ports.rush.next()) else { break };
+            if self.make_room_for_port(at) {
+                self.open_port_for(Newcomer { console: at, is_late: false });
+            } else {
+                self.wait_for_port(at);
+            }
+        }
+        if self.ports.as_ref().is_some_and(|ports| ports.rush.due().is_some()) {
+            self.fx.timers.set(Timer::Ports, now + PAUSE);
+        } else {
+            self.retry_ports();
+        }
+    }
+
+    /// Closes strangers' connections for a client port, as for the VM itself. Returns whether there is a
+    /// descriptor then.
+    fn make_room_for_port(&mut self, at: ConsoleId) -> bool {
+        let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
+        let from = holder.and_then(|id| self.conns.get(id)).map_or(Source::Nowhere, Conn::source);
+        for _ in 0..MOST_EVICTED {
+            match self.admission.judge(Kind::Vm, from, self.listeners.len(), false, self.fx.now) {
+                Verdict::Admit => return true,
+                Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),
+                Verdict::Refuse => break,
+            }
+        }
+        self.admission.is_one_free(self.listeners.len())
+    }
+}
+
+/// How many strangers leave for one newcomer at most, where one would do.
+const MOST_EVICTED: usize = 2;
+
+/// How many ports are opened in one go: some milliseconds of system calls.
+const OPENED_AT_ONCE: usize = 128;
+
+/// The pause until the next.
+const PAUSE: Duration = Duration::from_millis(5);

@@ -1,0 +1,191 @@
+//! Consoles that are served otherwise than the rest: which those are, by name or UUID, and what is so there.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::config::SlowClient;
+use super::label::Label;
+
+/// What is so at certain consoles. Of several rules that match a console, the first counts, all of it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConsoleRule {
+    /// Consoles of these names, with their `_<uri>` suffix; `None`: whatever they are called.
+    pub name: Option<Pattern>,
+    /// Consoles of these UUIDs, in lower case, with or without hyphens; `None`: whatever it is.
+    pub uuid: Option<Pattern>,
+    /// Which client port they have.
+    pub port: RulePort,
+    /// Their clients are raw from their first byte on, or are not, whatever
+    /// [`raw_ports`](super::Config::raw_ports) says.
+    pub raw: Option<bool>,
+    /// What happens to a client that does not keep up.
+    pub slow_client: Option<SlowClient>,
+    /// How many clients each may have; `Some(None)`: any number.
+    pub max_clients: Option<Option<usize>>,
+}
+
+/// Which client port a console has by a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RulePort {
+    /// One of the range, as without a rule.
+    #[default]
+    Any,
+    /// This one, which no other console gets. It may lie outside the range. Of several consoles that the rule
+    /// matches the first has it, and the others one of the range, as where something else holds it.
+    This(u16),
+    /// None: it is reached by the admin port only.
+    None,
+}
+
+/// A pattern for a whole name: `*` stands for any characters, `?` for one, all others for themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pattern(Box<str>);
+
+/// A text is no pattern.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("it is empty, and would match nothing")]
+pub struct NoPattern;
+
+impl FromStr for Pattern {
+    type Err = NoPattern;
+
+    fn from_str(text: &str) -> Result<Self, NoPattern> {
+        if text.is_empty() { Err(NoPattern) } else { Ok(Self(text.into())) }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Pattern {
+    /// Whether it matches all of `text`. Costs the product of both lengths at most.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let (mut pattern, mut text) = (self.0.chars(), text.chars());
+        // Where to go on if what follows the last star does not match here: with that star one longer.
+        let mut retry = None;
+        loop {
+            let mut rest = pattern.clone();
+            match (rest.next(), text.clone().next()) {
+                (Some('*'), _) => {
+                    pattern = rest;
+                    retry = Some((pattern.clone(), text.clone()));
+                }
+                (Some(wanted), Some(c)) if wanted == '?' || wanted == c => {
+                    pattern = rest;
+                    text.next();
+                }
+                (None, None) => return true,
+                _ => {
+                    let Some((behind_star, mut from)) = retry.take() else { return false };
+                    if from.next().is_none() {
+                        return false;
+                    }
+                    (pattern, text) = (behind_star.clone(), from.clone());
+                    retry = Some((behind_star, from));
+                }
+            }
+        }
+    }
+}
+
+impl ConsoleRule {
+    /// The port that nobody else gets.
+    pub(super) fn own_port(&self) -> Option<u16> {
+        match self.port {
+            RulePort::This(port) => Some(port),
+            RulePort::Any | RulePort::None => None,
+        }
+    }
+
+    fn matches(&self, label: &Label) -> bool {
+        let is_named =
+            self.name.as_ref().is_none_or(|name| !label.name.is_empty() && name.matches(&label.name));
+        is_named
+            && self.uuid.as_ref().is_none_or(|uuid| {
+                uuid.matches(&label.uuid.simple().to_string()) || uuid.matches(&hyphenated(label))
+            })
+    }
+}
+
+/// The rules there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rules(Vec<ConsoleRule>);
+
+/// Names a rule of those there are; 0: none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct RuleId(u16);
+
+impl Rules {
+    pub(super) fn new(rules: &[ConsoleRule]) -> Self {
+        Self(rules.iter().take(usize::from(u16::MAX)).cloned().collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first that matches. Costs a look at each rule.
+    pub(super) fn find(&self, label: &Label) -> RuleId {
+        let found = self.0.iter().position(|rule| rule.matches(label));
+        RuleId(found.map_or(0, |at| at as u16 + 1))
+    }
+
+    pub(super) fn get(&self, id: RuleId) -> Option<&ConsoleRule> {
+        self.0.get(usize::from(id.0).checked_sub(1)?)
+    }
+
+    /// Whether the port of a console depends on its name.
+    pub(super) fn ports_need_names(&self) -> bool {
+        self.0.iter().any(|rule| rule.name.is_some() && rule.port != RulePort::Any)
+    }
+}
+
+fn hyphenated(label: &Label) -> String {
+    let mut uuid = label.uuid.simple().to_string();
+    for at in [20, 16, 12, 8] {
+        uuid.insert(at, '-');
+    }
+    uuid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, text, matches) in [
+            ("web01", "web01", true),
+            ("web01", "web012", false),
+            ("web*", "web", true),
+            ("web*", "aweb", false),
+            ("*", "", true),
+            ("*-db-??", "eu-db-01", true),
+            ("*-db-??", "eu-db-1", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*aab", "aaaaab", true),
+            ("w?b", "w\u{e9}b", true),
+            ("?", "", false),
+            ("**x**", "x", true),
+        ] {
+            assert_eq!(pattern.parse::<Pattern>().unwrap().matches(text), matches, "{pattern} {text}");
+        }
+        assert_eq!("".parse::<Pattern>(), Err(NoPattern));
+    }
+
+    #[test]
+    fn a_pattern_of_stars_costs_no_more_than_the_product() {
+        let pattern: Pattern = "a*".repeat(60).parse().unwrap();
+        assert!(!pattern.matches(&"a".repeat(59)));
+        assert!(pattern.matches(&"a".repeat(5000)));
+        let without_end: Pattern = ("a*".repeat(60) + "b").parse().unwrap();
+        assert!(!without_end.matches(&"a".repeat(5000)));
+    }
+}

@@ -1,0 +1,96 @@
+//! VMs that come all at once are served at once, all of them; their client ports come a moment later, and only
+//! then does anybody leave for those.
+
+use std::time::Duration;
+
+use vspc_core::concentrator::{CloseReason, Config, EventKind, PortRange};
+use vspc_core::vmware::{Uuid, VmConfig};
+
+use crate::world::{Kind, World};
+
+const FLEET: u32 = 1000;
+const A_MOMENT: Duration = Duration::from_secs(1);
+
+fn vm_config(n: u32) -> VmConfig {
+    let uuid = Uuid::from_bytes(u128::from(n).to_be_bytes());
+    VmConfig { name: format!("vm{n}"), vc_uuid: Some(uuid), ..crate::world::vm_config(1) }
+}
+
+fn uuid(n: u32) -> Uuid {
+    Uuid::from_bytes(u128::from(n).to_be_bytes())
+}
+
+fn config() -> Config {
+    let client_ports = Some(PortRange { first: 50000, last: 52000 });
+    Config { client_ports, banner: false, ..Config::default() }
+}
+
+fn ports(world: &World) -> usize {
+    (1..=FLEET).filter(|&n| world.port(uuid(n)).is_some()).count()
+}
+
+#[test]
+fn vms_that_come_at_one_moment_have_consoles_at_once_and_ports_a_moment_later() {
+    let mut world = World::new(config());
+    let vms: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+    world.settle();
+    assert_eq!(world.engine.consoles().filter(|console| console.vms == 1).count(), FLEET as usize);
+    assert!((1..FLEET as usize).contains(&ports(&world)), "the first have theirs, the others wait");
+    let identified = |world: &World| world.told(|kind| *kind == EventKind::VmIdentified);
+    assert_eq!(identified(&world), ports(&world), "a vm is told of with its port");
+    world.print(vms[999], b"before its port");
+    world.pass(A_MOMENT);
+    assert_eq!(ports(&world), FLEET as usize);
+    assert_eq!(identified(&world), FLEET as usize);
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::PortOpened(_))), 0, "none was told of without");
+    let client = world.client(uuid(1000), Kind::Raw);
+    world.print(vms[999], b"behind it");
+    assert!(world.seen(client).ends_with("behind it"));
+}
+
+#[test]
+fn vms_that_come_one_by_one_have_their_ports_at_once() {
+    let mut world = World::new(config());
+    for n in 1..=FLEET {
+        world.vm(vm_config(n));
+        world.pass(Duration::from_millis(1));
+        assert!(world.port(uuid(n)).is_some());
+    }
+}
+
+/// Who takes part in the rush and goes has no port afterwards, and takes nobody else's.
+#[test]
+fn vms_that_are_gone_before_their_ports_come_need_none() {
+    let mut world = World::new(Config { vm_expire: Duration::from_millis(1), ..config() });
+    let vms: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+    world.settle();
+    for &vm in &vms[900..] {
+        world.end(vm);
+    }
+    world.pass(A_MOMENT);
+    assert_eq!(world.engine.consoles().count(), 900);
+    assert_eq!(ports(&world), 900);
+}
+
+#[test]
+fn strangers_leave_for_ports_after_the_rush_and_no_vm_waits_for_that() {
+    let max_descriptors = 2 * FLEET as usize + 100;
+    let mut world = World::new(Config { max_descriptors, ..config() });
+    let strangers: Vec<_> = (0..max_descriptors / 2 - 10).map(|_| world.stranger()).collect();
+    world.pass(Duration::from_secs(3));
+    let left = |world: &World| strangers.iter().filter(|&&id| !world.is_open(id)).count();
+    assert_eq!(left(&world), 0);
+    for n in 1..=FLEET {
+        world.vm_connects(vm_config(n));
+        if n % 50 == 0 {
+            world.settle();
+        }
+    }
+    assert_eq!(world.engine.consoles().filter(|console| console.vms == 1).count(), FLEET as usize);
+    let at_once = left(&world);
+    world.pass(A_MOMENT);
+    assert_eq!(ports(&world), FLEET as usize);
+    assert!(at_once < left(&world), "{at_once} left before");
+    let all_for_vms = |id| world.reason(id) == Some(CloseReason::Evicted);
+    assert!(strangers.iter().filter(|&&id| !world.is_open(id)).all(|&id| all_for_vms(id)));
+}
