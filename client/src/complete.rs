@@ -3,12 +3,12 @@
 //! Owns how a shell comes by the names of consoles: it asks the server, by a command that is in no help.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use vspc_man::Facts;
 
 use crate::args::{CompletionsArgs, ManArgs, Options};
 use crate::connection::Connection;
@@ -52,12 +52,33 @@ pub(crate) fn names(open: impl FnOnce() -> Result<Connection, Failure>) -> Resul
 
 /// Prints the manual page of `vspc`, or writes it and those of its commands into a folder.
 pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
-    let written = match &args.folder {
-        Some(folder) => clap_mangen::generate_to(Options::command(), Path::new(folder)),
-        None => clap_mangen::Man::new(Options::command()).render(&mut io::stdout()),
-    };
-    written.map_err(|error| Failure::output(&error))
+    let pages = vspc_man::pages(Options::command(), &FACTS);
+    vspc_man::put(&pages, args.folder.as_deref()).map_err(|error| Failure::output(&error))
 }
+
+/// What the manual page has that help does not tell.
+const FACTS: Facts<'_> = Facts {
+    summary: "console client of a virtual serial port concentrator",
+    sections: &[
+        (
+            "Files",
+            &[(
+                "~/.config/vspc/config.toml",
+                "Names of servers, the default one, and the key that opens the menu.",
+            )],
+        ),
+        (
+            "Environment",
+            &[
+                ("VSPC_SERVER", "The server, where `--server` is not given."),
+                ("PAGER", "What shows earlier output from the menu; `less` without it."),
+                ("NO_COLOR", "No colours, where this is set."),
+                ("XDG_CONFIG_HOME", "Where that file's folder is, if not in ~/.config."),
+            ],
+        ),
+    ],
+    see_also: &["vspc-mio(1)", "vspc-conformance(1)", "vspc(7)"],
+};
 
 /// What a tab key is worth waiting for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -121,3 +142,22 @@ const ZSH: &str = r#"_vspc_consoles() {
 }
 
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_and_command_is_in_the_manual_pages() {
+        let pages = vspc_man::pages(Options::command(), &FACTS);
+        assert_eq!(vspc_man::lint(&pages).unwrap(), "");
+        let text = |file: &str| pages.iter().find(|page| page.file() == file).unwrap().text();
+        for command in Options::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let page = text(&format!("vspc-{}.1", command.get_name()));
+            for option in command.get_arguments().filter_map(|arg| arg.get_long()) {
+                assert!(page.contains(&format!("\\-\\-{}", option.replace('-', "\\-"))), "{option}: {page}");
+            }
+        }
+        assert!(text("vspc.1").contains("\\fB\\-\\-server\\fR"));
+    }
+}

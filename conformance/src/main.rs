@@ -2,14 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use vspc_conformance::{check, fake_vm, load, mux, replay};
+use vspc_man::Facts;
 
 /// Transcripts, capture replay, simulated VMs and load for virtual serial port concentrators.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "vspc-conformance", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,6 +29,13 @@ enum Command {
     Load(load::LoadArgs),
     /// Many streams over one serial line: two ends against each other, transcripts, or one end on a line
     Mux(mux::MuxArgs),
+    /// Print the manual page of this program
+    #[command(hide = true)]
+    Man {
+        /// Write it, and those of the commands, into this folder
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,5 +47,40 @@ fn main() -> ExitCode {
         Command::FakeVm(args) => fake_vm::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Mux(args) => mux::run(args),
+        Command::Man { folder } => {
+            match vspc_man::put(&vspc_man::pages(Cli::command(), &FACTS), folder.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("vspc-conformance: cannot write the manual pages: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+/// What the manual page has that help does not tell.
+const FACTS: Facts<'_> = Facts {
+    summary: "transcripts, capture replay, simulated VMs and load for virtual serial port concentrators",
+    sections: &[],
+    see_also: &["vspc-mio(1)", "vspc(1)", "vspc(7)"],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_manual_page() {
+        let pages = vspc_man::pages(Cli::command(), &FACTS);
+        assert_eq!(vspc_man::lint(&pages).unwrap(), "");
+        for (file, option) in [
+            ("vspc-conformance-fake-vm.1", "vmotion\\-every"),
+            ("vspc-conformance-load-storm.1", "all\\-at\\-once"),
+            ("vspc-conformance-mux-peer.1", "baud"),
+        ] {
+            let page = pages.iter().find(|page| page.file() == file).unwrap();
+            assert!(page.text().contains(option), "{}", page.text());
+        }
     }
 }

@@ -218,7 +218,6 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", default_value_t = Size(256 << 20), help_heading = MEMORY)]
     pub journal_memory: Size,
 
-    #[cfg(feature = "tls")]
     #[command(subcommand)]
     command: Option<Command>,
 
@@ -282,11 +281,18 @@ pub(crate) enum TakeoverArg {
 }
 
 /// What the program can do instead of serving.
-#[cfg(feature = "tls")]
 #[derive(Clone, PartialEq, Eq, Debug, clap::Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Make a certificate for --cert, and its key.
+    #[cfg(feature = "tls")]
     Cert(CertOptions),
+    /// Print the manual page of this program.
+    #[command(hide = true)]
+    Man {
+        /// Write it, and that of the configuration file, into this folder.
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
 }
 
 impl Options {
@@ -297,10 +303,9 @@ impl Options {
         Ok(self)
     }
 
-    /// What the subcommand `cert` is to do, if it was given.
-    #[cfg(feature = "tls")]
-    pub(crate) fn into_cert(self) -> Option<CertOptions> {
-        self.command.map(|Command::Cert(cert)| cert)
+    /// What is to be done instead of serving, if anything is.
+    pub(crate) fn into_command(self) -> Option<Command> {
+        self.command
     }
 
     /// The engine's configuration, for a process in which it may use `max_descriptors`.

@@ -10,6 +10,7 @@ pub(crate) fn parse(args: &str) -> Result<Options, String> {
     match config::read("vspc", args, &Surroundings::default()) {
         Ok(Parsed::Serve(options) | Parsed::Check(options)) => Ok(*options),
         Ok(Parsed::Print(text)) => Err(text),
+        Ok(Parsed::Document(pages, _)) => Err(format!("{pages:?}")),
         #[cfg(feature = "tls")]
         Ok(Parsed::Make(cert)) => Err(format!("{cert:?}")),
         Err(fatal) => {

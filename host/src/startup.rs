@@ -68,6 +68,12 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
             };
         }
         Ok(Parsed::Print(text)) => return print(&text),
+        Ok(Parsed::Document(pages, folder)) => {
+            return match vspc_man::put(&pages, folder.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => refuse(program, &Fatal::System("write the manual pages", error)),
+            };
+        }
         #[cfg(feature = "tls")]
         Ok(Parsed::Make(cert)) => {
             return match cert.make(program) {

@@ -402,7 +402,7 @@ fn bash_completes_commands_and_the_names_of_consoles() {
 fn manual_pages_are_made_of_the_help() {
     let server = FakeServer::start(&[]);
     let (code, page, _) = outcome(&vspc(&server, &["man"], b""));
-    assert!(code == 0 && page.contains(".TH vspc 1") && page.contains("Exit codes"), "{page}");
+    assert!(code == 0 && page.contains(".TH \"vspc\" 1") && page.contains(".SH \"EXIT CODES\""), "{page}");
 }
 
 #[test]

@@ -8,13 +8,14 @@
 //! arguments ──▶ [ command_line ] ─┐
 //! VSPC_…    ──▶ [ environment  ] ─┼─▶ one command line ─▶ clap ─▶ Options ─▶ whole or refused
 //! vspc.toml ──▶ [ file         ] ─┘        ▲
-//!               clap's definitions ─▶ [ keys ] ─▶ [ print ]
+//!               clap's definitions ─▶ [ keys ] ─▶ [ print ], [ manual ]
 //! ```
 
 mod command_line;
 mod environment;
 mod file;
 mod keys;
+mod manual;
 mod print;
 mod vspcpy;
 
@@ -26,9 +27,10 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use vspc_man::Page;
 
 use crate::fatal::Fatal;
-use crate::options::Options;
+use crate::options::{Command as Instead, Options};
 #[cfg(feature = "tls")]
 use crate::tls::CertOptions;
 
@@ -71,6 +73,8 @@ pub(crate) enum Parsed {
     Check(Box<Options>),
     /// Print this text (help, version, a configuration) and exit.
     Print(String),
+    /// Put these manual pages into a folder, or print the first of them, and exit.
+    Document(Vec<Page>, Option<PathBuf>),
     /// Make a certificate and exit.
     #[cfg(feature = "tls")]
     Make(CertOptions),
@@ -121,14 +125,15 @@ where
         }
         Err(error) => return Err(Fatal::Options(one_line(&error))),
     };
-    #[cfg(feature = "tls")]
     if matches.subcommand_name().is_some() {
         let options =
             Options::from_arg_matches(&matches).map_err(|error| Fatal::Options(one_line(&error)))?;
-        if let Some(cert) = options.into_cert() {
-            return cert.check().map(|()| Parsed::Make(cert)).map_err(Fatal::Options);
-        }
-        return Err(Fatal::Options("there is no such subcommand".to_owned()));
+        return match options.into_command() {
+            #[cfg(feature = "tls")]
+            Some(Instead::Cert(cert)) => cert.check().map(|()| Parsed::Make(cert)).map_err(Fatal::Options),
+            Some(Instead::Man { folder }) => Ok(Parsed::Document(manual::pages(command, &keys), folder)),
+            None => Err(Fatal::Options("there is no such subcommand".to_owned())),
+        };
     }
     if matches.get_flag("print_default_config") {
         return Ok(Parsed::Print(print::defaults(program, &keys)));

@@ -26,7 +26,7 @@ pub(super) fn defaults(program: &str, keys: &[Key]) -> String {
         for line in wrap(&help, WIDTH - 2) {
             text += &format!("# {line}\n");
         }
-        text += &format!("#{}\n", assignment(key, &shown_default(key)));
+        text += &format!("#{}\n", by_default(key));
     }
     text
 }
@@ -57,10 +57,15 @@ pub(super) fn effective(
         };
         text += &match origin {
             Some(origin) => format!("{}  # {origin}\n", assignment(key, &values)),
-            None => format!("#{}\n", assignment(key, &shown_default(key))),
+            None => format!("#{}\n", by_default(key)),
         };
     }
     text
+}
+
+/// A line that gives this key its default, or shows where a value would stand.
+pub(super) fn by_default(key: &Key) -> String {
+    assignment(key, &shown_default(key))
 }
 
 /// The default, or a word for what stands there.

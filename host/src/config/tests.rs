@@ -266,3 +266,26 @@ fn what_holds_is_printed_as_a_file_that_makes_it_hold_again() {
     };
     assert_eq!(bare(again), bare(before));
 }
+
+#[test]
+fn every_option_is_in_the_manual_pages() {
+    let pages = match parse("man", &[], None) {
+        Ok(Parsed::Document(pages, None)) => pages,
+        other => panic!("{other:?}"),
+    };
+    let text = |file: &str| pages.iter().find(|page| page.file() == file).unwrap().text().to_owned();
+    let (program, file) = (text("vspc.1"), text("vspc.toml.5"));
+    let command = command("vspc");
+    for arg in command.get_arguments() {
+        let name = arg.get_long().unwrap().replace('-', "\\-");
+        assert!(program.contains(&format!("\\fB\\-\\-{name}\\fR")), "{name}");
+    }
+    for key in keys::of(&command) {
+        let name = key.name.replace('-', "\\-");
+        assert!(file.contains(&format!(".TP\n\\fB{name} = ")), "{name}");
+        assert!(file.contains(&format!("\\fB{}\\fR", key.variable())), "{name}");
+    }
+    #[cfg(feature = "tls")]
+    assert!(text("vspc-cert.1").contains("\\fB\\-\\-hostname\\fR"));
+    assert_eq!(vspc_man::lint(&pages).unwrap(), "");
+}
