@@ -36,6 +36,7 @@ mod sockets;
 pub mod startup;
 pub mod store;
 pub mod supervisor;
+mod syslog;
 mod tcp_state;
 mod tls;
 pub mod transfer;

@@ -1,19 +1,26 @@
 //! Log lines that never make the event loop wait.
 //!
 //! `env_logger` formats and filters. What it has formatted goes into a bounded buffer; a thread of its own
-//! carries that to stderr, or to stdout. When that does not take it (a stuck terminal, a full pipe), lines
-//! are dropped and counted, and the count is logged once there is room again.
+//! carries that to stderr, to stdout, or to the local syslog. When that does not take it (a stuck terminal, a
+//! full pipe), lines are dropped and counted, and the count is logged once there is room again.
 
+use std::env;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::mem;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use env_logger::{Builder, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::fstat;
+
+use crate::syslog::Syslog;
 
 /// A handle on the process's log, to flush it before the process ends.
 #[derive(Clone, Debug)]
@@ -21,21 +28,87 @@ pub(crate) struct Logging {
     queue: Arc<Queue>,
 }
 
+/// Where the process's log goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// To stderr.
+    Stderr,
+    /// To stdout.
+    Stdout,
+    /// To the syslog that listens at this socket.
+    Syslog(PathBuf),
+}
+
+/// How a line of the log begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Form {
+    /// With the time and the level, for people.
+    Whole,
+    /// With the level as a number: the journal knows the time (sd-daemon(3)).
+    Journal,
+    /// As a message to a local syslog, which knows the time as well (RFC 3164 §4.1, without a HEADER: what
+    /// syslog(3) puts there differs between systems, and all take a message that has none).
+    Syslog(String),
+}
+
+impl Form {
+    fn of_stream(stream: impl AsFd) -> Self {
+        if is_journal(stream) { Self::Journal } else { Self::Whole }
+    }
+
+    fn put(
+        &self,
+        line: &mut impl Write,
+        time: impl Display,
+        level: Level,
+        text: impl Display,
+    ) -> io::Result<()> {
+        let severity = severity(level);
+        match self {
+            Self::Whole => writeln!(line, "{time} {level:<5} {text}"),
+            Self::Journal => writeln!(line, "<{severity}>{text}"),
+            Self::Syslog(tag) => writeln!(line, "<{}>{tag}: {text}", DAEMON + severity),
+        }
+    }
+}
+
+/// Whether what is written there goes to systemd's journal, which says so (systemd.exec(5),
+/// `$JOURNAL_STREAM`).
+pub(crate) fn is_journal(stream: impl AsFd) -> bool {
+    let Some(named) = env::var_os("JOURNAL_STREAM") else { return false };
+    fstat(stream).is_ok_and(|stat| *named == *format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// A level as the journal and syslog number it (RFC 5424 §6.2.1).
+const fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => ERROR,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
 impl Logging {
-    /// Sends the process's log lines to stderr, or to stdout: everything of level info and above, with
-    /// `debug` also debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
-    pub(crate) fn start(debug: bool, to_stdout: bool) -> io::Result<Self> {
-        let queue = match to_stdout {
-            false => Queue::start(Patient(io::stderr()), CAPACITY)?,
-            true => Queue::start(Patient(io::stdout()), CAPACITY)?,
+    /// Sends the log lines of this program to a place: everything of level info and above, with `debug` also
+    /// debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
+    pub(crate) fn start(program: &str, debug: bool, place: Place) -> io::Result<Self> {
+        let (queue, form) = match place {
+            Place::Stderr => (Queue::start(Patient(io::stderr()), CAPACITY)?, Form::of_stream(io::stderr())),
+            Place::Stdout => (Queue::start(Patient(io::stdout()), CAPACITY)?, Form::of_stream(io::stdout())),
+            Place::Syslog(path) => {
+                let tag = format!("{program}[{}]", process::id());
+                (Queue::start(Syslog::new(path, Patient(io::stderr())), CAPACITY)?, Form::Syslog(tag))
+            }
         };
         let mut builder = Builder::new();
         builder
             .filter_level(if debug { LevelFilter::Debug } else { LevelFilter::Info })
             .parse_default_env()
             .target(Target::Pipe(Box::new(LineWriter(Arc::clone(&queue)))))
-            .format(|line, record| {
-                writeln!(line, "{} {:<5} {}", line.timestamp_millis(), record.level(), record.args())
+            .format(move |line, record| {
+                let time = line.timestamp_millis();
+                form.put(line, time, record.level(), record.args())
             });
         // Fails only if a logger is installed already; then that one stays.
         let _ = builder.try_init();
@@ -181,6 +254,12 @@ impl<S: Write + AsFd> Write for Patient<S> {
     }
 }
 
+/// The severity of an error, by number.
+pub(crate) const ERROR: u8 = 3;
+
+/// The facility of servers, where a severity is added to it.
+const DAEMON: u8 = 3 << 3;
+
 /// How much may wait to be written: the lines of nine thousand VMs that connect at once, with room to
 /// spare. Beyond it lines are dropped and counted.
 const CAPACITY: usize = 8 << 20;
@@ -210,6 +289,20 @@ mod tests {
         assert!(queue.lock().dropped > 0);
         thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
         assert!(queue.flush(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_line_begins_as_its_reader_takes_it() {
+        let line = |form: Form, level| {
+            let mut line = Vec::new();
+            form.put(&mut line, "now", level, "words").unwrap();
+            String::from_utf8(line).unwrap()
+        };
+        assert_eq!(line(Form::Whole, Level::Info), "now INFO  words\n");
+        assert_eq!(line(Form::Journal, Level::Error), "<3>words\n");
+        assert_eq!(line(Form::Journal, Level::Info), "<6>words\n");
+        assert_eq!(line(Form::Journal, Level::Trace), "<7>words\n");
+        assert_eq!(line(Form::Syslog("vspc-mio[7]".to_owned()), Level::Warn), "<28>vspc-mio[7]: words\n");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use vspc_core::concentrator::{
 
 use crate::config::ConfigOptions;
 use crate::hooks::HookOptions;
+use crate::logging::Place;
 use crate::logs::LogOptions;
 use crate::option_values::{
     address, client_limit, group, identify_timeout, max_consoles, mode, port, vm_expire_time,
@@ -233,6 +234,14 @@ pub(crate) struct Options {
     #[arg(long, help_heading = DIAGNOSTICS)]
     pub stdout: bool,
 
+    /// Log to the local syslog instead of standard error, which gets what that does not take.
+    #[arg(long, help_heading = DIAGNOSTICS)]
+    pub syslog: bool,
+
+    /// Where the local syslog listens.
+    #[arg(long, value_name = "PATH", default_value = "/dev/log", help_heading = DIAGNOSTICS)]
+    pub syslog_socket: PathBuf,
+
     /// Log more (RUST_LOG, if set, decides instead).
     #[arg(long, short = 'd', help_heading = DIAGNOSTICS)]
     pub debug: bool,
@@ -350,6 +359,15 @@ impl Options {
         config
     }
 
+    /// Where the server's own log goes.
+    pub(crate) fn log_place(&self) -> Place {
+        match (self.syslog, self.stdout) {
+            (true, _) => Place::Syslog(self.syslog_socket.clone()),
+            (false, true) => Place::Stdout,
+            (false, false) => Place::Stderr,
+        }
+    }
+
     /// The address at which other machines can reach client ports, if they can.
     pub(crate) fn exposed(&self) -> Option<IpAddr> {
         let ip = self.interface;
@@ -428,6 +446,8 @@ impl Options {
             )
         } else if self.service_uri.as_deref() == Some("") {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
+        } else if self.stdout && self.syslog {
+            "--stdout and --syslog name two places for the log: give one of them".to_owned()
         } else if let Some(fault) = self.hooks.fault() {
             fault
         } else if let Some(fault) = self.store.fault(self) {

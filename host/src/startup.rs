@@ -18,7 +18,7 @@ use crate::fatal::Fatal;
 use crate::hooks;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
-use crate::logging::Logging;
+use crate::logging::{ERROR, Logging, is_journal};
 use crate::logs::{self, Logs};
 use crate::options::Options;
 use crate::outlets::{self, Outlets};
@@ -83,7 +83,7 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         }
         Err(fatal) => return refuse(program, &fatal),
     };
-    let log = match Logging::start(options.debug, options.stdout) {
+    let log = match Logging::start(program, options.debug, options.log_place()) {
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
@@ -93,8 +93,11 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         endings.wait();
         outcome
     });
-    if outcome.is_ok() {
-        log::info!("stopped");
+    match &outcome {
+        Ok(()) => log::info!("stopped"),
+        // Who has the log elsewhere looks for it there.
+        Err(fatal) if options.syslog || options.stdout => log::error!("{fatal}"),
+        Err(_) => {}
     }
     log.flush(FLUSH_PATIENCE);
     match outcome {
@@ -256,7 +259,10 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn refuse(program: &str, fatal: &Fatal) -> ExitCode {
-    let _ = writeln!(io::stderr(), "{program}: {fatal}");
+    let _ = match is_journal(io::stderr()) {
+        true => writeln!(io::stderr(), "<{ERROR}>{fatal}"),
+        false => writeln!(io::stderr(), "{program}: {fatal}"),
+    };
     ExitCode::from(fatal.exit_code())
 }
 

@@ -75,6 +75,11 @@ macro_rules! with_all {
                 a_full_log_becomes_an_older_one_and_the_oldest_goes
                 each_line_has_the_time_at_which_it_began_where_that_is_asked_for
             }
+            packaged {
+                logrotate_rotates_logs_as_the_snippet_says_and_nothing_is_lost
+                the_journal_is_told_levels_and_no_times
+                the_local_syslog_has_the_log_and_a_syslog_that_comes_again_goes_on_having_it
+            }
             programs {
                 telnet_types_into_a_vm_and_reads_from_it
                 busybox_telnet_types_into_a_vm_and_reads_from_it
