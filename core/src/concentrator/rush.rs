@@ -1,6 +1,6 @@
-//! VMs that come all at once, as those of a fleet whose concentrator was restarted. Each is served at once; its
-//! client port, whose opening costs more than the rest and may cost a stranger its place, comes when no more
-//! of them arrive, or after [`MOST`].
+//! VMs that come all at once, as those of a fleet whose concentrator was restarted. Each is served at once;
+//! its client port, whose opening costs more than the rest and may cost a stranger its place, comes when no
+//! more of them arrive, or after [`MOST`].
 //!
 //! **Owns** whether it is so, and who waits. **Refuses to know** what opening a port takes.
 

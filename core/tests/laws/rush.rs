@@ -1,5 +1,5 @@
-//! VMs that come all at once are served at once, all of them; their client ports come a moment later, and only
-//! then does anybody leave for those.
+//! VMs that come all at once are served at once, all of them; their client ports come a moment later, and
+//! only then does anybody leave for those.
 
 use std::time::Duration;
 
