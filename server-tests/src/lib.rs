@@ -27,6 +27,7 @@ mod leaving;
 mod list;
 mod locking;
 mod logs;
+mod other_servers;
 mod packaged;
 mod peer;
 mod process;

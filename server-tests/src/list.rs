@@ -75,6 +75,13 @@ macro_rules! with_all {
                 a_full_log_becomes_an_older_one_and_the_oldest_goes
                 each_line_has_the_time_at_which_it_began_where_that_is_asked_for
             }
+            other_servers {
+                a_start_script_of_vspcpys_serves_and_keeps_each_vms_port
+                a_start_script_of_vspcpys_logs_with_its_prefix_and_its_mode
+                a_start_script_of_vspcpys_takes_its_backends_words_and_its_variables
+                scripts_that_ask_node_vspcs_redis_for_a_port_by_the_name_that_the_vm_has_find_it
+                nova_reads_the_end_of_a_vms_log_by_its_uuid_while_the_vm_goes_on_printing
+            }
             packaged {
                 logrotate_rotates_logs_as_the_snippet_says_and_nothing_is_lost
                 the_journal_is_told_levels_and_no_times

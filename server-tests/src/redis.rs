@@ -63,7 +63,7 @@ impl Redis {
         self.child = Self::spawn(&self.folder, self.port, &[]);
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
