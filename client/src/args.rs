@@ -2,7 +2,9 @@
 //!
 //! Owns its words and what they say in `--help`. What they mean for a server is the commands' own business.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Reload,
     /// End the server in order: clients are told, and hosts come back to the next one
     Drain(DrainArgs),
+    /// Say what is in a server's way on this machine, or with --esxi what hosts will find at an address
+    Doctor(DoctorArgs),
     /// For an sshd's ForceCommand: do what the ssh client asks, for USER and with no more than RIGHT
     Door(DoorArgs),
     /// Print what makes a shell complete commands, options and the names of consoles
@@ -97,6 +101,66 @@ pub(crate) struct DoorArgs {
     #[arg(value_name = "RIGHT", value_enum, default_value_t = Right::Writer, hide_possible_values = true)]
     pub(crate) right: Right,
 }
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// What an ESXi host finds there, from here, and what to paste into a VM's settings
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with_all = ["config", "vms", "program", "options"])]
+    pub(crate) esxi: Option<HostPort>,
+
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// For how many VMs the machine is to be enough; default: as many as there are client ports
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) vms: Option<u32>,
+
+    /// The server's configuration file, if it is not the one that it reads by itself
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The server's program; default: vspc-mio or vspc-smol, beside vspc or in PATH
+    #[arg(long, value_name = "PATH")]
+    pub(crate) program: Option<PathBuf>,
+
+    /// What else the server is started with
+    #[arg(last = true, value_name = "SERVER OPTIONS")]
+    pub(crate) options: Vec<OsString>,
+}
+
+/// Where hosts connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct HostPort {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // As it stands in a VM's settings, too.
+        let text = text.trim_start_matches("telnets://").trim_start_matches("telnet://");
+        let text = text.split(['#', '/']).next().unwrap_or_default();
+        let (host, port) = match (text.strip_prefix('['), text.matches(':').count()) {
+            (Some(rest), _) => {
+                let (host, rest) = rest.split_once(']').ok_or("the ] behind the address is missing")?;
+                (host, rest.strip_prefix(':'))
+            }
+            (None, 1) => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+            (None, _) => (text, None),
+        };
+        let port = port.map_or(Ok(VM_PORT), str::parse).map_err(|_| "the port is a number up to 65535")?;
+        match host.is_empty() || port == 0 {
+            true => Err("give a host and a port: vspc.example.com:13370".to_owned()),
+            false => Ok(Self { host: host.to_owned(), port }),
+        }
+    }
+}
+
+/// Where servers listen for hosts if nobody says otherwise.
+const VM_PORT: u16 = 13370;
 
 /// What somebody may do (operator.md §3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -340,6 +404,24 @@ mod tests {
     fn modes_are_the_words_of_the_wire() {
         for mode in Lock::value_variants() {
             assert_eq!(mode.to_possible_value().unwrap().get_name(), mode.word());
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_host_and_a_port_in_each_way_in_which_people_write_them() {
+        let place = |text: &str| text.parse().map(|HostPort { host, port }| (host, port));
+        for (text, host, port) in [
+            ("h", "h", 13370),
+            ("h:1", "h", 1),
+            ("[::1]:2", "::1", 2),
+            ("::1", "::1", 13370),
+            ("[::1]", "::1", 13370),
+            ("telnets://h:3#thumbprint=AA", "h", 3),
+        ] {
+            assert_eq!(place(text), Ok((host.to_owned(), port)), "{text}");
+        }
+        for text in ["", ":1", "h:", "h:0", "h:65536", "[::1", "telnet://"] {
+            assert!(place(text).is_err(), "{text}");
         }
     }
 

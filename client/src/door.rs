@@ -44,7 +44,7 @@ fn parse(words: &str) -> Result<Options, Failure> {
         Command::Attach(args) if args.record.is_some() => {
             Err(Failure::usage("nothing is recorded on the server's machine: --record has no place here"))
         }
-        Command::Door(_) | Command::Completions(_) | Command::Man(_) => {
+        Command::Door(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command has no place here"))
         }
         _ => Ok(options),
@@ -92,6 +92,8 @@ mod tests {
             "list --ca=/etc/shadow",
             "list --cert /etc/shadow",
             "door root operator",
+            "doctor --program /bin/sh -- -c id",
+            "doctor --esxi 10.0.0.1",
             "man /etc",
             "completions bash",
             "sh -c id",

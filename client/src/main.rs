@@ -9,6 +9,7 @@ mod attach;
 mod clock;
 mod complete;
 mod connection;
+mod doctor;
 mod door;
 mod endings;
 mod events;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
+    if let Command::Doctor(args) = &options.command {
+        return doctor::run(args);
+    }
     let config = Config::load()?;
     let (options, behalf) = match &options.command {
         Command::Door(args) => {
@@ -84,7 +88,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Drain(args) => operate::drain(&mut open()?, &args),
         Command::Events(args) => events::run(&mut open()?, &args),
         Command::Stats(args) => stats::run(&mut open()?, &args),
-        Command::Door(_) => Err(Failure::usage("this command has no place here")),
+        Command::Door(_) | Command::Doctor(_) => Err(Failure::usage("this command has no place here")),
         Command::Names => complete::names(open),
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),

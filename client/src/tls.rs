@@ -1,7 +1,8 @@
 //! TLS between this client and a server.
 //!
-//! Owns the session, whom it trusts, and what its faults mean to a user: nothing else names rustls. Refuses
-//! to know what is said within it, and owns no socket.
+//! Owns the session, whom it trusts, and what its faults mean to a user: nothing else names rustls but
+//! `doctor::secure`, which trusts anybody and tells nothing. Refuses to know what is said within it, and owns
+//! no socket.
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod commands;
 mod config;
 pub mod credentials;
+mod doctor;
 mod events;
 pub mod fatal;
 pub mod grace;

@@ -13,13 +13,34 @@ use vspc_core::concentrator::PortRange;
 /// The line for the log, if the system may take ports of this range: with the setting that keeps it from
 /// that. Reads two files of /proc.
 pub fn advice(clients: PortRange) -> Option<String> {
+    overlap(clients).as_ref().map(advise)
+}
+
+/// Client ports that the system may take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Overlap {
+    /// The first and the last.
+    pub(crate) ports: String,
+    /// The setting that keeps them free, as sysctl.conf(5) has it.
+    pub(crate) setting: String,
+}
+
+/// Those of this range, if there are any. Reads two files of /proc.
+pub(crate) fn overlap(clients: PortRange) -> Option<Overlap> {
     let local = fs::read_to_string(LOCAL_RANGE).ok()?;
     let reserved = fs::read_to_string(RESERVED_PORTS).ok()?;
-    advise(clients, &local, &reserved)
+    find(clients, &local, &reserved)
+}
+
+fn advise(Overlap { ports, setting }: &Overlap) -> String {
+    format!(
+        "client ports {ports} may be taken by this machine's outgoing connections; a file in /etc/sysctl.d \
+         with this line (then: sysctl --system) keeps them free: {setting}"
+    )
 }
 
 /// `local` and `reserved` are what the kernel's files say.
-fn advise(clients: PortRange, local: &str, reserved: &str) -> Option<String> {
+fn find(clients: PortRange, local: &str, reserved: &str) -> Option<Overlap> {
     // The system chooses each port, and never one that is in use.
     if clients.first == 0 {
         return None;
@@ -32,12 +53,9 @@ fn advise(clients: PortRange, local: &str, reserved: &str) -> Option<String> {
         return None;
     }
     reserved.push(clients.first..=clients.last);
-    Some(format!(
-        "client ports {} may be taken by this machine's outgoing connections; a file in /etc/sysctl.d with \
-         this line (then: sysctl --system) keeps them free: net.ipv4.ip_local_reserved_ports = {}",
-        written(&shared),
-        merged(reserved).iter().map(written).collect::<Vec<_>>().join(","),
-    ))
+    let all = merged(reserved).iter().map(written).collect::<Vec<_>>().join(",");
+    let setting = format!("net.ipv4.ip_local_reserved_ports = {all}");
+    Some(Overlap { ports: written(&shared), setting })
 }
 
 /// Ports and ranges of ports, with commas in between. `None` if that is not what it is.
@@ -95,7 +113,7 @@ mod tests {
             (DEFAULT, "1024 50000", "", "50000", "50000-65535"),
             (all, local, "", "32768-60999", "1-65535"),
         ] {
-            let line = advise(clients, local, reserved).unwrap();
+            let line = advise(&find(clients, local, reserved).unwrap());
             assert!(line.starts_with(&format!("client ports {shared} ")), "{line}");
             let end = format!(": net.ipv4.ip_local_reserved_ports = {setting}");
             assert!(line.ends_with(&end), "{reserved}: {line}");
@@ -116,7 +134,7 @@ mod tests {
             (DEFAULT, "", ""),
             (DEFAULT, local, "none"),
         ] {
-            assert_eq!(advise(clients, local, reserved), None, "{clients:?} {local} {reserved}");
+            assert_eq!(find(clients, local, reserved), None, "{clients:?} {local} {reserved}");
         }
     }
 }

@@ -13,6 +13,7 @@ use vspc_core::concentrator::{
 };
 
 use crate::config::ConfigOptions;
+use crate::doctor::DoctorOptions;
 use crate::hooks::HookOptions;
 use crate::logging::Place;
 use crate::logs::LogOptions;
@@ -226,6 +227,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub config: ConfigOptions,
 
+    /// A look at the machine instead of a server.
+    #[command(flatten)]
+    pub doctor: DoctorOptions,
+
     /// Write the process id to this file, which goes when the server ends.
     #[arg(long, value_name = "PATH", help_heading = DIAGNOSTICS)]
     pub pidfile: Option<PathBuf>,
@@ -397,7 +402,7 @@ impl Options {
         self.admin_address().map(Address::Ip).into_iter().chain(socket).collect()
     }
 
-    fn admin_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         let ip = self.admin_iface.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         (!self.no_admin).then(|| SocketAddr::new(ip, self.admin_port.unwrap_or(ADMIN_PORT)))
     }

@@ -8,7 +8,7 @@ use crate::config::{self, Parsed, Surroundings};
 pub(crate) fn parse(args: &str) -> Result<Options, String> {
     let args = ["vspc"].into_iter().chain(args.split_whitespace());
     match config::read("vspc", args, &Surroundings::default()) {
-        Ok(Parsed::Serve(options) | Parsed::Check(options)) => Ok(*options),
+        Ok(Parsed::Serve(options) | Parsed::Check(options) | Parsed::Examine(options, _)) => Ok(*options),
         Ok(Parsed::Print(text)) => Err(text),
         Ok(Parsed::Document(pages, _)) => Err(format!("{pages:?}")),
         #[cfg(feature = "tls")]

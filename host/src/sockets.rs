@@ -29,7 +29,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The error that client ports on this address will meet, if any: better told at start than with the
 /// first VM.
 pub(crate) fn check_interface(ip: IpAddr) -> io::Result<()> {
-    bound(SocketAddr::new(ip, 0)).map(drop)
+    check_address(SocketAddr::new(ip, 0))
+}
+
+/// The error that a listener at this address will meet, if any. Nothing listens.
+pub(crate) fn check_address(address: SocketAddr) -> io::Result<()> {
+    bound(address).map(drop)
 }
 
 /// How many connections the system lets wait at a listener, if that is fewer than are asked for: of a fleet

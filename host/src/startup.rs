@@ -14,6 +14,7 @@ use vspc_core::concentrator::Config;
 use crate::commands;
 use crate::config::{self, Parsed, Surroundings};
 use crate::credentials::Credentials;
+use crate::doctor::{self, Form};
 use crate::fatal::Fatal;
 use crate::hooks;
 use crate::limits::{Limits, unused_consoles};
@@ -66,6 +67,14 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
                 Ok(text) => print(&text),
                 Err(fatal) => refuse(program, &fatal),
             };
+        }
+        Ok(Parsed::Examine(options, form)) => {
+            let report = doctor::examine(&options);
+            print(&match form {
+                Form::Text => report.to_string(),
+                Form::Json => report.json(),
+            });
+            return ExitCode::from(u8::from(report.has_errors()));
         }
         Ok(Parsed::Print(text)) => return print(&text),
         Ok(Parsed::Document(pages, folder)) => {

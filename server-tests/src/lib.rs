@@ -18,6 +18,8 @@ mod client_tls;
 mod client_tour;
 mod configuring;
 pub mod corpus;
+mod doctor;
+mod doctor_tls;
 pub mod drills;
 mod fairness;
 mod front_door;

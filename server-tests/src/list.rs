@@ -34,6 +34,18 @@ macro_rules! with_all {
                 a_file_says_how_to_serve_and_who_starts_the_server_may_say_otherwise
                 a_file_with_a_fault_is_refused_with_its_line_and_one_without_is_checked
             }
+            doctor {
+                the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port
+                the_doctor_is_the_servers_own_program_and_passes_on_its_exit_code
+                the_doctor_sees_what_its_user_may_not_do
+                the_doctor_asks_redis_whether_it_lets_the_server_in_and_takes_writes
+                what_a_host_finds_at_a_server_in_clear_is_told_with_what_to_paste
+                whoever_else_is_at_an_address_is_told_from_a_concentrator
+            }
+            #[cfg(feature = "tls")]
+            doctor_tls {
+                what_a_host_finds_is_told_in_each_way_to_tls
+            }
             fairness {
                 a_vm_that_never_stops_talking_does_not_keep_keys_from_others
                 a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep_keys_from_others

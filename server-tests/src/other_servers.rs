@@ -160,8 +160,8 @@ pub(super) fn nova_reads_the_end_of_a_vms_log_by_its_uuid_while_the_vm_goes_on_p
     }
 }
 
-/// What `openstack console log show` gets: Nova's VMware driver looks for a file with the instance's UUID, dashes
-/// taken out, and reads its last bytes; a file that is shorter is read from its beginning.
+/// What `openstack console log show` gets: Nova's VMware driver looks for a file with the instance's UUID,
+/// dashes taken out, and reads its last bytes; a file that is shorter is read from its beginning.
 fn console_output(serial_log_dir: &Path, uuid: &str) -> io::Result<Vec<u8>> {
     let path = serial_log_dir.join(uuid.replace('-', ""));
     if !path.exists() {

@@ -109,5 +109,13 @@ pub(super) fn unknown(command: &Command, keys: &[Key], name: &str) -> String {
 }
 
 /// What is about the file itself, or ends at once.
-pub(super) const COMMAND_LINE_ONLY: [&str; 6] =
-    ["config", "check_config", "print_config", "print_default_config", "help", "version"];
+pub(super) const COMMAND_LINE_ONLY: [&str; 8] = [
+    "config",
+    "check_config",
+    "print_config",
+    "print_default_config",
+    "doctor",
+    "doctor_vms",
+    "help",
+    "version",
+];

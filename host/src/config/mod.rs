@@ -29,6 +29,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use vspc_man::Page;
 
+use crate::doctor::Form;
 use crate::fatal::Fatal;
 use crate::options::{Command as Instead, Options};
 #[cfg(feature = "tls")]
@@ -71,6 +72,8 @@ pub(crate) enum Parsed {
     Serve(Box<Options>),
     /// Look whether a server could be started with them.
     Check(Box<Options>),
+    /// Look at the machine as a server with them would find it.
+    Examine(Box<Options>, Form),
     /// Print this text (help, version, a configuration) and exit.
     Print(String),
     /// Put these manual pages into a folder, or print the first of them, and exit.
@@ -145,7 +148,9 @@ where
     let path = read_file(&matches, surroundings, &command, &keys, &mut settings, &mut faults)?;
     match &faults[..] {
         [] => {}
-        faults if matches.get_flag("check_config") => return Err(Fatal::Options(faults.join("\n"))),
+        faults if matches.get_flag("check_config") || matches.contains_id("doctor") => {
+            return Err(Fatal::Options(faults.join("\n")));
+        }
         [fault] => return Err(Fatal::Options(fault.clone())),
         [fault, more @ ..] => {
             let fault = format!("{fault} (and {} more: --check-config tells all)", more.len());
@@ -164,6 +169,9 @@ where
     let mut options =
         options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
     options.config.notes = line.notes();
+    if let Some(form) = options.doctor.doctor {
+        return Ok(Parsed::Examine(Box::new(options), form));
+    }
     Ok(match (options.config.print_config, options.config.check_config) {
         (true, _) => Parsed::Print(print::effective(program, &keys, &settings, is_given, &merged)),
         (false, true) => Parsed::Check(Box::new(options)),

@@ -110,7 +110,7 @@ fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
 
 /// A directory that is not there is a mistake in the name more often than one to be made, and one that was
 /// mounted is not to be replaced by a folder on another disk.
-fn check(dir: &Path) -> io::Result<()> {
+pub(crate) fn check(dir: &Path) -> io::Result<()> {
     if !File::open(dir)?.metadata()?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }

@@ -43,7 +43,7 @@ pub(crate) use tally::Tally;
 
 use crate::commands::Sender;
 use crate::fatal::Fatal;
-use options::Destination;
+pub(crate) use options::Destination;
 use writer::Writer;
 
 /// The loop's end of all that is told to others; by default nobody is told anything.

@@ -110,6 +110,53 @@ impl Backend for StateFile {
     }
 }
 
+/// What a state file is found to be by somebody who wants nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Look {
+    /// How many consoles it has; `None`: it is not there yet.
+    pub(crate) consoles: Option<usize>,
+    /// The process that has it; 0: one that is not seen from here.
+    pub(crate) locked_by: Option<u32>,
+}
+
+/// Reads a state file, and says who has it, without taking or making anything.
+pub(crate) fn look(path: &Path) -> Result<Look, FileError> {
+    let refuse = |error| FileError::System(path.to_owned(), error);
+    let found = match fs::canonicalize(path) {
+        Ok(found) if found.is_file() => found,
+        Ok(_) => return Err(FileError::NoFile(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let found = std::path::absolute(path).map_err(refuse)?;
+            if !found.parent().is_some_and(Path::is_dir) {
+                return Err(refuse(error));
+            }
+            found
+        }
+        Err(error) => return Err(refuse(error)),
+    };
+    let consoles = match fs::read(&found) {
+        Ok(bytes) => {
+            let records = read(&bytes);
+            Some(records.map_err(|(line, why)| FileError::Damaged(path.to_owned(), line, why))?.len())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(refuse(error)),
+    };
+    let lock = fs::metadata(beside(&found, ".lock")).ok();
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let locked_by = lock.and_then(|lock| locks.lines().find_map(|line| holder(line, lock.ino())));
+    Ok(Look { consoles, locked_by })
+}
+
+/// The process of a line of /proc/locks, `N: FLOCK ADVISORY WRITE PID DEVICE:INODE …`, if that is about this
+/// file.
+fn holder(line: &str, inode: u64) -> Option<u32> {
+    let mut words = line.split_whitespace().skip(1);
+    let (kind, pid, file) = (words.next()?, words.nth(2)?, words.next()?);
+    let is_it = kind == "FLOCK" && file.rsplit(':').next()? == inode.to_string();
+    is_it.then(|| pid.parse().unwrap_or(0))
+}
+
 /// Opens the lock file and locks it; `WouldBlock`: another process has.
 fn lock(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits() as i32;
@@ -240,6 +287,25 @@ mod tests {
         let (mut file, _) = StateFile::open(&link).unwrap();
         keep(&mut file, &[record(1, 50000)]);
         assert!(link.is_symlink() && fs::read_to_string(&path).unwrap().contains("vm1"));
+    }
+
+    #[test]
+    fn who_looks_takes_nothing_makes_nothing_and_sees_who_has_it() {
+        let folder = Folder::new();
+        let path = folder.path().join("state");
+        let names = || fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(look(&path).unwrap(), Look { consoles: None, locked_by: None });
+        assert_eq!(names(), 0);
+        let (mut file, _) = StateFile::open(&path).unwrap();
+        keep(&mut file, &[record(1, 50000), record(2, 50001)]);
+        let ours = Some(std::process::id());
+        assert_eq!(look(&path).unwrap(), Look { consoles: Some(2), locked_by: ours });
+        drop(file);
+        assert_eq!(look(&path).unwrap().locked_by, None);
+        fs::write(&path, "x").unwrap();
+        assert!(matches!(look(&path).unwrap_err(), FileError::Damaged(_, 1, _)));
+        assert!(matches!(look(folder.path()).unwrap_err(), FileError::NoFile(_)));
+        assert!(matches!(look(&folder.path().join("no/state")).unwrap_err(), FileError::System(..)));
     }
 
     #[test]

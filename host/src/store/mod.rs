@@ -16,6 +16,7 @@ mod mirror;
 mod options;
 mod record;
 mod redis;
+mod redis_look;
 
 use std::io;
 use std::path::Path;
@@ -30,9 +31,11 @@ use vspc_core::concentrator::Concentrator;
 use vspc_core::time::Instant;
 
 pub use file::FileError;
+pub(crate) use file::look as look_at_file;
 pub use mirror::Mirror;
 pub(crate) use options::{BackendArg, StoreOptions};
 pub use redis::RedisError;
+pub(crate) use redis_look::{RedisTrouble, look as look_at_redis};
 
 use crate::commands::Sender;
 use crate::fatal::Fatal;

@@ -110,6 +110,13 @@ impl Loader {
         self.read().map_err(Fatal::Certificate)
     }
 
+    /// For how many days the server's own certificate is valid still; `None`: it cannot be read.
+    pub(crate) fn days_left(&self) -> Option<i64> {
+        let chain = Pem::read("--cert", &self.cert).and_then(|cert| cert.chain()).ok()?;
+        let facts = Facts::read(chain.first()?)?;
+        Some((facts.not_after - OffsetDateTime::now_utc()).whole_days())
+    }
+
     pub(super) fn read(&self) -> Result<Credentials, LoadError> {
         let provider = Arc::new(default_provider());
         let mut notes = Vec::new();
