@@ -8,7 +8,8 @@ use crate::admin::operator::Rules;
 use super::address::Address;
 use super::rules::ConsoleRule;
 
-/// Settings of a [`Concentrator`](super::Concentrator). `Default` gives vSPC.py's defaults where it has
+/// Settings of a [`Concentrator`](super::Concentrator), some of which may
+/// [change](super::Concentrator::reconfigure) while it runs. `Default` gives vSPC.py's defaults where it has
 /// them. Values that contradict each other harm nothing: each field says what they are taken as.
 #[derive(Clone, Debug)]
 pub struct Config {

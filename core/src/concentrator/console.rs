@@ -325,6 +325,19 @@ impl Console {
         }
     }
 
+    /// The clock that runs, if one does, ends as if it had been set by the second time and not by the first.
+    pub(super) fn change_expiry(&self, from: Duration, to: Duration, fx: &mut Effects) {
+        let timer = Timer::Expire(self.id());
+        if from != to
+            && let Some(at) = fx.timers.deadline(timer)
+        {
+            // One that was to be never is counted from now on.
+            let run = from.saturating_sub(at.duration_since(fx.now));
+            let run = if at == fx.now + from { Duration::ZERO } else { run };
+            fx.timers.set(timer, fx.now + to.saturating_sub(run));
+        }
+    }
+
     /// Whether this reader can live with a gap in its stream.
     pub(super) fn may_skip(kind: Kind, is_raw: bool, slow: SlowClient) -> bool {
         kind == Kind::Witness || (slow != SlowClient::Disconnect && !is_raw)

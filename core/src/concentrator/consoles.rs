@@ -70,7 +70,7 @@ pub(super) enum Placed {
 
 impl Consoles {
     pub(super) fn new(config: &Config, keys: Keyed) -> Self {
-        let early = config.journal_memory / EARLY_PART;
+        let (late, early) = memory(config);
         Self {
             table: Slab::new(),
             index: HashTable::new(),
@@ -79,18 +79,36 @@ impl Consoles {
             by_silence: SilenceList::new(),
             unused: Unused::default(),
             most_unused: config.max_consoles,
-            pool: Pool::new(config.journal_memory - early),
+            pool: Pool::new(late),
             early_pool: Pool::new(early),
             buffers: Buffers::default(),
-            limits: Limits {
-                keep: config.scrollback as u64,
-                lag: config.lag_limit.max(config.scrollback).max(LEAST_LAG_LIMIT) as u64,
-            },
+            limits: limits(config),
             slow: config.slow_client,
             expire: config.vm_expire,
             rules: Rules::new(&config.console_rules),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
         }
+    }
+
+    /// Takes these settings. What there is too much of by them goes at once. Costs a look at each console.
+    pub(super) fn reconfigure(&mut self, config: &Config, fx: &mut Effects) {
+        let (late, early) = memory(config);
+        self.pool.set_limit(late);
+        self.early_pool.set_limit(early);
+        self.most_unused = config.max_consoles;
+        self.limits = limits(config);
+        self.slow = config.slow_client;
+        let expired = std::mem::replace(&mut self.expire, config.vm_expire);
+        for id in self.table.ids() {
+            let Some(console) = self.table.get_mut(id) else { continue };
+            console.change_expiry(expired, self.expire, fx);
+            if console.fanout().journal().kept() > 0 {
+                trim(console, self.limits, &mut self.pool, fx);
+                console.consider_resume(self.limits, fx);
+            }
+        }
+        self.trim_memory(fx);
+        self.keep_no_more_than_may(fx);
     }
 
     pub(super) fn get(&self, id: ConsoleId) -> Option<&Console> {
@@ -521,6 +539,11 @@ impl Consoles {
         let Some(console) = self.table.get(id) else { return };
         console.consider_expiry(self.expire, fx);
         self.consider_yielding(id);
+        self.keep_no_more_than_may(fx);
+    }
+
+    /// Has consoles that nobody uses yield if there are too many.
+    fn keep_no_more_than_may(&mut self, fx: &mut Effects) {
         while self.unused.len() > self.most_unused
             && let Some((_, first)) = self.unused.first()
         {
@@ -601,6 +624,19 @@ impl Unshown {
     /// Wire bytes that were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+/// How much journals may hold together, and how much what connections say before they have a console.
+fn memory(config: &Config) -> (usize, usize) {
+    let early = config.journal_memory / EARLY_PART;
+    (config.journal_memory - early, early)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        keep: config.scrollback as u64,
+        lag: config.lag_limit.max(config.scrollback).max(LEAST_LAG_LIMIT) as u64,
     }
 }
 

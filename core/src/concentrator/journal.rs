@@ -60,6 +60,11 @@ impl Pool {
         self.used.saturating_add(bytes) <= self.limit
     }
 
+    /// Changes how much journals may hold together. What is beyond that is for others to let go of.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Whether journals hold more than they may together.
     pub(super) fn is_over(&self) -> bool {
         self.used > self.limit

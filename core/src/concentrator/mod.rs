@@ -55,6 +55,7 @@ mod outbox;
 mod output;
 mod ports;
 mod queues;
+mod reconfigure;
 mod requests;
 mod restoring;
 mod rules;

@@ -23,6 +23,7 @@ mod mirrors;
 mod moves;
 mod operators;
 mod ports;
+mod reconfigure;
 mod rules;
 mod rush;
 mod speech;
