@@ -41,7 +41,8 @@ impl Concentrator {
             None => place_of(&peer.address),
         };
         let standing = Standing { came_as: who.clone(), who, grant, right: grant.right, is_known: false };
-        let asking = Asking { standing, dialogue: Asks::Undecided { begun: Vec::new(), offered: None } };
+        let asking =
+            Asking { standing, named: None, dialogue: Asks::Undecided { begun: Vec::new(), offered: None } };
         let conn = Conn::new(peer.address, transport, CLIENT_POLICY, Role::Asking(Box::new(asking)));
         let source = conn.source();
         let id = self.insert(conn);
@@ -88,6 +89,7 @@ impl Concentrator {
         standing.came_as = standing.who.clone();
         if let Some((grant, _)) = found {
             (standing.grant, standing.right) = (grant, grant.right);
+            asking.named = Some(grant.right);
         }
     }
 
@@ -170,9 +172,9 @@ impl Concentrator {
 
     /// One that has not said in time what it wants. If it has said nothing at all it may wait for an offer.
     pub(super) fn give_up_asking(&mut self, id: ConnId) {
-        let is_served = self.config.admin_rights.of_v3() > Right::None;
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
+        let is_served = asking.of_v3(&self.config.admin_rights) > Right::None;
         if let Asks::Undecided { begun, offered: offered @ None } = &mut asking.dialogue
             && begun.is_empty()
             && is_served
@@ -217,7 +219,7 @@ impl Concentrator {
     }
 
     fn answer_v3(&mut self, id: ConnId, request: &V3Request) {
-        let right = self.config.admin_rights.of_v3();
+        let right = self.v3_right(id);
         if right == Right::None {
             self.emit(id, EventKind::AdminRefused("vSPC.py's protocol has no rights here".into()));
             return self.turn_away_asking(id, put_refusal);
@@ -282,7 +284,7 @@ impl Concentrator {
     fn receive_line(&mut self, id: ConnId, mut data: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
-        let right = asking.standing.right.max(self.config.admin_rights.of_v3());
+        let right = asking.standing.right.max(asking.of_v3(&self.config.admin_rights));
         let Asks::Lines { line, next } = &mut asking.dialogue else { return };
         let Some(request) = line.receive(&mut data) else { return };
         self.fx.timers.cancel(Timer::Admin(id));

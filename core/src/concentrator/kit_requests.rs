@@ -32,7 +32,7 @@ impl Concentrator {
     pub(super) fn become_kit(&mut self, id: ConnId, data: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
-        if self.config.admin_rights.of_v3() == Right::None {
+        if asking.of_v3(&self.config.admin_rights) == Right::None {
             conn.doom(id, CloseReason::NotUnderstood, &mut self.fx);
             return self.emit(id, EventKind::AdminRefused("VMware's protocol has no rights here".into()));
         }
@@ -125,11 +125,12 @@ impl Concentrator {
     /// Connects a client to a port, or tells it that it is not connected: to that one or any.
     fn connect_kit(&mut self, id: ConnId, lock: LockMode, port: KitPort<'_>) {
         self.leave_kit_console(id);
-        let lock = match (self.config.admin_rights.of_v3(), lock) {
+        let right = self.v3_right(id);
+        let lock = match (right, lock) {
             (Right::Spectator, LockMode::FreeForAllOrReadonly) => LockMode::Readonly,
             (_, lock) => lock,
         };
-        let may = lock == LockMode::Readonly || self.config.admin_rights.of_v3() >= Right::Writer;
+        let may = lock == LockMode::Readonly || right >= Right::Writer;
         let Some(at) = self.console_of_port(port) else { return self.tell_kit(id, put_disconnected) };
         let seated = match may && !self.is_full(at) {
             true => self.attach_stream(id, ONLY, at, lock, 0, Form::Wire).ok(),

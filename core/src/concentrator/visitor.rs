@@ -4,6 +4,7 @@
 //! Plain data; the protocols are `admin`'s, the operations `visits`' and those of each protocol.
 
 use crate::admin::openstack::OpenStackLine;
+use crate::admin::operator::{Right, Rules};
 use crate::admin::v3::V3Server;
 use crate::admin::vmware_kit::KitServer;
 use crate::time::Instant;
@@ -21,7 +22,17 @@ use super::visits::Told;
 pub(super) struct Asking {
     /// Who asks, and what it may do.
     pub(super) standing: Standing,
+    /// What a rule about its certificate gives it, if there is one: no protocol gives it more.
+    pub(super) named: Option<Right>,
     pub(super) dialogue: Asks,
+}
+
+impl Asking {
+    /// What it may do by a protocol that is older than ours.
+    pub(super) fn of_v3(&self, rules: &Rules) -> Right {
+        let right = rules.of_v3();
+        self.named.map_or(right, |named| right.min(named))
+    }
 }
 
 /// What an admin connection speaks.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::admin::lock::{Access, Granted, LockMode, LockRefused};
-use crate::admin::operator::{self, Held, Notice};
+use crate::admin::operator::{self, Held, Notice, Right};
 use crate::admin::v3::SEED_TIMEOUT;
 use crate::telnet::OptionPolicy;
 
@@ -197,6 +197,14 @@ impl Concentrator {
                 None => conn.peer.to_string().into(),
             },
             None => Box::default(),
+        }
+    }
+
+    /// What a connection may do that asks by a protocol that is older than ours.
+    pub(super) fn v3_right(&self, id: ConnId) -> Right {
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(Role::Asking(asking)) => asking.of_v3(&self.config.admin_rights),
+            _ => self.config.admin_rights.of_v3(),
         }
     }
 

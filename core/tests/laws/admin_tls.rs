@@ -165,6 +165,41 @@ fn a_certificate_says_who_somebody_is_and_a_rule_what_that_one_may() {
 }
 
 #[test]
+fn what_a_rule_denies_a_certificate_no_older_protocol_gives_it() {
+    let rules = ["cert:mallory=none", "cert:ann=spectator", "cert:web-gw=operator"];
+    let lists = |world: &mut World, id: ConnId| {
+        say(world, id, VERSION);
+        let list = say(world, id, &[NOBODY, &pickled("write")].concat());
+        show(&list).contains("vm01")
+    };
+    let types = |world: &mut World, vm: ConnId, id: ConnId| {
+        say(world, id, VERSION);
+        say(world, id, &[pickled("vm01"), pickled("write")].concat());
+        say(world, id, TELNET);
+        say(world, id, b"hi");
+        world.typed(vm) == "hi"
+    };
+    for (common, may_list, may_type) in
+        [("mallory", false, false), ("ann", true, false), ("web-gw", true, true), ("Bob", true, true)]
+    {
+        let mut world = server(AdminTls::On, true, &rules);
+        let vm = world.vm(vm_config(1));
+        let id = named(&mut world, common, "x.example");
+        assert_eq!(lists(&mut world, id), may_list, "{common}");
+        let id = named(&mut world, common, "x.example");
+        assert_eq!(types(&mut world, vm, id), may_type, "{common}");
+        let id = named(&mut world, common, "x.example");
+        assert_eq!(show(&say(&mut world, id, b"LIST\n")).contains(" -> "), may_list, "{common}");
+        // VMware's client waits for an offer; who has no rights gets none.
+        let id = named(&mut world, common, "x.example");
+        world.wire(id).clear();
+        world.pass(Duration::from_secs(3));
+        let is_offered = world.wire(id).first() == Some(&255);
+        assert_eq!(is_offered, may_list, "{common}");
+    }
+}
+
+#[test]
 fn a_gateway_is_a_delegate_by_its_certificate() {
     let mut world = server(AdminTls::On, true, &["cert:web-gw=operator+delegate"]);
     let id = named(&mut world, "web-gw", "gw.example");
