@@ -15,9 +15,10 @@ pub use std::sync::mpsc::TrySendError;
 
 use vspc_core::concentrator::{ConsoleId, LocalOptions};
 
-use crate::credentials::Credentials;
+use crate::hangup::Reloaded;
 use crate::store::Grant;
 use crate::watch::Sink;
+use crate::watching::Sighting;
 
 /// What other threads may ask of the loop.
 #[derive(Debug)]
@@ -26,14 +27,16 @@ pub enum Command {
     Stop,
     /// Log the counters.
     Report,
-    /// Answer TLS connections with these from now on.
-    Credentials(Credentials),
+    /// Go by what was read anew.
+    Reloaded(Box<Reloaded>),
     /// These consoles have these client ports also after a restart: the store has made sure of it.
     Kept(Vec<(ConsoleId, u16)>),
     /// These client ports may be given out, or may not be any more.
     Ports(Grant),
-    /// Open the logs of consoles anew.
+    /// Open the logs of consoles, and files of events, anew.
     Reopen,
+    /// Tell that a watch has found something.
+    Seen(Sighting),
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

@@ -130,6 +130,12 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::ClientDetached(why, stay) => {
                 write!(f, "client detached: {}, {}", Words(why), Words(stay))
             }
+            EventKind::PatternSeen { watch, line, untold: 0 } => {
+                write!(f, "{} seen: {}", Quoted(watch), Quoted(line))
+            }
+            EventKind::PatternSeen { watch, line, untold } => {
+                write!(f, "{} seen, after {untold} more that were not told: {}", Quoted(watch), Quoted(line))
+            }
             EventKind::ReaderSkipped(bytes) => write!(f, "client too slow: {bytes} bytes skipped"),
             EventKind::Malformed(fault) => {
                 write!(f, "malformed: {}; further ones are only counted", Words(fault))

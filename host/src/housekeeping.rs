@@ -19,6 +19,7 @@ use crate::report::log_counters;
 use crate::store::Mirror;
 use crate::supervisor::Supervisor;
 use crate::watch::Watches;
+use crate::watching::{Sighting, Watching};
 use crate::work::Start;
 
 /// What a server keeps beside the engine. `S` is a socket that lingers.
@@ -36,6 +37,8 @@ pub struct Housekeeping<S> {
     pub(crate) store: Mirror,
     /// The logs of consoles.
     pub logs: Logs,
+    /// What is looked for in what consoles print.
+    pub watching: Watching,
     /// Who is told what happens.
     pub(crate) outlets: Outlets,
     /// Who is told that the server serves, and that its loop goes round.
@@ -70,6 +73,7 @@ impl<S> Housekeeping<S> {
             watches: Watches::default(),
             store: Mirror::default(),
             logs: Logs::default(),
+            watching: Watching::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             start: Start::default(),
@@ -101,6 +105,7 @@ impl<S> Housekeeping<S> {
     pub fn woken(&mut self, engine: &mut Concentrator, now: Instant) {
         self.watches.retry(engine, now);
         self.logs.retry(engine, now);
+        self.watching.retry(engine, now);
         self.store.retry(engine);
         self.outlets.retry(engine);
     }
@@ -109,7 +114,12 @@ impl<S> Housekeeping<S> {
     pub fn execute(&mut self, engine: &mut Concentrator, command: Command, now: Instant) {
         match command {
             Command::Report => log_counters(engine),
-            Command::Credentials(credentials) => credentials.take_effect(engine),
+            Command::Reloaded(reloaded) => {
+                reloaded.take_effect(engine, &mut self.outlets, &mut self.watching, now);
+            }
+            Command::Seen(Sighting { console, watch, line, untold }) => {
+                engine.tell_sighting(console, &watch, &line, untold, now);
+            }
             Command::Watch { console, options, sink } => {
                 self.watches.open(engine, &console, options, sink, now);
             }
@@ -119,7 +129,10 @@ impl<S> Housekeeping<S> {
                 }
             }
             Command::Ports(grant) => grant.take_effect(engine, now),
-            Command::Reopen => self.logs.reopen(),
+            Command::Reopen => {
+                self.logs.reopen();
+                self.outlets.reopen();
+            }
             Command::Stop => self.stop(engine, now),
         }
     }
@@ -140,7 +153,7 @@ impl<S> Housekeeping<S> {
 
     /// A reader inside the process has ended.
     pub fn close_local(&mut self, id: ConnId) {
-        if !self.logs.close(id) {
+        if !self.logs.close(id) && !self.watching.close(id) {
             self.watches.close(id);
         }
     }

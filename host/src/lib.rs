@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod accept;
+mod audience;
 pub mod clock;
 pub mod commands;
 mod config;
@@ -15,6 +16,7 @@ mod doctor;
 mod events;
 pub mod fatal;
 pub mod grace;
+pub mod hangup;
 mod hooks;
 pub mod housekeeping;
 mod limits;
@@ -42,6 +44,7 @@ mod tcp_state;
 mod tls;
 pub mod transfer;
 pub mod watch;
+pub mod watching;
 pub mod work;
 
 use events::log_event;

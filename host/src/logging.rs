@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use env_logger::{Builder, Target};
+use env_logger::{Builder, DEFAULT_FILTER_ENV, Target};
 use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::fstat;
@@ -103,7 +103,7 @@ impl Logging {
         };
         let mut builder = Builder::new();
         builder
-            .filter_level(if debug { LevelFilter::Debug } else { LevelFilter::Info })
+            .filter_level(LevelFilter::Debug)
             .parse_default_env()
             .target(Target::Pipe(Box::new(LineWriter(Arc::clone(&queue)))))
             .format(move |line, record| {
@@ -112,12 +112,20 @@ impl Logging {
             });
         // Fails only if a logger is installed already; then that one stays.
         let _ = builder.try_init();
+        set_debug(debug);
         Ok(Self { queue })
     }
 
     /// Waits until everything is written, at most for `patience`. True if it is.
     pub(crate) fn flush(&self, patience: Duration) -> bool {
         self.queue.flush(patience)
+    }
+}
+
+/// Logs also what is of level debug from now on, or only info and above, unless `RUST_LOG` decides.
+pub(crate) fn set_debug(debug: bool) {
+    if env::var_os(DEFAULT_FILTER_ENV).is_none() {
+        log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
     }
 }
 

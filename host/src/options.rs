@@ -12,7 +12,7 @@ use vspc_core::concentrator::{
     Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, SocketFile, Takeover,
 };
 
-use crate::config::ConfigOptions;
+use crate::config::{ConfigOptions, Tables};
 use crate::doctor::DoctorOptions;
 use crate::hooks::HookOptions;
 use crate::logging::Place;
@@ -222,6 +222,10 @@ pub(crate) struct Options {
 
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// What the file has besides options.
+    #[arg(skip)]
+    pub tables: Tables,
 
     /// The file that options may stand in.
     #[command(flatten)]

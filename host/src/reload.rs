@@ -8,7 +8,7 @@
 //! ```text
 //! Request::ask ─▶ [ reload ] ─ starts ─▶ [ load 1 ]  … hangs; what it brings in the end counts
 //!                  │   ▲  └─── starts ─▶ [ load 2 ]    unless a later one has ended before it
-//!   Credentials ◀──┘   └──────────────────────┘
+//!          take ◀──┘   └──────────────────────┘
 //! ```
 
 use std::io;
@@ -36,10 +36,9 @@ impl<T> Request<T> {
     }
 }
 
-/// Starts the thread. `load` brings what was loaded, or `None` where it has said why not; `take` gets what a
-/// load brought, in the thread that this starts.
+/// Starts the thread. `take` gets what a load brought, in the thread that this starts.
 pub(crate) fn start<T: Send + 'static>(
-    load: impl Fn() -> Option<T> + Send + Sync + 'static,
+    load: impl Fn() -> T + Send + Sync + 'static,
     take: impl FnMut(T) + Send + 'static,
     patience: Duration,
 ) -> io::Result<Request<T>> {
@@ -77,7 +76,7 @@ enum Told<T> {
     /// A load is asked for.
     Asked,
     /// The load of this number has ended.
-    Ended(u64, Option<T>),
+    Ended(u64, T),
 }
 
 /// The thread's state.
@@ -103,7 +102,7 @@ struct Reload<T, L, F> {
 impl<T, L, F> Reload<T, L, F>
 where
     T: Send + 'static,
-    L: Fn() -> Option<T> + Send + Sync + 'static,
+    L: Fn() -> T + Send + Sync + 'static,
     F: FnMut(T),
 {
     fn run(mut self, tells: &Receiver<Told<T>>) {
@@ -147,7 +146,7 @@ where
         }
     }
 
-    fn end(&mut self, number: u64, loaded: Option<T>) {
+    fn end(&mut self, number: u64, loaded: T) {
         match self.running {
             Some((running, _)) if running == number => self.running = None,
             _ => self.hanging -= 1,
@@ -157,17 +156,15 @@ where
             return;
         }
         self.ended = number;
-        if let Some(loaded) = loaded {
-            (self.take)(loaded);
-        }
+        (self.take)(loaded);
     }
 
     fn give_up(&mut self) {
         self.running = None;
         self.hanging += 1;
         log::error!(
-            "SIGHUP: the files have not been read after {} seconds: the certificate in use stays until they \
-             are; does their disk hang? Another SIGHUP tries again",
+            "SIGHUP: the files have not been read after {} seconds: what is in use stays until they are; \
+             does their disk hang? Another SIGHUP tries again",
             self.patience.as_secs()
         );
     }
@@ -188,7 +185,7 @@ mod tests {
     struct Rig {
         request: Request<u32>,
         /// Each load that begins hands over where its outcome goes.
-        loads: Receiver<Sender<Option<u32>>>,
+        loads: Receiver<Sender<u32>>,
         taken: Receiver<u32>,
     }
 
@@ -215,12 +212,13 @@ mod tests {
         let first = rig.loads.recv().unwrap();
         rig.request.ask();
         rig.request.ask();
-        first.send(Some(1)).unwrap();
+        first.send(1).unwrap();
         assert_eq!(rig.taken.recv(), Ok(1));
         let second = rig.loads.recv().unwrap();
-        second.send(None).unwrap();
+        second.send(2).unwrap();
+        assert_eq!(rig.taken.recv(), Ok(2));
         rig.request.ask();
-        rig.loads.recv().unwrap().send(Some(3)).unwrap();
+        rig.loads.recv().unwrap().send(3).unwrap();
         assert_eq!(rig.taken.recv(), Ok(3));
     }
 
@@ -234,13 +232,13 @@ mod tests {
             })
             .collect();
         // The last one ends before those that began earlier, which then know less.
-        hanging[3].send(Some(3)).unwrap();
+        hanging[3].send(3).unwrap();
         assert_eq!(rig.taken.recv(), Ok(3));
-        hanging[1].send(Some(1)).unwrap();
+        hanging[1].send(1).unwrap();
         rig.request.ask();
         let late = rig.loads.recv().unwrap();
-        hanging[2].send(Some(2)).unwrap();
-        late.send(Some(4)).unwrap();
+        hanging[2].send(2).unwrap();
+        late.send(4).unwrap();
         assert_eq!(rig.taken.recv(), Ok(4));
     }
 
@@ -251,9 +249,9 @@ mod tests {
         let first = rig.loads.recv().unwrap();
         rig.request.ask();
         let second = rig.loads.recv().unwrap();
-        first.send(Some(1)).unwrap();
+        first.send(1).unwrap();
         assert_eq!(rig.taken.recv(), Ok(1));
-        second.send(Some(2)).unwrap();
+        second.send(2).unwrap();
         assert_eq!(rig.taken.recv(), Ok(2));
     }
 

@@ -2,8 +2,8 @@
 //!
 //! SIGTERM and SIGINT ask the server to stop, a second one ends it at once (a flush that hangs must not
 //! need SIGKILL). SIGUSR1 asks for the counters. SIGHUP asks for the files of logs to be opened anew, and for
-//! certificates to be loaded anew, in threads of their own ([`reload`]), because a disk may take its time,
-//! and a stop does not wait for it. SIGPIPE is ignored by the Rust runtime already.
+//! options and certificates to be read anew, in threads of their own ([`reload`]), because a disk may take
+//! its time, and a stop does not wait for it. SIGPIPE is ignored by the Rust runtime already.
 
 use std::io;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use signal_hook::low_level;
 use vspc_core::concentrator::Order;
 
 use crate::commands::{Command, Sender, TrySendError};
-use crate::credentials::Credentials;
+use crate::hangup::Reloaded;
 use crate::reload::{self, Request};
 
 /// Takes over the signals. `load` is called in a thread of its own, once for each SIGHUP; SIGHUPs that arrive
-/// while one waits count as one. What it returns is sent to the loop. Starts two threads, which end with the
-/// process. `has_logs`: there are logs to be opened anew.
-pub(crate) fn register(
+/// while one waits count as one. What `take` makes of that is sent to the loop. Starts two threads, which end
+/// with the process.
+pub(crate) fn register<T: Send + 'static>(
     commands: Sender,
-    has_logs: bool,
-    load: impl Fn() -> Option<Credentials> + Send + Sync + 'static,
+    load: impl Fn() -> T + Send + Sync + 'static,
+    take: impl Fn(T) -> Reloaded + Send + 'static,
 ) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -38,11 +38,9 @@ pub(crate) fn register(
     }
     let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])?;
     let loaded = commands.clone();
-    let take = move |credentials| send(&loaded, Command::Credentials(credentials));
+    let take = move |read| send(&loaded, Command::Reloaded(Box::new(take(read))));
     let hangup = reload::start(load, take, reload::PATIENCE)?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || pass_on(signals, &commands, has_logs, &hangup))?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(signals, &commands, &hangup))?;
     Ok(())
 }
 
@@ -59,15 +57,13 @@ pub(crate) fn carry_out(order: Order) {
 }
 
 /// The thread that waits for signals.
-fn pass_on(mut signals: Signals, commands: &Sender, has_logs: bool, hangup: &Request<Credentials>) {
+fn pass_on<T>(mut signals: Signals, commands: &Sender, hangup: &Request<T>) {
     for signal in signals.forever() {
         match signal {
             SIGTERM | SIGINT => send(commands, Command::Stop),
             SIGUSR1 => send(commands, Command::Report),
             _ => {
-                if has_logs {
-                    send(commands, Command::Reopen);
-                }
+                send(commands, Command::Reopen);
                 hangup.ask();
             }
         }
@@ -95,16 +91,20 @@ mod tests {
     fn each_signal_is_a_command() {
         let (sender, mut receiver, mut woken) = commands::pair().unwrap();
         woken.set_nonblocking(false).unwrap();
-        register(sender, false, || Some(Credentials::default())).unwrap();
-        let mut command_after = |signal| {
+        register(sender, || (), |()| Reloaded::default()).unwrap();
+        let mut commands_after = |signal, wanted: usize| {
             low_level::raise(signal).unwrap();
-            woken.read_exact(&mut [0]).unwrap();
-            receiver.take(io::empty()).pop().unwrap()
+            let mut commands = Vec::new();
+            while commands.len() < wanted {
+                woken.read_exact(&mut [0]).unwrap();
+                commands.append(&mut receiver.take(io::empty()));
+            }
+            commands
         };
-        assert!(matches!(command_after(SIGUSR1), Command::Report));
-        assert!(matches!(command_after(SIGHUP), Command::Credentials(_)));
-        assert!(matches!(command_after(SIGUSR1), Command::Report));
-        assert!(matches!(command_after(SIGTERM), Command::Stop));
+        assert!(matches!(commands_after(SIGUSR1, 1)[..], [Command::Report]));
+        assert!(matches!(commands_after(SIGHUP, 2)[..], [Command::Reopen, Command::Reloaded(_)]));
+        assert!(matches!(commands_after(SIGUSR1, 1)[..], [Command::Report]));
+        assert!(matches!(commands_after(SIGTERM, 1)[..], [Command::Stop]));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use vspc_core::concentrator::Config;
 
+use crate::audience::Listener;
 use crate::commands;
 use crate::config::{self, Parsed, Surroundings};
 use crate::credentials::Credentials;
 use crate::doctor::{self, Form};
 use crate::fatal::Fatal;
-use crate::hooks;
+use crate::hangup::Hangup;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::{ERROR, Logging, is_journal};
@@ -31,6 +32,7 @@ use crate::sockets;
 use crate::store::{self, Mirror};
 use crate::supervisor::Supervisor;
 use crate::tls::{CLEAR_ADVICE, Loader};
+use crate::watching::{self, Watching};
 
 /// All that a server needs to run.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Host {
     pub store: Mirror,
     /// The logs of consoles.
     pub logs: Logs,
+    /// What is looked for in what consoles print.
+    pub watching: Watching,
     /// Who is told what happens.
     pub outlets: Outlets,
     /// Who is told that the server serves.
@@ -135,14 +139,12 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     if options.logs.log_dir.is_some() {
         limits = limits.with_logs();
     }
-    let mut config = options.config(limits.for_engine()?);
+    let for_engine = limits.for_engine()?;
+    let configure = move |options: &Options| engine_config(program, options, for_engine);
+    let config = configure(options);
     if let Err(error) = limits.lengthen_table() {
         log::debug!("the table of descriptors grows as it is needed: {error}");
     }
-    if options.max_consoles.is_none() {
-        config.max_consoles = unused_consoles();
-    }
-    config.server = format!("{program} {}", env!("CARGO_PKG_VERSION"));
     log::info!(
         "{program} {}: {limits}, {}; at most {} unused consoles are kept",
         env!("CARGO_PKG_VERSION"),
@@ -180,23 +182,25 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
             config.admin_rights.of_v3()
         );
     }
-    let loader = options.tls.loader(options);
-    let credentials = load_first(loader.clone())?;
+    let credentials = load_first(options.tls.loader(options))?;
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
     let (store, store_end) = store::open(options, sender.clone())?;
     let log_settings = options.logs.settings(limits.for_logs);
-    let has_logs = log_settings.is_some();
     let (logs, logs_end) = logs::open(log_settings, sender.clone())?;
-    let (mut outlets, mut events_end) = (Outlets::default(), outlets::Ending::default());
-    hooks::start(&options.hooks, &mut outlets, &mut events_end, &sender)?;
-    let reopen = outlets::start(&options.outlets, &mut outlets, &mut events_end, &sender)?;
-    signals::register(sender, has_logs, move || {
-        reopen.ask();
-        load(loader.as_ref())
-    })
-    .map_err(|error| Fatal::System("set up signals", error))?;
+    let watching = watching::start(&options.tables.watches, sender.clone())
+        .map_err(|error| Fatal::System("start the thread of watches", error))?;
+    let (mut outlets, events_end) = (Outlets::default(), outlets::Ending::default());
+    for listener in Listener::all(options) {
+        outlets.add(listener.start(&events_end, &sender)?, None);
+    }
+    let args = env::args_os().collect();
+    let hangup = Hangup::new(program, args, options.clone(), configure, events_end.clone(), sender.clone());
+    let hangup = Arc::new(hangup);
+    let loading = Arc::clone(&hangup);
+    signals::register(sender, move || loading.load(), move |loaded| hangup.take(loaded))
+        .map_err(|error| Fatal::System("set up signals", error))?;
     let needs_admin = options.needs_admin();
     let supervisor = Supervisor::of_process();
     let host = Host {
@@ -206,12 +210,23 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
         credentials,
         store,
         logs,
+        watching,
         outlets,
         supervisor,
         commands,
         commands_socket,
     };
     Ok((host, Endings { store: store_end, logs: logs_end, events: events_end }))
+}
+
+/// The engine's configuration in a process in which it may use so many descriptors.
+fn engine_config(program: &str, options: &Options, max_descriptors: usize) -> Config {
+    let mut config = options.config(max_descriptors);
+    if options.max_consoles.is_none() {
+        config.max_consoles = unused_consoles();
+    }
+    config.server = format!("{program} {}", env!("CARGO_PKG_VERSION"));
+    config
 }
 
 fn write_pid_file(path: &Path) -> Result<PidFile, Fatal> {
@@ -233,21 +248,6 @@ fn check(options: &Options) -> Result<String, Fatal> {
 fn load_first(loader: Option<Loader>) -> Result<Credentials, Fatal> {
     let Some(loader) = loader else { return Ok(Credentials::default()) };
     reload::within(reload::PATIENCE, move || loader.load()).ok_or(Fatal::Unanswered(reload::PATIENCE))?
-}
-
-/// Loads the certificates again, for SIGHUP. If that fails, those in use stay.
-fn load(loader: Option<&Loader>) -> Option<Credentials> {
-    let Some(loader) = loader else {
-        log::info!("SIGHUP: nothing to load anew, no certificate is in use");
-        return None;
-    };
-    match loader.load() {
-        Ok(credentials) => Some(credentials),
-        Err(fatal) => {
-            log::error!("SIGHUP: the certificate in use stays: {fatal}");
-            None
-        }
-    }
 }
 
 /// How many VMs the descriptors are enough for, in words.

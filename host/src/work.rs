@@ -71,7 +71,7 @@ impl<S> Housekeeping<S> {
                 Output::Close(id, how) => Work::Close(id, how),
                 Output::Inspect(id) => Work::Inspect(id),
                 Output::Local(id) => {
-                    if !self.logs.carry(engine, id, now) {
+                    if !self.logs.carry(engine, id, now) && !self.watching.carry(engine, id, now) {
                         self.watches.carry(engine, id, now);
                     }
                     continue;
@@ -79,6 +79,7 @@ impl<S> Housekeeping<S> {
                 Output::Changed(id) => {
                     self.store.changed(engine, id);
                     self.logs.changed(engine, id, now);
+                    self.watching.changed(engine, id, now);
                     self.outlets.changed(engine, id);
                     continue;
                 }
@@ -87,8 +88,8 @@ impl<S> Housekeeping<S> {
                     continue;
                 }
                 Output::Event(event) => {
-                    // A log is nobody who came and left.
-                    if !event.conn.is_some_and(|id| self.logs.has(id)) {
+                    // A log is nobody who came and left, nor is a watch.
+                    if !event.conn.is_some_and(|id| self.logs.has(id) || self.watching.has(id)) {
                         log_event(&event);
                         self.outlets.event(&event);
                     }

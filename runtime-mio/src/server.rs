@@ -79,6 +79,7 @@ impl Server {
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
+        house.watching = host.watching;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.supervise(host.supervisor, now);
@@ -433,6 +434,7 @@ mod tests {
     use vspc_host::outlets::Outlets;
     use vspc_host::store::Mirror;
     use vspc_host::supervisor::Supervisor;
+    use vspc_host::watching::Watching;
 
     #[test]
     fn a_deadline_that_passes_while_a_turn_lasts_waits_for_the_next_poll() {
@@ -441,7 +443,7 @@ mod tests {
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
         let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
-        let (logs, outlets) = (Logs::default(), Outlets::default());
+        let (logs, watching, outlets) = (Logs::default(), Watching::default(), Outlets::default());
         let supervisor = Supervisor::default();
         let host = Host {
             config,
@@ -450,6 +452,7 @@ mod tests {
             credentials,
             store,
             logs,
+            watching,
             outlets,
             supervisor,
             commands,

@@ -104,6 +104,7 @@ impl Server {
         let mut engine = Concentrator::new(host.config, host.seed, now);
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
+        house.watching = host.watching;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.supervise(host.supervisor, now);

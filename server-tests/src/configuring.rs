@@ -1,7 +1,10 @@
 //! Options from a file and from the environment (docs/configuration.md).
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+
+use rustix::process::Signal;
 
 use super::peer::Peer;
 use super::process::{Server, run};
@@ -43,4 +46,96 @@ pub(super) fn a_file_with_a_fault_is_refused_with_its_line_and_one_without_is_ch
     let output = run(&["--config", &path_text, "--check-config"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{path_text}: no faults\n"));
+}
+
+/// A server with these options in its file, beside ports of the system's choosing, and that file.
+fn configured(name: &str, text: &str) -> (Server, Folder, PathBuf) {
+    let folder = Folder::new(name);
+    let path = folder.0.join("vspc.toml");
+    fs::write(&path, text).unwrap();
+    (Server::start(&["--config", &path.display().to_string()]), folder, path)
+}
+
+pub(super) fn a_hangup_changes_what_it_can_and_says_what_takes_a_restart() {
+    let (server, folder, path) = configured("hangup", "no-banner = true\nmax-clients = 5\n");
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = Peer::client(port);
+    client.print(b"a");
+    vm.expect(b"a");
+    let events = folder.0.join("events");
+    let text = format!(
+        "max-clients = 2\nvm-expire-time = 60\nevents-to = ['file:{}']\nmulti-console = true\ndebug = true\n",
+        events.display()
+    );
+    fs::write(&path, text).unwrap();
+    server.signal(Signal::HUP);
+    // In the order in which --help has them.
+    server.line_with("SIGHUP: vm-expire-time is 60 now; it was 86400");
+    server.line_with("SIGHUP: max-clients is 2 now; it was 5");
+    server.line_with("SIGHUP: no-banner is false now; it was true");
+    server.line_with("SIGHUP: events-to is [\"file:");
+    server.line_with("SIGHUP: debug is true now; it was false");
+    let line = server.line_with("multi-console");
+    assert!(line.contains(" WARN ") && line.contains("= true takes a restart; it stays false"), "{line}");
+    // The newcomer is greeted and counted, who was there stays.
+    let mut second = Peer::client(port);
+    second.expect_somewhere(b"connected to vm1");
+    server.line_with("client attached, 2 now");
+    let mut third = Peer::connect(port);
+    third.expect_end();
+    client.print(b"b");
+    vm.expect(b"b");
+    server.signal(Signal::HUP);
+    server.line_with("multi-console = true takes a restart");
+    server.signal(Signal::TERM);
+    assert!(server.end().success());
+    let told = fs::read_to_string(events).unwrap();
+    assert!(told.contains("\"kind\":\"client-attached\""), "{told}");
+    assert!(!told.contains("vm-up") && !told.contains("port-assigned"), "that was before: {told}");
+}
+
+pub(super) fn a_file_with_a_fault_changes_nothing_at_a_hangup() {
+    let (server, _folder, path) = configured("faulty-hangup", "no-banner = true\n");
+    let (mut vm, port) = Peer::vm(&server, 1);
+    fs::write(&path, "no-banner = false\nmax-clients = 0\nmax-cleints = 5\n").unwrap();
+    server.signal(Signal::HUP);
+    let line = server.line_with("SIGHUP: ");
+    let said = format!("the options in use stay: {}:3: max-cleints is no option", path.display());
+    assert!(line.contains(" ERROR ") && line.contains(&said), "{line}");
+    fs::write(&path, "no-banner = false\nmax-clients = 0\n").unwrap();
+    server.signal(Signal::HUP);
+    let line = server.line_with("SIGHUP: ");
+    assert!(line.contains("--max-clients 0 would let nobody in"), "{line}");
+    // A telnet client would be greeted.
+    let mut client = Peer::client(port);
+    server.line_with("client attached");
+    vm.print(b"first");
+    client.expect(b"first");
+    fs::remove_file(&path).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: the options in use stay: cannot read the configuration file");
+    fs::write(&path, "no-banner = true\n").unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: no option has changed");
+    client.print(b"k");
+    vm.expect(b"k");
+}
+
+pub(super) fn a_program_that_is_named_at_a_hangup_is_run_from_then_on() {
+    let (server, folder, path) = configured("hooked-at-hangup", "");
+    let (vm, _) = Peer::vm(&server, 1);
+    let program = folder.0.join("program");
+    let said = folder.0.join("said");
+    let body = format!("#!/bin/sh\necho $VSPC_EVENT $VSPC_NAME >> {}\n", said.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&program).arg(body);
+    assert!(shell.status().unwrap().success());
+    fs::write(&path, format!("on-event = '{}'\n", program.display())).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: on-event is ");
+    drop(vm);
+    server.line_with("vm disconnected");
+    server.signal(Signal::TERM);
+    assert!(server.end().success());
+    assert_eq!(fs::read_to_string(said).unwrap(), "vm-down vm1\n");
 }

@@ -32,7 +32,7 @@ pub(super) fn a_vm_that_prints_escapes_without_end_to_a_raw_client_does_not_keep
 
 /// Types keys, one after the other; nothing else happens that might wake whoever serves them. All of them
 /// together may take as long as anything that a test waits for.
-fn keys_arrive(mut vm: Peer, mut client: Peer) {
+pub(super) fn keys_arrive(mut vm: Peer, mut client: Peer) {
     let deadline = Instant::now() + PATIENCE;
     for key in 0..100 {
         client.print(&[key]);
@@ -43,7 +43,7 @@ fn keys_arrive(mut vm: Peer, mut client: Peer) {
 
 /// Sends this over and over, until the server is gone; returns when more has been sent than the buffers on
 /// the way hold.
-fn talk_on(mut to: TcpStream, bytes: Vec<u8>) {
+pub(super) fn talk_on(mut to: TcpStream, bytes: Vec<u8>) {
     let (under_way, started) = channel();
     thread::spawn(move || {
         for sent in (0..).step_by(bytes.len()) {

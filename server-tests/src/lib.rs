@@ -31,6 +31,7 @@ mod locking;
 mod logs;
 mod other_servers;
 mod packaged;
+mod patterns;
 mod peer;
 mod process;
 mod programs;

@@ -33,6 +33,9 @@ macro_rules! with_all {
             configuring {
                 a_file_says_how_to_serve_and_who_starts_the_server_may_say_otherwise
                 a_file_with_a_fault_is_refused_with_its_line_and_one_without_is_checked
+                a_hangup_changes_what_it_can_and_says_what_takes_a_restart
+                a_file_with_a_fault_changes_nothing_at_a_hangup
+                a_program_that_is_named_at_a_hangup_is_run_from_then_on
             }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port
@@ -98,6 +101,11 @@ macro_rules! with_all {
                 logrotate_rotates_logs_as_the_snippet_says_and_nothing_is_lost
                 the_journal_is_told_levels_and_no_times
                 the_local_syslog_has_the_log_and_a_syslog_that_comes_again_goes_on_having_it
+            }
+            patterns {
+                a_line_that_is_looked_for_is_told_however_it_is_printed
+                a_vm_that_prints_what_is_looked_for_without_end_is_told_of_now_and_then_and_holds_nobody_up
+                what_is_looked_for_from_a_hangup_on_is_what_is_printed_from_then_on
             }
             programs {
                 telnet_types_into_a_vm_and_reads_from_it
@@ -201,6 +209,7 @@ macro_rules! with_all {
                 a_check_of_the_configuration_looks_at_certificates_too
                 a_certificate_is_made_once_and_never_replaced_unless_told_to
                 a_new_certificate_is_served_while_old_sessions_live_on
+                other_files_are_served_with_once_the_configuration_names_them
                 files_that_have_become_unusable_leave_the_certificate_in_use
                 a_pipe_in_a_files_place_holds_nobody_up_and_the_next_reload_works
                 a_hangup_does_not_end_a_server_without_certificates

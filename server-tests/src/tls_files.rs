@@ -79,6 +79,38 @@ pub(super) fn a_new_certificate_is_served_while_old_sessions_live_on() {
     vm.expect(b"l");
 }
 
+pub(super) fn other_files_are_served_with_once_the_configuration_names_them() {
+    let (files, others) = (Files::new("named"), Files::new("named-others"));
+    let path = files.folder.0.join("vspc.toml");
+    let text = |files: &Files, more: &str| {
+        let Files { cert, key, .. } = files;
+        format!("client-tls = true\nno-banner = true\ncert = '{cert}'\nkey = '{key}'\n{more}")
+    };
+    fs::write(&path, text(&files, "")).unwrap();
+    let server = Server::start(&["--config", &path.display().to_string()]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let mut client = files.connect(port).answering();
+    server.line_with("client attached");
+    // One that cannot be used changes nothing of that, but what else is new.
+    let good = fs::read(&others.cert).unwrap();
+    fs::write(&others.cert, &good[..good.len() / 2]).unwrap();
+    fs::write(&path, text(&others, "vm-expire-time = 7\n")).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: the certificate in use stays");
+    server.line_with("SIGHUP: vm-expire-time is 7 now");
+    drop(files.connect(port).answering());
+    server.line_with("client attached");
+    fs::write(&others.cert, good).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with(&format!("SIGHUP: cert is \"{}\" now; it was \"{}\"", others.cert, files.cert));
+    // It trusts the new one only.
+    let mut newcomer = others.connect(port).answering();
+    server.line_with("client attached");
+    vm.print(b"old and new");
+    client.expect(b"old and new");
+    newcomer.expect(b"old and new");
+}
+
 pub(super) fn files_that_have_become_unusable_leave_the_certificate_in_use() {
     let files = Files::new("broken");
     let server = Server::start(&files.options(&["--client-tls"]));
@@ -124,7 +156,7 @@ pub(super) fn a_hangup_does_not_end_a_server_without_certificates() {
     let server = Server::start(&["--no-banner"]);
     let (mut vm, mut client) = Peer::vm_and_client(&server, 1);
     server.signal(Signal::HUP);
-    server.line_with("SIGHUP: nothing to load anew");
+    server.line_with("SIGHUP: no option has changed");
     client.print(b"k");
     vm.expect(b"k");
 }

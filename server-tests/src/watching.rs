@@ -15,6 +15,7 @@ use vspc_host::startup::Host;
 use vspc_host::store::Mirror;
 use vspc_host::supervisor::Supervisor;
 use vspc_host::watch::Watch;
+use vspc_host::watching::Watching;
 
 use super::peer::Peer;
 use super::process::PATIENCE;
@@ -45,6 +46,7 @@ impl Inside {
             credentials: Credentials::default(),
             store: Mirror::default(),
             logs: Logs::default(),
+            watching: Watching::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             commands,

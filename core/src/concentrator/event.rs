@@ -172,6 +172,15 @@ pub enum EventKind {
     ClientNotLetIn(CloseReason),
     /// A reader did not keep up and skipped this many guest bytes of output.
     ReaderSkipped(u64),
+    /// The host has found something that it looks for in what the console printed.
+    PatternSeen {
+        /// What that is called.
+        watch: Box<str>,
+        /// The line, as far as the host keeps it.
+        line: Box<str>,
+        /// How many lines of the same were found since the last that was told, and not told.
+        untold: u64,
+    },
     /// The first bytes of a peer that break the protocol; further ones are only counted.
     Malformed(Fault),
     /// The move of a VM came one step further.
@@ -417,6 +426,7 @@ impl EventKind {
             | Self::VmConnected
             | Self::VmIdentified
             | Self::VmRenamed(_)
+            | Self::PatternSeen { .. }
             | Self::Attached { .. }
             | Self::Left { .. }
             | Self::LockChanged { .. }

@@ -77,6 +77,9 @@ impl EventKind {
             }
             Self::ClientNotLetIn(why) => ("client-not-let-in", because(closed(*why), json!({}))),
             Self::ReaderSkipped(bytes) => ("reader-skipped", json!({ "bytes": bytes })),
+            Self::PatternSeen { watch, line, untold } => {
+                ("pattern-seen", json!({ "watch": watch, "line": line, "untold": untold }))
+            }
             Self::Malformed(fault) => ("malformed", malformed(*fault)),
             Self::Vmotion(step) => ("vmotion", vmotion(step)),
             Self::PortTaken(port, why) => {

@@ -62,6 +62,7 @@ mod rules;
 mod ruling;
 mod rush;
 mod showing;
+mod sighting;
 mod silence;
 mod slab;
 mod speech;

@@ -78,7 +78,8 @@ Examples:
   {program} --proxy-iface :: --multi-console --vm-port-scrollback 4K
       IPv4 and IPv6; several serial ports per VM; show new clients what came last
 
-Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP loads certificates anew.
+Signals: TERM or INT stops, a second one at once; USR1 logs the counters; HUP reads the file and
+  certificates anew.
 Exit code: 0 after a signal to stop; 2 for what you can put right: an option, an address, a certificate, a
   descriptor limit; 128 and the signal's number after a second signal; 1 for anything else."
     )

@@ -5,17 +5,27 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use clap::Command;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, Kind};
+use super::tables::Tables;
 use super::{Origin, Setting, check};
 
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) settings: Vec<Setting>,
+    pub(super) tables: Tables,
+    /// What is wrong with it, a line each.
+    pub(super) faults: Vec<String>,
+}
+
 /// Reads the file, and says of every setting that is wrong what is.
-pub(super) fn read(path: &Path, command: &Command, keys: &[Key]) -> io::Result<(Vec<Setting>, Vec<String>)> {
+pub(super) fn read(path: &Path, command: &Command, keys: &[Key]) -> io::Result<Read> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST {
@@ -25,7 +35,7 @@ pub(super) fn read(path: &Path, command: &Command, keys: &[Key]) -> io::Result<(
     Ok(parse(&text, path, command, keys))
 }
 
-fn parse(text: &str, path: &Path, command: &Command, keys: &[Key]) -> (Vec<Setting>, Vec<String>) {
+fn parse(text: &str, path: &Path, command: &Command, keys: &[Key]) -> Read {
     let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
     let place = |at: usize| format!("{}:{}", path.display(), line(at));
     let table = match DeTable::parse(text) {
@@ -33,18 +43,22 @@ fn parse(text: &str, path: &Path, command: &Command, keys: &[Key]) -> (Vec<Setti
         Err(error) => {
             let at = place(error.span().map_or(0, |span| span.start));
             let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            return (Vec::new(), vec![format!("{at}: {why}")]);
+            return Read { faults: vec![format!("{at}: {why}")], ..Read::default() };
         }
     };
-    let (mut settings, mut faults) = (Vec::new(), Vec::new());
+    let Read { mut settings, mut tables, mut faults } = Read::default();
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     for (name, value) in entries {
         let at = place(name.span().start);
         let name = name.get_ref().as_ref();
+        if Tables::have(name) {
+            tables.read(name, value.get_ref(), &at, &place, &mut faults);
+            continue;
+        }
         let given = match keys.iter().find(|key| key.name == name) {
-            None if value.get_ref().is_table() => {
-                Err(format!("{name}: there are no sections; options stand by themselves"))
+            None if value.get_ref().is_table() || is_tables(value.get_ref()) => {
+                Err(format!("{name}: there are no sections but [[watch]]; options stand by themselves"))
             }
             None => Err(keys::unknown(command, keys, name)),
             Some(key) => arguments(key, value.get_ref()).and_then(|args| {
@@ -57,7 +71,12 @@ fn parse(text: &str, path: &Path, command: &Command, keys: &[Key]) -> (Vec<Setti
             Err(why) => faults.push(format!("{at}: {why}")),
         }
     }
-    (settings, faults)
+    Read { settings, tables, faults }
+}
+
+/// `[[name]]`.
+fn is_tables(value: &DeValue<'_>) -> bool {
+    value.as_array().is_some_and(|values| values.iter().any(|value| value.get_ref().is_table()))
 }
 
 /// What stands for this value on a command line.

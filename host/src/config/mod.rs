@@ -11,12 +11,14 @@
 //!               clap's definitions ─▶ [ keys ] ─▶ [ print ], [ manual ]
 //! ```
 
+mod changes;
 mod command_line;
 mod environment;
 mod file;
 mod keys;
 mod manual;
 mod print;
+mod tables;
 mod vspcpy;
 
 use std::ffi::OsString;
@@ -24,7 +26,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use vspc_man::Page;
@@ -35,9 +37,12 @@ use crate::options::{Command as Instead, Options};
 #[cfg(feature = "tls")]
 use crate::tls::CertOptions;
 
+pub(crate) use changes::{Comparison, compare};
 use command_line::CommandLine;
 pub(crate) use environment::Surroundings;
+use file::Read;
 use keys::Key;
+pub(crate) use tables::Tables;
 
 /// The options about the file itself.
 #[derive(Clone, PartialEq, Eq, Debug, Args)]
@@ -63,6 +68,10 @@ pub(crate) struct ConfigOptions {
     /// What is to be said of spellings that were given, once each.
     #[arg(skip)]
     pub notes: Vec<String>,
+
+    /// The name of each option, and its value as a file has it.
+    #[arg(skip)]
+    pub values: Vec<(String, String)>,
 }
 
 /// What a command line asks for.
@@ -145,7 +154,7 @@ where
         |key: &Key| matches.value_source(&key.id) == Some(ValueSource::CommandLine) || line.denies(key);
 
     let (mut settings, mut faults) = surroundings.read(&command, &keys);
-    let path = read_file(&matches, surroundings, &command, &keys, &mut settings, &mut faults)?;
+    let (path, tables) = read_file(&matches, surroundings, &command, &keys, &mut settings, &mut faults)?;
     match &faults[..] {
         [] => {}
         faults if matches.get_flag("check_config") || matches.contains_id("doctor") => {
@@ -169,18 +178,22 @@ where
     let mut options =
         options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
     options.config.notes = line.notes();
+    options.tables = tables;
+    options.config.values = print::values(&keys, &merged);
     if let Some(form) = options.doctor.doctor {
         return Ok(Parsed::Examine(Box::new(options), form));
     }
     Ok(match (options.config.print_config, options.config.check_config) {
-        (true, _) => Parsed::Print(print::effective(program, &keys, &settings, is_given, &merged)),
+        (true, _) => {
+            Parsed::Print(print::effective(program, &keys, &settings, is_given, &merged, &options.tables))
+        }
         (false, true) => Parsed::Check(Box::new(options)),
         (false, false) => Parsed::Serve(Box::new(options)),
     })
 }
 
 /// Adds what the file says to `settings` where no variable says it, and returns the path of the file, if
-/// there is one.
+/// there is one, and its tables.
 fn read_file(
     matches: &ArgMatches,
     surroundings: &Surroundings,
@@ -188,21 +201,25 @@ fn read_file(
     keys: &[Key],
     settings: &mut Vec<Setting>,
     faults: &mut Vec<String>,
-) -> Result<Option<PathBuf>, Fatal> {
+) -> Result<(Option<PathBuf>, Tables), Fatal> {
     let named = matches.get_one::<PathBuf>("config").cloned();
     let named = named.or_else(|| surroundings.value("VSPC_CONFIG").map(PathBuf::from));
-    let Some(path) = named.clone().or_else(|| surroundings.file.clone()) else { return Ok(None) };
+    let Some(path) = named.clone().or_else(|| surroundings.file.clone()) else {
+        return Ok((None, Tables::default()));
+    };
     match file::read(&path, command, keys) {
-        Ok((read, wrong)) => {
+        Ok(Read { settings: read, tables, faults: wrong }) => {
             faults.extend(wrong);
             for setting in read {
                 if settings.iter().all(|other| other.id != setting.id) {
                     settings.push(setting);
                 }
             }
-            Ok(Some(path))
+            Ok((Some(path), tables))
         }
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            Ok((None, Tables::default()))
+        }
         Err(error) => Err(Fatal::Options(cannot_read(&path, &error))),
     }
 }
@@ -256,7 +273,12 @@ fn words(error: &clap::Error) -> String {
     let lines =
         lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let words = words.join(" ").trim_start_matches("error: ").to_owned();
+    let option = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    match option.starts_with("--backend ") {
+        true => format!("{words}; what a backend of your own did in vSPC.py a program does: --on-event"),
+        false => words,
+    }
 }
 
 fn one_line(error: &clap::Error) -> String {

@@ -3,7 +3,9 @@
 use clap::ArgMatches;
 
 use super::keys::{Key, Kind};
+use super::tables::Tables;
 use super::{Origin, Setting};
+use crate::store::without_password;
 
 /// A file with every option, its explanation and its default, all of it as comments.
 pub(super) fn defaults(program: &str, keys: &[Key]) -> String {
@@ -28,7 +30,7 @@ pub(super) fn defaults(program: &str, keys: &[Key]) -> String {
         }
         text += &format!("#{}\n", by_default(key));
     }
-    text
+    text + TABLES
 }
 
 /// A file with all that holds: what somebody has given, and from where, and the rest as comments.
@@ -38,29 +40,46 @@ pub(super) fn effective(
     settings: &[Setting],
     given: impl Fn(&Key) -> bool,
     matches: &ArgMatches,
+    tables: &Tables,
 ) -> String {
     let mut text =
         format!("# What {program} was given here; lines that begin with # show what is as by default.\n");
     for key in keys {
-        let raw = || {
-            let values = matches.get_raw(&key.id).into_iter().flatten();
-            values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>()
-        };
-        let values = match key.kind {
-            Kind::Flag => vec![matches.get_flag(&key.id).to_string()],
-            Kind::Value | Kind::List => raw(),
-        };
+        let values = given_values(key, matches);
         let origin = match settings.iter().find(|setting| setting.id == key.id) {
             _ if given(key) => Some(Origin::CommandLine),
             Some(setting) => Some(setting.origin.clone()),
             None => None,
+        };
+        let values = match key.name.as_str() {
+            SECRET => values.iter().map(|url| without_password(url)).collect(),
+            _ => values,
         };
         text += &match origin {
             Some(origin) => format!("{}  # {origin}\n", assignment(key, &values)),
             None => format!("#{}\n", by_default(key)),
         };
     }
-    text
+    text + &tables.to_string()
+}
+
+/// The name of each option, and its value as a file has it.
+pub(super) fn values(keys: &[Key], matches: &ArgMatches) -> Vec<(String, String)> {
+    let value = |key: &Key| match (key.kind, given_values(key, matches)) {
+        (Kind::Value, values) if values.is_empty() => "unset".to_owned(),
+        (_, values) => literals(key, &values),
+    };
+    keys.iter().map(|key| (key.name.clone(), value(key))).collect()
+}
+
+fn given_values(key: &Key, matches: &ArgMatches) -> Vec<String> {
+    match key.kind {
+        Kind::Flag => vec![matches.get_flag(&key.id).to_string()],
+        Kind::Value | Kind::List => {
+            let values = matches.get_raw(&key.id).into_iter().flatten();
+            values.map(|value| value.to_string_lossy().into_owned()).collect()
+        }
+    }
 }
 
 /// A line that gives this key its default, or shows where a value would stand.
@@ -79,19 +98,22 @@ fn shown_default(key: &Key) -> Vec<String> {
 }
 
 fn assignment(key: &Key, values: &[String]) -> String {
-    let value = match key.kind {
+    format!("{} = {}", key.name, literals(key, values))
+}
+
+fn literals(key: &Key, values: &[String]) -> String {
+    match key.kind {
         Kind::Flag => values.concat(),
         Kind::Value => literal(&values.concat()),
         Kind::List => {
             let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
             format!("[{}]", values.join(", "))
         }
-    };
-    format!("{} = {value}", key.name)
+    }
 }
 
 /// A number as it is, anything else in quotes (TOML, "String": a basic string).
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     if value.parse::<u64>().is_ok_and(|number| number.to_string() == value) {
         return value.to_owned();
     }
@@ -122,6 +144,21 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines
 }
+
+/// What a file may have behind the options.
+const TABLES: &str = "
+# -- Tables: behind all options, each as often as you like --
+
+# Tells of lines that match a regular expression (pattern-seen): as an event, to --on-event and --events-to.
+#[[watch]]
+#name = \"panic\"
+#pattern = \"Kernel panic|Oops:|BUG:\"
+#console = [\"web*\", \"db*\"]
+#at-most = \"10/minute\"
+";
+
+/// The option whose value may have a password in it.
+const SECRET: &str = "redis-url";
 
 /// How wide a printed file is.
 const WIDTH: usize = 100;

@@ -59,6 +59,7 @@ fn print(args: &str, variables: &[(&str, &str)], file: Option<&TestFile>) -> Str
 /// Options as they are without where they were read.
 fn bare(mut options: Options) -> Options {
     options.config.config = None;
+    options.config.values.clear();
     options
 }
 
@@ -179,6 +180,18 @@ fn a_fault_in_the_file_is_one_line_that_says_where_and_what_to_do() {
         ("takeover = true", "FILE:1: takeover takes a value in quotes"),
         ("takeover = 'always'", "FILE:1: invalid value 'always' for takeover [possible values: probe"),
         ("[vms]\nproxy-port = 1", "FILE:1: vms: there are no sections"),
+        ("[[vms]]\nproxy-port = 1", "FILE:1: vms: there are no sections"),
+        ("watch = 1", "FILE:1: watch is a table of which there may be several: [[watch]]"),
+        ("[watch]\npattern = 'x'", "FILE:1: watch is a table of which there may be several: [[watch]]"),
+        ("debug = true\n[[watch]]\nname = 'a'", "FILE:2: [[watch]]: pattern is missing"),
+        ("[[watch]]\n\npattern = '('", "FILE:3: pattern cannot be read: unclosed group"),
+        ("[[watch]]\npattern = 1", "FILE:2: pattern takes text in quotes, not a integer"),
+        ("[[watch]]\npatern = 'x'\npattern = 'x'", "FILE:2: [[watch]] has no patern; did you mean pattern?"),
+        ("[[watch]]\npattern = 'x'\nat_most = '1/minute'", "FILE:3: [[watch]] has no at_most; did you mean"),
+        ("[[watch]]\npattern = 'x'\nproxy-port = 1", "FILE:3: [[watch]] has no proxy-port; it has name, pa"),
+        ("[[watch]]\npattern = 'x'\nat-most = '1/week'", "FILE:3: at-most takes a number up to 1000 for"),
+        ("[[watch]]\npattern = 'x'\nconsole = []", "FILE:3: console means no console"),
+        ("[[watch]]\npattern = 'x'\n[[watch]]\npattern = 'x'", "FILE:1: two [[watch]] have the name \"x\""),
         ("proxy-port = 1\nproxy-port = 2", "FILE:2: duplicate key"),
         ("proxy-port = 1\n\nproxy-iface = [", "FILE:3: "),
         ("proxy-port 1", "FILE:1: "),
@@ -247,8 +260,19 @@ fn a_file_that_is_named_has_to_be_there() {
 }
 
 #[test]
+fn a_password_is_not_printed() {
+    let args = "--print-config --backend redis --redis-url redis://u:secret@h";
+    let text = print(args, &[], None);
+    assert!(text.contains("redis-url = \"redis://u:***@h\"") && !text.contains("secret"), "{text}");
+}
+
+#[test]
 fn what_holds_is_printed_as_a_file_that_makes_it_hold_again() {
-    let file = TestFile::new("vm-expire-time = 5\nservice-uri = 'a\\b'\nproxy-iface = ['::1', '10.0.0.1']\n");
+    let file = TestFile::new(
+        "vm-expire-time = 5\nservice-uri = 'a\\b'\nproxy-iface = ['::1', '10.0.0.1']\n\
+         [[watch]]\npattern = 'a\\b'\nconsole = ['web*', 'db1']\nat-most = '5/hour'\n\
+         [[watch]]\npattern = 'c'\n",
+    );
     let (args, variables) = ("--print-config --no-banner --proxy-port 9", [("VSPC_LAG_LIMIT", "3M")]);
     let text = print(args, &variables, Some(&file));
     for line in [
@@ -259,6 +283,7 @@ fn what_holds_is_printed_as_a_file_that_makes_it_hold_again() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
     }
+    assert!(text.contains("\n[[watch]]\nname = \"a\\\\b\"\npattern = \"a\\\\b\"\n"), "{text}");
     let again = options("", &[], &text);
     let before = match parse("--no-banner --proxy-port 9", &variables, Some(&file)) {
         Ok(Parsed::Serve(options)) => *options,

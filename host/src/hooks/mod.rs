@@ -1,7 +1,7 @@
 //! Commands that are run for events (hooks.md): `--on-event`.
 //!
 //! **Owns** the thread of each such command, and how it ends with the server. **Refuses to know** what the
-//! loop does: that tells by [`Outlets`], and waits for nothing.
+//! loop does: that tells by a [`Tap`], and waits for nothing.
 
 mod command;
 mod options;
@@ -14,33 +14,18 @@ use std::time::Duration;
 
 use crate::commands::Sender;
 use crate::fatal::Fatal;
-use crate::outlets::{Ending, Outlets, QUEUE, Wanted, pair};
+use crate::outlets::{Ending, QUEUE, Tap, Wanted, pair};
 
-pub(crate) use options::HookOptions;
-use options::Settings;
+pub(crate) use options::{HookOptions, Settings};
 use runner::Runner;
 
-/// Starts a thread for each command that the options name.
-pub(crate) fn start(
-    options: &HookOptions,
-    outlets: &mut Outlets,
-    ending: &mut Ending,
-    commands: &Sender,
-) -> Result<(), Fatal> {
-    options.settings().try_for_each(|settings| start_one(settings, outlets, ending, commands))
-}
-
-fn start_one(
-    settings: Settings,
-    outlets: &mut Outlets,
-    ending: &mut Ending,
-    commands: &Sender,
-) -> Result<(), Fatal> {
-    let (tap, inbox) = pair(Wanted::Kinds(settings.kinds.clone()), QUEUE, commands.clone());
+/// Starts the thread for a command.
+pub(crate) fn start(settings: Settings, ending: &Ending, commands: &Sender) -> Result<Tap, Fatal> {
+    let wanted = Wanted::Kinds(settings.kinds.clone());
+    let (tap, inbox) = pair(settings.to_string(), wanted, QUEUE, commands.clone());
     let runner = Runner::new(settings, inbox);
     ending.spawn("hooks", move || runner.run(PATIENCE))?;
-    outlets.add(tap);
-    Ok(())
+    Ok(tap)
 }
 
 /// How long commands may still run when the loop has ended.

@@ -1,5 +1,6 @@
 //! The options for commands that are run for events.
 
+use std::fmt;
 use std::path::{self, PathBuf};
 use std::time::Duration;
 
@@ -34,12 +35,20 @@ pub(crate) struct HookOptions {
 
 /// What is run for events, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) program: PathBuf,
     /// Of none: of all.
     pub(super) kinds: Vec<Kind>,
     pub(super) timeout: Duration,
     pub(super) jobs: usize,
+}
+
+/// All about it.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, kinds, timeout, jobs } = self;
+        write!(f, "program:{} {kinds:?} {timeout:?} {jobs}", program.display())
+    }
 }
 
 impl HookOptions {
@@ -49,7 +58,7 @@ impl HookOptions {
         is_idle.then(|| "--on-event-kinds is for --on-event: add that, or drop it".to_owned())
     }
 
-    pub(super) fn settings(&self) -> impl Iterator<Item = Settings> + '_ {
+    pub(crate) fn settings(&self) -> impl Iterator<Item = Settings> + '_ {
         self.on_event.iter().map(|program| Settings {
             program: program.clone(),
             kinds: self.on_event_kinds.clone(),

@@ -10,8 +10,8 @@ use vspc_core::concentrator::{CloseReason, EventKind, Stay};
 
 use super::*;
 use crate::commands;
-use crate::outlets::Kind;
 use crate::outlets::tests::event;
+use crate::outlets::{Kind, Outlets};
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
@@ -66,8 +66,8 @@ impl Loop {
         let (sender, receiver, socket) = commands::pair().unwrap();
         let mut outlets = Outlets::default();
         let settings = Settings { program, kinds: Vec::new(), timeout, jobs };
-        let mut ending = Ending::default();
-        start_one(settings, &mut outlets, &mut ending, &sender).unwrap();
+        let ending = Ending::default();
+        outlets.add(start(settings, &ending, &sender).unwrap(), None);
         Self { outlets, ending, _woken: (receiver, socket) }
     }
 
@@ -191,8 +191,8 @@ fn only_the_kinds_that_are_asked_for_are_run_for() {
     let program = folder.script(r#"echo "$VSPC_EVENT" > "$FOLDER/said""#);
     let kinds = vec![Kind::ClientLagged];
     let settings = Settings { program, kinds, timeout: LONG, jobs: 1 };
-    let mut ending = Ending::default();
-    start_one(settings, &mut outlets, &mut ending, &sender).unwrap();
+    let ending = Ending::default();
+    outlets.add(start(settings, &ending, &sender).unwrap(), None);
     outlets.event(&event(EventKind::ClientAttached { clients: 1 }));
     outlets.event(&event(EventKind::ReaderSkipped(1)));
     assert_eq!(said.next().unwrap().unwrap(), "client-lagged");

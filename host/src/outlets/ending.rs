@@ -1,18 +1,19 @@
 //! The threads of all that is told to others, and how they end with the server.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fatal::Fatal;
 
-/// Waits for threads to end.
-#[derive(Debug, Default)]
-pub(crate) struct Ending(Vec<Receiver<()>>);
+/// Waits for threads to end. A copy waits for the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ending(Arc<Mutex<Vec<Receiver<()>>>>);
 
 impl Ending {
-    /// Starts a thread, which ends soon after the loop has.
-    pub(crate) fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fatal> {
+    /// Starts a thread, which ends soon after the loop has, or is told to before.
+    pub(crate) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fatal> {
         let (ended, ends) = channel::<()>();
         let run = move || {
             run();
@@ -20,14 +21,17 @@ impl Ending {
         };
         let thread = thread::Builder::new().name(name.to_owned());
         thread.spawn(run).map_err(|error| Fatal::System("start a thread for events", error))?;
-        self.0.push(ends);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|ends| ends.try_recv() != Err(TryRecvError::Disconnected));
+        all.push(ends);
         Ok(())
     }
 
     /// Waits until they have ended, when the loop has; not for those that a disk or a peer holds up.
     pub(crate) fn wait(self) {
         let until = Instant::now() + PATIENCE;
-        for ends in self.0 {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ends in all {
             // Disconnected: it has ended. Nothing is ever sent.
             let _ = ends.recv_timeout(until.saturating_duration_since(Instant::now()));
         }

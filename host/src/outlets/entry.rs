@@ -35,6 +35,10 @@ pub(crate) struct Entry {
 /// What has happened, as entries: one for an event, any number for a console's new state.
 pub(crate) fn entries(told: Told, standings: &mut Standings) -> Vec<Entry> {
     match told.what {
+        What::Begin(all) => {
+            standings.begin(all);
+            Vec::new()
+        }
         What::Event(event) => vec![of_event(&event, told.at)],
         What::Console(id, standing) => {
             let news = standings.news(id, standing);

@@ -45,6 +45,8 @@ pub(crate) enum What {
     Event(Box<Event>),
     /// A console's state has changed; `None`: it is gone.
     Console(ConsoleId, Option<Standing>),
+    /// How consoles stand: nothing has happened yet.
+    Begin(Vec<(ConsoleId, Standing)>),
 }
 
 /// Which events a thread is told of. It is told of every console's state.
@@ -68,6 +70,8 @@ struct Room {
 /// The end that the loop holds.
 #[derive(Debug)]
 pub(crate) struct Tap {
+    /// Says all about whom it is for.
+    name: String,
     messages: mpsc::Sender<Message>,
     room: Arc<Room>,
     wanted: Wanted,
@@ -84,8 +88,13 @@ pub(crate) struct Inbox {
     commands: commands::Sender,
 }
 
-/// A queue for this many messages.
-pub(crate) fn pair(wanted: Wanted, capacity: usize, commands: commands::Sender) -> (Tap, Inbox) {
+/// A queue for this many messages. Of two that have one name either will do.
+pub(crate) fn pair(
+    name: String,
+    wanted: Wanted,
+    capacity: usize,
+    commands: commands::Sender,
+) -> (Tap, Inbox) {
     let (messages, received) = mpsc::channel();
     let room = Arc::new(Room {
         free: AtomicUsize::new(capacity),
@@ -93,10 +102,27 @@ pub(crate) fn pair(wanted: Wanted, capacity: usize, commands: commands::Sender) 
         dropped: AtomicU64::new(0),
     });
     let inbox = Inbox { messages: received, sender: messages.clone(), room: Arc::clone(&room), commands };
-    (Tap { messages, room, wanted, untold: BTreeSet::new() }, inbox)
+    (Tap { name, messages, room, wanted, untold: BTreeSet::new() }, inbox)
 }
 
 impl Tap {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Has the thread open its file anew.
+    pub(super) fn reopen(&self) {
+        // Fails when the thread has ended, with the process.
+        let _ = self.messages.send(Message::Reopen);
+    }
+
+    /// Tells how all consoles stand, whatever room there is: it is the first that the thread is told.
+    pub(super) fn begin(&self, engine: &Concentrator) {
+        let ids = engine.consoles().map(|console| console.label.id);
+        let all = ids.filter_map(|id| Some((id, Standing::of(engine, id)?))).collect();
+        self.send(Told { at: SystemTime::now(), what: What::Begin(all) });
+    }
+
     /// Tells an event, if the thread wants it and has room. Costs a copy of it.
     pub(super) fn event(&mut self, event: &Event, at: SystemTime) {
         let is_wanted = match &self.wanted {
@@ -219,7 +245,7 @@ mod tests {
         let vm = Reservation { name: "vm1".into(), ..Reservation::new(identity) };
         let id = engine.restore(vm, now).unwrap();
         let (sender, mut commands, woken) = commands::pair().unwrap();
-        let (mut tap, inbox) = pair(Wanted::Kinds(Vec::new()), 2, sender);
+        let (mut tap, inbox) = pair("test".to_owned(), Wanted::Kinds(Vec::new()), 2, sender);
         for clients in 0..10_000 {
             tap.event(&attached(clients), SystemTime::UNIX_EPOCH);
             tap.changed(&engine, id, SystemTime::UNIX_EPOCH);

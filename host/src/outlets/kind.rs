@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     ClientBumped,
     /// Somebody has missed output.
     ClientLagged,
+    /// A `[[watch]]` has found a line.
+    PatternSeen,
     /// A console's client port is open.
     PortAssigned,
     /// A console has its client port no more.
@@ -42,6 +44,7 @@ impl Kind {
             EventKind::ClientDetached(..) | EventKind::Left { .. } => Some(Self::ClientLeft),
             EventKind::SentAway { .. } => Some(Self::ClientBumped),
             EventKind::ReaderSkipped(_) => Some(Self::ClientLagged),
+            EventKind::PatternSeen { .. } => Some(Self::PatternSeen),
             _ => None,
         }
     }
@@ -58,6 +61,7 @@ impl Kind {
             Self::ClientLeft => "client-left",
             Self::ClientBumped => "client-bumped",
             Self::ClientLagged => "client-lagged",
+            Self::PatternSeen => "pattern-seen",
             Self::PortAssigned => "port-assigned",
             Self::PortFreed => "port-freed",
         }

@@ -25,7 +25,6 @@ mod writer_tests;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use signal_hook::consts::SIGXFSZ;
@@ -37,13 +36,12 @@ pub(crate) use entry::{Entry, entries};
 pub(crate) use facts::{foreign, variables};
 pub(crate) use inbox::{Inbox, Message, Tap, Told, Wanted, pair};
 pub(crate) use kind::Kind;
-pub(crate) use options::OutletOptions;
+pub(crate) use options::{Destination, OutletOptions};
 pub(crate) use standing::Standings;
 pub(crate) use tally::Tally;
 
 use crate::commands::Sender;
 use crate::fatal::Fatal;
-pub(crate) use options::Destination;
 use writer::Writer;
 
 /// The loop's end of all that is told to others; by default nobody is told anything.
@@ -55,9 +53,27 @@ pub struct Outlets {
 }
 
 impl Outlets {
-    /// Tells this one too.
-    pub(crate) fn add(&mut self, tap: Tap) {
+    /// Tells this one too. Of an engine that has been asked for outputs already it is told from here on: it
+    /// knows how consoles stand, and hears of what changes. Costs a look at each console then.
+    pub(crate) fn add(&mut self, tap: Tap, engine: Option<&Concentrator>) {
+        if let Some(engine) = engine {
+            tap.begin(engine);
+        }
         self.taps.push(tap);
+    }
+
+    /// Tells those no more that are not among these.
+    pub(crate) fn keep(&mut self, names: &[String]) {
+        let mut names = names.to_vec();
+        self.taps.retain(|tap| {
+            let place = names.iter().position(|name| name == tap.name());
+            place.map(|place| names.swap_remove(place)).is_some()
+        });
+    }
+
+    /// Has files be opened anew.
+    pub(crate) fn reopen(&self) {
+        self.taps.iter().for_each(Tap::reopen);
     }
 
     /// Tells an event. Never waits; costs a copy for each that wants it.
@@ -90,39 +106,15 @@ impl Outlets {
     }
 }
 
-/// Asks for files to be opened anew.
-#[derive(Debug, Default)]
-pub(crate) struct Reopen(Vec<mpsc::Sender<Message>>);
-
-impl Reopen {
-    /// Asks for it. Never waits.
-    pub(crate) fn ask(&self) {
-        for writer in &self.0 {
-            // Fails when the thread has ended, with the process.
-            let _ = writer.send(Message::Reopen);
-        }
+/// Starts the thread for a place.
+pub(crate) fn start(destination: &Destination, ending: &Ending, commands: &Sender) -> Result<Tap, Fatal> {
+    if let Destination::File(_) = destination {
+        keep_from_ending().map_err(|error| Fatal::System("set up signals", error))?;
     }
-}
-
-/// Starts a thread for each place that the options name.
-pub(crate) fn start(
-    options: &OutletOptions,
-    outlets: &mut Outlets,
-    ending: &mut Ending,
-    commands: &Sender,
-) -> Result<Reopen, Fatal> {
-    let mut reopen = Reopen::default();
-    for destination in &options.events_to {
-        if let Destination::File(_) = destination {
-            keep_from_ending().map_err(|error| Fatal::System("set up signals", error))?;
-        }
-        let (tap, inbox) = pair(Wanted::Log, QUEUE, commands.clone());
-        reopen.0.push(inbox.sender());
-        let writer = Writer::new(destination.clone(), inbox);
-        ending.spawn("events", move || writer.run(PATIENCE))?;
-        outlets.add(tap);
-    }
-    Ok(reopen)
+    let (tap, inbox) = pair(destination.to_string(), Wanted::Log, QUEUE, commands.clone());
+    let writer = Writer::new(destination.clone(), inbox);
+    ending.spawn("events", move || writer.run(PATIENCE))?;
+    Ok(tap)
 }
 
 /// Where the size of files is limited, a write is to fail and not to end the process.

@@ -64,6 +64,11 @@ struct Known {
 }
 
 impl Standings {
+    /// Takes this as told.
+    pub(crate) fn begin(&mut self, all: Vec<(ConsoleId, Standing)>) {
+        self.0 = all.into_iter().map(|(id, standing)| (id, Known::from(standing))).collect();
+    }
+
     /// What is new now that a console stands like this, in the order in which it is to be told.
     pub(crate) fn news(&mut self, id: ConsoleId, now: Option<Standing>) -> Vec<News> {
         let before = self.0.remove(&id);
@@ -100,6 +105,12 @@ impl Standings {
         }
         self.0.insert(id, Known { label, is_up });
         news
+    }
+}
+
+impl From<Standing> for Known {
+    fn from(Standing { label, is_fed, is_whole, .. }: Standing) -> Self {
+        Self { label, is_up: is_fed && is_whole }
     }
 }
 
@@ -147,5 +158,17 @@ mod tests {
         );
         assert_eq!(words(None), ["port-freed Some(6) None"]);
         assert!(words(None).is_empty());
+    }
+
+    #[test]
+    fn who_comes_late_is_told_what_changes_from_then_on() {
+        let (id, mut standing) = standing();
+        (standing.is_fed, standing.is_whole, standing.label.port) = (true, true, Some(5));
+        let mut standings = Standings::default();
+        standings.begin(vec![(id, standing.clone())]);
+        assert!(standings.news(id, Some(standing.clone())).is_empty());
+        standing.is_fed = false;
+        let news: Vec<_> = standings.news(id, Some(standing)).into_iter().map(|news| news.kind).collect();
+        assert_eq!(news, [Kind::VmDown]);
     }
 }

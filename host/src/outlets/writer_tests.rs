@@ -39,17 +39,15 @@ impl Drop for Folder {
 struct Loop {
     outlets: Outlets,
     ending: Ending,
-    reopen: Reopen,
     _woken: (commands::Receiver, UnixStream),
 }
 
 impl Loop {
     fn with(destination: &str) -> Self {
         let (sender, receiver, socket) = commands::pair().unwrap();
-        let options = OutletOptions { events_to: vec![destination.parse().unwrap()] };
-        let (mut outlets, mut ending) = (Outlets::default(), Ending::default());
-        let reopen = start(&options, &mut outlets, &mut ending, &sender).unwrap();
-        Self { outlets, ending, reopen, _woken: (receiver, socket) }
+        let (mut outlets, ending) = (Outlets::default(), Ending::default());
+        outlets.add(start(&destination.parse().unwrap(), &ending, &sender).unwrap(), None);
+        Self { outlets, ending, _woken: (receiver, socket) }
     }
 
     fn skipped(&mut self, bytes: u64) {
@@ -85,7 +83,7 @@ fn a_file_gets_lines_and_is_opened_anew_when_that_is_asked() {
     events.skipped(1);
     wait_for(&path, 1);
     fs::rename(&path, &moved).unwrap();
-    events.reopen.ask();
+    events.outlets.reopen();
     events.skipped(2);
     wait_for(&path, 2);
     wait_for(&moved, 1);

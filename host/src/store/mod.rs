@@ -33,7 +33,7 @@ use vspc_core::time::Instant;
 pub use file::FileError;
 pub(crate) use file::look as look_at_file;
 pub use mirror::Mirror;
-pub(crate) use options::{BackendArg, StoreOptions};
+pub(crate) use options::{BackendArg, StoreOptions, without_password};
 pub use redis::RedisError;
 pub(crate) use redis_look::{RedisTrouble, look as look_at_redis};
 

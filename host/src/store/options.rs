@@ -1,7 +1,7 @@
 //! The options that say where state is kept, and which of them contradict each other.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -26,6 +26,10 @@ pub(crate) struct StoreOptions {
     /// That Redis: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or unix:///PATH.
     #[arg(long, value_name = "URL", help_heading = STATE)]
     pub redis_url: Option<String>,
+
+    /// A file with the password for it, instead of one in the URL, which `ps` would show.
+    #[arg(long, value_name = "PATH", help_heading = STATE)]
+    pub redis_password_file: Option<PathBuf>,
 
     /// What this server is called there: the same after a restart, and another than other servers' [default:
     /// the machine's name and --proxy-port].
@@ -72,6 +76,9 @@ impl StoreOptions {
             BackendArg::Memory | BackendArg::File if self.redis_owner.is_some() => {
                 "--redis-owner is for --backend redis: add that, or drop --redis-owner"
             }
+            BackendArg::Memory | BackendArg::File if self.redis_password_file.is_some() => {
+                "--redis-password-file is for --backend redis: add that, or drop --redis-password-file"
+            }
             BackendArg::File | BackendArg::Redis if !is_ranged => {
                 "--backend keeps ports, and with --port-range-start 0 the system chooses others at each \
                  start: give a range"
@@ -88,7 +95,8 @@ impl StoreOptions {
             format!("{}:{}", machine.trim(), options.proxy_port)
         });
         let range = options.port_range();
-        Settings::new(url, owner).map(|settings| Settings {
+        let password = self.redis_password_file.as_deref().map(password).transpose()?;
+        Settings::new(url, password.as_deref(), owner).map(|settings| Settings {
             ports: (!options.no_vm_ports).then_some((range.first, range.last)),
             lease: Duration::from_secs(options.vm_expire_time.into()) + LEASE_BEYOND,
             active: self.redis_active.clone(),
@@ -99,6 +107,32 @@ impl StoreOptions {
     }
 }
 
+/// What a file has on its first line.
+fn password(path: &Path) -> Result<String, RedisError> {
+    let wrong = |why| RedisError::Password { path: path.to_owned(), why };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let first = text.lines().next().unwrap_or_default();
+    match first.is_empty() {
+        true => Err(wrong("it is empty".to_owned())),
+        false => Ok(first.to_owned()),
+    }
+}
+
+/// A URL without the password that may be in it.
+pub(crate) fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (who, place) = rest.rsplit_once('@').map_or((None, rest), |(who, place)| (Some(who), place));
+    let who = who.map(|who| match who.split_once(':') {
+        Some((user, _)) => format!("{user}:***@"),
+        None => format!("{who}@"),
+    });
+    let (path, query) = place.split_once('?').map_or((place, None), |(path, query)| (path, Some(query)));
+    let hidden = |pair: &str| if pair.starts_with("pass=") { "pass=***".to_owned() } else { pair.to_owned() };
+    let query = query.map(|query| query.split('&').map(hidden).collect::<Vec<_>>().join("&"));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{}{path}{query}", who.unwrap_or_default())
+}
+
 /// For how long ports and records stay a server's that has gone, beyond the time that it keeps consoles
 /// itself.
 const LEASE_BEYOND: Duration = Duration::from_secs(3600);
@@ -107,8 +141,6 @@ const STATE: &str = "State (kept over a restart)";
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::options::tests::parse;
 
@@ -138,6 +170,8 @@ mod tests {
             ("--backend redis", "--redis-url URL"),
             ("--redis-url redis://h", "--backend redis"),
             ("--redis-owner o", "--backend redis"),
+            ("--redis-password-file /f", "--backend redis"),
+            ("--backend Foo", "--on-event"),
             ("--backend redis --redis-url redis://h --port-range-start 0", "--port-range-start"),
             ("--backend redis --redis-url redis://h -f /f", "--file"),
         ] {
@@ -158,5 +192,36 @@ mod tests {
         assert!(!settings.place().contains("secret"), "{}", settings.place());
         let why = options.store.redis_settings(&options, "http://u:secret@h").unwrap_err().to_string();
         assert!(why.contains("--redis-url") && !why.contains("secret"), "{why}");
+    }
+
+    #[test]
+    fn a_password_is_taken_from_the_first_line_of_a_file() {
+        let path = std::env::temp_dir().join(format!("vspc-redis-password-{}", std::process::id()));
+        let options = parse(&format!(
+            "--backend redis --redis-url redis://u@h --redis-password-file {}",
+            path.display()
+        ))
+        .unwrap();
+        let settings = || options.store.redis_settings(&options, "redis://u@h");
+        assert!(settings().unwrap_err().to_string().contains("--redis-password-file"));
+        fs::write(&path, "").unwrap();
+        assert!(settings().unwrap_err().to_string().contains("is empty"));
+        fs::write(&path, "secret\nnot this\n").unwrap();
+        let redis = settings().unwrap().client.get_connection_info().redis_settings().clone();
+        assert_eq!((redis.username(), redis.password()), (Some("u"), Some("secret")));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("redis://u:sec:ret@h:6379/0", "redis://u:***@h:6379/0"),
+            ("redis://:secret@h", "redis://:***@h"),
+            ("rediss://h/1", "rediss://h/1"),
+            ("redis://u@h", "redis://u@h"),
+            ("unix:///run/r.sock?user=u&pass=secret&db=1", "unix:///run/r.sock?user=u&pass=***&db=1"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 }

@@ -15,10 +15,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Commands, Connection, FromRedisValue, Pipeline};
+use redis::{Client, Commands, Connection, FromRedisValue, IntoConnectionInfo, Pipeline};
 use vspc_core::concentrator::BLOCK;
 
 use super::record::{Record, Seen};
@@ -32,6 +33,14 @@ pub enum RedisError {
     /// It is no URL of a Redis.
     #[error("--redis-url is no URL of a Redis: {0}")]
     Url(String),
+    /// Its password cannot be had.
+    #[error("--redis-password-file {}: {why}", .path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It does not answer, or refuses.
     #[error("cannot use Redis at {0}: {1}; check --redis-url")]
     Refused(String, String),
@@ -60,8 +69,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(url: &str, owner: String) -> Result<Self, RedisError> {
-        let client = Client::open(url).map_err(|error| RedisError::Url(error.to_string()))?;
+    pub(super) fn new(url: &str, password: Option<&str>, owner: String) -> Result<Self, RedisError> {
+        let wrong = |error: redis::RedisError| RedisError::Url(error.to_string());
+        let mut to = url.into_connection_info().map_err(wrong)?;
+        if let Some(password) = password {
+            let settings = to.redis_settings().clone().set_password(password);
+            to = to.set_redis_settings(settings);
+        }
+        let client = Client::open(to).map_err(wrong)?;
         Ok(Self {
             client,
             owner,
