@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Show what consoles print
     Tail(TailArgs),
+    /// Show what a console has printed, out of its log
+    Log(LogArgs),
     /// Type what comes from the standard input, and wait for an answer
     Send(SendArgs),
     /// Show who is at a console, and what feeds it
@@ -315,6 +317,57 @@ pub(crate) struct TailArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// What was printed from this time on: 10min, 2h, yesterday, 22:00, "2026-11-29 22:00", RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+
+    /// What was printed up to this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+
+    /// Only lines that this regular expression matches
+    #[arg(short, long, value_name = "REGEX")]
+    pub(crate) grep: Option<String>,
+
+    /// Only so many of the last lines
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub(crate) lines: Option<usize>,
+
+    /// Go on as the log grows
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Leave escape sequences out
+    #[arg(long)]
+    pub(crate) strip_ansi: bool,
+
+    /// Write an asciicast into this file (-: the standard output), for asciinema to play
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grep", "lines", "follow", "strip_ansi"])]
+    pub(crate) cast: Option<PathBuf>,
+
+    /// The terminal that it is to be played on
+    #[arg(long, value_name = "COLUMNSxROWS", default_value = "80x24", value_parser = size)]
+    #[arg(requires = "cast")]
+    pub(crate) size: (u16, u16),
+
+    /// The longest pause when it is played
+    #[arg(long, value_name = "SECONDS", requires = "cast")]
+    pub(crate) idle: Option<f64>,
+
+    /// Read the files of this log directory, without a server
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Where the server keeps their times (its --log-index)
+    #[arg(long, value_name = "DIRECTORY", requires = "dir")]
+    pub(crate) index: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
     /// bash, elvish, fish, powershell or zsh
     #[arg(value_name = "SHELL", hide_possible_values = true)]
@@ -381,6 +434,14 @@ impl Lock {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let (columns, rows) = text.split_once('x').ok_or("give it like 80x24")?;
+    match (columns.parse(), rows.parse()) {
+        (Ok(columns @ 1..), Ok(rows @ 1..)) => Ok((columns, rows)),
+        _ => Err("give it like 80x24".to_owned()),
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -25,8 +25,13 @@ pub(crate) fn until(deadline: Option<Instant>) -> Option<Timespec> {
 /// The time of day where the user is. The offset from UTC is looked up once, by [`find_zone`].
 pub(crate) fn of_day() -> Duration {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(0) + ZONE.get().copied().unwrap_or(0);
+    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(0) + zone();
     Duration::new(seconds.rem_euclid(DAY).unsigned_abs(), since_epoch.subsec_nanos())
+}
+
+/// How many seconds the user's clock is ahead of UTC.
+pub(crate) fn zone() -> i64 {
+    ZONE.get().copied().unwrap_or(0)
 }
 
 /// Looks up the user's time zone. To be called while there is one thread only: with more the environment

@@ -95,7 +95,7 @@ _vspc_consoles() {
         case "${words[at]}" in
             -s|--server|--protocol|--ca|--cert|--key) server+=("${words[at]}" "${words[at + 1]}") ;;
             --server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=("${words[at]}") ;;
-            attach|tail|send|who|break|bump|kick|give-input) takes_name=1 ;;
+            attach|tail|log|send|who|break|bump|kick|give-input) takes_name=1 ;;
         esac
     done
     case "${COMP_WORDS[COMP_CWORD - 1]}" in -*) takes_name= ;; esac
@@ -123,7 +123,7 @@ function __vspc_consoles
     end
     vspc $server names 2>/dev/null
 end
-set -l commands attach tail send who break bump kick give-input
+set -l commands attach tail log send who break bump kick give-input
 complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
 "#;
 

@@ -251,6 +251,14 @@ impl Connection {
         Some((operator.request("attach", fields), stream))
     }
 
+    /// Asks for a log: the id of the answer, and the stream that it will be on. `None` where there are none.
+    pub(crate) fn request_log(&mut self, mut fields: Value) -> Option<(u64, StreamId)> {
+        let Speech::Operator(operator) = &mut self.speech else { return None };
+        let stream = operator.open()?;
+        fields["stream"] = stream.number().into();
+        Some((operator.request("log", fields), stream))
+    }
+
     /// Sends a request. Its answer will be among the news.
     pub(crate) fn request(&mut self, op: &str, fields: Value) -> u64 {
         match &mut self.speech {

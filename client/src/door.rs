@@ -44,6 +44,12 @@ fn parse(words: &str) -> Result<Options, Failure> {
         Command::Attach(args) if args.record.is_some() => {
             Err(Failure::usage("nothing is recorded on the server's machine: --record has no place here"))
         }
+        Command::Log(args) if args.cast.as_ref().is_some_and(|cast| cast.as_os_str() != "-") => {
+            Err(Failure::usage("nothing is recorded on the server's machine: give --cast - instead"))
+        }
+        Command::Log(args) if args.dir.is_some() => {
+            Err(Failure::usage("this door leads to a server: --dir has no place here"))
+        }
         Command::Door(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command has no place here"))
         }
@@ -73,6 +79,7 @@ mod tests {
             ("vspc", |command| matches!(command, Command::List(_))),
             ("attach web01", |command| matches!(command, Command::Attach(_))),
             ("vspc attach --lock write web01", |command| matches!(command, Command::Attach(_))),
+            ("log --cast - web01", |command| matches!(command, Command::Log(_))),
             ("who web01", |command| matches!(command, Command::Who(_))),
         ] {
             let options = parse(words).unwrap();
@@ -96,6 +103,8 @@ mod tests {
             "doctor --esxi 10.0.0.1",
             "man /etc",
             "completions bash",
+            "log --cast /root/.profile web01",
+            "log --dir /etc passwd",
             "sh -c id",
             "attach web01; id",
         ] {

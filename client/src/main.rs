@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod link;
 mod list;
+mod log;
 mod names;
 mod operate;
 mod operator;
@@ -78,6 +79,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::List(args) => list::run(&mut open()?, &args),
         Command::Attach(args) => attach::run(&server, &config, &args),
         Command::Tail(args) => tail::run(open()?, &args),
+        Command::Log(args) => log::run(open, &args),
         Command::Send(args) => send::run(open()?, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),

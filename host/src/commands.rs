@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, SyncSender};
 
 pub use std::sync::mpsc::TrySendError;
 
-use vspc_core::concentrator::{ConsoleId, LocalOptions};
+use vspc_core::concentrator::{ConsoleId, LocalOptions, LogReader};
 
 use crate::hangup::Reloaded;
 use crate::store::Grant;
@@ -37,6 +37,15 @@ pub enum Command {
     Reopen,
     /// Tell that a watch has found something.
     Seen(Sighting),
+    /// Hand a piece of its log to whoever reads it.
+    Log {
+        /// Who that is.
+        reader: LogReader,
+        /// Records (operator.md §10).
+        piece: Vec<u8>,
+        /// No more come.
+        is_last: bool,
+    },
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

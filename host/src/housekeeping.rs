@@ -133,6 +133,12 @@ impl<S> Housekeeping<S> {
                 self.logs.reopen();
                 self.outlets.reopen();
             }
+            Command::Log { reader, piece, is_last } => {
+                let is_read = engine.handle_log(reader, piece, is_last, now);
+                if is_last || !is_read {
+                    self.logs.stop_reading(reader);
+                }
+            }
             Command::Stop => self.stop(engine, now),
         }
     }

@@ -72,7 +72,7 @@ impl Limits {
     fn reserved(&self) -> usize {
         match self.for_logs {
             0 => RESERVED,
-            files => RESERVED + LOG_FOLDERS + files,
+            files => RESERVED + LOG_FOLDERS + LOG_READERS + files,
         }
     }
 }
@@ -107,6 +107,9 @@ const MOST_LOGS: usize = 1024;
 
 /// Directories that are open while a log is opened.
 const LOG_FOLDERS: usize = 2;
+
+/// Logs that are read, each with a file and a folder, and an index that is written.
+const LOG_READERS: usize = 33;
 
 /// The least that a server is of use with: a listener, and two VMs with a client port and a client each.
 const LEAST: usize = 8;

@@ -351,6 +351,7 @@ impl Options {
             scrollback: self.scrollback.0,
             client_scrollback: self.vm_port_scrollback.0,
             journal_memory: self.journal_memory.0,
+            has_logs: self.logs.log_dir.is_some(),
             banner: !self.no_banner,
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,

@@ -68,7 +68,10 @@ impl<S> Housekeeping<S> {
                 Output::Receive(id) => Work::Receive(id),
                 Output::Listen(id, address) => Work::Listen(id, address),
                 Output::Unlisten(id) => Work::Unlisten(id),
-                Output::Close(id, how) => Work::Close(id, how),
+                Output::Close(id, how) => {
+                    self.logs.left(id);
+                    Work::Close(id, how)
+                }
                 Output::Inspect(id) => Work::Inspect(id),
                 Output::Local(id) => {
                     if !self.logs.carry(engine, id, now) && !self.watching.carry(engine, id, now) {
@@ -81,6 +84,10 @@ impl<S> Housekeeping<S> {
                     self.logs.changed(engine, id, now);
                     self.watching.changed(engine, id, now);
                     self.outlets.changed(engine, id);
+                    continue;
+                }
+                Output::Log(order) => {
+                    self.logs.read(engine, order, now);
                     continue;
                 }
                 Output::Host(order) => {

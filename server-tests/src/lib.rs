@@ -28,6 +28,7 @@ mod leaving;
 #[macro_use]
 mod list;
 mod locking;
+mod log_reading;
 mod logs;
 mod other_servers;
 mod packaged;

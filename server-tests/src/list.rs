@@ -74,6 +74,12 @@ macro_rules! with_all {
                 what_a_watcher_types_is_read_and_dropped
                 a_lock_ends_with_its_holder_at_each_step_and_however_it_ends
             }
+            log_reading {
+                a_log_is_read_by_time_and_by_pattern_over_all_of_its_files
+                a_log_is_followed_over_its_rotation_and_a_restart_of_the_server
+                a_span_of_a_log_is_a_cast_that_says_when_what_was_printed
+                a_server_without_logs_says_so_and_one_that_is_down_is_not_needed
+            }
             logs {
                 a_log_has_what_a_client_saw_at_forty_megabytes_a_second_and_nothing_else
                 the_last_line_is_in_the_log_before_it_ends_and_what_is_printed_last_before_the_server_does

@@ -2,6 +2,7 @@
 
 mod attach;
 mod commands;
+mod logs;
 mod old;
 mod old_server;
 mod server;

@@ -243,7 +243,11 @@ impl Memory {
                     }
                 }
                 // Nobody here reads inside the process, or mirrors a console.
-                Output::Local(_) | Output::Changed(_) | Output::Inspect(_) | Output::Host(_) => {}
+                Output::Local(_)
+                | Output::Changed(_)
+                | Output::Inspect(_)
+                | Output::Host(_)
+                | Output::Log(_) => {}
                 Output::Event(event) => {
                     if let (EventKind::VmIdentified, Some(conn), Some(label)) =
                         (&event.kind, event.conn, &event.console)

@@ -31,10 +31,10 @@ impl Concentrator {
         if !desk.is_open(stream) {
             return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
         }
-        if desk.attached(stream).is_some() {
+        if desk.is_in_use(stream) {
             return Err(Failure::new(
                 Code::StreamInUse,
-                format!("stream {stream} carries an attach already"),
+                format!("stream {stream} carries something already"),
             ));
         }
         if self.is_full(at) {

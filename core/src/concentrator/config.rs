@@ -64,6 +64,9 @@ pub struct Config {
     /// [given back](super::Concentrator::restore_output), in bytes, rounded up to 16 KiB, 4 MiB at most: as
     /// many offsets are left free before those of its own.
     pub restored_output: usize,
+    /// What consoles print is logged, and whoever runs the engine reads logs for operators
+    /// ([`Output::Log`](super::Output::Log)).
+    pub has_logs: bool,
     /// What all journals together may take, in bytes. Where it is too little for what readers have not taken,
     /// they miss some, and are told.
     pub journal_memory: usize,
@@ -112,6 +115,7 @@ impl Default for Config {
             scrollback: 16 << 10,
             restored_output: 0,
             client_scrollback: 0,
+            has_logs: false,
             journal_memory: 256 << 20,
             banner: true,
             raw_ports: false,

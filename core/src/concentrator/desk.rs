@@ -36,6 +36,8 @@ pub(super) struct Desk {
     attaches: BTreeMap<u64, Attached>,
     /// Streams whose attach may have output, each once.
     ready: VecDeque<u64>,
+    /// Logs that it reads, by the stream that carries each.
+    logs: BTreeMap<u64, Reading>,
     /// Who asks, and what it may do.
     pub(super) standing: Standing,
     /// Consoles of which it wants to hear.
@@ -55,6 +57,17 @@ pub(super) struct Desk {
 struct Attached {
     conn: ConnId,
     is_ready: bool,
+}
+
+/// A log that is read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The piece that the client has not been given all of.
+    piece: Vec<u8>,
+    sent: usize,
+    is_last: bool,
+    /// The next piece was asked for.
+    is_awaited: bool,
 }
 
 /// Who asks, and what it may do.
@@ -92,6 +105,8 @@ pub(super) enum Asked {
     Typed(ConnId),
     /// An attach was left.
     Left(ConnId),
+    /// The log on this stream is read no more.
+    LeftLog(u64),
     /// The session is over.
     Over(SessionEnd),
 }
@@ -122,6 +137,7 @@ impl Desk {
             sent: 0,
             attaches: BTreeMap::new(),
             ready: VecDeque::new(),
+            logs: BTreeMap::new(),
             standing,
             watch: None,
             log: None,
@@ -174,6 +190,9 @@ impl Desk {
                 SessionEvent::Reset(id, _) | SessionEvent::Retired(id) => {
                     if let Some(attached) = self.attaches.remove(&id.0) {
                         return Some(Asked::Left(attached.conn));
+                    }
+                    if self.logs.remove(&id.0).is_some() {
+                        return Some(Asked::LeftLog(id.0));
                     }
                 }
                 SessionEvent::Closed(why) => return Some(Asked::Over(why)),
@@ -237,6 +256,57 @@ impl Desk {
     /// A stream carries an attach from now on.
     pub(super) fn attach(&mut self, stream: u64, conn: ConnId) {
         self.attaches.insert(stream, Attached { conn, is_ready: false });
+    }
+
+    /// Whether a stream carries something already.
+    pub(super) fn is_in_use(&self, stream: u64) -> bool {
+        self.attaches.contains_key(&stream) || self.logs.contains_key(&stream)
+    }
+
+    /// A stream carries a log from now on, whose first piece was asked for. `false`: it reads as many as it
+    /// may.
+    pub(super) fn begin_log(&mut self, stream: u64) -> bool {
+        if self.logs.len() >= MOST_LOGS {
+            return false;
+        }
+        // Whatever the client says there.
+        let _ = self.session.stop_reading(StreamId(stream));
+        self.logs.insert(stream, Reading { is_awaited: true, ..Reading::default() });
+        true
+    }
+
+    /// The piece of a log that was asked for. Whether anybody wants it.
+    pub(super) fn feed_log(&mut self, stream: u64, piece: Vec<u8>, is_last: bool) -> bool {
+        let Some(reading) = self.logs.get_mut(&stream).filter(|reading| reading.is_awaited) else {
+            return false;
+        };
+        *reading = Reading { piece, sent: 0, is_last, is_awaited: false };
+        true
+    }
+
+    /// Gives the client what it can take of the logs that it reads. Returns the streams whose next piece is
+    /// to be asked for.
+    pub(super) fn show_logs(&mut self) -> Vec<u64> {
+        let mut wanted = Vec::new();
+        let session = &mut self.session;
+        self.logs.retain(|&stream, reading| {
+            let id = StreamId(stream);
+            let left = &reading.piece[reading.sent..];
+            let n = left.len().min(session.credit(id));
+            reading.sent += session.write(id, &left[..n]).unwrap_or(0);
+            if reading.sent < reading.piece.len() {
+                let _ = session.want_credit(id);
+            } else if reading.is_last {
+                let _ = session.finish(id);
+                return false;
+            } else if !std::mem::replace(&mut reading.is_awaited, true) {
+                reading.piece = Vec::new();
+                reading.sent = 0;
+                wanted.push(stream);
+            }
+            true
+        });
+        wanted
     }
 
     /// An attach has ended on our side: no more output, and what is still typed is thrown away.
@@ -344,7 +414,8 @@ impl Desk {
 
     /// Whether something is still to be sent.
     pub(super) fn has_output(&self) -> bool {
-        self.session.has_output() || self.sent < self.waiting.len() || !self.ending.is_empty()
+        let is_reading = self.logs.values().any(|reading| reading.sent < reading.piece.len());
+        is_reading || self.session.has_output() || self.sent < self.waiting.len() || !self.ending.is_empty()
     }
 }
 
@@ -363,6 +434,9 @@ const SEND_BUFFER: u32 = 128 << 10;
 
 /// Streams of one connection at most.
 const MOST_STREAMS: u32 = 2049;
+
+/// Logs that one connection reads at most: each holds a piece, and a thread where it is read.
+const MOST_LOGS: usize = 4;
 
 /// Answers that may wait for the client while requests are still read (operator.md §2).
 const WAITING_MOST: usize = 256 << 10;

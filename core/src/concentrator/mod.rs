@@ -103,7 +103,7 @@ pub use label::{Identity, Label, Quoted};
 pub use operator::{
     ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
 };
-pub use output::{Chunk, Closed, Order, Output, Sent, Shutdown, TcpState};
+pub use output::{Chunk, Closed, LogOrder, LogReader, Order, Output, Sent, Shutdown, TcpState};
 pub use ports::BLOCK;
 pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
 

@@ -4,6 +4,8 @@ use std::io;
 use std::io::IoSlice;
 use std::time::Duration;
 
+use crate::admin::operator::LogQuery;
+
 use super::address::Address;
 use super::event::Event;
 use super::id::{ConnId, ConsoleId, ListenerId};
@@ -36,8 +38,31 @@ pub enum Output {
     Inspect(ConnId),
     /// Something that concerns the whole process: what an operator has ordered.
     Host(Order),
+    /// Somebody reads a console's log: read it, and answer with
+    /// [`handle_log`](super::Concentrator::handle_log). Said only where [`Config`](super::Config) says that
+    /// there are logs.
+    Log(LogOrder),
     /// Something worth a log line. Ignoring it is always safe.
     Event(Event),
+}
+
+/// Somebody who reads a console's log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LogReader {
+    /// Whose connection it is: once that is closed, nobody reads any more.
+    pub conn: ConnId,
+    pub(super) stream: u64,
+}
+
+/// What is wanted of a console's log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogOrder {
+    /// The first piece of this part of it.
+    Begin(LogReader, ConsoleId, Box<LogQuery>),
+    /// The next piece.
+    More(LogReader),
+    /// No more.
+    Stop(LogReader),
 }
 
 /// What an operator orders of the process around the engine.

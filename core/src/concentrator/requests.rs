@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::admin::lock::LockRefused;
 use crate::admin::operator::{
-    self, Behalf, Candidate, Code, Failure, Mode, Notice, Op, ParseError, Request, Right, Topic, parse_id,
-    put_answer, put_failure, write_id,
+    self, Behalf, Candidate, Code, Failure, LogQuery, Mode, Notice, Op, ParseError, Request, Right, Topic,
+    parse_id, put_answer, put_failure, write_id,
 };
 use crate::mux::CloseReason as SessionEnd;
 use crate::telnet::{Command, IAC};
+use crate::time::Instant;
 
 use super::Concentrator;
 use super::attaching::{access, lock_mode, mode_of};
@@ -23,7 +24,7 @@ use super::describing::matches;
 use super::desk::{Asked, Watch};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
-use super::output::{Order, Output};
+use super::output::{LogOrder, LogReader, Order, Output};
 use super::timers::Timer;
 
 impl Concentrator {
@@ -56,6 +57,9 @@ impl Concentrator {
                 None => break,
                 Some(Asked::Request(request)) => work += self.answer_request(id, request),
                 Some(Asked::Typed(attach)) => self.take_typed(attach),
+                Some(Asked::LeftLog(stream)) => {
+                    self.fx.outbox.push(Output::Log(LogOrder::Stop(LogReader { conn: id, stream })));
+                }
                 Some(Asked::Left(attach)) => self.doom(attach, CloseReason::PeerClosed),
                 Some(Asked::Over(why)) => {
                     if !matches!(why, SessionEnd::Local | SessionEnd::Remote(_)) {
@@ -152,6 +156,10 @@ impl Concentrator {
                 let at = self.console_called(&console)?;
                 self.attach_as_asked(id, right, at, stream, lock, scrollback, from)?
             }
+            Op::Log { console, stream, query } => {
+                let at = self.console_called(&console)?;
+                self.begin_log(id, at, stream, query)?
+            }
             Op::Lock { stream, mode } => {
                 let attach = self.attach_of(id, stream)?;
                 let granted = self.change_lock(attach, lock_mode(mode)).map_err(|why| {
@@ -231,8 +239,51 @@ impl Concentrator {
             "server": server,
             "rights": right.name(),
             "as": who,
-            "features": [],
+            "features": if self.config.has_logs { &["log"][..] } else { &[] },
         }))
+    }
+
+    fn begin_log(
+        &mut self,
+        id: ConnId,
+        at: ConsoleId,
+        stream: u64,
+        query: LogQuery,
+    ) -> Result<Value, Failure> {
+        if !self.config.has_logs {
+            let message = "this server keeps no logs of consoles (--log-dir)";
+            return Err(Failure::new(Code::Unsupported, message));
+        }
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return Ok(json!({})) };
+        if !desk.is_open(stream) {
+            return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
+        }
+        if desk.is_in_use(stream) {
+            return Err(Failure::new(
+                Code::StreamInUse,
+                format!("stream {stream} carries something already"),
+            ));
+        }
+        if !desk.begin_log(stream) {
+            return Err(Failure::new(Code::TooMany, "this connection reads as many logs as it may"));
+        }
+        let order = LogOrder::Begin(LogReader { conn: id, stream }, at, Box::new(query));
+        self.fx.outbox.push(Output::Log(order));
+        Ok(json!({ "console": self.describe(at) }))
+    }
+
+    /// The piece of a log that an [`Output::Log`] has asked for, as records (operator.md §10); `is_last`: no
+    /// more come. Returns whether anybody reads it still; if not, no more is to be read.
+    pub fn handle_log(&mut self, reader: LogReader, piece: Vec<u8>, is_last: bool, now: Instant) -> bool {
+        self.fx.now = now;
+        let conn = self.conns.get_mut(reader.conn).filter(|conn| conn.closing.is_none());
+        let is_read =
+            conn.and_then(Conn::desk_mut).is_some_and(|desk| desk.feed_log(reader.stream, piece, is_last));
+        if is_read {
+            self.fx.outbox.transmit(reader.conn);
+        }
+        self.settle();
+        is_read
     }
 
     /// The console that is meant.

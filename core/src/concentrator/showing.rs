@@ -10,7 +10,7 @@ use super::conn::{Closing, Conn};
 use super::describing::{LOOKED_AT_MOST, matches};
 use super::event::{Event, EventKind};
 use super::id::{ConnId, ConsoleId};
-use super::output::Sent;
+use super::output::{LogOrder, LogReader, Output, Sent};
 use super::timers::Timer;
 
 impl Concentrator {
@@ -51,6 +51,11 @@ impl Concentrator {
             let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
             let Some((stream, attach, credit)) = desk.next_ready() else { break };
             filled += self.fill_attach(id, stream, attach, credit);
+        }
+        if !is_closing && let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+            for stream in desk.show_logs() {
+                self.fx.outbox.push(Output::Log(LogOrder::More(LogReader { conn: id, stream })));
+            }
         }
         // Notices of gaps.
         if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {

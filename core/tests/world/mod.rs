@@ -22,7 +22,7 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
     Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleId, ConsoleView, Event, EventKind,
-    ListenerId, LocalOptions, Order, Peer, Shutdown, SlowClient, TcpState, VmTls,
+    ListenerId, LocalOptions, LogOrder, Order, Peer, Shutdown, SlowClient, TcpState, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -98,6 +98,7 @@ pub(crate) struct World {
     pub(crate) runs: usize,
     /// What operators have ordered of the process.
     pub(crate) orders: Vec<Order>,
+    pub(crate) log_orders: Vec<LogOrder>,
     /// Consoles of which a change was told.
     pub(crate) changed: BTreeSet<ConsoleId>,
     /// What the engine offered last.
@@ -142,6 +143,7 @@ impl World {
             cut: usize::MAX,
             runs: 16,
             orders: Vec::new(),
+            log_orders: Vec::new(),
             changed: BTreeSet::new(),
             offer: Vec::new(),
             trace: SipHasher13::new(),

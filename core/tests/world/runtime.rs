@@ -190,6 +190,7 @@ impl World {
                     self.changed.insert(id);
                 }
                 Output::Host(order) => self.orders.push(order),
+                Output::Log(order) => self.log_orders.push(order),
                 Output::Inspect(id) => {
                     let link = self.live(id);
                     if let Some(tcp) = link.tcp {

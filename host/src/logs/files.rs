@@ -31,6 +31,7 @@ pub(super) struct Open {
     pub(super) file: File,
     /// How many bytes it has.
     pub(super) len: u64,
+    pub(super) inode: u64,
     /// When it was written to last, in seconds after 1970 began.
     pub(super) last: u64,
     used: u64,
@@ -73,7 +74,7 @@ impl Files {
             }?;
             let stat = fstat(&file)?;
             let last = stat.st_mtime.try_into().unwrap_or(0);
-            self.open.insert(id, Open { file, len: len_of(&stat), last, used });
+            self.open.insert(id, Open { file, len: len_of(&stat), inode: stat.st_ino, last, used });
         }
         self.order.insert(used, id);
         Ok(self.open.get_mut(&id).ok_or(ErrorKind::NotFound)?)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use vspc_core::concentrator::Label;
 use vspc_core::vmware::Uuid;
 
-use super::calendar::Moment;
+use vspc_logs::date::Moment;
 
 /// Whose log it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +98,24 @@ impl Layout {
     /// The file of this console at this time, seconds after 1970 began; relative to the log directory.
     pub(super) fn path(&self, subject: &Subject, seconds: u64) -> PathBuf {
         let moment = Moment::of(seconds);
-        self.levels.iter().map(|parts| fitted(&name(parts, subject, moment))).collect()
+        let time = |unit| time_of(unit, moment);
+        self.levels.iter().map(|parts| fitted(&name(parts, subject, time))).collect()
+    }
+
+    /// Whether a file is this console's at some time, or a folder on the way to one; relative to the log
+    /// directory. Names that are cut are nobody's.
+    pub(super) fn is_ever(&self, subject: &Subject, path: &Path) -> bool {
+        let any = |unit| "\0".repeat(time_of(unit, Moment::of(0)).len());
+        let mut levels = self.levels.iter();
+        path.components().all(|component| {
+            let Some(parts) = levels.next() else { return false };
+            let (found, wanted) = (component.as_os_str().to_string_lossy(), name(parts, subject, any));
+            let is_like = |(found, wanted): (u8, u8)| match wanted {
+                0 => found.is_ascii_digit(),
+                _ => found == wanted,
+            };
+            found.len() == wanted.len() && found.bytes().zip(wanted.bytes()).all(is_like)
+        })
     }
 }
 
@@ -155,7 +172,17 @@ fn level(text: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-fn name(parts: &[Part], subject: &Subject, moment: Moment) -> String {
+fn time_of(unit: char, moment: Moment) -> String {
+    match unit {
+        'Y' => format!("{:04}", moment.year),
+        'm' => format!("{:02}", moment.month),
+        'd' => format!("{:02}", moment.day),
+        'H' => format!("{:02}", moment.hour),
+        _ => format!("{:02}", moment.minute),
+    }
+}
+
+fn name(parts: &[Part], subject: &Subject, time: impl Fn(char) -> String) -> String {
     let mut name = String::new();
     for part in parts {
         let value = match part {
@@ -164,14 +191,7 @@ fn name(parts: &[Part], subject: &Subject, moment: Moment) -> String {
                 continue;
             }
             Part::Time(unit) => {
-                // Writing to a string does not fail.
-                let _ = match unit {
-                    'Y' => write!(name, "{:04}", moment.year),
-                    'm' => write!(name, "{:02}", moment.month),
-                    'd' => write!(name, "{:02}", moment.day),
-                    'H' => write!(name, "{:02}", moment.hour),
-                    _ => write!(name, "{:02}", moment.minute),
-                };
+                name.push_str(&time(*unit));
                 continue;
             }
             Part::Name if subject.name.is_empty() => format!("{}{}", subject.uuid, subject.suffix),
@@ -338,6 +358,23 @@ mod tests {
         ] {
             let why = Layout::parse(bad).unwrap_err();
             assert!(!why.contains('\n'), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_console_are_known_whatever_their_date() {
+        let layout = Layout::parse("{uuid}/%Y-%m/{name}-%d.log").unwrap();
+        let vm = subject("web01");
+        for (path, is) in [
+            (format!("{UUID}/2026-11/web01-30.log"), true),
+            (format!("{UUID}/1999-01/web01-00.log"), true),
+            (UUID.to_owned(), true),
+            (format!("{UUID}/2026-11/web01-3x.log"), false),
+            (format!("{UUID}/2026-11/web02-30.log"), false),
+            (format!("{UUID}/2026-11/web01-30.log/x"), false),
+            ("other".to_owned(), false),
+        ] {
+            assert_eq!(layout.is_ever(&vm, Path::new(&path)), is, "{path}");
         }
     }
 

@@ -10,16 +10,17 @@
 //!                   ▲ ───── room, a nudge ◀┘
 //! ```
 
-mod calendar;
 mod files;
+mod index;
 mod layout;
 mod options;
+mod reading;
 mod rotate;
 mod stream;
 mod tap;
 mod writer;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::fatal::Fatal;
 use crate::reload;
 use files::Files;
 use layout::Layout;
+use reading::Readings;
 use rotate::Rotation;
 use tap::Room;
 use writer::Writer;
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     /// Each line begins with the time.
     stamps: bool,
     rotation: Rotation,
+    /// Where the times of what is printed are kept.
+    index: Option<PathBuf>,
 }
 
 /// Waits for the thread to end.
@@ -88,7 +92,20 @@ pub(crate) fn open(settings: Option<Settings>, commands: Sender) -> Result<(Logs
     checked
         .unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
         .map_err(|error| Fatal::LogDirectory(settings.dir.clone(), error))?;
-    log::info!("what consoles print is logged in {}", settings.dir.display());
+    if let Some(index) = settings.index.clone() {
+        let folder = index.clone();
+        let made = reload::within(reload::PATIENCE, move || make(&folder));
+        // The thread tells what becomes of it.
+        if let Some(Err(error)) = made {
+            log::warn!("{} cannot be made: {error}", index.display());
+        }
+    }
+    let times = match &settings.index {
+        Some(index) => format!("its times in {}", index.display()),
+        None if settings.stamps => "with times".to_owned(),
+        None => "without times, which vspc log --since would need (--log-index DIRECTORY)".to_owned(),
+    };
+    log::info!("what consoles print is logged in {}, {times}", settings.dir.display());
     start(settings, commands).map_err(|error| Fatal::System("start the logs' thread", error))
 }
 
@@ -96,16 +113,27 @@ fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
     let (messages, received) = channel();
     let room = Arc::new(Room::new());
     let (ended, ends) = channel::<()>();
-    let logs = Logs::new(messages, Arc::clone(&room), settings.layout.has_names());
     let files = Files::new(settings.dir.clone(), settings.mode, settings.most_open);
     let rotated = rotate::start(&settings.dir, &settings.rotation)?;
-    let writer = Writer::new(files, settings, rotated, received, room, commands);
+    let index = index::start(settings.index.as_deref(), settings.mode, &settings.dir)?;
+    let settings = Arc::new(settings);
+    let readings = Readings::new(Arc::clone(&settings), index.clone(), commands.clone());
+    let logs = Logs::new(messages, Arc::clone(&room), settings.layout.has_names(), readings);
+    let writer = Writer::new(files, &settings, rotated, received, room, commands, index);
     let run = move || {
         writer.run();
         drop(ended);
     };
     thread::Builder::new().name("logs".to_owned()).spawn(run)?;
     Ok((logs, Ending(Some(ends))))
+}
+
+/// The folder of an index is the server's own, in one that is there.
+fn make(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A directory that is not there is a mistake in the name more often than one to be made, and one that was

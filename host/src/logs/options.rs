@@ -1,6 +1,7 @@
 //! The options for logs of consoles, and which of them contradict each other.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -35,6 +36,11 @@ pub(crate) struct LogOptions {
     /// Put the time in UTC before each line: that at which it began.
     #[arg(long, help_heading = LOGS)]
     pub log_timestamps: bool,
+
+    /// Keep there what was printed when, for vspc log --since; none keeps it nowhere [default: log-times in
+    /// the service manager's STATE_DIRECTORY, or else beside --file].
+    #[arg(long, value_name = "DIRECTORY", help_heading = LOGS)]
+    pub log_index: Option<PathBuf>,
 
     /// Begin a new file when one would become larger than this; what it has is called .1 from then on.
     #[arg(long, value_name = "SIZE", help_heading = LOGS)]
@@ -77,6 +83,7 @@ impl LogOptions {
                 ("--log-prefix", self.log_prefix.is_some()),
                 ("--log-mode", self.log_mode != MODE),
                 ("--log-timestamps", self.log_timestamps),
+                ("--log-index", self.log_index.is_some()),
                 ("--log-max-size", self.log_max_size.is_some()),
                 ("--log-rotate", self.log_rotate.is_some()),
                 ("--log-keep", self.log_keep != KEEP),
@@ -101,6 +108,9 @@ impl LogOptions {
                 ));
             }
         }
+        if self.log_index.is_some() && self.log_index == self.log_dir {
+            return Some("--log-index is not for logs: give another directory than --log-dir".to_owned());
+        }
         if self.log_max_size == Some(Size(0)) {
             return Some("--log-max-size 0 has room for nothing: give at least 1".to_owned());
         }
@@ -114,8 +124,9 @@ impl LogOptions {
         Some(format!("--log-layout {}: {why}", self.log_layout.escape_debug()))
     }
 
-    /// What logs are to be like, if there are to be any, where so many files may be open.
-    pub(crate) fn settings(&self, most_open: usize) -> Option<Settings> {
+    /// What logs are to be like, if there are to be any, where so many files may be open, and
+    /// times are kept there.
+    pub(crate) fn settings(&self, most_open: usize, index: Option<PathBuf>) -> Option<Settings> {
         let layout = Layout::parse(&self.log_layout).ok()?;
         let layout = match &self.log_prefix {
             Some(prefix) if !prefix.is_empty() => layout.prefixed(prefix),
@@ -128,7 +139,28 @@ impl LogOptions {
             most_open,
             stamps: self.log_timestamps,
             rotation: self.rotation(),
+            index,
         })
+    }
+
+    /// Where the times of logs are kept, where a service manager keeps state there, and the state of this
+    /// server is in this file.
+    pub(crate) fn index(&self, state: Option<&OsStr>, file: Option<&Path>) -> Option<PathBuf> {
+        match &self.log_index {
+            Some(given) if given.as_os_str() == "none" => return None,
+            Some(given) => return Some(given.clone()),
+            None => {}
+        }
+        let state = state.map(|state| state.to_string_lossy().into_owned());
+        // There may be several, of which the first is the one for such things.
+        let state =
+            state.as_deref().and_then(|state| state.split(':').next()).filter(|path| !path.is_empty());
+        let folder = match (state, file) {
+            (Some(state), _) => Path::new(state),
+            (None, Some(file)) => file.parent()?,
+            (None, None) => return None,
+        };
+        Some(folder.join("log-times"))
     }
 
     fn rotation(&self) -> Rotation {
@@ -155,6 +187,7 @@ const LOGS: &str = "Logs of consoles";
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::path::Path;
 
     use crate::options::tests::parse;
@@ -168,10 +201,25 @@ mod tests {
         ] {
             let logs = parse(words).unwrap().logs;
             assert_eq!(logs.log_dir.as_deref(), Some(Path::new("/d")));
-            let settings = logs.settings(10).unwrap();
+            let settings = logs.settings(10, None).unwrap();
             assert_eq!((settings.mode, settings.most_open), (0o644, 10));
         }
-        assert_eq!(parse("").unwrap().logs.settings(10), None);
+        assert_eq!(parse("").unwrap().logs.settings(10, None), None);
+    }
+
+    #[test]
+    fn times_are_kept_where_it_is_said_or_where_the_state_is() {
+        let file = Some(Path::new("/s/state.json"));
+        for (words, state, file, folder) in [
+            ("-l /d", None, None, None),
+            ("-l /d", None, file, Some("/s/log-times")),
+            ("-l /d", Some("/var/lib/vspc:/x"), file, Some("/var/lib/vspc/log-times")),
+            ("-l /d --log-index none", Some("/var/lib/vspc"), file, None),
+            ("-l /d --log-index /t", Some("/var/lib/vspc"), file, Some("/t")),
+        ] {
+            let found = parse(words).unwrap().logs.index(state.map(OsStr::new), file);
+            assert_eq!(found.as_deref(), folder.map(Path::new), "{words} {state:?}");
+        }
     }
 
     #[test]
@@ -186,6 +234,8 @@ mod tests {
             ("-l /d -m 9", "--log-mode"),
             ("--log-timestamps", "--log-dir DIRECTORY"),
             ("-l /d --log-compress", "--log-max-size"),
+            ("--log-index /t", "--log-dir DIRECTORY"),
+            ("-l /d --log-index /d", "--log-index"),
             ("-l /d --log-total 1G", "--log-max-size"),
             ("-l /d --log-max-size 0", "--log-max-size"),
             ("-l /d --log-rotate weekly", "--log-rotate"),

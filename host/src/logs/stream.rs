@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::calendar::stamp;
+use vspc_logs::date::stamp;
 
 /// A piece of what a console printed.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,10 +11,11 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use vspc_core::concentrator::{Concentrator, ConnId, ConsoleId, LocalOptions};
+use vspc_core::concentrator::{Concentrator, ConnId, ConsoleId, LocalOptions, LogOrder, LogReader};
 use vspc_core::time::Instant;
 
 use super::layout::Subject;
+use super::reading::{Readings, Where, failed};
 use super::stream::Piece;
 
 /// What the loop tells the thread.
@@ -28,6 +29,8 @@ pub(super) enum Message {
     End(ConsoleId),
     /// Open all files anew.
     Reopen,
+    /// Somebody reads its log.
+    Where(ConsoleId, Where),
 }
 
 /// How much the thread still takes.
@@ -85,6 +88,8 @@ struct End {
     has_names: bool,
     /// Until when those wait whose VM's name is not known yet.
     unnamed: VecDeque<(Instant, ConnId)>,
+    /// Who reads logs.
+    readings: Readings,
     /// No console comes any more.
     is_stopping: bool,
 }
@@ -108,7 +113,12 @@ enum Turn {
 }
 
 impl Logs {
-    pub(super) fn new(messages: mpsc::Sender<Message>, room: Arc<Room>, has_names: bool) -> Self {
+    pub(super) fn new(
+        messages: mpsc::Sender<Message>,
+        room: Arc<Room>,
+        has_names: bool,
+        readings: Readings,
+    ) -> Self {
         Self(Some(End {
             messages,
             room,
@@ -117,6 +127,7 @@ impl Logs {
             waiting: VecDeque::new(),
             has_names,
             unnamed: VecDeque::new(),
+            readings,
             is_stopping: false,
         }))
     }
@@ -162,6 +173,45 @@ impl Logs {
     pub(crate) fn reopen(&self) {
         if let Some(end) = &self.0 {
             end.send(Message::Reopen);
+        }
+    }
+
+    /// Reads a log for an operator. For [`Output::Log`](vspc_core::concentrator::Output::Log).
+    pub(crate) fn read(&mut self, engine: &mut Concentrator, order: LogOrder, now: Instant) {
+        let Some(end) = &mut self.0 else {
+            if let LogOrder::Begin(reader, ..) = order {
+                engine.handle_log(reader, failed("the server is shutting down"), true, now);
+            }
+            return;
+        };
+        match order {
+            LogOrder::Begin(reader, console, query) => {
+                let subject = engine.console(console).map(|console| Subject::of(console.label));
+                let begun = match subject {
+                    Some(subject) => end.readings.begin(reader, subject, *query),
+                    None => Err("the console has ended".to_owned()),
+                };
+                match begun {
+                    Ok(wanted) => end.send(Message::Where(console, wanted)),
+                    Err(why) => drop(engine.handle_log(reader, failed(&why), true, now)),
+                }
+            }
+            LogOrder::More(reader) => end.readings.more(reader),
+            LogOrder::Stop(reader) => end.readings.stop(reader),
+        }
+    }
+
+    /// A log is read no more.
+    pub(crate) fn stop_reading(&mut self, reader: LogReader) {
+        if let Some(end) = &mut self.0 {
+            end.readings.stop(reader);
+        }
+    }
+
+    /// A connection has ended: nobody reads logs for it any more.
+    pub(crate) fn left(&mut self, conn: ConnId) {
+        if let Some(end) = &mut self.0 {
+            end.readings.left(conn);
         }
     }
 

@@ -1,13 +1,16 @@
 //! The loop's end and the thread together, where a test decides when the thread comes to write.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, mpsc::channel};
 
 use vspc_core::concentrator::{Address, Concentrator, Config, ConnId, Peer};
 use vspc_core::time::Instant;
 
+use super::index::Index;
 use super::layout::Layout;
+use super::reading::Readings;
 use super::tap::{Message, Room};
 use super::{Files, Logs, Rotation, Settings, Writer, rotate};
 use crate::commands;
@@ -23,6 +26,18 @@ struct Rig {
     vm: ConnId,
 }
 
+fn settings(dir: PathBuf) -> Settings {
+    Settings {
+        dir,
+        layout: Layout::parse("{name}").unwrap(),
+        mode: 0o600,
+        most_open: 4,
+        stamps: false,
+        rotation: Rotation::default(),
+        index: None,
+    }
+}
+
 const NOW: Instant = Instant::from_millis(1);
 
 impl Rig {
@@ -33,7 +48,10 @@ impl Rig {
         let mut house = Housekeeping::new(false).unwrap();
         let (sender, messages) = channel();
         let room = Arc::new(Room::new());
-        house.logs = Logs::new(sender, Arc::clone(&room), true);
+        let settings = settings(PathBuf::from("/nonexistent"));
+        let (commands, ..) = commands::pair().unwrap();
+        let readings = Readings::new(Arc::new(settings), Index::default(), commands);
+        house.logs = Logs::new(sender, Arc::clone(&room), true, readings);
         let Some(Work::Listen(listener, address)) = house.next_work(&mut engine, NOW) else { panic!() };
         house.listened(&mut engine, listener, address.clone(), Ok(address), NOW);
         let peer = Peer::new(Address::Ip("192.0.2.1:1".parse().unwrap()));
@@ -88,18 +106,10 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     messages.extend(rig.messages.try_iter());
     messages.into_iter().for_each(|message| sender.send(message).unwrap());
     drop(sender);
-    let layout = Layout::parse("{name}").unwrap();
-    let settings = Settings {
-        dir: folder.clone(),
-        layout,
-        mode: 0o600,
-        most_open: 4,
-        stamps: false,
-        rotation: Rotation::default(),
-    };
+    let settings = Arc::new(settings(folder.clone()));
     let files = Files::new(folder.clone(), 0o600, 4);
     let rotated = rotate::start(&folder, &settings.rotation).unwrap();
-    Writer::new(files, settings, rotated, received, Arc::new(Room::new()), nudges).run();
+    Writer::new(files, &settings, rotated, received, Arc::new(Room::new()), nudges, Index::default()).run();
     let text = String::from_utf8(fs::read(folder.join("web01")).unwrap()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let (before, behind) = text.split_once("\r\n[vspc: ").unwrap();

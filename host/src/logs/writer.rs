@@ -12,12 +12,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vspc_core::concentrator::ConsoleId;
+use vspc_logs::date;
+use vspc_logs::marks::{FINEST, Mark};
 
 use crate::commands::Sender;
 
 use super::Settings;
 use super::files::Files;
+use super::index::Index;
 use super::layout::{Layout, Subject, apart};
+use super::reading::{Follower, Where};
 use super::rotate::{Rotated, Rotation};
 use super::stream::{Batch, Piece, Place};
 use super::tap::{Message, Room, SUBJECT_COST, charge};
@@ -39,6 +43,10 @@ pub(super) struct Writer {
     /// Consoles that have pieces to be written.
     due: Vec<ConsoleId>,
     batch: Batch,
+    times: Vec<Printed>,
+    index: Index,
+    /// Who reads logs as they grow.
+    followers: Vec<(ConsoleId, Follower)>,
     trouble: Trouble,
     lag: Lag,
 }
@@ -50,8 +58,20 @@ struct Log {
     /// The minute that the path is of.
     minute: u64,
     place: Place,
+    /// The time of its last mark in the index, in milliseconds since 1970.
+    marked: u64,
     pieces: Vec<Piece>,
     is_failing: bool,
+}
+
+/// When something in the batch was printed.
+struct Printed {
+    /// How many bytes of the batch come before.
+    before: usize,
+    /// In milliseconds since 1970.
+    time: u64,
+    /// The last mark of its log does not speak of it. One that begins a file is marked all the same.
+    is_due: bool,
 }
 
 /// What cannot be written.
@@ -77,17 +97,18 @@ struct Lag {
 impl Writer {
     pub(super) fn new(
         files: Files,
-        settings: Settings,
+        settings: &Settings,
         rotated: Rotated,
         messages: Receiver<Message>,
         room: Arc<Room>,
         commands: Sender,
+        index: Index,
     ) -> Self {
         Self {
             files,
-            layout: settings.layout,
+            layout: settings.layout.clone(),
             stamps: settings.stamps,
-            rotation: settings.rotation,
+            rotation: settings.rotation.clone(),
             rotated,
             messages,
             room,
@@ -96,6 +117,9 @@ impl Writer {
             holders: HashMap::new(),
             due: Vec::new(),
             batch: Batch::default(),
+            times: Vec::new(),
+            index,
+            followers: Vec::new(),
             trouble: Trouble::default(),
             lag: Lag::default(),
         }
@@ -146,6 +170,10 @@ impl Writer {
                 }
                 None => self.give_back(charge(piece.bytes.len())),
             },
+            Message::Where(id, wanted) => {
+                self.write_all();
+                self.tell_where(id, wanted);
+            }
             Message::End(id) => self.end(id),
             Message::Reopen => {
                 self.write_all();
@@ -153,6 +181,23 @@ impl Writer {
                 log::info!("SIGHUP: the logs of consoles are opened anew");
             }
         }
+    }
+
+    /// Says where a console's log is. One that has printed nothing yet has none that is its own.
+    fn tell_where(&mut self, id: ConsoleId, wanted: Where) {
+        let path = match self.logs.get(&id) {
+            Some(log) => log.path.clone(),
+            None => {
+                let path = self.layout.path(&wanted.subject, seconds_of(SystemTime::now()));
+                match self.holders.contains_key(&path) {
+                    true => apart(&path, &wanted.subject, 0),
+                    false => path,
+                }
+            }
+        };
+        // Fails when nobody reads any more.
+        let _ = wanted.answer.send(path);
+        self.followers.extend(wanted.follower.map(|follower| (id, follower)));
     }
 
     /// A console is called that from now on.
@@ -169,6 +214,7 @@ impl Writer {
             path: PathBuf::new(),
             minute: 0,
             place: Place::default(),
+            marked: 0,
             pieces: Vec::new(),
             is_failing: false,
         };
@@ -193,6 +239,7 @@ impl Writer {
             self.files.close(id);
             self.holders.remove(&log.path);
             self.holders.insert(path.clone(), id);
+            self.followers.retain(|(of, follower)| *of != id || follower.moved(&path));
             log.path = path;
         }
     }
@@ -229,7 +276,18 @@ impl Writer {
         for piece in &pieces {
             self.lag.missing += match log.is_failing {
                 true => log.place.lose(piece),
-                false => log.place.put(piece, self.stamps, &mut self.batch),
+                false => {
+                    let time = date::millis(piece.time);
+                    // A mark speaks of what is printed so long after it.
+                    let is_due = !(log.marked..log.marked + (1 << FINEST)).contains(&time);
+                    if self.times.is_empty() || is_due {
+                        self.times.push(Printed { before: self.batch.bytes().len(), time, is_due });
+                    }
+                    if is_due {
+                        log.marked = time;
+                    }
+                    log.place.put(piece, self.stamps, &mut self.batch)
+                }
             };
             done += charge(piece.bytes.len());
         }
@@ -244,7 +302,7 @@ impl Writer {
     /// Writes the batch. What does not get into the file is missing. Returns whether all did.
     fn write_batch(&mut self, id: ConsoleId) -> bool {
         let Some(log) = self.logs.get_mut(&id) else { return false };
-        let mut written = 0;
+        let (mut written, mut inode, mut start) = (0, 0, 0);
         let mut write = || -> io::Result<()> {
             let bytes = self.batch.bytes();
             let now = seconds_of(SystemTime::now());
@@ -257,6 +315,7 @@ impl Writer {
                 open = self.files.get(id, &log.path)?;
             }
             open.last = now;
+            (inode, start) = (open.inode, open.len);
             while written < bytes.len() {
                 match open.file.write(&bytes[written..]) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -284,6 +343,14 @@ impl Writer {
                      logs, which will say so. It is tried again every second",
                     path.display()
                 );
+            }
+        }
+        self.followers.retain(|(of, follower)| *of != id || follower.wake());
+        for time in self.times.drain(..) {
+            if time.before < written && (time.is_due || start == 0) {
+                let offset = start + time.before as u64;
+                let mark = Mark { time: time.time, exactness: FINEST, file: inode, offset };
+                self.index.note(&log.path, mark);
             }
         }
         self.batch.clear();

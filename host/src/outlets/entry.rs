@@ -3,14 +3,14 @@
 //! **Owns** the time in front of the line, and the lines of changes of state; the other lines are the
 //! engine's own (operator.md §9), so that one program reads both. **Refuses to know** where lines go.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use vspc_core::admin::operator::write_id;
 use vspc_core::concentrator::{ConsoleId, Event, Severity};
+use vspc_logs::date::stamp;
 
 use crate::events::sentence;
-use crate::store::date;
 
 use super::inbox::{Told, What};
 use super::kind::Kind;
@@ -50,7 +50,7 @@ pub(crate) fn entries(told: Told, standings: &mut Standings) -> Vec<Entry> {
 fn of_event(event: &Event, at: SystemTime) -> Entry {
     let mut line = Vec::new();
     event.put_line(&mut line);
-    let time = written(at);
+    let time = stamp(at);
     Entry {
         kind: Kind::of(event),
         console: event.console.as_ref().map(|label| label.id),
@@ -98,7 +98,7 @@ fn of_news(news: &News, at: SystemTime) -> Entry {
     };
     // Memory takes everything, and all keys are strings.
     let line = serde_json::to_vec(&line).unwrap_or_default();
-    let time = written(at);
+    let time = stamp(at);
     Entry {
         kind: Some(news.kind),
         console: Some(label.id),
@@ -118,17 +118,10 @@ fn with_time(object: &[u8], time: &str) -> Vec<u8> {
     line
 }
 
-/// A time as RFC 3339 has it, in UTC, with milliseconds.
-fn written(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = date::write(since.as_secs());
-    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), since.subsec_millis())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use serde_json::{Value, json};
     use vspc_core::concentrator::EventKind;

@@ -9,7 +9,6 @@
 //!   restore, kept ◀────────────── Command::Kept ◀───────────┘
 //! ```
 
-pub(crate) mod date;
 mod file;
 mod keeper;
 mod mirror;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use vspc_core::concentrator::{Identity, Reservation};
 use vspc_core::vmware::Uuid;
 
-use super::date;
+use vspc_logs::date;
 
 /// What is kept of a console.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -96,6 +96,11 @@ impl Peer {
                 Ok(json!({"console": console.describe(), "access": access, "lock": lock,
                     "epoch": console.epoch, "offset": at}))
             }
+            "log" if state.consoles.iter().any(|console| console.log.is_some()) => {
+                let log = state.consoles[console()?].log.clone().unwrap_or_default();
+                self.logs.push((StreamId(request["stream"].as_u64().unwrap()), log));
+                Ok(json!({}))
+            }
             "lock" => {
                 let number = self.number;
                 let stream = request["stream"].as_u64().unwrap();

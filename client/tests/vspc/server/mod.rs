@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use vspc_core::admin::operator::LogRecord;
 
 use self::serving::Loop;
 
@@ -55,6 +56,8 @@ struct Console {
     output: Vec<u8>,
     typed: Vec<u8>,
     lock: Option<(String, u64)>,
+    /// What a request for its log is answered with; `None`: there are no such requests.
+    log: Option<Vec<u8>>,
 }
 
 enum Order {
@@ -119,6 +122,7 @@ impl FakeServer {
             output: Vec::new(),
             typed: Vec::new(),
             lock: None,
+            log: None,
         });
         drop(state);
         self.order(Order::Changed(name.to_owned()));
@@ -138,6 +142,13 @@ impl FakeServer {
         self.state().console(name).state = to;
         self.tell(name, json!({"event": "state", "state": to, "host": "192.0.2.11"}));
         self.order(Order::Changed(name.to_owned()));
+    }
+
+    /// What is read of its log from now on: records of operator.md §10.
+    pub(crate) fn log_is(&self, name: &str, records: &[LogRecord<'_>]) {
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.put(&mut bytes));
+        self.state().console(name).log = Some(bytes);
     }
 
     pub(crate) fn lock(&self, name: &str, mode: &str) {

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     /// Streams that end once that has been sent.
     ending: Vec<StreamId>,
     pub(super) attaches: Vec<Attach>,
+    /// What is still to be sent of logs, by stream.
+    pub(super) logs: Vec<(StreamId, Vec<u8>)>,
     pub(super) to_consoles: bool,
     pub(super) to_events: bool,
     gone: bool,
@@ -130,6 +132,7 @@ impl Loop {
                 said: Vec::new(),
                 ending: Vec::new(),
                 attaches: Vec::new(),
+                logs: Vec::new(),
                 to_consoles: false,
                 to_events: false,
                 gone: false,
@@ -245,6 +248,16 @@ impl Peer {
     }
 
     fn show(&mut self, state: &mut State) {
+        for (stream, log) in &mut self.logs {
+            let most = self.session.credit(*stream).min(log.len());
+            let n = self.session.write(*stream, &log[..most]).unwrap_or(0);
+            log.drain(..n);
+            match log.is_empty() {
+                true => drop(self.session.finish(*stream)),
+                false => drop(self.session.want_credit(*stream)),
+            }
+        }
+        self.logs.retain(|(_, log)| !log.is_empty());
         for attach in &mut self.attaches {
             let console = state.console(&attach.console);
             let from = usize::try_from(attach.at - console.kept_from).unwrap();

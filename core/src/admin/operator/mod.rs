@@ -6,6 +6,7 @@
 
 mod answer;
 mod lines;
+mod log;
 mod request;
 mod rights;
 
@@ -14,6 +15,7 @@ pub use answer::{
     write_id,
 };
 pub use lines::{LINE_MAX, Line, Lines};
+pub use log::{BrokenRecord, LogQuery, LogRecord, LogRecords, When};
 pub use request::{
     ATTACH_DEFAULT, Behalf, LIST_DEFAULT, LIST_MOST, Mode, Op, ParseError, Place, Request, Topic,
 };

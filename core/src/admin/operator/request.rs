@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::answer::{Code, Failure};
+use super::log::LogQuery;
 use super::rights::Right;
 
 /// One request.
@@ -64,6 +65,15 @@ pub enum Op {
         scrollback: u64,
         /// Where to begin instead.
         from: Option<Place>,
+    },
+    /// Read a console's log.
+    Log {
+        /// Which.
+        console: String,
+        /// The stream that carries what is read.
+        stream: u64,
+        /// Which part of it.
+        query: LogQuery,
     },
     /// Take, change or give up a lock.
     Lock {
@@ -239,6 +249,17 @@ impl Op {
                 scrollback: fields.number("scrollback")?.unwrap_or_default(),
                 from: fields.word("from")?,
             },
+            "log" => Self::Log {
+                console: fields.needed("console")?,
+                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                query: LogQuery {
+                    since: fields.word("since")?,
+                    until: fields.word("until")?,
+                    lines: fields.number("lines")?,
+                    after: fields.text("after")?,
+                    follow: fields.word("follow")?.unwrap_or_default(),
+                },
+            },
             "lock" => Self::Lock {
                 stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
                 mode: fields.word("mode")?.ok_or_else(|| missing("mode"))?,
@@ -349,6 +370,7 @@ pub const ATTACH_DEFAULT: Mode = Mode::FreeForAllFallback;
 
 #[cfg(test)]
 mod tests {
+    use super::super::log::When;
     use super::*;
 
     fn op(text: &str) -> Op {
@@ -389,6 +411,21 @@ mod tests {
                     from: Some(Place { epoch: "e".into(), offset: 5 }),
                 },
             ),
+            (
+                r#"{"id":1,"op":"log","console":"a","stream":7,"since":{"ago_ms":5},"until":{"at_ms":6},
+                    "lines":3,"after":"x","follow":true}"#,
+                Op::Log {
+                    console: "a".into(),
+                    stream: 7,
+                    query: LogQuery {
+                        since: Some(When::AgoMs(5)),
+                        until: Some(When::AtMs(6)),
+                        lines: Some(3),
+                        after: Some("x".into()),
+                        follow: true,
+                    },
+                },
+            ),
             (r#"{"id":1,"op":"lock","stream":7,"mode":"write"}"#, Op::Lock { stream: 7, mode: Mode::Write }),
             (r#"{"id":1,"op":"break","stream":7}"#, Op::BreakAt(7)),
             (r#"{"id":1,"op":"break","console":"a"}"#, Op::Break("a".into())),
@@ -422,6 +459,8 @@ mod tests {
             (r#"{"id":5,"op":"show"}"#, Code::BadRequest, "console"),
             (r#"{"id":5,"op":"show","console":7}"#, Code::BadRequest, "console"),
             (r#"{"id":5,"op":"lock","stream":1,"mode":"none"}"#, Code::BadRequest, "read-only"),
+            (r#"{"id":5,"op":"log","console":"a","stream":7,"since":5}"#, Code::BadRequest, "since"),
+            (r#"{"id":5,"op":"log","console":"a"}"#, Code::BadRequest, "stream"),
             (r#"{"id":5,"op":"list","limit":0}"#, Code::BadRequest, "500"),
             (r#"{"id":5,"op":"kick","client":"x"}"#, Code::BadRequest, "client"),
             (r#"{"id":5,"op":"hello","v":1,"for":{"user":"a","rights":"king"}}"#, Code::BadRequest, "king"),

@@ -439,7 +439,7 @@ impl Runtime {
                 assert!(!std::mem::replace(&mut link.ready, true), "{id} was told of its bytes twice");
             }
             Output::Receive(id) => drop(self.live(id)),
-            Output::Host(_) => {}
+            Output::Host(_) | Output::Log(_) => {}
             Output::Inspect(id) => {
                 self.live(id);
                 self.inspected.push(id);

@@ -2,6 +2,7 @@
 //! nobody else anything.
 
 pub(crate) mod client;
+mod logs;
 
 use std::time::Duration;
 

@@ -1,17 +1,45 @@
-//! Dates as people read them in the state file: RFC 3339 in UTC, whole seconds.
+//! Dates in UTC: as they are in logs and in files of state, RFC 3339.
 //!
 //! **Owns** the calendar. **Refuses to know** what happened on a date.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A moment's date and time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// The year.
+    pub year: u64,
+    /// From 1 on.
+    pub month: u64,
+    /// Of the month, from 1 on.
+    pub day: u64,
+    /// From 0 on.
+    pub hour: u64,
+    /// From 0 on.
+    pub minute: u64,
+    second: u64,
+}
+
+impl Moment {
+    /// So many seconds after 1970 began.
+    #[must_use]
+    pub fn of(seconds: u64) -> Self {
+        let (year, month, day) = civil(seconds / DAY);
+        let (hour, minute, second) = (seconds % DAY / 3600, seconds % 3600 / 60, seconds % 60);
+        Self { year, month, day, hour, minute, second }
+    }
+}
+
 /// Seconds since 1970 as `2026-11-29T19:45:14Z`.
-pub(crate) fn write(seconds: u64) -> String {
-    let (days, second) = (seconds / DAY, seconds % DAY);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+#[must_use]
+pub fn write(seconds: u64) -> String {
+    let Moment { year, month, day, hour, minute, second } = Moment::of(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Reads what [`write`] writes, and nothing else.
-pub(super) fn read(text: &str) -> Option<u64> {
+#[must_use]
+pub fn read(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| -> Option<u64> {
         let digits = text.get(from..to)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
@@ -24,6 +52,30 @@ pub(super) fn read(text: &str) -> Option<u64> {
     let seconds = days(year, month, day) * DAY + time.0 * 3600 + time.1 * 60 + time.2;
     // The 30th of February, 25 o'clock and a text of another form read back as something else.
     (write(seconds) == text).then_some(seconds)
+}
+
+/// A time as `2026-11-29T19:45:14.123Z`.
+#[must_use]
+pub fn stamp(time: SystemTime) -> String {
+    let millis = millis(time);
+    let seconds = write(millis / 1000);
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis % 1000)
+}
+
+/// Reads what [`stamp`] writes, and nothing else: milliseconds since 1970.
+#[must_use]
+pub fn read_stamp(text: &str) -> Option<u64> {
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.')?;
+    let is_fraction = fraction.len() == 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let millis: u64 = is_fraction.then(|| fraction.parse().ok()).flatten()?;
+    Some(read(&format!("{seconds}Z"))? * 1000 + millis)
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The days from 1970-01-01 to a date. A year begins in March here, so that a leap day is its last.
@@ -57,6 +109,7 @@ const ERA: u64 = 146_097;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -93,6 +146,18 @@ mod tests {
             "+026-01-01T00:00:00Z",
         ] {
             assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn stamps_have_milliseconds_and_are_read_as_they_are_written() {
+        for (millis, text) in [(951_782_399_007, "2000-02-28T23:59:59.007Z"), (0, "1970-01-01T00:00:00.000Z")]
+        {
+            assert_eq!(stamp(UNIX_EPOCH + Duration::from_millis(millis)), text);
+            assert_eq!(read_stamp(text), Some(millis));
+        }
+        for text in ["2000-02-28T23:59:59Z", "2000-02-28T23:59:59.07Z", "2000-02-28T23:59:59.+07Z"] {
+            assert_eq!(read_stamp(text), None, "{text}");
         }
     }
 }
