@@ -668,4 +668,4 @@ const NAMESAKES_SEARCHED: usize = 256;
 const EARLY_LIMIT: u64 = 64 << 10;
 
 /// The part of the journals' memory that is for connections without a console.
-const EARLY_PART: usize = 16;
+const EARLY_PART: usize = 32;
