@@ -228,6 +228,24 @@ fn ports_that_were_closed_for_newcomers_open_again_once_there_is_room_for_more_n
 }
 
 #[test]
+fn a_vm_whose_port_was_closed_takes_that_of_a_console_that_nobody_uses() {
+    let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
+    let crowd = crowd_identifies(&mut world, CROWD, 1000..1128);
+    world.from = HOST;
+    for n in 10..20 {
+        world.vm(vm_config(n));
+    }
+    assert!(with_port(&world, 1088..1128) < 28);
+    for &vm in &crowd[..40] {
+        world.end(vm);
+    }
+    world.pass(5 * SECOND);
+    assert_eq!(with_port(&world, 1088..1128), 40, "who is connected goes before who is not");
+    assert!(yielded(&world) > 0);
+    assert!(world.open() <= 257, "{} descriptors are taken", world.open());
+}
+
+#[test]
 fn a_newcomer_of_the_crowds_own_address_is_served_too() {
     let mut world = World::new(Config { max_descriptors: 257, ..with_ports(1000) });
     let crowd = crowd_identifies(&mut world, CROWD, 1000..1200);
