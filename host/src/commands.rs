@@ -46,6 +46,13 @@ pub enum Command {
         /// No more come.
         is_last: bool,
     },
+    /// Give a console back what it had printed before the start.
+    Restored {
+        /// Which.
+        console: ConsoleId,
+        /// Guest bytes, oldest first.
+        output: Vec<u8>,
+    },
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

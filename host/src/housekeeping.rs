@@ -133,6 +133,9 @@ impl<S> Housekeeping<S> {
                 self.logs.reopen();
                 self.outlets.reopen();
             }
+            Command::Restored { console, output } => {
+                engine.restore_output(console, &output, now);
+            }
             Command::Log { reader, piece, is_last } => {
                 let is_read = engine.handle_log(reader, piece, is_last, now);
                 if is_last || !is_read {

@@ -352,6 +352,7 @@ impl Options {
             client_scrollback: self.vm_port_scrollback.0,
             journal_memory: self.journal_memory.0,
             has_logs: self.logs.log_dir.is_some(),
+            restored_output: if self.logs.gives_back() { self.scrollback.0 } else { 0 },
             banner: !self.no_banner,
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,

@@ -44,6 +44,19 @@ impl Client {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What it prints within so many seconds, at which it is ended.
+    pub(super) fn says_within(&self, seconds: u8, words: &[&str]) -> Vec<u8> {
+        let mut command = Command::new("timeout");
+        command.arg(seconds.to_string()).arg(&self.vspc).args(&self.way).args(words);
+        command
+            .env_remove("VSPC_SERVER")
+            .env("HOME", "/nonexistent")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+            .stdout
+    }
+
     /// With pipes for a terminal.
     pub(super) fn program(&self, words: &[&str]) -> Program {
         let vspc = self.vspc.to_str().unwrap();

@@ -55,6 +55,45 @@ fn client(admin: SocketAddr) -> Option<Client> {
     Client::new(&["--server", &admin.to_string()])
 }
 
+pub(super) fn after_a_restart_the_first_client_sees_what_was_there_before_what_is_printed_since() {
+    for options in [&[][..], &["--log-timestamps"], &["--no-log-restore"]] {
+        let place = Place::new("restore");
+        let (server, admin) = place.start(options);
+        let Some(client_before) = client(admin) else { return };
+        let (mut vm, _) = Peer::vm(&server, 1);
+        vm.print(b"booting\r\nlogin: ");
+        await_end(&client_before, "login: ");
+        server.signal(Signal::KILL);
+        server.end();
+        drop(vm);
+        let (server, admin) = place.start(options);
+        let Some(client) = client(admin) else { return };
+        let (mut vm, _) = Peer::vm(&server, 1);
+        let tail = ["tail", "vm1", "--scrollback", "4096"];
+        let deadline = Instant::now() + PATIENCE;
+        let is_restored = options != ["--no-log-restore"];
+        while is_restored && client.says_within(1, &tail) != b"booting\r\nlogin: " {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                String::from_utf8_lossy(&client.says_within(1, &tail))
+            );
+        }
+        vm.print(b"root\r\n");
+        let all = if is_restored { &b"booting\r\nlogin: root\r\n"[..] } else { b"root\r\n" };
+        while client.says_within(1, &tail) != all {
+            assert!(
+                Instant::now() < deadline,
+                "{:?}",
+                String::from_utf8_lossy(&client.says_within(1, &tail))
+            );
+        }
+        // And the log has each byte once, and no gap.
+        let whole = client.says(&["log", "vm1"]);
+        assert!(!whole.contains("missing") && whole.matches("login: ").count() == 1, "{whole:?}");
+    }
+}
+
 /// Waits until the log ends with this.
 fn await_end(client: &Client, end: &str) {
     let deadline = Instant::now() + PATIENCE;

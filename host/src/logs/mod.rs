@@ -15,6 +15,7 @@ mod index;
 mod layout;
 mod options;
 mod reading;
+mod restoring;
 mod rotate;
 mod stream;
 mod tap;
@@ -43,7 +44,7 @@ use layout::Layout;
 use reading::Readings;
 use rotate::Rotation;
 use tap::Room;
-use writer::Writer;
+use writer::{Threads, Writer};
 
 /// What logs are to be like.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Settings {
     rotation: Rotation,
     /// Where the times of what is printed are kept.
     index: Option<PathBuf>,
+    /// How much consoles are given back of what they had printed before the start.
+    restored: usize,
 }
 
 /// Waits for the thread to end.
@@ -118,8 +121,10 @@ fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
     let index = index::start(settings.index.as_deref(), settings.mode, &settings.dir)?;
     let settings = Arc::new(settings);
     let readings = Readings::new(Arc::clone(&settings), index.clone(), commands.clone());
-    let logs = Logs::new(messages, Arc::clone(&room), settings.layout.has_names(), readings);
-    let writer = Writer::new(files, &settings, rotated, received, room, commands, index);
+    let restorer = restoring::start(settings.restored, settings.stamps, commands.clone())?;
+    let logs = Logs::new(messages, Arc::clone(&room), &settings, readings);
+    let threads = Threads { rotated, index, restorer };
+    let writer = Writer::new(files, &settings, threads, received, room, commands);
     let run = move || {
         writer.run();
         drop(ended);

@@ -42,6 +42,10 @@ pub(crate) struct LogOptions {
     #[arg(long, value_name = "DIRECTORY", help_heading = LOGS)]
     pub log_index: Option<PathBuf>,
 
+    /// Do not show, after a restart, what consoles had printed before it, out of their logs.
+    #[arg(long, help_heading = LOGS)]
+    pub no_log_restore: bool,
+
     /// Begin a new file when one would become larger than this; what it has is called .1 from then on.
     #[arg(long, value_name = "SIZE", help_heading = LOGS)]
     pub log_max_size: Option<Size>,
@@ -84,6 +88,7 @@ impl LogOptions {
                 ("--log-mode", self.log_mode != MODE),
                 ("--log-timestamps", self.log_timestamps),
                 ("--log-index", self.log_index.is_some()),
+                ("--no-log-restore", self.no_log_restore),
                 ("--log-max-size", self.log_max_size.is_some()),
                 ("--log-rotate", self.log_rotate.is_some()),
                 ("--log-keep", self.log_keep != KEEP),
@@ -124,9 +129,14 @@ impl LogOptions {
         Some(format!("--log-layout {}: {why}", self.log_layout.escape_debug()))
     }
 
-    /// What logs are to be like, if there are to be any, where so many files may be open, and
-    /// times are kept there.
-    pub(crate) fn settings(&self, most_open: usize, index: Option<PathBuf>) -> Option<Settings> {
+    /// What logs are to be like, if there are to be any, where so many files may be open, times
+    /// are kept there, and consoles are given back so much.
+    pub(crate) fn settings(
+        &self,
+        most_open: usize,
+        index: Option<PathBuf>,
+        restored: usize,
+    ) -> Option<Settings> {
         let layout = Layout::parse(&self.log_layout).ok()?;
         let layout = match &self.log_prefix {
             Some(prefix) if !prefix.is_empty() => layout.prefixed(prefix),
@@ -140,7 +150,13 @@ impl LogOptions {
             stamps: self.log_timestamps,
             rotation: self.rotation(),
             index,
+            restored,
         })
+    }
+
+    /// Consoles are given back what they had printed before the start.
+    pub(crate) fn gives_back(&self) -> bool {
+        self.log_dir.is_some() && !self.no_log_restore
     }
 
     /// Where the times of logs are kept, where a service manager keeps state there, and the state of this
@@ -201,10 +217,10 @@ mod tests {
         ] {
             let logs = parse(words).unwrap().logs;
             assert_eq!(logs.log_dir.as_deref(), Some(Path::new("/d")));
-            let settings = logs.settings(10, None).unwrap();
+            let settings = logs.settings(10, None, 0).unwrap();
             assert_eq!((settings.mode, settings.most_open), (0o644, 10));
         }
-        assert_eq!(parse("").unwrap().logs.settings(10, None), None);
+        assert_eq!(parse("").unwrap().logs.settings(10, None, 0), None);
     }
 
     #[test]
@@ -235,6 +251,7 @@ mod tests {
             ("--log-timestamps", "--log-dir DIRECTORY"),
             ("-l /d --log-compress", "--log-max-size"),
             ("--log-index /t", "--log-dir DIRECTORY"),
+            ("--no-log-restore", "--log-dir DIRECTORY"),
             ("-l /d --log-index /d", "--log-index"),
             ("-l /d --log-total 1G", "--log-max-size"),
             ("-l /d --log-max-size 0", "--log-max-size"),

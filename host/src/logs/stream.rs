@@ -54,6 +54,11 @@ enum Tells {
 }
 
 impl Place {
+    /// Of a console that begins to count at this many bytes.
+    pub(super) fn at(next: u64) -> Self {
+        Self { next, ..Self::default() }
+    }
+
     /// How many bytes are missing that the log does not tell of.
     pub(super) fn missing(&self) -> u64 {
         self.missing
@@ -91,7 +96,7 @@ impl Place {
     pub(super) fn put_gap(&mut self, batch: &mut Batch) {
         let missing = std::mem::take(&mut self.missing);
         if missing > 0 {
-            let line = format!("\r\n[vspc: {missing} bytes are missing here]\r\n");
+            let line = format!("{BEFORE_GAP}{missing}{BEHIND_GAP}");
             batch.push(line.as_bytes(), Tells::Gap(missing));
             self.is_inside = false;
         }
@@ -137,6 +142,33 @@ impl Batch {
         self.runs.push(Run { len: bytes.len(), tells_of });
     }
 }
+
+/// A log without the lines that tell of gaps: what its VM printed.
+pub(super) fn without_gaps(log: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(log.len());
+    let mut rest = log;
+    while let Some(at) = find(rest, BEFORE_GAP.as_bytes()) {
+        let behind = &rest[at + BEFORE_GAP.len()..];
+        let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let is_gap = digits > 0 && behind[digits..].starts_with(BEHIND_GAP.as_bytes());
+        let (kept, skipped) = match is_gap {
+            true => (at, at + BEFORE_GAP.len() + digits + BEHIND_GAP.len()),
+            false => (at + 1, at + 1),
+        };
+        text.extend_from_slice(&rest[..kept]);
+        rest = &rest[skipped..];
+    }
+    text.extend_from_slice(rest);
+    text
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// How a gap is told: a line of its own, with the number of bytes in the middle.
+const BEFORE_GAP: &str = "\r\n[vspc: ";
+const BEHIND_GAP: &str = " bytes are missing here]\r\n";
 
 /// What a batch keeps of its memory.
 const USUAL: usize = 256 << 10;

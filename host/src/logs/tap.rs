@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use vspc_core::concentrator::{Concentrator, ConnId, ConsoleId, LocalOptions, LogOrder, LogReader};
 use vspc_core::time::Instant;
 
+use super::Settings;
 use super::layout::Subject;
 use super::reading::{Readings, Where, failed};
 use super::stream::Piece;
@@ -21,8 +22,11 @@ use super::stream::Piece;
 /// What the loop tells the thread.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// What a console is called from now on; before its first piece.
-    Subject(ConsoleId, Subject),
+    /// What a console is called from now on; before its first piece, which has so many guest bytes before it.
+    Subject(ConsoleId, Subject, u64),
+    /// It has come, and has printed nothing yet that was told: what it had printed before the start may be
+    /// given back.
+    Come(ConsoleId, Subject),
     /// What it printed.
     Piece(ConsoleId, Piece),
     /// It is gone.
@@ -86,6 +90,8 @@ struct End {
     waiting: VecDeque<ConnId>,
     /// Names are parts of files' names.
     has_names: bool,
+    /// Consoles are given back what they had printed before the start.
+    gives_back: bool,
     /// Until when those wait whose VM's name is not known yet.
     unnamed: VecDeque<(Instant, ConnId)>,
     /// Who reads logs.
@@ -116,7 +122,7 @@ impl Logs {
     pub(super) fn new(
         messages: mpsc::Sender<Message>,
         room: Arc<Room>,
-        has_names: bool,
+        settings: &Settings,
         readings: Readings,
     ) -> Self {
         Self(Some(End {
@@ -125,7 +131,8 @@ impl Logs {
             readers: HashMap::new(),
             by_console: HashMap::new(),
             waiting: VecDeque::new(),
-            has_names,
+            has_names: settings.layout.has_names(),
+            gives_back: settings.restored > 0,
             unnamed: VecDeque::new(),
             readings,
             is_stopping: false,
@@ -252,6 +259,9 @@ impl End {
         if is_unnamed {
             self.unnamed.push_back((now + NAME_PATIENCE, id));
         }
+        if !is_unnamed {
+            self.tell_of(console, &subject);
+        }
         let reader =
             Reader { console, subject, is_known: false, is_told: false, is_waiting: false, is_unnamed };
         self.readers.insert(id, reader);
@@ -267,7 +277,16 @@ impl End {
         reader.is_told = false;
         if reader.is_unnamed && !reader.subject.name.is_empty() {
             reader.is_unnamed = false;
+            let (console, subject) = (reader.console, reader.subject.clone());
+            self.tell_of(console, &subject);
             self.carry(engine, id, now);
+        }
+    }
+
+    /// A console has come, and its name is known or will not be.
+    fn tell_of(&self, console: ConsoleId, subject: &Subject) {
+        if self.gives_back {
+            self.send(Message::Come(console, subject.clone()));
         }
     }
 
@@ -279,6 +298,8 @@ impl End {
             self.unnamed.pop_front();
             if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.is_unnamed) {
                 reader.is_unnamed = false;
+                let (console, subject) = (reader.console, reader.subject.clone());
+                self.tell_of(console, &subject);
                 self.carry(engine, id, now);
             }
         }
@@ -322,13 +343,14 @@ impl End {
     /// Takes a piece of what a reader is offered. There is room for it.
     fn give_turn(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> Turn {
         let Some(reader) = self.readers.get_mut(&id) else { return Turn::Idle };
-        let mut piece = None;
+        let (mut piece, mut begins) = (None, 0);
         let sent = engine.read_local(id, now, |chunk| {
             let mut bytes = BytesMut::with_capacity(chunk.len().min(PIECE));
             for run in chunk.runs {
                 bytes.extend_from_slice(&run[..run.len().min(PIECE - bytes.len())]);
             }
             let taken = bytes.len();
+            begins = chunk.at - chunk.lost;
             piece = Some(Piece { at: chunk.at, bytes: bytes.freeze(), time: SystemTime::now() });
             taken
         });
@@ -338,7 +360,7 @@ impl End {
         (reader.is_known, reader.is_told) = (true, true);
         if let Some(subject) = subject {
             self.room.take(SUBJECT_COST);
-            self.send(Message::Subject(console, subject));
+            self.send(Message::Subject(console, subject, begins));
         }
         self.room.take(charge(piece.bytes.len()));
         self.send(Message::Piece(console, piece));

@@ -11,7 +11,9 @@ use vspc_core::time::Instant;
 use super::index::Index;
 use super::layout::Layout;
 use super::reading::Readings;
+use super::restoring::Restorer;
 use super::tap::{Message, Room};
+use super::writer::Threads;
 use super::{Files, Logs, Rotation, Settings, Writer, rotate};
 use crate::commands;
 use crate::housekeeping::Housekeeping;
@@ -35,6 +37,7 @@ fn settings(dir: PathBuf) -> Settings {
         stamps: false,
         rotation: Rotation::default(),
         index: None,
+        restored: 0,
     }
 }
 
@@ -48,10 +51,10 @@ impl Rig {
         let mut house = Housekeeping::new(false).unwrap();
         let (sender, messages) = channel();
         let room = Arc::new(Room::new());
-        let settings = settings(PathBuf::from("/nonexistent"));
+        let settings = Arc::new(settings(PathBuf::from("/nonexistent")));
         let (commands, ..) = commands::pair().unwrap();
-        let readings = Readings::new(Arc::new(settings), Index::default(), commands);
-        house.logs = Logs::new(sender, Arc::clone(&room), true, readings);
+        let readings = Readings::new(Arc::clone(&settings), Index::default(), commands);
+        house.logs = Logs::new(sender, Arc::clone(&room), &settings, readings);
         let Some(Work::Listen(listener, address)) = house.next_work(&mut engine, NOW) else { panic!() };
         house.listened(&mut engine, listener, address.clone(), Ok(address), NOW);
         let peer = Peer::new(Address::Ip("192.0.2.1:1".parse().unwrap()));
@@ -109,7 +112,8 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     let settings = Arc::new(settings(folder.clone()));
     let files = Files::new(folder.clone(), 0o600, 4);
     let rotated = rotate::start(&folder, &settings.rotation).unwrap();
-    Writer::new(files, &settings, rotated, received, Arc::new(Room::new()), nudges, Index::default()).run();
+    let threads = Threads { rotated, index: Index::default(), restorer: Restorer::default() };
+    Writer::new(files, &settings, threads, received, Arc::new(Room::new()), nudges).run();
     let text = String::from_utf8(fs::read(folder.join("web01")).unwrap()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let (before, behind) = text.split_once("\r\n[vspc: ").unwrap();

@@ -5,7 +5,9 @@
 //! every [`RETRY`], and then the log of the console says how much is missing. **Refuses to know** the loop.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -22,6 +24,7 @@ use super::files::Files;
 use super::index::Index;
 use super::layout::{Layout, Subject, apart};
 use super::reading::{Follower, Where};
+use super::restoring::{End, Restorer};
 use super::rotate::{Rotated, Rotation};
 use super::stream::{Batch, Piece, Place};
 use super::tap::{Message, Room, SUBJECT_COST, charge};
@@ -45,10 +48,18 @@ pub(super) struct Writer {
     batch: Batch,
     times: Vec<Printed>,
     index: Index,
+    restorer: Restorer,
     /// Who reads logs as they grow.
     followers: Vec<(ConsoleId, Follower)>,
     trouble: Trouble,
     lag: Lag,
+}
+
+/// The threads that the writer has work for.
+pub(super) struct Threads {
+    pub(super) rotated: Rotated,
+    pub(super) index: Index,
+    pub(super) restorer: Restorer,
 }
 
 /// The log of one console.
@@ -98,12 +109,12 @@ impl Writer {
     pub(super) fn new(
         files: Files,
         settings: &Settings,
-        rotated: Rotated,
+        threads: Threads,
         messages: Receiver<Message>,
         room: Arc<Room>,
         commands: Sender,
-        index: Index,
     ) -> Self {
+        let Threads { rotated, index, restorer } = threads;
         Self {
             files,
             layout: settings.layout.clone(),
@@ -119,6 +130,7 @@ impl Writer {
             batch: Batch::default(),
             times: Vec::new(),
             index,
+            restorer,
             followers: Vec::new(),
             trouble: Trouble::default(),
             lag: Lag::default(),
@@ -157,8 +169,8 @@ impl Writer {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Subject(id, subject) => {
-                self.name(id, subject);
+            Message::Subject(id, subject, begins) => {
+                self.name(id, subject, begins);
                 self.give_back(SUBJECT_COST);
             }
             Message::Piece(id, piece) => match self.logs.get_mut(&id) {
@@ -170,6 +182,7 @@ impl Writer {
                 }
                 None => self.give_back(charge(piece.bytes.len())),
             },
+            Message::Come(id, subject) => self.give_back_output(id, &subject),
             Message::Where(id, wanted) => {
                 self.write_all();
                 self.tell_where(id, wanted);
@@ -183,25 +196,39 @@ impl Writer {
         }
     }
 
-    /// Says where a console's log is. One that has printed nothing yet has none that is its own.
+    /// Where a console's log is. One that has printed nothing yet has none that is its own.
+    fn path_of(&self, id: ConsoleId, subject: &Subject) -> PathBuf {
+        if let Some(log) = self.logs.get(&id) {
+            return log.path.clone();
+        }
+        let path = self.layout.path(subject, seconds_of(SystemTime::now()));
+        match self.holders.contains_key(&path) {
+            true => apart(&path, subject, 0),
+            false => path,
+        }
+    }
+
+    /// Says where a console's log is.
     fn tell_where(&mut self, id: ConsoleId, wanted: Where) {
-        let path = match self.logs.get(&id) {
-            Some(log) => log.path.clone(),
-            None => {
-                let path = self.layout.path(&wanted.subject, seconds_of(SystemTime::now()));
-                match self.holders.contains_key(&path) {
-                    true => apart(&path, &wanted.subject, 0),
-                    false => path,
-                }
-            }
-        };
+        let path = self.path_of(id, &wanted.subject);
         // Fails when nobody reads any more.
         let _ = wanted.answer.send(path);
         self.followers.extend(wanted.follower.map(|follower| (id, follower)));
     }
 
-    /// A console is called that from now on.
-    fn name(&mut self, id: ConsoleId, subject: Subject) {
+    /// A console has come that has printed nothing by now: what its log ends with is from before the start.
+    fn give_back_output(&mut self, id: ConsoleId, subject: &Subject) {
+        let path = self.files.whole_path(&self.path_of(id, subject));
+        // One that is not there has nothing to be given back.
+        let Ok(metadata) = fs::symlink_metadata(&path) else { return };
+        if metadata.is_file() && metadata.len() > 0 && !self.logs.contains_key(&id) {
+            let (inode, len) = (metadata.ino(), metadata.len());
+            self.restorer.give_back(End { console: id, path, inode, len });
+        }
+    }
+
+    /// A console is called that from now on; its first piece has so many guest bytes before it.
+    fn name(&mut self, id: ConsoleId, subject: Subject, begins: u64) {
         self.write(id);
         if let Some(log) = self.logs.get_mut(&id) {
             log.subject = subject;
@@ -213,7 +240,7 @@ impl Writer {
             subject,
             path: PathBuf::new(),
             minute: 0,
-            place: Place::default(),
+            place: Place::at(begins),
             marked: 0,
             pieces: Vec::new(),
             is_failing: false,
