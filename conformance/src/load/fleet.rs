@@ -30,6 +30,8 @@ pub struct Fleet {
     from: Addresses,
     members: Vec<Member>,
     typed: Vec<u8>,
+    /// Bytes that a line has at least.
+    width: usize,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Fleet {
             from: Addresses::One,
             members,
             typed: Vec::new(),
+            width: 0,
         })
     }
 
@@ -177,12 +180,44 @@ impl Fleet {
         lines
     }
 
+    /// Waits until all that was printed has been taken.
+    pub fn deliver(&mut self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let waits = |member: &Member| member.leg.as_ref().is_some_and(|leg| leg.backlog() > 0);
+        while self.members.iter().any(waits) && Instant::now() < until {
+            for member in &mut self.members {
+                if member.leg.as_mut().is_some_and(|leg| leg.flush().is_err()) {
+                    member.leg = None;
+                }
+            }
+            self.turn(Duration::from_millis(1), |_| {});
+        }
+    }
+
+    /// Lines have so many bytes from now on, or more where that is too few to say what they say. To be asked
+    /// for before the first.
+    pub fn widen_lines(&mut self, width: usize) {
+        self.width = width;
+    }
+
+    /// What a member is called.
+    #[must_use]
+    pub fn name(&self, index: usize) -> &str {
+        &self.members[index].config.name
+    }
+
+    /// All lines that a member has printed.
+    #[must_use]
+    pub fn printed(&self, index: usize) -> Vec<u8> {
+        let Member { config, lines, .. } = &self.members[index];
+        (1..=*lines).flat_map(|number| line(&config.name, number, self.width)).collect()
+    }
+
     fn print_line(&mut self, index: usize) {
         let member = &mut self.members[index];
         let Some(leg) = &mut member.leg else { return };
         member.lines += 1;
-        let line = format!("{} says line {} and that all is well\r\n", member.config.name, member.lines);
-        leg.session().print(line.as_bytes());
+        leg.session().print(&line(&member.config.name, member.lines, self.width));
         if leg.flush().is_err() || leg.backlog() > MUTE {
             member.leg = None;
         }
@@ -240,6 +275,11 @@ impl Fleet {
         }
         count
     }
+}
+
+fn line(name: &str, number: u64, width: usize) -> Vec<u8> {
+    let words = format!("{name} says line {number} and that all is well");
+    format!("{words:.<width$}\r\n", width = width.saturating_sub(2)).into_bytes()
 }
 
 /// A VM did not come up.

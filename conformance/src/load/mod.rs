@@ -20,6 +20,7 @@ pub mod hostile;
 pub mod keystroke;
 pub mod lines;
 pub mod link;
+pub mod logs;
 pub mod pattern;
 pub mod probe;
 pub mod process;
@@ -59,6 +60,8 @@ enum Scenario {
     Keystroke(keystroke::KeystrokeArgs),
     /// A reader at each console: telnet clients beside attaches of one operator connection
     Attaches(attaches::AttachesArgs),
+    /// What logs of consoles cost, and whether they are what was printed
+    Logs(logs::LogsArgs),
     /// VMs that move while lines go both ways
     Vmotion(vmotion::VmotionArgs),
     /// A client that never reads beside one that does
@@ -83,6 +86,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Storm(args) => report::conclude("storm", args.common.json, storm::run(args)),
         Scenario::Keystroke(args) => report::conclude("keystroke", args.common.json, keystroke::run(args)),
         Scenario::Attaches(args) => report::conclude("attaches", args.json, attaches::run(args)),
+        Scenario::Logs(args) => report::conclude("logs", args.json, logs::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
