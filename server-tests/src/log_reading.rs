@@ -94,6 +94,26 @@ pub(super) fn after_a_restart_the_first_client_sees_what_was_there_before_what_i
     }
 }
 
+pub(super) fn a_console_that_a_store_puts_back_has_its_output_before_its_vm_is_back() {
+    let place = Place::new("store");
+    let state = place.folder("state");
+    let options = ["--backend", "file", "--file", &state, "--no-vm-ports"];
+    let (server, admin) = place.start(&options);
+    let Some(client_before) = client(admin) else { return };
+    let mut vm = Peer::vm_without_port(&server, 1);
+    vm.print(b"login: ");
+    await_end(&client_before, "login: ");
+    server.signal(Signal::TERM);
+    drop(vm);
+    assert!(server.end().success());
+    let (_server, admin) = place.start(&options);
+    let Some(client) = client(admin) else { return };
+    let deadline = Instant::now() + PATIENCE;
+    while client.says_within(1, &["tail", "vm1"]) != b"login: " {
+        assert!(Instant::now() < deadline, "{:?}", client.says(&["list"]));
+    }
+}
+
 /// Waits until the log ends with this.
 fn await_end(client: &Client, end: &str) {
     let deadline = Instant::now() + PATIENCE;
