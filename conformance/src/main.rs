@@ -77,7 +77,7 @@ mod tests {
         for (file, option) in [
             ("vspc-conformance-fake-vm.1", "vmotion\\-every"),
             ("vspc-conformance-load-storm.1", "all\\-at\\-once"),
-            ("vspc-conformance-mux-peer.1", "baud"),
+            ("vspc-conformance-mux-peer.1", "role"),
         ] {
             let page = pages.iter().find(|page| page.file() == file).unwrap();
             assert!(page.text().contains(option), "{}", page.text());

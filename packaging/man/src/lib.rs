@@ -146,8 +146,10 @@ fn option(arg: &Arg, page: &mut Page) {
     if takes_value && !arg.is_hide_possible_values_set() {
         let values = arg.get_possible_values().into_iter().filter(|value| !value.is_hide_set());
         for value in values {
-            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-            text += &format!("\n\n`{}`: {}", value.get_name(), sentence(&help));
+            text += &format!("\n\n`{}`", value.get_name());
+            if let Some(help) = value.get_help() {
+                text += &format!(": {}", sentence(&help.to_string()));
+            }
         }
     }
     page.option(arg, takes_value, text.trim());

@@ -48,7 +48,7 @@ fn what_help_tells_is_in_the_page() {
         ".TP\n\\fB\\-\\-dots\\fR\n\\&.hidden\\(aqs \\e \\fBx\\-y\\fR.\n",
         ".SS \"Others\"\n.TP\n\\fB\\-m\\fR, \\fB\\-\\-mode\\fR \\fIMODE\\fR\nHow it goes.",
         "How it goes. Default: \\fBfast\\fR.\n",
-        ".IP\n\\fBfast\\fR: At once.\n",
+        ".IP\n\\fBfast\\fR: At once.\n.IP\n\\fBslow\\fR\n",
         ".SH \"EXAMPLES\"\n.TP\n\\fBprog \\-\\-dots\\fR\nShows dots.\n",
         ".SH \"EXIT CODE\"\n0 after all; 1 else.\n.PP\nA remark.\n",
         ".SH \"FILES\"\n.TP\n\\fB/etc/prog\\fR\nOptions.\n",
