@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -125,9 +124,9 @@ pub(super) fn scripts_that_ask_node_vspcs_redis_for_a_port_by_the_name_that_the_
     let Some(redis) = Redis::start("node-vspc", &[]) else { return };
     let mut kept = Kept::of(Server::keeping(&refs(&redis.options(&redis.url(), "node"))));
     for (number, name) in (1..).zip(["web01", "Web Server 01 (Prod)", "datenbank-m\u{fc}nchen", "a:b*c"]) {
-        let (_vm, port) = named_vm(&kept.server, number, name.as_bytes());
-        kept.wait_for(1);
-        let port = Some(port.port().to_string());
+        let _vm = named_vm(&kept.server, number, name.as_bytes());
+        // The log may tell of the port later, where another process has the first.
+        let port = Some(kept.wait_for(number.into())[name].to_string());
         let ask = |words: &[&str]| redis_cli(&redis.url(), words);
         let deadline = Instant::now() + PATIENCE;
         while ask(&["GET", &format!("Active:VM:Port{name}")]) != port {
@@ -176,15 +175,15 @@ fn console_output(serial_log_dir: &Path, uuid: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A VM that says this name, and its client port.
-fn named_vm(server: &Server, number: u8, name: &[u8]) -> (Peer, SocketAddr) {
+/// A VM that says this name.
+fn named_vm(server: &Server, number: u8, name: &[u8]) -> Peer {
     let whole = introduction(number);
     let own_name = whole.windows(3).rposition(|words| words == [IAC, SB, 232]).unwrap();
     let mut vm = Peer::connect(server.vms);
     vm.send(&whole[..own_name]);
     vm.tell(&[b"\x52", name].concat());
     vm.hear(71);
-    (vm, server.next_client_port())
+    vm
 }
 
 fn redis_cli(url: &str, words: &[&str]) -> Option<String> {
