@@ -15,9 +15,11 @@ use vspc_core::time::Instant;
 use crate::audience;
 use crate::commands::Sender;
 use crate::config::{self, Comparison, Parsed, Surroundings};
+use crate::console_rules::Rules;
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
 use crate::logging;
+use crate::logs::Logs;
 use crate::options::Options;
 use crate::outlets::{Ending, Outlets};
 use crate::watching::{self, Watching};
@@ -52,6 +54,7 @@ pub struct Reloaded {
     credentials: Option<Credentials>,
     audience: Option<audience::Change>,
     watching: Option<Watching>,
+    consoles: Option<Rules>,
     /// Lines for the log.
     notes: Vec<(Level, String)>,
 }
@@ -129,10 +132,12 @@ impl Hangup {
             notes.push((Level::Error, format!("what is watched for stays: cannot start a thread: {error}")));
             None
         });
+        let consoles =
+            (in_use.tables.consoles != options.tables.consoles).then(|| options.tables.consoles.clone());
         logging::set_debug(options.debug);
         let config = is_new.then(|| (self.configure)(&options));
         *in_use = options;
-        Reloaded { config, credentials, audience, watching, notes }
+        Reloaded { config, credentials, audience, watching, consoles, notes }
     }
 
     /// Ignores poison: nobody who holds the lock can panic in the middle of a change.
@@ -153,6 +158,7 @@ impl Reloaded {
     pub(crate) fn take_effect(
         self,
         engine: &mut Concentrator,
+        logs: &mut Logs,
         outlets: &mut Outlets,
         watching: &mut Watching,
         now: Instant,
@@ -166,6 +172,9 @@ impl Reloaded {
         if let Some(change) = self.audience {
             outlets.keep(&change.names);
             change.new.into_iter().for_each(|tap| outlets.add(tap, Some(engine)));
+        }
+        if let Some(rules) = self.consoles {
+            logs.choose_anew(rules, engine, now);
         }
         if let Some(new) = self.watching {
             watching.replace(new, engine, now);

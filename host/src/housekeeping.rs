@@ -115,7 +115,8 @@ impl<S> Housekeeping<S> {
         match command {
             Command::Report => log_counters(engine),
             Command::Reloaded(reloaded) => {
-                reloaded.take_effect(engine, &mut self.outlets, &mut self.watching, now);
+                let Self { logs, outlets, watching, .. } = self;
+                reloaded.take_effect(engine, logs, outlets, watching, now);
             }
             Command::Seen(Sighting { console, watch, line, untold }) => {
                 engine.tell_sighting(console, &watch, &line, untold, now);

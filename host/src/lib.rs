@@ -11,6 +11,7 @@ mod audience;
 pub mod clock;
 pub mod commands;
 mod config;
+mod console_rules;
 pub mod credentials;
 mod doctor;
 mod events;

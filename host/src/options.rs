@@ -364,6 +364,7 @@ impl Options {
             ports_ignore_locks: self.ports_ignore_locks,
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
+            console_rules: self.tables.consoles.engines(),
             ..Config::default()
         };
         self.tls.configure(&mut config);
@@ -459,6 +460,8 @@ impl Options {
             "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
         } else if self.stdout && self.syslog {
             "--stdout and --syslog name two places for the log: give one of them".to_owned()
+        } else if let Some(port) = self.tables.port().filter(|_| self.no_vm_ports) {
+            format!("[[console]] with port = {port} and --no-vm-ports contradict each other: drop one")
         } else if let Some(fault) = self.hooks.fault() {
             fault
         } else if let Some(fault) = self.store.fault(self) {

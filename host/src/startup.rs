@@ -189,7 +189,8 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     let (store, store_end) = store::open(options, sender.clone())?;
     let index = options.logs.index(env::var_os("STATE_DIRECTORY").as_deref(), options.store.file.as_deref());
     let log_settings = options.logs.settings(limits.for_logs, index, config.restored_output);
-    let (logs, logs_end) = logs::open(log_settings, sender.clone())?;
+    let (mut logs, logs_end) = logs::open(log_settings, sender.clone())?;
+    logs.choose(options.tables.consoles.clone());
     let watching = watching::start(&options.tables.watches, sender.clone())
         .map_err(|error| Fatal::System("start the thread of watches", error))?;
     let (mut outlets, events_end) = (Outlets::default(), outlets::Ending::default());

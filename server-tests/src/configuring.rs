@@ -1,6 +1,7 @@
 //! Options from a file and from the environment (docs/configuration.md).
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -138,4 +139,70 @@ pub(super) fn a_program_that_is_named_at_a_hangup_is_run_from_then_on() {
     server.signal(Signal::TERM);
     assert!(server.end().success());
     assert_eq!(fs::read_to_string(said).unwrap(), "vm-down vm1\n");
+}
+
+pub(super) fn consoles_that_a_rule_takes_out_are_not_logged() {
+    let folder = Folder::new("rules");
+    let (path, logs) = (folder.0.join("vspc.toml"), folder.0.join("logs"));
+    fs::create_dir(&logs).unwrap();
+    let options = format!("log-dir = '{}'\nlog-layout = '{{name}}.log'\nno-banner = true\n", logs.display());
+    let rules = |one, two| {
+        format!("{options}[[console]]\nname = 'vm1'\nlog = {one}\n[[console]]\nname = 'vm2'\nlog = {two}\n")
+    };
+    fs::write(&path, rules(true, false)).unwrap();
+    let server = Server::start(&["--config", &path.display().to_string()]);
+    let (mut vm, _) = Peer::vm(&server, 1);
+    let (mut second, _) = Peer::vm(&server, 2);
+    vm.print(b"one ");
+    second.print(b"secret ");
+    while fs::read_dir(&logs).unwrap().count() == 0 {
+        std::thread::yield_now();
+    }
+    fs::write(&path, rules(false, true)).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: [[console]] is 2 rules now; it was 2 rules");
+    vm.print(b"not this");
+    second.print(b"public");
+    let (mut third, _) = Peer::vm(&server, 3);
+    third.print(b"three");
+    let log = |name: &str| fs::read_to_string(logs.join(name)).unwrap_or_default();
+    while !(log("vm2.log").ends_with("public") && log("vm3.log").ends_with("three")) {
+        std::thread::yield_now();
+    }
+    server.signal(Signal::TERM);
+    drop((vm, second, third));
+    assert!(server.end().success());
+    assert_eq!((&*log("vm1.log"), &*log("vm3.log")), ("one ", "three"));
+    assert_eq!(log("vm2.log"), "\r\n[vspc: 7 bytes are missing here]\r\npublic");
+}
+
+pub(super) fn certain_consoles_are_served_as_their_rules_say() {
+    let folder = Folder::new("ruled");
+    let path = folder.0.join("vspc.toml");
+    // One that is free: nobody else gets it in the moment until the server does.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "[[console]]\nname = 'vm1'\nport = {port}\nraw = true\nmax-clients = 1\n\
+         [[console]]\nname = ['other', 'vm2']\nport = 'none'\n"
+    );
+    fs::write(&path, &text).unwrap();
+    let server = Server::start(&["--config", &path.display().to_string()]);
+    let admin = server.admin_port();
+    let (mut vm, at) = Peer::vm(&server, 1);
+    assert_eq!(at.port(), port);
+    // A raw client is shown nothing but what the VM prints.
+    let mut client = Peer::connect(at);
+    server.line_with("client attached");
+    vm.print(b"first");
+    client.expect(b"first");
+    assert!(Peer::connect(at).is_cut_off(), "there is one already");
+    let _second = Peer::connect(server.vms).introduced(2);
+    let line = server.line_with("vm identified");
+    assert!(line.contains("vm2") && !line.contains("port="), "{line}");
+    let mut third = Peer::client(Peer::vm(&server, 3).1);
+    third.expect_somewhere(b"connected to vm3");
+    assert!(std::net::TcpStream::connect(admin).is_ok());
+    fs::write(&path, text.replace("max-clients = 1", "max-clients = 2")).unwrap();
+    server.signal(Signal::HUP);
+    server.line_with("SIGHUP: [[console]] = 2 rules takes a restart; it stays 2 rules");
 }

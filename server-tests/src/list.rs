@@ -36,6 +36,8 @@ macro_rules! with_all {
                 a_hangup_changes_what_it_can_and_says_what_takes_a_restart
                 a_file_with_a_fault_changes_nothing_at_a_hangup
                 a_program_that_is_named_at_a_hangup_is_run_from_then_on
+                consoles_that_a_rule_takes_out_are_not_logged
+                certain_consoles_are_served_as_their_rules_say
             }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port

@@ -12,7 +12,8 @@ use super::config::Config;
 impl Concentrator {
     /// Takes these settings in place of those that it has, but for the ones on which listeners and the
     /// identity of consoles rest: `vm_listen`, `client_interface`, `client_ports`, `ports_by_grant`,
-    /// `admin_listen`, `multi_console`, `max_descriptors`, and those about TLS. They stay as they are.
+    /// `admin_listen`, `multi_console`, `console_rules`, `max_descriptors`, and those about TLS. They stay as
+    /// they are.
     ///
     /// Nobody's session ends. What a connection was told or granted when it came (its rights on the admin
     /// port, the form of its stream, whether it may skip) it keeps; limits of clients count for those who
@@ -27,6 +28,7 @@ impl Concentrator {
             client_ports: old.client_ports,
             ports_by_grant: old.ports_by_grant,
             multi_console: old.multi_console,
+            console_rules: old.console_rules.clone(),
             vm_tls: old.vm_tls,
             in_band_tls: old.in_band_tls,
             client_tls: old.client_tls,

@@ -103,7 +103,9 @@ impl ConsoleRule {
         }
     }
 
-    fn matches(&self, label: &Label) -> bool {
+    /// Whether it is about a console.
+    #[must_use]
+    pub fn matches(&self, label: &Label) -> bool {
         let is_named =
             self.name.as_ref().is_none_or(|name| !label.name.is_empty() && name.matches(&label.name));
         is_named

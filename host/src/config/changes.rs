@@ -7,6 +7,7 @@
 use crate::options::Options;
 
 use super::tables::Tables;
+use crate::console_rules::Rules;
 
 /// One option that is not as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +76,18 @@ pub(crate) fn compare(in_use: &Options, read: &Options, takes_files: bool) -> Re
         applied.push(Change { name: "[[watch]]".to_owned(), old, new });
         options.tables.watches.clone_from(&read.tables.watches);
     }
+    let [old, new] = [in_use, read].map(|options| &options.tables.consoles);
+    if old != new {
+        let change = Change { name: "[[console]]".to_owned(), old: count(old), new: count(new) };
+        // What the engine has to do with it, ports above all, rests on who was there first.
+        match old.engines() == new.engines() {
+            true => {
+                options.tables.consoles.clone_from(new);
+                applied.push(change);
+            }
+            false => waiting.push(change),
+        }
+    }
     let options = options.checked()?;
     Ok(Comparison { options, applied, waiting })
 }
@@ -83,6 +96,14 @@ pub(crate) fn compare(in_use: &Options, read: &Options, takes_files: bool) -> Re
 fn names(tables: &Tables) -> String {
     let names: Vec<_> = tables.watches.iter().map(|watch| format!("{:?}", watch.name)).collect();
     format!("[{}]", names.join(", "))
+}
+
+/// How many rules there are for consoles. They may say something else than before.
+fn count(rules: &Rules) -> String {
+    match rules.0.len() {
+        1 => "1 rule".to_owned(),
+        count => format!("{count} rules"),
+    }
 }
 
 type Set = fn(&mut Options, &Options);

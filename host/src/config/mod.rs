@@ -174,11 +174,11 @@ where
         args.extend(["--config".into(), path.into_os_string()]);
     }
     let merged = command.try_get_matches_from(args).map_err(|error| Fatal::Options(one_line(&error)))?;
-    let options = Options::from_arg_matches(&merged).map_err(|error| Fatal::Options(one_line(&error)))?;
+    let mut options = Options::from_arg_matches(&merged).map_err(|error| Fatal::Options(one_line(&error)))?;
+    options.tables = tables;
     let mut options =
         options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
     options.config.notes = line.notes();
-    options.tables = tables;
     options.config.values = print::values(&keys, &merged);
     if let Some(form) = options.doctor.doctor {
         return Ok(Parsed::Examine(Box::new(options), form));

@@ -155,6 +155,17 @@ const TABLES: &str = "
 #pattern = \"Kernel panic|Oops:|BUG:\"
 #console = [\"web*\", \"db*\"]
 #at-most = \"10/minute\"
+
+# What is otherwise at some consoles, by name or UUID, or lists of them with * and ?. The first that matches
+# counts, all of it.
+#[[console]]
+#name = \"plc*\"
+#uuid = \"564d0000-*\"
+#port = 20001
+#raw = true
+#log = false
+#slow-client = \"wait\"
+#max-clients = 1
 ";
 
 /// The option whose value may have a password in it.

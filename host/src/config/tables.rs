@@ -6,14 +6,18 @@
 use std::fmt::{self, Write as _};
 
 use toml::de::{DeTable, DeValue};
+use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SlowClient};
 
-use crate::watching::{MOST_WATCHES, Pattern, Rate, Selector, Watch};
+use crate::console_rules::{Rule, Rules};
+use crate::watching::{self, MOST_WATCHES, Rate, Selector, Watch};
 
 /// What the file has in tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Tables {
     /// `[[watch]]`.
     pub(crate) watches: Vec<Watch>,
+    /// `[[console]]`.
+    pub(crate) consoles: Rules,
 }
 
 /// Says where a byte of the file is.
@@ -22,7 +26,16 @@ pub(super) type Place<'a> = &'a dyn Fn(usize) -> String;
 impl Tables {
     /// Whether there are tables of this name.
     pub(super) fn have(name: &str) -> bool {
-        name == WATCH
+        [WATCH, CONSOLE].contains(&name)
+    }
+
+    /// A client port that a console is to have, if there is one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.ports().next()
+    }
+
+    fn ports(&self) -> impl Iterator<Item = u16> {
+        self.consoles.0.iter().filter_map(own_port)
     }
 
     /// Reads the tables of this name, which [`have`](Self::have) says there are.
@@ -44,8 +57,16 @@ impl Tables {
                 continue;
             };
             let mut fields = Fields::new(name, fields, here, place, faults);
-            if let Some(watch) = watch(&mut fields) {
-                self.watches.push(watch);
+            match name {
+                WATCH => self.watches.extend(watch(&mut fields)),
+                _ => {
+                    let rule = rule(&mut fields);
+                    let port = own_port(&rule);
+                    if let Some(port) = port.filter(|port| self.ports().any(|other| other == *port)) {
+                        fields.fault("port", &format!("= {port} is that of another rule"));
+                    }
+                    self.consoles.0.push(rule);
+                }
             }
         }
         if self.watches.len() > MOST_WATCHES {
@@ -71,12 +92,58 @@ impl fmt::Display for Tables {
             }
             writeln!(f, "at-most = \"{at_most}\"")?;
         }
+        for Rule { engines, log } in &self.consoles.0 {
+            writeln!(f, "\n[[{CONSOLE}]]")?;
+            write_patterns("name", engines.iter().filter_map(|rule| rule.name.as_ref()), f)?;
+            write_patterns("uuid", engines.iter().filter_map(|rule| rule.uuid.as_ref()), f)?;
+            let Some(ConsoleRule { port, raw, slow_client, max_clients, .. }) = engines.first() else {
+                continue;
+            };
+            match port {
+                RulePort::Any => {}
+                RulePort::This(port) => writeln!(f, "port = {port}")?,
+                RulePort::None => writeln!(f, "port = \"none\"")?,
+            }
+            for (key, flag) in [("raw", raw), ("log", log)] {
+                if let Some(flag) = flag {
+                    writeln!(f, "{key} = {flag}")?;
+                }
+            }
+            if let Some(policy) = slow_client {
+                let word =
+                    SLOW_CLIENTS.iter().find(|(_, known)| known == policy).map_or("", |(word, _)| word);
+                writeln!(f, "slow-client = \"{word}\"")?;
+            }
+            match max_clients {
+                None => {}
+                Some(None) => writeln!(f, "max-clients = \"none\"")?,
+                Some(Some(most)) => writeln!(f, "max-clients = {most}")?,
+            }
+        }
         Ok(())
     }
 }
 
+fn write_patterns<'a>(
+    key: &str,
+    patterns: impl Iterator<Item = &'a Pattern>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let mut all: Vec<String> = Vec::new();
+    for pattern in patterns {
+        let pattern = super::print::literal(&pattern.to_string());
+        if !all.contains(&pattern) {
+            all.push(pattern);
+        }
+    }
+    match all.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "{key} = [{}]", all.join(", ")),
+    }
+}
+
 fn watch(fields: &mut Fields<'_, '_>) -> Option<Watch> {
-    let pattern = fields.take("pattern", |value| Pattern::parse(text(value)?));
+    let pattern = fields.take("pattern", |value| watching::Pattern::parse(text(value)?));
     let name = fields.take("name", |value| match text(value)? {
         "" => Err("is empty: leave it out, or give a word".to_owned()),
         name if name.chars().count() > LONGEST_NAME => Err(format!("has {LONGEST_NAME} letters at most")),
@@ -95,6 +162,67 @@ fn watch(fields: &mut Fields<'_, '_>) -> Option<Watch> {
     Some(Watch { name, pattern, consoles, at_most })
 }
 
+/// The rule of a table: it is about each of its names with each of its UUIDs.
+fn rule(fields: &mut Fields<'_, '_>) -> Rule {
+    let names = fields.take("name", patterns);
+    let uuids = fields.take("uuid", |value| patterns(value).map(|all| all.iter().map(lower).collect()));
+    let port = fields.take("port", |value| match value {
+        DeValue::String(text) if text == "none" => Ok(RulePort::None),
+        value => match number(value).map(u16::try_from) {
+            Some(Ok(port @ 1..)) => Ok(RulePort::This(port)),
+            _ => Err("is a number from 1 to 65535, or \"none\"".to_owned()),
+        },
+    });
+    let raw = fields.take("raw", flag);
+    let log = fields.take("log", flag);
+    let slow_client = fields.take("slow-client", |value| {
+        let known = SLOW_CLIENTS.iter().find(|(word, _)| value.as_str() == Some(word));
+        known.map(|(_, policy)| *policy).ok_or_else(|| "is \"skip\", \"disconnect\" or \"wait\"".to_owned())
+    });
+    let max_clients = fields.take("max-clients", |value| match (value, number(value)) {
+        (DeValue::String(text), _) if text == "none" => Ok(None),
+        (_, Some(most @ 1..=1_000_000)) => Ok(Some(most as usize)),
+        _ => Err("is a number from 1 to 1000000, or \"none\"".to_owned()),
+    });
+    let is_about_nobody = !fields.had("name") && !fields.had("uuid");
+    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients"]);
+    if is_about_nobody {
+        fields.fault("name or uuid", "is missing: they say which consoles are meant");
+    }
+    let all = |patterns: Option<Vec<Pattern>>| match patterns {
+        Some(patterns) => patterns.into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    let (names, uuids, port): (Vec<_>, Vec<_>, _) = (all(names), all(uuids), port.unwrap_or_default());
+    let each = names.iter().flat_map(|name| uuids.iter().map(move |uuid| (name.clone(), uuid.clone())));
+    let engines = each.map(|(name, uuid)| ConsoleRule { name, uuid, port, raw, slow_client, max_clients });
+    Rule { engines: engines.collect(), log }
+}
+
+fn own_port(rule: &Rule) -> Option<u16> {
+    match rule.engines.first()?.port {
+        RulePort::This(port) => Some(port),
+        RulePort::Any | RulePort::None => None,
+    }
+}
+
+fn lower(pattern: &Pattern) -> Pattern {
+    // Never empty: the other is not.
+    pattern.to_string().to_lowercase().parse().unwrap_or_else(|_| pattern.clone())
+}
+
+/// Patterns of whole names: one, or a list.
+fn patterns(value: &DeValue<'_>) -> Result<Vec<Pattern>, String> {
+    let texts = match value {
+        DeValue::Array(values) => {
+            values.iter().map(|value| text(value.get_ref())).collect::<Result<_, _>>()?
+        }
+        value => vec![text(value)?],
+    };
+    let all: Result<Vec<Pattern>, _> = texts.iter().map(|text| text.parse()).collect();
+    all.ok().filter(|all| !all.is_empty()).ok_or_else(|| "means no console: give at least one".to_owned())
+}
+
 /// Patterns of names and UUIDs: one, or a list.
 fn selector(value: &DeValue<'_>) -> Result<Selector, String> {
     let patterns = match value {
@@ -107,6 +235,14 @@ fn selector(value: &DeValue<'_>) -> Result<Selector, String> {
         true => Err("means no console: give a name, a UUID, or a pattern with * or ?".to_owned()),
         false => Ok(Selector::new(patterns)),
     }
+}
+
+fn flag(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "is true or false, without quotes".to_owned())
+}
+
+fn number(value: &DeValue<'_>) -> Option<u32> {
+    value.as_integer().filter(|number| number.radix() == 10)?.as_str().parse().ok()
 }
 
 fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
@@ -197,6 +333,10 @@ fn is_nearly(word: &str, other: &str) -> bool {
 }
 
 const WATCH: &str = "watch";
+const CONSOLE: &str = "console";
+
+const SLOW_CLIENTS: [(&str, SlowClient); 3] =
+    [("skip", SlowClient::Skip), ("disconnect", SlowClient::Disconnect), ("wait", SlowClient::Wait)];
 
 /// Letters of a watch's name, at the most.
 const LONGEST_NAME: usize = 64;

@@ -18,6 +18,7 @@ use super::Settings;
 use super::layout::Subject;
 use super::reading::{Readings, Where, failed};
 use super::stream::Piece;
+use crate::console_rules::Rules;
 
 /// What the loop tells the thread.
 #[derive(Debug)]
@@ -98,6 +99,8 @@ struct End {
     readings: Readings,
     /// No console comes any more.
     is_stopping: bool,
+    /// Which consoles are logged.
+    rules: Rules,
 }
 
 #[derive(Debug)]
@@ -136,18 +139,45 @@ impl Logs {
             unnamed: VecDeque::new(),
             readings,
             is_stopping: false,
+            rules: Rules::default(),
         }))
     }
 
     /// A console has come, or has changed. For [`Output::Changed`](vspc_core::concentrator::Output::Changed).
     pub(crate) fn changed(&mut self, engine: &mut Concentrator, id: ConsoleId, now: Instant) {
+        // All that it has printed by now is kept still: it has just come.
+        self.look_at(engine, id, usize::MAX, now);
+    }
+
+    fn look_at(&mut self, engine: &mut Concentrator, id: ConsoleId, scrollback: usize, now: Instant) {
         let Some(end) = &mut self.0 else { return };
         // The reader of one that is gone is closed by the engine.
-        let Some(subject) = engine.console(id).map(|console| Subject::of(console.label)) else { return };
+        let Some(console) = engine.console(id) else { return };
+        let (is_logged, subject) = (end.rules.logs(console.label), Subject::of(console.label));
         match end.by_console.get(&id) {
+            // It has been closed if it is not there any more.
+            Some(&reader) if !is_logged => drop(engine.kick(reader, now)),
+            None if !is_logged => {}
             Some(&reader) => end.rename(engine, reader, subject, now),
-            None => end.open(engine, id, subject, now),
+            None => end.open(engine, id, subject, scrollback, now),
         }
+    }
+
+    /// Logs only the consoles for which these rules say so. A rule may be about names, which are waited for
+    /// then.
+    pub(crate) fn choose(&mut self, rules: Rules) {
+        if let Some(end) = &mut self.0 {
+            end.has_names |= rules.choose_logs();
+            end.rules = rules;
+        }
+    }
+
+    /// The same in an engine that has consoles already: those that are new here are logged with what they
+    /// print from now on. Costs a look at each.
+    pub(crate) fn choose_anew(&mut self, rules: Rules, engine: &mut Concentrator, now: Instant) {
+        self.choose(rules);
+        let all: Vec<ConsoleId> = engine.consoles().map(|console| console.label.id).collect();
+        all.into_iter().for_each(|id| self.look_at(engine, id, 0, now));
     }
 
     /// Copies what a reader is offered to the thread, as far as that has room. Returns whether it is one of
@@ -250,9 +280,15 @@ impl Logs {
 }
 
 impl End {
-    fn open(&mut self, engine: &mut Concentrator, console: ConsoleId, subject: Subject, now: Instant) {
-        // All that it has printed by now is kept still: it has just come.
-        let options = LocalOptions::witness().scrollback(usize::MAX);
+    fn open(
+        &mut self,
+        engine: &mut Concentrator,
+        console: ConsoleId,
+        subject: Subject,
+        scrollback: usize,
+        now: Instant,
+    ) {
+        let options = LocalOptions::witness().scrollback(scrollback);
         // Fails when the server is going.
         let Ok(id) = engine.open_local(console, options, now) else { return };
         let is_unnamed = self.has_names && subject.name.is_empty();
