@@ -37,7 +37,7 @@ pub fn write(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Reads what [`write`] writes, and nothing else.
+/// Reads what [`write()`] writes, and nothing else.
 #[must_use]
 pub fn read(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| -> Option<u64> {

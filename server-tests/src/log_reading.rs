@@ -94,6 +94,21 @@ pub(super) fn after_a_restart_the_first_client_sees_what_was_there_before_what_i
     }
 }
 
+pub(super) fn whoever_follows_the_log_of_a_console_that_ends_has_the_end_of_it() {
+    let place = Place::new("ends");
+    let (server, admin) = place.start(&["--vm-expire-time", "1"]);
+    let Some(client) = client(admin) else { return };
+    let (mut vm, _) = Peer::vm(&server, 1);
+    vm.print(b"before\r\n");
+    await_end(&client, "before\r\n");
+    let mut follower = client.program(&["log", "vm1", "--follow"]);
+    follower.expect(b"before\r\n");
+    vm.print(b"last words");
+    follower.expect(b"last words");
+    drop(vm);
+    assert_eq!(follower.end(), b"before\r\nlast words");
+}
+
 pub(super) fn a_console_that_a_store_puts_back_has_its_output_before_its_vm_is_back() {
     let place = Place::new("store");
     let state = place.folder("state");

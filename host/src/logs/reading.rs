@@ -49,6 +49,8 @@ pub(super) enum Tell {
     Woken,
     /// The log goes on in this file, relative to the log directory.
     Moved(PathBuf),
+    /// The console has ended: its log grows no more.
+    Over,
     /// Nobody reads any more.
     Stop,
 }
@@ -63,7 +65,15 @@ pub(super) struct Follower {
 impl Follower {
     /// The log has grown. Returns whether anybody is there still.
     pub(super) fn wake(&self) -> bool {
-        self.is_told.swap(true, Ordering::AcqRel) || self.thread.send(Tell::Woken).is_ok()
+        // The thread has the other one.
+        let is_there = Arc::strong_count(&self.is_told) > 1;
+        is_there && (self.is_told.swap(true, Ordering::AcqRel) || self.thread.send(Tell::Woken).is_ok())
+    }
+
+    /// The log grows no more.
+    pub(super) fn end(&self) {
+        // Fails when nobody is there any more.
+        let _ = self.thread.send(Tell::Over);
     }
 
     /// The log goes on in another file. Returns whether anybody is there still.
@@ -190,10 +200,11 @@ impl Thread {
         }
         let stamps = self.settings.stamps;
         let mut reader = Reader::open(self.sources(current), span, Some(stamps)).map_err(cannot)?;
+        let mut follows = query.follow;
         loop {
             self.is_told.store(false, Ordering::Release);
             let items = reader.read(PIECE).map_err(cannot)?;
-            let is_last = reader.is_over() || reader.is_at_end() && !query.follow;
+            let is_last = reader.is_over() || reader.is_at_end() && !follows;
             let mut piece = records(&items);
             if !piece.is_empty()
                 && let Some(place) = reader.place()
@@ -204,18 +215,26 @@ impl Thread {
             if is_awaited || is_last {
                 self.hand_over(piece, is_last);
             }
-            if is_last || !self.wait(&mut reader, is_awaited) {
+            if is_last || !self.wait(&mut reader, is_awaited, &mut follows) {
                 return Ok(());
             }
         }
     }
 
     /// Waits until the client has taken the piece that `is_awaited`, or until the log has grown. Returns
-    /// whether it is to go on.
-    fn wait(&self, reader: &mut Reader, is_awaited: bool) -> bool {
+    /// whether it is to go on; `follows` becomes false where the log grows no more.
+    fn wait(&self, reader: &mut Reader, is_awaited: bool, follows: &mut bool) -> bool {
         // What was passed over is no end.
         if !is_awaited && !reader.is_at_end() {
-            return !self.told.try_iter().any(|tell| matches!(tell, Tell::Stop));
+            for tell in self.told.try_iter() {
+                match tell {
+                    Tell::Moved(path) => reader.moved(self.source(&path)),
+                    Tell::Over => *follows = false,
+                    Tell::Stop => return false,
+                    Tell::More | Tell::Woken => {}
+                }
+            }
+            return true;
         }
         loop {
             match self.told.recv() {
@@ -224,6 +243,12 @@ impl Thread {
                 Ok(Tell::Woken) => return true,
                 Ok(Tell::Moved(path)) => {
                     reader.moved(self.source(&path));
+                    if !is_awaited {
+                        return true;
+                    }
+                }
+                Ok(Tell::Over) => {
+                    *follows = false;
                     if !is_awaited {
                         return true;
                     }

@@ -107,8 +107,6 @@ struct End {
 struct Reader {
     console: ConsoleId,
     subject: Subject,
-    /// The thread knows the console.
-    is_known: bool,
     /// The thread knows what it is called now.
     is_told: bool,
     is_waiting: bool,
@@ -298,8 +296,7 @@ impl End {
         if !is_unnamed {
             self.tell_of(console, &subject);
         }
-        let reader =
-            Reader { console, subject, is_known: false, is_told: false, is_waiting: false, is_unnamed };
+        let reader = Reader { console, subject, is_told: false, is_waiting: false, is_unnamed };
         self.readers.insert(id, reader);
         self.by_console.insert(console, id);
     }
@@ -393,7 +390,7 @@ impl End {
         let Some(piece) = piece.filter(|_| !sent.is_idle()) else { return Turn::Idle };
         let console = reader.console;
         let subject = (!reader.is_told).then(|| reader.subject.clone());
-        (reader.is_known, reader.is_told) = (true, true);
+        reader.is_told = true;
         if let Some(subject) = subject {
             self.room.take(SUBJECT_COST);
             self.send(Message::Subject(console, subject, begins));
@@ -406,9 +403,8 @@ impl End {
     fn close(&mut self, id: ConnId) -> bool {
         let Some(reader) = self.readers.remove(&id) else { return false };
         self.by_console.remove(&reader.console);
-        if reader.is_known {
-            self.send(Message::End(reader.console));
-        }
+        // Also of one that has printed nothing: somebody may wait for its log to grow.
+        self.send(Message::End(reader.console));
         true
     }
 

@@ -274,6 +274,13 @@ impl Writer {
     fn end(&mut self, id: ConsoleId) {
         self.write(id);
         self.files.close(id);
+        self.followers.retain(|(of, follower)| {
+            let is_its = *of == id;
+            if is_its {
+                follower.end();
+            }
+            !is_its
+        });
         if let Some(log) = self.logs.remove(&id) {
             self.holders.remove(&log.path);
             if log.is_failing {
