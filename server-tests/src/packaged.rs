@@ -80,7 +80,9 @@ pub(super) fn logrotate_rotates_logs_as_the_snippet_says_and_nothing_is_lost() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && said.is_empty(), "{said}");
         // The server may not have been told yet: this is in the old file, or in the new one.
-        let whole = print(&mut vm, 100);
+        print(&mut vm, 100);
+        server.line_with("opened anew");
+        let whole = print(&mut vm, 1);
         soon("a new file is begun", &|| logged().1 == round + 1);
         soon("nothing is lost", &|| logged().0 == whole);
     }
