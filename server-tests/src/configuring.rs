@@ -173,7 +173,8 @@ pub(super) fn consoles_that_a_rule_takes_out_are_not_logged() {
     drop((vm, second, third));
     assert!(server.end().success());
     assert_eq!((&*log("vm1.log"), &*log("vm3.log")), ("one ", "three"));
-    assert_eq!(log("vm2.log"), "\r\n[vspc: 7 bytes are missing here]\r\npublic");
+    let second = log("vm2.log");
+    assert!(second.ends_with("public") && !second.contains("secret"), "{second:?}");
 }
 
 pub(super) fn certain_consoles_are_served_as_their_rules_say() {
