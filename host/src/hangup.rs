@@ -1,8 +1,8 @@
 //! What a SIGHUP leads to: the configuration and the certificates are read anew. What can change while the
 //! server runs is changed; of the rest the log says, line by line, that it takes a restart.
 //!
-//! **Owns** the options in use. **Refuses to know** threads: [`Hangup::load`] is called in one that may wait
-//! for a disk, [`Hangup::take`] in one that does not, and [`Reloaded`] is carried out by the loop.
+//! **Owns** the options in use. **Refuses to know** threads: `Hangup::load` is called in one that may wait
+//! for a disk, `Hangup::take` in one that does not, and `Reloaded` is carried out by the loop.
 
 use std::ffi::OsString;
 use std::fmt;

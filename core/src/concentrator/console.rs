@@ -350,6 +350,7 @@ impl Console {
     }
 
     /// Fails a debug build where what is kept twice does not agree.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn check_invariants(&self) {
         self.fanout().check_invariants();
         self.legs.check_invariants();

@@ -589,6 +589,7 @@ impl Consoles {
     }
 
     /// Fails a debug build where what is kept twice does not agree. Costs a look at everything.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.index.len(), self.table.len(), "consoles and their index differ");
         for (id, console) in self.table.iter() {

@@ -450,6 +450,7 @@ impl<K: Copy> Fanout<K> {
     }
 
     /// Fails a debug build where what is kept twice does not agree.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn check_invariants(&self) {
         let (tail, head) = (self.journal.tail(), self.journal.head());
         for reader in self.readers.iter().flatten() {

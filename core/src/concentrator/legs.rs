@@ -511,6 +511,7 @@ impl Legs {
     }
 
     /// Fails a debug build where what is kept twice does not agree.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn check_invariants(&self) {
         for leg in &self.legs {
             assert!(leg.conn.is_some() || leg.moving.is_some(), "a leg has neither a connection nor a move");

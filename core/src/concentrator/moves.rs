@@ -106,6 +106,7 @@ impl Moves {
     }
 
     /// Every move.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (MoveId, &Move)> {
         self.moves.iter()
     }

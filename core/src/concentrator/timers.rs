@@ -104,6 +104,7 @@ impl Timers {
     }
 
     /// Every armed timer. For checks.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn armed(&self) -> impl Iterator<Item = Timer> {
         self.by_timer.keys().copied()
     }

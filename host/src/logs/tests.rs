@@ -10,7 +10,7 @@ use vspc_core::time::Instant;
 
 use super::index::Index;
 use super::layout::Layout;
-use super::reading::Readings;
+use super::reading::{Readings, Where};
 use super::restoring::Restorer;
 use super::tap::{Message, Room};
 use super::writer::Threads;
@@ -121,4 +121,44 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     let missing: usize = missing.parse().unwrap();
     assert!(missing > 0 && behind.ends_with("xafter"));
     assert_eq!(before.len() + missing + behind.len(), total + 5, "what is missing is told, all of it, once");
+}
+
+#[test]
+fn a_log_that_ends_before_it_was_tried_again_says_what_is_missing() {
+    let folder = std::env::temp_dir().join(format!("vspc-logs-end-{}", std::process::id()));
+    let file = folder.join("web01");
+    // Nobody can write into that.
+    fs::create_dir_all(&file).unwrap();
+    let mut rig = Rig::new();
+    rig.print(b"lost");
+    let (sender, received) = channel();
+    let (mut console, mut subject) = (None, None);
+    for message in rig.messages.try_iter() {
+        if let Message::Subject(id, named, _) = &message {
+            (console, subject) = (Some(*id), Some(named.clone()));
+        }
+        sender.send(message).unwrap();
+    }
+    let (answer, answered) = channel();
+    let wanted = Where { subject: subject.unwrap(), answer, follower: None };
+    sender.send(Message::Where(console.unwrap(), wanted)).unwrap();
+    let writer = {
+        let folder = folder.clone();
+        let (nudges, ..) = commands::pair().unwrap();
+        std::thread::spawn(move || {
+            let settings = Arc::new(settings(folder.clone()));
+            let rotated = rotate::start(&folder, &settings.rotation).unwrap();
+            let threads = Threads { rotated, index: Index::default(), restorer: Restorer::default() };
+            let files = Files::new(folder, 0o600, 4);
+            Writer::new(files, &settings, threads, received, Arc::new(Room::new()), nudges).run();
+        })
+    };
+    answered.recv().expect("it has tried to write");
+    fs::remove_dir(&file).unwrap();
+    sender.send(Message::End(console.unwrap())).unwrap();
+    drop(sender);
+    writer.join().unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(text, "\r\n[vspc: 4 bytes are missing here]\r\n");
 }

@@ -273,6 +273,11 @@ impl Writer {
 
     fn end(&mut self, id: ConsoleId) {
         self.write(id);
+        if self.logs.get(&id).is_some_and(|log| log.is_failing) {
+            // The disk may be well again, and this is the last time that the log can say what is missing.
+            self.trouble.failing.retain(|failing| *failing != id);
+            self.try_again(id);
+        }
         self.files.close(id);
         self.followers.retain(|(of, follower)| {
             let is_its = *of == id;
@@ -284,7 +289,6 @@ impl Writer {
         if let Some(log) = self.logs.remove(&id) {
             self.holders.remove(&log.path);
             if log.is_failing {
-                self.trouble.failing.retain(|failing| *failing != id);
                 self.trouble.settle(log.place.missing());
             }
         }
@@ -395,19 +399,27 @@ impl Writer {
     fn retry(&mut self, most: usize) {
         for _ in 0..most.min(self.trouble.failing.len()) {
             let Some(id) = self.trouble.failing.pop_front() else { break };
-            let Some(log) = self.logs.get_mut(&id) else { continue };
-            let missing = log.place.missing();
-            log.place.put_gap(&mut self.batch);
-            if self.write_batch(id) {
-                if let Some(log) = self.logs.get_mut(&id) {
-                    log.is_failing = false;
-                }
-                self.trouble.settle(missing);
-            } else {
+            if !self.try_again(id) {
                 self.trouble.failing.push_back(id);
             }
         }
         self.trouble.retry_at = (!self.trouble.failing.is_empty()).then(|| Instant::now() + RETRY);
+    }
+
+    /// Writes into a log that could not be written what is missing there. Returns whether there is nothing
+    /// left to be tried.
+    fn try_again(&mut self, id: ConsoleId) -> bool {
+        let Some(log) = self.logs.get_mut(&id) else { return true };
+        let missing = log.place.missing();
+        log.place.put_gap(&mut self.batch);
+        if !self.write_batch(id) {
+            return false;
+        }
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.is_failing = false;
+        }
+        self.trouble.settle(missing);
+        true
     }
 
     fn give_back(&self, bytes: usize) {
