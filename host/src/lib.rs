@@ -31,6 +31,7 @@ pub mod outlets;
 mod pid_file;
 mod reload;
 pub mod report;
+mod room;
 mod seed;
 mod signals;
 mod size;

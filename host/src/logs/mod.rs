@@ -43,7 +43,6 @@ use files::Files;
 use layout::Layout;
 use reading::Readings;
 use rotate::Rotation;
-use tap::Room;
 use writer::{Threads, Writer};
 
 /// What logs are to be like.
@@ -114,7 +113,7 @@ pub(crate) fn open(settings: Option<Settings>, commands: Sender) -> Result<(Logs
 
 fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
     let (messages, received) = channel();
-    let room = Arc::new(Room::new());
+    let room = Arc::new(tap::room());
     let (ended, ends) = channel::<()>();
     let files = Files::new(settings.dir.clone(), settings.mode, settings.most_open);
     let rotated = rotate::start(&settings.dir, &settings.rotation)?;

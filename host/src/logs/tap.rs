@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +18,7 @@ use super::layout::Subject;
 use super::reading::{Readings, Where, failed};
 use super::stream::Piece;
 use crate::console_rules::Rules;
+use crate::room::Room;
 
 /// What the loop tells the thread.
 #[derive(Debug)]
@@ -38,38 +38,9 @@ pub(super) enum Message {
     Where(ConsoleId, Where),
 }
 
-/// How much the thread still takes.
-#[derive(Debug)]
-pub(super) struct Room {
-    free: AtomicUsize,
-    /// The loop has something and found no room.
-    is_wanted: AtomicBool,
-}
-
-impl Room {
-    pub(super) fn new() -> Self {
-        Self { free: ROOM.into(), is_wanted: false.into() }
-    }
-
-    /// The thread is done with a piece of so many bytes. Whether the loop waits for that.
-    pub(super) fn give_back(&self, bytes: usize) -> bool {
-        self.free.fetch_add(bytes, Ordering::AcqRel);
-        self.is_wanted.swap(false, Ordering::AcqRel)
-    }
-
-    fn take(&self, bytes: usize) {
-        self.free.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
-    /// Whether there is room for a piece and a subject. If not, the thread nudges the loop when that changes.
-    fn is_there(&self) -> bool {
-        let is_enough = || self.free.load(Ordering::Acquire) >= charge(PIECE) + SUBJECT_COST;
-        is_enough() || {
-            // The thread may have made room before it could know that it was wanted.
-            self.is_wanted.swap(true, Ordering::AcqRel);
-            is_enough()
-        }
-    }
+/// The room that there is at first. Before the loop takes any there has to be some for a piece and a subject.
+pub(super) fn room() -> Room {
+    Room::new(ROOM, charge(PIECE) + SUBJECT_COST)
 }
 
 /// What a piece takes up of the room: its bytes, and what it costs to keep them.

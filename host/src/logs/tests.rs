@@ -12,11 +12,12 @@ use super::index::Index;
 use super::layout::Layout;
 use super::reading::{Readings, Where};
 use super::restoring::Restorer;
-use super::tap::{Message, Room};
+use super::tap::{self, Message};
 use super::writer::Threads;
 use super::{Files, Logs, Rotation, Settings, Writer, rotate};
 use crate::commands;
 use crate::housekeeping::Housekeeping;
+use crate::room::Room;
 use crate::work::Work;
 
 /// A loop without sockets, whose logs nobody writes until the test wants it.
@@ -50,7 +51,7 @@ impl Rig {
         let mut engine = Concentrator::new(Arc::new(config), [1; 32], NOW);
         let mut house = Housekeeping::new(false).unwrap();
         let (sender, messages) = channel();
-        let room = Arc::new(Room::new());
+        let room = Arc::new(tap::room());
         let settings = Arc::new(settings(PathBuf::from("/nonexistent")));
         let (commands, ..) = commands::pair().unwrap();
         let readings = Readings::new(Arc::clone(&settings), Index::default(), commands);
@@ -101,7 +102,7 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     let room = Arc::clone(&rig.room);
     for message in &messages {
         if let Message::Piece(_, piece) = message {
-            room.give_back(super::tap::charge(piece.bytes.len()));
+            room.give_back(tap::charge(piece.bytes.len()));
         }
     }
     rig.house.woken(&mut rig.engine, NOW);
@@ -113,7 +114,7 @@ fn a_vm_waits_for_no_log_that_hangs_and_its_log_tells_afterwards_what_is_missing
     let files = Files::new(folder.clone(), 0o600, 4);
     let rotated = rotate::start(&folder, &settings.rotation).unwrap();
     let threads = Threads { rotated, index: Index::default(), restorer: Restorer::default() };
-    Writer::new(files, &settings, threads, received, Arc::new(Room::new()), nudges).run();
+    Writer::new(files, &settings, threads, received, Arc::new(tap::room()), nudges).run();
     let text = String::from_utf8(fs::read(folder.join("web01")).unwrap()).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     let (before, behind) = text.split_once("\r\n[vspc: ").unwrap();
@@ -150,7 +151,7 @@ fn a_log_that_ends_before_it_was_tried_again_says_what_is_missing() {
             let rotated = rotate::start(&folder, &settings.rotation).unwrap();
             let threads = Threads { rotated, index: Index::default(), restorer: Restorer::default() };
             let files = Files::new(folder, 0o600, 4);
-            Writer::new(files, &settings, threads, received, Arc::new(Room::new()), nudges).run();
+            Writer::new(files, &settings, threads, received, Arc::new(tap::room()), nudges).run();
         })
     };
     answered.recv().expect("it has tried to write");

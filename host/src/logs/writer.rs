@@ -27,7 +27,8 @@ use super::reading::{Follower, Where};
 use super::restoring::{End, Restorer};
 use super::rotate::{Rotated, Rotation};
 use super::stream::{Batch, Piece, Place};
-use super::tap::{Message, Room, SUBJECT_COST, charge};
+use super::tap::{Message, SUBJECT_COST, charge};
+use crate::room::Room;
 
 /// The thread's state.
 pub(super) struct Writer {

@@ -31,7 +31,6 @@ pub use tap::Watching;
 pub(crate) use watch::{MOST_WATCHES, Rate, Watch};
 
 use crate::commands::Sender;
-use tap::Room;
 use watcher::Watcher;
 
 /// A line that a watch has found.
@@ -54,7 +53,7 @@ pub(crate) fn start(watches: &[Watch], commands: Sender) -> io::Result<Watching>
     }
     let watches: Arc<[Watch]> = watches.into();
     let (messages, received) = channel();
-    let room = Arc::new(Room::new());
+    let room = Arc::new(tap::room());
     let watching = Watching::new(Arc::clone(&watches), messages, Arc::clone(&room));
     let watcher = Watcher::new(watches, received, room, commands);
     thread::Builder::new().name("watches".to_owned()).spawn(move || watcher.run())?;

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::BytesMut;
@@ -16,39 +15,11 @@ use vspc_core::time::Instant;
 
 use super::watch::Watch;
 use super::watcher::Message;
+use crate::room::Room;
 
-/// How much the thread still takes.
-#[derive(Debug)]
-pub(super) struct Room {
-    free: AtomicUsize,
-    /// The loop has something and found no room.
-    is_wanted: AtomicBool,
-}
-
-impl Room {
-    pub(super) fn new() -> Self {
-        Self { free: ROOM.into(), is_wanted: false.into() }
-    }
-
-    /// The thread is done with a piece that took so much. Whether the loop waits for that.
-    pub(super) fn give_back(&self, size: usize) -> bool {
-        self.free.fetch_add(size, Ordering::AcqRel);
-        self.is_wanted.swap(false, Ordering::AcqRel)
-    }
-
-    fn take(&self, size: usize) {
-        self.free.fetch_sub(size, Ordering::AcqRel);
-    }
-
-    /// Whether there is room for a piece. If not, the thread nudges the loop when that changes.
-    fn is_there(&self) -> bool {
-        let is_enough = || self.free.load(Ordering::Acquire) >= charge(PIECE);
-        is_enough() || {
-            // The thread may have made room before it could know that it was wanted.
-            self.is_wanted.swap(true, Ordering::AcqRel);
-            is_enough()
-        }
-    }
+/// The room that there is at first; before the loop takes any, there has to be some for a piece.
+pub(super) fn room() -> Room {
+    Room::new(ROOM, charge(PIECE))
 }
 
 /// What a piece takes up of the room: its bytes, and what it costs to keep them.

@@ -18,8 +18,9 @@ use crate::outlets::Tally;
 
 use super::Sighting;
 use super::console::{Find, Watched};
-use super::tap::{Room, charge, numbers};
+use super::tap::{charge, numbers};
 use super::watch::Watch;
+use crate::room::Room;
 
 /// What the loop tells the thread.
 #[derive(Debug)]
