@@ -12,6 +12,7 @@ use vspc_core::time::Instant;
 
 use crate::accept::Accepting;
 use crate::commands::Command;
+use crate::departures::Departures;
 use crate::grace::Grace;
 use crate::logs::Logs;
 use crate::outlets::Outlets;
@@ -31,6 +32,8 @@ pub struct Housekeeping<S> {
     pub failed: Grace<ErrorKind>,
     /// Sockets that the engine is done with.
     pub lingering: Grace<S>,
+    /// Ends that were read and wait for their turn.
+    pub departures: Departures,
     /// Other threads that read consoles.
     pub watches: Watches,
     /// What is kept over a restart.
@@ -70,6 +73,7 @@ impl<S> Housekeeping<S> {
             accepting: Accepting::new()?,
             failed: Grace::default(),
             lingering: Grace::default(),
+            departures: Departures::default(),
             watches: Watches::default(),
             store: Mirror::default(),
             logs: Logs::default(),

@@ -13,6 +13,7 @@ pub mod commands;
 mod config;
 mod console_rules;
 pub mod credentials;
+pub mod departures;
 mod doctor;
 mod events;
 pub mod fatal;

@@ -137,3 +137,13 @@ fn a_lingering_socket_is_read_to_its_end() {
     assert_eq!(discard(&socket, &mut [0; 4]), Discarded::More);
     assert_eq!(discard(&socket, &mut [0; 4]), Discarded::End);
 }
+
+#[test]
+fn who_lingers_and_never_stops_is_read_a_little_at_a_time() {
+    let (socket, mut peer) = pair();
+    peer.write_all(&[b'x'; 40 << 10]).unwrap();
+    drop(peer);
+    let mut scratch = vec![0; 256 << 10];
+    let reads = (1..).take_while(|_| discard(&socket, &mut scratch) == Discarded::More).count();
+    assert!(reads >= 3, "{reads} reads");
+}

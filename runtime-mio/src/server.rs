@@ -133,7 +133,11 @@ impl Server {
             self.record(readiness);
             seen += 1;
         }
+        self.house.departures.begin_turn();
         self.visit_ready();
+        while let Some((id, how)) = self.house.departures.next_due() {
+            self.end(id, how);
+        }
         self.fire_timers(seen == EVENTS);
         self.drain();
         Ok(())
@@ -142,7 +146,7 @@ impl Server {
     /// How long to wait for readiness: not at all while there is something to do, else until the next
     /// deadline.
     fn patience(&mut self) -> Option<Duration> {
-        let is_busy = !self.ready.is_empty() || !self.writers.is_empty();
+        let is_busy = !self.ready.is_empty() || !self.writers.is_empty() || !self.house.departures.is_empty();
         let deadline = if is_busy { Some(self.now) } else { self.house.deadline(&self.engine) };
         self.clock.wait_until(deadline).map(|at| at.duration_since(self.now))
     }
@@ -225,6 +229,9 @@ impl Server {
     }
 
     fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
+        if let Some((id, how)) = self.house.departures.next_before_newcomer() {
+            self.end(id, how);
+        }
         let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
@@ -263,11 +270,25 @@ impl Server {
             Received::WindowClosed => {}
             Received::WindowClosedAndEnded => self.engine.handle_ending(id, self.now),
             Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
-            Received::Closed(Closed::Input) => {
-                connection.ending.note(Closed::Input);
-                self.engine.handle_closed(id, Closed::Input, self.now);
+            Received::Closed(how) => {
+                connection.readable = false;
+                if self.house.departures.is_due(id, how) {
+                    self.end(id, how);
+                }
             }
-            Received::Closed(Closed::Failed(why)) => self.fail(id, why),
+        }
+    }
+
+    /// A connection has ended: its peer's half, or both.
+    fn end(&mut self, id: ConnId, how: Closed) {
+        match how {
+            Closed::Input => {
+                if let Some(connection) = self.connections.get(id).filter(|it| !it.ending.has_ended()) {
+                    connection.ending.note(Closed::Input);
+                    self.engine.handle_closed(id, Closed::Input, self.now);
+                }
+            }
+            Closed::Failed(why) => self.fail(id, why),
         }
     }
 

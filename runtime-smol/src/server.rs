@@ -207,6 +207,9 @@ impl Server {
     }
 
     fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
+        if let Some((id, how)) = self.house.departures.next_before_newcomer() {
+            self.end(id, how);
+        }
         let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
@@ -296,17 +299,30 @@ impl Server {
                 self.poll_later(id);
                 false
             }
-            Received::Closed(Closed::Input) => {
-                connection.ending.note(Closed::Input);
-                self.engine.handle_closed(id, Closed::Input, self.now);
-                self.poll_later(id);
-                self.schedule_drain();
+            Received::Closed(how) => {
+                connection.readable = false;
+                if self.house.departures.is_due(id, how) {
+                    self.end(id, how);
+                } else {
+                    self.schedule_drain();
+                }
                 false
             }
-            Received::Closed(Closed::Failed(why)) => {
-                self.fail(id, why);
-                false
+        }
+    }
+
+    /// A connection has ended: its peer's half, or both.
+    fn end(&mut self, id: ConnId, how: Closed) {
+        match how {
+            Closed::Input => {
+                if let Some(connection) = self.connections.get(id).filter(|it| !it.ending.has_ended()) {
+                    connection.ending.note(Closed::Input);
+                    self.engine.handle_closed(id, Closed::Input, self.now);
+                    self.poll_later(id);
+                    self.schedule_drain();
+                }
             }
+            Closed::Failed(why) => self.fail(id, why),
         }
     }
 
@@ -359,8 +375,12 @@ impl Server {
     fn serve_engine(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drainer.set(cx);
         self.drain_scheduled = false;
+        self.house.departures.begin_turn();
+        while let Some((id, how)) = self.house.departures.next_due() {
+            self.end(id, how);
+        }
         self.drain();
-        if !self.writers.is_empty() {
+        if !self.writers.is_empty() || !self.house.departures.is_empty() {
             self.schedule_drain();
         }
         if self.house.is_done(&self.engine, self.now) { Poll::Ready(()) } else { Poll::Pending }

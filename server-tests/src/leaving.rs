@@ -1,8 +1,10 @@
 //! Peers that leave: what they sent before is still delivered, and the server notices that they are gone.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::time::Instant;
 
+use super::fairness::keys_arrive;
 use super::peer::{IAC, Peer};
 use super::process::{PATIENCE, Server};
 
@@ -36,6 +38,34 @@ pub(super) fn the_last_command_of_a_client_that_resets_while_its_vm_prints_reach
     });
     vm.expect(b"reboot\r");
     server.line_with("client detached");
+}
+
+/// More than are handled in one turn: those who wait for that are not forgotten, and nobody waits for them.
+pub(super) fn all_of_a_crowd_that_leaves_at_one_moment_are_noticed_while_keys_arrive() {
+    let server = Server::start(&["--no-banner"]);
+    let (vm, client) = Peer::vm_and_client(&server, 0);
+    let crowd: Vec<_> = (1..=CROWD).map(|n| Peer::vm(&server, n).0).collect();
+    server.while_stopped(|| {
+        for (n, mut peer) in crowd.into_iter().enumerate() {
+            peer.print(LAST_WORDS);
+            if n % 2 == 0 {
+                peer.reset();
+            }
+        }
+    });
+    keys_arrive(vm, client);
+    let gone: HashSet<_> = (0..CROWD).map(|_| name_in(&server.line_with("vm disconnected"))).collect();
+    assert_eq!(gone.len(), usize::from(CROWD), "each is told of once");
+}
+
+fn name_in(line: &str) -> String {
+    line.split_once("vm=")
+        .unwrap_or_else(|| panic!("{line}"))
+        .1
+        .split(' ')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 pub(super) fn clients_that_leave_while_the_vm_takes_nothing_are_noticed() {
@@ -143,6 +173,9 @@ impl Others {
         }
     }
 }
+
+/// VMs that leave at once: three times what is handled in one turn.
+const CROWD: u8 = 200;
 
 /// Bytes of the offers that greet every client.
 const OFFERS: usize = 15;

@@ -35,6 +35,10 @@ pub struct StormArgs {
     /// Where they connect from (with --all-at-once)
     #[arg(long, value_name = "HOW", default_value = "one", requires = "all_at_once")]
     addresses: Addresses,
+    /// When they are up they all leave, and come again at one moment, as when a network was down: that is what
+    /// is timed
+    #[arg(long, requires = "all_at_once")]
+    again: bool,
     /// So many connections that say nothing are there before them, from the address of the first VM
     #[arg(long, value_name = "N", default_value_t = 0)]
     strangers: usize,
@@ -130,8 +134,10 @@ fn describe(args: &StormArgs, report: &mut Report) {
     report.put("vms", args.vms);
     if args.all_at_once {
         let from = if args.addresses == Addresses::Many { "an address each" } else { "one address" };
-        report.say(format!("{} VMs at one moment from {from}", args.vms));
+        let again = if args.again { " again" } else { "" };
+        report.say(format!("{} VMs{again} at one moment from {from}", args.vms));
         report.put("all_at_once", true);
+        report.put("again", args.again);
         report.put("addresses", from);
     } else {
         let together = args.together();
@@ -209,6 +215,12 @@ fn once<S>(
     let mut strangers =
         Strangers::connect(args.strangers, args.addresses, subject.vms(), args.strangers_for)?;
     let mut fleet = Fleet::new(subject, 1, args.vms)?;
+    if args.again {
+        fleet.start_at_once(args.addresses, FLEET_PATIENCE).require_any(subject)?;
+        fleet.idle(args.hold);
+        drop(fleet);
+        fleet = Fleet::new(subject, 1, args.vms)?;
+    }
     let mut starts = if args.all_at_once {
         fleet.start_at_once(args.addresses, FLEET_PATIENCE)
     } else {

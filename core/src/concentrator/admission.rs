@@ -151,22 +151,21 @@ impl Admission {
         }
     }
 
-    /// Whether a connection of this kind may come in beside so many listeners; `in_rush`: nothing is reserved
-    /// for client ports of those who come, which are put off. After `Evict`, which always names a connection
-    /// that is nobody yet, the engine closes that one and asks again.
+    /// Whether a connection of this kind may come in beside so many listeners. A client port is reserved for
+    /// each possible VM, but for so many as there are to `spare`: ports that are open and that nobody uses,
+    /// which are theirs who come again, or yield. `Evict` always names a connection that is nobody yet: the
+    /// engine closes that one and asks again.
     pub(super) fn judge(
         &mut self,
         kind: Kind,
         from: Source,
         listeners: usize,
-        in_rush: bool,
+        spare: usize,
         now: Instant,
     ) -> Verdict {
         self.age(now);
-        let taken = match in_rush {
-            true => self.held(listeners),
-            false => self.taken(listeners) + usize::from(kind == Kind::Vm && self.ports),
-        };
+        let newcomers = usize::from(kind == Kind::Vm);
+        let taken = self.held(listeners) + self.reserved(newcomers).saturating_sub(spare);
         let victim = if kind == Kind::Client && self.open[kind as usize] >= self.clients_limit() {
             self.victim(&[Kind::Client], from, now)
         } else if taken >= self.limit {
@@ -195,9 +194,11 @@ impl Admission {
     }
 
     /// Whether a console that waits for its client port can have a descriptor for it, beside so many
-    /// listeners: the last eighth is left to newcomers, or they would take it away again.
-    pub(super) fn has_room_for_port(&self, listeners: usize) -> bool {
-        self.taken(listeners) < self.limit - self.limit / VMS_PART
+    /// listeners of which nobody uses those to `spare`: the last eighth is left to newcomers, or they would
+    /// take it away again.
+    pub(super) fn has_room_for_port(&self, listeners: usize, spare: usize) -> bool {
+        let taken = self.held(listeners) + self.reserved(0).saturating_sub(spare);
+        taken < self.limit - self.limit / VMS_PART
     }
 
     /// A connection has come in and is nobody yet. `speaks_first`: its silence counts from now on.
@@ -253,13 +254,12 @@ impl Admission {
         self.held(listeners) < self.limit
     }
 
-    /// The descriptors that connections and so many listeners hold, and those that are reserved: each
-    /// possible VM will need a port.
-    fn taken(&self, listeners: usize) -> usize {
-        let reserved = if self.ports { self.waiting[Kind::Vm as usize] } else { 0 };
-        self.held(listeners) + reserved
+    /// How many client ports possible VMs will need, and so many newcomers.
+    fn reserved(&self, newcomers: usize) -> usize {
+        if self.ports { self.waiting[Kind::Vm as usize] + newcomers } else { 0 }
     }
 
+    /// The descriptors that connections and so many listeners hold.
     fn held(&self, listeners: usize) -> usize {
         self.open.iter().sum::<usize>() + listeners
     }

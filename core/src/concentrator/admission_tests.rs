@@ -8,7 +8,7 @@ struct Door {
     now: Instant,
     next: u32,
     listeners: usize,
-    in_rush: bool,
+    spare: usize,
 }
 
 impl Door {
@@ -18,7 +18,7 @@ impl Door {
             now: Instant::from_millis(1000),
             next: 0,
             listeners: 1,
-            in_rush: false,
+            spare: 0,
         }
     }
 
@@ -27,7 +27,7 @@ impl Door {
     }
 
     fn verdict(&mut self, kind: Kind, from: u8) -> Verdict {
-        self.admission.judge(kind, source(from), self.listeners, self.in_rush, self.now)
+        self.admission.judge(kind, source(from), self.listeners, self.spare, self.now)
     }
 
     /// Comes in with whatever leaving that takes; who left.
@@ -221,15 +221,20 @@ fn users_of_one_machine_are_told_apart() {
 }
 
 #[test]
-fn in_a_rush_nothing_is_reserved_for_ports_and_nobody_leaves_for_them() {
+fn nothing_is_reserved_where_ports_are_to_spare_and_nobody_leaves_for_them() {
     let mut door = Door::new(21);
     for _ in 0..10 {
         door.stranger(1);
     }
     door.pass(3000);
     assert!(matches!(door.verdict(Kind::Vm, 1), Verdict::Evict(_)));
-    door.in_rush = true;
-    for _ in 0..10 {
+    door.spare = 4;
+    for _ in 0..2 {
+        door.stranger(2);
+    }
+    assert!(matches!(door.verdict(Kind::Vm, 1), Verdict::Evict(_)));
+    door.spare = usize::MAX;
+    for _ in 0..8 {
         door.stranger(2);
     }
     assert!(!door.admission.is_one_free(door.listeners));

@@ -565,6 +565,11 @@ impl Consoles {
         }
     }
 
+    /// How many client ports are open that nobody uses.
+    pub(super) fn unused_ports(&self) -> usize {
+        self.unused.ports()
+    }
+
     /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so
     /// only to one of which the same is true. It is to be forgotten then: it is not named again.
     pub(super) fn yields_port(&mut self, to: ConsoleId, now: Instant) -> Option<ConsoleId> {

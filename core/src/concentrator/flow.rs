@@ -524,4 +524,4 @@ const OPERATOR_READ_MAX: usize = 32 << 10;
 
 /// Largest read from one who has not said which VM it is: a read of nothing but commands costs thirty times
 /// as much per byte as one of data, and a console's key must not wait for a crowd of those.
-const NOBODYS_READ_MAX: usize = 2 << 10;
+const NOBODYS_READ_MAX: usize = 1 << 10;

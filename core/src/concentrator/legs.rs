@@ -10,6 +10,7 @@
 
 use crate::time::Instant;
 
+use super::aside::Aside;
 use super::id::{ConnId, MoveId};
 use super::takeover::{self, Action, ContestState, Input};
 
@@ -74,8 +75,8 @@ pub(super) struct Rivals {
     pub(super) names: Vec<(ConnId, String)>,
     /// When a leg last made room for a newcomer from the address that has the most anyway.
     pub(super) displaced: Option<Instant>,
-    /// Connections beyond [`LEGS`], oldest first, and how their VMs are called, if they have said so.
-    aside: Vec<(ConnId, Option<String>)>,
+    /// Connections beyond [`LEGS`].
+    aside: Aside,
     /// How many those were since that was last told.
     pub(super) beyond: u32,
     /// What was told of them is not told again before this is over.
@@ -264,25 +265,26 @@ impl Legs {
 
     /// A connection waits for room: there are as many legs as there may be.
     pub(super) fn put_aside(&mut self, id: ConnId, name: Option<String>) {
-        self.rivals().aside.push((id, name));
+        self.rivals().aside.push(id, name);
     }
 
     /// The VM of one that waits for room says what it is called.
     pub(super) fn name_aside(&mut self, id: ConnId, name: &str) {
-        let aside = self.rivals.iter_mut().flat_map(|rivals| &mut rivals.aside);
-        aside.filter(|(other, _)| *other == id).for_each(|(_, its)| *its = Some(name.to_owned()));
+        if let Some(rivals) = &mut self.rivals {
+            rivals.aside.name(id, name);
+        }
     }
 
-    /// One that waits for room waits no longer. Costs a look at each of those.
+    /// One that waits for room waits no longer.
     pub(super) fn leave_aside(&mut self, id: ConnId) {
         if let Some(rivals) = &mut self.rivals {
-            rivals.aside.retain(|(other, _)| *other != id);
+            rivals.aside.remove(id);
         }
     }
 
     /// Who has waited for room for longest, where there is some.
     pub(super) fn next_aside(&mut self) -> Option<(ConnId, Option<String>)> {
-        self.has_room_for_aside().then(|| self.rivals().aside.remove(0))
+        if self.has_room_for_aside() { self.rivals().aside.take_first() } else { None }
     }
 
     /// Whether somebody waits for room in vain.

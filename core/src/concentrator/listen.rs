@@ -283,7 +283,7 @@ impl Concentrator {
         {
             let is_late = !self.consoles.port_needs_name(console);
             let newcomer = Newcomer { console, is_late };
-            if self.admission.has_room_for_port(self.listeners.len()) {
+            if self.admission.has_room_for_port(self.listeners.len(), self.consoles.unused_ports()) {
                 self.open_port_for(newcomer);
             } else if let Some(unused) = self.consoles.yields_descriptor(Some(console)) {
                 self.fx.yields(unused, Some(newcomer));

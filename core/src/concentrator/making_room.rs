@@ -21,7 +21,9 @@ impl Concentrator {
         let in_rush = self.ports.as_ref().is_some_and(|ports| ports.rush.is_on(self.fx.now));
         let mut evicted = 0;
         loop {
-            let verdict = self.admission.judge(kind, from, self.listeners.len(), in_rush, self.fx.now);
+            // In a rush, ports are put off: nothing is reserved for them.
+            let spare = if in_rush { usize::MAX } else { self.consoles.unused_ports() };
+            let verdict = self.admission.judge(kind, from, self.listeners.len(), spare, self.fx.now);
             if verdict == Verdict::Admit {
                 return true;
             }
@@ -74,7 +76,8 @@ impl Concentrator {
         let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
         let from = holder.and_then(|id| self.conns.get(id)).map_or(Source::Nowhere, Conn::source);
         for _ in 0..MOST_EVICTED {
-            match self.admission.judge(Kind::Vm, from, self.listeners.len(), false, self.fx.now) {
+            let spare = self.consoles.unused_ports();
+            match self.admission.judge(Kind::Vm, from, self.listeners.len(), spare, self.fx.now) {
                 Verdict::Admit => return true,
                 Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),
                 Verdict::Refuse => break,

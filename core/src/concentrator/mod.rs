@@ -14,6 +14,7 @@ mod admin;
 mod admission;
 mod allowance;
 mod announce;
+mod aside;
 mod attach;
 mod attaching;
 mod client;
@@ -148,6 +149,8 @@ pub struct Concentrator {
     /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
     /// nothing without TLS.
     opened: Vec<u8>,
+    /// Where the answer to one thing that a host says is put together: some forty bytes.
+    answer: Vec<u8>,
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,
     shutting_down: bool,
@@ -191,6 +194,7 @@ impl Concentrator {
             fx: Effects::new(now),
             rng,
             opened: Vec::new(),
+            answer: Vec::new(),
             scratch: Vec::new(),
             shutting_down: false,
             epoch: 0,

@@ -40,6 +40,11 @@ impl Unused {
         self.members.len()
     }
 
+    /// How many of them have a client port.
+    pub(super) fn ports(&self) -> usize {
+        self.with_port.len()
+    }
+
     /// Who yields first, and for how long its VM was connected.
     pub(super) fn first(&self) -> Option<(u64, ConsoleId)> {
         self.by_time.first().copied()
@@ -65,7 +70,7 @@ mod tests {
         assert_eq!(unused.first(), Some((10, console(2))));
         assert_eq!(unused.first_with_port(), Some((50, console(1))));
         unused.insert(console(1), 90, true);
-        assert_eq!(unused.first_with_port(), Some((70, console(3))));
+        assert_eq!((unused.first_with_port(), unused.ports()), (Some((70, console(3))), 2));
         unused.remove(console(2));
         assert_eq!((unused.first(), unused.len()), (Some((70, console(3))), 2));
     }

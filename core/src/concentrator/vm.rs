@@ -246,12 +246,12 @@ impl Concentrator {
         if opt == Opt::BINARY && matches!(verb, Verb::Will | Verb::Wont) {
             vm.fold = (!is_binary).then_some(false);
         }
-        let mut answer = Vec::new();
-        let said = outcome.change.and_then(|change| vm.dialogue.handle_change(&change, &mut answer));
+        let mut answer = std::mem::take(&mut self.answer);
         if let Some((verb, opt)) = outcome.send {
-            self.reply(id, |out| put_negotiation(verb, opt, out));
+            put_negotiation(verb, opt, &mut answer);
         }
-        self.answer(id, &answer);
+        let said = outcome.change.and_then(|change| vm.dialogue.handle_change(&change, &mut answer));
+        self.answer(id, answer);
         if said == Some(Said::NotVm)
             && let Some(conn) = self.conns.get_mut(id)
         {
@@ -278,7 +278,9 @@ impl Concentrator {
         let Some((reply, upgraded)) = self.tls.authenticate(id, conn, body, &mut self.fx) else {
             return self.malformed(id, Fault::AuthenticationOutOfPlace);
         };
-        self.answer(id, reply);
+        if !reply.is_empty() {
+            self.reply(id, |out| out.extend_from_slice(reply));
+        }
         self.after_upgrade(id, upgraded);
     }
 
@@ -288,9 +290,9 @@ impl Concentrator {
             return self.malformed(id, Fault::VmwareBeforeTls);
         }
         let Role::Vm(vm) = &mut conn.role else { return };
-        let mut answer = Vec::new();
+        let mut answer = std::mem::take(&mut self.answer);
         let said = vm.dialogue.handle_received(body, &mut answer);
-        self.answer(id, &answer);
+        self.answer(id, answer);
         match said {
             Err(fault) => self.malformed(id, Fault::Vmware(fault)),
             Ok(
@@ -313,11 +315,14 @@ impl Concentrator {
         }
     }
 
-    /// What the dialogue answers to something a peer may say without end.
-    fn answer(&mut self, id: ConnId, answer: &[u8]) {
+    /// What is answered to something a peer may say without end. It was put together in `self.answer`, which
+    /// is given back empty: a crowd that makes one answer after the other costs no allocation for each.
+    fn answer(&mut self, id: ConnId, mut answer: Vec<u8>) {
         if !answer.is_empty() {
-            self.reply(id, |out| out.extend_from_slice(answer));
+            self.reply(id, |out| out.extend_from_slice(&answer));
         }
+        answer.clear();
+        self.answer = answer;
     }
 
     /// What a connection has said of itself, while it has no console.

@@ -72,6 +72,31 @@ fn vms_that_are_gone_before_their_ports_come_need_none() {
     assert_eq!(ports(&world), 900);
 }
 
+/// A host that was cut off brings all its VMs back at one moment: they have their ports already, and need no
+/// second descriptor.
+#[test]
+fn vms_that_come_again_at_one_moment_are_all_served_and_have_their_ports() {
+    for new in [0, 50] {
+        let mut world = World::new(Config { max_descriptors: 2 * FLEET as usize + 200, ..config() });
+        let vms: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+        world.settle();
+        world.pass(A_MOMENT);
+        let before: Vec<_> = (1..=FLEET).map(|n| world.port(uuid(n))).collect();
+        for vm in vms {
+            world.end(vm);
+        }
+        world.settle();
+        let again: Vec<_> = (1..=FLEET + new).map(|n| world.vm_connects(vm_config(n))).collect();
+        world.settle();
+        assert!(again.iter().all(|&vm| world.is_open(vm)));
+        assert_eq!(world.engine.consoles().filter(|console| console.vms == 1).count() as u32, FLEET + new);
+        let after: Vec<_> = (1..=FLEET).map(|n| world.port(uuid(n))).collect();
+        assert_eq!(before, after);
+        world.pass(A_MOMENT);
+        assert!((FLEET + 1..=FLEET + new).all(|n| world.port(uuid(n)).is_some()));
+    }
+}
+
 #[test]
 fn strangers_leave_for_ports_after_the_rush_and_no_vm_waits_for_that() {
     let max_descriptors = 2 * FLEET as usize + 100;

@@ -131,4 +131,4 @@ pub(super) enum Tls {
 }
 
 /// An allocator keeps some of what it once had, and consoles stay for a day: what is more is a leak.
-const KEEPS_KIB: u64 = 16 << 10;
+pub(super) const KEEPS_KIB: u64 = 16 << 10;

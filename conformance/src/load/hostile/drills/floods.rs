@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::attack::{Attack, Visits};
-use super::super::drill::{Drill, Tls};
+use super::super::drill::{Drill, KEEPS_KIB, Tls};
 use super::super::ground::NEWCOMERS;
 use super::super::peer::{End, From};
 use crate::load::LoadError;
@@ -39,7 +39,11 @@ pub(super) const STORM: Drill = Drill::new(
     storm,
 )
 .ports(10_000)
+.keeps_kib(STORM_KEEPS_KIB)
 .logs(u64::MAX);
+
+/// As after any drill, and 9000 consoles with a client port each, of some 740 bytes, that stay for a day.
+const STORM_KEEPS_KIB: u64 = KEEPS_KIB + 9000 * 740 / 1024;
 
 /// What a TLS client says first.
 fn client_hello() -> Result<Vec<u8>, LoadError> {
