@@ -13,19 +13,19 @@ use crate::fatal::Fatal;
 
 /// The descriptor limit in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// How many descriptors the process may have open.
-    pub descriptors: usize,
+    pub(crate) descriptors: usize,
     /// How many it could have before the limit was raised.
-    pub before: usize,
+    pub(crate) before: usize,
     /// How many of them are for files of logs.
-    pub for_logs: usize,
+    pub(crate) for_logs: usize,
 }
 
 impl Limits {
     /// Raises the soft limit to the hard limit. If the system refuses, logs a warning and keeps the limit.
     #[must_use]
-    pub(crate) fn raise() -> Self {
+    pub fn raise() -> Self {
         let mut limit = getrlimit(Resource::Nofile);
         let before = count(limit.current);
         limit.current = limit.maximum;

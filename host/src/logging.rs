@@ -24,13 +24,13 @@ use crate::syslog::Syslog;
 
 /// A handle on the process's log, to flush it before the process ends.
 #[derive(Clone, Debug)]
-pub(crate) struct Logging {
+pub struct Logging {
     queue: Arc<Queue>,
 }
 
 /// Where the process's log goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
+pub enum Place {
     /// To stderr.
     Stderr,
     /// To stdout.
@@ -92,7 +92,7 @@ const fn severity(level: Level) -> u8 {
 impl Logging {
     /// Sends the log lines of this program to a place: everything of level info and above, with `debug` also
     /// debug, or what `RUST_LOG` asks for. To be called once; a second logger is not installed.
-    pub(crate) fn start(program: &str, debug: bool, place: Place) -> io::Result<Self> {
+    pub fn start(program: &str, debug: bool, place: Place) -> io::Result<Self> {
         let (queue, form) = match place {
             Place::Stderr => (Queue::start(Patient(io::stderr()), CAPACITY)?, Form::of_stream(io::stderr())),
             Place::Stdout => (Queue::start(Patient(io::stdout()), CAPACITY)?, Form::of_stream(io::stdout())),
@@ -117,7 +117,7 @@ impl Logging {
     }
 
     /// Waits until everything is written, at most for `patience`. True if it is.
-    pub(crate) fn flush(&self, patience: Duration) -> bool {
+    pub fn flush(&self, patience: Duration) -> bool {
         self.queue.flush(patience)
     }
 }

@@ -1,0 +1,32 @@
+//! A relay between serial ports and a concentrator, for a host's own machine: it takes connections in and
+//! carries them on, byte for byte, over TCP, unix sockets and vsock, with TLS or without.
+//!
+//! [`Relay`] is one loop on one thread. A connection that comes in and the one that is made for it are a
+//! *pair*: what is read from one is written to the other before more is read, so nothing is queued, and how
+//! one ends is how the other does: an end as an end, a reset as a reset, each behind the bytes before it. The
+//! files from the outside in: `args` and `config` (what is asked for), `relay` (the loop), `pair`, `dial`
+//! (the way to a target), `link` (a socket, with TLS or without), `tls`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod buffers;
+mod config;
+mod dial;
+mod endpoint;
+mod fatal;
+mod link;
+mod listening;
+mod manual;
+mod names;
+mod pair;
+mod relay;
+mod sockets;
+mod start;
+mod timers;
+mod tls;
+mod visit;
+
+pub use config::Settings;
+pub use fatal::Fatal;
+pub use relay::{Relay, Stopper};
+pub use start::run;
