@@ -10,12 +10,12 @@ use super::admission::Source;
 use super::allowance::Payer;
 use super::conn::Conn;
 use super::console::Console;
-use super::consoles::Unshown;
 use super::counters::Counters;
 use super::event::{Event, EventKind, Fault};
 use super::id::{ConnId, ConsoleId};
 use super::speech::Mode;
 use super::timers::Timer;
+use super::unshown::Unshown;
 
 impl Concentrator {
     /// Tells an event of a connection, and of the console that it has to do with.

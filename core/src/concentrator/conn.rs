@@ -6,7 +6,6 @@ use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
 use super::address::Address;
 use super::admission::{Heard, Kind, Source};
-use super::consoles::Unshown;
 use super::control::Control;
 use super::desk::Desk;
 use super::effects::Effects;
@@ -14,6 +13,7 @@ use super::event::CloseReason;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::speech::{Mode, Speech};
+use super::unshown::Unshown;
 use super::upgrade::Upgrade;
 use super::visitor::{Asking, Attach, Visit};
 

@@ -4,11 +4,8 @@
 //! **Owns** the table, the pools and their limits; decides whose scrollback goes when memory is short.
 //! **Refuses to know** connections.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
-
-use hashbrown::HashTable;
 
 use crate::keyed::Keyed;
 use crate::time::Instant;
@@ -19,33 +16,27 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Took};
 use super::id::ConsoleId;
-use super::journal::{Journal, Pool};
+use super::index::{Index, Placed, Table};
+use super::journal::Pool;
 use super::label::{Identity, Label};
-use super::namesakes::Namesakes;
 use super::rules::{ConsoleRule, RulePort, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::tenure::SETTLED;
+use super::unshown::{Pools, Unshown};
 use super::unused::Unused;
 use super::uplink::Buffers;
 
 /// Every console, by id and by identity.
 #[derive(Debug)]
 pub(super) struct Consoles {
-    table: Slab<ConsoleId, Console>,
-    /// Hashed by identity; the identity itself is in the console's label.
-    index: HashTable<ConsoleId>,
-    namesakes: Namesakes,
-    keys: Keyed,
+    table: Table,
+    index: Index,
     by_silence: SilenceList,
     unused: Unused,
     /// How many of those are kept.
     most_unused: usize,
-    /// The memory of consoles' journals.
-    pool: Pool,
-    /// The memory of what connections say before they have a console: strangers' words must not push out
-    /// what VMs have said.
-    early_pool: Pool,
+    pools: Pools,
     pub(super) buffers: Buffers,
     pub(super) limits: Limits,
     slow: SlowClient,
@@ -55,32 +46,15 @@ pub(super) struct Consoles {
     room_before: u8,
 }
 
-/// Where a VM belongs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Placed {
-    /// In this console, which is its own as far as one can know.
-    Same(ConsoleId),
-    /// In this console, whose VM is here and is called otherwise: it is that VM under a new name, or another.
-    Other(ConsoleId),
-    /// In a console of its own, which is not there yet.
-    New(Identity),
-    /// That depends on its name.
-    Unclear,
-}
-
 impl Consoles {
     pub(super) fn new(config: &Config, keys: Keyed) -> Self {
-        let (late, early) = memory(config);
         Self {
             table: Slab::new(),
-            index: HashTable::new(),
-            namesakes: Namesakes::new(keys),
-            keys,
+            index: Index::new(keys),
             by_silence: SilenceList::new(),
             unused: Unused::default(),
             most_unused: config.max_consoles,
-            pool: Pool::new(late),
-            early_pool: Pool::new(early),
+            pools: Pools::new(config.journal_memory),
             buffers: Buffers::default(),
             limits: limits(config),
             slow: config.slow_client,
@@ -92,9 +66,7 @@ impl Consoles {
 
     /// Takes these settings. What there is too much of by them goes at once. Costs a look at each console.
     pub(super) fn reconfigure(&mut self, config: &Config, fx: &mut Effects) {
-        let (late, early) = memory(config);
-        self.pool.set_limit(late);
-        self.early_pool.set_limit(early);
+        self.pools.set_limit(config.journal_memory);
         self.most_unused = config.max_consoles;
         self.limits = limits(config);
         self.slow = config.slow_client;
@@ -103,7 +75,7 @@ impl Consoles {
             let Some(console) = self.table.get_mut(id) else { continue };
             console.change_expiry(expired, self.expire, fx);
             if console.fanout().journal().kept() > 0 {
-                trim(console, self.limits, &mut self.pool, fx);
+                trim(console, self.limits, &mut self.pools.vms, fx);
                 console.consider_resume(self.limits, fx);
             }
         }
@@ -157,17 +129,45 @@ impl Consoles {
 
     /// The console of this identity.
     pub(super) fn by_identity(&self, identity: &Identity) -> Option<ConsoleId> {
-        let is_it = |&id: &ConsoleId| self.table.get(id).is_some_and(|console| console.label.is(identity));
-        self.index.find(hash(self.keys, identity), is_it).copied()
+        self.index.find(&self.table, identity)
+    }
+
+    /// Two names were live on this console's UUID and URI: from now on a name is part of who is who.
+    pub(super) fn share(&mut self, id: ConsoleId) {
+        if let Some(console) = self.table.get(id) {
+            self.index.share(&console.label);
+        }
+    }
+
+    /// Whether VMs of several names have this console's UUID and URI.
+    pub(super) fn is_shared(&self, label: &Label) -> bool {
+        self.index.is_shared(label)
+    }
+
+    /// Whether this console is the one that its UUID and URI alone mean.
+    pub(super) fn is_first(&self, label: &Label) -> bool {
+        self.index.is_first(&self.table, label)
+    }
+
+    /// Where a VM belongs that has this UUID and URI, and this name if that is known.
+    pub(super) fn place(&self, first: &Identity, name: Option<&str>) -> Placed {
+        self.index.place(&self.table, first, name)
+    }
+
+    /// Where it belongs if it does not tell its name.
+    pub(super) fn place_without_name(&self, first: &Identity) -> Placed {
+        self.index.place_without_name(&self.table, first)
+    }
+
+    /// Where a VM belongs that has this name and is known not to be the one of its UUID and URI that was here
+    /// before.
+    pub(super) fn place_apart(&self, from: &Label, name: &str) -> Placed {
+        self.index.place_apart(&self.table, from, name)
     }
 
     /// Opens a console. There must be none of this identity.
     pub(super) fn open(&mut self, identity: Identity, fx: &mut Effects) -> ConsoleId {
         debug_assert!(self.by_identity(&identity).is_none(), "a console is opened twice");
-        let hashed = hash(self.keys, &identity);
-        let first = Identity { clone: Box::default(), ..identity.clone() };
-        let first_id = self.by_identity(&first);
-        let is_clone = !identity.clone.is_empty();
         let Identity { uuid, suffix, clone } = identity;
         let label = Label {
             id: ConsoleId { index: 0, generation: 0 },
@@ -182,14 +182,7 @@ impl Consoles {
             Arc::make_mut(&mut opened.label).id = id;
         }
         self.find_rule(id);
-        let (table, keys) = (&self.table, self.keys);
-        self.index.insert_unique(hashed, id, |&id| {
-            table.get(id).map_or(0, |console| hash(keys, &console.label.identity()))
-        });
-        if is_clone {
-            self.namesakes.share(&first, first_id);
-        }
-        self.namesakes.add(&first, id);
+        self.index.add(&self.table, id);
         fx.outbox.changed(id);
         id
     }
@@ -226,107 +219,12 @@ impl Consoles {
         self.ports_need_names() && self.table.get(id).is_some_and(|console| console.label.name.is_empty())
     }
 
-    /// Two names were live on this console's UUID and URI: from now on a name is part of who is who.
-    pub(super) fn share(&mut self, id: ConsoleId) {
-        if let Some(console) = self.table.get(id) {
-            let first = Identity { clone: Box::default(), ..console.label.identity() };
-            self.namesakes.share(&first, Some(id));
-        }
-    }
-
-    /// Whether VMs of several names have this console's UUID and URI.
-    pub(super) fn is_shared(&self, label: &Label) -> bool {
-        self.namesakes.of(&Identity { clone: Box::default(), ..label.identity() }).is_some()
-    }
-
-    /// Whether this console is the one that its UUID and URI alone mean.
-    pub(super) fn is_first(&self, label: &Label) -> bool {
-        label.clone.is_empty()
-            || self.first(&Identity { clone: Box::default(), ..label.identity() }) == Some(label.id)
-    }
-
-    /// The console that a UUID and a URI alone mean: the first of those there are.
-    fn first(&self, first: &Identity) -> Option<ConsoleId> {
-        self.by_identity(first).or_else(|| self.namesakes.of(first)?.first().copied())
-    }
-
-    /// Where a VM belongs that has this UUID and URI, and this name if that is known.
-    pub(super) fn place(&self, first: &Identity, name: Option<&str>) -> Placed {
-        let is_shared = self.namesakes.of(first).is_some();
-        let is_free = |id: ConsoleId| self.get(id).is_none_or(|console| !console.legs.has_holder());
-        if let Some(id) = name.and_then(|name| self.named(first, name)) {
-            return Placed::Same(id);
-        }
-        match (name, self.first(first)) {
-            (Some(name), _) if is_shared => {
-                self.place_clone(&Identity { clone: name.into(), ..first.clone() })
-            }
-            (_, None) => Placed::New(first.clone()),
-            (None, Some(_)) if is_shared => Placed::Unclear,
-            (_, Some(id)) if is_free(id) => Placed::Same(id),
-            (None, Some(_)) => Placed::Unclear,
-            (Some(_), Some(id)) if self.get(id).is_some_and(|console| console.label.name.is_empty()) => {
-                Placed::Same(id)
-            }
-            (Some(_), Some(id)) => Placed::Other(id),
-        }
-    }
-
-    /// Where it belongs if it does not tell its name.
-    pub(super) fn place_without_name(&self, first: &Identity) -> Placed {
-        self.first(first).map_or_else(|| Placed::New(first.clone()), Placed::Same)
-    }
-
-    /// Where a VM belongs that has this name and is known not to be the one of its UUID and URI that was here
-    /// before.
-    pub(super) fn place_apart(&self, from: &Label, name: &str) -> Placed {
-        let first = Identity { clone: Box::default(), ..from.identity() };
-        match self.named(&first, name).filter(|&id| id != from.id) {
-            Some(id) => Placed::Same(id),
-            None => self.place_clone(&Identity { clone: name.into(), ..first }),
-        }
-    }
-
-    /// The console of a copy of this name. One that was opened for that name may be called otherwise by now:
-    /// then the name gets a number.
-    fn place_clone(&self, identity: &Identity) -> Placed {
-        let mut numbered = identity.clone();
-        let mut number = 1;
-        while let Some(id) = self.by_identity(&numbered) {
-            if self.get(id).is_some_and(|console| !console.legs.has_holder()) {
-                return Placed::Same(id);
-            }
-            number += 1;
-            numbered.clone = format!("{} ({number})", identity.clone).into();
-        }
-        Placed::New(numbered)
-    }
-
-    /// The console of this UUID, URI and name.
-    fn named(&self, first: &Identity, name: &str) -> Option<ConsoleId> {
-        let is_it = |id: &ConsoleId| {
-            let label = self.get(*id).map(|console| &console.label);
-            label.is_some_and(|label| label.name.strip_suffix(&*label.suffix) == Some(name))
-        };
-        let likely =
-            [self.by_identity(first), self.by_identity(&Identity { clone: name.into(), ..first.clone() })];
-        likely.into_iter().flatten().find(is_it).or_else(|| {
-            let namesakes = self.namesakes.of(first)?;
-            namesakes.iter().take(NAMESAKES_SEARCHED).copied().find(is_it)
-        })
-    }
-
     /// Forgets a console.
     pub(super) fn remove(&mut self, id: ConsoleId, fx: &mut Effects) {
-        let Some(console) = self.table.get(id) else { return };
-        let hashed = hash(self.keys, &console.label.identity());
-        if let Ok(entry) = self.index.find_entry(hashed, |&entry| entry == id) {
-            entry.remove();
-        }
         let Some(mut console) = self.table.remove(id) else { return };
+        self.index.remove(&console.label);
         self.by_silence.remove(id.index);
-        console.clear_output(&mut self.pool);
-        self.namesakes.remove(&Identity { clone: Box::default(), ..console.label.identity() }, id);
+        console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
         fx.counters += console.counters();
@@ -337,19 +235,18 @@ impl Consoles {
     /// one copy and a look at each reader.
     pub(super) fn print(&mut self, id: ConsoleId, wire: &[u8], pairs: usize, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
-        console.fanout_mut().print(wire, pairs, &mut self.pool);
+        console.fanout_mut().print(wire, pairs, &mut self.pools.vms);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
         self.after_print(id, fx);
     }
 
     /// Takes over what was printed before its console was known.
     pub(super) fn adopt(&mut self, id: ConsoleId, unshown: Unshown, fx: &mut Effects) {
-        if unshown.journal.kept() == 0 || self.table.get(id).is_none() {
+        if unshown.kept() == 0 || self.table.get(id).is_none() {
             return self.drop_unshown(unshown);
         }
         let Some(console) = self.table.get_mut(id) else { return };
-        let from = (!unshown.is_a_vms).then_some(&mut self.early_pool);
-        let printed = console.fanout_mut().adopt(unshown.journal, from, &mut self.pool);
+        let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
         if printed > 0 {
             console.count().bytes_from_vm += printed;
             self.after_print(id, fx);
@@ -361,12 +258,12 @@ impl Consoles {
     /// that were.
     pub(super) fn put_before(&mut self, id: ConsoleId, guest: &[u8], fx: &mut Effects) -> usize {
         let Some(console) = self.table.get_mut(id).filter(|_| !guest.is_empty()) else { return 0 };
-        if !self.pool.has_room(2 * guest.len()) {
+        if !self.pools.vms.has_room(2 * guest.len()) {
             return 0;
         }
-        let put = console.put_before(guest, &mut self.pool);
+        let put = console.put_before(guest, &mut self.pools.vms);
         self.by_silence.add(id.index);
-        trim(console, self.limits, &mut self.pool, fx);
+        trim(console, self.limits, &mut self.pools.vms, fx);
         put
     }
 
@@ -374,7 +271,7 @@ impl Consoles {
         self.by_silence.touch(id.index);
         let Some(console) = self.table.get_mut(id) else { return };
         console.last_output = fx.now;
-        trim(console, self.limits, &mut self.pool, fx);
+        trim(console, self.limits, &mut self.pools.vms, fx);
         console.wake_readers(fx);
         if self.rules.get(console.rule).and_then(|rule| rule.slow_client).unwrap_or(self.slow)
             == SlowClient::Wait
@@ -386,12 +283,12 @@ impl Consoles {
 
     /// Keeps all journals within their common memory: the longest silent gives first.
     fn trim_memory(&mut self, fx: &mut Effects) {
-        while self.pool.is_over()
+        while self.pools.vms.is_over()
             && let Some(index) = self.by_silence.longest_silent()
         {
             let silent = self.table.id_at(index).and_then(|id| self.table.get_mut(id));
             let gave = silent.is_some_and(|console| {
-                let gave = overtake(console, &mut self.pool, fx);
+                let gave = overtake(console, &mut self.pools.vms, fx);
                 // It may have waited for a reader that is overtaken now.
                 console.consider_resume(self.limits, fx);
                 gave
@@ -413,23 +310,9 @@ impl Consoles {
         pairs: usize,
         fx: &mut Effects,
     ) {
-        if unshown.is_a_vms {
-            unshown.journal.append(wire, pairs, &mut self.pool);
-            self.trim_memory(fx);
-        } else {
-            unshown.journal.append(wire, pairs, &mut self.early_pool);
-        }
-        let (pool, limit) = match unshown.is_a_vms {
-            true => (&mut self.pool, self.limits.lag / 2),
-            false => (&mut self.early_pool, EARLY_LIMIT),
-        };
-        while unshown.journal.kept() > limit
-            || (unshown.is_a_vms && unshown.journal.kept() > 0 && pool.is_over())
-        {
-            let dropped = unshown.journal.drop_oldest(pool).unwrap_or(0) as u64;
-            unshown.dropped += dropped;
-            fx.counters.early_bytes_dropped += dropped;
-        }
+        unshown.append(wire, pairs, &mut self.pools);
+        self.trim_memory(fx);
+        fx.counters.early_bytes_dropped += unshown.shorten(self.limits.lag / 2, &mut self.pools);
     }
 
     /// The same for a VM whose output waits in full: a move's target whose source is still printing. Returns
@@ -443,39 +326,33 @@ impl Consoles {
         fx: &mut Effects,
     ) -> bool {
         self.promote(unshown);
-        unshown.journal.append(wire, pairs, &mut self.pool);
+        unshown.append(wire, pairs, &mut self.pools);
         self.trim_memory(fx);
-        let most = (self.limits.lag / 2).min(self.pool.limit() as u64 / 4);
-        unshown.journal.kept() > most || self.pool.is_over()
+        let most = (self.limits.lag / 2).min(self.pools.vms.limit() as u64 / 4);
+        unshown.kept() > most || self.pools.vms.is_over()
     }
 
     /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take
     /// its memory. Copies what there is, once.
     pub(super) fn promote(&mut self, unshown: &mut Unshown) {
-        if !std::mem::replace(&mut unshown.is_a_vms, true) {
-            let early = std::mem::take(&mut unshown.journal);
-            unshown.journal.adopt(early, &mut self.early_pool, &mut self.pool);
-        }
+        unshown.promote(&mut self.pools);
     }
 
     /// Whether connections that have not said which VM they are keep more than they may together.
     pub(super) fn strangers_have_too_much(&self) -> bool {
-        self.early_pool.is_over()
+        self.pools.strangers.is_over()
     }
 
     /// Drops the oldest of what a stranger has printed. Returns whether there was any.
     pub(super) fn drop_oldest_of(&mut self, unshown: &mut Unshown, fx: &mut Effects) -> bool {
-        let dropped = unshown.journal.drop_oldest(&mut self.early_pool);
-        let bytes = dropped.unwrap_or(0) as u64;
-        unshown.dropped += bytes;
-        fx.counters.early_bytes_dropped += bytes;
+        let dropped = unshown.drop_oldest(&mut self.pools);
+        fx.counters.early_bytes_dropped += dropped.unwrap_or(0);
         dropped.is_some()
     }
 
     /// Nobody will read this.
     pub(super) fn drop_unshown(&mut self, mut unshown: Unshown) {
-        let pool = if unshown.is_a_vms { &mut self.pool } else { &mut self.early_pool };
-        unshown.journal.clear(pool);
+        unshown.clear(&mut self.pools);
     }
 
     /// A reader took `n` of the bytes it was offered.
@@ -494,7 +371,7 @@ impl Consoles {
             console.count().bytes_to_clients += took.data as u64;
         }
         if took.frees {
-            trim(console, self.limits, &mut self.pool, fx);
+            trim(console, self.limits, &mut self.pools.vms, fx);
         }
         console.consider_resume(self.limits, fx);
         took
@@ -511,7 +388,7 @@ impl Consoles {
     pub(super) fn detach_reader(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) -> bool {
         let Some(console) = self.table.get_mut(id) else { return false };
         let half = console.detach_reader(seat, fx);
-        trim(console, self.limits, &mut self.pool, fx);
+        trim(console, self.limits, &mut self.pools.vms, fx);
         console.consider_resume(self.limits, fx);
         self.consider_expiry(id, fx);
         half
@@ -530,7 +407,7 @@ impl Consoles {
     pub(super) fn skip_output(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
         console.fanout_mut().skip(seat);
-        trim(console, self.limits, &mut self.pool, fx);
+        trim(console, self.limits, &mut self.pools.vms, fx);
         console.consider_resume(self.limits, fx);
     }
 
@@ -554,7 +431,7 @@ impl Consoles {
 
     /// A number that stands for a console's identity, also for one that comes again after it was forgotten.
     pub(super) fn number(&self, id: ConsoleId) -> u64 {
-        self.table.get(id).map_or(0, |console| hash(self.keys, &console.label.identity()))
+        self.table.get(id).map_or(0, |console| self.index.number(&console.label.identity()))
     }
 
     /// Whether a console may yield has changed, or whether it has a port.
@@ -611,43 +488,11 @@ impl Consoles {
     }
 }
 
-/// What a connection has printed that no console shows yet.
-#[derive(Debug, Default)]
-pub(super) struct Unshown {
-    journal: Journal,
-    /// Its memory is that of VMs, not that of strangers.
-    is_a_vms: bool,
-    /// Wire bytes of it that were dropped, oldest first.
-    dropped: u64,
-}
-
-impl Unshown {
-    /// A stranger's, and not empty.
-    pub(super) fn is_a_strangers(&self) -> bool {
-        !self.is_a_vms && self.journal.kept() > 0
-    }
-
-    /// Wire bytes that were dropped.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-}
-
-/// How much journals may hold together, and how much what connections say before they have a console.
-fn memory(config: &Config) -> (usize, usize) {
-    let early = config.journal_memory / EARLY_PART;
-    (config.journal_memory - early, early)
-}
-
 fn limits(config: &Config) -> Limits {
     Limits {
         keep: config.scrollback as u64,
         lag: config.lag_limit.max(config.scrollback).max(LEAST_LAG_LIMIT) as u64,
     }
-}
-
-fn hash(keys: Keyed, identity: &Identity) -> u64 {
-    keys.hash_one(identity)
 }
 
 /// Lets go of what nobody needs.
@@ -664,14 +509,3 @@ fn overtake(console: &mut Console, pool: &mut Pool, fx: &mut Effects) -> bool {
     lost.into_iter().for_each(|key| console.lose_reader(key, fx));
     gave
 }
-
-/// Consoles of one UUID and URI that are looked through for one that was renamed since it was opened. With
-/// more copies than that, one of those not looked at gets a new console.
-const NAMESAKES_SEARCHED: usize = 256;
-
-/// What a VM connection may say before it is known whose it is; then the oldest is dropped and counted.
-/// Reading never stops: the UUID may be behind the data.
-const EARLY_LIMIT: u64 = 64 << 10;
-
-/// The part of the journals' memory that is for connections without a console.
-const EARLY_PART: usize = 32;
