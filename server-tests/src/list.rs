@@ -130,6 +130,7 @@ macro_rules! with_all {
                 a_second_server_of_one_name_does_not_start
                 servers_that_share_a_redis_give_out_no_port_twice
                 a_redis_that_is_killed_and_comes_back_empty_costs_nobody_anything
+                a_server_that_is_killed_and_its_redis_too_has_lost_no_port_that_was_reported_kept
                 a_redis_that_forgets_everything_is_told_it_again
                 a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for
                 a_redis_that_stands_still_keeps_nobody_from_typing

@@ -1,6 +1,7 @@
 //! State in Redis (docs/state.md §4), played with a real redis-server: it is shared, killed, emptied, slow,
 //! and read-only, and the consoles do not notice.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -13,13 +14,14 @@ use rustix::process::Signal;
 use super::peer::Peer;
 use super::process::{PATIENCE, Server, run};
 use super::programs::{Folder, is_here};
-use super::state::Kept;
+use super::state::{Kept, Moment, kill_at_any_moment};
 
 /// A redis-server of a test's own.
 pub(super) struct Redis {
     child: Child,
     folder: Folder,
     port: u16,
+    options: Vec<String>,
     /// The first of the test's own client ports.
     first: u16,
 }
@@ -36,7 +38,8 @@ impl Redis {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let first = 10_240 + nth * 2048 + (std::process::id() % 2) as u16 * 512;
         let child = Self::spawn(&folder, port, options);
-        Some(Self { child, folder, port, first })
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Some(Self { child, folder, port, options, first })
     }
 
     fn spawn(folder: &Folder, port: u16, options: &[&str]) -> Child {
@@ -53,14 +56,16 @@ impl Redis {
         child
     }
 
-    /// Ends it, as a machine does that loses power, and starts one that knows nothing.
+    /// Ends it, as a machine does that loses power.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
+    /// Starts one that knows what this one has written to its disk: by default nothing.
     fn start_again(&mut self) {
-        self.child = Self::spawn(&self.folder, self.port, &[]);
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        self.child = Self::spawn(&self.folder, self.port, &options);
     }
 
     pub(super) fn url(&self) -> String {
@@ -221,6 +226,34 @@ pub(super) fn a_redis_that_is_killed_and_comes_back_empty_costs_nobody_anything(
     let kept = redis.keeper("a");
     let (_vm, again) = Peer::vm(&kept.server, 2);
     assert_eq!(again, second);
+}
+
+/// In every other round, Redis is killed while VMs come and go; it comes back, by turns, before the server is
+/// killed and after that.
+pub(super) fn a_server_that_is_killed_and_its_redis_too_has_lost_no_port_that_was_reported_kept() {
+    let safe = ["--appendonly", "yes", "--appendfsync", "always"];
+    let Some(redis) = Redis::start("kills", &safe) else { return };
+    let redis = RefCell::new(redis);
+    let start = || redis.borrow().keeper("a");
+    kill_at_any_moment(start, |moment, kill| {
+        let mut redis = redis.borrow_mut();
+        match moment {
+            Moment::Halfway if kill % 2 == 0 => {
+                redis.kill();
+                if kill % 4 == 0 {
+                    redis.start_again();
+                }
+            }
+            Moment::Halfway => {}
+            Moment::Between => {
+                if kill % 4 == 2 {
+                    redis.start_again();
+                }
+                // The name of a server that was killed is its own for some seconds more.
+                redis.ask(&["DEL", "vspc:live:a"]);
+            }
+        }
+    });
 }
 
 pub(super) fn a_redis_that_forgets_everything_is_told_it_again() {

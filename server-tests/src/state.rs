@@ -223,14 +223,29 @@ pub(super) fn a_client_finds_its_port_before_its_vm_is_back() {
     client.expect_somewhere(b"back");
 }
 
-/// `VSPC_KILLS` says how often; .ci/long has a hundred.
 pub(super) fn a_server_that_is_killed_at_any_moment_has_lost_no_port_that_was_reported_kept() {
     let place = Place::new("kill");
+    kill_at_any_moment(|| place.start(), |_, _| {});
+}
+
+/// When a store may be touched while servers are killed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moment {
+    /// Half of a server's time is over, and VMs come and go.
+    Halfway,
+    /// The server was killed, and the next is about to be started.
+    Between,
+}
+
+/// Kills a server that keeps its state, again and again, while VMs come and go. `VSPC_KILLS` says how often;
+/// .ci/long has a hundred. `store` is told of each moment at which it may do something, with the number of
+/// the kill.
+pub(super) fn kill_at_any_moment(start: impl Fn() -> Kept, mut store: impl FnMut(Moment, u64)) {
     let mut known: BTreeMap<String, u16> = BTreeMap::new();
     let kills: u64 = std::env::var("VSPC_KILLS").map_or(5, |kills| kills.parse().unwrap());
     let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
     for kill in 1..=kills {
-        let mut kept = place.start();
+        let mut kept = start();
         let mut owners = BTreeMap::new();
         for console in kept.admin.consoles() {
             let (name, port) = console.entry();
@@ -247,20 +262,28 @@ pub(super) fn a_server_that_is_killed_at_any_moment_has_lost_no_port_that_was_re
         thread::scope(|scope| {
             let (vms, seed, is_over) = (kept.server.vms, chance, &is_over);
             scope.spawn(move || come_and_go(vms, seed, is_over));
-            let until = Instant::now() + Duration::from_millis(100 + (chance >> 40) % 300);
-            let mut looks = 0;
+            let time = Duration::from_millis(100 + (chance >> 40) % 300);
+            let halfway = Instant::now() + time / 2;
+            let until = Instant::now() + time;
+            let (mut looks, mut is_first_half) = (0, true);
             while Instant::now() < until || looks == 0 {
                 known.extend(
                     kept.admin.consoles().into_iter().filter(|console| console.is_kept).map(Console::entry),
                 );
                 looks += 1;
+                if is_first_half && Instant::now() >= halfway {
+                    is_first_half = false;
+                    store(Moment::Halfway, kill);
+                }
             }
             kept.server.signal(Signal::KILL);
             is_over.store(true, Ordering::Relaxed);
         });
         kept.server.end();
+        store(Moment::Between, kill);
     }
     assert!(known.len() > 10, "{known:?}");
+    println!("{kills} kills, {} consoles kept: none has lost its port", known.len());
 }
 
 /// VMs come, go, and come again from elsewhere while their old connection is still there, until it is over.
