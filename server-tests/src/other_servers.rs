@@ -90,7 +90,7 @@ pub(super) fn a_start_script_of_vspcpys_logs_with_its_prefix_and_its_mode() {
     );
     let (mut vm, _) = Peer::vm(&server, 1);
     vm.print(b"booting\r\n");
-    let path = folder.0.join("lab-vm1-00112233-4455-6677-8899-aabbccddee01.log");
+    let path = folder.0.join("lab-vm1.log");
     expect_file(&path, b"booting\r\n");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }

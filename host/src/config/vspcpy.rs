@@ -5,6 +5,7 @@
 //! | `--backend-args 'WORDS'` | its words, as options |
 //! | `-f FILE`, `--persist-file FILE`, without `--backend` | `--backend file --file FILE` |
 //! | `--backend Logging` | `--log-dir /var/log/consoles`, unless it says which directory |
+//! | … | `--log-layout {name}.log`, unless it says another |
 //! | `-p PREFIX`, with that | `--log-prefix PREFIX`; without it `-p` is the proxy port, as there |
 //! | `--no-fork` | nothing: a server never leaves its terminal |
 //! | `-s`, `--server` | nothing: the client is a program of its own |
@@ -65,6 +66,10 @@ pub(super) fn translate(args: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
     if is_logging && !ours.iter().filter_map(|arg| arg.to_str()).any(is_log_dir) {
         ours.insert(ours.len().min(1), format!("--log-dir={LOG_DIR}").into());
     }
+    let has_layout = |arg: &OsString| arg.to_str().is_some_and(|word| word.starts_with("--log-layout"));
+    if is_logging && !ours.iter().any(has_layout) {
+        ours.insert(ours.len().min(1), format!("--log-layout={LOG_LAYOUT}").into());
+    }
     notes.sort();
     notes.dedup();
     (ours, notes)
@@ -93,6 +98,9 @@ fn is_file(word: &str) -> bool {
 /// Where vSPC.py keeps logs of consoles.
 const LOG_DIR: &str = "/var/log/consoles";
 
+/// What they are called there, behind the prefix.
+const LOG_LAYOUT: &str = "{name}.log";
+
 const NO_FORK: &str = "--no-fork is not needed: a server never leaves its terminal by itself";
 
 #[cfg(test)]
@@ -116,8 +124,13 @@ mod tests {
             ("vspc|--backend|File|-f|/f", "vspc|--backend|File|-f|/f", 0),
             ("vspc|--backend=File|--backend-args|-f /f", "vspc|--backend=File|-f|/f", 1),
             ("vspc|--backend-args=-f /f", "vspc|--backend=file|-f|/f", 1),
-            ("vspc|--backend|Logging|-p|a|-l|/d", "vspc|--log-prefix=a|-l|/d", 1),
-            ("vspc|-pa|--backend=Logging", "vspc|--log-dir=/var/log/consoles|--log-prefix=a", 1),
+            ("vspc|--backend|Logging|-p|a|-l|/d", "vspc|--log-layout={name}.log|--log-prefix=a|-l|/d", 1),
+            (
+                "vspc|-pa|--backend=Logging",
+                "vspc|--log-layout={name}.log|--log-dir=/var/log/consoles|--log-prefix=a",
+                1,
+            ),
+            ("vspc|--backend|Logging|-l|/d|--log-layout|nova", "vspc|-l|/d|--log-layout|nova", 1),
             ("vspc|-p|1|--backend|File", "vspc|-p|1|--backend|File", 0),
             ("vspc|--file|/f", "vspc|--file|/f", 0),
         ] {
