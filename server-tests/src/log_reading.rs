@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -137,12 +137,26 @@ fn await_end(client: &Client, end: &str) {
     }
 }
 
-/// A time between what was printed before and what is printed after: the times of logs are so exact.
-fn pause() -> String {
-    thread::sleep(Duration::from_millis(300));
-    let time = date::stamp(SystemTime::now());
-    thread::sleep(Duration::from_millis(150));
-    time
+/// Waits until it is later than the time of what was printed last, as exact as the log has that, and gives
+/// such a time.
+fn pause(client: &Client) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let time = now();
+        let since = client.says(&["log", "vm1", "--since", &time]);
+        if since.is_empty() {
+            // What comes next has another one.
+            while now() == time {
+                thread::yield_now();
+            }
+            return time;
+        }
+        assert!(Instant::now() < deadline, "since {time}: {since:?}");
+    }
+}
+
+fn now() -> String {
+    date::stamp(SystemTime::now())
 }
 
 pub(super) fn a_log_is_read_by_time_and_by_pattern_over_all_of_its_files() {
@@ -154,16 +168,16 @@ pub(super) fn a_log_is_read_by_time_and_by_pattern_over_all_of_its_files() {
     let line = |n: usize| format!("line {n} {}\x1b[0m\u{e9}\r\n", "x".repeat(50));
     vm.print(line(1).as_bytes());
     await_end(&client, &line(1));
-    let after_first = pause();
+    let after_first = pause(&client);
     vm.print(line(2).as_bytes());
     place.await_file("vm1.1.gz");
     await_end(&client, &line(2));
-    let after_second = pause();
+    let after_second = pause(&client);
     vm.print(line(3).as_bytes());
     place.await_file("vm1.2.gz");
     let all = [line(1), line(2), line(3)];
     await_end(&client, &all.concat());
-    pause();
+    pause(&client);
     for (words, found) in [
         (&["--since", &after_first][..], &all[1..]),
         (&["--since", &after_second], &all[2..]),
@@ -220,7 +234,9 @@ pub(super) fn a_span_of_a_log_is_a_cast_that_says_when_what_was_printed() {
         let (mut vm, _) = Peer::vm(&server, 1);
         vm.print(b"first\r\n");
         await_end(&client, "first\r\n");
-        pause();
+        let between = Instant::now();
+        pause(&client);
+        let between = between.elapsed().as_secs_f64();
         vm.print("s\u{e9}cond \r\n".as_bytes());
         await_end(&client, "cond \r\n");
         let cast = client.says(&["log", "vm1", "--cast", "-", "--size", "100x30", "--idle", "2"]);
@@ -232,7 +248,8 @@ pub(super) fn a_span_of_a_log_is_a_cast_that_says_when_what_was_printed() {
         assert_eq!(text, "first\r\ns\u{e9}cond \r\n");
         let first = lines[1][0].as_f64().unwrap();
         let last = lines[lines.len() - 1][0].as_f64().unwrap();
-        assert!(first < 0.2 && last >= 0.4, "{cast}");
+        // Times are in milliseconds.
+        assert!(last - first >= between - 0.002, "{between} s between: {cast}");
         assert!(lines[1..].iter().all(|event| event[1] == "o"), "{cast}");
     }
 }
@@ -250,7 +267,7 @@ pub(super) fn a_server_without_logs_says_so_and_one_that_is_down_is_not_needed()
     let (mut vm, _) = Peer::vm(&server, 1);
     vm.print(b"first\r\n");
     await_end(&client, "first\r\n");
-    let between = pause();
+    let between = pause(&client);
     vm.print(b"last words");
     await_end(&client, "last words");
     server.signal(Signal::TERM);
