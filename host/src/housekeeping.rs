@@ -143,8 +143,9 @@ impl<S> Housekeeping<S> {
             }
             Command::Log { reader, piece, is_last } => {
                 let is_read = engine.handle_log(reader, piece, is_last, now);
-                if is_last || !is_read {
-                    self.logs.stop_reading(reader);
+                match is_last || !is_read {
+                    true => self.logs.stop_reading(reader),
+                    false => self.logs.given(reader, now),
                 }
             }
             Command::Stop => self.stop(engine, now),

@@ -145,23 +145,30 @@ impl Read for Opened {
 ///
 /// The directory cannot be read.
 pub fn volumes(log: &Path) -> io::Result<Vec<Volume>> {
+    let entries = fs::read_dir(log.parent().unwrap_or(Path::new(".")))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    Ok(volumes_among(log, names.collect::<io::Result<Vec<_>>>()?))
+}
+
+/// The same where it is known which files there are in the log's directory. Costs a look at each of the log's
+/// own.
+pub fn volumes_among(log: &Path, names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Volume> {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     let mut found = Vec::new();
-    for entry in fs::read_dir(log.parent().unwrap_or(Path::new(".")))? {
-        let entry = entry?;
-        let file = entry.file_name();
-        let Some(age) = age(&name, &file.to_string_lossy()) else { continue };
+    for file in names {
+        let Some(age) = age(&name, file.as_ref()) else { continue };
+        let path = log.with_file_name(file.as_ref());
         // It may have been removed meanwhile; what is no file is nobody's log.
-        if let Ok(metadata) = entry.metadata()
+        if let Ok(metadata) = fs::symlink_metadata(&path)
             && metadata.is_file()
         {
-            found.push((age, Volume::of(entry.path(), &metadata)));
+            found.push((age, Volume::of(path, &metadata)));
         }
     }
     found.sort_by(|(age, _), (other, _)| age.cmp(other));
     // One that is being compressed is there twice for a moment.
     found.dedup_by(|(age, _), (other, _)| age == other);
-    Ok(found.into_iter().map(|(_, volume)| volume).collect())
+    found.into_iter().map(|(_, volume)| volume).collect()
 }
 
 /// Gives volumes the marks that were made while they were written.

@@ -275,13 +275,21 @@ impl Desk {
         true
     }
 
-    /// The piece of a log that was asked for. Whether anybody wants it.
+    /// The piece of a log that was asked for; or the last one, unasked, behind what the client has not taken.
+    /// Whether anybody wants it.
     pub(super) fn feed_log(&mut self, stream: u64, piece: Vec<u8>, is_last: bool) -> bool {
-        let Some(reading) = self.logs.get_mut(&stream).filter(|reading| reading.is_awaited) else {
+        let Some(reading) = self.logs.get_mut(&stream).filter(|reading| !reading.is_last) else {
             return false;
         };
-        *reading = Reading { piece, sent: 0, is_last, is_awaited: false };
-        true
+        if reading.is_awaited {
+            *reading = Reading { piece, sent: 0, is_last, is_awaited: false };
+            return true;
+        }
+        if is_last {
+            reading.piece.extend(piece);
+            reading.is_last = true;
+        }
+        is_last
     }
 
     /// Gives the client what it can take of the logs that it reads. Returns the streams whose next piece is

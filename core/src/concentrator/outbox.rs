@@ -1,5 +1,5 @@
-//! The ready list: what the runtime has to do, in order, and after that what it may log. Bytes, a GOAHEAD
-//! among them, do not wait for words about them.
+//! The ready list: what the runtime has to do, in order; then readers inside the process; and after that what
+//! it may log. Bytes, a GOAHEAD among them, do not wait for a log of them or for words about them.
 //!
 //! Knows which ids it has named and not what they stand for: a part that holds nothing but a reader's id can
 //! wake it. Bounded: one Transmit or Local and one Receive per connection, one Changed per console, a few
@@ -19,6 +19,8 @@ use super::output::{Output, Shutdown};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Output>,
+    /// The same of readers inside the process. Whoever types sees the echo before a log has it.
+    locals: VecDeque<Output>,
     /// How many listeners to close are in there.
     unlistens: usize,
     events: VecDeque<Event>,
@@ -97,22 +99,25 @@ impl Outbox {
 
     /// Says that a connection has bytes for its socket, unless the runtime knows.
     pub(super) fn transmit(&mut self, id: ConnId) {
-        self.has_bytes(Output::Transmit(id), id);
+        if self.has_bytes(id) {
+            self.queue.push_back(Output::Transmit(id));
+        }
     }
 
     /// Says that a reader inside the process has bytes, unless the runtime knows.
     pub(super) fn local(&mut self, id: ConnId) {
-        self.has_bytes(Output::Local(id), id);
+        if self.has_bytes(id) {
+            self.locals.push_back(Output::Local(id));
+        }
     }
 
-    /// Once in the queue, whether or not the runtime has found none left before it came to that.
-    fn has_bytes(&mut self, output: Output, id: ConnId) {
-        if let Some(outstanding) = self.of(id)
-            && !std::mem::replace(&mut outstanding.bytes, true)
-            && !std::mem::replace(&mut outstanding.told, true)
-        {
-            self.queue.push_back(output);
-        }
+    /// Whether that is to be queued: once, whether or not the runtime has found none left before it came to
+    /// that.
+    fn has_bytes(&mut self, id: ConnId) -> bool {
+        self.of(id).is_some_and(|outstanding| {
+            !std::mem::replace(&mut outstanding.bytes, true)
+                && !std::mem::replace(&mut outstanding.told, true)
+        })
     }
 
     /// The runtime has found that a connection has no bytes left.
@@ -197,7 +202,7 @@ impl Outbox {
 
     /// The next thing to do; events come after everything else.
     pub(super) fn pop(&mut self) -> Option<Output> {
-        while let Some(output) = self.queue.pop_front() {
+        while let Some(output) = self.queue.pop_front().or_else(|| self.locals.pop_front()) {
             match output {
                 Output::Transmit(id) | Output::Local(id) => match self.of(id) {
                     Some(outstanding) => {
@@ -233,6 +238,9 @@ impl Outbox {
     fn give_back_room(&mut self) {
         if self.queue.capacity() > KEPT_ROOM {
             self.queue = VecDeque::new();
+        }
+        if self.locals.capacity() > KEPT_ROOM {
+            self.locals = VecDeque::new();
         }
         if self.events.capacity() > KEPT_ROOM {
             self.events = VecDeque::new();
@@ -333,6 +341,21 @@ mod tests {
         outbox.receive(OLD);
         outbox.transmit(NEW);
         assert_eq!(all(&mut outbox), ["Close(c0.1, Abort)", "Transmit(c0.2)"]);
+    }
+
+    #[test]
+    fn readers_inside_the_process_come_after_sockets_and_before_words() {
+        let mut outbox = Outbox::default();
+        let inside = ConnId { index: 1, generation: 1 };
+        outbox.open(OLD);
+        outbox.open(inside);
+        outbox.event(event(OLD, EventKind::VmIdentified), None, Instant::ZERO);
+        outbox.local(inside);
+        outbox.transmit(OLD);
+        outbox.local(inside);
+        let told = all(&mut outbox);
+        assert_eq!(told[..2], ["Transmit(c0.1)", "Local(c1.1)"]);
+        assert!(told.len() == 3 && told[2].starts_with("Event"), "{told:?}");
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub enum Output {
 pub struct LogReader {
     /// Whose connection it is: once that is closed, nobody reads any more.
     pub conn: ConnId,
-    pub(super) stream: u64,
+    /// The stream of its session that carries the log.
+    pub stream: u64,
 }
 
 /// What is wanted of a console's log.

@@ -273,7 +273,8 @@ impl Concentrator {
     }
 
     /// The piece of a log that an [`Output::Log`] has asked for, as records (operator.md §10); `is_last`: no
-    /// more come. Returns whether anybody reads it still; if not, no more is to be read.
+    /// more come, which may be said at any time. Returns whether anybody reads it still; if not, no more is
+    /// to be read.
     pub fn handle_log(&mut self, reader: LogReader, piece: Vec<u8>, is_last: bool, now: Instant) -> bool {
         self.fx.now = now;
         let conn = self.conns.get_mut(reader.conn).filter(|conn| conn.closing.is_none());

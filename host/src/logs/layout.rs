@@ -4,8 +4,10 @@
 //! directory, no character of its name is a control character, and its name is short enough for any file
 //! system. **Refuses to know** files.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use vspc_core::concentrator::Label;
 use vspc_core::vmware::Uuid;
@@ -13,7 +15,7 @@ use vspc_core::vmware::Uuid;
 use vspc_logs::date::Moment;
 
 /// Whose log it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Subject {
     pub(super) name: String,
     uuid: Uuid,
@@ -33,6 +35,11 @@ impl Subject {
             clone: label.clone.clone(),
             port: label.port,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 
@@ -102,21 +109,42 @@ impl Layout {
         self.levels.iter().map(|parts| fitted(&name(parts, subject, time))).collect()
     }
 
-    /// Whether a file is this console's at some time, or a folder on the way to one; relative to the log
-    /// directory. Names that are cut are nobody's.
-    pub(super) fn is_ever(&self, subject: &Subject, path: &Path) -> bool {
+    /// The files that are this console's at some time, relative to the log directory and in the order of
+    /// their names. `list` gives the names in a folder, which is asked for where these depend on the time;
+    /// names that are cut are nobody's.
+    pub(super) fn files(&self, subject: &Subject, mut list: impl FnMut(&Path) -> Names) -> Vec<PathBuf> {
         let any = |unit| "\0".repeat(time_of(unit, Moment::of(0)).len());
-        let mut levels = self.levels.iter();
-        path.components().all(|component| {
-            let Some(parts) = levels.next() else { return false };
-            let (found, wanted) = (component.as_os_str().to_string_lossy(), name(parts, subject, any));
-            let is_like = |(found, wanted): (u8, u8)| match wanted {
-                0 => found.is_ascii_digit(),
-                _ => found == wanted,
+        let mut paths = vec![PathBuf::new()];
+        for parts in &self.levels {
+            let wanted = name(parts, subject, any);
+            paths = match wanted.find('\0') {
+                None => paths.iter().map(|path| path.join(&wanted)).collect(),
+                Some(certain) => {
+                    let below = |path: PathBuf| {
+                        let names = list(&path);
+                        let alike = names.range(wanted[..certain].to_owned()..);
+                        let alike = alike.take_while(|name| name.starts_with(&wanted[..certain]));
+                        let its = alike.filter(|name| is_like(name, &wanted));
+                        its.map(|name| path.join(name)).collect::<Vec<_>>()
+                    };
+                    paths.into_iter().flat_map(below).collect()
+                }
             };
-            found.len() == wanted.len() && found.bytes().zip(wanted.bytes()).all(is_like)
-        })
+        }
+        paths
     }
+}
+
+/// The names in a folder.
+pub(super) type Names = Arc<BTreeSet<String>>;
+
+/// Whether a name is one that was wanted, digits where that has NULs.
+fn is_like(name: &str, wanted: &str) -> bool {
+    let is_like = |(found, wanted): (u8, u8)| match wanted {
+        0 => found.is_ascii_digit(),
+        _ => found == wanted,
+    };
+    name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(is_like)
 }
 
 /// A name for a console whose first choice is another one's: with its UUID and, where that is not enough, a
@@ -363,19 +391,21 @@ mod tests {
 
     #[test]
     fn the_files_of_a_console_are_known_whatever_their_date() {
+        let folders = [
+            (UUID.to_owned(), &["2026-11", "1999-01", "2026-1x", "latest", "2026-111"][..]),
+            (format!("{UUID}/2026-11"), &["web01-30.log", "web01-3x.log", "web02-30.log", "web01-01.log"]),
+            (format!("{UUID}/1999-01"), &["web01-00.log", "web01-00.log.1"]),
+        ];
+        let list = |path: &Path| {
+            let names = folders.iter().find(|(folder, _)| Path::new(folder) == path).expect("is its").1;
+            Arc::new(names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>())
+        };
         let layout = Layout::parse("{uuid}/%Y-%m/{name}-%d.log").unwrap();
-        let vm = subject("web01");
-        for (path, is) in [
-            (format!("{UUID}/2026-11/web01-30.log"), true),
-            (format!("{UUID}/1999-01/web01-00.log"), true),
-            (UUID.to_owned(), true),
-            (format!("{UUID}/2026-11/web01-3x.log"), false),
-            (format!("{UUID}/2026-11/web02-30.log"), false),
-            (format!("{UUID}/2026-11/web01-30.log/x"), false),
-            ("other".to_owned(), false),
-        ] {
-            assert_eq!(layout.is_ever(&vm, Path::new(&path)), is, "{path}");
-        }
+        let found = layout.files(&subject("web01"), list);
+        let expected = ["1999-01/web01-00.log", "2026-11/web01-01.log", "2026-11/web01-30.log"];
+        assert_eq!(found, expected.map(|path| Path::new(UUID).join(path)));
+        let fixed = Layout::parse("{uuid}/{name}").unwrap().files(&subject("web01"), list);
+        assert_eq!(fixed, [Path::new(UUID).join("web01")]);
     }
 
     #[test]

@@ -10,9 +10,11 @@
 //!                   ▲ ───── room, a nudge ◀┘
 //! ```
 
+mod buffers;
 mod files;
 mod index;
 mod layout;
+mod listing;
 mod options;
 mod reading;
 mod restoring;
@@ -39,6 +41,7 @@ pub use tap::Logs;
 use crate::commands::Sender;
 use crate::fatal::Fatal;
 use crate::reload;
+use buffers::Buffers;
 use files::Files;
 use layout::Layout;
 use reading::Readings;
@@ -113,17 +116,17 @@ pub(crate) fn open(settings: Option<Settings>, commands: Sender) -> Result<(Logs
 
 fn start(settings: Settings, commands: Sender) -> io::Result<(Logs, Ending)> {
     let (messages, received) = channel();
-    let room = Arc::new(tap::room());
+    let (room, buffers) = (Arc::new(tap::room()), Arc::<Buffers>::default());
     let (ended, ends) = channel::<()>();
     let files = Files::new(settings.dir.clone(), settings.mode, settings.most_open);
     let rotated = rotate::start(&settings.dir, &settings.rotation)?;
     let index = index::start(settings.index.as_deref(), settings.mode, &settings.dir)?;
     let settings = Arc::new(settings);
     let readings = Readings::new(Arc::clone(&settings), index.clone(), commands.clone());
-    let restorer = restoring::start(settings.restored, settings.stamps, commands.clone())?;
-    let logs = Logs::new(messages, Arc::clone(&room), &settings, readings);
+    let restorer = restoring::start(&settings, commands.clone())?;
+    let logs = Logs::new(messages, (Arc::clone(&room), Arc::clone(&buffers)), &settings, readings);
     let threads = Threads { rotated, index, restorer };
-    let writer = Writer::new(files, &settings, threads, received, room, commands);
+    let writer = Writer::new(files, &settings, threads, received, (room, buffers), commands);
     let run = move || {
         writer.run();
         drop(ended);

@@ -2,7 +2,8 @@
 //!
 //! **Owns** who reads which log, and how many at once. The loop only passes on what it is asked and what a
 //! thread has read, a piece at a time, and the next when the client has taken that: whoever does not read
-//! holds nobody up, and costs a piece. **Refuses to know** what is in a log.
+//! holds nobody up, and costs a piece. One that has not taken its piece for long yields where others wait.
+//! **Refuses to know** what is in a log.
 //!
 //! ```text
 //! Output::Log ─▶ Readings ── Tell ─▶ [ thread ] ── Command::Log ─▶ the loop ─▶ handle_log
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use vspc_core::admin::operator::{LogQuery, LogRecord, When};
 use vspc_core::concentrator::{ConnId, LogReader};
+use vspc_core::time::Instant;
 use vspc_logs::date;
 use vspc_logs::marks::index_of;
 use vspc_logs::reader::{Item, Reader, Source, Span};
@@ -30,14 +32,22 @@ use crate::commands::{self, Command, TrySendError};
 use super::Settings;
 use super::index::Index;
 use super::layout::Subject;
+use super::listing::Listing;
 
 /// Everybody who reads a log.
 #[derive(Debug)]
 pub(super) struct Readings {
-    threads: HashMap<LogReader, Sender<Tell>>,
+    threads: HashMap<LogReader, Reading>,
     settings: Arc<Settings>,
     index: Index,
     commands: commands::Sender,
+}
+
+#[derive(Debug)]
+struct Reading {
+    thread: Sender<Tell>,
+    /// Since when its client has a piece to take.
+    given: Option<Instant>,
 }
 
 /// What a thread is told.
@@ -96,6 +106,26 @@ impl Readings {
         Self { threads: HashMap::new(), settings, index, commands }
     }
 
+    /// Somebody wants to read: where there is no room for that, whoever has left a piece lying for longest,
+    /// and for [`STALLED_FOR`], reads no more. Returns who that is.
+    pub(super) fn make_room(&mut self, now: Instant) -> Option<LogReader> {
+        if self.threads.len() < MOST_AT_ONCE {
+            return None;
+        }
+        let given = self.threads.iter().filter_map(|(&id, reading)| Some((reading.given?, id)));
+        let (given, id) = given.min_by_key(|&(given, _)| given)?;
+        let is_stalled = given + STALLED_FOR <= now;
+        is_stalled.then(|| self.stop(id))?;
+        Some(id)
+    }
+
+    /// A client has been given a piece.
+    pub(super) fn given(&mut self, id: LogReader, now: Instant) {
+        if let Some(reading) = self.threads.get_mut(&id) {
+            reading.given = Some(now);
+        }
+    }
+
     /// Begins to read. What the writer is to be asked, or why it is not to be, in words.
     pub(super) fn begin(
         &mut self,
@@ -124,22 +154,23 @@ impl Readings {
             .name("log-reader".to_owned())
             .spawn(move || thread.run(&query, &answered))
             .map_err(|error| format!("the server cannot start a thread: {error}"))?;
-        self.threads.insert(id, tell);
+        self.threads.insert(id, Reading { thread: tell, given: None });
         Ok(wanted)
     }
 
     /// The client has taken what there was.
-    pub(super) fn more(&self, id: LogReader) {
-        if let Some(thread) = self.threads.get(&id) {
+    pub(super) fn more(&mut self, id: LogReader) {
+        if let Some(reading) = self.threads.get_mut(&id) {
+            reading.given = None;
             // Fails when it has ended.
-            let _ = thread.send(Tell::More);
+            let _ = reading.thread.send(Tell::More);
         }
     }
 
     /// Nobody reads it any more.
     pub(super) fn stop(&mut self, id: LogReader) {
-        if let Some(thread) = self.threads.remove(&id) {
-            let _ = thread.send(Tell::Stop);
+        if let Some(reading) = self.threads.remove(&id) {
+            let _ = reading.thread.send(Tell::Stop);
         }
     }
 
@@ -267,11 +298,13 @@ impl Thread {
     fn sources(&self, current: PathBuf) -> Vec<Source> {
         let mut paths = Vec::new();
         if self.settings.layout.has_times() {
-            let is_its = |path: &Path| self.settings.layout.is_ever(&self.subject, path);
-            find(&self.settings.dir, Path::new(""), &is_its, &mut paths);
-            paths.sort();
+            let mut listing = Listing::new(&self.settings.dir);
+            paths = self.settings.layout.files(&self.subject, |folder| listing.names(folder));
         }
-        paths.retain(|path| *path != current);
+        let is_file = |path: &Path| {
+            fs::symlink_metadata(self.settings.dir.join(path)).is_ok_and(|found| found.is_file())
+        };
+        paths.retain(|path| *path != current && is_file(path));
         paths.push(current);
         paths.iter().map(|path| self.source(path)).collect()
     }
@@ -307,21 +340,16 @@ fn records(items: &[Item]) -> Vec<u8> {
     piece
 }
 
-/// The files below a folder, relative to it, of which `is_it` holds; also folders on the way to such.
-fn find(dir: &Path, below: &Path, is_it: &impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
-    // One that is gone by now has nothing to be found in it.
-    for entry in fs::read_dir(dir.join(below)).into_iter().flatten().flatten() {
-        let path = below.join(entry.file_name());
-        match entry.file_type() {
-            Ok(kind) if kind.is_file() && is_it(&path) => found.push(path),
-            Ok(kind) if kind.is_dir() && is_it(&path) => find(dir, &path, is_it, found),
-            _ => {}
-        }
-    }
-}
-
 /// How many logs are read at once, each by a thread: what a disk can do beside being written to.
 const MOST_AT_ONCE: usize = 16;
+
+/// How long a client may leave its piece lying where others wait. Whoever reads a log page by page takes its
+/// time, and has all of it while there is room.
+const STALLED_FOR: Duration = Duration::from_secs(30);
+
+/// What one is told that yields.
+pub(super) const STALLED: &str = "others wait to read logs, and of this one nothing was taken for 30 s: \
+    it is read no more";
 
 /// How much is read of a log at once.
 const PIECE: usize = 64 << 10;
@@ -331,3 +359,48 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a thread leaves a full queue alone.
 const RETRY: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use super::super::layout::Layout;
+    use super::super::rotate::Rotation;
+
+    #[test]
+    fn who_has_left_a_piece_lying_for_half_a_minute_yields_where_others_wait_and_nobody_else() {
+        let settings = Settings {
+            dir: PathBuf::from("/nonexistent"),
+            layout: Layout::parse("{uuid}").unwrap(),
+            mode: 0o600,
+            most_open: 4,
+            stamps: false,
+            rotation: Rotation::default(),
+            index: None,
+            restored: 0,
+        };
+        let (commands, ..) = commands::pair().unwrap();
+        let mut readings = Readings::new(Arc::new(settings), Index::default(), commands);
+        let reader = |stream| LogReader { conn: ConnId::from_bits(1), stream };
+        let begin = |readings: &mut Readings, stream| {
+            readings.begin(reader(stream), Subject::default(), LogQuery::default())
+        };
+        let start = Instant::from_millis(1);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for stream in 0..15 {
+            begin(&mut readings, stream).unwrap();
+        }
+        for stream in 0..10 {
+            readings.given(reader(stream), at(stream));
+        }
+        assert_eq!(readings.make_room(at(1000)), None, "there is room");
+        begin(&mut readings, 15).unwrap();
+        begin(&mut readings, 16).unwrap_err();
+        readings.more(reader(0));
+        assert_eq!(readings.make_room(at(30)), None, "the second has had its piece for 29 s");
+        assert_eq!(readings.make_room(at(31)), Some(reader(1)));
+        assert_eq!(readings.make_room(at(1000)), None, "there is room again");
+        begin(&mut readings, 16).unwrap();
+        assert_eq!(readings.make_room(at(1000)), Some(reader(2)));
+    }
+}

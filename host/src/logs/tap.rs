@@ -5,17 +5,19 @@
 //! VM that prints without end takes no more of a slow disk than others. **Refuses to know** files.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use vspc_core::concentrator::{Concentrator, ConnId, ConsoleId, LocalOptions, LogOrder, LogReader};
 use vspc_core::time::Instant;
 
 use super::Settings;
+use super::buffers::Buffers;
 use super::layout::Subject;
-use super::reading::{Readings, Where, failed};
+use super::reading::{Readings, STALLED, Where, failed};
 use super::stream::Piece;
 use crate::console_rules::Rules;
 use crate::room::Room;
@@ -56,6 +58,7 @@ pub struct Logs(Option<End>);
 struct End {
     messages: mpsc::Sender<Message>,
     room: Arc<Room>,
+    buffers: Arc<Buffers>,
     readers: HashMap<ConnId, Reader>,
     by_console: HashMap<ConsoleId, ConnId>,
     /// Those that have something and found no room.
@@ -74,10 +77,12 @@ struct End {
     rules: Rules,
 }
 
+/// Every console that is logged has one of these, also one that never prints.
 #[derive(Debug)]
 struct Reader {
     console: ConsoleId,
-    subject: Subject,
+    /// A hash of what it was called when it was looked at last.
+    called: u64,
     /// The thread knows what it is called now.
     is_told: bool,
     is_waiting: bool,
@@ -93,13 +98,14 @@ enum Turn {
 impl Logs {
     pub(super) fn new(
         messages: mpsc::Sender<Message>,
-        room: Arc<Room>,
+        (room, buffers): (Arc<Room>, Arc<Buffers>),
         settings: &Settings,
         readings: Readings,
     ) -> Self {
         Self(Some(End {
             messages,
             room,
+            buffers,
             readers: HashMap::new(),
             by_console: HashMap::new(),
             waiting: VecDeque::new(),
@@ -127,8 +133,8 @@ impl Logs {
             // It has been closed if it is not there any more.
             Some(&reader) if !is_logged => drop(engine.kick(reader, now)),
             None if !is_logged => {}
-            Some(&reader) => end.rename(engine, reader, subject, now),
-            None => end.open(engine, id, subject, scrollback, now),
+            Some(&reader) => end.rename(engine, reader, &subject, now),
+            None => end.open(engine, id, &subject, scrollback, now),
         }
     }
 
@@ -192,6 +198,9 @@ impl Logs {
         };
         match order {
             LogOrder::Begin(reader, console, query) => {
+                if let Some(stalled) = end.readings.make_room(now) {
+                    engine.handle_log(stalled, failed(STALLED), true, now);
+                }
                 let subject = engine.console(console).map(|console| Subject::of(console.label));
                 let begun = match subject {
                     Some(subject) => end.readings.begin(reader, subject, *query),
@@ -204,6 +213,13 @@ impl Logs {
             }
             LogOrder::More(reader) => end.readings.more(reader),
             LogOrder::Stop(reader) => end.readings.stop(reader),
+        }
+    }
+
+    /// Somebody has been given a piece of a log, and takes it or does not.
+    pub(crate) fn given(&mut self, reader: LogReader, now: Instant) {
+        if let Some(end) = &mut self.0 {
+            end.readings.given(reader, now);
         }
     }
 
@@ -253,7 +269,7 @@ impl End {
         &mut self,
         engine: &mut Concentrator,
         console: ConsoleId,
-        subject: Subject,
+        subject: &Subject,
         scrollback: usize,
         now: Instant,
     ) {
@@ -265,26 +281,35 @@ impl End {
             self.unnamed.push_back((now + NAME_PATIENCE, id));
         }
         if !is_unnamed {
-            self.tell_of(console, &subject);
+            self.tell_of(console, subject);
         }
-        let reader = Reader { console, subject, is_told: false, is_waiting: false, is_unnamed };
+        let called = self.readers.hasher().hash_one(subject);
+        let reader = Reader { console, called, is_told: false, is_waiting: false, is_unnamed };
         self.readers.insert(id, reader);
         self.by_console.insert(console, id);
     }
 
-    fn rename(&mut self, engine: &mut Concentrator, id: ConnId, subject: Subject, now: Instant) {
+    fn rename(&mut self, engine: &mut Concentrator, id: ConnId, subject: &Subject, now: Instant) {
+        let called = self.readers.hasher().hash_one(subject);
         let Some(reader) = self.readers.get_mut(&id) else { return };
-        if reader.subject == subject {
+        if std::mem::replace(&mut reader.called, called) == called {
             return;
         }
-        reader.subject = subject;
         reader.is_told = false;
-        if reader.is_unnamed && !reader.subject.name.is_empty() {
-            reader.is_unnamed = false;
-            let (console, subject) = (reader.console, reader.subject.clone());
-            self.tell_of(console, &subject);
-            self.carry(engine, id, now);
+        if reader.is_unnamed && !subject.name.is_empty() {
+            self.take_for_named(engine, id, now);
         }
+    }
+
+    /// A reader waits no more for its console's name.
+    fn take_for_named(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.is_unnamed = false;
+        let console = reader.console;
+        if let Some(label) = engine.console(console).map(|console| console.label) {
+            self.tell_of(console, &Subject::of(label));
+        }
+        self.carry(engine, id, now);
     }
 
     /// A console has come, and its name is known or will not be.
@@ -300,13 +325,12 @@ impl End {
                 return;
             }
             self.unnamed.pop_front();
-            if let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.is_unnamed) {
-                reader.is_unnamed = false;
-                let (console, subject) = (reader.console, reader.subject.clone());
-                self.tell_of(console, &subject);
-                self.carry(engine, id, now);
+            if self.readers.get(&id).is_some_and(|reader| reader.is_unnamed) {
+                self.take_for_named(engine, id, now);
             }
         }
+        // A fleet that came at once has left room for all of it.
+        self.unnamed = VecDeque::new();
     }
 
     fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> bool {
@@ -347,20 +371,21 @@ impl End {
     /// Takes a piece of what a reader is offered. There is room for it.
     fn give_turn(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> Turn {
         let Some(reader) = self.readers.get_mut(&id) else { return Turn::Idle };
+        let console = reader.console;
+        let Some(label) = engine.console(console).map(|console| console.label) else { return Turn::Idle };
+        let subject = (!reader.is_told).then(|| Subject::of(label));
         let (mut piece, mut begins) = (None, 0);
         let sent = engine.read_local(id, now, |chunk| {
-            let mut bytes = BytesMut::with_capacity(chunk.len().min(PIECE));
+            let mut bytes = self.buffers.take(chunk.len().min(PIECE));
             for run in chunk.runs {
                 bytes.extend_from_slice(&run[..run.len().min(PIECE - bytes.len())]);
             }
             let taken = bytes.len();
             begins = chunk.at - chunk.lost;
-            piece = Some(Piece { at: chunk.at, bytes: bytes.freeze(), time: SystemTime::now() });
+            piece = Some(Piece { at: chunk.at, bytes: Bytes::from(bytes), time: SystemTime::now() });
             taken
         });
         let Some(piece) = piece.filter(|_| !sent.is_idle()) else { return Turn::Idle };
-        let console = reader.console;
-        let subject = (!reader.is_told).then(|| reader.subject.clone());
         reader.is_told = true;
         if let Some(subject) = subject {
             self.room.take(SUBJECT_COST);
@@ -385,13 +410,13 @@ impl End {
     }
 }
 
-/// How many bytes the queue to the thread holds, for all consoles together: a fifth of a second of a VM that
-/// prints as fast as one can, and more than a thousand that print a line each. When it is full, what follows
-/// stays in the journals.
-const ROOM: usize = 8 << 20;
+/// How many bytes the queue to the thread holds, for all consoles together: a tenth of a second of a VM that
+/// prints as fast as one can, for which a thread on a busy machine may have to wait, and more than a thousand
+/// that print a line each. When it is full, what follows stays in the journals.
+const ROOM: usize = 32 << 20;
 
-/// The longest piece: what the engine offers at once.
-const PIECE: usize = 64 << 10;
+/// The longest piece: what the engine offers at once. Less would have it look for where the rest begins.
+const PIECE: usize = 288 << 10;
 
 /// What a piece costs beside its bytes: its slot in the channel, its heap block and a counter.
 const PIECE_COST: usize = 192;

@@ -5,12 +5,13 @@
 //! every [`RETRY`], and then the log of the console says how much is missing. **Refuses to know** the loop.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vspc_core::concentrator::ConsoleId;
@@ -20,13 +21,14 @@ use vspc_logs::marks::{FINEST, Mark};
 use crate::commands::Sender;
 
 use super::Settings;
+use super::buffers::Buffers;
 use super::files::Files;
 use super::index::Index;
 use super::layout::{Layout, Subject, apart};
 use super::reading::{Follower, Where};
 use super::restoring::{End, Restorer};
 use super::rotate::{Rotated, Rotation};
-use super::stream::{Batch, Piece, Place};
+use super::stream::{Batch, MOST_PARTS, Piece, Place};
 use super::tap::{Message, SUBJECT_COST, charge};
 use crate::room::Room;
 
@@ -40,6 +42,7 @@ pub(super) struct Writer {
     rotated: Rotated,
     messages: Receiver<Message>,
     room: Arc<Room>,
+    buffers: Arc<Buffers>,
     commands: Sender,
     logs: HashMap<ConsoleId, Log>,
     /// Whose each file is.
@@ -112,7 +115,7 @@ impl Writer {
         settings: &Settings,
         threads: Threads,
         messages: Receiver<Message>,
-        room: Arc<Room>,
+        (room, buffers): (Arc<Room>, Arc<Buffers>),
         commands: Sender,
     ) -> Self {
         let Threads { rotated, index, restorer } = threads;
@@ -124,6 +127,7 @@ impl Writer {
             rotated,
             messages,
             room,
+            buffers,
             commands,
             logs: HashMap::new(),
             holders: HashMap::new(),
@@ -143,8 +147,12 @@ impl Writer {
         loop {
             match self.receive() {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.buffers.free(),
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // Others print at the same time: the loop wakes this thread once for all of them.
+            if self.room.taken() < MUCH {
+                thread::sleep(GATHERED_FOR);
             }
             // What has come meanwhile is one write for each console.
             for _ in 0..AT_ONCE {
@@ -162,7 +170,8 @@ impl Writer {
     }
 
     fn receive(&self) -> Result<Message, RecvTimeoutError> {
-        match self.trouble.retry_at {
+        let kept_until = self.buffers.are_kept().then(|| Instant::now() + BUFFERS_KEPT_FOR);
+        match self.trouble.retry_at.into_iter().chain(kept_until).min() {
             Some(at) => self.messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -183,7 +192,7 @@ impl Writer {
                 }
                 None => self.give_back(charge(piece.bytes.len())),
             },
-            Message::Come(id, subject) => self.give_back_output(id, &subject),
+            Message::Come(id, subject) => self.give_back_output(id, subject),
             Message::Where(id, wanted) => {
                 self.write_all();
                 self.tell_where(id, wanted);
@@ -218,14 +227,14 @@ impl Writer {
     }
 
     /// A console has come that has printed nothing by now: what its log ends with is from before the start.
-    fn give_back_output(&mut self, id: ConsoleId, subject: &Subject) {
-        let path = self.files.whole_path(&self.path_of(id, subject));
-        // One that is not there has nothing to be given back.
-        let Ok(metadata) = fs::symlink_metadata(&path) else { return };
-        if metadata.is_file() && metadata.len() > 0 && !self.logs.contains_key(&id) {
-            let (inode, len) = (metadata.ino(), metadata.len());
-            self.restorer.give_back(End { console: id, path, inode, len });
+    fn give_back_output(&mut self, id: ConsoleId, subject: Subject) {
+        if self.logs.contains_key(&id) {
+            return;
         }
+        let path = self.path_of(id, &subject);
+        let metadata = fs::symlink_metadata(self.files.whole_path(&path)).ok();
+        let current = metadata.filter(Metadata::is_file).map(|found| (found.ino(), found.len()));
+        self.restorer.give_back(End { console: id, subject, path, current, came: SystemTime::now() });
     }
 
     /// A console is called that from now on; its first piece has so many guest bytes before it.
@@ -310,17 +319,22 @@ impl Writer {
         if self.layout.has_times() && log.minute != minute {
             self.place(id, minute);
         }
-        let Some(log) = self.logs.get_mut(&id) else { return };
         let mut done = 0;
-        for piece in &pieces {
+        for piece in pieces {
+            let Some(log) = self.logs.get_mut(&id) else { break };
+            done += charge(piece.bytes.len());
             self.lag.missing += match log.is_failing {
-                true => log.place.lose(piece),
+                true => {
+                    let gap = log.place.lose(&piece);
+                    self.buffers.put(piece.bytes);
+                    gap
+                }
                 false => {
                     let time = date::millis(piece.time);
                     // A mark speaks of what is printed so long after it.
                     let is_due = !(log.marked..log.marked + (1 << FINEST)).contains(&time);
                     if self.times.is_empty() || is_due {
-                        self.times.push(Printed { before: self.batch.bytes().len(), time, is_due });
+                        self.times.push(Printed { before: self.batch.len(), time, is_due });
                     }
                     if is_due {
                         log.marked = time;
@@ -328,12 +342,14 @@ impl Writer {
                     log.place.put(piece, self.stamps, &mut self.batch)
                 }
             };
-            done += charge(piece.bytes.len());
+            if self.batch.is_full() {
+                self.write_batch(id);
+                self.give_back(std::mem::take(&mut done));
+            }
         }
-        if !log.is_failing {
+        if self.batch.len() > 0 {
             self.write_batch(id);
         }
-        drop(pieces);
         self.give_back(done);
         self.lag.tell_now_and_then();
     }
@@ -343,20 +359,21 @@ impl Writer {
         let Some(log) = self.logs.get_mut(&id) else { return false };
         let (mut written, mut inode, mut start) = (0, 0, 0);
         let mut write = || -> io::Result<()> {
-            let bytes = self.batch.bytes();
+            let len = self.batch.len();
             let now = seconds_of(SystemTime::now());
-            let path = self.files.whole_path(&log.path);
             let mut open = self.files.get(id, &log.path)?;
-            if self.rotation.is_due(open.len, bytes.len() as u64, open.last, now)
-                && self.rotated.put_away(&path)
-            {
-                self.files.close(id);
+            if self.rotation.is_due(open.len, len as u64, open.last, now) {
+                if self.rotated.put_away(&self.files.whole_path(&log.path)) {
+                    self.files.close(id);
+                }
                 open = self.files.get(id, &log.path)?;
             }
             open.last = now;
             (inode, start) = (open.inode, open.len);
-            while written < bytes.len() {
-                match open.file.write(&bytes[written..]) {
+            while written < len {
+                let mut slices = [IoSlice::new(&[]); MOST_PARTS];
+                let count = self.batch.slices(written, &mut slices);
+                match open.file.write_vectored(&slices[..count]) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
                     Ok(n) => written += n,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -392,7 +409,7 @@ impl Writer {
                 self.index.note(&log.path, mark);
             }
         }
-        self.batch.clear();
+        self.batch.clear(|bytes| self.buffers.put(bytes));
         outcome.is_ok()
     }
 
@@ -477,6 +494,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How many logs are tried again at once: a disk that takes half a minute to say no keeps the thread from the
 /// others.
 const RETRIED_AT_ONCE: usize = 64;
+
+/// How long a piece may wait for others, so that they are written together.
+const GATHERED_FOR: Duration = Duration::from_millis(5);
+
+/// With this much to be written nothing more is waited for.
+const MUCH: usize = 256 << 10;
+
+/// How long buffers are kept while nothing is printed.
+const BUFFERS_KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// How many messages are looked at before what they bring is written.
 const AT_ONCE: usize = 4096;

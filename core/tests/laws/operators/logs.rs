@@ -60,6 +60,28 @@ fn a_log_is_read_piece_by_piece_as_its_client_takes_it_and_ends() {
 }
 
 #[test]
+fn a_log_can_be_ended_before_its_client_has_taken_what_there_was_and_nothing_of_that_is_lost() {
+    let (mut world, mut operator) = logging();
+    let (stream, reader) = begin(&mut world, &mut operator);
+    let large = vec![b'x'; 300_000];
+    assert!(feed(&mut world, reader, &large, false));
+    operator.pass(&mut world);
+    assert!(!feed(&mut world, reader, b"more", false), "that was not asked for");
+    assert!(feed(&mut world, reader, b"the end", true));
+    assert!(!feed(&mut world, reader, b"another end", true));
+    let mut taken = Vec::new();
+    while taken.len() < large.len() + 7 {
+        let more = operator.take(stream, usize::MAX);
+        assert!(!more.is_empty());
+        taken.extend(more);
+        operator.pass(&mut world);
+    }
+    assert!(taken == [&large[..], b"the end"].concat());
+    assert_eq!(world.log_orders, [], "and no more is asked for");
+    assert!(!feed(&mut world, reader, b"x", true), "nobody reads it any more");
+}
+
+#[test]
 fn a_client_that_leaves_reads_no_more_be_it_the_stream_or_the_connection() {
     let (mut world, mut operator) = logging();
     let (stream, reader) = begin(&mut world, &mut operator);
