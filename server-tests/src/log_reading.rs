@@ -107,6 +107,7 @@ pub(super) fn whoever_follows_the_log_of_a_console_that_ends_has_the_end_of_it()
     follower.expect(b"last words");
     drop(vm);
     assert_eq!(follower.end(), b"before\r\nlast words");
+    server.line_with("console expired");
 }
 
 pub(super) fn a_console_that_a_store_puts_back_has_its_output_before_its_vm_is_back() {

@@ -35,7 +35,8 @@ impl Concentrator {
         let peer = conn.map(|conn| conn.peer.clone());
         let console = console.and_then(|id| self.consoles.get(id));
         let payer = console.map(|console| payer(&kind, id.zip(conn), console, self.fx.now));
-        let is_brief = matches!(kind, EventKind::ConsoleExpired | EventKind::ConsoleYielded)
+        // One that expires gives up what was kept for it, and is told of however short its VM was there.
+        let is_brief = matches!(kind, EventKind::ConsoleYielded)
             && console.is_some_and(|console| console.tenure.stayed(self.fx.now) < A_WHILE);
         let console = console.map(|console| Arc::clone(&console.label));
         let event = Event { kind, conn: id, peer, console, is_routine: is_silent || is_brief };

@@ -33,7 +33,7 @@ pub struct Event {
     /// The console it concerns.
     pub console: Option<Arc<Label>>,
     /// It is about a peer that came, said nothing and went: a health check, a port scan. Those are counted,
-    /// and told together ([`EventKind::SilentPeers`]). Or about the end of a console whose VM was connected
+    /// and told together ([`EventKind::SilentPeers`]). Or about a console that yields, whose VM was connected
     /// for less than a minute in total.
     pub is_routine: bool,
 }

@@ -104,6 +104,18 @@ fn loud(world: &World) -> impl Iterator<Item = &EventKind> {
     loud.map(|event| &event.kind)
 }
 
+#[test]
+fn a_console_that_expires_is_told_of_however_short_its_vm_was_there() {
+    let config = Config { vm_expire: Duration::from_secs(2), ..Config::default() };
+    let mut world = World::new(config);
+    let vm = world.vm(vm_config(1));
+    world.end(vm);
+    let expired = |world: &World| loud(world).filter(|kind| **kind == EventKind::ConsoleExpired).count();
+    assert_eq!(expired(&world), 0);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(expired(&world), 1);
+}
+
 fn numbered(n: u32) -> VmConfig {
     let mut uuid = [9; 16];
     uuid[..4].copy_from_slice(&n.to_be_bytes());
