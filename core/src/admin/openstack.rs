@@ -3,7 +3,7 @@
 //! **Owns** the words of both directions. **Refuses to know** consoles and connections. **Implements**
 //! admin.md §9.
 
-use std::fmt::Display;
+use std::net::SocketAddr;
 
 /// The longest line that is read. The longest that means something has 36 digits and dashes behind `GET`.
 pub const LINE_LIMIT: usize = 256;
@@ -59,17 +59,18 @@ impl OpenStackLine {
 }
 
 /// Appends a console of the list.
-pub fn put_entry(uuid: [u8; 16], host: impl Display, port: u16, out: &mut Vec<u8>) {
+pub fn put_entry(uuid: [u8; 16], at: SocketAddr, out: &mut Vec<u8>) {
     for byte in uuid {
         out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     out.extend_from_slice(b" -> ");
-    put_address(host, port, out);
+    put_address(at, out);
 }
 
-/// Appends where clients connect to the console that was asked for.
-pub fn put_address(host: impl Display, port: u16, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("{host}:{port}\n").as_bytes());
+/// Appends where clients connect to the console that was asked for: an IPv6 address in brackets, which keep
+/// it apart from the port (RFC 3986 §3.2.2).
+pub fn put_address(at: SocketAddr, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{at}\n").as_bytes());
 }
 
 /// Appends that there is no such console.
@@ -159,12 +160,14 @@ mod tests {
     #[test]
     fn answers_are_lines() {
         let mut out = Vec::new();
-        put_entry(UUID, "vspc.example", 13370, &mut out);
-        put_address("::1", 1, &mut out);
+        put_entry(UUID, ([192, 0, 2, 1], 13370).into(), &mut out);
+        put_entry(UUID, SocketAddr::from(([0_u16; 8], 50000)), &mut out);
+        put_address("[::1]:1".parse().unwrap(), &mut out);
         put_none(&mut out);
         assert_eq!(
             String::from_utf8(out).as_deref(),
-            Ok("503123245f6789abcdeffedfcafe9800 -> vspc.example:13370\n::1:1\nNone\n")
+            Ok("503123245f6789abcdeffedfcafe9800 -> 192.0.2.1:13370\n\
+                503123245f6789abcdeffedfcafe9800 -> [::]:50000\n[::1]:1\nNone\n")
         );
     }
 }

@@ -5,6 +5,7 @@
 //! connection is handed on to `requests`, and everybody else gets an answer and is closed.
 
 use std::io::IoSlice;
+use std::net::SocketAddr;
 
 use rand_chacha::rand_core::Rng;
 
@@ -301,7 +302,7 @@ impl Concentrator {
                     all.find(|label| label.uuid == Uuid::from_bytes(uuid) && label.port.is_some())?.port
                 });
                 conn.queue_control(id, &mut self.fx, |out| match port {
-                    Some(port) => put_address(host, port, out),
+                    Some(port) => put_address(SocketAddr::new(host, port), out),
                     None => put_none(out),
                 });
                 conn.doom(id, CloseReason::Answered, &mut self.fx);
@@ -376,7 +377,7 @@ impl Concentrator {
                     is_done = false;
                     *next = console.label.id.index + 1;
                     if let Some(port) = console.label.port {
-                        put_entry(*console.label.uuid.as_bytes(), host, port, out);
+                        put_entry(*console.label.uuid.as_bytes(), SocketAddr::new(host, port), out);
                     }
                 }
                 is_done
