@@ -14,6 +14,7 @@ use std::time::Duration;
 use vspc_core::concentrator::{Address, ListenError, ListenerId};
 use vspc_core::time::Instant;
 
+use crate::inherited::Inherited;
 use crate::listener::Listener;
 
 /// Takes connections in, for all listeners of one loop. Owns the spare descriptor, the count of refusals, and
@@ -26,6 +27,8 @@ pub struct Accepting {
     to_retry: BTreeSet<ListenerId>,
     /// When they are asked again.
     retry_at: Option<Instant>,
+    /// Listeners that the process was started with, and that are not open yet.
+    inherited: Inherited,
 }
 
 /// What one accept led to.
@@ -50,11 +53,20 @@ impl Accepting {
             refusals: Refusals::default(),
             to_retry: BTreeSet::new(),
             retry_at: None,
+            inherited: Inherited::default(),
         })
     }
 
-    /// Opens a listener. `make_room` frees a descriptor if it can.
-    pub fn listen(address: &Address, make_room: impl FnOnce() -> bool) -> io::Result<Listener> {
+    /// Listeners that the process was started with are taken from among these from now on.
+    pub(crate) fn inherit(&mut self, inherited: Inherited) {
+        self.inherited = inherited;
+    }
+
+    /// Opens a listener, or takes one that was handed over. `make_room` frees a descriptor if it can.
+    pub fn listen(&mut self, address: &Address, make_room: impl FnOnce() -> bool) -> io::Result<Listener> {
+        if let Address::Inherited(name) = address {
+            return self.inherited.take(name).and_then(Listener::of);
+        }
         match Listener::open(address) {
             Err(error) if is_exhaustion(&error) && make_room() => Listener::open(address),
             outcome => outcome,

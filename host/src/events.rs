@@ -189,14 +189,15 @@ impl fmt::Display for Words<'_, TakenBecause> {
     }
 }
 
-/// An address, if there is one.
+/// Who somebody else is: an address, if there is one.
 struct At(Option<IpAddr>);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),
-            None => f.write_str("nobody"),
+            // It has none: it came by a unix socket, or by vsock.
+            None => f.write_str("another connection"),
         }
     }
 }
@@ -393,6 +394,10 @@ mod tests {
             (
                 said(&EventKind::Vmotion(VmotionStep::Completed(Duration::from_micros(2_300)))),
                 "vmotion completed after 2 ms",
+            ),
+            (
+                said(&EventKind::InputTaken { from: None, because: TakenBecause::Silent }),
+                "input taken over from another connection: it was asked and gave no sign of life",
             ),
             (said(&TlsFailure::Timeout(Duration::from_secs(10))), "no handshake within 10 s"),
             (

@@ -52,13 +52,13 @@ pub enum Fatal {
     #[error(transparent)]
     MakeCertificate(crate::tls::MakeError),
     /// The VMs' listener cannot be opened.
-    #[error("cannot listen on {0}: {advice}", advice = listen_advice(.1, "proxy"))]
+    #[error("cannot listen on {0}: {advice}", advice = advice(.0, .1, &FOR_VMS))]
     Listen(Address, io::Error),
     /// The admin port that was asked for cannot be opened.
-    #[error("cannot open the admin port on {0}: {advice}", advice = listen_advice(.1, "admin"))]
+    #[error("cannot open the admin port on {0}: {advice}", advice = advice(.0, .1, &FOR_ADMIN))]
     ListenAdmin(Address, io::Error),
     /// The admin socket cannot be opened.
-    #[error("cannot open the admin socket {0}: {advice}", advice = socket_advice(.1))]
+    #[error("cannot open the admin socket {0}: {advice}", advice = advice(.0, .1, &FOR_ADMIN))]
     AdminSocket(Address, io::Error),
     /// Client ports cannot be opened on this address.
     #[error("cannot open client ports on {0}: {advice}", advice = interface_advice(.1))]
@@ -83,41 +83,88 @@ impl Fatal {
     }
 }
 
-/// `which` begins the names of the options that say where the listener goes.
-fn listen_advice(why: &io::Error, which: &str) -> String {
-    match why.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("address already in use; another vSPC running? stop it or choose --{which}-port")
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, choose another \
-             --{which}-port"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("no interface of this machine has that address, choose --{which}-iface")
-        }
-        _ => format!("{why}; check --{which}-iface and --{which}-port"),
+/// The options that say where listeners of one kind go.
+struct Named {
+    /// Their port and their address on TCP.
+    port: &'static str,
+    iface: &'static str,
+    /// Their path.
+    socket: &'static str,
+    /// All of that.
+    listen: &'static str,
+}
+
+const FOR_VMS: Named =
+    Named { port: "--proxy-port", iface: "--proxy-iface", socket: "--vm-listen", listen: "--vm-listen" };
+
+const FOR_ADMIN: Named = Named {
+    port: "--admin-port",
+    iface: "--admin-iface",
+    socket: "--admin-socket",
+    listen: "--admin-listen",
+};
+
+fn advice(address: &Address, why: &io::Error, options: &Named) -> String {
+    match address {
+        Address::Unix(_) => socket_advice(why, options.socket),
+        Address::Vsock { .. } => vsock_advice(why, options.listen),
+        _ => listen_advice(why, options),
     }
 }
 
-fn socket_advice(why: &io::Error) -> String {
+fn listen_advice(why: &io::Error, options: &Named) -> String {
+    let Named { port, iface, listen, .. } = options;
     match why.kind() {
         io::ErrorKind::AddrInUse => {
-            "another server is there: stop it, or choose another --admin-socket".to_owned()
+            format!("address already in use; another vSPC running? stop it or choose {port} (or {listen})")
         }
-        io::ErrorKind::AlreadyExists => "something is there that is no socket, and it stays: remove it, or \
-            choose another --admin-socket"
-            .to_owned(),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, choose another {port} \
+             (or {listen})"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has that address, choose {iface} (or {listen})")
+        }
+        _ => format!("{why}; check {iface}, {port} and {listen}"),
+    }
+}
+
+fn vsock_advice(why: &io::Error, option: &str) -> String {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => format!("that port is in use: choose another {option}"),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another \
+             {option}"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such CID: leave it out, or check {option}")
+        }
+        _ => format!(
+            "{why}; has this kernel vsock (modprobe vhost_vsock, or vsock in a guest), and may the service \
+             use it (RestrictAddressFamilies=)? check {option}"
+        ),
+    }
+}
+
+fn socket_advice(why: &io::Error, option: &str) -> String {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("another server is there: stop it, or choose another {option}")
+        }
+        io::ErrorKind::AlreadyExists => format!(
+            "something is there that is no socket, and it stays: remove it, or choose another {option}"
+        ),
         io::ErrorKind::NotFound => {
-            "its directory does not exist: make it, or choose another --admin-socket".to_owned()
+            format!("its directory does not exist: make it, or choose another {option}")
         }
-        io::ErrorKind::PermissionDenied => "permission denied: choose an --admin-socket in a directory, and \
-            an --admin-socket-group, of this user's"
-            .to_owned(),
+        io::ErrorKind::PermissionDenied => format!(
+            "permission denied: choose a place for it ({option}), and a group and an owner, that are this \
+             user's"
+        ),
         io::ErrorKind::InvalidInput => {
-            "a unix socket's path has at most 107 bytes: choose a shorter --admin-socket".to_owned()
+            format!("a unix socket's path has at most 107 bytes: choose a shorter {option}")
         }
-        _ => format!("{why}; check --admin-socket"),
+        _ => format!("{why}; check {option}"),
     }
 }
 
@@ -151,7 +198,8 @@ mod tests {
 
     #[test]
     fn an_admin_socket_is_refused_with_its_path_and_what_to_do() {
-        let file = SocketFile { path: PathBuf::from("/run/vspc.sock"), mode: 0o660, group: None };
+        let path = PathBuf::from("/run/vspc.sock");
+        let file = SocketFile { path, mode: 0o660, owner: None, group: None };
         let address = Address::Unix(Arc::new(file));
         for (kind, words) in [
             (io::ErrorKind::AddrInUse, "another server is there"),
@@ -164,6 +212,23 @@ mod tests {
             let line = Fatal::AdminSocket(address.clone(), kind.into()).to_string();
             assert!(line.contains("/run/vspc.sock") && line.contains("--admin-socket"), "{line}");
             assert!(line.contains(words) && !line.contains('\n'), "{line}");
+            let line = Fatal::Listen(address.clone(), kind.into()).to_string();
+            assert!(line.contains(words) && line.contains("--vm-listen"), "{line}");
+            assert!(!line.contains("--admin") && !line.contains("--proxy"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_vsock_listener_is_refused_with_what_the_machine_lacks() {
+        for (kind, words) in [
+            (io::ErrorKind::AddrInUse, "in use"),
+            (io::ErrorKind::PermissionDenied, "1024"),
+            (io::ErrorKind::AddrNotAvailable, "no such CID"),
+            (io::ErrorKind::Unsupported, "vhost_vsock"),
+        ] {
+            let line = Fatal::Listen(Address::Vsock { cid: 7, port: 1 }, kind.into()).to_string();
+            assert!(line.contains("vsock:7:1: ") && line.contains(words), "{line}");
+            assert!(line.contains("--vm-listen") && !line.contains('\n'), "{line}");
         }
     }
 

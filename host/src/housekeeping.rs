@@ -14,6 +14,7 @@ use crate::accept::Accepting;
 use crate::commands::Command;
 use crate::departures::Departures;
 use crate::grace::Grace;
+use crate::inherited::Inherited;
 use crate::logs::Logs;
 use crate::outlets::Outlets;
 use crate::report::log_counters;
@@ -97,6 +98,12 @@ impl<S> Housekeeping<S> {
     /// Tells these from now on what happens. For an engine that has not been asked for outputs yet.
     pub fn tell(&mut self, outlets: Outlets) {
         self.outlets = outlets;
+    }
+
+    /// Takes listeners that the process was started with from among these. For an engine that has not been
+    /// asked for outputs yet.
+    pub fn inherit(&mut self, inherited: Inherited) {
+        self.accepting.inherit(inherited);
     }
 
     /// Tells this one from now on that the loop goes round.
@@ -227,7 +234,7 @@ mod tests {
     use vspc_core::concentrator::{Address, Config, Output};
 
     fn engine() -> Concentrator {
-        let config = Config { vm_listen: vec![([127, 0, 0, 1], 0).into()], ..Config::default() };
+        let config = Config { vm_listen: vec![Address::Ip(([127, 0, 0, 1], 0).into())], ..Config::default() };
         Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO)
     }
 

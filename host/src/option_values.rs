@@ -28,15 +28,26 @@ pub(crate) fn mode(text: &str) -> Result<u32, String> {
 
 /// A group's number, or a name that this machine's /etc/group has.
 pub(crate) fn group(text: &str) -> Result<u32, String> {
+    let found = number_in("/etc/group", text);
+    found.ok_or_else(|| format!("/etc/group has no group {text}: give its number"))
+}
+
+/// A user's number, or a name that this machine's /etc/passwd has.
+pub(crate) fn user(text: &str) -> Result<u32, String> {
+    let found = number_in("/etc/passwd", text);
+    found.ok_or_else(|| format!("/etc/passwd has no user {text}: give its number"))
+}
+
+/// A number as such, or that of a name in a file that has both in its first and its third field.
+fn number_in(file: &str, text: &str) -> Option<u32> {
     if let Ok(number) = text.parse() {
-        return Ok(number);
+        return Some(number);
     }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let found = groups.lines().find_map(|line| {
+    let entries = fs::read_to_string(file).unwrap_or_default();
+    entries.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    found.ok_or_else(|| format!("/etc/group has no group {text}: give its number"))
+    })
 }
 
 /// A number of clients, or `none`.

@@ -15,6 +15,7 @@ use vspc_core::concentrator::{
 use crate::config::{ConfigOptions, Tables};
 use crate::doctor::DoctorOptions;
 use crate::hooks::HookOptions;
+use crate::listen_address::listen_address;
 use crate::logging::Place;
 use crate::logs::LogOptions;
 use crate::option_values::{
@@ -48,6 +49,12 @@ pub(crate) struct Options {
         help_heading = VMS
     )]
     pub proxy_iface: Vec<IpAddr>,
+
+    /// Where hosts connect, in one word, repeat it: tcp://ADDRESS:PORT, unix:/PATH (then ,mode=0660
+    /// ,owner=USER ,group=GROUP), vsock:PORT, vsock:CID:PORT, or fd:NAME for a socket that the service
+    /// manager hands over. Instead of --proxy-port and --proxy-iface, unless one of those is given, too.
+    #[arg(long, value_name = "WHERE", value_parser = listen_address, help_heading = VMS)]
+    pub vm_listen: Vec<Address>,
 
     /// Serve only VMs whose serial port names this URI (its query string does not count); default: any.
     #[arg(long, value_name = "URI", help_heading = VMS)]
@@ -144,6 +151,11 @@ pub(crate) struct Options {
     #[arg(long, help_heading = ADMIN)]
     pub no_admin: bool,
 
+    /// Where that port is, in one word as for --vm-listen, repeat it. Instead of --admin-port and
+    /// --admin-iface, unless one of those is given, too. Without any of these the server does not start.
+    #[arg(long, value_name = "WHERE", value_parser = listen_address, help_heading = ADMIN)]
+    pub admin_listen: Vec<Address>,
+
     /// The same as a unix socket, where the kernel says who comes; with --no-admin instead of the port. A
     /// file that a dead server has left there is replaced.
     #[arg(long, value_name = "PATH", help_heading = ADMIN)]
@@ -226,6 +238,10 @@ pub(crate) struct Options {
     /// What the file has besides options.
     #[arg(skip)]
     pub tables: Tables,
+
+    /// Beside `--vm-listen` somebody gives `--proxy-port` or `--proxy-iface`.
+    #[arg(skip)]
+    pub names_proxy_port: bool,
 
     /// The file that options may stand in.
     #[command(flatten)]
@@ -330,7 +346,7 @@ impl Options {
     #[must_use]
     pub(crate) fn config(&self, max_descriptors: usize) -> Config {
         let mut config = Config {
-            vm_listen: self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port)).collect(),
+            vm_listen: self.vm_addresses(),
             client_interface: self.interface,
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
             ports_by_grant: self.store.backend == BackendArg::Redis,
@@ -357,7 +373,7 @@ impl Options {
             raw_ports: self.raw_ports,
             max_clients: self.max_clients,
             max_consoles: self.max_consoles.unwrap_or(Config::default().max_consoles),
-            admin_listen: self.admin_listen(),
+            admin_listen: self.admin_addresses(),
             admin_rights: Rules::new(self.admin_rights.clone()),
             admin_context: self.context as usize,
             admin_enter_cr: self.enter == EnterArg::Cr,
@@ -388,7 +404,8 @@ impl Options {
 
     /// The address at which other machines can reach the admin port, if they can.
     pub(crate) fn exposed_admin(&self) -> Option<IpAddr> {
-        self.admin_address().map(|address| address.ip()).filter(|ip| !ip.to_canonical().is_loopback())
+        let mut all = self.admin_addresses().into_iter().filter_map(|address| address.ip());
+        all.find(|ip| !ip.is_loopback())
     }
 
     /// A rule is about whoever shows a certificate.
@@ -398,20 +415,61 @@ impl Options {
 
     /// Somebody said where the admin port is to be: without it there is no point in starting.
     pub(crate) fn needs_admin(&self) -> bool {
+        self.names_admin_port() || !self.admin_listen.is_empty()
+    }
+
+    fn names_admin_port(&self) -> bool {
         self.admin_port.is_some() || self.admin_iface.is_some()
     }
 
-    fn admin_listen(&self) -> Vec<Address> {
-        let socket = self.admin_socket.clone().map(|path| {
-            let (mode, group) = (self.admin_socket_mode, self.admin_socket_group);
-            Address::Unix(Arc::new(SocketFile { path, mode, group }))
-        });
-        self.admin_address().map(Address::Ip).into_iter().chain(socket).collect()
+    /// Where hosts connect.
+    pub(crate) fn vm_addresses(&self) -> Vec<Address> {
+        let proxy = self.proxy_addresses().map(Address::Ip);
+        let mut all: Vec<Address> = Vec::new();
+        for address in proxy.chain(self.vm_listen.iter().cloned()) {
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        let covers: Vec<SocketAddr> = all.iter().filter_map(ip_address).collect();
+        all.retain(|address| ip_address(address).is_none_or(|address| !is_covered(address, &covers)));
+        all
     }
 
+    /// Those of `--proxy-port` and `--proxy-iface`.
+    pub(crate) fn proxy_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let ips = match self.vm_listen.is_empty() || self.names_proxy_port {
+            true => &self.proxy_iface[..],
+            false => &[],
+        };
+        ips.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port))
+    }
+
+    /// The first TCP port where hosts connect, as a serial port's URI would name it.
+    pub(crate) fn vm_port(&self) -> u16 {
+        let addresses = self.vm_addresses();
+        addresses.iter().filter_map(ip_address).next().map_or(self.proxy_port, |address| address.port())
+    }
+
+    /// Where those connect who ask about consoles.
+    pub(crate) fn admin_addresses(&self) -> Vec<Address> {
+        let port = self.admin_address().map(Address::Ip);
+        let socket = self.admin_socket_file().map(Address::Unix);
+        port.into_iter().chain(socket).chain(self.admin_listen.iter().cloned()).collect()
+    }
+
+    /// That of `--admin-socket`.
+    pub(crate) fn admin_socket_file(&self) -> Option<Arc<SocketFile>> {
+        let path = self.admin_socket.clone()?;
+        let (mode, group) = (self.admin_socket_mode, self.admin_socket_group);
+        Some(Arc::new(SocketFile { path, mode, owner: None, group }))
+    }
+
+    /// That of `--admin-port` and `--admin-iface`.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         let ip = self.admin_iface.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        (!self.no_admin).then(|| SocketAddr::new(ip, self.admin_port.unwrap_or(ADMIN_PORT)))
+        let is_open = !self.no_admin && (self.names_admin_port() || self.admin_listen.is_empty());
+        is_open.then(|| SocketAddr::new(ip, self.admin_port.unwrap_or(ADMIN_PORT)))
     }
 
     /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
@@ -479,17 +537,28 @@ impl Options {
     /// `::` serves every address of both families and `0.0.0.0` every IPv4 one; listening on those again
     /// would fail.
     fn drop_covered_interfaces(&mut self) {
-        let every = IpAddr::from([0_u16; 8]);
-        let every_v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let given = std::mem::take(&mut self.proxy_iface);
-        for ip in &given {
-            let covered = (*ip != every && given.contains(&every))
-                || (ip.is_ipv4() && *ip != every_v4 && given.contains(&every_v4))
-                || self.proxy_iface.contains(ip);
-            if !covered {
-                self.proxy_iface.push(*ip);
+        let given: Vec<SocketAddr> = self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+        let mut kept: Vec<IpAddr> = Vec::new();
+        for address in &given {
+            if !is_covered(*address, &given) && !kept.contains(&address.ip()) {
+                kept.push(address.ip());
             }
         }
+        self.proxy_iface = kept;
+    }
+}
+
+/// Another of these addresses serves this one, too.
+fn is_covered(address: SocketAddr, by: &[SocketAddr]) -> bool {
+    let (every, every_v4) = (IpAddr::from([0_u16; 8]), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let (ip, has) = (address.ip(), |ip| by.contains(&SocketAddr::new(ip, address.port())));
+    (ip != every && has(every)) || (ip.is_ipv4() && ip != every_v4 && has(every_v4))
+}
+
+fn ip_address(address: &Address) -> Option<SocketAddr> {
+    match address {
+        Address::Ip(address) => Some(*address),
+        _ => None,
     }
 }
 

@@ -38,15 +38,60 @@ fn no_options_mean_the_cores_defaults() {
 #[test]
 fn an_admin_socket_is_beside_the_port_or_instead_of_it() {
     let options = parse("--admin-socket /run/vspc --admin-socket-mode 600 --admin-socket-group 7").unwrap();
-    let file = SocketFile { path: "/run/vspc".into(), mode: 0o600, group: Some(7) };
+    let file = SocketFile { path: "/run/vspc".into(), mode: 0o600, owner: None, group: Some(7) };
     let socket = Address::Unix(Arc::new(file));
     assert_eq!(options.config(10).admin_listen[1..], [socket]);
     let config = parse("--admin-socket /run/vspc --no-admin --admin-socket-group root").unwrap().config(10);
-    let file = SocketFile { path: "/run/vspc".into(), mode: 0o660, group: Some(0) };
+    let file = SocketFile { path: "/run/vspc".into(), mode: 0o660, owner: None, group: Some(0) };
     assert_eq!(config.admin_listen, [Address::Unix(Arc::new(file))]);
     for wrong in ["--admin-socket-mode 8", "--admin-socket-mode 1777", "--admin-socket-group no:such"] {
         let why = parse(&format!("--admin-socket /run/vspc {wrong}")).unwrap_err();
         assert!(why.contains(wrong.split(' ').next().unwrap()), "{why}");
+    }
+}
+
+#[test]
+fn where_hosts_connect_is_said_by_port_and_address_or_in_one_word_or_both() {
+    let listen = |args: &str| {
+        let all = parse(args).unwrap().config(10).vm_listen;
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for (args, places) in [
+        ("", "0.0.0.0:13370"),
+        ("--vm-listen 10.0.0.1:7", "10.0.0.1:7"),
+        (
+            "--vm-listen tcp://[::1]:7 --vm-listen /run/vm,mode=600 --vm-listen vsock:8",
+            "[::1]:7 /run/vm vsock:8",
+        ),
+        ("--vm-listen fd:vm --proxy-port 9", "0.0.0.0:9 fd:vm"),
+        ("--vm-listen 10.0.0.1:7 --proxy-iface 10.0.0.2", "10.0.0.2:13370 10.0.0.1:7"),
+        // What another serves already is not opened twice.
+        ("--vm-listen 10.0.0.1:9 --vm-listen 10.0.0.1:8 --proxy-port 9", "0.0.0.0:9 10.0.0.1:8"),
+        ("--vm-listen fd:vm --vm-listen fd:vm", "fd:vm"),
+    ] {
+        assert_eq!(listen(args), places, "{args}");
+    }
+    assert_eq!(parse("--vm-listen 10.0.0.1:7").unwrap().vm_port(), 7);
+    assert_eq!(parse("--vm-listen vsock:7").unwrap().vm_port(), 13370);
+}
+
+#[test]
+fn where_the_admin_port_is_may_be_said_in_one_word_and_then_it_has_to_be_there() {
+    let listen = |args: &str| {
+        let options = parse(args).unwrap();
+        let all = options.config(10).admin_listen;
+        let all = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        (all, options.needs_admin(), options.exposed_admin().is_some())
+    };
+    for (args, places, is_needed, is_exposed) in [
+        ("", "127.0.0.1:13371", false, false),
+        ("--admin-listen unix:/run/a", "/run/a", true, false),
+        ("--admin-listen 10.0.0.1:7 --admin-socket /run/a", "/run/a 10.0.0.1:7", true, true),
+        ("--admin-listen fd:admin --admin-port 9", "127.0.0.1:9 fd:admin", true, false),
+        ("--admin-listen vsock:2:9 --no-admin", "vsock:2:9", true, false),
+        ("--no-admin", "", false, false),
+    ] {
+        assert_eq!(listen(args), (places.to_owned(), is_needed, is_exposed), "{args}");
     }
 }
 
@@ -132,6 +177,8 @@ fn every_fault_is_one_line_that_names_the_option() {
         ("--proxy-port 70000", "--proxy-port"),
         ("--proxy-port x", "--proxy-port"),
         ("--proxy-iface localhost", "--proxy-iface"),
+        ("--vm-listen localhost:1", "--vm-listen"),
+        ("--admin-listen unix:a", "--admin-listen"),
         ("--proxy-iface 127.0.0.1,", "--proxy-iface"),
         ("--interface 10.0.0", "--interface"),
         ("--port-range-start 5000 --port-range-end 4999", "--port-range-end"),

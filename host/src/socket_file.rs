@@ -27,7 +27,7 @@ pub(crate) struct Claim {
 /// Opens a unix socket that does not block. The file of a server that has died is replaced. `AddrInUse`:
 /// somebody listens there, or is about to. `AlreadyExists`: what is there is no socket, and stays.
 ///
-/// Nobody can connect before its group and permissions are what they are to be: it listens only then.
+/// Nobody can connect before its owner, group and permissions are what they are to be: it listens only then.
 pub(crate) fn listen(file: &Arc<SocketFile>) -> io::Result<(Socket, Claim)> {
     let address = SockAddr::unix(&file.path)?;
     // Until it listens its socket looks like that of a server that has died.
@@ -41,8 +41,8 @@ pub(crate) fn listen(file: &Arc<SocketFile>) -> io::Result<(Socket, Claim)> {
         outcome => outcome?,
     }
     let claim = Claim { file: Arc::clone(file), identity: identity(&fs::symlink_metadata(&file.path)?) };
-    if file.group.is_some() {
-        chown(&file.path, None, file.group)?;
+    if file.owner.is_some() || file.group.is_some() {
+        chown(&file.path, file.owner, file.group)?;
     }
     fs::set_permissions(&file.path, Permissions::from_mode(file.mode))?;
     socket.listen(BACKLOG)?;

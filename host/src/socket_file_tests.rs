@@ -25,7 +25,7 @@ impl Place {
     }
 
     fn file(&self, mode: u32) -> Arc<SocketFile> {
-        Arc::new(SocketFile { path: self.path(), mode, group: None })
+        Arc::new(SocketFile { path: self.path(), mode, owner: None, group: None })
     }
 }
 
@@ -74,7 +74,7 @@ fn what_is_no_socket_stays() {
     fs::write(place.path(), "precious").unwrap();
     assert_eq!(listen(&place.file(0o600)).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(place.path()).unwrap(), "precious");
-    let link = Arc::new(SocketFile { path: place.0.join("link"), mode: 0o600, group: None });
+    let link = Arc::new(SocketFile { path: place.0.join("link"), mode: 0o600, owner: None, group: None });
     std::os::unix::fs::symlink("nowhere", &link.path).unwrap();
     assert_eq!(listen(&link).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert!(fs::symlink_metadata(&link.path).is_ok());

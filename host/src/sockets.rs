@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// Opens a listener: not blocking, closed on exec. Costs a dozen system calls and no memory in the
 /// process beyond the descriptor.
@@ -24,6 +24,15 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     serve_well(&SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Opens a vsock listener: not blocking, closed on exec. None of what a TCP connection is served with applies
+/// there.
+pub(crate) fn listen_vsock(cid: u32, port: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&SockAddr::vsock(cid, port))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }
 
 /// The error that client ports on this address will meet, if any: better told at start than with the
@@ -83,7 +92,7 @@ impl Refills {
 
 /// Everything that accepted connections inherit. Buffer sizes are the kernel's: it grows them with the
 /// connection, and a fixed size costs bulk transfers more than it saves.
-fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
+pub(crate) fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
     // Output is written as soon as it is there and in runs as long as there are: Nagle's delay would only
     // hold back echoes.
     socket.set_tcp_nodelay(true)?;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vspc_core::concentrator::Config;
+use vspc_core::concentrator::{Address, Config};
 
 use crate::audience::Listener;
 use crate::commands;
@@ -18,6 +18,7 @@ use crate::credentials::Credentials;
 use crate::doctor::{self, Form};
 use crate::fatal::Fatal;
 use crate::hangup::Hangup;
+use crate::inherited::Inherited;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
 use crate::logging::{ERROR, Logging, is_journal};
@@ -55,6 +56,8 @@ pub struct Host {
     pub outlets: Outlets,
     /// Who is told that the server serves.
     pub supervisor: Supervisor,
+    /// Listeners that the process was started with.
+    pub inherited: Inherited,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -96,11 +99,16 @@ pub fn run(program: &'static str, serve: impl FnOnce(Host) -> Result<(), Fatal>)
         }
         Err(fatal) => return refuse(program, &fatal),
     };
+    // Before anything else is opened.
+    let inherited = match Inherited::of_process() {
+        Ok(inherited) => inherited,
+        Err(error) => return refuse(program, &Fatal::Options(error.to_string())),
+    };
     let log = match Logging::start(program, options.debug, options.log_place()) {
         Ok(log) => log,
         Err(error) => return refuse(program, &Fatal::System("start the log's thread", error)),
     };
-    let outcome = prepare(program, &options).and_then(|(host, endings)| {
+    let outcome = prepare(program, &options, inherited).and_then(|(host, endings)| {
         let _pid_file = options.pidfile.as_deref().map(write_pid_file).transpose()?;
         let outcome = serve(host);
         endings.wait();
@@ -134,14 +142,21 @@ impl Endings {
     }
 }
 
-fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), Fatal> {
+fn prepare(
+    program: &'static str,
+    options: &Options,
+    mut inherited: Inherited,
+) -> Result<(Host, Endings), Fatal> {
     let mut limits = Limits::raise();
     if options.logs.log_dir.is_some() {
         limits = limits.with_logs();
     }
     let for_engine = limits.for_engine()?;
     let configure = move |options: &Options| engine_config(program, options, for_engine);
-    let config = configure(options);
+    let mut config = configure(options);
+    inherited
+        .expand(&mut [&mut config.vm_listen, &mut config.admin_listen])
+        .map_err(|error| Fatal::Options(error.to_string()))?;
     if let Err(error) = limits.lengthen_table() {
         log::debug!("the table of descriptors grows as it is needed: {error}");
     }
@@ -156,6 +171,12 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     }
     if let Some(path) = &options.config.config {
         log::info!("options are read from {}", path.display());
+    }
+    for name in inherited.drop_others(&[&config.vm_listen, &config.admin_listen]) {
+        log::warn!(
+            "the service manager has handed over a socket that no option takes: --vm-listen fd:{name} or \
+             --admin-listen fd:{name} would"
+        );
     }
     let config = Arc::new(config);
     if let Some(ports) = config.client_ports {
@@ -178,6 +199,13 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
     if let (Some(ip), Some(risk)) = (options.exposed_admin(), options.tls.admin_risk()) {
         log::warn!(
             "the admin port on {ip} is open to the network {risk}; whoever reaches it by vSPC.py's protocol \
+             is {} (--admin-rights)",
+            config.admin_rights.of_v3()
+        );
+    }
+    if config.admin_listen.iter().any(|address| matches!(address, Address::Vsock { .. })) {
+        log::warn!(
+            "the admin port is open to virtual machines by vsock; whoever reaches it by vSPC.py's protocol \
              is {} (--admin-rights)",
             config.admin_rights.of_v3()
         );
@@ -215,6 +243,7 @@ fn prepare(program: &'static str, options: &Options) -> Result<(Host, Endings), 
         watching,
         outlets,
         supervisor,
+        inherited,
         commands,
         commands_socket,
     };

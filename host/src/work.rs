@@ -211,7 +211,7 @@ mod tests {
 
     fn two_listeners() -> (Concentrator, Housekeeping<()>) {
         let config = Config {
-            vm_listen: vec![([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()],
+            vm_listen: [1, 2].map(|port| Address::Ip(([127, 0, 0, 1], port).into())).into(),
             ..Config::default()
         };
         (Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO), Housekeeping::new(true).unwrap())
@@ -220,7 +220,7 @@ mod tests {
     /// A server for VMs whose admin port is in use.
     fn start_without_admin(needs_admin: bool) -> Result<(), Fatal> {
         let config = Config {
-            vm_listen: vec![([127, 0, 0, 1], 1).into()],
+            vm_listen: vec![Address::Ip(([127, 0, 0, 1], 1).into())],
             admin_listen: vec![Address::Ip(([127, 0, 0, 1], 2).into())],
             ..Config::default()
         };

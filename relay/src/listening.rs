@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use vspc_core::concentrator::{Address, SocketFile};
-use vspc_host::accept::Accepting;
 use vspc_host::listener::Listener;
 
 use crate::endpoint::{Endpoint, Place};
@@ -37,7 +36,7 @@ impl Listening {
                 return Ok(Self::Vsock(socket, *cid));
             }
         };
-        Accepting::listen(&address, || false).map(Self::Known)
+        Listener::open(&address).map(Self::Known)
     }
 
     /// Where it is, with the port that the system has chosen if it was to choose.
@@ -83,7 +82,7 @@ impl AsRawFd for Listening {
 
 /// A socket for the relay's own user and group: whoever reaches it is a host to the concentrator.
 fn file(path: &Path) -> SocketFile {
-    SocketFile { path: path.to_owned(), mode: 0o660, group: None }
+    SocketFile { path: path.to_owned(), mode: 0o660, owner: None, group: None }
 }
 
 /// A host's machines may all come at once.

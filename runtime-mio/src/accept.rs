@@ -24,13 +24,14 @@ pub(crate) struct Listener {
 
 /// Opens a listener and says where it is. `make_room` frees a descriptor if it can.
 pub(crate) fn listen(
+    accepting: &mut Accepting,
     listeners: &mut Listeners,
     id: ListenerId,
     address: &Address,
     registry: &Registry,
     make_room: impl FnOnce() -> bool,
 ) -> io::Result<Address> {
-    let socket = Accepting::listen(address, make_room)?;
+    let socket = accepting.listen(address, make_room)?;
     let bound = socket.address()?;
     // Closing a socket takes it off the poller, because nobody else has its descriptor.
     registry.register(&mut SourceFd(&socket.as_raw_fd()), token(id), Interest::READABLE)?;

@@ -82,6 +82,7 @@ impl Server {
         house.watching = host.watching;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
+        house.inherit(host.inherited);
         house.supervise(host.supervisor, now);
         Ok(Self {
             poll,
@@ -346,7 +347,8 @@ impl Server {
     /// Opens a listener and says where it is.
     fn listen(&mut self, id: ListenerId, address: &Address) -> io::Result<Address> {
         let make_room = || self.house.lingering.take_oldest().is_some();
-        accept::listen(&mut self.listeners, id, address, self.poll.registry(), make_room)
+        let accepting = &mut self.house.accepting;
+        accept::listen(accepting, &mut self.listeners, id, address, self.poll.registry(), make_room)
     }
 
     /// Writes what the engine has for a connection, until the socket is full, the engine has no more, or the
@@ -451,6 +453,7 @@ mod tests {
     use vspc_core::concentrator::Config;
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
+    use vspc_host::inherited::Inherited;
     use vspc_host::logs::Logs;
     use vspc_host::outlets::Outlets;
     use vspc_host::store::Mirror;
@@ -460,7 +463,7 @@ mod tests {
     #[test]
     fn a_deadline_that_passes_while_a_turn_lasts_waits_for_the_next_poll() {
         let vms = net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = Config { vm_listen: vec![vms], client_ports: None, ..Config::default() };
+        let config = Config { vm_listen: vec![vms.into()], client_ports: None, ..Config::default() };
         let (_sender, commands, commands_socket) = commands::pair().unwrap();
         let credentials = Credentials::default();
         let (config, seed, needs_admin, store) = (Arc::new(config), [3; 32], false, Mirror::default());
@@ -476,6 +479,7 @@ mod tests {
             watching,
             outlets,
             supervisor,
+            inherited: Inherited::default(),
             commands,
             commands_socket,
         };

@@ -25,12 +25,13 @@ pub(crate) struct Listener {
 
 /// Opens a listener and says where it is. `make_room` frees a descriptor if it can.
 pub(crate) fn listen(
+    accepting: &mut Accepting,
     listeners: &mut Listeners,
     id: ListenerId,
     address: &Address,
     make_room: impl FnOnce() -> bool,
 ) -> io::Result<Address> {
-    let socket = Accepting::listen(address, make_room)?;
+    let socket = accepting.listen(address, make_room)?;
     let bound = socket.address()?;
     let socket = Async::new_nonblocking(socket)?;
     listeners.insert(id, Listener { socket, task: Task::default() });

@@ -107,6 +107,7 @@ impl Server {
         house.watching = host.watching;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
+        house.inherit(host.inherited);
         house.supervise(host.supervisor, now);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -420,7 +421,8 @@ impl Server {
     /// Opens a listener and says where it is.
     fn listen(&mut self, id: ListenerId, address: &Address) -> io::Result<Address> {
         let make_room = || self.house.lingering.take_oldest().is_some();
-        let bound = accept::listen(&mut self.listeners, id, address, make_room)?;
+        let accepting = &mut self.house.accepting;
+        let bound = accept::listen(accepting, &mut self.listeners, id, address, make_room)?;
         self.spawn(move |server, cx| server.accept(id, cx));
         Ok(bound)
     }

@@ -27,6 +27,7 @@ mod hooks;
 mod leaving;
 #[macro_use]
 mod list;
+mod listeners;
 mod locking;
 mod log_reading;
 mod logs;

@@ -71,6 +71,16 @@ macro_rules! with_all {
                 clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered
                 clients_that_end_behind_typing_that_nobody_takes_yield_to_a_newcomer
             }
+            listeners {
+                a_vm_comes_by_a_unix_socket_with_the_permissions_that_were_asked_for
+                a_vm_on_a_unix_socket_is_told_of_by_its_user_and_asked_before_another_takes_its_input
+                where_hosts_connect_may_be_said_instead_of_the_port_that_it_is_by_default
+                listeners_that_were_handed_over_are_served_and_stay_open_when_the_server_ends
+                one_name_stands_for_all_sockets_of_a_unit_and_one_that_nobody_takes_is_told_of
+                what_was_handed_over_and_is_no_listener_ends_it_with_one_line_and_code_2
+                systemds_own_launcher_hands_over_what_is_served
+                a_vsock_listener_is_opened_or_refused_with_what_the_kernel_lacks
+            }
             locking {
                 two_and_three_are_granted_what_the_table_of_locks_says
                 a_watcher_stays_one_when_the_holder_leaves_and_stands_in_the_way_of_exclusive_alone

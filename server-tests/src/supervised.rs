@@ -79,6 +79,16 @@ pub(super) fn the_unit_in_packaging_is_one_and_shuts_the_server_in() {
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&text));
         String::from_utf8_lossy(&text).into_owned()
     };
+    // The socket's unit is looked at beside it, and asks for what the manual says.
+    let packaging = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+    let socket = fs::read_to_string(packaging.join("vspc.socket")).unwrap();
+    assert!(socket.contains("\nListenStream=0.0.0.0:13370\nFileDescriptorName=vm\n"), "{socket}");
+    let beside = folder.0.join("vspc.socket");
+    fs::write(&beside, socket).unwrap();
+    let verify = ["verify", "--man=no", "--recursive-errors=no"];
+    let output = Command::new("systemd-analyze").args(verify).arg(&beside).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && !text.contains("vspc.socket"), "{text}");
     let said = analyze(&["verify", "--man=no", "--recursive-errors=no"]);
     assert!(!said.contains("vspc.service"), "{said}");
     // In tenths: 1.5 of 10.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
+use vspc_host::inherited::Inherited;
 use vspc_host::logs::Logs;
 use vspc_host::outlets::Outlets;
 use vspc_host::startup::Host;
@@ -37,7 +38,7 @@ impl Inside {
         // The engine tells of its port only in the log, which is the whole process's: it gets one that is
         // free.
         let vms = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = Config { vm_listen: vec![vms], client_ports: None, ..config };
+        let config = Config { vm_listen: vec![vms.into()], client_ports: None, ..config };
         let (sender, commands, commands_socket) = commands::pair().unwrap();
         let host = Host {
             config: Arc::new(config),
@@ -49,6 +50,7 @@ impl Inside {
             watching: Watching::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
+            inherited: Inherited::default(),
             commands,
             commands_socket,
         };

@@ -409,7 +409,7 @@ impl Target for Memory {
 /// What `settings` mean to the engine.
 fn config(settings: &[Setting]) -> Config {
     let mut config = Config {
-        vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT)],
+        vm_listen: vec![Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), VM_PORT))],
         client_ports: Some(PortRange { first: 50_000, last: 50_099 }),
         admin_listen: vec![Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT))],
         ..Config::default()

@@ -13,6 +13,16 @@ pub enum Address {
     Ip(SocketAddr),
     /// A unix socket: where a listener goes.
     Unix(Arc<SocketFile>),
+    /// A socket between virtual machines and their host (vsock(7)): a context's number and a port. Who fills
+    /// in a peer's is the hypervisor.
+    Vsock {
+        /// The context: 2 is the host, [`ANY_CID`] any of this machine's own.
+        cid: u32,
+        /// The port, which has nothing to do with TCP's.
+        port: u32,
+    },
+    /// A listener that the process was started with, under this name.
+    Inherited(Arc<str>),
     /// Who connected to a unix socket: a process of this user. It has no address beyond that.
     User(u32),
     /// No socket: a reader inside this process.
@@ -25,10 +35,19 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address.ip().to_canonical()),
-            Self::Unix(_) | Self::User(_) | Self::Local => None,
+            Self::Unix(_) | Self::Vsock { .. } | Self::Inherited(_) | Self::User(_) | Self::Local => None,
         }
     }
 }
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+/// The context of a vsock listener that takes whoever comes to any of this machine's (VMADDR_CID_ANY).
+pub const ANY_CID: u32 = u32::MAX;
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +59,9 @@ impl fmt::Display for Address {
             },
             Self::Ip(v4) => v4.fmt(f),
             Self::Unix(file) => file.path.display().fmt(f),
+            Self::Vsock { cid: ANY_CID, port } => write!(f, "vsock:{port}"),
+            Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
+            Self::Inherited(name) => write!(f, "fd:{name}"),
             Self::User(uid) => write!(f, "unix:uid={uid}"),
             Self::Local => f.write_str("local"),
         }
@@ -53,6 +75,8 @@ pub struct SocketFile {
     pub path: PathBuf,
     /// Its permissions, as in chmod.
     pub mode: u32,
+    /// Its owner, if not the user of the process.
+    pub owner: Option<u32>,
     /// Its group, if not that of the process.
     pub group: Option<u32>,
 }
@@ -89,5 +113,25 @@ impl Peer {
     #[must_use]
     pub fn user(credentials: Credentials) -> Self {
         Self { address: Address::User(credentials.uid), credentials: Some(credentials) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_address_is_written_as_an_option_takes_it() {
+        let file = SocketFile { path: "/run/vm".into(), mode: 0o660, owner: None, group: None };
+        for (address, text) in [
+            (Address::Ip("[::ffff:192.0.2.1]:1".parse().unwrap()), "192.0.2.1:1"),
+            (Address::Ip("[2001:db8::1]:1".parse().unwrap()), "[2001:db8::1]:1"),
+            (Address::Unix(Arc::new(file)), "/run/vm"),
+            (Address::Vsock { cid: ANY_CID, port: 13370 }, "vsock:13370"),
+            (Address::Vsock { cid: 7, port: 13370 }, "vsock:7:13370"),
+            (Address::Inherited("vm".into()), "fd:vm"),
+        ] {
+            assert_eq!(address.to_string(), text);
+        }
     }
 }

@@ -398,7 +398,11 @@ fn dashed(uuid: Uuid) -> String {
 
 /// Where a peer is, for people.
 fn place_of(address: &Address) -> String {
-    address.ip().map_or_else(|| "local".to_owned(), |ip| ip.to_string())
+    match (address, address.ip()) {
+        (_, Some(ip)) => ip.to_string(),
+        (Address::Vsock { cid, .. }, None) => format!("vsock:{cid}"),
+        (_, None) => "local".to_owned(),
+    }
 }
 
 /// Handshakes on the admin port that are not done: one takes milliseconds, so that many at once are a flood.

@@ -79,8 +79,8 @@ pub(super) enum Verdict {
     Refuse,
 }
 
-/// Where a connection comes from: an IPv4 address, an IPv6 /64, which is what one owner has at the least, or
-/// a user of this machine.
+/// Where a connection comes from: an IPv4 address, an IPv6 /64, which is what one owner has at the least, a
+/// user of this machine, or a virtual machine on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Source {
     /// Whatever has no address.
@@ -89,6 +89,8 @@ pub(super) enum Source {
     Net(IpAddr),
     /// A process of this user, on a unix socket.
     User(u32),
+    /// A virtual machine, or the host of this one, on a vsock socket.
+    Context(u32),
 }
 
 impl Source {
@@ -96,6 +98,7 @@ impl Source {
     pub(super) fn of(address: &Address) -> Self {
         match address {
             Address::User(uid) => Self::User(*uid),
+            Address::Vsock { cid, .. } => Self::Context(*cid),
             other => other.ip().map_or(Self::Nowhere, Self::from),
         }
     }
@@ -104,7 +107,7 @@ impl Source {
     pub(super) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Net(ip) => Some(ip),
-            Self::Nowhere | Self::User(_) => None,
+            Self::Nowhere | Self::User(_) | Self::Context(_) => None,
         }
     }
 }

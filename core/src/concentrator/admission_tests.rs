@@ -221,6 +221,15 @@ fn users_of_one_machine_are_told_apart() {
 }
 
 #[test]
+fn virtual_machines_on_vsock_are_told_apart_by_their_context_alone() {
+    let of = |cid, port| Source::of(&Address::Vsock { cid, port });
+    assert_eq!(of(7, 1024), of(7, 1025));
+    assert_ne!(of(7, 1024), of(8, 1024));
+    assert_ne!(of(1000, 0), Source::of(&Address::User(1000)));
+    assert_eq!(of(7, 1024).ip(), None);
+}
+
+#[test]
 fn nothing_is_reserved_where_ports_are_to_spare_and_nobody_leaves_for_them() {
     let mut door = Door::new(21);
     for _ in 0..10 {

@@ -1,6 +1,6 @@
 //! What an operator decides. Plain data; the runtime fills it from its command line.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::admin::operator::Rules;
@@ -14,7 +14,7 @@ use super::rules::ConsoleRule;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where ESXi hosts connect. One listener each.
-    pub vm_listen: Vec<SocketAddr>,
+    pub vm_listen: Vec<Address>,
     /// Addresses on which each console's client port is opened.
     pub client_interface: IpAddr,
     /// Client ports are taken from this range, lowest free one first. `None`: no client ports. A range that
@@ -35,7 +35,7 @@ pub struct Config {
     pub in_band_tls: InBandTls,
     /// TLS where clients connect.
     pub client_tls: bool,
-    /// TLS where those connect who ask about consoles. Unix sockets have none.
+    /// TLS where those connect who ask about consoles. Unix and vsock sockets have none.
     pub admin_tls: AdminTls,
     /// Where those connect who ask about consoles, by whatever protocol. One listener each.
     pub admin_listen: Vec<Address>,
@@ -93,7 +93,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            vm_listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 13370)],
+            vm_listen: vec![Address::Ip((Ipv4Addr::UNSPECIFIED, 13370).into())],
             client_interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client_ports: Some(PortRange { first: 50000, last: 65535 }),
             ports_by_grant: false,

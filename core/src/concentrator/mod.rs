@@ -93,7 +93,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
-pub use address::{Address, Credentials, Peer, SocketFile};
+pub use address::{ANY_CID, Address, Credentials, Peer, SocketFile};
 pub use config::{AdminTls, Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;
@@ -208,10 +208,9 @@ impl Concentrator {
             until_check: 0,
             config,
         };
-        for &address in &engine.config.vm_listen {
-            let address = Address::Ip(address);
+        for address in &engine.config.vm_listen {
             let id = engine.listeners.insert(Listener::vms(address.clone()));
-            engine.fx.outbox.push(Output::Listen(id, address));
+            engine.fx.outbox.push(Output::Listen(id, address.clone()));
         }
         for address in &engine.config.admin_listen {
             let id = engine.listeners.insert(Listener::admin(address.clone()));

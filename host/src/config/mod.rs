@@ -176,6 +176,9 @@ where
     let merged = command.try_get_matches_from(args).map_err(|error| Fatal::Options(one_line(&error)))?;
     let mut options = Options::from_arg_matches(&merged).map_err(|error| Fatal::Options(one_line(&error)))?;
     options.tables = tables;
+    let is_named = |id| merged.value_source(id) == Some(ValueSource::CommandLine);
+    options.names_proxy_port =
+        !options.vm_listen.is_empty() && (is_named("proxy_port") || is_named("proxy_iface"));
     let mut options =
         options.checked().map_err(|fault| Fatal::Options(with_origins(fault, &keys, &settings)))?;
     options.config.notes = line.notes();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use rustix::process::{getegid, geteuid, getgroups};
+use vspc_core::concentrator::{Address, SocketFile};
 
 use super::running::Running;
 use super::{Finding, disk};
@@ -34,8 +35,17 @@ pub(super) fn check(options: &Options, running: Option<&Running>) -> Vec<Finding
     if let Some(dir) = &options.logs.log_dir {
         findings.extend(log_dir(options, dir));
     }
-    if options.admin_socket.is_some() {
-        findings.push(admin_socket(options, running));
+    let own = options.admin_socket_file();
+    for (addresses, check, option) in [
+        (options.vm_addresses(), "vm-socket", "--vm-listen"),
+        (options.admin_addresses(), "admin-socket", "--admin-listen"),
+    ] {
+        for address in &addresses {
+            if let Address::Unix(file) = address {
+                let option = if own.as_ref() == Some(file) { "--admin-socket" } else { option };
+                findings.push(socket(check, file, option, running));
+            }
+        }
     }
     if let Some(path) = &options.pidfile {
         findings.push(made("pidfile", path, "--pidfile"));
@@ -110,46 +120,49 @@ fn log_dir(options: &Options, dir: &Path) -> Vec<Finding> {
     }
 }
 
-fn admin_socket(options: &Options, running: Option<&Running>) -> Finding {
-    const CHECK: &str = "admin-socket";
-    let path = options.admin_socket.clone().unwrap_or_default();
+fn socket(check: &'static str, file: &SocketFile, option: &str, running: Option<&Running>) -> Finding {
+    let path = &file.path;
     let shown = path.display();
     if path.as_os_str().len() > LONGEST_SOCKET {
         return Finding::error(
-            CHECK,
+            check,
             format!("{shown} is longer than a unix socket's path may be, {LONGEST_SOCKET} bytes"),
-            "choose a shorter --admin-socket",
+            format!("choose a shorter {option}"),
         );
     }
-    if let Some(group) = options.admin_socket_group
+    if let Some(owner) = file.owner.filter(|owner| !geteuid().is_root() && geteuid().as_raw() != *owner) {
+        let text = format!("this user is not user {owner}, and cannot give {shown} to it");
+        return Finding::error(check, text, format!("leave owner= out of {option}"));
+    }
+    if let Some(group) = file.group
         && !geteuid().is_root()
         && getegid().as_raw() != group
         && !getgroups().unwrap_or_default().iter().any(|own| own.as_raw() == group)
     {
         let text = format!("this user is not in group {group}, and cannot give {shown} to it");
-        return Finding::error(CHECK, text, "usermod -aG GROUP vspc, or another --admin-socket-group");
+        return Finding::error(check, text, "usermod -aG GROUP vspc, or give the socket another group");
     }
-    match fs::symlink_metadata(&path) {
+    match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Finding::error(
-            CHECK,
+            check,
             format!("{shown} is no socket, and stays"),
-            format!("rm {shown}, or choose another --admin-socket"),
+            format!("rm {shown}, or choose another {option}"),
         ),
-        Ok(_) if std::os::unix::net::UnixStream::connect(&path).is_ok() => match running {
-            Some(_) => Finding::ok(CHECK, format!("{shown} is served by the server that runs")),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => match running {
+            Some(_) => Finding::ok(check, format!("{shown} is served by the server that runs")),
             None => Finding::error(
-                CHECK,
+                check,
                 format!("somebody listens at {shown}"),
-                "stop that, or choose another --admin-socket",
+                format!("stop that, or choose another {option}"),
             ),
         },
-        Err(error) if error.kind() != ErrorKind::NotFound => cannot(CHECK, &path, &error, "--admin-socket"),
-        found => match usable(&folder(&path), Access::WRITE_OK | Access::EXEC_OK) {
-            Err(error) => cannot(CHECK, &folder(&path), &error, "--admin-socket"),
+        Err(error) if error.kind() != ErrorKind::NotFound => cannot(check, path, &error, option),
+        found => match usable(&folder(path), Access::WRITE_OK | Access::EXEC_OK) {
+            Err(error) => cannot(check, &folder(path), &error, option),
             Ok(()) if found.is_ok() => {
-                Finding::ok(CHECK, format!("{shown} was left by a server that died, and will be replaced"))
+                Finding::ok(check, format!("{shown} was left by a server that died, and will be replaced"))
             }
-            Ok(()) => Finding::ok(CHECK, format!("{shown} can be made")),
+            Ok(()) => Finding::ok(check, format!("{shown} can be made")),
         },
     }
 }

@@ -91,7 +91,7 @@ impl Firewall {
 fn firewall(options: &Options, firewall: Firewall) -> Finding {
     const CHECK: &str = "firewall";
     let (from, range) = ("HOSTS", options.port_range());
-    let vms = options.proxy_port;
+    let vms = options.vm_port();
     let clients = (options.exposed().is_some() && range.first != 0).then_some((range.first, range.last));
     let (who, rules) = match firewall {
         Firewall::None => {

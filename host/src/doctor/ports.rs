@@ -3,22 +3,37 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
+use vspc_core::concentrator::Address;
+
 use super::Finding;
 use super::holders::Holders;
 use super::running::Running;
 use crate::options::Options;
-use crate::sockets::check_address;
+use crate::sockets::{check_address, listen_vsock};
 
 pub(super) fn check(options: &Options, holders: &Holders, running: Option<&Running>) -> Vec<Finding> {
     let look = Look { holders, running };
     let mut findings = Vec::new();
-    for &ip in &options.proxy_iface {
-        let address = SocketAddr::new(ip, options.proxy_port);
-        findings.push(look.at("vm-port", address, "--proxy-port", "--proxy-iface", true));
+    for address in options.vm_addresses() {
+        findings.extend(match address {
+            Address::Ip(address) if options.proxy_addresses().any(|proxy| proxy == address) => {
+                Some(look.at("vm-port", address, "--proxy-port", "--proxy-iface", true))
+            }
+            Address::Ip(address) => Some(look.at("vm-port", address, "--vm-listen", "--vm-listen", true)),
+            other => elsewhere("vm-port", &other, "--vm-listen", running),
+        });
     }
-    if let Some(address) = options.admin_address() {
+    for address in options.admin_addresses() {
         let needed = options.needs_admin();
-        findings.push(look.at("admin-port", address, "--admin-port", "--admin-iface", needed));
+        findings.extend(match address {
+            Address::Ip(address) if options.admin_address() == Some(address) => {
+                Some(look.at("admin-port", address, "--admin-port", "--admin-iface", needed))
+            }
+            Address::Ip(address) => {
+                Some(look.at("admin-port", address, "--admin-listen", "--admin-listen", true))
+            }
+            other => elsewhere("admin-port", &other, "--admin-listen", running),
+        });
     }
     if !options.no_vm_ports {
         findings.push(look.at_clients(options));
@@ -35,6 +50,33 @@ pub(super) fn check(options: &Options, holders: &Holders, running: Option<&Runni
         findings.push(Finding::warn("exposure", text, "--admin-iface 127.0.0.1"));
     }
     findings
+}
+
+/// An address that is none of TCP's. `None`: a unix socket, which is a matter of files.
+fn elsewhere(
+    check: &'static str,
+    address: &Address,
+    option: &str,
+    running: Option<&Running>,
+) -> Option<Finding> {
+    match address {
+        Address::Vsock { cid, port } => Some(match listen_vsock(*cid, *port) {
+            Ok(_) => Finding::ok(check, format!("{address} is free")),
+            // Nobody says who has it.
+            Err(error) if running.is_some() && error.kind() == ErrorKind::AddrInUse => {
+                Finding::ok(check, format!("{address} is in use, as it seems by the server that runs"))
+            }
+            Err(error) => Finding::error(
+                check,
+                format!("{address} cannot be listened on: {error}"),
+                format!("modprobe vhost_vsock (in a guest: vsock), or choose another {option}"),
+            ),
+        }),
+        Address::Inherited(_) => {
+            Some(Finding::ok(check, format!("{address} is for the service manager to open and hand over")))
+        }
+        _ => None,
+    }
 }
 
 struct Look<'a> {

@@ -4,10 +4,10 @@
 //! process of one of the servers' names that has the port for VMs.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
 use rustix::net::sockopt::socket_peercred;
+use vspc_core::concentrator::Address;
 
 use super::Finding;
 use super::holders::{Holder, Holders, name};
@@ -24,9 +24,8 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn find(options: &Options, holders: &Holders) -> Option<Self> {
         Self::by_pid_file(options).or_else(|| Self::by_socket(options)).or_else(|| {
-            let mut ips = options.proxy_iface.iter();
-            ips.find_map(|&ip| {
-                let address = SocketAddr::new(ip, options.proxy_port);
+            options.vm_addresses().iter().find_map(|address| {
+                let Address::Ip(address) = *address else { return None };
                 let pid = holders.of(address)?.pid.filter(|&pid| is_server(pid))?;
                 Some(Self { pid, by: format!("it has {address}") })
             })
@@ -41,11 +40,13 @@ impl Running {
     }
 
     fn by_socket(options: &Options) -> Option<Self> {
-        let path = options.admin_socket.as_ref()?;
-        let socket = UnixStream::connect(path).ok()?;
-        let pid = socket_peercred(&socket).ok()?.pid.as_raw_nonzero().get();
-        let pid = u32::try_from(pid).ok()?;
-        Some(Self { pid, by: format!("it listens at {}", path.display()) })
+        options.admin_addresses().iter().find_map(|address| {
+            let Address::Unix(file) = address else { return None };
+            let socket = UnixStream::connect(&file.path).ok()?;
+            let pid = socket_peercred(&socket).ok()?.pid.as_raw_nonzero().get();
+            let pid = u32::try_from(pid).ok()?;
+            Some(Self { pid, by: format!("it listens at {}", file.path.display()) })
+        })
     }
 
     /// Whether a port is this server's. One whose process is not shown is taken to be.

@@ -208,3 +208,19 @@ fn a_certificate_has_to_go_with_its_key_and_be_valid_for_a_while() {
     expect("certificate", &options, Level::Warn, "> chmod 600");
     assert_eq!(found("certificate", ""), []);
 }
+
+#[test]
+fn listeners_that_are_none_of_tcps_are_looked_at_too() {
+    let folder = Folder::new("listeners");
+    let unix = |name: &str| format!("--vm-listen {}", folder.path(name));
+    expect("vm-socket", &unix("new"), Level::Ok, "can be made");
+    expect("vm-socket", &unix("no/socket"), Level::Error, "--vm-listen");
+    let admin = format!("--admin-listen {}", folder.path(&"long".repeat(30)));
+    expect("admin-socket", &admin, Level::Error, "choose a shorter --admin-listen");
+    let told = found("vm-port", "--vm-listen fd:vm --vm-listen vsock:4294967295");
+    assert!(told.iter().any(|(is, text)| *is == Level::Ok && text.contains("fd:vm is for the service")));
+    assert!(told.iter().any(|(_, text)| text.starts_with("vsock:4294967295 ")), "{told:?}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("--vm-listen {}", taken.local_addr().unwrap());
+    expect("vm-port", &place, Level::Error, "choose another --vm-listen");
+}

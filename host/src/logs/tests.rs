@@ -46,8 +46,11 @@ const NOW: Instant = Instant::from_millis(1);
 
 impl Rig {
     fn new() -> Self {
-        let config =
-            Config { vm_listen: vec![([127, 0, 0, 1], 1).into()], client_ports: None, ..Config::default() };
+        let config = Config {
+            vm_listen: vec![Address::Ip(([127, 0, 0, 1], 1).into())],
+            client_ports: None,
+            ..Config::default()
+        };
         let mut engine = Concentrator::new(Arc::new(config), [1; 32], NOW);
         let mut house = Housekeeping::new(false).unwrap();
         let (sender, messages) = channel();

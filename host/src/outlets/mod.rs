@@ -133,7 +133,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use vspc_core::concentrator::{
-        Concentrator, Config, Event, EventKind, Identity, Label, Output, Reservation,
+        Address, Concentrator, Config, Event, EventKind, Identity, Label, Output, Reservation,
     };
     use vspc_core::time::Instant;
     use vspc_core::vmware::Uuid;
@@ -149,7 +149,7 @@ pub(crate) mod tests {
 
     /// An event of that console. Only the engine makes events, so this is one of its own with another kind.
     pub(crate) fn event(kind: EventKind) -> Event {
-        let vms = vec![([127, 0, 0, 1], 1).into()];
+        let vms = vec![Address::Ip(([127, 0, 0, 1], 1).into())];
         let config = Config { vm_listen: vms, ..Config::default() };
         let mut engine = Concentrator::new(Arc::new(config), [1; 32], Instant::ZERO);
         loop {

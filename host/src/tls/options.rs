@@ -185,7 +185,7 @@ impl TlsOptions {
             clients: self.client_tls,
             admin: self.admin_tls != AdminTlsArg::Off,
             admin_ca: self.admin_ca.clone(),
-            hosts: scheme.map(|scheme| ProxyUri { scheme, port: options.proxy_port }),
+            hosts: scheme.map(|scheme| ProxyUri { scheme, port: options.vm_port() }),
         })
     }
 
