@@ -7,13 +7,13 @@ use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Closing, Conn, Ended, Role};
+use super::conn::{Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role};
 use super::console::Console;
 use super::desk::Desk;
 use super::effects::Newcomer;
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
-use super::output::{Sent, Shutdown};
+use super::output::Shutdown;
 use super::speech::Mode;
 use super::timers::Timer;
 
@@ -275,19 +275,6 @@ impl Concentrator {
         self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
     }
 
-    /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in
-    /// time.
-    pub(super) fn note_half_closed(&mut self, id: ConnId, sent: Sent) {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
-        let Some(client) = conn.client_mut() else { return };
-        let Some(ended) = &mut client.ended else { return };
-        ended.took |= sent.taken > 0;
-        if sent.taken < sent.offered && (sent.taken > 0 || !ended.owed) {
-            *ended = Ended { owed: true, took: false, unread: ended.unread };
-            self.fx.timers.set(Timer::HalfClosed(id), self.fx.now + HALF_CLOSED_PATIENCE);
-        }
-    }
-
     /// Whether there is something for a connection to take.
     fn is_owed(&self, id: ConnId) -> bool {
         self.conns.get(id).is_some_and(|conn| {
@@ -309,10 +296,6 @@ impl Concentrator {
         }
     }
 }
-
-/// How long a client that will send no more may take nothing of what it is shown. Also how often a telnet
-/// client of that kind is sent something.
-const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);

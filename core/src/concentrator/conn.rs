@@ -1,5 +1,7 @@
 //! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
 
+use std::time::Duration;
+
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
 use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
@@ -12,7 +14,9 @@ use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId, MoveId};
+use super::output::Sent;
 use super::speech::{Mode, Speech};
+use super::timers::Timer;
 use super::unshown::Unshown;
 use super::upgrade::Upgrade;
 use super::visitor::{Asking, Attach, Visit};
@@ -313,6 +317,15 @@ impl Conn {
         }
     }
 
+    /// The console that shows what this VM prints, as it comes: nearly always there is nothing more to it.
+    pub(super) fn prints_at(&self) -> Option<ConsoleId> {
+        let vm = self.vm().filter(|vm| vm.fold.is_none() && vm.early.is_none() && vm.moving.is_none())?;
+        match vm.place {
+            Place::Console(console) if !self.transport.is_untrusted() => Some(console),
+            _ => None,
+        }
+    }
+
     /// Whose connections are counted together when descriptors run short.
     pub(super) fn source(&self) -> Source {
         Source::of(&self.peer)
@@ -393,6 +406,17 @@ impl Conn {
         has_room
     }
 
+    /// The socket of a client that will send no more was offered bytes. What it leaves it has to take in
+    /// time.
+    pub(super) fn note_half_closed(&mut self, id: ConnId, sent: Sent, fx: &mut Effects) {
+        let Some(ended) = self.client_mut().and_then(|client| client.ended.as_mut()) else { return };
+        ended.took |= sent.taken > 0;
+        if sent.is_short() && (sent.taken > 0 || !ended.owed) {
+            *ended = Ended { owed: true, took: false, unread: ended.unread };
+            fx.timers.set(Timer::HalfClosed(id), fx.now + HALF_CLOSED_PATIENCE);
+        }
+    }
+
     /// Ends this connection, with what it still has to be told, before the present call returns. Nothing it
     /// says from now on counts.
     pub(super) fn doom(&mut self, id: ConnId, why: CloseReason, fx: &mut Effects) {
@@ -402,3 +426,7 @@ impl Conn {
         fx.doom(id, why);
     }
 }
+
+/// How long a client that will send no more may take nothing of what it is shown. Also how often a telnet
+/// client of that kind is sent something.
+pub(super) const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(10);

@@ -237,7 +237,10 @@ impl Consoles {
         let Some(console) = self.table.get_mut(id) else { return };
         console.fanout_mut().print(wire, pairs, &mut self.pools.vms);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
-        self.after_print(id, fx);
+        let waits = self.rules.slow_client(console.rule).unwrap_or(self.slow) == SlowClient::Wait;
+        after_print(console, self.limits, waits, &mut self.pools.vms, fx);
+        self.by_silence.touch(id.index);
+        self.trim_memory(fx);
     }
 
     /// Takes over what was printed before its console was known.
@@ -249,7 +252,10 @@ impl Consoles {
         let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
         if printed > 0 {
             console.count().bytes_from_vm += printed;
-            self.after_print(id, fx);
+            let waits = self.rules.slow_client(console.rule).unwrap_or(self.slow) == SlowClient::Wait;
+            after_print(console, self.limits, waits, &mut self.pools.vms, fx);
+            self.by_silence.touch(id.index);
+            self.trim_memory(fx);
         }
     }
 
@@ -265,20 +271,6 @@ impl Consoles {
         self.by_silence.add(id.index);
         trim(console, self.limits, &mut self.pools.vms, fx);
         put
-    }
-
-    fn after_print(&mut self, id: ConsoleId, fx: &mut Effects) {
-        self.by_silence.touch(id.index);
-        let Some(console) = self.table.get_mut(id) else { return };
-        console.last_output = fx.now;
-        trim(console, self.limits, &mut self.pools.vms, fx);
-        console.wake_readers(fx);
-        if self.rules.get(console.rule).and_then(|rule| rule.slow_client).unwrap_or(self.slow)
-            == SlowClient::Wait
-        {
-            console.consider_pause(self.limits, fx);
-        }
-        self.trim_memory(fx);
     }
 
     /// Keeps all journals within their common memory: the longest silent gives first.
@@ -492,6 +484,16 @@ fn limits(config: &Config) -> Limits {
     Limits {
         keep: config.scrollback as u64,
         lag: config.lag_limit.max(config.scrollback).max(LEAST_LAG_LIMIT) as u64,
+    }
+}
+
+/// Has readers know of new output. With `waits` the VM is paused where one of them is too far behind.
+fn after_print(console: &mut Console, limits: Limits, waits: bool, pool: &mut Pool, fx: &mut Effects) {
+    console.last_output = fx.now;
+    trim(console, limits, pool, fx);
+    console.wake_readers(fx);
+    if waits {
+        console.consider_pause(limits, fx);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::transport::{RECORD, RUNS};
 use super::Concentrator;
 use super::conn::{Closing, Conn, Place, Role, Transport};
 use super::console::READ_MAX;
+use super::consoles::Consoles;
+use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
 use super::id::ConnId;
 use super::journal::SEGMENT;
@@ -83,19 +85,25 @@ impl Concentrator {
         let sent = self.offer_transport(id, take);
         if sent.is_idle() {
             self.fx.outbox.drained(id);
-        } else if let Some(conn) = self.conns.get(id).filter(|_| sent.taken > 0) {
-            if conn.is_nobody() && conn.has_been_told_all() {
-                self.admission.greeted(id, now);
-            }
-            if conn.closing.is_some() {
-                self.consider_closed(id);
-            } else {
-                self.consider_answered(id);
-            }
+        } else {
+            self.note_sent(id, sent);
         }
-        self.note_half_closed(id, sent);
         self.settle();
         sent
+    }
+
+    /// What follows from what a socket took or did not take.
+    fn note_sent(&mut self, id: ConnId, sent: Sent) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if sent.taken > 0 && conn.is_nobody() && conn.has_been_told_all() {
+            self.admission.greeted(id, self.fx.now);
+        }
+        match (&conn.closing, &conn.role) {
+            (Some(_), _) if sent.taken > 0 => self.consider_closed(id),
+            (None, Role::Asking(_)) if sent.taken > 0 => self.consider_answered(id),
+            (None, Role::Client(_)) => conn.note_half_closed(id, sent, &mut self.fx),
+            _ => {}
+        }
     }
 
     /// What goes to the socket: the connection's own bytes, or those that TLS or an upgrade have made.
@@ -153,106 +161,27 @@ impl Concentrator {
         id: ConnId,
         take: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) -> Sent {
-        match self.conns.get(id).map(|conn| &conn.role) {
-            Some(Role::Vm(_)) => self.offer_vm(id, take),
-            Some(Role::Client(_)) => self.offer_client::<MOST>(id, take),
-            Some(Role::Asking(asking)) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
-            Some(Role::Asking(_)) => self.offer_asking(id, take),
-            Some(Role::Operator(_)) => self.offer_operator(id, take),
-            Some(Role::Arriving(_) | Role::Local(_) | Role::Attach(_)) | None => Sent::default(),
-        }
-    }
-
-    /// To a VM: control, and what was typed if it is this connection that gets it.
-    fn offer_vm(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
-        let console = conn.console();
-        let Self { consoles, fx, .. } = self;
-        let mut fed = console.and_then(|console| consoles.with_buffers(console));
-        let (mut half, mut rest): (&[u8], &[u8]) = (&[], &[]);
-        if let Some((console, _)) = &fed
-            && console.legs.holder() == Some(id)
-        {
-            (half, rest) = console.uplink.halves();
-            if console.legs.input() != Some(id) {
-                rest = &[];
+        let Self { conns, consoles, scratch, fx, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return Sent::default() };
+        match &conn.role {
+            Role::Vm(_) => {
+                let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
+                if is_control_taken {
+                    self.note_control_taken(id);
+                }
+                sent
             }
-        }
-        let control = conn.control.pending();
-        let (halves, controls) = (half.len(), control.len());
-        let (sent, mut left) = offer([half, control, rest], take);
-        let from_uplink = left.min(halves);
-        left -= from_uplink;
-        conn.control.took(left.min(controls));
-        let typed = from_uplink + left.saturating_sub(controls);
-        if typed > 0
-            && let Some((console, buffers)) = &mut fed
-        {
-            console.input_taken(typed, buffers, fx);
-        }
-        if left > 0 {
-            self.note_control_taken(id);
-        }
-        sent
-    }
-
-    /// To a client: control, and what it is shown of its console.
-    fn offer_client<const MOST: usize>(
-        &mut self,
-        id: ConnId,
-        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-    ) -> Sent {
-        self.catch_up(id);
-        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
-        let Role::Client(client) = &conn.role else { return Sent::default() };
-        let (at, seat) = (client.console, client.seat);
-        let shown = match conn.closing {
-            // A farewell may outlive the console it is about.
-            Some(Closing::Farewell) => None,
-            _ if client.is_seeded => None,
-            _ => self.consoles.get(at),
-        };
-        let Some(console) = shown else {
-            let (sent, taken) = offer([conn.control.pending()], take);
-            conn.control.took(taken);
-            return sent;
-        };
-        let mut runs = [IoSlice::new(&[]); MOST];
-        let (count, layout) =
-            console.fanout().offer(seat, conn.control.pending(), &mut self.scratch, &mut runs);
-        let offered = runs[..count].iter().map(|run| run.len()).sum();
-        if offered == 0 {
-            return Sent::default();
-        }
-        let taken = take(&runs[..count]).min(offered);
-        let was_over_limit = conn.control.is_over_limit();
-        let took = self.consoles.took(at, seat, layout, taken, &mut self.fx);
-        conn.control.took(took.front);
-        if let Some(visit) = conn.visit_mut() {
-            visit.shown += took.data as u64;
-        }
-        if was_over_limit && !conn.control.is_over_limit() {
-            self.fx.outbox.receive(id);
-        }
-        Sent { offered, taken }
-    }
-
-    /// Brings a client that was overtaken back, now that its socket takes bytes, and tells it what it has
-    /// missed.
-    fn catch_up(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Some((console, seat)) = conn.seat().filter(|_| conn.closing != Some(Closing::Farewell)) else {
-            return;
-        };
-        if let Some(missed) = self.consoles.catch_up(console, seat)
-            && let Some(client) = conn.client()
-        {
-            // A raw client is not told in its stream: a line of text there would be corruption.
-            if !client.mode.is_raw() {
-                let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
-                conn.control.buffer().extend_from_slice(notice.as_bytes());
+            Role::Client(_) => {
+                let (sent, missed) = offer_client::<MOST>(id, conn, consoles, scratch, fx, take);
+                if let Some(missed) = missed {
+                    self.emit(id, EventKind::ReaderSkipped(missed));
+                }
+                sent
             }
-            self.emit(id, EventKind::ReaderSkipped(missed));
+            Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
+            Role::Asking(_) => self.offer_asking(id, take),
+            Role::Operator(_) => self.offer_operator(id, take),
+            Role::Arriving(_) | Role::Local(_) | Role::Attach(_) => Sent::default(),
         }
     }
 
@@ -308,19 +237,20 @@ impl Concentrator {
             return;
         }
         let is_first = !std::mem::replace(&mut conn.spoken, true);
-        if is_first && conn.vm().is_some() {
+        let is_new_vm = is_first && conn.vm().is_some();
+        let (was_nobody, is_watched) = (conn.is_nobody(), conn.is_watched);
+        let is_tls = conn.transport.is_tls();
+        let may_upgrade = matches!(conn.transport, Transport::Upgradable(_));
+        if is_new_vm {
             self.emit(id, EventKind::VmConnected);
         }
-        let Some(conn) = self.conns.get(id) else { return };
-        let was_nobody = conn.is_nobody();
-        if conn.is_watched {
+        if is_watched {
             self.watched_speaks(id);
         }
-        let Some(conn) = self.conns.get(id) else { return };
-        match conn.transport {
-            Transport::Plain => self.receive_plain(id, data),
-            Transport::Upgradable(_) => self.receive_upgradable(id, data),
-            Transport::Tls(_) => self.receive_sealed(id, data),
+        match (is_tls, may_upgrade) {
+            (true, _) => self.receive_sealed(id, data),
+            (false, true) => self.receive_upgradable(id, data),
+            (false, false) => self.receive_plain(id, data),
         }
         if was_nobody && let Some(conn) = self.conns.get(id) {
             self.admission.heard(id, conn.heard(), now);
@@ -491,6 +421,85 @@ impl Concentrator {
             (Transport::Plain | Transport::Upgradable(_), _) => {}
         }
     }
+}
+
+/// Offers to a VM: control, and what was typed if it is this connection that gets it. Returns what came of
+/// it, and whether control was taken.
+fn offer_vm(
+    id: ConnId,
+    conn: &mut Conn,
+    consoles: &mut Consoles,
+    fx: &mut Effects,
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> (Sent, bool) {
+    let mut fed = conn.console().and_then(|console| consoles.with_buffers(console));
+    let (mut half, mut rest): (&[u8], &[u8]) = (&[], &[]);
+    if let Some((console, _)) = &fed
+        && console.legs.holder() == Some(id)
+    {
+        (half, rest) = console.uplink.halves();
+        if console.legs.input() != Some(id) {
+            rest = &[];
+        }
+    }
+    let control = conn.control.pending();
+    let (halves, controls) = (half.len(), control.len());
+    let (sent, mut left) = offer([half, control, rest], take);
+    let from_uplink = left.min(halves);
+    left -= from_uplink;
+    conn.control.took(left.min(controls));
+    let typed = from_uplink + left.saturating_sub(controls);
+    if typed > 0
+        && let Some((console, buffers)) = &mut fed
+    {
+        console.input_taken(typed, buffers, fx);
+    }
+    (sent, left > 0)
+}
+
+/// Offers to a client: control, and what it is shown of its console. Returns what came of it, and what it has
+/// missed if it was overtaken.
+fn offer_client<const MOST: usize>(
+    id: ConnId,
+    conn: &mut Conn,
+    consoles: &mut Consoles,
+    scratch: &mut Vec<u8>,
+    fx: &mut Effects,
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> (Sent, Option<u64>) {
+    let Role::Client(client) = &conn.role else { return (Sent::default(), None) };
+    let (at, seat, is_raw) = (client.console, client.seat, client.mode.is_raw());
+    // A farewell may outlive the console it is about.
+    let is_shown = conn.closing != Some(Closing::Farewell);
+    let missed = if is_shown { consoles.catch_up(at, seat) } else { None };
+    // A raw client is not told in its stream: a line of text there would be corruption.
+    if let Some(missed) = missed.filter(|_| !is_raw) {
+        let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
+        conn.control.buffer().extend_from_slice(notice.as_bytes());
+    }
+    let is_seeded = conn.client().is_some_and(|client| client.is_seeded);
+    let Some(console) = consoles.get(at).filter(|_| is_shown && !is_seeded) else {
+        let (sent, taken) = offer([conn.control.pending()], take);
+        conn.control.took(taken);
+        return (sent, missed);
+    };
+    let mut runs = [IoSlice::new(&[]); MOST];
+    let (count, layout) = console.fanout().offer(seat, conn.control.pending(), scratch, &mut runs);
+    let offered = runs[..count].iter().map(|run| run.len()).sum();
+    if offered == 0 {
+        return (Sent::default(), missed);
+    }
+    let taken = take(&runs[..count]).min(offered);
+    let was_over_limit = conn.control.is_over_limit();
+    let took = consoles.took(at, seat, layout, taken, fx);
+    conn.control.took(took.front);
+    if let Some(visit) = conn.visit_mut() {
+        visit.shown += took.data as u64;
+    }
+    if was_over_limit && !conn.control.is_over_limit() {
+        fx.outbox.receive(id);
+    }
+    (Sent { offered, taken }, missed)
 }
 
 /// Offers a few pieces in order; returns what came of it, and how many bytes were taken.

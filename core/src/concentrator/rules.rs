@@ -142,6 +142,11 @@ impl Rules {
         self.0.get(usize::from(id.0).checked_sub(1)?)
     }
 
+    /// What happens to slow clients where this one says so.
+    pub(super) fn slow_client(&self, id: RuleId) -> Option<SlowClient> {
+        self.get(id)?.slow_client
+    }
+
     /// Whether the port of a console depends on its name.
     pub(super) fn ports_need_names(&self) -> bool {
         self.0.iter().any(|rule| rule.name.is_some() && rule.port != RulePort::Any)

@@ -81,6 +81,7 @@ impl Concentrator {
     fn receive_piece(&mut self, id: ConnId, data: &[u8], commands: &mut usize) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
         let was_tls = conn.transport.is_tls();
+        let mut prints_at = conn.prints_at();
         let mut decoder = std::mem::take(&mut conn.decoder);
         self.unfinished.release(decoder.held());
         let mut input = data;
@@ -89,7 +90,12 @@ impl Concentrator {
             *commands += usize::from(!matches!(item, Item::Data(_)));
             match item {
                 Item::Data(run) => {
-                    self.vm_prints(id, run.bytes, run.pairs);
+                    match prints_at {
+                        Some(console) => {
+                            self.consoles.print(console, run.bytes, run.pairs, &mut self.fx);
+                        }
+                        None => self.vm_prints(id, run.bytes, run.pairs),
+                    }
                     continue;
                 }
                 Item::Negotiation(verb, Opt::AUTHENTICATION) => self.vm_negotiates_tls(id, verb),
@@ -103,6 +109,7 @@ impl Concentrator {
                 Item::Malformed(fault) => self.vm_is_malformed(id, fault),
             }
             let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none())?;
+            prints_at = conn.prints_at();
             if conn.transport.is_tls() != was_tls {
                 // A subnegotiation has just ended: the decoder holds nothing.
                 conn.decoder = message_decoder();
@@ -143,14 +150,10 @@ impl Concentrator {
             return self.malformed(id, Fault::DataBeforeTls);
         }
         let Role::Vm(vm) = &mut conn.role else { return };
-        match (vm.fold, vm.place) {
-            // A VM that talks, as nearly all do nearly always.
-            (None, Place::Console(console)) if vm.early.is_none() && vm.moving.is_none() => {
-                self.consoles.print(console, wire, pairs, &mut self.fx);
-            }
-            (None, _) => self.vm_output(id, wire, pairs),
+        match vm.fold {
+            None => self.vm_output(id, wire, pairs),
             // BINARY was refused: CR NUL is CR (telnet.md §6). CR LF stays.
-            (Some(mut after_cr), _) => {
+            Some(mut after_cr) => {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 fold_all(&mut after_cr, wire, false, &mut scratch, |run| {
                     self.vm_output(id, run, count_pairs(run));
