@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use vspc_core::vmware::Uuid;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Serial};
 
-/// Carries the connections of serial ports on to a virtual serial port concentrator, byte for byte.
+/// Carries the connections of serial ports on to a virtual serial port concentrator, and speaks its protocol
+/// for serial lines that do not.
 #[derive(Parser, Debug)]
 #[command(
     name = "vspc-relay",
@@ -21,7 +23,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) relay: RelayOptions,
 
-    /// Relays of this file, besides those of the command line
+    /// Relays and lines of this file, besides those of the command line
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -41,49 +43,92 @@ pub(crate) struct Options {
     pub(crate) command: Option<Command>,
 }
 
-/// One relay.
-#[derive(Args, Clone, Default, Debug)]
-#[command(next_help_heading = "Relay")]
+/// One relay, one line, or a folder of lines.
+#[derive(Args, Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct RelayOptions {
-    /// Where hosts connect; can be repeated
-    #[arg(long, value_name = "ADDRESS")]
+    /// Carry the connections of hosts on that come here; can be repeated
+    #[arg(long, value_name = "ADDRESS", help_heading = "What is carried")]
     pub(crate) listen: Vec<Endpoint>,
 
-    /// Where their connections are carried on to
-    #[arg(long, value_name = "ADDRESS")]
+    /// Speak for the serial line that is here, as a VM's host does
+    #[arg(long, value_name = "LINE", help_heading = "What is carried", conflicts_with = "listen")]
+    pub(crate) line: Option<Serial>,
+
+    /// Speak for each socket NAME.sock in this folder, as for a VM that is called NAME
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        help_heading = "What is carried",
+        conflicts_with_all = ["listen", "line"]
+    )]
+    pub(crate) lines: Option<PathBuf>,
+
+    /// Where it is carried to
+    #[arg(long, value_name = "ADDRESS", help_heading = "The target")]
     pub(crate) to: Option<Endpoint>,
 
-    /// How long each address of the target is given to answer
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    /// How long each address of the target is given to answer [default: 5]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=3600),
+        help_heading = "The target"
+    )]
     pub(crate) connect_timeout: Option<u32>,
 
-    /// TLS to the target: trust the certificates in this file, instead of the system's
-    #[arg(long, value_name = "FILE")]
+    /// TLS: trust the certificates in this file, instead of the system's
+    #[arg(long, value_name = "FILE", help_heading = "The target")]
     pub(crate) ca: Option<PathBuf>,
 
-    /// TLS to the target: the certificate to show to it
-    #[arg(long, value_name = "FILE")]
+    /// TLS: the certificate to show to the target
+    #[arg(long, value_name = "FILE", help_heading = "The target")]
     pub(crate) cert: Option<PathBuf>,
 
-    /// TLS to the target: its key, if that is not in the same file
-    #[arg(long, value_name = "FILE")]
+    /// TLS: its key, if that is not in the same file
+    #[arg(long, value_name = "FILE", help_heading = "The target")]
     pub(crate) key: Option<PathBuf>,
 
-    /// TLS to the target: the name that its certificate has to be for, if that is not the address's
-    #[arg(long, value_name = "NAME")]
+    /// TLS: the name that the target's certificate has to be for, if that is not the address's
+    #[arg(long, value_name = "NAME", help_heading = "The target")]
     pub(crate) server_name: Option<String>,
 
-    /// TLS on the listeners: the certificate, with its chain
-    #[arg(long, value_name = "FILE")]
+    /// The certificate, with its chain
+    #[arg(long, value_name = "FILE", help_heading = "TLS on listeners")]
     pub(crate) listen_cert: Option<PathBuf>,
 
-    /// TLS on the listeners: its key, if that is not in the same file
-    #[arg(long, value_name = "FILE")]
+    /// Its key, if that is not in the same file
+    #[arg(long, value_name = "FILE", help_heading = "TLS on listeners")]
     pub(crate) listen_key: Option<PathBuf>,
 
-    /// TLS on the listeners: let only those in whose certificate is signed by one of this file
-    #[arg(long, value_name = "FILE")]
+    /// Let only those in whose certificate is signed by one of this file
+    #[arg(long, value_name = "FILE", help_heading = "TLS on listeners")]
     pub(crate) listen_ca: Option<PathBuf>,
+
+    /// The VM's name [default: that of the line's socket]
+    #[arg(long, value_name = "NAME", help_heading = "Lines")]
+    pub(crate) name: Option<String>,
+
+    /// The VM's UUID [default: one that follows from this machine's id and the line's place]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid, help_heading = "Lines")]
+    pub(crate) uuid: Option<Uuid>,
+
+    /// The service URI that the concentrator is asked for [default: vSPC.py]
+    #[arg(long, value_name = "URI", help_heading = "Lines")]
+    pub(crate) uri: Option<String>,
+
+    /// How much is kept of what a line prints while the concentrator is away [default: 262144]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(4096..=1 << 30),
+        help_heading = "Lines"
+    )]
+    pub(crate) backlog: Option<u32>,
+}
+
+/// Reads a UUID.
+pub(crate) fn parse_uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 #[derive(Subcommand, Debug)]
@@ -110,12 +155,21 @@ Addresses: what --listen and --to take.
   vsock:CID:PORT
       the vsock of virtual machines; to listen, vsock:PORT is every CID of this machine's
 
+Lines: what --line takes.
+  unix:/PATH, tcp://HOST:PORT, vsock:CID:PORT
+      the relay connects to the line, again and again
+  unix-listen:/PATH, tcp-listen://ADDRESS:PORT, vsock-listen:PORT
+      the line connects to the relay
+
 Examples:
   vspc-relay --listen tcp://0.0.0.0:13370 --to tcp://concentrator:13370
       hosts connect here, and the concentrator sees this machine
-  vspc-relay --listen unix:/run/vspc.sock --to tls://concentrator:13370 --ca ca.pem
-      in clear on this machine, in TLS on the network
+  vspc-relay --line unix:/run/vm1.sock --name vm1 --to tls://concentrator:13370 --ca ca.pem
+      a machine of QEMU's (-serial unix:/run/vm1.sock,server=on,wait=off)
+  vspc-relay --lines /run/vms --to tcp://concentrator:13370
+      all machines whose serial ports are sockets there
   vspc-relay --config /etc/vspc/relay.toml
-      many relays at once (docs/channels.md)
+      many of them at once (docs/channels.md)
 
-A connection whose target is not reached is closed at once, so that the host tries again.";
+A connection whose target is not reached is closed at once, so that the host tries again. A line is kept; what
+it prints meanwhile is kept, too, up to --backlog.";

@@ -42,6 +42,8 @@ pub(crate) struct Dial {
     stage: Stage,
     rest: VecDeque<Target>,
     until: Instant,
+    /// When it is to be visited at the latest.
+    wait: Instant,
     /// Why the last address failed.
     fault: String,
 }
@@ -71,7 +73,13 @@ impl Dial {
     /// Begins. Nothing happens before [`advance`](Self::advance).
     pub(crate) fn new(goal: Arc<Goal>, token: Token, now: Instant) -> Self {
         let until = now + goal.patience;
-        Self { goal, token, stage: Stage::Naming, rest: VecDeque::new(), until, fault: String::new() }
+        let (stage, rest) = (Stage::Naming, VecDeque::new());
+        Self { goal, token, stage, rest, until, wait: until, fault: String::new() }
+    }
+
+    /// When it is to be visited at the latest, after [`advance`](Self::advance).
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.wait
     }
 
     /// Notes what the poller says about its socket.
@@ -83,6 +91,14 @@ impl Dial {
 
     /// Goes on as far as it can.
     pub(crate) fn advance(&mut self, world: &mut World<'_>) -> Progress {
+        let progress = self.go_on(world);
+        if let Progress::Waiting(until) = progress {
+            self.wait = until;
+        }
+        progress
+    }
+
+    fn go_on(&mut self, world: &mut World<'_>) -> Progress {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Idle) {
                 Stage::Naming => match self.find(world) {

@@ -48,6 +48,42 @@ impl Endpoint {
     }
 }
 
+/// Where a serial line is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Serial {
+    pub(crate) at: Endpoint,
+    /// The line connects to the relay, and not the other way round.
+    pub(crate) is_listener: bool,
+}
+
+impl FromStr for Serial {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let listener = [("unix-listen:", "unix:"), ("tcp-listen:", "tcp:"), ("vsock-listen:", "vsock:")]
+            .iter()
+            .find_map(|(prefix, kind)| Some(format!("{kind}{}", text.strip_prefix(prefix)?)));
+        let at: Endpoint = listener.as_deref().unwrap_or(text).parse()?;
+        if at.tls {
+            return Err(format!("{text:?}: a line has no TLS"));
+        }
+        if listener.is_some() {
+            at.check_listen()?;
+        }
+        Ok(Self { at, is_listener: listener.is_some() })
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.to_string();
+        match at.split_once(':').filter(|_| self.is_listener) {
+            Some((kind, rest)) => write!(f, "{kind}-listen:{rest}"),
+            None => f.write_str(&at),
+        }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = String;
 
@@ -164,6 +200,23 @@ mod tests {
         ] {
             let fault = text.parse::<Endpoint>().unwrap_err();
             assert!(!fault.is_empty() && !fault.contains('\n'), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_connected_to_or_connects() {
+        for (text, is_listener) in [
+            ("unix:/run/vm1.sock", false),
+            ("tcp://vm1:4001", false),
+            ("unix-listen:/run/vm1.sock", true),
+            ("tcp-listen://0.0.0.0:4001", true),
+            ("vsock-listen:any:4001", true),
+        ] {
+            let serial: Serial = text.parse().unwrap();
+            assert_eq!((serial.to_string().as_str(), serial.is_listener), (text, is_listener));
+        }
+        for text in ["tls://a:1", "tcp-listen://vm1:1", "tty:/dev/ttyS0"] {
+            text.parse::<Serial>().unwrap_err();
         }
     }
 

@@ -3,17 +3,27 @@
 //!
 //! [`Relay`] is one loop on one thread. A connection that comes in and the one that is made for it are a
 //! *pair*: what is read from one is written to the other before more is read, so nothing is queued, and how
-//! one ends is how the other does: an end as an end, a reset as a reset, each behind the bytes before it. The
-//! files from the outside in: `args` and `config` (what is asked for), `relay` (the loop), `pair`, `dial`
-//! (the way to a target), `link` (a socket, with TLS or without), `tls`.
+//! one ends is how the other does: an end as an end, a reset as a reset, each behind the bytes before it.
+//!
+//! A *line* is a serial line that knows nothing of concentrators: the relay connects to it, or lets it come,
+//! and speaks for it (`speaker`) as a VM's host does. What it prints while the concentrator is away is kept
+//! (`backlog`).
+//!
+//! The files from the outside in: `args` and `config` (what is asked for), `relay` (the loop), `pair` and
+//! `line`, `dial` (the way to a target), `link` (a socket, with TLS or without), `tls`.
 #![forbid(unsafe_code)]
 
 mod args;
+mod backlog;
+mod backoff;
 mod buffers;
 mod config;
 mod dial;
 mod endpoint;
 mod fatal;
+mod folder;
+mod identity;
+mod line;
 mod link;
 mod listening;
 mod manual;
@@ -21,6 +31,7 @@ mod names;
 mod pair;
 mod relay;
 mod sockets;
+mod speaker;
 mod start;
 mod timers;
 mod tls;

@@ -235,10 +235,30 @@ impl Link {
 
     /// Whether the peer's system has everything that was sent, or nobody can tell.
     pub(crate) fn is_acknowledged(&self) -> bool {
-        let (Some(before), Some(now)) = (self.acknowledged_before, acknowledged(&self.socket)) else {
-            return true;
-        };
-        now.saturating_sub(before) >= self.sent
+        self.arrived() >= self.sent
+    }
+
+    /// How many bytes of those sent the peer's system has; all of them where nobody can tell.
+    pub(crate) fn arrived(&self) -> u64 {
+        match (self.acknowledged_before, acknowledged(&self.socket)) {
+            (Some(before), Some(now)) => now.saturating_sub(before).min(self.sent),
+            _ => self.sent,
+        }
+    }
+
+    /// How many bytes the kernel has taken: of TLS's form, where there is TLS.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the kernel has taken all that was given to this link.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        !self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Whether what is sent has another form on the wire.
+    pub(crate) const fn is_sealed(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Closes it so that the peer is told of a reset.

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 use vspc_core::concentrator::{Address, SocketFile};
 use vspc_host::listener::Listener;
 
@@ -14,12 +14,7 @@ use crate::endpoint::{Endpoint, Place};
 
 /// A listening socket. It does not block.
 #[derive(Debug)]
-pub(crate) enum Listening {
-    /// TCP and unix sockets.
-    Known(Listener),
-    /// vsock, with the CID and port that was asked for.
-    Vsock(Socket, u32),
-}
+pub(crate) struct Listening(Listener);
 
 impl Listening {
     pub(crate) fn open(at: &Endpoint) -> io::Result<Self> {
@@ -29,54 +24,31 @@ impl Listening {
                 Address::Ip((ip, *port).into())
             }
             Place::Unix(path) => Address::Unix(Arc::new(file(path))),
-            Place::Vsock(cid, port) => {
-                let socket = Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None)?;
-                socket.bind(&SockAddr::vsock(*cid, *port))?;
-                socket.listen(BACKLOG)?;
-                return Ok(Self::Vsock(socket, *cid));
-            }
+            &Place::Vsock(cid, port) => Address::Vsock { cid, port },
         };
-        Listener::open(&address).map(Self::Known)
+        Listener::open(&address).map(Self)
     }
 
     /// Where it is, with the port that the system has chosen if it was to choose.
     pub(crate) fn place(&self, asked: &Endpoint) -> Endpoint {
-        let place = match self {
-            Self::Known(listener) => match listener.address() {
-                Ok(Address::Ip(at)) => Place::Tcp(at.ip().to_string(), at.port()),
-                _ => asked.place.clone(),
-            },
-            Self::Vsock(socket, cid) => {
-                let bound = socket.local_addr().ok().and_then(|bound| bound.as_vsock_address());
-                bound.map_or_else(|| asked.place.clone(), |(_, port)| Place::Vsock(*cid, port))
-            }
+        let place = match self.0.address() {
+            Ok(Address::Ip(at)) => Place::Tcp(at.ip().to_string(), at.port()),
+            Ok(Address::Vsock { cid, port }) => Place::Vsock(cid, port),
+            _ => asked.place.clone(),
         };
         Endpoint { place, tls: asked.tls }
     }
 
     /// Takes one waiting connection in, and says who it is.
     pub(crate) fn accept(&self) -> io::Result<(Socket, String)> {
-        match self {
-            Self::Known(listener) => {
-                let (socket, peer) = listener.accept()?;
-                Ok((socket, peer.address.to_string()))
-            }
-            Self::Vsock(socket, _) => {
-                let (socket, from) = socket.accept()?;
-                socket.set_nonblocking(true)?;
-                let from = from.as_vsock_address();
-                Ok((socket, from.map_or("vsock".to_owned(), |(cid, port)| format!("vsock:{cid}:{port}"))))
-            }
-        }
+        let (socket, peer) = self.0.accept()?;
+        Ok((socket, peer.address.to_string()))
     }
 }
 
 impl AsRawFd for Listening {
     fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Known(listener) => listener.as_raw_fd(),
-            Self::Vsock(socket, _) => socket.as_raw_fd(),
-        }
+        self.0.as_raw_fd()
     }
 }
 
@@ -84,6 +56,3 @@ impl AsRawFd for Listening {
 fn file(path: &Path) -> SocketFile {
     SocketFile { path: path.to_owned(), mode: 0o660, owner: None, group: None }
 }
-
-/// A host's machines may all come at once.
-const BACKLOG: i32 = 4096;

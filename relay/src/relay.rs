@@ -2,12 +2,14 @@
 //!
 //! Every socket is registered once, edge-triggered; readiness is remembered with the connection. What has
 //! more to do after its visit has its next one in the next turn, so that nobody keeps others from theirs.
+//! Members are pairs and lines; a line that comes by itself has a listener of its own.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -21,13 +23,16 @@ use vspc_host::clock::Clock;
 use crate::buffers::Buffers;
 use crate::config::Settings;
 use crate::dial::Goal;
+use crate::endpoint::Endpoint;
 use crate::fatal::Fatal;
+use crate::folder::Folder;
+use crate::line::{Line, Spec};
 use crate::link::Link;
 use crate::listening::Listening;
 use crate::names::Names;
 use crate::pair::Pair;
 use crate::timers::Timers;
-use crate::tls::{Dialer, Server, Session};
+use crate::tls::{Dialer, DialerFiles, Server, Session};
 use crate::visit::{Next, World};
 
 /// Relays that listen.
@@ -38,6 +43,7 @@ pub struct Relay {
     now: Instant,
     accepting: Accepting,
     listeners: Vec<Door>,
+    folders: Vec<Folder>,
     members: Vec<Option<Member>>,
     free: Vec<usize>,
     /// Members and listeners to visit: each is on it once at most.
@@ -48,21 +54,34 @@ pub struct Relay {
     stopper: Stopper,
 }
 
-/// A listener, and where its connections go.
+/// A listener, and whom its connections are for.
 #[derive(Debug)]
 struct Door {
     listening: Listening,
-    tls: Option<Server>,
-    goal: Arc<Goal>,
+    whose: Whose,
     at: String,
     is_queued: bool,
 }
 
 #[derive(Debug)]
+enum Whose {
+    /// Each has a pair made of it, after TLS if that is spoken here.
+    Anybodys(Arc<Goal>, Option<Server>),
+    /// A line's.
+    Lines(usize),
+}
+
+#[derive(Debug)]
 struct Member {
-    pair: Box<Pair>,
+    kind: Kind,
     deadline: Option<Instant>,
     is_queued: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Pair(Box<Pair>),
+    Line(Box<Line>),
 }
 
 /// Ends a relay's loop from another thread.
@@ -88,32 +107,13 @@ impl Relay {
         let poll = Poll::new().map_err(system("create a poller"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(system("wake the loop"))?;
         let waker = Arc::new(waker);
-        let mut listeners = Vec::new();
-        for route in &settings.routes {
-            let tls = route.to.tls.then(|| Dialer::load(&route.dialer, route.to.host())).transpose()?;
-            let goal = Goal { endpoint: route.to.clone(), tls, patience: route.connect_timeout };
-            let goal = Arc::new(goal);
-            let is_served = route.listen.iter().any(|at| at.tls);
-            let server = is_served.then(|| Server::load(&route.server)).transpose()?;
-            for at in &route.listen {
-                let listening = Listening::open(at).map_err(|why| Fatal::Listen { at: at.clone(), why })?;
-                let token = Token(FIRST_LISTENER + listeners.len());
-                poll.registry()
-                    .register(&mut SourceFd(&listening.as_raw_fd()), token, Interest::READABLE)
-                    .map_err(system("wait for connections"))?;
-                let place = listening.place(at).to_string();
-                log::info!("listening on {place}, for {}", goal.endpoint);
-                let tls = server.clone().filter(|_| at.tls);
-                let goal = Arc::clone(&goal);
-                listeners.push(Door { listening, tls, goal, at: place, is_queued: false });
-            }
-        }
         let mut clock = Clock::start();
-        Ok(Self {
+        let mut relay = Self {
             now: clock.now(),
             clock,
             accepting: Accepting::new().map_err(system("open /dev/null"))?,
-            listeners,
+            listeners: Vec::new(),
+            folders: Vec::new(),
             members: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
@@ -122,7 +122,51 @@ impl Relay {
             names: Names::start(Arc::clone(&waker)).map_err(system("start a thread"))?,
             stopper: Stopper { is_asked: Arc::default(), waker },
             poll,
-        })
+        };
+        for route in &settings.routes {
+            let goal = goal(&route.to, &route.dialer, route.connect_timeout)?;
+            let is_served = route.listen.iter().any(|at| at.tls);
+            let server = is_served.then(|| Server::load(&route.server)).transpose()?;
+            for at in &route.listen {
+                let tls = server.clone().filter(|_| at.tls);
+                relay.listen(at, Whose::Anybodys(Arc::clone(&goal), tls), &goal.endpoint.to_string())?;
+            }
+        }
+        for line in &settings.lines {
+            let to = goal(&line.to.to, &line.to.dialer, line.to.connect_timeout)?;
+            let spec = line.spec(to);
+            let name = spec.config.name.clone();
+            let id = relay.add(Kind::Line(Box::new(Line::new(Arc::new(spec), relay.now))));
+            if line.from.is_listener {
+                relay.listen(&line.from.at, Whose::Lines(id), &name)?;
+            }
+        }
+        for lines in &settings.folders {
+            let to = goal(&lines.to.to, &lines.to.dialer, lines.to.connect_timeout)?;
+            let folder = Folder::open(lines.clone(), to)?;
+            let token = Token(FIRST_FOLDER + relay.folders.len());
+            relay
+                .poll
+                .registry()
+                .register(&mut SourceFd(&folder.as_raw_fd()), token, Interest::READABLE)
+                .map_err(system("watch a folder"))?;
+            relay.folders.push(folder);
+            relay.look_into(relay.folders.len() - 1);
+        }
+        Ok(relay)
+    }
+
+    fn listen(&mut self, at: &Endpoint, whose: Whose, what_for: &str) -> Result<(), Fatal> {
+        let listening = Listening::open(at).map_err(|why| Fatal::Listen { at: at.clone(), why })?;
+        let token = Token(FIRST_LISTENER + self.listeners.len());
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&listening.as_raw_fd()), token, Interest::READABLE)
+            .map_err(|error| Fatal::System("wait for connections", error))?;
+        let at = listening.place(at).to_string();
+        log::info!("listening on {at}, for {what_for}");
+        self.listeners.push(Door { listening, whose, at, is_queued: false });
+        Ok(())
     }
 
     /// Where it listens, in the order of the settings, with the ports that the system has chosen.
@@ -145,7 +189,10 @@ impl Relay {
         let open = self.members.iter().flatten().count();
         log::info!("stops; {open} connections end");
         for member in self.members.iter().flatten() {
-            member.pair.tell(self.now);
+            match &member.kind {
+                Kind::Pair(pair) => pair.tell(self.now),
+                Kind::Line(line) => line.tell(),
+            }
         }
         Ok(())
     }
@@ -188,11 +235,16 @@ impl Relay {
             for id in self.names.take(self.now) {
                 self.enqueue(Token(id * 2));
             }
+        } else if let Some(folder) = token.checked_sub(FIRST_FOLDER) {
+            self.look_into(folder);
         } else if token >= FIRST_LISTENER {
             self.enqueue(event.token());
         } else if let Some(member) = self.members.get_mut(token / 2).and_then(Option::as_mut) {
             // It may be meant for one that had this place before: then it is one visit for nothing.
-            member.pair.note(token % 2, event);
+            match &mut member.kind {
+                Kind::Pair(pair) => pair.note(token % 2, event),
+                Kind::Line(line) => line.note(token % 2, event),
+            }
             self.enqueue(event.token());
         }
     }
@@ -223,58 +275,116 @@ impl Relay {
     }
 
     fn admit(&mut self, door: usize, socket: Socket, peer: String) {
-        let Door { tls, goal, .. } = &self.listeners[door];
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.members.push(None);
-            self.members.len() - 1
-        });
-        let prepared = || -> io::Result<Link> {
-            let session = tls.as_ref().map(Session::serve).transpose()?;
-            Link::register(self.poll.registry(), &socket, Token(id * 2))?;
-            Ok(Link::new(socket, session))
-        };
-        match prepared() {
-            Ok(near) => {
-                let pair = Pair::new(near, peer, Arc::clone(goal), self.now);
-                self.members[id] = Some(Member { pair: Box::new(pair), deadline: None, is_queued: false });
-                self.enqueue(Token(id * 2));
+        match &self.listeners[door].whose {
+            Whose::Anybodys(goal, tls) => {
+                let (goal, session) = (Arc::clone(goal), tls.as_ref().map(Session::serve).transpose());
+                let id = self.place();
+                let registered = Link::register(self.poll.registry(), &socket, Token(id * 2));
+                match registered.and(session) {
+                    Ok(session) => {
+                        let pair = Pair::new(Link::new(socket, session), peer, goal, self.now);
+                        self.put(id, Kind::Pair(Box::new(pair)));
+                    }
+                    Err(error) => {
+                        log::warn!("{peer} is not taken in: {error}");
+                        self.free.push(id);
+                    }
+                }
             }
-            Err(error) => {
-                log::warn!("{peer} is not taken in: {error}");
-                self.free.push(id);
+            &Whose::Lines(id) => {
+                let mut member = self.members[id].take();
+                if let Some(Member { kind: Kind::Line(line), .. }) = &mut member
+                    && !line.arrive(socket, &self.world(id))
+                {
+                    log::warn!(
+                        "{peer} is not taken in: the line that {} is for is there",
+                        self.listeners[door].at
+                    );
+                }
+                self.members[id] = member;
+                self.enqueue(Token(id * 2));
             }
         }
     }
 
-    fn visit(&mut self, id: usize) {
-        let Some(member) = self.members[id].as_mut() else { return };
-        member.is_queued = false;
-        let mut world = World {
+    /// A place for a new member.
+    fn place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.members.push(None);
+            self.members.len() - 1
+        })
+    }
+
+    fn put(&mut self, id: usize, kind: Kind) {
+        self.members[id] = Some(Member { kind, deadline: None, is_queued: false });
+        self.enqueue(Token(id * 2));
+    }
+
+    fn add(&mut self, kind: Kind) -> usize {
+        let id = self.place();
+        self.put(id, kind);
+        id
+    }
+
+    /// Has lines for the sockets that are in a folder now.
+    fn look_into(&mut self, folder: usize) {
+        let (come, gone) = self.folders[folder].look();
+        for id in gone {
+            if let Some(Member { kind: Kind::Line(line), .. }) = &mut self.members[id] {
+                line.leave();
+                self.enqueue(Token(id * 2));
+            }
+        }
+        for (path, spec) in come {
+            log::info!("{}: {} is there", spec.config.name, spec.place);
+            let id = self.add(Kind::Line(Box::new(Line::new(Arc::<Spec>::new(spec), self.now))));
+            self.folders[folder].note(path, id);
+        }
+    }
+
+    fn world(&mut self, id: usize) -> World<'_> {
+        World {
             registry: self.poll.registry(),
             id,
             now: self.now,
             buffers: &mut self.buffers,
             names: &mut self.names,
+        }
+    }
+
+    fn visit(&mut self, id: usize) {
+        let Some(mut member) = self.members[id].take() else { return };
+        let mut world = self.world(id);
+        let next = match &mut member.kind {
+            Kind::Pair(pair) => pair.visit(&mut world),
+            Kind::Line(line) => line.visit(&mut world),
         };
-        let next = member.pair.visit(&mut world);
         let deadline = match next {
             Next::Wait(deadline) => deadline,
             Next::Again | Next::Over => None,
         };
         self.timers.set(id, member.deadline, deadline);
         member.deadline = deadline;
-        match next {
-            Next::Wait(_) => {}
-            Next::Again => self.enqueue(Token(id * 2)),
-            Next::Over => {
-                if let Some(member) = self.members[id].take() {
-                    member.pair.tell(self.now);
-                    member.pair.close();
-                    self.free.push(id);
-                }
+        member.is_queued = false;
+        if next == Next::Over {
+            if let Kind::Pair(pair) = member.kind {
+                pair.tell(self.now);
+                pair.close();
             }
+            self.free.push(id);
+            return;
+        }
+        self.members[id] = Some(member);
+        if next == Next::Again {
+            self.enqueue(Token(id * 2));
         }
     }
+}
+
+/// A target with what TLS needs.
+fn goal(to: &Endpoint, files: &DialerFiles, patience: Duration) -> Result<Arc<Goal>, Fatal> {
+    let tls = to.tls.then(|| Dialer::load(files, to.host())).transpose()?;
+    Ok(Arc::new(Goal { endpoint: to.clone(), tls, patience }))
 }
 
 /// Readiness that one turn takes in.
@@ -284,3 +394,6 @@ const WAKER: Token = Token(usize::MAX);
 
 /// The first listener's token; members have those below, two each.
 const FIRST_LISTENER: usize = 1 << 40;
+
+/// The first folder's.
+const FIRST_FOLDER: usize = 1 << 41;

@@ -29,7 +29,7 @@ impl Timers {
         self.by_time.first().map(|&(at, _)| at)
     }
 
-    /// A member whose deadline has passed. It stays until another one is set.
+    /// The members whose deadlines have passed. These stay until others are set.
     pub(crate) fn due(&self, now: Instant) -> impl Iterator<Item = usize> {
         self.by_time.iter().take_while(move |&&(at, _)| at <= now).map(|&(_, id)| id)
     }

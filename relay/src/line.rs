@@ -1,0 +1,390 @@
+//! A serial line that knows nothing of concentrators, and the connection on which the relay speaks for it.
+//!
+//! | the line is | what it printed | the connection to the concentrator |
+//! |---|---|---|
+//! | up | is sent | is made, and again after [`RETRY`] whenever it ends |
+//! | up, and the concentrator is away or takes nothing for [`STALL`] | is kept up to the limit, then the oldest is dropped | as above |
+//! | gone, and the concentrator has not all of it | is kept and sent | as above |
+//! | gone, and the concentrator has all of it | | is ended: the VM is gone there too |
+//!
+//! What is typed goes to the line as it comes. Without a line, or when its connection ends, it is dropped.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Token;
+use mio::event::Event;
+use socket2::Socket;
+use vspc_core::time::Instant;
+use vspc_core::vmware::VmConfig;
+
+use crate::backlog::Backlog;
+use crate::backoff::Backoff;
+use crate::dial::{Dial, Goal, Progress};
+use crate::link::{Link, Received};
+use crate::speaker::{Speaker, Told};
+use crate::visit::{Next, World};
+
+/// What is known of a line beforehand.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// What the VM says of itself.
+    pub(crate) config: Arc<VmConfig>,
+    /// Where the line is connected to; `None`: it connects to a listener of the relay's.
+    pub(crate) from: Option<Arc<Goal>>,
+    /// The same for people.
+    pub(crate) place: String,
+    pub(crate) to: Arc<Goal>,
+    /// How much is kept of what the concentrator does not have.
+    pub(crate) backlog: usize,
+}
+
+/// A line.
+#[derive(Debug)]
+pub(crate) struct Line {
+    spec: Arc<Spec>,
+    port: Port,
+    net: Net,
+    backlog: Backlog,
+    /// What was typed and the line has not taken.
+    typed: Vec<u8>,
+    port_retry: Retry,
+    net_retry: Retry,
+    /// The line has ended, and until then it is not dialed while the concentrator takes the rest of what it
+    /// printed: another run of a machine is another connection there.
+    ending: Option<Instant>,
+    /// Nobody will need it any more when it is down and the concentrator has all.
+    is_leaving: bool,
+}
+
+/// The line itself.
+#[derive(Debug)]
+enum Port {
+    /// It is dialed at this time; `None`: it comes by itself.
+    Away(Option<Instant>),
+    Dialing(Box<Dial>),
+    Up(Link),
+}
+
+/// The way to the concentrator.
+#[derive(Debug)]
+enum Net {
+    /// There is nothing to say.
+    Idle,
+    Away(Instant),
+    Dialing(Box<Dial>),
+    Up(Box<Speaker>),
+}
+
+/// When something is tried again, and whether the log has it that it failed.
+#[derive(Debug)]
+struct Retry {
+    backoff: Backoff,
+    has_complained: bool,
+}
+
+impl Line {
+    pub(crate) fn new(spec: Arc<Spec>, now: Instant) -> Self {
+        let backlog = Backlog::new(spec.backlog);
+        Self {
+            port: Port::Away(spec.from.is_some().then_some(now)),
+            net: Net::Idle,
+            backlog,
+            typed: Vec::new(),
+            port_retry: Retry::new(PORT_RETRY),
+            net_retry: Retry::new(RETRY),
+            ending: None,
+            is_leaving: false,
+            spec,
+        }
+    }
+
+    /// Notes what the poller says about the line (side 0), or about the connection to the concentrator.
+    pub(crate) fn note(&mut self, side: usize, event: &Event) {
+        match (side, &mut self.port, &mut self.net) {
+            (0, Port::Up(link), _) => link.note(event),
+            (0, Port::Dialing(dial), _) | (1, _, Net::Dialing(dial)) => dial.note(event),
+            (1, _, Net::Up(speaker)) => speaker.note(event),
+            _ => {}
+        }
+    }
+
+    /// The line has connected to the relay. `false`: one is there already.
+    pub(crate) fn arrive(&mut self, socket: Socket, world: &World<'_>) -> bool {
+        if matches!(self.port, Port::Up(_)) {
+            return false;
+        }
+        let is_registered = Link::register(world.registry, &socket, Token(world.id * 2)).is_ok();
+        if is_registered {
+            self.port_is_up(Link::new(socket, None));
+        }
+        is_registered
+    }
+
+    /// Nobody will connect there any more: it is over when it is down and the concentrator has all.
+    pub(crate) const fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Does what can be done; at most [`ROUNDS`] reads each way.
+    pub(crate) fn visit(&mut self, world: &mut World<'_>) -> Next {
+        self.dial_port(world);
+        self.dial_net(world);
+        let mut has_more = false;
+        for _ in 0..ROUNDS {
+            // First, so that there is room for what is read.
+            self.settle(world.now);
+            has_more = self.read_port(world) | self.say(world) | self.hear(world);
+            if !has_more {
+                break;
+            }
+        }
+        has_more |= self.look_for_ends(world);
+        if self.is_leaving
+            && matches!(self.port, Port::Away(_) | Port::Dialing(_))
+            && matches!(self.net, Net::Idle)
+        {
+            return Next::Over;
+        }
+        if has_more { Next::Again } else { Next::Wait(self.deadline(world.now)) }
+    }
+
+    /// Says in the log what the relay's end leaves undone.
+    pub(crate) fn tell(&self) {
+        if !self.backlog.is_empty() {
+            self.log_warning("the concentrator has not all that it printed");
+        }
+    }
+
+    fn dial_port(&mut self, world: &mut World<'_>) {
+        if let (Port::Away(Some(at)), Some(goal)) = (&self.port, &self.spec.from)
+            && *at <= world.now
+            && !self.is_leaving
+            && !self.is_ending(world.now)
+        {
+            let dial = Dial::new(Arc::clone(goal), Token(world.id * 2), world.now);
+            self.port = Port::Dialing(Box::new(dial));
+        }
+        let Port::Dialing(dial) = &mut self.port else { return };
+        match dial.advance(world) {
+            Progress::Waiting(_) => {}
+            Progress::Reached(link) => self.port_is_up(link),
+            Progress::Failed(why) => {
+                self.port_retry.complain(&self.spec, format_args!("{} is not there: {why}", self.spec.place));
+                self.port = Port::Away(Some(world.now + self.port_retry.backoff.next()));
+            }
+        }
+    }
+
+    fn is_ending(&self, now: Instant) -> bool {
+        matches!(self.net, Net::Up(_)) && self.ending.is_some_and(|until| now < until)
+    }
+
+    fn port_is_up(&mut self, link: Link) {
+        self.ending = None;
+        self.log(format_args!("{} is up", self.spec.place));
+        self.port_retry.is_well();
+        self.port = Port::Up(link);
+    }
+
+    fn dial_net(&mut self, world: &mut World<'_>) {
+        let is_wanted = matches!(self.port, Port::Up(_)) || !self.backlog.is_empty();
+        match &self.net {
+            Net::Idle if is_wanted => self.net = Net::Away(world.now),
+            Net::Away(_) | Net::Dialing(_) if !is_wanted => self.net = Net::Idle,
+            _ => {}
+        }
+        if let Net::Away(at) = self.net
+            && at <= world.now
+        {
+            let goal = Arc::clone(&self.spec.to);
+            self.net = Net::Dialing(Box::new(Dial::new(goal, Token(world.id * 2 + 1), world.now)));
+        }
+        let Net::Dialing(dial) = &mut self.net else { return };
+        match dial.advance(world) {
+            Progress::Waiting(_) => {}
+            Progress::Reached(link) => {
+                self.net = Net::Up(Box::new(Speaker::new(link, &self.spec.config, world.now)));
+            }
+            Progress::Failed(why) => {
+                let to = &self.spec.to.endpoint;
+                self.net_retry.complain(&self.spec, format_args!("{to} is not reached: {why}"));
+                self.net = Net::Away(world.now + self.net_retry.backoff.next());
+            }
+        }
+    }
+
+    /// Takes in what the line prints. Returns whether there may be more.
+    fn read_port(&mut self, world: &mut World<'_>) -> bool {
+        let room = if self.is_held_up(world.now) { usize::MAX } else { self.backlog.room() };
+        let Port::Up(link) = &mut self.port else { return false };
+        if room == 0 || !link.can_receive() {
+            return false;
+        }
+        let mut buffer = world.buffers.take();
+        let most = room.min(READ).min(buffer.len());
+        let received = link.receive(&mut buffer[..most]);
+        let has_more = matches!(received, Received::Bytes(_)) && link.can_receive();
+        if let Received::Bytes(n) = received {
+            self.backlog.push(&buffer[..n]);
+        }
+        world.buffers.put(buffer);
+        has_more
+    }
+
+    /// Whether the line is read on though nobody takes what it prints: a guest must not wait for a
+    /// concentrator.
+    fn is_held_up(&self, now: Instant) -> bool {
+        match &self.net {
+            Net::Up(speaker) => now >= speaker.progress + STALL,
+            _ => true,
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        if let Net::Up(speaker) = &mut self.net {
+            speaker.settle(&mut self.backlog, now);
+        }
+    }
+
+    fn say(&mut self, world: &World<'_>) -> bool {
+        let Net::Up(speaker) = &mut self.net else { return false };
+        speaker.say(&mut self.backlog, world.now)
+    }
+
+    /// Takes in what the concentrator says, when what was typed before has gone to the line.
+    fn hear(&mut self, world: &mut World<'_>) -> bool {
+        match &mut self.port {
+            Port::Up(link) => {
+                let n = link.send(&self.typed);
+                self.typed.drain(..n);
+            }
+            // Nobody is there to read it, and later it would surprise.
+            _ => self.typed.clear(),
+        }
+        if !self.typed.is_empty() {
+            return false;
+        }
+        self.typed = Vec::new();
+        let Net::Up(speaker) = &mut self.net else { return false };
+        let mut buffer = world.buffers.take();
+        let has_more = speaker.hear(&mut buffer[..READ], &mut self.typed);
+        world.buffers.put(buffer);
+        has_more
+    }
+
+    /// What has ended, and what follows. Returns whether there is more to do now.
+    fn look_for_ends(&mut self, world: &World<'_>) -> bool {
+        let now = world.now;
+        if let Port::Up(link) = &self.port
+            && (link.has_ended() || link.failure().is_some() && !link.can_receive())
+        {
+            self.log(format_args!("{} has ended: {}", self.spec.place, link.failure_in_words()));
+            let retry = self.spec.from.is_some().then(|| now + self.port_retry.backoff.next());
+            self.port = Port::Away(retry);
+            self.ending = Some(now + STALL);
+            self.typed = Vec::new();
+        }
+        let Net::Up(speaker) = &mut self.net else { return false };
+        let to = &self.spec.to.endpoint;
+        let (mut refused, mut has_agreed) = (None, false);
+        while let Some(told) = speaker.told() {
+            match told {
+                Told::Agreed => {
+                    has_agreed = true;
+                    self.net_retry.is_well();
+                    log::info!("{}: {to} serves it", self.spec.config.name);
+                }
+                Told::Refused(why) => refused = Some(why.to_owned()),
+                Told::Break => log::debug!("{}: a line of bytes has no break", self.spec.config.name),
+            }
+        }
+        if speaker.agree_by().is_some_and(|by| by <= now) {
+            refused = Some("it does not answer as a concentrator".to_owned());
+        }
+        let link = &speaker.link;
+        if refused.is_none() && (link.has_ended() || link.failure().is_some()) {
+            refused = Some(format!("it has ended the connection: {}", link.failure_in_words()));
+        }
+        let is_done = !matches!(self.port, Port::Up(_)) && self.backlog.is_empty();
+        if refused.is_none() && !is_done {
+            return has_agreed;
+        }
+        let Net::Up(speaker) = std::mem::replace(&mut self.net, Net::Idle) else { return false };
+        speaker.give_back(&mut self.backlog, now);
+        if let Some(why) = refused {
+            self.net_retry.complain(&self.spec, format_args!("{to}: {why}"));
+            self.net = Net::Away(now + self.net_retry.backoff.next());
+        }
+        true
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let port = match &self.port {
+            Port::Away(Some(at)) if !self.is_leaving => match self.ending {
+                Some(until) if self.is_ending(now) => Some(until.max(*at)),
+                _ => Some(*at),
+            },
+            Port::Dialing(dial) => Some(dial.deadline()),
+            _ => None,
+        };
+        let net = match &self.net {
+            Net::Idle => None,
+            Net::Away(at) => Some(*at),
+            Net::Dialing(dial) => Some(dial.deadline()),
+            Net::Up(speaker) => {
+                let is_full = self.backlog.room() == 0 || self.ending.is_some();
+                let stall = is_full.then(|| speaker.progress + STALL).filter(|at| *at > now);
+                let settle = speaker.has_pieces().then(|| now + if is_full { SETTLE_SOON } else { SETTLE });
+                [speaker.agree_by(), stall, settle].into_iter().flatten().min()
+            }
+        };
+        [port, net].into_iter().flatten().min()
+    }
+
+    fn log(&self, what: impl Display) {
+        log::info!("{}: {what}", self.spec.config.name);
+    }
+
+    fn log_warning(&self, what: impl Display) {
+        log::warn!("{}: {what}", self.spec.config.name);
+    }
+}
+
+impl Retry {
+    const fn new((first, most): (Duration, Duration)) -> Self {
+        Self { backoff: Backoff::new(first, most), has_complained: false }
+    }
+
+    /// It has failed: the log has that once, until it is well again.
+    fn complain(&mut self, spec: &Spec, what: impl Display) {
+        let level = if self.has_complained { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "{}: {what}; it is tried again", spec.config.name);
+        self.has_complained = true;
+    }
+
+    const fn is_well(&mut self) {
+        self.backoff.reset();
+        self.has_complained = false;
+    }
+}
+
+/// Reads that one visit makes each way.
+const ROUNDS: usize = 4;
+
+/// What one read takes of a line, or of what is typed.
+const READ: usize = 16 << 10;
+
+/// After which time the concentrator is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The same for the line: a machine that is started again has its socket within a second.
+const PORT_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// A concentrator that takes nothing for so long holds no guest up.
+const STALL: Duration = Duration::from_secs(2);
+
+/// How soon is looked what has arrived, where there is room, and where there is none.
+const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE_SOON: Duration = Duration::from_millis(2);
