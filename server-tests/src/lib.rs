@@ -41,6 +41,7 @@ mod redis;
 mod redis_tls;
 mod refusing;
 mod secure;
+mod serial_programs;
 mod serving;
 mod stalling;
 mod state;

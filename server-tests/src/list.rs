@@ -163,6 +163,10 @@ macro_rules! with_all {
                 strangers_that_say_nothing_do_not_push_vms_out
                 vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away
             }
+            serial_programs {
+                pyserial_opens_a_console_as_a_port_sets_it_and_sends_every_byte_through_it
+                ser2net_carries_a_console_on_byte_for_byte
+            }
             serving {
                 a_client_reads_what_its_vm_prints_and_types_into_it
                 a_telnet_client_is_greeted

@@ -103,10 +103,12 @@ impl Concentrator {
         }
     }
 
-    /// A line on the screen of one client, if it is a telnet client.
+    /// A line on the screen of one client, if it is a person's telnet client.
     pub(super) fn show_line_to(&mut self, id: ConnId, text: &str) {
         let client = self.conns.get(id).and_then(Conn::client);
-        if client.is_some_and(|client| client.mode == Mode::Telnet && !client.is_seeded) {
+        if client
+            .is_some_and(|client| client.mode == Mode::Telnet && !client.is_seeded && client.serial.is_none())
+        {
             self.reply(id, |out| out.extend_from_slice(format!("\r\n[vspc: {text}]\r\n").as_bytes()));
         }
     }

@@ -72,6 +72,7 @@ impl Concentrator {
             self.fx.take_in(at);
         }
         self.consoles.consider_expiry(at, &mut self.fx);
+        self.tell_modems(at);
     }
 
     /// What a connection has printed that is not shown yet is forgotten.

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use crate::telnet::com_port::Asked;
 use crate::telnet::wire_form::count_pairs;
-use crate::telnet::{Command, IAC, Item, Opt, Side, Verb, fold_all, put_command, put_negotiation};
+use crate::telnet::{Change, Command, IAC, Item, Opt, Side, Verb, fold_all, put_command, put_negotiation};
 use crate::time::Instant;
 
 use super::Concentrator;
@@ -119,6 +120,9 @@ impl Concentrator {
                 Item::Negotiation(verb, opt) => self.client_negotiates(id, verb, opt),
                 Item::Command(command) => self.client_commands(id, command),
                 Item::Malformed(fault) => self.malformed(id, Fault::Telnet(fault)),
+                Item::Subnegotiation(Opt::COM_PORT, body) if self.is_serial(id) => {
+                    self.client_sets_line(id, body);
+                }
                 Item::Subnegotiation(opt, _) => self.malformed(id, Fault::OptionOff(opt)),
             }
         }
@@ -140,11 +144,30 @@ impl Concentrator {
         if let Some((verb, opt)) = outcome.send {
             self.reply(id, |out| put_negotiation(verb, opt, out));
         }
+        if let Some(Change { side: Side::Him, opt: Opt::COM_PORT, on }) = outcome.change {
+            self.serial_switched(id, on);
+            self.settle_form(id, Form::Wire);
+        }
         let is_answered = self.conns.get(id).is_some_and(|conn| {
             OFFERS.iter().all(|&(side, opt)| !conn.negotiator.state(side, opt).is_open())
         });
         if is_answered {
             self.greet(id);
+        }
+    }
+
+    fn is_serial(&self, id: ConnId) -> bool {
+        self.conns.get(id).and_then(Conn::client).is_some_and(|client| client.serial.is_some())
+    }
+
+    /// A client that takes its console for a serial port sets or asks something (com-port.md §2).
+    fn client_sets_line(&mut self, id: ConnId, body: &[u8]) {
+        match self.serial_says(id, body) {
+            Some(Asked::Break) => self.client_commands(id, Command::BRK),
+            // What it has typed goes the way of what others have typed, and may be with the VM.
+            Some(Asked::Purge { received: true, .. }) => self.skip_output(id),
+            Some(Asked::Resume) => self.fx.outbox.transmit(id),
+            Some(Asked::Purge { .. } | Asked::Suspend) | None => {}
         }
     }
 
@@ -166,10 +189,14 @@ impl Concentrator {
 
     /// Drops what its console holds for it, and marks the place (RFC 854, "Abort Output").
     fn abort_output(&mut self, id: ConnId) {
+        self.skip_output(id);
+        self.reply(id, |out| put_command(Command::DM, out));
+    }
+
+    fn skip_output(&mut self, id: ConnId) {
         if let Some((at, seat)) = self.conns.get(id).and_then(Conn::seat) {
             self.consoles.skip_output(at, seat, &mut self.fx);
         }
-        self.reply(id, |out| put_command(Command::DM, out));
     }
 
     /// Input in wire form, of a client that is telnet.
@@ -177,6 +204,7 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Some(client) = conn.client_mut() else { return };
+        let is_binary = is_binary || client.serial.is_some();
         let enters: Vec<u8>;
         let wire = match self.config.admin_enter_cr && client.visit.who.is_some() {
             true => {
@@ -247,8 +275,12 @@ impl Concentrator {
         if client.mode != Mode::Telnet || !std::mem::take(&mut client.ungreeted) {
             return;
         }
-        let (at, seat) = (client.console, client.seat);
+        let (at, seat, is_serial) = (client.console, client.seat, client.serial.is_some());
         self.fx.timers.cancel(Timer::Decide(id));
+        if is_serial {
+            // A program reads there.
+            return self.fx.outbox.transmit(id);
+        }
         let clients = self.present(at);
         let Some(console) = self.consoles.get_mut(at) else { return };
         console.fanout_mut().replay(seat, self.config.client_scrollback as u64);
@@ -264,9 +296,10 @@ impl Concentrator {
     /// It is known in which form a client is shown output.
     fn settle_form(&mut self, id: ConnId, form: Form) {
         let Some((at, seat)) = self.conns.get(id).and_then(Conn::seat) else { return };
+        let is_program = form == Form::Guest || self.is_serial(id);
         let slow = self.slow_client_at(at);
         let Some(console) = self.consoles.get_mut(at) else { return };
-        let skips = Console::may_skip(Kind::Person, form == Form::Guest, slow);
+        let skips = Console::may_skip(Kind::Person, is_program, slow);
         if console.fanout_mut().settle_form(seat, form, skips) == Settled::Lost {
             console.lose_reader(ReaderKey { id, is_local: false }, &mut self.fx);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
+use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side, com_port};
 use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
 
@@ -26,6 +26,7 @@ pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },
     OptionPolicy { opt: Opt::ECHO, us: true, him: false },
+    OptionPolicy { opt: Opt::COM_PORT, us: false, him: true },
 ];
 
 #[derive(Debug)]
@@ -202,6 +203,8 @@ pub(super) struct Client {
     pub(super) ungreeted: bool,
     /// It will send no more.
     pub(super) ended: Option<Ended>,
+    /// It takes the console for a serial port: COM-PORT is on.
+    pub(super) serial: Option<Box<com_port::Session>>,
     pub(super) visit: Visit,
     /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
     pub(super) is_seeded: bool,

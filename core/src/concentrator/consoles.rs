@@ -4,10 +4,12 @@
 //! **Owns** the table, the pools and their limits; decides whose scrollback goes when memory is short.
 //! **Refuses to know** connections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::keyed::Keyed;
+use crate::telnet::com_port::Line;
 use crate::time::Instant;
 
 use super::config::{Config, SlowClient};
@@ -42,6 +44,8 @@ pub(super) struct Consoles {
     slow: SlowClient,
     expire: Duration,
     rules: Rules,
+    /// The settings of consoles that somebody has taken for a serial port.
+    lines: BTreeMap<ConsoleId, Line>,
     /// Of each console for output from before the start, in units of [`ROOM_UNIT`].
     room_before: u8,
 }
@@ -60,6 +64,7 @@ impl Consoles {
             slow: config.slow_client,
             expire: config.vm_expire,
             rules: Rules::new(&config.console_rules),
+            lines: BTreeMap::new(),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
         }
     }
@@ -108,6 +113,16 @@ impl Consoles {
     /// A console together with the buffers that its uplink uses.
     pub(super) fn with_buffers(&mut self, id: ConsoleId) -> Option<(&mut Console, &mut Buffers)> {
         self.table.get_mut(id).map(|console| (console, &mut self.buffers))
+    }
+
+    /// The settings of a console as a serial port, kept from now on until it is forgotten.
+    pub(super) fn keep_line(&mut self, id: ConsoleId) -> &mut Line {
+        self.lines.entry(id).or_default()
+    }
+
+    /// Whether a console has such settings.
+    pub(super) fn has_line(&self, id: ConsoleId) -> bool {
+        self.lines.contains_key(&id)
     }
 
     /// What a console is called now.
@@ -227,6 +242,7 @@ impl Consoles {
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
+        self.lines.remove(&id);
         fx.counters += console.counters();
         fx.outbox.changed(id);
     }

@@ -86,6 +86,7 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
+            serial: None,
             visit: Visit::new(self.fx.now),
             is_seeded: false,
         }));

@@ -274,6 +274,8 @@ pub enum Fault {
     Vmware(vmware::Malformed),
     /// A subnegotiation of an option that is off.
     OptionOff(Opt),
+    /// A command of COM-PORT that is none, or is cut short.
+    ComPort,
     /// A step of AUTHENTICATION where it means nothing.
     AuthenticationOutOfPlace,
     /// Serial data before TLS, where TLS is required.

@@ -228,6 +228,7 @@ fn malformed(fault: Fault) -> Value {
     match fault {
         Fault::Telnet(fault) => json!({ "because": "telnet", "message": fault.to_string() }),
         Fault::Vmware(fault) => json!({ "because": "vmware", "message": fault.to_string() }),
+        Fault::ComPort => json!({ "because": "com-port" }),
         Fault::OptionOff(opt) => json!({ "because": "option-off", "option": opt.0 }),
         Fault::AuthenticationOutOfPlace => json!({ "because": "authentication-out-of-place" }),
         Fault::DataBeforeTls => json!({ "because": "data-before-tls" }),

@@ -469,6 +469,9 @@ fn offer_client<const MOST: usize>(
 ) -> (Sent, Option<u64>) {
     let Role::Client(client) = &conn.role else { return (Sent::default(), None) };
     let (at, seat, is_raw) = (client.console, client.seat, client.mode.is_raw());
+    if conn.closing.is_none() && client.serial.as_ref().is_some_and(|session| session.is_suspended()) {
+        return (Sent::default(), None);
+    }
     // A farewell may outlive the console it is about.
     let is_shown = conn.closing != Some(Closing::Farewell);
     let missed = if is_shown { consoles.catch_up(at, seat) } else { None };

@@ -87,6 +87,7 @@ impl Concentrator {
             self.emit_second(at, id);
         }
         self.consoles.consider_expiry(at, &mut self.fx);
+        self.tell_modems(at);
     }
 
     /// A VM of a console's UUID and URI turns out to be another one: it gets a console of its own.

@@ -64,6 +64,7 @@ mod restoring;
 mod rules;
 mod ruling;
 mod rush;
+mod serial;
 mod showing;
 mod sighting;
 mod silence;

@@ -70,6 +70,7 @@ impl Concentrator {
             after_cr: false,
             ungreeted: false,
             ended: None,
+            serial: None,
             visit: Visit::of(&who, self.fx.now),
             is_seeded: true,
         }));

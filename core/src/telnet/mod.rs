@@ -9,7 +9,7 @@
 //!
 //! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
 //! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC
-//! 2941 what in-band TLS needs ([`auth`]).
+//! 2941 what in-band TLS needs ([`auth`]); of RFC 2217 the side that has the line ([`com_port`]).
 //!
 //! It needs nothing else of this crate. Bytes that were read become items, and items answers:
 //!
@@ -35,6 +35,7 @@
 pub mod auth;
 mod blocks;
 mod codes;
+pub mod com_port;
 mod decode;
 mod encode;
 mod negotiate;

@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "quickcheck passes by value")]
 
 mod admin;
+mod com_port;
 mod engine;
 mod telnet;
 mod vmware;
@@ -51,6 +52,16 @@ fn admin_corpora_replay() {
 #[test]
 fn telnet_decoder_corpus_replays() {
     replay("telnet_decoder", telnet::telnet_decoder);
+}
+
+#[test]
+fn com_port_corpus_replays_and_any_commands_leave_a_line_that_exists() {
+    replay("com_port", com_port::com_port);
+    fn run(said: Vec<u8>) -> bool {
+        com_port::com_port(&said);
+        true
+    }
+    quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(Vec<u8>) -> bool);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod admin_tls;
 mod admission;
 mod clients;
 mod clones;
+mod com_port;
 mod config;
 #[cfg(feature = "tls")]
 mod fuzz;
