@@ -20,7 +20,7 @@ use std::io::IoSlice;
 use crate::telnet::IAC;
 
 use super::journal::{Journal, Pool};
-use super::reader::{Reader, guest_runs, wire_runs};
+use super::reader::{Reader, Since, guest_runs, wire_runs};
 
 pub(super) use super::reader::{Form, Kind};
 
@@ -242,11 +242,11 @@ impl<K: Copy> Fanout<K> {
                 continue;
             }
             // What was printed before it came is a courtesy: it goes without a word.
-            if let Some((_, resume)) = reader.jump.take() {
-                reader.at = resume;
+            if let Some(jump) = reader.jump.take() {
+                reader.at = jump.1;
             }
             if reader.at < end {
-                reader.overtaken = Some(self.journal.guest_at(reader.at));
+                reader.overtaken = Some(Since::new(self.journal.guest_at(reader.at)));
                 if !reader.skips {
                     lost(reader.key);
                 }
@@ -268,7 +268,7 @@ impl<K: Copy> Fanout<K> {
         if reader.form == Form::Undecided {
             return None;
         }
-        let since = reader.overtaken.take()?;
+        let since = reader.overtaken.take()?.bytes();
         reader.at = self.journal.resume_at(keep);
         reader.guest_at = self.journal.guest_at(reader.at);
         let missed = reader.guest_at - since;
@@ -374,7 +374,7 @@ impl<K: Copy> Fanout<K> {
         }
         let from = self.journal.scrollback_start(reader.attached_at, back);
         if from < reader.attached_at {
-            reader.jump = Some((reader.attached_at, reader.at));
+            reader.jump = Some(Box::new((reader.attached_at, reader.at)));
             reader.at = from;
         }
     }
@@ -420,7 +420,7 @@ impl<K: Copy> Fanout<K> {
             } else {
                 assert!(reader.jump.is_none(), "a reader that was overtaken is shown older output");
             }
-            if let Some((until, resume)) = reader.jump {
+            if let Some((until, resume)) = reader.jump() {
                 assert!(reader.at <= until && until <= resume && resume <= head, "a jump leads astray");
             }
         }

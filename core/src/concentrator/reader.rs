@@ -5,6 +5,7 @@
 //! they need: [`fanout`](super::fanout) says what was taken and who was overtaken.
 
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 use super::journal::Journal;
 
@@ -42,9 +43,10 @@ pub(super) struct Reader<K> {
     /// Its place in the journal.
     pub(super) at: u64,
     /// It is being shown older output up to the first offset, and goes on at the second.
-    pub(super) jump: Option<(u64, u64)>,
-    /// The journal has gone on without it since so many guest bytes had been printed.
-    pub(super) overtaken: Option<u64>,
+    /// In a box: few ever are, and each log is a reader of a console that may never print.
+    pub(super) jump: Option<Box<(u64, u64)>>,
+    /// The journal has gone on without it since then.
+    pub(super) overtaken: Option<Since>,
     /// Where the journal stood when it came.
     pub(super) attached_at: u64,
     /// Guest bytes printed before `at`. Kept for readers that were attached as `Guest`.
@@ -53,15 +55,34 @@ pub(super) struct Reader<K> {
     pub(super) lost: u64,
 }
 
+/// After how many guest bytes; `Option` of it is no larger.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since(NonZeroU64);
+
+impl Since {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(bytes))
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
 impl<K> Reader<K> {
+    /// Up to where it is shown older output, and where it goes on behind that.
+    pub(super) fn jump(&self) -> Option<(u64, u64)> {
+        self.jump.as_deref().copied()
+    }
+
     /// The oldest byte it still has to be given.
     pub(super) fn needs(&self) -> u64 {
-        self.jump.map_or(self.at, |(_, resume)| self.at.min(resume))
+        self.jump().map_or(self.at, |(_, resume)| self.at.min(resume))
     }
 
     /// Where what it has still to be given of its own time begins.
     pub(super) fn lags_from(&self) -> u64 {
-        self.jump.map_or(self.at.max(self.attached_at), |(_, resume)| resume)
+        self.jump().map_or(self.at.max(self.attached_at), |(_, resume)| resume)
     }
 
     pub(super) fn is_behind(&self, journal: &Journal) -> bool {
@@ -75,7 +96,7 @@ impl<K> Reader<K> {
 
     pub(super) fn take_all(&mut self, end: u64) {
         self.at = end;
-        if self.jump.is_some_and(|(_, resume)| end >= resume) {
+        if self.jump().is_some_and(|(_, resume)| end >= resume) {
             self.jump = None;
         }
     }
@@ -86,7 +107,7 @@ impl<K> Reader<K> {
             return;
         }
         let mut n = n as u64;
-        if let Some((until, _)) = self.jump {
+        if let Some((until, _)) = self.jump() {
             let older = n.min(until - self.at);
             self.at += older;
             n -= older;
@@ -102,7 +123,7 @@ impl<K> Reader<K> {
 
     /// Goes on behind what a replay leaves out, once it has come to the end of what it shows.
     fn land(&mut self) {
-        if let Some((until, resume)) = self.jump
+        if let Some((until, resume)) = self.jump()
             && self.at == until
         {
             self.at = resume;
@@ -118,7 +139,7 @@ pub(super) fn wire_runs<'a, K>(
     runs: &mut [IoSlice<'a>],
 ) -> (usize, usize, u64) {
     let (mut count, mut data, mut end) = (0, 0, reader.at);
-    let until = reader.jump.map_or(journal.head(), |(until, _)| until);
+    let until = reader.jump().map_or(journal.head(), |(until, _)| until);
     let mut put = |from: u64, until: u64, end: &mut u64| {
         *end = from;
         for slice in journal.slices(from, until) {
@@ -132,7 +153,7 @@ pub(super) fn wire_runs<'a, K>(
         }
     };
     put(reader.at, until, &mut end);
-    if let Some((until, resume)) = reader.jump
+    if let Some((until, resume)) = reader.jump()
         && end == until
     {
         put(resume, journal.head(), &mut end);

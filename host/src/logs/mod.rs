@@ -16,6 +16,7 @@ mod index;
 mod layout;
 mod listing;
 mod options;
+mod readers;
 mod reading;
 mod restoring;
 mod rotate;

@@ -4,8 +4,8 @@
 //! **Owns** which console's output waits for room: those that wait are served in turn, one piece each, so a
 //! VM that prints without end takes no more of a slow disk than others. **Refuses to know** files.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,7 @@ use vspc_core::time::Instant;
 use super::Settings;
 use super::buffers::Buffers;
 use super::layout::Subject;
+use super::readers::{Reader, Readers};
 use super::reading::{Readings, STALLED, Where, failed};
 use super::stream::Piece;
 use crate::console_rules::Rules;
@@ -59,8 +60,9 @@ struct End {
     messages: mpsc::Sender<Message>,
     room: Arc<Room>,
     buffers: Arc<Buffers>,
-    readers: HashMap<ConnId, Reader>,
-    by_console: HashMap<ConsoleId, ConnId>,
+    readers: Readers,
+    /// What consoles' names are hashed with.
+    hasher: RandomState,
     /// Those that have something and found no room.
     waiting: VecDeque<ConnId>,
     /// Names are parts of files' names.
@@ -75,18 +77,6 @@ struct End {
     is_stopping: bool,
     /// Which consoles are logged.
     rules: Rules,
-}
-
-/// Every console that is logged has one of these, also one that never prints.
-#[derive(Debug)]
-struct Reader {
-    console: ConsoleId,
-    /// A hash of what it was called when it was looked at last.
-    called: u64,
-    /// The thread knows what it is called now.
-    is_told: bool,
-    is_waiting: bool,
-    is_unnamed: bool,
 }
 
 /// What came of a reader's turn.
@@ -106,8 +96,8 @@ impl Logs {
             messages,
             room,
             buffers,
-            readers: HashMap::new(),
-            by_console: HashMap::new(),
+            readers: Readers::default(),
+            hasher: RandomState::new(),
             waiting: VecDeque::new(),
             has_names: settings.layout.has_names(),
             gives_back: settings.restored > 0,
@@ -129,11 +119,11 @@ impl Logs {
         // The reader of one that is gone is closed by the engine.
         let Some(console) = engine.console(id) else { return };
         let (is_logged, subject) = (end.rules.logs(console.label), Subject::of(console.label));
-        match end.by_console.get(&id) {
+        match end.readers.of(id) {
             // It has been closed if it is not there any more.
-            Some(&reader) if !is_logged => drop(engine.kick(reader, now)),
+            Some(reader) if !is_logged => drop(engine.kick(reader, now)),
             None if !is_logged => {}
-            Some(&reader) => end.rename(engine, reader, &subject, now),
+            Some(reader) => end.rename(engine, reader, &subject, now),
             None => end.open(engine, id, &subject, scrollback, now),
         }
     }
@@ -178,7 +168,7 @@ impl Logs {
 
     /// Whether a connection is a log's reader.
     pub(crate) fn has(&self, id: ConnId) -> bool {
-        self.0.as_ref().is_some_and(|end| end.readers.contains_key(&id))
+        self.0.as_ref().is_some_and(|end| end.readers.get(id).is_some())
     }
 
     /// Has the thread open all files anew.
@@ -283,15 +273,16 @@ impl End {
         if !is_unnamed {
             self.tell_of(console, subject);
         }
-        let called = self.readers.hasher().hash_one(subject);
-        let reader = Reader { console, called, is_told: false, is_waiting: false, is_unnamed };
-        self.readers.insert(id, reader);
-        self.by_console.insert(console, id);
+        let called = self.called(subject);
+        let reader = Reader { id, console, called, is_told: false, is_waiting: false, is_unnamed };
+        if let Some(gone) = self.readers.insert(reader) {
+            self.send(Message::End(gone.console));
+        }
     }
 
     fn rename(&mut self, engine: &mut Concentrator, id: ConnId, subject: &Subject, now: Instant) {
-        let called = self.readers.hasher().hash_one(subject);
-        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let called = self.called(subject);
+        let Some(reader) = self.readers.get_mut(id) else { return };
         if std::mem::replace(&mut reader.called, called) == called {
             return;
         }
@@ -301,9 +292,14 @@ impl End {
         }
     }
 
+    /// Two names are taken for one in one of 2^32 cases: the log goes on under the first then.
+    fn called(&self, subject: &Subject) -> u32 {
+        self.hasher.hash_one(subject) as u32
+    }
+
     /// A reader waits no more for its console's name.
     fn take_for_named(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) {
-        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let Some(reader) = self.readers.get_mut(id) else { return };
         reader.is_unnamed = false;
         let console = reader.console;
         if let Some(label) = engine.console(console).map(|console| console.label) {
@@ -325,7 +321,7 @@ impl End {
                 return;
             }
             self.unnamed.pop_front();
-            if self.readers.get(&id).is_some_and(|reader| reader.is_unnamed) {
+            if self.readers.get(id).is_some_and(|reader| reader.is_unnamed) {
                 self.take_for_named(engine, id, now);
             }
         }
@@ -335,7 +331,7 @@ impl End {
 
     fn carry(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> bool {
         loop {
-            let Some(reader) = self.readers.get_mut(&id) else { return false };
+            let Some(reader) = self.readers.get_mut(id) else { return false };
             if reader.is_waiting || reader.is_unnamed {
                 return true;
             }
@@ -360,7 +356,7 @@ impl End {
             match self.give_turn(engine, id, now) {
                 Turn::Took => self.waiting.push_back(id),
                 Turn::Idle => {
-                    if let Some(reader) = self.readers.get_mut(&id) {
+                    if let Some(reader) = self.readers.get_mut(id) {
                         reader.is_waiting = false;
                     }
                 }
@@ -370,7 +366,7 @@ impl End {
 
     /// Takes a piece of what a reader is offered. There is room for it.
     fn give_turn(&mut self, engine: &mut Concentrator, id: ConnId, now: Instant) -> Turn {
-        let Some(reader) = self.readers.get_mut(&id) else { return Turn::Idle };
+        let Some(reader) = self.readers.get_mut(id) else { return Turn::Idle };
         let console = reader.console;
         let Some(label) = engine.console(console).map(|console| console.label) else { return Turn::Idle };
         let subject = (!reader.is_told).then(|| Subject::of(label));
@@ -397,8 +393,7 @@ impl End {
     }
 
     fn close(&mut self, id: ConnId) -> bool {
-        let Some(reader) = self.readers.remove(&id) else { return false };
-        self.by_console.remove(&reader.console);
+        let Some(reader) = self.readers.remove(id) else { return false };
         // Also of one that has printed nothing: somebody may wait for its log to grow.
         self.send(Message::End(reader.console));
         true
