@@ -176,6 +176,9 @@ fn check(socket: &impl AsFd) -> Result<(), Fault> {
     }
 }
 
+/// The variables that tell of them; the last one is of newer service managers.
+pub(crate) const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+
 /// SD_LISTEN_FDS_START.
 const FIRST: u32 = 3;
 

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Lines};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
 
+use super::listeners::activated;
 use super::peer::Peer;
 use super::process::Server;
 use super::programs::Folder;
@@ -42,6 +45,20 @@ impl Program {
     fn says(&mut self) -> String {
         self.said.next().unwrap().unwrap()
     }
+}
+
+pub(super) fn a_program_gets_no_socket_that_the_server_was_handed_and_no_word_of_it() {
+    let body = r#"words=$(env | grep -c ^LISTEN_)
+        echo "$VSPC_EVENT: $words words, $(ls -l /proc/$$/fd | grep -c socket:) sockets" > "$SAID""#;
+    let mut program = Program::new("handed", body);
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = sockets[0].local_addr().unwrap();
+    let path = program.path.display().to_string();
+    let options = ["--vm-listen", "fd:vm", "--no-admin", "--no-vm-ports", "--on-event", &path];
+    let sockets = sockets.into_iter().map(OwnedFd::from).collect();
+    let _server = Server::of(&mut activated("vm:other", sockets, &options));
+    let _vm = Peer::connect(at).introduced(1);
+    assert_eq!(program.says(), "vm-up: 0 words, 0 sockets");
 }
 
 pub(super) fn a_program_is_run_for_what_happens_to_a_console_in_that_order() {

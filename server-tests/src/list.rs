@@ -59,6 +59,7 @@ macro_rules! with_all {
                 whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else
             }
             hooks {
+                a_program_gets_no_socket_that_the_server_was_handed_and_no_word_of_it
                 a_program_is_run_for_what_happens_to_a_console_in_that_order
                 programs_that_never_end_keep_nobody_from_typing_and_end_with_the_server
             }

@@ -25,7 +25,7 @@ fn vm_at(path: &Path) -> Peer {
 
 /// What the server is started with that is no standard stream: `LISTEN_FDS` of them, these names, and all
 /// else as a service manager has it. Two at the most.
-fn activated(names: &str, sockets: Vec<OwnedFd>, options: &[&str]) -> Command {
+pub(super) fn activated(names: &str, sockets: Vec<OwnedFd>, options: &[&str]) -> Command {
     let mut sockets = sockets.into_iter();
     let count = sockets.len();
     let mut shell = Command::new("sh");

@@ -16,6 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use crate::inherited;
 use crate::outlets::foreign;
 
 /// A command that has been started, and whose process has not been waited for: until then its id is no other
@@ -31,6 +32,9 @@ pub(super) fn start(program: &Path, variables: Vec<(String, String)>, input: &[u
     file.rewind()?;
     let mut command = Command::new(program);
     for name in foreign() {
+        command.env_remove(name);
+    }
+    for name in inherited::VARIABLES {
         command.env_remove(name);
     }
     command.envs(variables).stdin(file).stdout(io::stderr().as_fd().try_clone_to_owned()?);
