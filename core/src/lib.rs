@@ -22,6 +22,7 @@
 //! | [`admin`] | who asks from outside: vSPC.py's protocol and others, locks |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
 //! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
+//! | [`proxy_protocol`] | the header by which a proxy says whom it forwards |
 //! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
 //!
@@ -98,6 +99,8 @@ pub mod concentrator;
 mod keyed;
 #[cfg(feature = "mux")]
 pub mod mux;
+#[cfg(feature = "concentrator")]
+pub mod proxy_protocol;
 pub mod telnet;
 pub mod time;
 #[cfg(feature = "concentrator")]

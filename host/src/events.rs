@@ -284,6 +284,8 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::PeerClosed => "closed by peer",
             CloseReason::Failed(why) => return write!(f, "connection failed: {why}"),
             CloseReason::NotVm => "not a vm: it refused the vmware extension",
+            CloseReason::NoHeader => "no PROXY header, which --proxy-protocol-from asks for",
+            CloseReason::BadHeader => "its PROXY header makes no sense",
             CloseReason::IdentifyTimeout => "it did not say which vm it is",
             CloseReason::TooManyCommands => "thousands of commands, and it did not say which vm it is",
             CloseReason::Yielded => "it had ended its input, and its place was needed",

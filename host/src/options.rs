@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
-    Address, Config, LEAST_LAG_LIMIT, PortRange, READ_MAX, SlowClient, SocketFile, Takeover,
+    Address, Config, LEAST_LAG_LIMIT, PortRange, Proxy, READ_MAX, SlowClient, SocketFile, Takeover,
 };
 
 use crate::config::{ConfigOptions, Tables};
@@ -55,6 +55,13 @@ pub(crate) struct Options {
     /// manager hands over. Instead of --proxy-port and --proxy-iface, unless one of those is given, too.
     #[arg(long, value_name = "WHERE", value_parser = listen_address, help_heading = VMS)]
     pub vm_listen: Vec<Address>,
+
+    /// Proxies (HAProxy, a cloud's load balancer) that say for whom they connect, by a PROXY header,
+    /// version 1 or 2: their address, their network (192.0.2.0/24), or unix for whoever connects to a unix
+    /// socket; repeat it or separate by commas. From them a header has to come, on client ports too; from
+    /// others it counts for nothing.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', help_heading = VMS)]
+    pub proxy_protocol_from: Vec<Proxy>,
 
     /// Serve only VMs whose serial port names this URI (its query string does not count); default: any.
     #[arg(long, value_name = "URI", help_heading = VMS)]
@@ -347,6 +354,7 @@ impl Options {
     pub(crate) fn config(&self, max_descriptors: usize) -> Config {
         let mut config = Config {
             vm_listen: self.vm_addresses(),
+            proxies: self.proxy_protocol_from.clone(),
             client_interface: self.interface,
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
             ports_by_grant: self.store.backend == BackendArg::Redis,

@@ -37,6 +37,7 @@ mod patterns;
 mod peer;
 mod process;
 mod programs;
+mod proxies;
 mod redis;
 mod redis_tls;
 mod refusing;

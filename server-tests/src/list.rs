@@ -136,6 +136,11 @@ macro_rules! with_all {
                 nc_gets_the_vms_bytes_and_nothing_else_after_the_offers
                 gdb_debugs_through_a_console
             }
+            proxies {
+                whom_a_proxy_forwards_is_told_as_if_it_had_come_itself
+                whoever_may_connect_to_a_unix_socket_can_be_a_proxy
+                haproxy_says_in_both_versions_whom_it_forwards
+            }
             redis {
                 each_vm_has_its_port_again_after_a_kill_and_its_name_is_published
                 a_second_server_of_one_name_does_not_start
@@ -230,6 +235,7 @@ macro_rules! with_all {
                 a_client_is_let_in_by_its_certificate_and_not_without
                 a_client_that_ends_its_input_over_tls_goes_on_reading
                 a_stop_delivers_what_is_queued_and_ends_tls_in_order
+                tls_begins_behind_a_proxys_header
             }
             #[cfg(feature = "tls")]
             tls_files {

@@ -1,11 +1,13 @@
 //! TLS on every kind of connection: what passes without it passes with it, and what is no TLS is told so.
 
 use std::io::Read;
+use std::net::SocketAddr;
 
 use rustix::process::Signal;
 
 use super::peer::{DO, IAC, Peer, SB, SE, WILL, WONT};
 use super::process::Server;
+use super::proxies::{FROM, V1, V2, forwarded};
 use super::secure::{ClientFiles, Files};
 
 pub(super) fn a_vm_and_a_client_talk_over_tls_both() {
@@ -155,4 +157,19 @@ fn upgraded(files: &Files, server: &Server) -> Peer {
     vm.stream.read_exact(&mut accept).unwrap();
     assert_eq!(accept, [IAC, SB, 37, 2, 7, 0, 2, IAC, SE]);
     files.secure(vm.stream)
+}
+
+pub(super) fn tls_begins_behind_a_proxys_header() {
+    let files = Files::new("behind");
+    let options = ["--tls", "on", "--client-tls", "--proxy-protocol-from", "127.0.0.1", "--debug"];
+    let server = Server::start(&files.options(&options));
+    let mut vm = files.secure(forwarded(server.vms, V2)).introduced(1);
+    let line = server.line_with("vm identified");
+    assert!(line.contains(FROM), "{line}");
+    let port: u16 = line.split_once("port=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let port = SocketAddr::new(server.vms.ip(), port);
+    let mut client = files.secure(forwarded(port, V1)).answering();
+    let line = server.line_with("client attached");
+    assert!(line.contains(FROM), "{line}");
+    Peer::talk(&mut vm, &mut client);
 }

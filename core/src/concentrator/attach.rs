@@ -17,6 +17,19 @@ impl Concentrator {
         id
     }
 
+    /// Adds a connection, or puts it in the place of the one that has announced it.
+    pub(super) fn take_up(&mut self, conn: Conn, announced: Option<ConnId>) -> ConnId {
+        let Some(id) = announced else { return self.insert(conn) };
+        self.fx.timers.cancel(Timer::Header(id));
+        if let Some(before) = self.conns.get_mut(id) {
+            if let Some(side) = before.side() {
+                self.admission.gone(id, side);
+            }
+            *before = conn;
+        }
+        id
+    }
+
     /// Moves a VM connection to its next place.
     pub(super) fn set_place(&mut self, id: ConnId, place: Place) {
         let was_paused = self.is_paused(id);

@@ -126,6 +126,14 @@ impl Concentrator {
                     self.drop_conn(attach, reason);
                 }
             }
+            Role::Announced(ref announced) => {
+                let kind = match announced.console {
+                    None => EventKind::VmDisconnected(reason),
+                    Some(_) => EventKind::ClientNotLetIn(reason),
+                };
+                self.emit(id, kind);
+                self.admission.stop_judging(id);
+            }
             Role::Arriving(_) => {
                 self.emit(id, EventKind::ClientNotLetIn(reason));
                 self.admission.stop_judging(id);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admin::operator::Rules;
 
 use super::address::Address;
+use super::proxies::Proxy;
 use super::rules::ConsoleRule;
 
 /// Settings of a [`Concentrator`](super::Concentrator), some of which may
@@ -15,6 +16,9 @@ use super::rules::ConsoleRule;
 pub struct Config {
     /// Where ESXi hosts connect. One listener each.
     pub vm_listen: Vec<Address>,
+    /// Who says, by a PROXY header in front of all else, for whom it connects: to hosts' and clients' ports.
+    /// Without one its connections are closed, and from others none is looked for.
+    pub proxies: Vec<Proxy>,
     /// Addresses on which each console's client port is opened.
     pub client_interface: IpAddr,
     /// Client ports are taken from this range, lowest free one first. `None`: no client ports. A range that
@@ -94,6 +98,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             vm_listen: vec![Address::Ip((Ipv4Addr::UNSPECIFIED, 13370).into())],
+            proxies: Vec::new(),
             client_interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client_ports: Some(PortRange { first: 50000, last: 65535 }),
             ports_by_grant: false,

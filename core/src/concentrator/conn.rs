@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::proxy_protocol;
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side, com_port};
 use crate::transport::Tls;
 use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
@@ -121,6 +122,8 @@ pub(super) enum Role {
     Client(Box<Client>),
     /// A client of this console whose TLS is not up: nobody yet.
     Arriving(ConsoleId),
+    /// A proxy's connection that has not said whom it is from.
+    Announced(Box<Announced>),
     /// A reader inside the process.
     Local(Local),
     /// A connection on the admin listener that is attached to nothing.
@@ -129,6 +132,14 @@ pub(super) enum Role {
     Operator(Box<Desk>),
     /// Someone at a console by way of an operator's connection.
     Attach(Box<Attach>),
+}
+
+/// A connection of which a proxy has to say whom it is from.
+#[derive(Debug)]
+pub(super) struct Announced {
+    pub(super) header: proxy_protocol::Decoder,
+    /// The console whose client port it came to. `None`: it came where hosts connect.
+    pub(super) console: Option<ConsoleId>,
 }
 
 /// The connection of a host, for one serial port of one VM.
@@ -299,7 +310,9 @@ impl Conn {
             Role::Client(client) => Some((client.console, client.seat)),
             Role::Local(local) => Some((local.console, local.seat)),
             Role::Attach(attach) => Some((attach.console, attach.seat)),
-            Role::Vm(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => None,
+            Role::Vm(_) | Role::Arriving(_) | Role::Announced(_) | Role::Asking(_) | Role::Operator(_) => {
+                None
+            }
         }
     }
 
@@ -309,6 +322,7 @@ impl Conn {
             Role::Client(client) => Some(client.console),
             Role::Local(local) => Some(local.console),
             Role::Arriving(console) => Some(*console),
+            Role::Announced(announced) => announced.console,
             Role::Attach(attach) => Some(attach.console),
             Role::Asking(_) | Role::Operator(_) => None,
             Role::Vm(vm) => match vm.place {
@@ -338,7 +352,7 @@ impl Conn {
     pub(super) fn is_nobody(&self) -> bool {
         match &self.role {
             Role::Vm(vm) => vm.place.is_unidentified(),
-            Role::Arriving(_) => true,
+            Role::Arriving(_) | Role::Announced(_) => true,
             Role::Asking(asking) => asking.kit().is_none_or(|kit| !kit.is_agreed()),
             Role::Operator(desk) => !desk.standing.is_known,
             Role::Client(_) | Role::Local(_) | Role::Attach(_) => false,
@@ -371,7 +385,12 @@ impl Conn {
     pub(super) fn side(&self) -> Option<Kind> {
         match &self.role {
             Role::Vm(_) => Some(Kind::Vm),
-            Role::Client(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => Some(Kind::Client),
+            Role::Announced(announced) if announced.console.is_none() => Some(Kind::Vm),
+            Role::Client(_)
+            | Role::Arriving(_)
+            | Role::Announced(_)
+            | Role::Asking(_)
+            | Role::Operator(_) => Some(Kind::Client),
             Role::Local(_) | Role::Attach(_) => None,
         }
     }

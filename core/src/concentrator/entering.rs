@@ -14,8 +14,14 @@ use super::tls::await_handshake;
 use super::visitor::Visit;
 
 impl Concentrator {
-    /// A connection on a console's client port. `None`: it needs TLS, and there is none to be had.
-    pub(super) fn accept_client(&mut self, console: ConsoleId, peer: Address) -> Option<ConnId> {
+    /// A connection on a console's client port; `announced`: which is there already. `None`: it needs TLS,
+    /// and there is none to be had, or the console is gone.
+    pub(super) fn accept_client(
+        &mut self,
+        console: ConsoleId,
+        peer: Address,
+        announced: Option<ConnId>,
+    ) -> Option<ConnId> {
         self.consoles.get(console)?;
         let transport = self.tls.for_client(&self.config)?;
         let is_tls = transport.is_tls();
@@ -24,7 +30,7 @@ impl Concentrator {
         }
         let conn = Conn::new(peer, transport, CLIENT_POLICY, Role::Arriving(console));
         let source = conn.source();
-        let id = self.insert(conn);
+        let id = self.take_up(conn, announced);
         self.admission.admit(id, admission::Kind::Client, source, true, self.fx.now);
         if is_tls {
             self.arriving.push(console, id);

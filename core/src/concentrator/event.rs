@@ -352,6 +352,10 @@ pub enum CloseReason {
     Failed(io::ErrorKind),
     /// It answered that it does not know the VMware extension.
     NotVm,
+    /// A proxy that has to did not say whom it is from.
+    NoHeader,
+    /// What a proxy said of whom it is from makes no sense.
+    BadHeader,
     /// It did not say in time which VM it is.
     IdentifyTimeout,
     /// It sent some thousand commands without saying which VM it is.
@@ -506,7 +510,9 @@ impl CloseReason {
     /// How loud it is that a VM's connection ended for this reason.
     fn severity(self) -> Severity {
         match self {
-            Self::Failed(_) | Self::Evicted | Self::ServiceUri => Severity::Warn,
+            Self::Failed(_) | Self::Evicted | Self::ServiceUri | Self::NoHeader | Self::BadHeader => {
+                Severity::Warn
+            }
             Self::PeerClosed
             | Self::NotVm
             | Self::IdentifyTimeout

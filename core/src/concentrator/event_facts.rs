@@ -166,6 +166,8 @@ fn closed(why: CloseReason) -> (&'static str, Option<String>) {
         CloseReason::PeerClosed => "peer-closed",
         CloseReason::Failed(error) => return ("failed", Some(error_word(error))),
         CloseReason::NotVm => "not-vm",
+        CloseReason::NoHeader => "no-proxy-header",
+        CloseReason::BadHeader => "bad-proxy-header",
         CloseReason::IdentifyTimeout => "identify-timeout",
         CloseReason::TooManyCommands => "too-many-commands",
         CloseReason::Yielded => "yielded",

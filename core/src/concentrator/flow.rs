@@ -46,6 +46,9 @@ impl Concentrator {
     fn plain_window(&self, id: ConnId, conn: &Conn) -> usize {
         match &conn.role {
             Role::Arriving(_) => RECORD,
+            // What is behind the header is read when it is known whether it may be.
+            Role::Announced(announced) if announced.console.is_some() => announced.header.needed(),
+            Role::Announced(_) => NOBODYS_READ_MAX,
             Role::Vm(vm) => {
                 let is_paused = match vm.place {
                     Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
@@ -181,7 +184,7 @@ impl Concentrator {
             Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
             Role::Asking(_) => self.offer_asking(id, take),
             Role::Operator(_) => self.offer_operator(id, take),
-            Role::Arriving(_) | Role::Local(_) | Role::Attach(_) => Sent::default(),
+            Role::Arriving(_) | Role::Announced(_) | Role::Local(_) | Role::Attach(_) => Sent::default(),
         }
     }
 
@@ -236,6 +239,9 @@ impl Concentrator {
         if conn.closing.is_some() || data.is_empty() {
             return;
         }
+        if matches!(conn.role, Role::Announced(_)) {
+            return self.receive_announced(id, data, now);
+        }
         let is_first = !std::mem::replace(&mut conn.spoken, true);
         let is_new_vm = is_first && conn.vm().is_some();
         let (was_nobody, is_watched) = (conn.is_nobody(), conn.is_watched);
@@ -258,6 +264,15 @@ impl Concentrator {
         self.settle();
     }
 
+    /// The first bytes of a proxy's connection: its header, then those of whoever it forwards.
+    fn receive_announced(&mut self, id: ConnId, data: &mut [u8], now: Instant) {
+        let taken = self.receive_header(id, data);
+        self.settle();
+        if let Some(taken) = taken {
+            self.handle_received(id, &mut data[taken..], now);
+        }
+    }
+
     /// Bytes of the peer's own, whatever they came through.
     fn receive_plain(&mut self, id: ConnId, data: &[u8]) {
         match self.conns.get(id).map(|conn| &conn.role) {
@@ -274,7 +289,7 @@ impl Concentrator {
                 }
             }
             Some(Role::Operator(_)) => self.receive_operator(id, data),
-            Some(Role::Arriving(_) | Role::Attach(_)) | None => {}
+            Some(Role::Arriving(_) | Role::Announced(_) | Role::Attach(_)) | None => {}
         }
     }
 

@@ -51,7 +51,7 @@ impl Concentrator {
                     let is_gone = attach.is_some_and(|attach| self.conns.get(attach).is_none());
                     assert!(!is_gone, "{id} is connected to a port that is gone");
                 }
-                Role::Arriving(_) => {}
+                Role::Arriving(_) | Role::Announced(_) => {}
             }
         }
         for (id, moved) in self.moves.iter() {
@@ -80,6 +80,7 @@ impl Concentrator {
         for timer in self.fx.timers.armed() {
             let is_alive = match timer {
                 Timer::Ask(id)
+                | Timer::Header(id)
                 | Timer::Tls(id)
                 | Timer::Identify(id)
                 | Timer::Admin(id)

@@ -14,6 +14,7 @@ mod admin;
 mod admission;
 mod allowance;
 mod announce;
+mod announced;
 mod aside;
 mod attach;
 mod attaching;
@@ -56,6 +57,7 @@ mod operator;
 mod outbox;
 mod output;
 mod ports;
+mod proxies;
 mod queues;
 mod reader;
 mod reconfigure;
@@ -110,6 +112,7 @@ pub use operator::{
 };
 pub use output::{Chunk, Closed, LogOrder, LogReader, Order, Output, Sent, Shutdown, TcpState};
 pub use ports::BLOCK;
+pub use proxies::{NoProxy, Proxy};
 pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
 
 use crate::keyed::Keyed;
@@ -249,8 +252,11 @@ impl Concentrator {
             None
         } else {
             match purpose {
-                Purpose::Vms => self.accept_vm(peer.address),
-                Purpose::Clients(console, _) => self.accept_client(console, peer.address),
+                Purpose::Vms | Purpose::Clients(..) if self.is_proxy(&peer.address) => {
+                    Some(self.accept_announced(at, peer.address))
+                }
+                Purpose::Vms => self.accept_vm(peer.address, None),
+                Purpose::Clients(console, _) => self.accept_client(console, peer.address, None),
                 Purpose::Admin => self.accept_admin(peer),
             }
         };
@@ -305,6 +311,7 @@ impl Concentrator {
     fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::Ask(id) => self.ask(id),
+            Timer::Header(id) => self.header_timer(id),
             Timer::Tls(id) => self.tls_timer(id),
             Timer::Identify(id) => self.give_up_identifying(id),
             Timer::Admin(id) => match self.conns.get(id).map(|conn| &conn.role) {

@@ -399,7 +399,11 @@ impl Concentrator {
                     Some(_) => (Speaks::Kit, false),
                     None => (Speaks::Operator, false),
                 },
-                Role::Vm(_) | Role::Arriving(_) | Role::Asking(_) | Role::Operator(_) => return None,
+                Role::Vm(_)
+                | Role::Arriving(_)
+                | Role::Announced(_)
+                | Role::Asking(_)
+                | Role::Operator(_) => return None,
             };
             Some(ClientView { id, peer: &conn.peer, speaks, has_ended })
         })

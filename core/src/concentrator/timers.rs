@@ -15,6 +15,8 @@ use super::id::{ConnId, ConsoleId, MoveId};
 pub(super) enum Timer {
     /// A VM connection has said nothing yet that makes us ask who it is, or has not told its name.
     Ask(ConnId),
+    /// A proxy has to say whom this connection is from.
+    Header(ConnId),
     /// A connection that has not said whether it wants TLS, or whose handshake is not over, has had its time.
     Tls(ConnId),
     /// A connection has to say which VM it is.
@@ -86,6 +88,7 @@ impl Timers {
         let all = [
             Timer::Ask(id),
             Timer::Admin(id),
+            Timer::Header(id),
             Timer::Tls(id),
             Timer::Identify(id),
             Timer::Decide(id),

@@ -19,8 +19,9 @@ use super::tls::{await_handshake, await_upgrade};
 use crate::telnet::wire_form::count_pairs;
 
 impl Concentrator {
-    /// A connection on a VM listener. `None`: it needs TLS, and there is none to be had.
-    pub(super) fn accept_vm(&mut self, peer: Address) -> Option<ConnId> {
+    /// A connection on a VM listener; `announced`: which is there already. `None`: it needs TLS, and there is
+    /// none to be had.
+    pub(super) fn accept_vm(&mut self, peer: Address, announced: Option<ConnId>) -> Option<ConnId> {
         let now = self.fx.now;
         let transport = self.tls.for_vm(&self.config, &peer, now)?;
         let (is_tls, is_upgradable) = (transport.is_tls(), matches!(transport, Transport::Upgradable(_)));
@@ -42,7 +43,7 @@ impl Concentrator {
             vm.dialogue.open(&mut conn.negotiator, &mut opening);
         }
         let source = conn.source();
-        let id = self.insert(conn);
+        let id = self.take_up(conn, announced);
         self.admission.admit(id, Kind::Vm, source, is_tls, now);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.queue_control(id, &mut self.fx, |out| *out = opening);

@@ -7,6 +7,7 @@
 mod admin;
 mod com_port;
 mod engine;
+mod proxy;
 mod telnet;
 mod vmware;
 
@@ -71,6 +72,34 @@ fn the_decoder_does_what_the_table_says_however_bytes_are_cut() {
         true
     }
     quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(Telnetish) -> bool);
+}
+
+#[test]
+fn proxy_header_corpus_replays() {
+    replay("proxy_header", proxy::proxy_header);
+}
+
+#[test]
+fn a_proxys_header_says_the_same_however_it_is_cut() {
+    const BEGUN: [&[u8]; 6] = [
+        b"",
+        b"PROXY ",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 ",
+        b"PROXY UNKNOWN",
+        b"\r\n\r\n\0\r\nQUIT\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
+    ];
+    fn run(cuts: (u8, u8, u8, u8), begun: usize, rest: Vec<u8>, is_ended: bool) -> bool {
+        let mut program = vec![cuts.0, cuts.1, cuts.2, cuts.3];
+        program.extend(BEGUN[begun % BEGUN.len()]);
+        program.extend(rest);
+        if is_ended {
+            program.extend(b"1 2\r\nbehind");
+        }
+        proxy::proxy_header(&program);
+        true
+    }
+    quickcheck::QuickCheck::new().tests(3000).quickcheck(run as fn(_, _, _, _) -> bool);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod mirrors;
 mod moves;
 mod operators;
 mod ports;
+mod proxies;
 mod reconfigure;
 mod rules;
 mod rush;

@@ -116,6 +116,7 @@ macro_rules! live {
 
 /// The options that can change, and what changes them.
 const LIVE: &[(&str, Set)] = live![
+    "proxy-protocol-from": proxy_protocol_from,
     "service-uri": service_uri,
     "takeover": takeover,
     "max-consoles": max_consoles,
@@ -178,8 +179,8 @@ mod tests {
         for (name, _) in LIVE {
             assert!(known.iter().any(|(known, _)| known == name), "{name}");
         }
-        let all = "--service-uri a --takeover newest --max-consoles 5 --identify-timeout 6 \
-                   --vm-expire-time 7 --max-clients none --raw-ports --no-banner \
+        let all = "--proxy-protocol-from 10.0.0.1,unix --service-uri a --takeover newest --max-consoles 5 \
+                   --identify-timeout 6 --vm-expire-time 7 --max-clients none --raw-ports --no-banner \
                    --vm-port-scrollback 1K --slow-client wait --admin-rights v3=none --context 8 \
                    --enter cr --ports-ignore-locks --lag-limit 3M --scrollback 2K --journal-memory 1G \
                    --on-event /bin/sh --on-event-kinds vm-up --on-event-timeout 9 --on-event-jobs 2 \

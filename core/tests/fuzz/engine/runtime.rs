@@ -1,6 +1,6 @@
 //! A runtime that does what the program says, and keeps account of what the engine has said.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ struct Link {
     ended: bool,
     /// Reads what goes to a VM.
     heard: Decoder,
+    /// What a proxy says before anything else, and has not said yet.
+    header: VecDeque<u8>,
 }
 
 pub(super) struct Runtime {
@@ -64,6 +66,7 @@ pub(super) struct Runtime {
     polled: usize,
     most_ids: usize,
     may_wait: bool,
+    has_proxies: bool,
     going_down: bool,
     /// Names of events.
     happened: BTreeSet<String>,
@@ -90,6 +93,7 @@ impl Runtime {
             lag_limit: LEAST_LAG_LIMIT,
             journal_memory: if sizes & 2 != 0 { LEAST_LAG_LIMIT } else { 4 * LEAST_LAG_LIMIT },
             max_descriptors: DESCRIPTORS,
+            proxies: if sizes & 0x10 != 0 { vec![PROXY.parse().unwrap()] } else { Vec::new() },
             takeover: match sizes >> 2 & 3 {
                 0 | 1 => Takeover::Probe,
                 2 => Takeover::Newest,
@@ -113,6 +117,7 @@ impl Runtime {
             polled: 0,
             most_ids: 0,
             may_wait,
+            has_proxies: sizes & 0x10 != 0,
             going_down: false,
             happened: BTreeSet::new(),
         };
@@ -209,8 +214,13 @@ impl Runtime {
         if self.links.len() + open.len() >= DESCRIPTORS {
             return;
         }
+        let is_proxy = peer.address.ip() == Some(PROXY.parse().unwrap());
         if let Some(id) = self.engine.handle_accepted(on, peer, self.now) {
             self.insert(id, if is_for_vms { Kind::Vm } else { Kind::Client });
+            if is_proxy && self.has_proxies {
+                self.live(id).header =
+                    HEADERS[usize::from(which >> 4) % HEADERS.len()].iter().copied().collect();
+            }
         }
     }
 
@@ -218,7 +228,7 @@ impl Runtime {
         assert!(!self.dead.contains(&id), "{id} was given out twice");
         assert!(self.links.iter().all(|link| link.id != id), "{id} was given out twice");
         let heard = Decoder::new();
-        self.links.push(Link { id, kind, ready: false, ended: false, heard });
+        self.links.push(Link { id, kind, ready: false, ended: false, heard, header: VecDeque::new() });
     }
 
     fn listened(&mut self, which: u8, outcome: Result<(), ListenError>) {
@@ -243,12 +253,14 @@ impl Runtime {
 
     fn receive(&mut self, which: u8, words: &Words) {
         let Some(at) = self.nth(which) else { return };
-        let link = &self.links[at];
+        let link = &mut self.links[at];
         if link.ended {
             return;
         }
-        let mut data = words.wire(link.kind, &self.secrets);
+        let mut data: Vec<u8> = link.header.iter().copied().collect();
+        data.extend(words.wire(link.kind, &self.secrets));
         data.truncate(self.engine.receive_window(link.id));
+        link.header.drain(..data.len().min(link.header.len()));
         if !data.is_empty() {
             self.engine.handle_received(link.id, &mut data, self.now);
         }
@@ -520,3 +532,15 @@ fn hear(decoder: &mut Decoder, mut bytes: &[u8], secrets: &mut Vec<Vec<u8>>) {
         }
     }
 }
+
+/// Who says for whom it connects, in some programs: one of those who come.
+const PROXY: &str = "192.0.2.3";
+
+/// What it says: an address that others have too, its own, nothing that counts, and nothing.
+const HEADERS: [&[u8]; 5] = [
+    b"PROXY TCP4 192.0.2.1 10.0.0.1 1024 13370\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x02\x0a\0\0\x01\x04\0\x34\x3a",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+    b"PROXY TCP4 nobody\r\n",
+    b"",
+];
