@@ -160,7 +160,8 @@ fn row(console: &Value, age: Duration) -> Vec<String> {
     if let Some(mode) = console["lock"]["mode"].as_str() {
         clients.push_str(&format!(" ({})", printable(mode)));
     }
-    vec![name_of(console), text("uuid"), port, state(console, age), clients, idle, bytes("out"), bytes("in")]
+    let uuid = text("uuid") + &text("suffix");
+    vec![name_of(console), uuid, port, state(console, age), clients, idle, bytes("out"), bytes("in")]
 }
 
 /// Connected or not, and since when.
@@ -197,6 +198,8 @@ mod tests {
             "clients": 0, "lock": null, "idle_ms": null, "out": 0, "in": 0});
         let expected = ["00ff", "00ff", "-", "waiting 1s", "0", "never", "0 B", "0 B"];
         assert_eq!(row(&waiting, Duration::ZERO), expected);
+        let port = json!({"name": "web01_com2", "uuid": "00ff", "suffix": "_com2", "port": null});
+        assert_eq!(row(&port, Duration::ZERO)[..2], ["web01_com2", "00ff_com2"]);
         let old_server = json!({"name": "web01", "uuid": "00ff", "port": 50001});
         assert_eq!(row(&old_server, Duration::ZERO), ["web01", "00ff", "50001", "-", "-", "-", "-", "-"]);
     }

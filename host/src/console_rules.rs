@@ -3,6 +3,7 @@
 //! **Owns** what of it is the host's business, and which rule decides that: the first that matches, all of
 //! it, as in the engine. **Refuses to know** how it is done.
 
+use vspc_core::admin::operator::Rules as Rights;
 use vspc_core::concentrator::{ConsoleRule, Label};
 
 /// One rule.
@@ -28,6 +29,11 @@ impl Rules {
     /// Whether that depends on what a console is called.
     pub(crate) fn choose_logs(&self) -> bool {
         self.0.iter().any(|rule| rule.log == Some(false))
+    }
+
+    /// Who may use consoles, where a rule says that.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Rights> {
+        self.0.iter().filter_map(|rule| rule.engines.first()?.may.as_ref())
     }
 
     /// What the engine has to do.

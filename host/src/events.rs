@@ -301,6 +301,7 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::NotClient(foreign) => return Words(foreign).fmt(f),
             CloseReason::Kicked => "closed by the operator",
             CloseReason::Bumped => "sent away by an operator",
+            CloseReason::NoRight => "it may not be at this console any more",
             CloseReason::NotUnderstood => "said nothing that is served there",
             CloseReason::Answered => "answered",
             CloseReason::ShuttingDown => "server is shutting down",

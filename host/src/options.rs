@@ -178,9 +178,10 @@ pub(crate) struct Options {
 
     /// Who may do what there, as WHO=RIGHT: repeat it or separate by commas. WHO is loopback, v3 (whoever
     /// speaks vSPC.py's protocol or VMware's), an address, a network, cert:NAME (a name in the certificate
-    /// that it shows, with --admin-ca), or on the socket uid:NUMBER or gid:NUMBER; RIGHT is none, spectator,
-    /// writer or operator, with +delegate for a gateway. Without a rule loopback and v3 are writers, root and
-    /// the server's own user operators on the socket, and nobody else is anything.
+    /// that it shows, with --admin-ca), on the socket uid:NUMBER or gid:NUMBER, or user:NAME (for whom a
+    /// gateway asks); RIGHT is none, spectator, writer or operator, with +delegate for a gateway. Without
+    /// a rule loopback and v3 are writers, root and the server's own user operators on the socket, and nobody
+    /// else is anything.
     #[arg(long, value_name = "WHO=RIGHT", value_delimiter = ',', help_heading = ADMIN)]
     pub admin_rights: Vec<Rule>,
 
@@ -418,7 +419,8 @@ impl Options {
 
     /// A rule is about whoever shows a certificate.
     pub(crate) fn names_certificates(&self) -> bool {
-        self.admin_rights.iter().any(Rule::is_about_certificates)
+        let lists = self.tables.consoles.lists().flat_map(Rules::iter);
+        self.admin_rights.iter().chain(lists).any(Rule::is_about_certificates)
     }
 
     /// Somebody said where the admin port is to be: without it there is no point in starting.

@@ -1,14 +1,17 @@
 //! Options from a file and from the environment (docs/configuration.md).
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
+use super::admin_socket::list_on;
+use super::client_tour::Client;
 use super::peer::Peer;
-use super::process::{Server, run};
+use super::process::{PATIENCE, Server, run};
 use super::program;
 use super::programs::Folder;
 
@@ -160,7 +163,8 @@ pub(super) fn consoles_that_a_rule_takes_out_are_not_logged() {
     }
     fs::write(&path, rules(false, true)).unwrap();
     server.signal(Signal::HUP);
-    server.line_with("SIGHUP: [[console]] is 2 rules now; it was 2 rules");
+    server.line_with(r#"SIGHUP: [[console]] name = ["vm1"]: log is false now; it was true"#);
+    server.line_with(r#"SIGHUP: [[console]] name = ["vm2"]: log is true now; it was false"#);
     vm.print(b"not this");
     second.print(b"public");
     let (mut third, _) = Peer::vm(&server, 3);
@@ -202,8 +206,72 @@ pub(super) fn certain_consoles_are_served_as_their_rules_say() {
     assert!(line.contains("vm2") && !line.contains("port="), "{line}");
     let mut third = Peer::client(Peer::vm(&server, 3).1);
     third.expect_somewhere(b"connected to vm3");
-    assert!(std::net::TcpStream::connect(admin).is_ok());
-    fs::write(&path, text.replace("max-clients = 1", "max-clients = 2")).unwrap();
+    assert!(TcpStream::connect(admin).is_ok());
+    // All of it changes while it serves.
+    let text = text.replace("max-clients = 1", "max-clients = 2").replace("port = 'none'", "raw = false");
+    fs::write(&path, text).unwrap();
     server.signal(Signal::HUP);
-    server.line_with("SIGHUP: [[console]] = 2 rules takes a restart; it stays 2 rules");
+    server.line_with(r#"SIGHUP: [[console]] name = ["vm1"]: max-clients is 2 now; it was 1"#);
+    server
+        .line_with(r#"SIGHUP: [[console]] name = ["other", "vm2"]: port is as elsewhere now; it was "none""#);
+    server.line_with(r#"SIGHUP: [[console]] name = ["other", "vm2"]: raw is false now; it was as elsewhere"#);
+    let mut another = Peer::connect(at);
+    server.line_with("client attached, 2 now");
+    vm.print(b"second");
+    another.expect(b"second");
+    client.expect(b"second");
+}
+
+pub(super) fn a_console_with_a_list_is_for_those_whom_it_names_from_one_hangup_to_the_next() {
+    let folder = Folder::new("listed");
+    let (path, socket) = (folder.0.join("vspc.toml"), folder.0.join("admin"));
+    let write = |rule: &str| {
+        let options = format!("admin-socket = '{}'\nno-banner = true\n", socket.display());
+        fs::write(&path, options + rule).unwrap();
+    };
+    write("[[console]]\nname = 'vm2'\nmay = []\n");
+    let server = Server::start(&["--config", &path.display().to_string()]);
+    let admin = server.admin_port();
+    let (_vm, _) = Peer::vm(&server, 1);
+    let mut vm = Peer::connect(server.vms).introduced(2);
+    let line = server.line_with("vm identified");
+    assert!(line.contains("vm2") && !line.contains("port="), "{line}");
+    let by_v3 = || String::from_utf8_lossy(&list_on(TcpStream::connect(admin).unwrap())).into_owned();
+    assert!(by_v3().contains("vm1") && !by_v3().contains("vm2"), "{}", by_v3());
+
+    let Some(own) = Client::new(&["--server", &format!("unix:{}", socket.display())]) else { return };
+    let Some(other) = Client::new(&["--server", &admin.to_string()]) else { return };
+    assert!(own.says(&["list"]).contains("vm2"), "its own user may all");
+    assert!(!other.says(&["list"]).contains("vm2"));
+    let refused = other.run(&["break", "vm2"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no console vm2"), "{refused:?}");
+
+    write("[[console]]\nname = 'vm2'\nmay = ['loopback=spectator']\n");
+    server.signal(Signal::HUP);
+    server.line_with(r#"[[console]] name = ["vm2"]: may is ["loopback=spectator"] now; it was []"#);
+    assert!(other.says(&["list"]).contains("vm2"));
+    let refused = other.run(&["break", "vm2"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the right writer"), "{refused:?}");
+    assert!(!by_v3().contains("vm2"), "who speaks that does not say where it is allowed to");
+
+    write("");
+    server.signal(Signal::HUP);
+    server.line_with(r#"[[console]] name = ["vm2"] is no rule now"#);
+    assert!(by_v3().contains("vm2"));
+    other.says(&["break", "vm2"]);
+    let port_of = |shown: String| {
+        let rest = shown.split("\"port\":").nth(1)?.trim_start().to_owned();
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u16>().ok()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let port = loop {
+        if let Some(port) = port_of(other.says(&["list", "--json", "vm2"])) {
+            break port;
+        }
+        assert!(Instant::now() < deadline, "it has no port");
+    };
+    let mut client = Peer::client(SocketAddr::from(([127, 0, 0, 1], port)));
+    server.line_with("client attached");
+    vm.print(b"open to all");
+    client.expect_somewhere(b"open to all");
 }

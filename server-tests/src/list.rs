@@ -38,6 +38,7 @@ macro_rules! with_all {
                 a_program_that_is_named_at_a_hangup_is_run_from_then_on
                 consoles_that_a_rule_takes_out_are_not_logged
                 certain_consoles_are_served_as_their_rules_say
+                a_console_with_a_list_is_for_those_whom_it_names_from_one_hangup_to_the_next
             }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::Rng;
 use crate::admin::dialect::{Dialect, FirstBytes, SILENCE};
 use crate::admin::lock::LockMode;
 use crate::admin::openstack::{OpenStackLine, OpenStackRequest, put_address, put_entry, put_none};
-use crate::admin::operator::{Grant, Right};
+use crate::admin::operator::{Caller, Right, User};
 use crate::admin::pickle::EntryText;
 use crate::admin::v3::{STEP_TIMEOUT, V3Event, V3Request, V3Server, put_refusal, seed};
 use crate::admin::vmware_kit::KitServer;
@@ -22,11 +22,12 @@ use super::Concentrator;
 use super::address::{Address, Peer};
 use super::admission;
 use super::conn::{CLIENT_POLICY, Conn, Role, Transport};
-use super::desk::{Desk, HELLO_WITHIN, Standing};
+use super::desk::{Desk, HELLO_WITHIN};
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
 use super::output::Sent;
 use super::requests::printable;
+use super::standing::{Standing, older_right_at};
 use super::timers::Timer;
 use super::tls::await_handshake;
 use super::visitor::{Asking, Asks};
@@ -36,14 +37,12 @@ impl Concentrator {
     pub(super) fn accept_admin(&mut self, peer: Peer) -> Option<ConnId> {
         let transport = self.tls.for_admin(&self.config, &peer.address)?;
         let is_tls = transport.is_tls();
-        let grant = self.grant_of(&peer);
         let who = match peer.credentials {
             Some(user) => format!("uid {}", user.uid),
             None => place_of(&peer.address),
         };
-        let standing = Standing { came_as: who.clone(), who, grant, right: grant.right, is_known: false };
-        let asking =
-            Asking { standing, named: None, dialogue: Asks::Undecided { begun: Vec::new(), offered: None } };
+        let standing = Standing::new(who, caller_of(&peer), &self.config.admin_rights);
+        let asking = Asking { standing, dialogue: Asks::Undecided { begun: Vec::new(), offered: None } };
         let conn = Conn::new(peer.address, transport, CLIENT_POLICY, Role::Asking(Box::new(asking)));
         let source = conn.source();
         let id = self.insert(conn);
@@ -85,21 +84,8 @@ impl Concentrator {
         let names = tls.peer_names();
         let found = self.config.admin_rights.of_certificate(&names);
         let Some(name) = found.map(|(_, name)| name).or(names.first().map(|name| &**name)) else { return };
-        let standing = &mut asking.standing;
-        standing.who = printable(&format!("cert {name}@{}", place_of(&conn.peer)));
-        standing.came_as = standing.who.clone();
-        if let Some((grant, _)) = found {
-            (standing.grant, standing.right) = (grant, grant.right);
-            asking.named = Some(grant.right);
-        }
-    }
-
-    fn grant_of(&self, peer: &Peer) -> Grant {
-        match (peer.credentials, peer.address.ip()) {
-            (Some(user), _) => self.config.admin_rights.of_user(user.uid, user.gid, user.is_ours),
-            (None, Some(ip)) => self.config.admin_rights.of_address(ip),
-            (None, None) => Grant::default(),
-        }
+        let who = printable(&format!("cert {name}@{}", place_of(&conn.peer)));
+        asking.standing.has_shown(who, names.into(), &self.config.admin_rights);
     }
 
     /// Bytes from one whose protocol is not known, or is an old one. Returns those that turn out to be TLS.
@@ -175,7 +161,7 @@ impl Concentrator {
     pub(super) fn give_up_asking(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
-        let is_served = asking.of_v3(&self.config.admin_rights) > Right::None;
+        let is_served = asking.of_older(&self.config.admin_rights) > Right::None;
         if let Asks::Undecided { begun, offered: offered @ None } = &mut asking.dialogue
             && begun.is_empty()
             && is_served
@@ -220,20 +206,19 @@ impl Concentrator {
     }
 
     fn answer_v3(&mut self, id: ConnId, request: &V3Request) {
-        let right = self.v3_right(id);
-        if right == Right::None {
+        if self.right_anywhere(id) == Right::None {
             self.emit(id, EventKind::AdminRefused("vSPC.py's protocol has no rights here".into()));
             return self.turn_away_asking(id, put_refusal);
         }
-        let found = request.name.as_deref().and_then(|name| self.find(name).next());
+        let found = request.name.as_deref().and_then(|name| self.find(name).find(|&at| self.sees(id, at)));
         let Some(at) = found else {
-            let count = self.consoles.len();
+            let count = self.count_seen(id);
             return self.say_v3(id, |server, out| server.not_found(count, out));
         };
         let Ok(mode) = request.lock else {
             return self.say_v3(id, V3Server::lock_invalid);
         };
-        let mode = match (right, mode) {
+        let mode = match (self.right_at(id, at), mode) {
             (Right::Spectator, LockMode::FreeForAllOrReadonly) => LockMode::Readonly,
             (Right::Spectator, _) => return self.refuse_lock(id, at, mode),
             (_, mode) => mode,
@@ -278,6 +263,7 @@ impl Concentrator {
         let mut printed = Vec::new();
         // Four bytes to a character, and each may be doubled.
         let from = journal.scrollback_start(journal.head(), 8 * characters as u64 + 16);
+        let from = from.max(self.consoles.shown_from(at));
         journal.copy_guest(from, usize::MAX, &mut printed);
         seed(&printed, characters)
     }
@@ -285,7 +271,7 @@ impl Concentrator {
     fn receive_line(&mut self, id: ConnId, mut data: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
-        let right = asking.standing.right.max(asking.of_v3(&self.config.admin_rights));
+        let right = asking.standing.right.max(asking.of_older(&self.config.admin_rights));
         let Asks::Lines { line, next } = &mut asking.dialogue else { return };
         let Some(request) = line.receive(&mut data) else { return };
         self.fx.timers.cancel(Timer::Admin(id));
@@ -350,6 +336,7 @@ impl Concentrator {
             return false;
         }
         let out = conn.control.buffer();
+        let rules = &self.config.admin_rights;
         match &mut asking.dialogue {
             Asks::V3 { server, next } => {
                 let room = out.len() + LISTING_ROOM;
@@ -358,7 +345,11 @@ impl Concentrator {
                         Some(console) => {
                             let label = &console.label;
                             *next = label.id.index + 1;
-                            let uuid = dashed(label.uuid);
+                            let list = self.consoles.may(label.id);
+                            if older_right_at(&asking.standing.caller, rules, list) == Right::None {
+                                continue;
+                            }
+                            let uuid = dashed(label.uuid) + &label.suffix;
                             let name = if label.name.is_empty() { &label.title() } else { &label.name };
                             let entry = EntryText { name, uuid: &uuid, port: label.port };
                             let one_more = out.len() + 1;
@@ -394,6 +385,12 @@ fn dashed(uuid: Uuid) -> String {
         Some((front, back)) => format!("{front}-{back}"),
         None => digits,
     }
+}
+
+/// A peer, as rules know it.
+fn caller_of(peer: &Peer) -> Caller {
+    let user = peer.credentials.map(|user| User { uid: user.uid, gid: user.gid, is_ours: user.is_ours });
+    Caller { address: peer.address.ip(), user, names: Box::default() }
 }
 
 /// Where a peer is, for people.

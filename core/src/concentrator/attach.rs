@@ -4,7 +4,7 @@
 use super::Concentrator;
 use super::conn::{Conn, Place};
 use super::console::{Console, ReaderKey};
-use super::fanout::{Seat, Spec};
+use super::fanout::{Kind, Seat, Spec};
 use super::id::{ConnId, ConsoleId};
 use super::legs::Left;
 use super::timers::Timer;
@@ -97,8 +97,12 @@ impl Concentrator {
 
     /// Seats a reader at a console. `None`: there is no such console any more.
     pub(super) fn attach_reader(&mut self, at: ConsoleId, spec: Spec<ReaderKey>) -> Option<Seat> {
+        let not_before = match spec.kind {
+            Kind::Person => self.consoles.shown_from(at),
+            Kind::Witness => 0,
+        };
         let console = self.consoles.get_mut(at)?;
-        let seat = console.fanout_mut().attach(spec);
+        let seat = console.fanout_mut().attach(spec, not_before);
         self.fx.outbox.changed(at);
         self.consoles.consider_expiry(at, &mut self.fx);
         Some(seat)

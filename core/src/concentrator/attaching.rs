@@ -11,17 +11,16 @@ use super::fanout::Form;
 use super::id::{ConnId, ConsoleId};
 
 impl Concentrator {
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one request")]
     pub(super) fn attach_as_asked(
         &mut self,
         id: ConnId,
-        right: Right,
         at: ConsoleId,
         stream: u64,
         lock: Option<Mode>,
         scrollback: u64,
         from: Option<Place>,
     ) -> Result<Value, Failure> {
+        let right = self.right_at(id, at);
         let default = if right >= Right::Writer { operator::ATTACH_DEFAULT } else { Mode::ReadOnly };
         let mode = lock.unwrap_or(default);
         if mode != Mode::ReadOnly && right < Right::Writer {
@@ -69,6 +68,7 @@ impl Concentrator {
         if place.epoch != self.epoch_of(at) {
             return None;
         }
+        let shown_from = self.consoles.shown_from(at);
         let fanout = self.consoles.get_mut(at)?.fanout_mut();
         let oldest = fanout.oldest_guest();
         let journal = fanout.journal();
@@ -76,7 +76,8 @@ impl Concentrator {
         if place.offset > journal.guest_head() {
             return None;
         }
-        Some(journal.head() - journal.advance_guest(journal.tail(), usize::try_from(guest).ok()?))
+        let from = journal.advance_guest(journal.tail(), usize::try_from(guest).ok()?);
+        (from >= shown_from).then(|| journal.head() - from)
     }
 
     pub(super) fn attach_of(&self, id: ConnId, stream: u64) -> Result<ConnId, Failure> {

@@ -281,9 +281,9 @@ impl Concentrator {
             // A program reads there.
             return self.fx.outbox.transmit(id);
         }
-        let clients = self.present(at);
+        let (clients, not_before) = (self.present(at), self.consoles.shown_from(at));
         let Some(console) = self.consoles.get_mut(at) else { return };
-        console.fanout_mut().replay(seat, self.config.client_scrollback as u64);
+        console.fanout_mut().replay(seat, self.config.client_scrollback as u64, not_before);
         if self.config.banner {
             let banner = console.banner(clients);
             if let Some(conn) = self.conns.get_mut(id) {

@@ -55,7 +55,7 @@ impl Concentrator {
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);
             }
-            if !self.part_others() {
+            if !self.part_others() && !self.fx.has_doomed() {
                 break;
             }
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::operator::Rules as Rights;
 use crate::keyed::Keyed;
 use crate::telnet::com_port::Line;
 use crate::time::Instant;
@@ -46,6 +47,8 @@ pub(super) struct Consoles {
     rules: Rules,
     /// The settings of consoles that somebody has taken for a serial port.
     lines: BTreeMap<ConsoleId, Line>,
+    /// Consoles that have had another list of who may use them, and where what they printed under that ends.
+    shown_from: BTreeMap<ConsoleId, u64>,
     /// Of each console for output from before the start, in units of [`ROOM_UNIT`].
     room_before: u8,
 }
@@ -65,6 +68,7 @@ impl Consoles {
             expire: config.vm_expire,
             rules: Rules::new(&config.console_rules),
             lines: BTreeMap::new(),
+            shown_from: BTreeMap::new(),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
         }
     }
@@ -209,6 +213,41 @@ impl Consoles {
         std::mem::replace(&mut console.rule, rule) != rule
     }
 
+    /// Takes other rules. Returns the consoles at which something is said otherwise now; and where that is
+    /// who may use it, whether it had a list of that. Costs a look at each console and each rule.
+    pub(super) fn change_rules(&mut self, rules: &[ConsoleRule]) -> Vec<(ConsoleId, Option<bool>)> {
+        let had: Vec<_> = self.table.ids().into_iter().map(|id| (id, self.has_list(id))).collect();
+        let old = std::mem::replace(&mut self.rules, Rules::new(rules));
+        let mut changed = Vec::new();
+        for (id, had_list) in had {
+            let Some(was) = self.table.get(id).map(|console| console.rule) else { continue };
+            self.find_rule(id);
+            let (was, is) = (old.get(was), self.rule(id));
+            if was != is {
+                let list = |rule: Option<&'_ ConsoleRule>| rule.and_then(|rule| rule.may.clone());
+                changed.push((id, (list(was) != list(is)).then_some(had_list)));
+            }
+        }
+        changed
+    }
+
+    /// Whether a rule says who may use a console: because of what that is, not because its name is not known.
+    pub(super) fn has_list(&self, id: ConsoleId) -> bool {
+        self.may(id).is_some() && self.table.get(id).is_some_and(|console| !console.rule.is_withheld())
+    }
+
+    /// What a console has printed until now is shown to no person that comes.
+    pub(super) fn hide_past(&mut self, id: ConsoleId) {
+        if let Some(console) = self.table.get(id) {
+            self.shown_from.insert(id, console.fanout().journal().head());
+        }
+    }
+
+    /// Where that ends.
+    pub(super) fn shown_from(&self, id: ConsoleId) -> u64 {
+        self.shown_from.get(&id).copied().unwrap_or(0)
+    }
+
     /// Whether anything is otherwise anywhere.
     pub(super) fn has_rules(&self) -> bool {
         !self.rules.is_empty()
@@ -222,6 +261,22 @@ impl Consoles {
     /// What is otherwise at a console than elsewhere.
     pub(super) fn rule(&self, id: ConsoleId) -> Option<&ConsoleRule> {
         self.rules.get(self.table.get(id)?.rule)
+    }
+
+    /// Who may do what at a console, where it has a list of its own.
+    pub(super) fn may(&self, id: ConsoleId) -> Option<&Rights> {
+        self.rule(id)?.may.as_ref()
+    }
+
+    /// The same for a console that may be gone.
+    pub(super) fn may_of(&self, label: &Label) -> Option<&Rights> {
+        let rule = self.table.get(label.id).map_or_else(|| self.rules.find(label), |console| console.rule);
+        self.rules.get(rule)?.may.as_ref()
+    }
+
+    /// Every list there is.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &Rights> {
+        self.rules.lists()
     }
 
     /// Whether any console's port depends on its name.
@@ -239,6 +294,7 @@ impl Consoles {
         let Some(mut console) = self.table.remove(id) else { return };
         self.index.remove(&console.label);
         self.by_silence.remove(id.index);
+        self.shown_from.remove(&id);
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);

@@ -16,7 +16,7 @@ use super::id::{ConnId, ConsoleId};
 use super::operator::Speaks;
 
 impl Concentrator {
-    pub(super) fn page(&self, matching: &str, after: Option<u64>, limit: usize) -> Page {
+    pub(super) fn page(&self, asker: ConnId, matching: &str, after: Option<u64>, limit: usize) -> Page {
         let from = after.map_or(0, |id| ConsoleId::from_bits(id).index + 1);
         let mut page = Page { consoles: Vec::new(), next: None };
         let mut last = None;
@@ -29,7 +29,7 @@ impl Concentrator {
                 break;
             }
             last = Some(console.id());
-            if matches(matching, console) {
+            if matches(matching, console) && self.sees(asker, console.id()) {
                 page.consoles.push(self.describe_console(console));
             }
         }

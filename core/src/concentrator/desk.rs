@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::time::Duration;
 
-use crate::admin::operator::{CONTROL, Grant, Line, Lines, Notice, ParseError, Request, Right, put_notice};
+use crate::admin::operator::{CONTROL, Line, Lines, Notice, ParseError, Request, put_notice};
 use crate::mux::{
     Carrier, CloseReason as SessionEnd, Config as SessionConfig, Event as SessionEvent, Features, Priority,
     Received, Role as End, Session, Start, StreamId,
@@ -23,6 +23,8 @@ use crate::mux::{
 use crate::time::Instant;
 
 use super::id::{ConnId, ConsoleId};
+use super::output::LogReader;
+use super::standing::Standing;
 
 /// One operator's connection.
 #[derive(Debug)]
@@ -60,29 +62,15 @@ struct Attached {
 }
 
 /// A log that is read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reading {
+    console: ConsoleId,
     /// The piece that the client has not been given all of.
     piece: Vec<u8>,
     sent: usize,
     is_last: bool,
     /// The next piece was asked for.
     is_awaited: bool,
-}
-
-/// Who asks, and what it may do.
-#[derive(Clone, Debug)]
-pub(super) struct Standing {
-    /// For logs and for other people: whom it asks for, or who it is.
-    pub(super) who: String,
-    /// Who it is by its connection: an address, a user.
-    pub(super) came_as: String,
-    /// What came with the connection.
-    pub(super) grant: Grant,
-    /// What it may do: the lower of that and of what the one may do for whom it asks.
-    pub(super) right: Right,
-    /// It has said hello.
-    pub(super) is_known: bool,
 }
 
 /// Consoles of which a client wants to hear.
@@ -94,6 +82,10 @@ pub(super) struct Watch {
     pub(super) next: Option<u32>,
     /// Those that have changed since they were told.
     pub(super) changed: BTreeSet<ConsoleId>,
+    /// Those that it may not know of: it does not hear either that they are gone.
+    pub(super) hidden: BTreeSet<ConsoleId>,
+    /// Those that it knows of and may not any more: it is told that they are gone.
+    pub(super) lost: BTreeSet<ConsoleId>,
 }
 
 /// What a client asks for.
@@ -109,6 +101,14 @@ pub(super) enum Asked {
     LeftLog(u64),
     /// The session is over.
     Over(SessionEnd),
+}
+
+impl Watch {
+    /// Of those that match, all are to be told.
+    pub(super) fn new(matching: String) -> Self {
+        let (changed, hidden, lost) = Default::default();
+        Self { matching, next: Some(0), changed, hidden, lost }
+    }
 }
 
 impl Desk {
@@ -265,13 +265,14 @@ impl Desk {
 
     /// A stream carries a log from now on, whose first piece was asked for. `false`: it reads as many as it
     /// may.
-    pub(super) fn begin_log(&mut self, stream: u64) -> bool {
+    pub(super) fn begin_log(&mut self, stream: u64, console: ConsoleId) -> bool {
         if self.logs.len() >= MOST_LOGS {
             return false;
         }
         // Whatever the client says there.
         let _ = self.session.stop_reading(StreamId(stream));
-        self.logs.insert(stream, Reading { is_awaited: true, ..Reading::default() });
+        let (piece, sent, is_last, is_awaited) = (Vec::new(), 0, false, true);
+        self.logs.insert(stream, Reading { console, piece, sent, is_last, is_awaited });
         true
     }
 
@@ -282,7 +283,7 @@ impl Desk {
             return false;
         };
         if reading.is_awaited {
-            *reading = Reading { piece, sent: 0, is_last, is_awaited: false };
+            *reading = Reading { console: reading.console, piece, sent: 0, is_last, is_awaited: false };
             return true;
         }
         if is_last {
@@ -290,6 +291,18 @@ impl Desk {
             reading.is_last = true;
         }
         is_last
+    }
+
+    /// No more of a console's log is read. Returns who read it, for this connection's id.
+    pub(super) fn end_logs_of(&mut self, id: ConnId, console: ConsoleId) -> Vec<LogReader> {
+        let of = self.logs.iter().filter(|(_, reading)| reading.console == console);
+        let streams: Vec<u64> = of.map(|(stream, _)| *stream).collect();
+        for stream in &streams {
+            self.logs.remove(stream);
+            // What it has been given of a record may have no end.
+            let _ = self.session.reset(StreamId(*stream));
+        }
+        streams.into_iter().map(|stream| LogReader { conn: id, stream }).collect()
     }
 
     /// Gives the client what it can take of the logs that it reads. Returns the streams whose next piece is
@@ -455,16 +468,11 @@ const SPARE: usize = 4 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::operator::{Caller, Rules};
 
     #[test]
     fn its_session_can_be_made() {
-        let standing = Standing {
-            who: "x".into(),
-            came_as: "x".into(),
-            grant: Grant::default(),
-            right: Right::None,
-            is_known: false,
-        };
+        let standing = Standing::new("x".into(), Caller::default(), &Rules::default());
         let desk = Desk::new(standing, [1, 2], Instant::ZERO);
         assert_eq!(desk.poll_timeout(), Some(Instant::ZERO + HELLO_WITHIN));
     }

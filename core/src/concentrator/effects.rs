@@ -123,6 +123,11 @@ impl Effects {
         self.parted.pop_front()
     }
 
+    /// Whether there is one.
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     /// The next connection to end.
     pub(super) fn next_doomed(&mut self) -> Option<(ConnId, CloseReason)> {
         self.doomed.pop_front()

@@ -1,6 +1,8 @@
 //! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients`
 //! is reached, a seat, and our offers.
 
+use crate::admin::operator::Right;
+
 use super::Concentrator;
 use super::address::Address;
 use super::admission;
@@ -66,6 +68,13 @@ impl Concentrator {
     pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
         self.admission.stop_judging(id);
         self.arriving.remove(id);
+        if self.right_at(id, at) == Right::None {
+            // A rule has come since it connected.
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.doom(id, CloseReason::NoRight, &mut self.fx);
+            }
+            return;
+        }
         self.make_room_inside(at);
         let is_raw = self.is_raw_at(at);
         let spec = Spec {

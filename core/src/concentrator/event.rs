@@ -386,6 +386,8 @@ pub enum CloseReason {
     Kicked,
     /// An operator sent it away from its console.
     Bumped,
+    /// It may not be at its console any more: a rule or a right has changed.
+    NoRight,
     /// It came by the admin port and said nothing that is served there.
     NotUnderstood,
     /// It was told what it had asked for.
@@ -500,6 +502,7 @@ impl CloseReason {
         match self {
             Self::Kicked => "kicked",
             Self::Bumped => "bumped",
+            Self::NoRight => "no-right",
             Self::Gone => "expired",
             Self::TooSlow => "lagged",
             Self::ShuttingDown => "shutting-down",
@@ -528,6 +531,7 @@ impl CloseReason {
             | Self::NotClient(_)
             | Self::Kicked
             | Self::Bumped
+            | Self::NoRight
             | Self::NotUnderstood
             | Self::Answered
             | Self::ShuttingDown => Severity::Info,

@@ -186,6 +186,7 @@ fn closed(why: CloseReason) -> (&'static str, Option<String>) {
         CloseReason::NotClient(Foreign::Proxy) => "proxy",
         CloseReason::Kicked => "kicked",
         CloseReason::Bumped => "bumped",
+        CloseReason::NoRight => "no-right",
         CloseReason::NotUnderstood => "not-understood",
         CloseReason::Answered => "answered",
         CloseReason::ShuttingDown => "shutting-down",

@@ -145,12 +145,13 @@ impl<K: Copy> Fanout<K> {
         if is_whole { self.journal.put_before(guest, pool) } else { 0 }
     }
 
-    /// Seats a reader behind the last byte, or as far back as it wants to begin. Costs a look at each seat.
-    pub(super) fn attach(&mut self, spec: Spec<K>) -> Seat {
+    /// Seats a reader behind the last byte, or as far back as it wants to begin, but not before an offset.
+    /// Costs a look at each seat.
+    pub(super) fn attach(&mut self, spec: Spec<K>, not_before: u64) -> Seat {
         let head = self.journal.head();
         let at = match spec.scrollback {
             0 => head,
-            back => self.journal.scrollback_start(head, back),
+            back => self.journal.scrollback_start(head, back).max(not_before),
         };
         self.seated = self.seated.wrapping_add(1);
         let generation = self.seated;
@@ -365,14 +366,14 @@ impl<K: Copy> Fanout<K> {
         if reader.overtaken.is_some() && !skips { Settled::Lost } else { Settled::Well }
     }
 
-    /// Shows a reader the last `back` bytes before it came, before anything new. What it has been shown since
-    /// is not shown again.
-    pub(super) fn replay(&mut self, seat: Seat, back: u64) {
+    /// Shows a reader the last `back` bytes before it came, before anything new, but none before an offset.
+    /// What it has been shown since is not shown again.
+    pub(super) fn replay(&mut self, seat: Seat, back: u64, not_before: u64) {
         let Some(reader) = sitting(&mut self.readers, seat) else { return };
         if back == 0 || reader.overtaken.is_some() || reader.jump.is_some() {
             return;
         }
-        let from = self.journal.scrollback_start(reader.attached_at, back);
+        let from = self.journal.scrollback_start(reader.attached_at, back).max(not_before);
         if from < reader.attached_at {
             reader.jump = Some(Box::new((reader.attached_at, reader.at)));
             reader.at = from;

@@ -17,7 +17,7 @@ impl Rig {
     }
 
     fn attach(&mut self, key: char, form: Form, skips: bool) -> Seat {
-        self.fanout.attach(Spec { key, kind: Kind::Person, form, skips, scrollback: 0 })
+        self.fanout.attach(Spec { key, kind: Kind::Person, form, skips, scrollback: 0 }, 0)
     }
 
     fn print(&mut self, guest: &[u8]) {
@@ -81,7 +81,7 @@ fn a_replay_that_ends_inside_a_pair_is_over_with_the_other_half() {
     let mut rig = Rig::new();
     rig.print(&[b'a', b'b', IAC]);
     let seat = rig.attach('w', Form::Wire, true);
-    rig.fanout.replay(seat, 100);
+    rig.fanout.replay(seat, 100, 0);
     let (shown, _) = rig.take(seat, b"", 3);
     assert_eq!(shown, [b'a', b'b', IAC]);
     assert_eq!(rig.take(seat, b"", usize::MAX).0, [IAC]);
@@ -162,7 +162,7 @@ fn older_output_comes_before_new_and_nothing_twice() {
     rig.print(b"now ");
     assert_eq!(rig.drain(seat), b"now ");
     rig.fanout.settle_form(seat, Form::Wire, true);
-    rig.fanout.replay(seat, 100);
+    rig.fanout.replay(seat, 100, 0);
     rig.print(b"then");
     assert_eq!(rig.take(seat, b"", 3).0, b"bef");
     assert_eq!(rig.drain(seat), b"ore\r\nthen");
@@ -173,7 +173,7 @@ fn older_output_that_has_gone_meanwhile_goes_without_a_word() {
     let mut rig = Rig::new();
     rig.print(b"before\r\n");
     let seat = rig.attach('n', Form::Wire, true);
-    rig.fanout.replay(seat, 100);
+    rig.fanout.replay(seat, 100, 0);
     rig.print(&[b'x'; 60_000]);
     assert!(rig.fanout.overtake(&mut rig.pool, |_| panic!("nobody is lost")));
     rig.fanout.check_invariants();
@@ -187,9 +187,9 @@ fn nobody_waits_for_what_a_reader_is_shown_of_the_time_before_it_came() {
     let mut rig = Rig::new();
     rig.print(&[b'x'; 10_000]);
     let late = rig.attach('n', Form::Wire, true);
-    rig.fanout.replay(late, 9000);
+    rig.fanout.replay(late, 9000, 0);
     let spec = Spec { key: 'o', kind: Kind::Person, form: Form::Guest, skips: true, scrollback: 9000 };
-    rig.fanout.attach(spec);
+    rig.fanout.attach(spec, 0);
     assert_eq!((rig.fanout.slowest_lag(), rig.fanout.lag(late)), (0, 9000));
     rig.print(b"now");
     assert_eq!(rig.fanout.slowest_lag(), 3);
@@ -199,7 +199,7 @@ fn nobody_waits_for_what_a_reader_is_shown_of_the_time_before_it_came() {
 fn a_witness_counts_for_nobody_and_a_person_does() {
     let mut rig = Rig::new();
     let spec = Spec { key: 'l', kind: Kind::Witness, form: Form::Guest, skips: true, scrollback: 0 };
-    let witness = rig.fanout.attach(spec);
+    let witness = rig.fanout.attach(spec, 0);
     rig.print(b"hello");
     assert_eq!((rig.fanout.persons(), rig.fanout.slowest_lag()), (0, 0));
     let person = rig.attach('p', Form::Wire, true);
@@ -214,7 +214,7 @@ fn a_reader_inside_the_process_knows_its_place_in_guest_bytes_and_its_gap() {
     let mut rig = Rig::new();
     rig.print(&[IAC; 10]);
     let spec = Spec { key: 'l', kind: Kind::Witness, form: Form::Guest, skips: true, scrollback: 4 };
-    let seat = rig.fanout.attach(spec);
+    let seat = rig.fanout.attach(spec, 0);
     assert_eq!(rig.fanout.position(seat), (8, 0), "two of ten: four bytes as they are kept");
     rig.take(seat, b"", 1);
     assert_eq!(rig.fanout.position(seat), (9, 0));
@@ -259,7 +259,7 @@ fn a_stale_seat_does_nothing_to_whoever_sits_there_now() {
         };
         assert_eq!(rig.fanout.took(stale, offer, 1), Took::default());
         assert_eq!(rig.fanout.settle_form(stale, Form::Guest, false), Settled::Well);
-        rig.fanout.replay(stale, 100);
+        rig.fanout.replay(stale, 100, 0);
         rig.fanout.skip(stale);
         rig.fanout.told_of_gap(stale);
         assert_eq!(rig.fanout.catch_up(stale, 0), None);

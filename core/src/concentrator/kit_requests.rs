@@ -23,6 +23,7 @@ use super::flow::{ASKING_READ_MAX, NOISY_READ_MAX};
 use super::id::{ConnId, ConsoleId};
 use super::kit::Kit;
 use super::output::Sent;
+use super::standing::older_right_at;
 use super::timers::Timer;
 use super::visitor::Asks;
 
@@ -32,7 +33,7 @@ impl Concentrator {
     pub(super) fn become_kit(&mut self, id: ConnId, data: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
-        if asking.of_v3(&self.config.admin_rights) == Right::None {
+        if asking.of_older(&self.config.admin_rights) == Right::None {
             conn.doom(id, CloseReason::NotUnderstood, &mut self.fx);
             return self.emit(id, EventKind::AdminRefused("VMware's protocol has no rights here".into()));
         }
@@ -125,13 +126,14 @@ impl Concentrator {
     /// Connects a client to a port, or tells it that it is not connected: to that one or any.
     fn connect_kit(&mut self, id: ConnId, lock: LockMode, port: KitPort<'_>) {
         self.leave_kit_console(id);
-        let right = self.v3_right(id);
+        let found = self.console_of_port(port).filter(|&at| self.sees(id, at));
+        let Some(at) = found else { return self.tell_kit(id, put_disconnected) };
+        let right = self.right_at(id, at);
         let lock = match (right, lock) {
             (Right::Spectator, LockMode::FreeForAllOrReadonly) => LockMode::Readonly,
             (_, lock) => lock,
         };
         let may = lock == LockMode::Readonly || right >= Right::Writer;
-        let Some(at) = self.console_of_port(port) else { return self.tell_kit(id, put_disconnected) };
         let seated = match may && !self.is_full(at) {
             true => self.attach_stream(id, ONLY, at, lock, 0, Form::Wire).ok(),
             false => None,
@@ -238,6 +240,7 @@ impl Concentrator {
     fn continue_port_list(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
         let Role::Asking(asking) = &mut conn.role else { return };
+        let (caller, rules) = (&asking.standing.caller, &self.config.admin_rights);
         let Asks::Kit(kit) = &mut asking.dialogue else { return };
         let Some((list, next)) = &mut kit.listing else { return };
         let mut is_done = false;
@@ -248,7 +251,8 @@ impl Concentrator {
             };
             let label = &console.label;
             *next = label.id.index + 1;
-            if self.consoles.is_first(label) {
+            let right = older_right_at(caller, rules, self.consoles.may(label.id));
+            if self.consoles.is_first(label) && right > Right::None {
                 let port = KitPort { uuid: *label.uuid.as_bytes(), label: port_label(&label.suffix) };
                 list.port(port, &label.name, "", conn.control.buffer());
             }

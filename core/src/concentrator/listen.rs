@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::Concentrator;
 use super::address::Address;
 use super::admission::Source;
+use super::console::Console;
 use super::effects::Newcomer;
 use super::event::{EventKind, ListenError};
 use super::id::{ConsoleId, ListenerId};
 use super::output::Output;
 use super::ports::RETRY;
-use super::rules::RulePort;
+use super::rules::{ConsoleRule, RulePort};
 use super::tenure::SETTLED;
 use super::timers::Timer;
 
@@ -189,26 +190,56 @@ impl Concentrator {
     }
 
     /// A console is called otherwise: the rule for that counts, and its client port is the one that it says.
-    /// Who is connected stays connected.
+    /// Who is connected stays connected, but for those who may not be there by the new rule.
     pub(super) fn apply_rule(&mut self, at: ConsoleId) {
+        let list = self.consoles.may(at).cloned();
+        let (watching, had_list) = (self.watching(at), self.consoles.has_list(at));
         self.consoles.find_rule(at);
-        let Some(console) = self.consoles.get(at) else { return };
-        let (is_open, has) =
-            (console.listener.is_some(), console.listener.and_then(|id| self.port_asked_for(id)));
+        if self.consoles.may(at) != list.as_ref() {
+            self.list_has_changed(at, had_list);
+            self.lose_sight(at, &watching);
+        }
+        if !self.has_port_of_rule(at) {
+            self.close_port(at);
+            self.open_port(at);
+        }
+        self.emit_identified(at);
+    }
+
+    /// Rules have changed: consoles have the client ports that theirs say. Those of `changed` have another
+    /// rule than before, or none. Costs a look at each console.
+    pub(super) fn fit_ports(&mut self, changed: &[ConsoleId]) {
+        if let Some(ports) = &mut self.ports {
+            ports.change_own(self.config.console_rules.iter().filter_map(ConsoleRule::own_port));
+        }
+        // First those are closed that others are to have.
+        let has_wrong_one = |&at: &ConsoleId| {
+            self.consoles.get(at).is_some_and(|console| console.listener.is_some())
+                && !self.has_port_of_rule(at)
+        };
+        let all: Vec<ConsoleId> = self.consoles.iter().map(Console::id).collect();
+        let closed: Vec<ConsoleId> = all.into_iter().filter(has_wrong_one).collect();
+        for &at in &closed {
+            self.close_port(at);
+        }
+        for &at in closed.iter().chain(changed) {
+            if self.consoles.get(at).is_some_and(|console| console.listener.is_none()) {
+                self.open_port(at);
+            }
+        }
+    }
+
+    /// Whether a console has the client port that its rule says, or none if that says so.
+    fn has_port_of_rule(&self, at: ConsoleId) -> bool {
+        let Some(console) = self.consoles.get(at) else { return true };
+        let has = console.listener.and_then(|id| self.port_asked_for(id));
         let is_own = |port| self.ports.as_ref().is_some_and(|ports| ports.is_own(port));
-        let is_right = match (self.consoles.rule(at).map_or(RulePort::Any, |rule| rule.port), has) {
+        match (self.consoles.rule(at).map_or(RulePort::Any, |rule| rule.port), has) {
             (RulePort::None, has) => has.is_none(),
             (RulePort::This(port), has) => has == Some(port),
             (RulePort::Any, Some(port)) => !is_own(port),
             (RulePort::Any, None) => !self.consoles.ports_need_names(),
-        };
-        if !is_right {
-            if is_open {
-                self.close_port(at);
-            }
-            self.open_port(at);
         }
-        self.emit_identified(at);
     }
 
     /// Opens a client port that was taken for this console.

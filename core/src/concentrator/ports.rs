@@ -98,6 +98,36 @@ impl Ports {
         self.own.contains_key(&port)
     }
 
+    /// From now on these are the ports that are given to nobody but those who ask for them. Whoever has one
+    /// of them has it until it gives it back.
+    pub(super) fn change_own(&mut self, own: impl Iterator<Item = u16>) {
+        let own: BTreeSet<u16> = own.collect();
+        let gone: Vec<u16> = self.own.keys().copied().filter(|port| !own.contains(port)).collect();
+        for port in gone {
+            if self.own.remove(&port) == Some(true) {
+                self.give_back(port);
+            } else if self.place(port).is_some() && !self.is_held(port) {
+                self.strays.insert(port);
+            }
+        }
+        for port in own {
+            if self.own.contains_key(&port) {
+                continue;
+            }
+            let is_free = match self.place(port) {
+                None => true,
+                Some(_) if !self.is_held(port) => !self.strays.remove(&port),
+                Some((word, bit)) => {
+                    let is_free = self.taken[word] & bit == 0 || self.owners.contains_key(&port);
+                    self.taken[word] |= bit;
+                    self.claim(port);
+                    is_free
+                }
+            };
+            self.own.insert(port, is_free);
+        }
+    }
+
     /// One of those is given back. False: it is none.
     fn give_back_own(&mut self, port: u16) -> bool {
         self.own.get_mut(&port).map(|is_free| *is_free = true).is_some()

@@ -1,6 +1,6 @@
 //! Settings that change while the engine runs.
 //!
-//! **Owns** which of them can: those that end nobody's session. **Refuses to know** where settings come from.
+//! **Owns** which of them can. **Refuses to know** where settings come from.
 
 use std::sync::Arc;
 
@@ -8,17 +8,20 @@ use crate::time::Instant;
 
 use super::Concentrator;
 use super::config::Config;
+use super::console::Console;
+use super::id::ConsoleId;
 
 impl Concentrator {
     /// Takes these settings in place of those that it has, but for the ones on which listeners and the
     /// identity of consoles rest: `vm_listen`, `client_interface`, `client_ports`, `ports_by_grant`,
-    /// `admin_listen`, `multi_console`, `console_rules`, `max_descriptors`, and those about TLS. They stay as
-    /// they are.
+    /// `admin_listen`, `multi_console`, `max_descriptors`, and those about TLS. They stay as they are.
     ///
-    /// Nobody's session ends. What a connection was told or granted when it came (its rights on the admin
-    /// port, the form of its stream, whether it may skip) it keeps; limits of clients count for those who
-    /// come. A console that waits to expire does so when it would have with the new time. Costs a look at
-    /// each console.
+    /// Nobody's session ends but that of those who may not be where they are any more: rights that were taken
+    /// are gone, from a connection on the admin port as from a console that has another list of who may use
+    /// it. What a connection was told or granted besides when it came (the form of its stream, whether it may
+    /// skip) it keeps; limits of clients count for those who come. Client ports are closed and opened as
+    /// rules say; who came by one stays. A console that waits to expire does so when it would have with the
+    /// new time. Costs a look at each console.
     pub fn reconfigure(&mut self, config: &Config, now: Instant) {
         self.fx.now = now;
         let old = &self.config;
@@ -28,7 +31,6 @@ impl Concentrator {
             client_ports: old.client_ports,
             ports_by_grant: old.ports_by_grant,
             multi_console: old.multi_console,
-            console_rules: old.console_rules.clone(),
             vm_tls: old.vm_tls,
             in_band_tls: old.in_band_tls,
             client_tls: old.client_tls,
@@ -38,7 +40,42 @@ impl Concentrator {
             ..config.clone()
         };
         self.consoles.reconfigure(&config, &mut self.fx);
-        self.config = Arc::new(config);
+        let have_rules_changed = old.console_rules != config.console_rules;
+        let have_rights_changed = old.admin_rights != config.admin_rights;
+        if have_rules_changed || have_rights_changed {
+            self.go_by_rules(config, have_rules_changed, have_rights_changed);
+        } else {
+            self.config = Arc::new(config);
+        }
         self.settle();
+    }
+
+    fn go_by_rules(&mut self, config: Config, of_consoles: bool, of_rights: bool) {
+        let watching = self.all_watching();
+        let changed = match of_consoles {
+            true => self.consoles.change_rules(&config.console_rules),
+            false => Vec::new(),
+        };
+        self.config = Arc::new(config);
+        if of_rights {
+            self.judge_operators();
+        }
+        for &(at, list) in &changed {
+            self.fx.outbox.changed(at);
+            if let Some(had) = list {
+                self.list_has_changed(at, had);
+            }
+        }
+        if of_rights {
+            let all: Vec<ConsoleId> = self.consoles.iter().map(Console::id).collect();
+            all.into_iter().for_each(|at| self.judge_those_at(at));
+        }
+        for (at, watching) in &watching {
+            self.lose_sight(*at, watching);
+        }
+        if of_consoles {
+            let changed: Vec<ConsoleId> = changed.into_iter().map(|(at, _)| at).collect();
+            self.fit_ports(&changed);
+        }
     }
 }

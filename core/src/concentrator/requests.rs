@@ -120,6 +120,8 @@ impl Concentrator {
     fn carry_out_op(&mut self, id: ConnId, number: u64, op: Op) -> Result<(), Failure> {
         let Some(desk) = self.conns.get(id).and_then(Conn::desk) else { return Ok(()) };
         let (is_known, right) = (desk.standing.is_known, desk.standing.right);
+        // What is about one console is judged there.
+        let is_about_all = matches!(op, Op::Stats | Op::Reload | Op::Drain);
         let needs = match &op {
             Op::Hello { .. } => Right::None,
             _ if !is_known => {
@@ -132,36 +134,37 @@ impl Concentrator {
             }
             _ => Right::Spectator,
         };
-        if right < needs {
+        if right < needs && (is_about_all || self.most_right(id) < needs) {
             return Err(Failure::needs(needs));
         }
         let ok = match op {
             Op::Hello { v, client: _, behalf } => self.hello(id, v, behalf)?,
             Op::List { matching, after, limit } => {
-                let page = self.page(&matching, after, limit);
+                let page = self.page(id, &matching, after, limit);
                 self.say(id, number, &page);
                 return Ok(());
             }
             Op::Show(console) => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 json!({ "console": self.describe(at) })
             }
             Op::Who(console) => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 self.describe_those_at(at, id)
             }
             Op::Subscribe { to, matching } => self.subscribe(id, to, matching),
             Op::Unsubscribe(topic) => self.unsubscribe(id, topic),
             Op::Attach { console, stream, lock, scrollback, from } => {
-                let at = self.console_called(&console)?;
-                self.attach_as_asked(id, right, at, stream, lock, scrollback, from)?
+                let at = self.console_for(id, &console, needs)?;
+                self.attach_as_asked(id, at, stream, lock, scrollback, from)?
             }
             Op::Log { console, stream, query } => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 self.begin_log(id, at, stream, query)?
             }
             Op::Lock { stream, mode } => {
                 let attach = self.attach_of(id, stream)?;
+                self.needs_right(id, self.conns.get(attach).and_then(Conn::console), needs)?;
                 let granted = self.change_lock(attach, lock_mode(mode)).map_err(|why| {
                     let at = self.conns.get(attach).and_then(Conn::console);
                     self.locked(at, Some(attach), why)
@@ -172,19 +175,20 @@ impl Concentrator {
                 let attach = self.attach_of(id, stream)?;
                 let at = self.conns.get(attach).and_then(Conn::console);
                 let at = at.ok_or_else(|| Failure::new(Code::NoSuchStream, "nothing is attached to it"))?;
+                self.needs_right(id, Some(at), needs)?;
                 self.send_break(attach, at)?
             }
             Op::Break(console) => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 self.send_break(id, at)?
             }
             Op::Bump { console, client, reason } => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 self.bump(id, at, client, &reason)?
             }
             Op::Kick { client, reason } => self.kick_as_asked(id, client, &reason)?,
             Op::GiveInput { console, leg } => {
-                let at = self.console_called(&console)?;
+                let at = self.console_for(id, &console, needs)?;
                 let now = self.fx.now;
                 self.give_input(at, ConnId::from_bits(leg), now)
                     .map_err(|error| Failure::new(Code::NoSuchClient, error.to_string()))?;
@@ -228,9 +232,7 @@ impl Concentrator {
                     ..Failure::new(Code::NotAllowed, message)
                 });
             }
-            let place = behalf.address.map(|address| format!("@{address}")).unwrap_or_default();
-            standing.who = printable(&format!("{}{place} (via {})", behalf.user, standing.came_as));
-            standing.right = behalf.rights.min(standing.grant.right);
+            standing.speak_for(behalf, &self.config.admin_rights);
         }
         standing.is_known = true;
         let (right, who) = (standing.right, standing.who.clone());
@@ -264,7 +266,7 @@ impl Concentrator {
                 format!("stream {stream} carries something already"),
             ));
         }
-        if !desk.begin_log(stream) {
+        if !desk.begin_log(stream, at) {
             return Err(Failure::new(Code::TooMany, "this connection reads as many logs as it may"));
         }
         let order = LogOrder::Begin(LogReader { conn: id, stream }, at, Box::new(query));
@@ -287,14 +289,27 @@ impl Concentrator {
         is_read
     }
 
-    /// The console that is meant.
-    fn console_called(&self, text: &str) -> Result<ConsoleId, Failure> {
+    /// The console that is meant, at which this one may do what `needs` says.
+    fn console_for(&self, id: ConnId, text: &str, needs: Right) -> Result<ConsoleId, Failure> {
+        let at = self.console_called(id, text)?;
+        self.needs_right(id, Some(at), needs)?;
+        Ok(at)
+    }
+
+    fn needs_right(&self, id: ConnId, at: Option<ConsoleId>, needs: Right) -> Result<(), Failure> {
+        let right = at.map_or(Right::None, |at| self.right_at(id, at));
+        if right < needs { Err(Failure::needs(needs)) } else { Ok(()) }
+    }
+
+    /// The console that is meant, out of those that this one may know of.
+    fn console_called(&self, asker: ConnId, text: &str) -> Result<ConsoleId, Failure> {
         if let Some(id) = parse_id(text).map(ConsoleId::from_bits)
             && self.consoles.get(id).is_some()
+            && self.sees(asker, id)
         {
             return Ok(id);
         }
-        let mut found = self.find(text);
+        let mut found = self.find(text).filter(|&at| self.sees(asker, at));
         let candidate = |id: ConsoleId| {
             let label = self.consoles.label(id)?;
             Some(Candidate { id: write_id(id.to_bits()), name: label.name.clone() })
@@ -308,6 +323,7 @@ impl Concentrator {
             }
             (None, _) => {
                 let like = self.consoles.iter().filter(|console| matches(text, console));
+                let like = like.filter(|console| self.sees(asker, console.id()));
                 let candidates = like.take(CANDIDATES).filter_map(|console| candidate(console.id()));
                 let message = format!("no console is called {text:?}");
                 Err(Failure {
@@ -322,8 +338,7 @@ impl Concentrator {
         let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return json!({}) };
         match to {
             Topic::Consoles => {
-                desk.watch =
-                    Some(Watch { matching, next: Some(0), changed: std::collections::BTreeSet::new() });
+                desk.watch = Some(Watch::new(matching));
                 self.watchers.insert(id);
             }
             Topic::Events => {
@@ -404,8 +419,16 @@ impl Concentrator {
 
     fn kick_as_asked(&mut self, id: ConnId, client: u64, reason: &str) -> Result<Value, Failure> {
         let victim = ConnId::from_bits(client);
-        if self.conns.get(victim).is_none() {
-            return Err(Failure::new(Code::NoSuchClient, "there is no such connection"));
+        // One that is at no console is everybody's, and so the business of operators of the whole server.
+        let at = self.conns.get(victim).map(Conn::console);
+        let right = at.map_or(Right::None, |at| match at {
+            Some(at) => self.right_at(id, at),
+            None => self.right_anywhere(id),
+        });
+        match right {
+            Right::None => return Err(Failure::new(Code::NoSuchClient, "there is no such connection")),
+            Right::Operator => {}
+            Right::Spectator | Right::Writer => return Err(Failure::needs(Right::Operator)),
         }
         let (who, by) = (self.who(victim), self.who(id));
         self.emit(victim, EventKind::SentAway { who, by, reason: printable(reason).into() });

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::admin::operator;
+
 use super::config::SlowClient;
 use super::label::Label;
 
@@ -24,6 +26,10 @@ pub struct ConsoleRule {
     pub slow_client: Option<SlowClient>,
     /// How many clients each may have; `Some(None)`: any number.
     pub max_clients: Option<Option<usize>>,
+    /// Who may do what there, in place of what each may do elsewhere; whoever is an operator of the whole
+    /// server is one there too. Such a console has no client port, whatever `port` says: who connects to one
+    /// does not say who that is.
+    pub may: Option<operator::Rules>,
 }
 
 /// Which client port a console has by a rule.
@@ -98,8 +104,8 @@ impl ConsoleRule {
     /// The port that nobody else gets.
     pub(super) fn own_port(&self) -> Option<u16> {
         match self.port {
-            RulePort::This(port) => Some(port),
-            RulePort::Any | RulePort::None => None,
+            RulePort::This(port) if self.may.is_none() => Some(port),
+            RulePort::This(_) | RulePort::Any | RulePort::None => None,
         }
     }
 
@@ -108,38 +114,69 @@ impl ConsoleRule {
     pub fn matches(&self, label: &Label) -> bool {
         let is_named =
             self.name.as_ref().is_none_or(|name| !label.name.is_empty() && name.matches(&label.name));
-        is_named
-            && self.uuid.as_ref().is_none_or(|uuid| {
-                uuid.matches(&label.uuid.simple().to_string()) || uuid.matches(&hyphenated(label))
-            })
+        is_named && self.matches_uuid(label)
+    }
+
+    fn matches_uuid(&self, label: &Label) -> bool {
+        self.uuid.as_ref().is_none_or(|uuid| {
+            uuid.matches(&label.uuid.simple().to_string()) || uuid.matches(&hyphenated(label))
+        })
+    }
+
+    /// Whether it says who may use a console that has not told its name, and might be about that.
+    fn may_be_about(&self, label: &Label) -> bool {
+        self.may.is_some() && label.name.is_empty() && self.matches_uuid(label)
     }
 }
 
 /// The rules there are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rules(Vec<ConsoleRule>);
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    rules: Vec<ConsoleRule>,
+    /// What holds at a console whose name is not known while a rule that goes by names may say who may use
+    /// it: nobody, but for operators.
+    withheld: ConsoleRule,
+}
 
 /// Names a rule of those there are; 0: none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct RuleId(u16);
 
+impl RuleId {
+    /// The rule of a console waits for its name.
+    pub(super) fn is_withheld(self) -> bool {
+        self == WITHHELD
+    }
+}
+
 impl Rules {
     pub(super) fn new(rules: &[ConsoleRule]) -> Self {
-        Self(rules.iter().take(usize::from(u16::MAX)).cloned().collect())
+        let mut rules: Vec<_> = rules.iter().take(usize::from(WITHHELD.0) - 1).cloned().collect();
+        for rule in rules.iter_mut().filter(|rule| rule.may.is_some()) {
+            rule.port = RulePort::None;
+        }
+        let may = Some(operator::Rules::default());
+        Self { rules, withheld: ConsoleRule { may, port: RulePort::None, ..ConsoleRule::default() } }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// The first that matches. Costs a look at each rule.
     pub(super) fn find(&self, label: &Label) -> RuleId {
-        let found = self.0.iter().position(|rule| rule.matches(label));
-        RuleId(found.map_or(0, |at| at as u16 + 1))
+        let found = self.rules.iter().position(|rule| rule.matches(label) || rule.may_be_about(label));
+        match found {
+            Some(at) if !self.rules[at].matches(label) => WITHHELD,
+            found => RuleId(found.map_or(0, |at| at as u16 + 1)),
+        }
     }
 
     pub(super) fn get(&self, id: RuleId) -> Option<&ConsoleRule> {
-        self.0.get(usize::from(id.0).checked_sub(1)?)
+        if id == WITHHELD {
+            return Some(&self.withheld);
+        }
+        self.rules.get(usize::from(id.0).checked_sub(1)?)
     }
 
     /// What happens to slow clients where this one says so.
@@ -149,9 +186,17 @@ impl Rules {
 
     /// Whether the port of a console depends on its name.
     pub(super) fn ports_need_names(&self) -> bool {
-        self.0.iter().any(|rule| rule.name.is_some() && rule.port != RulePort::Any)
+        self.rules.iter().any(|rule| rule.name.is_some() && rule.port != RulePort::Any)
+    }
+
+    /// What each rule says of who may use its consoles.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &operator::Rules> {
+        self.rules.iter().filter_map(|rule| rule.may.as_ref())
     }
 }
+
+/// Stands for [`withheld`](Rules::withheld).
+const WITHHELD: RuleId = RuleId(u16::MAX);
 
 fn hyphenated(label: &Label) -> String {
     let mut uuid = label.uuid.simple().to_string();

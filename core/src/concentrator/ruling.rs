@@ -1,8 +1,13 @@
-//! What is so at a console: what its rule says, or what is so everywhere.
+//! What is so at a console: what its rule says, or what is so everywhere; and what somebody may do there.
+
+use crate::admin::operator::{Right, Rules};
 
 use super::Concentrator;
 use super::config::SlowClient;
-use super::id::ConsoleId;
+use super::conn::Role;
+use super::id::{ConnId, ConsoleId};
+use super::label::Label;
+use super::standing::older_right_at;
 
 impl Concentrator {
     /// Clients of this console are raw from their first byte on.
@@ -18,5 +23,57 @@ impl Concentrator {
     /// How many clients this console may have.
     pub(super) fn max_clients_at(&self, at: ConsoleId) -> Option<usize> {
         self.consoles.rule(at).and_then(|rule| rule.max_clients).unwrap_or(self.config.max_clients)
+    }
+
+    /// What a connection may do at a console. Whoever is at its client port may write, where it has one.
+    /// Costs a look at each rule of its list.
+    pub(super) fn right_at(&self, id: ConnId, at: ConsoleId) -> Right {
+        self.right_by(id, self.consoles.may(at))
+    }
+
+    fn right_by(&self, id: ConnId, list: Option<&Rules>) -> Right {
+        let rules = &self.config.admin_rights;
+        match self.conns.get(id).map(|conn| &conn.role) {
+            Some(Role::Operator(desk)) => desk.standing.right_at(list),
+            Some(Role::Asking(asking)) => older_right_at(&asking.standing.caller, rules, list),
+            Some(Role::Attach(attach)) => self.right_by(attach.operator, list),
+            Some(Role::Client(client)) => match &client.visit.caller {
+                Some(caller) => older_right_at(caller, rules, list),
+                None if list.is_some() => Right::None,
+                None => Right::Writer,
+            },
+            Some(Role::Arriving(_)) if list.is_none() => Right::Writer,
+            Some(Role::Vm(_) | Role::Local(_) | Role::Arriving(_) | Role::Announced(_)) | None => Right::None,
+        }
+    }
+
+    /// Whether somebody who asks may know of a console.
+    pub(super) fn sees(&self, id: ConnId, at: ConsoleId) -> bool {
+        self.right_at(id, at) > Right::None
+    }
+
+    /// The same for a console that may be gone; `None`: of what is about no console.
+    pub(super) fn hears_of(&self, id: ConnId, label: Option<&Label>) -> bool {
+        self.right_by(id, label.and_then(|label| self.consoles.may_of(label))) > Right::None
+    }
+
+    /// Of how many consoles somebody who asks may know. Costs a look at each, where any has a list.
+    pub(super) fn count_seen(&self, id: ConnId) -> usize {
+        match self.consoles.lists().next() {
+            None => self.consoles.len(),
+            Some(_) => self.consoles.iter().filter(|console| self.sees(id, console.id())).count(),
+        }
+    }
+
+    /// What a connection may do where no list says otherwise.
+    pub(super) fn right_anywhere(&self, id: ConnId) -> Right {
+        self.right_by(id, None)
+    }
+
+    /// The most that an operator's connection may do: everywhere, or at any console. Costs a look at each
+    /// rule of each list.
+    pub(super) fn most_right(&self, id: ConnId) -> Right {
+        let listed = self.consoles.lists().map(|list| self.right_by(id, Some(list)));
+        listed.fold(self.right_anywhere(id), Right::max)
     }
 }

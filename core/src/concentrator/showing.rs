@@ -128,8 +128,21 @@ impl Concentrator {
                     None => return,
                 },
             };
+            let is_seen = self.sees(id, next);
+            let desk = self.conns.get_mut(id).and_then(Conn::desk_mut);
+            let Some(watch) = desk.and_then(|desk| desk.watch.as_mut()) else { return };
+            let was_hidden = watch.hidden.remove(&next);
+            let is_lost = watch.lost.remove(&next);
             let notice = match self.consoles.get(next) {
+                None if was_hidden && !is_lost => continue,
                 None => Notice::ConsoleGone { id: write_id(next.to_bits()) },
+                Some(_) if !is_seen => {
+                    watch.hidden.insert(next);
+                    if !is_lost {
+                        continue;
+                    }
+                    Notice::ConsoleGone { id: write_id(next.to_bits()) }
+                }
                 Some(console) if matches(&watch.matching, console) => {
                     Notice::Console { console: Box::new(self.describe_console(console)) }
                 }
@@ -159,6 +172,9 @@ impl Concentrator {
     /// Something was logged: subscribers are told, as they have room.
     pub(super) fn spread_event(&mut self, event: &Event) {
         for id in self.loggers.clone() {
+            if !self.hears_of(id, event.console.as_deref()) {
+                continue;
+            }
             let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
             let is_full = desk.waiting() > TOLD_MOST;
             let Some(dropped) = &mut desk.log else { continue };

@@ -4,17 +4,18 @@
 //! Plain data; the protocols are `admin`'s, the operations `visits`' and those of each protocol.
 
 use crate::admin::openstack::OpenStackLine;
-use crate::admin::operator::{Right, Rules};
+use crate::admin::operator::{Caller, Right, Rules};
 use crate::admin::v3::V3Server;
 use crate::admin::vmware_kit::KitServer;
 use crate::time::Instant;
 
 use super::conn::{Conn, Role};
-use super::desk::{Desk, Standing};
+use super::desk::Desk;
 use super::event::Stay;
 use super::fanout::Seat;
 use super::id::{ConnId, ConsoleId};
 use super::kit::Kit;
+use super::standing::Standing;
 use super::visits::Told;
 
 /// A connection on the admin listener: which protocol it speaks, and what it has asked.
@@ -22,16 +23,13 @@ use super::visits::Told;
 pub(super) struct Asking {
     /// Who asks, and what it may do.
     pub(super) standing: Standing,
-    /// What a rule about its certificate gives it, if there is one: no protocol gives it more.
-    pub(super) named: Option<Right>,
     pub(super) dialogue: Asks,
 }
 
 impl Asking {
     /// What it may do by a protocol that is older than ours.
-    pub(super) fn of_v3(&self, rules: &Rules) -> Right {
-        let right = rules.of_v3();
-        self.named.map_or(right, |named| right.min(named))
+    pub(super) fn of_older(&self, rules: &Rules) -> Right {
+        rules.of_older(&self.standing.caller)
     }
 }
 
@@ -86,6 +84,8 @@ pub(super) struct Attach {
 pub(super) struct Visit {
     /// Who it is, of one that came by the admin port.
     pub(super) who: Option<Box<str>>,
+    /// The same for rules, of one whose connection became a client's.
+    pub(super) caller: Option<Box<Caller>>,
     /// When it came.
     pub(super) since: Instant,
     /// Guest bytes it has typed.
@@ -97,7 +97,7 @@ pub(super) struct Visit {
 impl Visit {
     /// At a console's port.
     pub(super) fn new(now: Instant) -> Self {
-        Self { who: None, since: now, typed: 0, shown: 0 }
+        Self { who: None, caller: None, since: now, typed: 0, shown: 0 }
     }
 
     /// By the admin port.

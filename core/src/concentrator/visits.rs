@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::admin::lock::{Access, Granted, LockMode, LockRefused};
-use crate::admin::operator::{self, Held, Notice, Right};
+use crate::admin::operator::{self, Held, Notice};
 use crate::admin::v3::SEED_TIMEOUT;
 use crate::telnet::OptionPolicy;
 
@@ -61,6 +61,8 @@ impl Concentrator {
         let Some(seat) = self.attach_reader(at, spec) else { return };
         self.admission.stop_judging(id);
         let Some(conn) = self.conns.get_mut(id) else { return };
+        let Role::Asking(asking) = &mut conn.role else { return };
+        let caller = Some(Box::new(std::mem::take(&mut asking.standing.caller)));
         conn.role = Role::Client(Box::new(Client {
             console: at,
             seat,
@@ -71,7 +73,7 @@ impl Concentrator {
             ungreeted: false,
             ended: None,
             serial: None,
-            visit: Visit::of(&who, self.fx.now),
+            visit: Visit { caller, ..Visit::of(&who, self.fx.now) },
             is_seeded: true,
         }));
         self.fx.timers.set(Timer::Admin(id), self.fx.now + SEED_TIMEOUT);
@@ -198,14 +200,6 @@ impl Concentrator {
                 None => conn.peer.to_string().into(),
             },
             None => Box::default(),
-        }
-    }
-
-    /// What a connection may do that asks by a protocol that is older than ours.
-    pub(super) fn v3_right(&self, id: ConnId) -> Right {
-        match self.conns.get(id).map(|conn| &conn.role) {
-            Some(Role::Asking(asking)) => asking.of_v3(&self.config.admin_rights),
-            _ => self.config.admin_rights.of_v3(),
         }
     }
 

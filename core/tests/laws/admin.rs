@@ -104,6 +104,28 @@ fn a_console_is_found_by_name_and_by_uuid_and_what_is_printed_meanwhile_waits_fo
 }
 
 #[test]
+fn ports_of_one_vm_have_their_uris_behind_name_and_uuid_and_are_found_by_both() {
+    let mut world = World::new(Config { multi_console: true, ..config() });
+    let ports = ["com1", "com2"].map(|port| {
+        world.vm(vspc_core::vmware::VmConfig { uri: format!("vspc?port={port}"), ..vm_config(1) })
+    });
+    let id = connect(&mut world);
+    say(&mut world, id, VERSION);
+    let listed = show(&say(&mut world, id, &[NOBODY, &pickled("write")].concat()));
+    for (n, port) in ["com1", "com2"].into_iter().enumerate() {
+        let (name, uuid) = (format!("vm01_{port}"), format!("0101010101010101-0101010101010101_{port}"));
+        assert!(listed.contains(&name) && listed.contains(&uuid), "{listed}");
+        for text in [&name, &uuid] {
+            let client = attach(&mut world, text, "free_for_all", "free_for_all");
+            say(&mut world, client, b"x");
+            world.end(client);
+            world.settle();
+        }
+        assert_eq!(world.typed(ports[n]), "xx", "{port}");
+    }
+}
+
+#[test]
 fn a_client_that_says_nothing_after_its_seed_is_shown_output_after_a_second() {
     let mut world = World::new(config());
     let vm = world.vm(vm_config(1));

@@ -13,20 +13,20 @@ use crate::world::{World, show, uuid, vm_config};
 
 const OFFER: &[u8] = b"\xff\xfb\xe9";
 const AGREES: &[u8] = b"\xff\xfd\xe9";
-const GET_LIST: &[u8] = b"\xff\xfa\xe9\x10\xff\xf0";
+pub(crate) const GET_LIST: &[u8] = b"\xff\xfa\xe9\x10\xff\xf0";
 const LEAVE: &[u8] = b"\xff\xfa\xe9\x20\xff\xf0";
-const CONNECTED: &[u8] = b"\xff\xfa\xe9\x21\xff\xf0";
-const DISCONNECTED: &[u8] = b"\xff\xfa\xe9\x22\xff\xf0";
+pub(crate) const CONNECTED: &[u8] = b"\xff\xfa\xe9\x21\xff\xf0";
+pub(crate) const DISCONNECTED: &[u8] = b"\xff\xfa\xe9\x22\xff\xf0";
 
 /// The bytes of locks.
-const BOTH: u8 = 0x00;
-const READ: u8 = 0x01;
+pub(crate) const BOTH: u8 = 0x00;
+pub(crate) const READ: u8 = 0x01;
 const EXCLUSIVE: u8 = 0x10;
 const WRITE: u8 = 0x11;
 const FALLBACK: u8 = 0x20;
 
 /// A client that has agreed.
-fn agreed(world: &mut World) -> ConnId {
+pub(crate) fn agreed(world: &mut World) -> ConnId {
     let id = connect(world);
     world.pass(Duration::from_millis(201));
     assert_eq!(show(&std::mem::take(world.wire(id))), show(OFFER));
@@ -39,7 +39,7 @@ fn digits(uuid: Uuid) -> String {
 }
 
 /// Asks to be connected, and returns what came.
-fn connects(world: &mut World, id: ConnId, uuid: Uuid, lock: u8) -> Vec<u8> {
+pub(crate) fn connects(world: &mut World, id: ConnId, uuid: Uuid, lock: u8) -> Vec<u8> {
     let wire = [b"\xff\xfa\xe9\x20", &[lock][..], digits(uuid).as_bytes(), b"\xff\xf0"].concat();
     say(world, id, &wire)
 }

@@ -18,6 +18,7 @@ mod fuzz;
 mod honest;
 mod kit;
 mod law;
+mod lists;
 mod locals;
 mod log;
 mod mirrors;

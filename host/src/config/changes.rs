@@ -6,8 +6,8 @@
 
 use crate::options::Options;
 
-use super::tables::Tables;
-use crate::console_rules::Rules;
+use super::tables::{Tables, effects_of, selector_of};
+use crate::console_rules::{Rule, Rules};
 
 /// One option that is not as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,15 +78,8 @@ pub(crate) fn compare(in_use: &Options, read: &Options, takes_files: bool) -> Re
     }
     let [old, new] = [in_use, read].map(|options| &options.tables.consoles);
     if old != new {
-        let change = Change { name: "[[console]]".to_owned(), old: count(old), new: count(new) };
-        // What the engine has to do with it, ports above all, rests on who was there first.
-        match old.engines() == new.engines() {
-            true => {
-                options.tables.consoles.clone_from(new);
-                applied.push(change);
-            }
-            false => waiting.push(change),
-        }
+        applied.extend(between(old, new));
+        options.tables.consoles.clone_from(new);
     }
     let options = options.checked()?;
     Ok(Comparison { options, applied, waiting })
@@ -98,13 +91,67 @@ fn names(tables: &Tables) -> String {
     format!("[{}]", names.join(", "))
 }
 
-/// How many rules there are for consoles. They may say something else than before.
-fn count(rules: &Rules) -> String {
-    match rules.0.len() {
-        1 => "1 rule".to_owned(),
-        count => format!("{count} rules"),
+/// What is new about rules for consoles: which have come, which have gone, and what others say now.
+fn between(old: &Rules, new: &Rules) -> Vec<Change> {
+    // Of rules about the same consoles the first has anything to say.
+    let mut left: Vec<&Rule> = old.0.iter().collect();
+    let (mut changes, mut stayed) = (Vec::new(), Vec::new());
+    for rule in &new.0 {
+        let name = title(rule);
+        let Some(at) = left.iter().position(|other| selector_of(other) == selector_of(rule)) else {
+            changes.push(Change { name, old: NO_RULE.to_owned(), new: in_braces(rule) });
+            continue;
+        };
+        let was = left.remove(at);
+        stayed.push(was);
+        let [before, now] = [was, rule].map(effects_of);
+        let keys = before.iter().chain(&now).map(|(key, _)| *key);
+        let mut seen = Vec::new();
+        for key in keys {
+            let of = |effects: &[(&str, String)]| {
+                let found = effects.iter().find(|(known, _)| *known == key);
+                found.map_or_else(|| AS_ELSEWHERE.to_owned(), |(_, value)| value.clone())
+            };
+            if !seen.contains(&key) && of(&before) != of(&now) {
+                changes.push(Change { name: format!("{name}: {key}"), old: of(&before), new: of(&now) });
+            }
+            seen.push(key);
+        }
+    }
+    for rule in left {
+        changes.push(Change { name: title(rule), old: in_braces(rule), new: NO_RULE.to_owned() });
+    }
+    let in_old_order = old.0.iter().filter(|rule| stayed.iter().any(|other| std::ptr::eq(*other, *rule)));
+    if !in_old_order.eq(stayed.iter().copied()) {
+        let order = |rules: &Rules| rules.0.iter().map(about).collect::<Vec<_>>().join("; ");
+        changes.push(Change { name: "[[console]]: the order".to_owned(), old: order(old), new: order(new) });
+    }
+    changes
+}
+
+fn title(rule: &Rule) -> String {
+    format!("[[console]] {}", about(rule))
+}
+
+/// Which consoles a rule is about.
+fn about(rule: &Rule) -> String {
+    let all: Vec<_> = selector_of(rule).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    all.join(", ")
+}
+
+fn in_braces(rule: &Rule) -> String {
+    let all: Vec<_> = effects_of(rule).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    match all.is_empty() {
+        true => "{}".to_owned(),
+        false => format!("{{ {} }}", all.join(", ")),
     }
 }
+
+/// What stands for a rule where there is none.
+const NO_RULE: &str = "no rule";
+
+/// What stands for something that a rule does not say.
+const AS_ELSEWHERE: &str = "as elsewhere";
 
 type Set = fn(&mut Options, &Options);
 

@@ -6,6 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use toml::de::{DeTable, DeValue};
+use vspc_core::admin::operator;
 use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SlowClient};
 
 use crate::console_rules::{Rule, Rules};
@@ -92,43 +93,56 @@ impl fmt::Display for Tables {
             }
             writeln!(f, "at-most = \"{at_most}\"")?;
         }
-        for Rule { engines, log } in &self.consoles.0 {
+        for rule in &self.consoles.0 {
             writeln!(f, "\n[[{CONSOLE}]]")?;
-            write_patterns("name", engines.iter().filter_map(|rule| rule.name.as_ref()), f)?;
-            write_patterns("uuid", engines.iter().filter_map(|rule| rule.uuid.as_ref()), f)?;
-            let Some(ConsoleRule { port, raw, slow_client, max_clients, .. }) = engines.first() else {
-                continue;
-            };
-            match port {
-                RulePort::Any => {}
-                RulePort::This(port) => writeln!(f, "port = {port}")?,
-                RulePort::None => writeln!(f, "port = \"none\"")?,
-            }
-            for (key, flag) in [("raw", raw), ("log", log)] {
-                if let Some(flag) = flag {
-                    writeln!(f, "{key} = {flag}")?;
-                }
-            }
-            if let Some(policy) = slow_client {
-                let word =
-                    SLOW_CLIENTS.iter().find(|(_, known)| known == policy).map_or("", |(word, _)| word);
-                writeln!(f, "slow-client = \"{word}\"")?;
-            }
-            match max_clients {
-                None => {}
-                Some(None) => writeln!(f, "max-clients = \"none\"")?,
-                Some(Some(most)) => writeln!(f, "max-clients = {most}")?,
+            for (key, value) in selector_of(rule).into_iter().chain(effects_of(rule)) {
+                writeln!(f, "{key} = {value}")?;
             }
         }
         Ok(())
     }
 }
 
-fn write_patterns<'a>(
-    key: &str,
-    patterns: impl Iterator<Item = &'a Pattern>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
+/// Which consoles a rule is about, as a file says it.
+pub(super) fn selector_of(rule: &Rule) -> Vec<(&'static str, String)> {
+    let names = listed(rule.engines.iter().filter_map(|rule| rule.name.as_ref()));
+    let uuids = listed(rule.engines.iter().filter_map(|rule| rule.uuid.as_ref()));
+    let both = [("name", names), ("uuid", uuids)].into_iter();
+    both.filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// What is otherwise there, as a file says it.
+pub(super) fn effects_of(Rule { engines, log }: &Rule) -> Vec<(&'static str, String)> {
+    let Some(ConsoleRule { port, raw, slow_client, max_clients, may, .. }) = engines.first() else {
+        return Vec::new();
+    };
+    let port = match port {
+        RulePort::Any => None,
+        RulePort::This(port) => Some(port.to_string()),
+        RulePort::None => Some("\"none\"".to_owned()),
+    };
+    let slow_client = slow_client.map(|policy| {
+        let word = SLOW_CLIENTS.iter().find(|(_, known)| *known == policy).map_or("", |(word, _)| word);
+        format!("\"{word}\"")
+    });
+    let max_clients = max_clients.map(|most| most.map_or("\"none\"".to_owned(), |most| most.to_string()));
+    let may = may.as_ref().map(|may| {
+        let all: Vec<_> = may.iter().map(|rule| super::print::literal(&rule.to_string())).collect();
+        format!("[{}]", all.join(", "))
+    });
+    let all = [
+        ("port", port),
+        ("raw", raw.map(|raw| raw.to_string())),
+        ("log", log.map(|log| log.to_string())),
+        ("slow-client", slow_client),
+        ("max-clients", max_clients),
+        ("may", may),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// Patterns as a list, each once; `None`: there are none.
+fn listed<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Option<String> {
     let mut all: Vec<String> = Vec::new();
     for pattern in patterns {
         let pattern = super::print::literal(&pattern.to_string());
@@ -136,10 +150,7 @@ fn write_patterns<'a>(
             all.push(pattern);
         }
     }
-    match all.is_empty() {
-        true => Ok(()),
-        false => writeln!(f, "{key} = [{}]", all.join(", ")),
-    }
+    (!all.is_empty()).then(|| format!("[{}]", all.join(", ")))
 }
 
 fn watch(fields: &mut Fields<'_, '_>) -> Option<Watch> {
@@ -184,8 +195,21 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         (_, Some(most @ 1..=1_000_000)) => Ok(Some(most as usize)),
         _ => Err("is a number from 1 to 1000000, or \"none\"".to_owned()),
     });
+    let may = fields.take("may", rights);
     let is_about_nobody = !fields.had("name") && !fields.had("uuid");
-    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients"]);
+    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients", "may"]);
+    if may.is_some() {
+        if let Some(RulePort::This(port)) = port {
+            let why = format!(
+                "= {port} does not go with may: who connects to a client port does not say who that is. \
+                 Leave it out; the console is reached by the admin port"
+            );
+            fields.fault("port", &why);
+        }
+        if raw.is_some() {
+            fields.fault("raw", "does not go with may: the console has no client port");
+        }
+    }
     if is_about_nobody {
         fields.fault("name or uuid", "is missing: they say which consoles are meant");
     }
@@ -195,7 +219,10 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
     };
     let (names, uuids, port): (Vec<_>, Vec<_>, _) = (all(names), all(uuids), port.unwrap_or_default());
     let each = names.iter().flat_map(|name| uuids.iter().map(move |uuid| (name.clone(), uuid.clone())));
-    let engines = each.map(|(name, uuid)| ConsoleRule { name, uuid, port, raw, slow_client, max_clients });
+    let engines = each.map(|(name, uuid)| {
+        let may = may.clone();
+        ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may }
+    });
     Rule { engines: engines.collect(), log }
 }
 
@@ -221,6 +248,23 @@ fn patterns(value: &DeValue<'_>) -> Result<Vec<Pattern>, String> {
     };
     let all: Result<Vec<Pattern>, _> = texts.iter().map(|text| text.parse()).collect();
     all.ok().filter(|all| !all.is_empty()).ok_or_else(|| "means no console: give at least one".to_owned())
+}
+
+/// Who may do what at a console: one rule, or a list; of an empty one nobody.
+fn rights(value: &DeValue<'_>) -> Result<operator::Rules, String> {
+    let texts = match value {
+        DeValue::Array(values) => {
+            values.iter().map(|value| text(value.get_ref())).collect::<Result<_, _>>()?
+        }
+        value => vec![text(value)?],
+    };
+    let read = |text: &&str| match text.parse::<operator::Rule>() {
+        Ok(rule) if rule.delegates() => {
+            Err(format!("has {text:?}: who may speak for others is for admin-rights to say"))
+        }
+        read => read.map_err(|error| format!("cannot be read: {error}")),
+    };
+    texts.iter().map(read).collect::<Result<_, _>>().map(operator::Rules::new)
 }
 
 /// Patterns of names and UUIDs: one, or a list.

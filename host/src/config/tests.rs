@@ -189,9 +189,20 @@ fn a_fault_in_the_file_is_one_line_that_says_where_and_what_to_do() {
         ("[[console]]\nname = 'a'\nlog = 'yes'", "FILE:3: log is true or false, without quotes"),
         ("[[console]]\nname = 'a'\nlogs = true", "FILE:3: [[console]] has no logs; did you mean log?"),
         (
-            "[[console]]\nname = 'a'\nmay = 'x'",
-            "FILE:3: [[console]] has no may; it has name, uuid, port, raw",
+            "[[console]]\nname = 'a'\nlocked = 'x'",
+            "FILE:3: [[console]] has no locked; it has name, uuid, port, raw",
         ),
+        ("[[console]]\nname = 'a'\nmay = 'x'", "FILE:3: may cannot be read: \"x\" does not say who gets"),
+        ("[[console]]\nname = 'a'\nmay = ['uid:x=writer']", "FILE:3: may cannot be read: \"uid:x\" is none"),
+        (
+            "[[console]]\nname = 'a'\nmay = ['uid:5=writer+delegate']",
+            "FILE:3: may has \"uid:5=writer+delegate\": who may speak for others is for admin-rights",
+        ),
+        (
+            "[[console]]\nname = 'a'\nport = 7\nmay = ['uid:5=writer']",
+            "FILE:1: [[console]]: port = 7 does not go with may",
+        ),
+        ("[[console]]\nname = 'a'\nraw = true\nmay = []", "FILE:1: [[console]]: raw does not go with may"),
         ("[[console]]\nname = []", "FILE:2: name means no console"),
         ("[[console]]\nname = 'a'\nport = 0", "FILE:3: port is a number from 1 to 65535, or \"none\""),
         ("[[console]]\nname = 'a'\nmax-clients = 0", "FILE:3: max-clients is a number from 1 to"),
@@ -283,6 +294,40 @@ fn a_file_that_is_named_has_to_be_there() {
 }
 
 #[test]
+fn rules_for_consoles_are_told_one_by_one_and_all_of_them_change() {
+    let a = "[[console]]\nname = 'a*'\nmax-clients = 1\n";
+    let b = "[[console]]\nuuid = 'b'\nport = 7\nlog = false\n";
+    for (old, new, said) in [
+        (a, &a.replace('1', "2")[..], &[r#"[[console]] name = ["a*"]: max-clients is 2 now; it was 1"#][..]),
+        (
+            a,
+            "[[console]]\nname = 'a*'\nmay = 'v3=none'\n",
+            &[
+                r#"[[console]] name = ["a*"]: max-clients is as elsewhere now; it was 1"#,
+                r#"[[console]] name = ["a*"]: may is ["v3=none"] now; it was as elsewhere"#,
+            ],
+        ),
+        ("", b, &[r#"[[console]] uuid = ["b"] is { port = 7, log = false } now; it was no rule"#]),
+        (a, "", &[r#"[[console]] name = ["a*"] is no rule now; it was { max-clients = 1 }"#]),
+        (
+            &format!("{a}{b}"),
+            &format!("{b}{a}"),
+            &[concat!(
+                r#"[[console]]: the order is uuid = ["b"]; name = ["a*"] now; it was name = ["a*"]; "#,
+                r#"uuid = ["b"]"#,
+            )],
+        ),
+    ] {
+        let (old, new) = (options("", &[], old), options("", &[], new));
+        let compared = compare(&old, &new, true).unwrap();
+        let applied: Vec<String> = compared.applied.iter().map(|change| change.applied()).collect();
+        assert_eq!(applied, said);
+        assert!(compared.waiting.is_empty());
+        assert_eq!(compared.options.tables, new.tables);
+    }
+}
+
+#[test]
 fn a_password_is_not_printed() {
     let args = "--print-config --backend redis --redis-url redis://u:secret@h";
     let text = print(args, &[], None);
@@ -297,7 +342,9 @@ fn what_holds_is_printed_as_a_file_that_makes_it_hold_again() {
          [[watch]]\npattern = 'c'\n\
          [[console]]\nname = ['a*', 'b']\nuuid = ['564D-*', 'c*']\nport = 7001\nraw = true\nlog = false\n\
          slow-client = 'wait'\nmax-clients = 'none'\n\
-         [[console]]\nuuid = '*'\nport = 'none'\nmax-clients = 3\n",
+         [[console]]\nuuid = '*'\nport = 'none'\nmax-clients = 3\n\
+         [[console]]\nname = 'c'\nmay = ['uid:5=writer', 'user:ann=operator', '10.0.0.0/8=none']\n\
+         [[console]]\nname = 'd'\nmay = []\n",
     );
     let (args, variables) = ("--print-config --no-banner --proxy-port 9", [("VSPC_LAG_LIMIT", "3M")]);
     let text = print(args, &variables, Some(&file));

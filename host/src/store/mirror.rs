@@ -98,7 +98,10 @@ impl Mirror {
             Some((id, known))
         });
         end.send(Message::All(known.collect()));
-        log::info!("{total} consoles are as they were");
+        match total {
+            1 => log::info!("1 console is as it was"),
+            total => log::info!("{total} consoles are as they were"),
+        }
         if moved > 0 {
             log::warn!(
                 "{moved} of them lose the port that they had: it is none of this server's client ports any \

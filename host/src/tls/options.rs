@@ -117,8 +117,8 @@ impl TlsOptions {
                 "--admin-tls is for the admin port, and --no-admin opens none: drop one"
             }
             _ if self.admin_ca.is_none() && options.names_certificates() => {
-                "--admin-rights cert:… is for operators with certificates, which nobody asks for: add \
-                 --admin-ca FILE"
+                "--admin-rights cert:… (or may, in [[console]]) is for operators with certificates, which \
+                 nobody asks for: add --admin-ca FILE"
             }
             _ if self.key.is_some() && self.cert.is_none() => {
                 "--key is given without its certificate: add --cert FILE"

@@ -162,6 +162,11 @@ pub enum Notice {
         /// Which.
         id: String,
     },
+    /// What the connection may do is not what it was: the server goes by other rules.
+    Rights {
+        /// What it may do from now on.
+        rights: String,
+    },
     /// So many events were not told.
     LogDropped {
         /// How many.

@@ -19,7 +19,7 @@ pub use log::{BrokenRecord, LogQuery, LogRecord, LogRecords, When};
 pub use request::{
     ATTACH_DEFAULT, Behalf, LIST_DEFAULT, LIST_MOST, Mode, Op, ParseError, Place, Request, Topic,
 };
-pub use rights::{Grant, ParseGrantError, Right, Rule, Rules};
+pub use rights::{Caller, Grant, ParseGrantError, Right, Rule, Rules, User};
 
 use crate::mux::StreamId;
 

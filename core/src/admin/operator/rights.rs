@@ -1,4 +1,5 @@
-//! Who may do what (operator.md §3): the rights that come with a connection, and the rules that grant them.
+//! Who may do what (operator.md §3): the rights that come with a connection, and the rules that grant them,
+//! for the whole server or for one console.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -56,6 +57,28 @@ pub struct Grant {
     pub delegates: bool,
 }
 
+/// Who asks, as far as rules go by that.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Caller {
+    /// Where it is, on a network.
+    pub address: Option<IpAddr>,
+    /// Who it is, on the socket.
+    pub user: Option<User>,
+    /// The names in the certificate that it has shown.
+    pub names: Box<[Box<str>]>,
+}
+
+/// A user on the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The group of its process.
+    pub gid: u32,
+    /// It is root, or the user that the server runs as.
+    pub is_ours: bool,
+}
+
 /// Whom a rule is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Whom {
@@ -71,9 +94,12 @@ enum Whom {
     Gid(u32),
     /// Whoever has shown a certificate with this name in it.
     Certificate(Box<str>),
+    /// The one of this name on whose behalf a delegate asks.
+    Named(Box<str>),
 }
 
-/// One rule: `loopback=operator`, `192.0.2.0/24=writer`, `uid:1000=writer+delegate`, `cert:gw=spectator`.
+/// One rule: `loopback=operator`, `192.0.2.0/24=writer`, `uid:1000=writer+delegate`, `cert:gw=spectator`,
+/// `user:ann=writer`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
     whom: Whom,
@@ -89,13 +115,16 @@ pub enum ParseGrantError {
     Shape(String),
     /// It is unclear who is meant.
     #[error(
-        "{0:?} is none of loopback, v3, an address, a network (192.0.2.0/24), uid:NUMBER, gid:NUMBER and \
-         cert:NAME"
+        "{0:?} is none of loopback, v3, an address, a network (192.0.2.0/24), uid:NUMBER, gid:NUMBER, \
+         cert:NAME and user:NAME"
     )]
     Whom(String),
     /// There is no such right.
     #[error("{0:?} is none of none, spectator, writer and operator")]
     Right(String),
+    /// Whoever is asked for asks for nobody.
+    #[error("{0:?}: on whose behalf somebody asks is no delegate itself")]
+    Delegate(String),
 }
 
 impl FromStr for Rule {
@@ -109,7 +138,32 @@ impl FromStr for Rule {
         };
         let grant = Grant { right: right.parse()?, delegates };
         let whom = Whom::parse(whom).ok_or_else(|| ParseGrantError::Whom(whom.to_owned()))?;
+        if delegates && matches!(whom, Whom::Named(_)) {
+            return Err(ParseGrantError::Delegate(text.to_owned()));
+        }
         Ok(Self { whom, grant })
+    }
+}
+
+/// As it is read.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let delegates = if self.grant.delegates { "+delegate" } else { "" };
+        write!(f, "{}={}{delegates}", self.whom, self.grant.right)
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V3 => f.write_str("v3"),
+            Self::Loopback => f.write_str("loopback"),
+            Self::Network(address, length) => write!(f, "{address}/{length}"),
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+            Self::Gid(gid) => write!(f, "gid:{gid}"),
+            Self::Certificate(name) => write!(f, "cert:{name}"),
+            Self::Named(name) => write!(f, "user:{name}"),
+        }
     }
 }
 
@@ -118,6 +172,12 @@ impl Rule {
     #[must_use]
     pub fn is_about_certificates(&self) -> bool {
         matches!(self.whom, Whom::Certificate(_))
+    }
+
+    /// It lets somebody ask on behalf of others.
+    #[must_use]
+    pub fn delegates(&self) -> bool {
+        self.grant.delegates
     }
 }
 
@@ -132,6 +192,9 @@ impl Whom {
         }
         if let Some(name) = text.strip_prefix("cert:") {
             return (!name.is_empty()).then(|| Self::Certificate(name.into()));
+        }
+        if let Some(name) = text.strip_prefix("user:") {
+            return (!name.is_empty()).then(|| Self::Named(name.into()));
         }
         match text {
             "v3" => return Some(Self::V3),
@@ -154,7 +217,7 @@ impl Whom {
     /// How closely it describes its like: the closest rule decides.
     fn weight(&self) -> u16 {
         match self {
-            Self::V3 | Self::Gid(_) | Self::Certificate(_) => 0,
+            Self::V3 | Self::Gid(_) | Self::Certificate(_) | Self::Named(_) => 0,
             Self::Network(_, length) => u16::from(*length),
             Self::Loopback => 8,
             Self::Uid(_) => 1,
@@ -174,30 +237,85 @@ impl Rules {
         Self(rules)
     }
 
+    /// What a caller gets by the operator protocol: by its user on the socket, else by its certificate if a
+    /// rule names that, else by its address.
+    #[must_use]
+    pub fn of(&self, caller: &Caller) -> Grant {
+        match (caller.user, self.of_certificate(&caller.names), caller.address) {
+            (Some(User { uid, gid, is_ours }), ..) => self.of_user(uid, gid, is_ours),
+            (None, Some((grant, _)), _) => grant,
+            (None, None, Some(address)) => self.of_address(address),
+            (None, None, None) => Grant::default(),
+        }
+    }
+
+    /// What a caller gets by an older protocol: no more than a rule about its certificate gives it.
+    #[must_use]
+    pub fn of_older(&self, caller: &Caller) -> Right {
+        let named = self.of_certificate(&caller.names);
+        named.map_or(self.of_v3(), |(grant, _)| grant.right.min(self.of_v3()))
+    }
+
+    /// What the one of this name may have on whose behalf a delegate asks. `None`: no rule names it.
+    #[must_use]
+    pub fn of_named(&self, name: &str) -> Option<Right> {
+        self.decide(|whom| matches!(whom, Whom::Named(of) if **of == *name)).map(|grant| grant.right)
+    }
+
+    /// What these rules give a caller where they are all there is, as at a console that has rules of its
+    /// own: whom none is about has nothing there, wherever it is. `behalf`: on whose behalf it asks; a rule
+    /// for that one decides before those for the caller.
+    #[must_use]
+    pub fn listed(&self, caller: &Caller, behalf: Option<&str>) -> Right {
+        if let Some(right) = behalf.and_then(|name| self.of_named(name)) {
+            return right;
+        }
+        let grant = match (caller.user, self.of_certificate(&caller.names), caller.address) {
+            (Some(User { uid, gid, .. }), ..) => self.about_user(uid, gid),
+            (None, Some((grant, _)), _) => Some(grant),
+            (None, None, Some(address)) => self.about_address(address),
+            (None, None, None) => None,
+        };
+        grant.map_or(Right::None, |grant| grant.right)
+    }
+
+    /// The same for a caller that speaks an older protocol, and cannot say who it is.
+    #[must_use]
+    pub fn listed_older(&self, caller: &Caller) -> Right {
+        let right = self.decide(|whom| *whom == Whom::V3).map_or(Right::None, |grant| grant.right);
+        self.of_certificate(&caller.names).map_or(right, |(grant, _)| grant.right.min(right))
+    }
+
     /// What a peer on TCP gets: from this machine it may write, unless a rule says otherwise.
     #[must_use]
     pub fn of_address(&self, address: IpAddr) -> Grant {
+        let right = if address.to_canonical().is_loopback() { Right::Writer } else { Right::None };
+        self.about_address(address).unwrap_or(Grant { right, delegates: false })
+    }
+
+    fn about_address(&self, address: IpAddr) -> Option<Grant> {
         let address = address.to_canonical();
-        let is_about = |whom: &Whom| match *whom {
+        self.decide(|whom| match *whom {
             Whom::Loopback => address.is_loopback(),
             Whom::Network(network, length) => contains(network, length, address),
-            Whom::V3 | Whom::Uid(_) | Whom::Gid(_) | Whom::Certificate(_) => false,
-        };
-        let right = if address.is_loopback() { Right::Writer } else { Right::None };
-        self.decide(is_about).unwrap_or(Grant { right, delegates: false })
+            Whom::V3 | Whom::Uid(_) | Whom::Gid(_) | Whom::Certificate(_) | Whom::Named(_) => false,
+        })
     }
 
     /// What a peer on the socket gets. `is_ours`: it is root, or the user that the server runs as, who may do
     /// all.
     #[must_use]
     pub fn of_user(&self, uid: u32, gid: u32, is_ours: bool) -> Grant {
-        let is_about = |whom: &Whom| match *whom {
+        let ours = Grant { right: Right::Operator, delegates: true };
+        self.about_user(uid, gid).unwrap_or(if is_ours { ours } else { Grant::default() })
+    }
+
+    fn about_user(&self, uid: u32, gid: u32) -> Option<Grant> {
+        self.decide(|whom| match *whom {
             Whom::Uid(of) => of == uid,
             Whom::Gid(of) => of == gid,
-            Whom::V3 | Whom::Loopback | Whom::Network(..) | Whom::Certificate(_) => false,
-        };
-        let ours = Grant { right: Right::Operator, delegates: true };
-        self.decide(is_about).unwrap_or(if is_ours { ours } else { Grant::default() })
+            Whom::V3 | Whom::Loopback | Whom::Network(..) | Whom::Certificate(_) | Whom::Named(_) => false,
+        })
     }
 
     /// What a peer gets that has shown a certificate with these names in it, and by which of them; of several
@@ -211,11 +329,16 @@ impl Rules {
         })
     }
 
-    /// What a peer gets that speaks an older protocol, whose address alone would get `grant`: it may write
-    /// from anywhere, because it cannot say who it is, unless a rule for `v3` says otherwise.
+    /// What a peer gets that speaks an older protocol: it may write from anywhere, because it cannot say who
+    /// it is, unless a rule for `v3` says otherwise.
     #[must_use]
     pub fn of_v3(&self) -> Right {
         self.decide(|whom| *whom == Whom::V3).map_or(Right::Writer, |grant| grant.right)
+    }
+
+    /// Each of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter()
     }
 
     fn decide(&self, is_about: impl Fn(&Whom) -> bool) -> Option<Grant> {
@@ -322,6 +445,50 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_its_own_gives_nothing_to_whom_it_does_not_name() {
+        let list = rules(&[
+            "uid:1000=writer",
+            "gid:100=spectator",
+            "cert:ann=operator",
+            "10.0.0.0/8=spectator",
+            "user:bob=writer",
+            "v3=spectator",
+        ]);
+        let user = |uid, gid, is_ours| Caller { user: Some(User { uid, gid, is_ours }), ..Caller::default() };
+        let at = |text: &str| Caller { address: Some(ip(text)), ..Caller::default() };
+        let shows = |name: &str| Caller { names: [name.into()].into(), ..at("10.1.1.1") };
+        for (caller, behalf, right) in [
+            (user(1000, 5, false), None, Right::Writer),
+            (user(1001, 100, false), None, Right::Spectator),
+            (user(0, 0, true), None, Right::None),
+            (at("10.2.3.4"), None, Right::Spectator),
+            (at("127.0.0.1"), None, Right::None),
+            (shows("ann"), None, Right::Operator),
+            (shows("eve"), None, Right::Spectator),
+            (at("127.0.0.1"), Some("bob"), Right::Writer),
+            (at("127.0.0.1"), Some("eve"), Right::None),
+            (shows("ann"), Some("bob"), Right::Writer),
+            (shows("ann"), Some("eve"), Right::Operator),
+        ] {
+            assert_eq!(list.listed(&caller, behalf), right, "{caller:?} {behalf:?}");
+        }
+        assert_eq!(list.listed_older(&at("192.0.2.1")), Right::Spectator);
+        assert_eq!(list.listed_older(&shows("ann")), Right::Spectator);
+        assert_eq!(rules(&["v3=writer", "cert:eve=none"]).listed_older(&shows("eve")), Right::None);
+        assert_eq!(rules(&["10.0.0.0/8=writer"]).listed_older(&at("10.1.1.1")), Right::None);
+    }
+
+    #[test]
+    fn a_rule_is_written_as_it_is_read() {
+        for text in ["v3=none", "loopback=writer", "10.0.0.0/8=spectator", "2001:db8::1/128=operator"] {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
+        for text in ["uid:5=writer+delegate", "gid:6=none", "cert:a=b=writer", "user:ann=operator"] {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         for (text, names) in [
             ("loopback", "loopback"),
@@ -330,6 +497,8 @@ mod tests {
             ("10.0.0.0/33=writer", "10.0.0.0/33"),
             ("uid:root=writer", "uid:root"),
             ("cert:=writer", "cert:"),
+            ("user:=writer", "user:"),
+            ("user:ann=writer+delegate", "delegate"),
         ] {
             let error = text.parse::<Rule>().unwrap_err().to_string();
             assert!(error.contains(names), "{error}");

@@ -1,0 +1,134 @@
+//! Who is at a console whose rule or whose right is not what it was: who may not be there any more leaves,
+//! who may only watch types no more.
+
+use crate::admin::lock::{Access, LockMode};
+use crate::admin::operator::{Notice, Right};
+
+use super::Concentrator;
+use super::conn::{Conn, Role};
+use super::console::Console;
+use super::desk::Watch;
+use super::event::CloseReason;
+use super::id::{ConnId, ConsoleId};
+use super::output::{LogOrder, Output};
+
+impl Concentrator {
+    /// Another list than until now says who may use a console, or none: those who are there are judged anew.
+    /// What it printed under a list that it `had` is shown to nobody who comes.
+    pub(super) fn list_has_changed(&mut self, at: ConsoleId, had: bool) {
+        if had {
+            self.consoles.hide_past(at);
+        }
+        self.judge_those_at(at);
+    }
+
+    /// Who has subscribed to consoles and may know of this one; nobody where no console has a list.
+    pub(super) fn watching(&self, at: ConsoleId) -> Vec<ConnId> {
+        match self.consoles.lists().next() {
+            None => Vec::new(),
+            Some(_) => self.watchers.iter().copied().filter(|&id| self.sees(id, at)).collect(),
+        }
+    }
+
+    /// Of those subscribers who may not know of a console any more each is told that it is gone.
+    pub(super) fn lose_sight(&mut self, at: ConsoleId, watching: &[ConnId]) {
+        for &id in watching {
+            if !self.sees(id, at)
+                && let Some(watch) = self.watch_mut(id)
+            {
+                watch.lost.insert(at);
+                watch.changed.insert(at);
+                self.fx.outbox.transmit(id);
+            }
+        }
+    }
+
+    /// Which subscribers may know of each console. Costs a look at each console for each of them.
+    pub(super) fn all_watching(&self) -> Vec<(ConsoleId, Vec<ConnId>)> {
+        if self.watchers.is_empty() {
+            return Vec::new();
+        }
+        let ids = self.consoles.iter().map(Console::id);
+        ids.map(|at| (at, self.watchers.iter().copied().filter(|&id| self.sees(id, at)).collect())).collect()
+    }
+
+    fn watch_mut(&mut self, id: ConnId) -> Option<&mut Watch> {
+        self.conns.get_mut(id)?.desk_mut()?.watch.as_mut()
+    }
+
+    /// Judges anew everybody who is at a console. Costs a look at each, and at each rule of its list.
+    pub(super) fn judge_those_at(&mut self, at: ConsoleId) {
+        let Some(console) = self.consoles.get(at) else { return };
+        for id in console.clients().collect::<Vec<_>>() {
+            self.judge(id, at);
+        }
+        self.end_logs_of(at);
+    }
+
+    fn judge(&mut self, id: ConnId, at: ConsoleId) {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none()) else { return };
+        if matches!(conn.role, Role::Local(_)) {
+            return;
+        }
+        let is_visitor = conn.is_visitor();
+        match self.right_at(id, at) {
+            Right::None => {
+                let line = match is_visitor {
+                    true => "you may not use this console any more",
+                    false => "this console is reached by the admin port only from now on",
+                };
+                self.show_line_to(id, line);
+                self.end_attach(id, CloseReason::NoRight, None);
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.doom(id, CloseReason::NoRight, &mut self.fx);
+                }
+            }
+            Right::Spectator => {
+                let types = self.consoles.get(at).and_then(|console| console.lock().access(id));
+                if types == Some(Access::Writer) {
+                    // Nobody stands in the way of one who only watches.
+                    let _ = self.change_lock(id, LockMode::Readonly);
+                    self.show_line_to(id, "you may only watch from now on: what you type is dropped");
+                }
+            }
+            Right::Writer | Right::Operator => {}
+        }
+    }
+
+    /// Ends the reading of a console's log by those who may not any more.
+    fn end_logs_of(&mut self, at: ConsoleId) {
+        for id in self.desks() {
+            if self.sees(id, at) {
+                continue;
+            }
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
+            for reader in desk.end_logs_of(id, at) {
+                self.fx.outbox.push(Output::Log(LogOrder::Stop(reader)));
+                self.fx.outbox.transmit(id);
+            }
+        }
+    }
+
+    /// Judges anew every operator's connection. Each whose rights are not what they were is told, and so are
+    /// those of its subscriptions that consoles have come into or gone out of. Costs a look at each
+    /// connection, and for each such at each console.
+    pub(super) fn judge_operators(&mut self) {
+        for id in self.desks() {
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
+            let before = desk.standing.right;
+            desk.standing.judge(&self.config.admin_rights);
+            if desk.standing.right != before && desk.standing.is_known {
+                desk.notify(&Notice::Rights { rights: desk.standing.right.name().into() });
+                if let Some(watch) = &mut desk.watch {
+                    watch.changed.extend(self.consoles.iter().map(Console::id));
+                }
+                self.fx.outbox.transmit(id);
+            }
+        }
+    }
+
+    fn desks(&self) -> Vec<ConnId> {
+        let is_desk = |conn: &Conn| conn.desk().is_some();
+        self.conns.iter().filter(|(_, conn)| is_desk(conn)).map(|(id, _)| id).collect()
+    }
+}
