@@ -76,7 +76,7 @@ pub(crate) enum Command {
     /// Show the server's counters
     Stats(StatsArgs),
     /// Have the server load again what it can load while it serves, such as certificates
-    Reload,
+    Reload(ReloadArgs),
     /// End the server in order: clients are told, and hosts come back to the next one
     Drain(DrainArgs),
     /// Say what is in a server's way on this machine, or with --esxi what hosts will find at an address
@@ -237,6 +237,13 @@ pub(crate) struct GiveInputArgs {
     /// Which connection; `vspc who` shows the ids
     #[arg(value_name = "LEG")]
     pub(crate) leg: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReloadArgs {
+    /// Print what came of it as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

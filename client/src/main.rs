@@ -86,7 +86,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Bump(args) => operate::bump(&mut open()?, &args),
         Command::Kick(args) => operate::kick(&mut open()?, &args),
         Command::GiveInput(args) => operate::give_input(&mut open()?, &args),
-        Command::Reload => operate::reload(&mut open()?),
+        Command::Reload(args) => operate::reload(&mut open()?, &args),
         Command::Drain(args) => operate::drain(&mut open()?, &args),
         Command::Events(args) => events::run(&mut open()?, &args),
         Command::Stats(args) => stats::run(&mut open()?, &args),

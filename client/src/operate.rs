@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::args::{BumpArgs, DrainArgs, GiveInputArgs, KickArgs, NameArgs};
+use crate::args::{BumpArgs, DrainArgs, GiveInputArgs, KickArgs, NameArgs, ReloadArgs};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::names::{self, name_of, reference, resolve};
 use crate::output;
+use crate::printable::printable;
 
 pub(crate) fn send_break(connection: &mut Connection, args: &NameArgs) -> Result<(), Failure> {
     let console = resolve(connection, &args.name)?;
@@ -51,9 +52,26 @@ pub(crate) fn give_input(connection: &mut Connection, args: &GiveInputArgs) -> R
     output::print([format!("{} gets what is typed at {name}", args.leg)])
 }
 
-pub(crate) fn reload(connection: &mut Connection) -> Result<(), Failure> {
-    connection.call("reload", Value::Null)?;
-    output::print([format!("{} loads anew; its log tells what came of it", connection.server())])
+/// Has a server load anew, and prints what came of it: what has changed and what takes a restart. What is
+/// wrong is the failure.
+pub(crate) fn reload(connection: &mut Connection, args: &ReloadArgs) -> Result<(), Failure> {
+    let answer = connection.call("reload", Value::Null)?;
+    let lines = |of: &str| -> Vec<String> {
+        let all = answer[of].as_array().into_iter().flatten();
+        all.filter_map(|line| line.as_str().map(|line| printable(line).into_owned())).collect()
+    };
+    let (changed, restart, faults) = (lines("changed"), lines("restart"), lines("faults"));
+    if args.json {
+        output::print([answer.to_string()])?;
+    } else if !answer["changed"].is_array() {
+        // A server from before there were answers.
+        output::print([format!("{} loads anew; its log tells what came of it", connection.server())])?;
+    } else if changed.is_empty() && restart.is_empty() && faults.is_empty() {
+        output::print(["no option has changed".to_owned()])?;
+    } else {
+        output::print(changed.into_iter().chain(restart))?;
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::error(faults.join("; "))) }
 }
 
 /// Ends a server. Whoever is at a terminal is asked first: it may be another than was meant.

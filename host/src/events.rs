@@ -120,7 +120,7 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::SentAway { who, by, reason } => {
                 write!(f, "sent away: {who}, by {by}, because {}", Quoted(reason))
             }
-            EventKind::Ordered { by, order: Order::Reload } => write!(f, "reload ordered by {by}"),
+            EventKind::Ordered { by, order: Order::Reload(_) } => write!(f, "reload ordered by {by}"),
             EventKind::Ordered { by, order: Order::Drain } => write!(f, "end of the server ordered by {by}"),
             EventKind::Ordered { by, order } => write!(f, "{order:?} ordered by {by}"),
             EventKind::AdminRefused(why) => write!(f, "admin port: not served: {}", Quoted(why)),

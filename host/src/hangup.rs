@@ -9,12 +9,14 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::Level;
-use vspc_core::concentrator::{Concentrator, Config};
+use vspc_core::admin::operator::ReloadOutcome;
+use vspc_core::concentrator::{Concentrator, Config, ConnId};
 use vspc_core::time::Instant;
 
+use crate::askers::Askers;
 use crate::audience;
 use crate::commands::Sender;
-use crate::config::{self, Comparison, Parsed, Surroundings};
+use crate::config::{self, Change, Comparison, Parsed, Surroundings};
 use crate::console_rules::Rules;
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
@@ -34,6 +36,8 @@ pub(crate) struct Hangup {
     /// For the threads of those who are told what happens.
     ending: Ending,
     commands: Sender,
+    /// Who waits for what comes of it.
+    askers: Askers,
     in_use: Mutex<Options>,
 }
 
@@ -44,7 +48,7 @@ pub(crate) struct Loaded {
     /// Something in them is new.
     is_new: bool,
     credentials: Option<Credentials>,
-    notes: Vec<(Level, String)>,
+    outcome: ReloadOutcome,
 }
 
 /// What changes in a server's loop; by default nothing.
@@ -55,8 +59,9 @@ pub struct Reloaded {
     audience: Option<audience::Change>,
     watching: Option<Watching>,
     consoles: Option<Rules>,
-    /// Lines for the log.
-    notes: Vec<(Level, String)>,
+    /// What is said of it, in the log and to those who wait for it.
+    outcome: ReloadOutcome,
+    askers: Vec<ConnId>,
 }
 
 impl Hangup {
@@ -70,17 +75,23 @@ impl Hangup {
         commands: Sender,
     ) -> Self {
         let (configure, in_use) = (Box::new(configure), Mutex::new(options));
-        Self { program, args, configure, ending, commands, in_use }
+        Self { program, args, configure, ending, commands, askers: Askers::default(), in_use }
+    }
+
+    /// The same, that tells these what comes of it.
+    pub(crate) fn answering(self, askers: Askers) -> Self {
+        Self { askers, ..self }
     }
 
     /// Reads all of it. Waits for the disk.
     pub(crate) fn load(&self) -> Loaded {
+        self.askers.begin();
         self.load_from(&Surroundings::of_process())
     }
 
     fn load_from(&self, surroundings: &Surroundings) -> Loaded {
         let in_use = self.lock().clone();
-        let mut notes = Vec::new();
+        let mut outcome = ReloadOutcome::default();
         let read = match config::read(self.program, self.args.iter().cloned(), surroundings) {
             Ok(Parsed::Serve(read)) => Ok(*read),
             // What a command line asks for does not change.
@@ -95,7 +106,7 @@ impl Hangup {
         let credentials = match wanted.tls.loader(wanted).map(|loader| loader.load()) {
             Some(Ok(credentials)) => Some(credentials),
             Some(Err(fatal)) => {
-                notes.push((Level::Error, format!("the certificate in use stays: {fatal}")));
+                outcome.faults.push(format!("the certificate in use stays: {fatal}"));
                 compared = compare(false);
                 None
             }
@@ -103,33 +114,38 @@ impl Hangup {
         };
         match compared {
             Ok(Comparison { options, applied, waiting }) => {
-                if applied.is_empty() && waiting.is_empty() {
-                    notes.push((Level::Info, "no option has changed".to_owned()));
-                }
-                notes.extend(applied.iter().map(|change| (Level::Info, change.applied())));
-                notes.extend(waiting.iter().map(|change| (Level::Warn, change.waits())));
-                Loaded { options, is_new: !applied.is_empty(), credentials, notes }
+                outcome.changed.extend(applied.iter().map(Change::applied));
+                outcome.restart.extend(waiting.iter().map(Change::waits));
+                Loaded { options, is_new: !applied.is_empty(), credentials, outcome }
             }
             Err(fault) => {
-                notes.push((Level::Error, format!("the options in use stay: {fault}")));
-                Loaded { options: in_use, is_new: false, credentials, notes }
+                outcome.faults.push(format!("the options in use stay: {fault}"));
+                Loaded { options: in_use, is_new: false, credentials, outcome }
             }
         }
     }
 
-    /// Takes what was read for what is in use. Returns what the loop has to do about it.
-    pub(crate) fn take(&self, loaded: Loaded) -> Reloaded {
-        let Loaded { options, is_new, credentials, mut notes } = loaded;
+    /// Takes what was read for what is in use, or that nothing was. Returns what the loop has to do about it.
+    pub(crate) fn take(&self, loaded: Result<Loaded, String>) -> Reloaded {
+        let Loaded { options, is_new, credentials, mut outcome } = match loaded {
+            Ok(loaded) => loaded,
+            Err(fault) => {
+                // Whoever has asked since hears the same of the same disk.
+                self.askers.begin();
+                let outcome = ReloadOutcome { faults: vec![fault], ..ReloadOutcome::default() };
+                return Reloaded { outcome, askers: self.askers.end(), ..Reloaded::default() };
+            }
+        };
         let mut in_use = self.lock();
         let change = audience::Change::between(&in_use, &options, &self.ending, &self.commands);
         let audience = change.unwrap_or_else(|fatal: Fatal| {
-            notes.push((Level::Error, format!("who is told of events stays: {fatal}")));
+            outcome.faults.push(format!("who is told of events stays: {fatal}"));
             None
         });
         let watching = (in_use.tables.watches != options.tables.watches)
             .then(|| watching::start(&options.tables.watches, self.commands.clone()));
         let watching = watching.transpose().unwrap_or_else(|error| {
-            notes.push((Level::Error, format!("what is watched for stays: cannot start a thread: {error}")));
+            outcome.faults.push(format!("what is watched for stays: cannot start a thread: {error}"));
             None
         });
         let consoles =
@@ -137,7 +153,8 @@ impl Hangup {
         logging::set_debug(options.debug);
         let config = is_new.then(|| (self.configure)(&options));
         *in_use = options;
-        Reloaded { config, credentials, audience, watching, consoles, notes }
+        let askers = self.askers.end();
+        Reloaded { config, credentials, audience, watching, consoles, outcome, askers }
     }
 
     /// Ignores poison: nobody who holds the lock can panic in the middle of a change.
@@ -153,8 +170,8 @@ impl fmt::Debug for Hangup {
 }
 
 impl Reloaded {
-    /// Has the engine, and those who are told what happens, go by this from now on, and logs what has
-    /// changed.
+    /// Has the engine, and those who are told what happens, go by this from now on, logs what has changed,
+    /// and tells those who have asked for it.
     pub(crate) fn take_effect(
         self,
         engine: &mut Concentrator,
@@ -179,8 +196,15 @@ impl Reloaded {
         if let Some(new) = self.watching {
             watching.replace(new, engine, now);
         }
-        for (level, note) in self.notes {
-            log::log!(level, "SIGHUP: {note}");
+        let ReloadOutcome { changed, restart, faults } = &self.outcome;
+        for (level, lines) in [(Level::Error, faults), (Level::Info, changed), (Level::Warn, restart)] {
+            lines.iter().for_each(|line| log::log!(level, "SIGHUP: {line}"));
+        }
+        if self.outcome == ReloadOutcome::default() {
+            log::info!("SIGHUP: no option has changed");
+        }
+        for who in self.askers {
+            engine.handle_reloaded(who, &self.outcome, now);
         }
     }
 }

@@ -11,6 +11,7 @@ use vspc_core::concentrator::{Concentrator, ConnId, ListenerId};
 use vspc_core::time::Instant;
 
 use crate::accept::Accepting;
+use crate::askers::Askers;
 use crate::commands::Command;
 use crate::departures::Departures;
 use crate::grace::Grace;
@@ -43,6 +44,8 @@ pub struct Housekeeping<S> {
     pub logs: Logs,
     /// What is looked for in what consoles print.
     pub watching: Watching,
+    /// Operators who wait for what comes of a reload.
+    pub askers: Askers,
     /// Who is told what happens.
     pub(crate) outlets: Outlets,
     /// Who is told that the server serves, and that its loop goes round.
@@ -79,6 +82,7 @@ impl<S> Housekeeping<S> {
             store: Mirror::default(),
             logs: Logs::default(),
             watching: Watching::default(),
+            askers: Askers::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             start: Start::default(),

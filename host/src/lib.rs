@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod accept;
+pub mod askers;
 mod audience;
 pub mod clock;
 pub mod commands;

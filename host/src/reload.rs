@@ -36,10 +36,11 @@ impl<T> Request<T> {
     }
 }
 
-/// Starts the thread. `take` gets what a load brought, in the thread that this starts.
+/// Starts the thread. `take` gets what a load brought, in the thread that this starts; an `Err` is a sentence
+/// that says why there is nothing.
 pub(crate) fn start<T: Send + 'static>(
     load: impl Fn() -> T + Send + Sync + 'static,
-    take: impl FnMut(T) + Send + 'static,
+    take: impl FnMut(Result<T, String>) + Send + 'static,
     patience: Duration,
 ) -> io::Result<Request<T>> {
     let (told, tells) = channel();
@@ -103,7 +104,7 @@ impl<T, L, F> Reload<T, L, F>
 where
     T: Send + 'static,
     L: Fn() -> T + Send + Sync + 'static,
-    F: FnMut(T),
+    F: FnMut(Result<T, String>),
 {
     fn run(mut self, tells: &Receiver<Told<T>>) {
         loop {
@@ -128,10 +129,10 @@ where
 
     fn begin(&mut self) {
         if self.hanging >= MOST_HANGING {
-            log::error!(
-                "SIGHUP: nothing is loaded: {MOST_HANGING} attempts to read the files hang; does their disk?"
+            let why = format!(
+                "nothing is loaded: {MOST_HANGING} attempts to read the files hang; does their disk?"
             );
-            return;
+            return (self.take)(Err(why));
         }
         self.started += 1;
         let (number, load, told) = (self.started, Arc::clone(&self.load), self.told.clone());
@@ -142,7 +143,7 @@ where
         });
         match started {
             Ok(_) => self.running = Some((number, Instant::now() + self.patience)),
-            Err(error) => log::error!("SIGHUP: nothing is loaded: cannot start a thread: {error}"),
+            Err(error) => (self.take)(Err(format!("nothing is loaded: cannot start a thread: {error}"))),
         }
     }
 
@@ -156,17 +157,17 @@ where
             return;
         }
         self.ended = number;
-        (self.take)(loaded);
+        (self.take)(Ok(loaded));
     }
 
     fn give_up(&mut self) {
         self.running = None;
         self.hanging += 1;
-        log::error!(
-            "SIGHUP: the files have not been read after {} seconds: what is in use stays until they are; \
-             does their disk hang? Another SIGHUP tries again",
+        (self.take)(Err(format!(
+            "the files have not been read after {} seconds: what is in use stays until they are; does their \
+             disk hang? Another SIGHUP tries again",
             self.patience.as_secs()
-        );
+        )));
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
         request: Request<u32>,
         /// Each load that begins hands over where its outcome goes.
         loads: Receiver<Sender<u32>>,
-        taken: Receiver<u32>,
+        taken: Receiver<Result<u32, String>>,
     }
 
     fn rig(patience: Duration) -> Rig {
@@ -213,13 +214,23 @@ mod tests {
         rig.request.ask();
         rig.request.ask();
         first.send(1).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(1));
+        assert_eq!(rig.taken.recv(), Ok(Ok(1)));
         let second = rig.loads.recv().unwrap();
         second.send(2).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(2));
+        assert_eq!(rig.taken.recv(), Ok(Ok(2)));
         rig.request.ask();
         rig.loads.recv().unwrap().send(3).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(3));
+        assert_eq!(rig.taken.recv(), Ok(Ok(3)));
+    }
+
+    /// The next that a load has brought; those that were given up before are passed over.
+    fn brought(rig: &Rig) -> u32 {
+        loop {
+            match rig.taken.recv().unwrap() {
+                Ok(brought) => return brought,
+                Err(why) => assert!(why.contains("hang"), "{why}"),
+            }
+        }
     }
 
     #[test]
@@ -233,13 +244,13 @@ mod tests {
             .collect();
         // The last one ends before those that began earlier, which then know less.
         hanging[3].send(3).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(3));
+        assert_eq!(brought(&rig), 3);
         hanging[1].send(1).unwrap();
         rig.request.ask();
         let late = rig.loads.recv().unwrap();
         hanging[2].send(2).unwrap();
         late.send(4).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(4));
+        assert_eq!(brought(&rig), 4);
     }
 
     #[test]
@@ -250,9 +261,9 @@ mod tests {
         rig.request.ask();
         let second = rig.loads.recv().unwrap();
         first.send(1).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(1));
+        assert_eq!(brought(&rig), 1);
         second.send(2).unwrap();
-        assert_eq!(rig.taken.recv(), Ok(2));
+        assert_eq!(brought(&rig), 2);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use vspc_core::concentrator::Order;
 
+use crate::askers::Askers;
 use crate::commands::{Command, Sender, TrySendError};
 use crate::hangup::Reloaded;
 use crate::reload::{self, Request};
@@ -27,7 +28,7 @@ use crate::reload::{self, Request};
 pub(crate) fn register<T: Send + 'static>(
     commands: Sender,
     load: impl Fn() -> T + Send + Sync + 'static,
-    take: impl Fn(T) -> Reloaded + Send + 'static,
+    take: impl Fn(Result<T, String>) -> Reloaded + Send + 'static,
 ) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -44,10 +45,14 @@ pub(crate) fn register<T: Send + 'static>(
     Ok(())
 }
 
-/// What an operator has ordered goes the way of the signal that asks for the same.
-pub(crate) fn carry_out(order: Order) {
+/// What an operator has ordered goes the way of the signal that asks for the same; who wants to hear what
+/// comes of it is one of `askers` then.
+pub(crate) fn carry_out(order: Order, askers: &Askers) {
     let signal = match order {
-        Order::Reload => SIGHUP,
+        Order::Reload(who) => {
+            askers.ask(who);
+            SIGHUP
+        }
         Order::Drain => SIGTERM,
         _ => return,
     };
@@ -91,7 +96,7 @@ mod tests {
     fn each_signal_is_a_command() {
         let (sender, mut receiver, mut woken) = commands::pair().unwrap();
         woken.set_nonblocking(false).unwrap();
-        register(sender, || (), |()| Reloaded::default()).unwrap();
+        register(sender, || (), |_: Result<(), _>| Reloaded::default()).unwrap();
         let mut commands_after = |signal, wanted: usize| {
             low_level::raise(signal).unwrap();
             let mut commands = Vec::new();

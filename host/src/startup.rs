@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use vspc_core::concentrator::{Address, Config};
 
+use crate::askers::Askers;
 use crate::audience::Listener;
 use crate::commands;
 use crate::config::{self, Parsed, Surroundings};
@@ -52,6 +53,8 @@ pub struct Host {
     pub logs: Logs,
     /// What is looked for in what consoles print.
     pub watching: Watching,
+    /// Operators who wait for what comes of a reload.
+    pub askers: Askers,
     /// Who is told what happens.
     pub outlets: Outlets,
     /// Who is told that the server serves.
@@ -226,7 +229,9 @@ fn prepare(
         outlets.add(listener.start(&events_end, &sender)?, None);
     }
     let args = env::args_os().collect();
+    let askers = Askers::default();
     let hangup = Hangup::new(program, args, options.clone(), configure, events_end.clone(), sender.clone());
+    let hangup = hangup.answering(askers.clone());
     let hangup = Arc::new(hangup);
     let loading = Arc::clone(&hangup);
     signals::register(sender, move || loading.load(), move |loaded| hangup.take(loaded))
@@ -241,6 +246,7 @@ fn prepare(
         store,
         logs,
         watching,
+        askers,
         outlets,
         supervisor,
         inherited,

@@ -91,7 +91,7 @@ impl<S> Housekeeping<S> {
                     continue;
                 }
                 Output::Host(order) => {
-                    signals::carry_out(order);
+                    signals::carry_out(order, &self.askers);
                     continue;
                 }
                 Output::Event(event) => {

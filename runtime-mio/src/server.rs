@@ -80,6 +80,7 @@ impl Server {
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
         house.watching = host.watching;
+        house.askers = host.askers;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.inherit(host.inherited);
@@ -451,6 +452,7 @@ mod tests {
     use std::sync::Arc;
 
     use vspc_core::concentrator::Config;
+    use vspc_host::askers::Askers;
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
     use vspc_host::inherited::Inherited;
@@ -477,6 +479,7 @@ mod tests {
             store,
             logs,
             watching,
+            askers: Askers::default(),
             outlets,
             supervisor,
             inherited: Inherited::default(),

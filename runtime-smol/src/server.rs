@@ -105,6 +105,7 @@ impl Server {
         host.credentials.take_effect(&mut engine);
         house.logs = host.logs;
         house.watching = host.watching;
+        house.askers = host.askers;
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.inherit(host.inherited);

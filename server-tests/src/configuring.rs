@@ -125,6 +125,25 @@ pub(super) fn a_file_with_a_fault_changes_nothing_at_a_hangup() {
     vm.expect(b"k");
 }
 
+pub(super) fn whoever_has_a_server_reload_is_told_what_came_of_it() {
+    let options = "admin-rights = ['loopback=operator']\n";
+    let (server, _folder, path) = configured("reloaded", &format!("{options}max-clients = 5\n"));
+    let Some(client) = Client::new(&["--server", &server.admin_port().to_string()]) else { return };
+    assert_eq!(client.says(&["reload"]), "no option has changed\n");
+    fs::write(&path, format!("{options}max-clients = 2\npidfile = '/nowhere'\n")).unwrap();
+    let waits = "pidfile = \"/nowhere\" takes a restart; it stays unset";
+    assert_eq!(client.says(&["reload"]), format!("max-clients is 2 now; it was 5\n{waits}\n"));
+    server.line_with("SIGHUP: max-clients is 2 now");
+    let said = client.says(&["reload", "--json"]);
+    let expected = "{\"changed\":[],\"faults\":[],\"restart\":[\"pidfile = \\\"/nowhere\\\" takes a restart";
+    assert!(said.starts_with(expected), "{said}");
+    fs::write(&path, format!("{options}max-cleints = 2\n")).unwrap();
+    let output = client.run(&["reload"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let fault = format!("the options in use stay: {}:2: max-cleints is no option", path.display());
+    assert!(output.status.code() == Some(1) && said.contains(&fault), "{output:?}");
+}
+
 pub(super) fn a_program_that_is_named_at_a_hangup_is_run_from_then_on() {
     let (server, folder, path) = configured("hooked-at-hangup", "");
     let (vm, _) = Peer::vm(&server, 1);

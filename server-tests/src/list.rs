@@ -35,6 +35,7 @@ macro_rules! with_all {
                 a_file_with_a_fault_is_refused_with_its_line_and_one_without_is_checked
                 a_hangup_changes_what_it_can_and_says_what_takes_a_restart
                 a_file_with_a_fault_changes_nothing_at_a_hangup
+                whoever_has_a_server_reload_is_told_what_came_of_it
                 a_program_that_is_named_at_a_hangup_is_run_from_then_on
                 consoles_that_a_rule_takes_out_are_not_logged
                 certain_consoles_are_served_as_their_rules_say

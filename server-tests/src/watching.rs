@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
+use vspc_host::askers::Askers;
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
 use vspc_host::inherited::Inherited;
@@ -48,6 +49,7 @@ impl Inside {
             store: Mirror::default(),
             logs: Logs::default(),
             watching: Watching::default(),
+            askers: Askers::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             inherited: Inherited::default(),

@@ -49,6 +49,8 @@ pub(super) struct Desk {
     /// Streams that end as soon as their client has been sent the notice that tells why: the session's words
     /// overtake its payload.
     ending: Vec<u64>,
+    /// The request whose outcome is awaited: no other is taken before it is answered.
+    awaited: Option<u64>,
     /// A line made no sense: nothing more is read.
     is_broken: bool,
     /// The socket has not taken all that it was offered last: it is offered the same until it has.
@@ -142,6 +144,7 @@ impl Desk {
             watch: None,
             log: None,
             ending: Vec::new(),
+            awaited: None,
             is_broken: false,
             is_short: false,
         }
@@ -204,7 +207,7 @@ impl Desk {
 
     fn next_request(&mut self) -> Option<Result<Request, ParseError>> {
         loop {
-            if self.is_broken || self.waiting.len() - self.sent > WAITING_MOST {
+            if self.is_broken || self.awaited.is_some() || self.waiting.len() - self.sent > WAITING_MOST {
                 return None;
             }
             let Ok(Received::Bytes(bytes)) = self.session.received(CONTROL) else { return None };
@@ -220,6 +223,16 @@ impl Desk {
                 return Some(request);
             }
         }
+    }
+
+    /// The request of this number is answered later, and the next one is taken after that.
+    pub(super) fn await_outcome(&mut self, number: u64) {
+        self.awaited = Some(number);
+    }
+
+    /// The request that is to be answered now.
+    pub(super) fn take_awaited(&mut self) -> Option<u64> {
+        self.awaited.take()
     }
 
     /// Where answers and notices are put.

@@ -64,7 +64,7 @@ impl EventKind {
             }
             Self::Ordered { by, order } => {
                 let order = match order {
-                    Order::Reload => "reload",
+                    Order::Reload(_) => "reload",
                     Order::Drain => "drain",
                 };
                 ("ordered", json!({ "by": by, "order": order }))

@@ -70,8 +70,10 @@ pub enum LogOrder {
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
-    /// Load again what can be loaded while serving, as at SIGHUP.
-    Reload,
+    /// Load again what can be loaded while serving, as at SIGHUP, and tell this connection by
+    /// [`handle_reloaded`](super::Concentrator::handle_reloaded) what came of it, whatever that is: it is
+    /// asked nothing else before.
+    Reload(ConnId),
     /// End in order, as at SIGTERM.
     Drain,
 }

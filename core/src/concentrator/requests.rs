@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::admin::lock::LockRefused;
 use crate::admin::operator::{
-    self, Behalf, Candidate, Code, Failure, LogQuery, Mode, Notice, Op, ParseError, Request, Right, Topic,
-    parse_id, put_answer, put_failure, write_id,
+    self, Behalf, Candidate, Code, Failure, LogQuery, Mode, Notice, Op, ParseError, ReloadOutcome, Request,
+    Right, Topic, parse_id, put_answer, put_failure, write_id,
 };
 use crate::mux::CloseReason as SessionEnd;
 use crate::telnet::{Command, IAC};
@@ -194,8 +194,17 @@ impl Concentrator {
                     .map_err(|error| Failure::new(Code::NoSuchClient, error.to_string()))?;
                 json!({})
             }
-            Op::Reload => self.order(id, Order::Reload),
-            Op::Drain => self.order(id, Order::Drain),
+            Op::Reload => {
+                self.order(id, Order::Reload(id));
+                if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+                    desk.await_outcome(number);
+                }
+                return Ok(());
+            }
+            Op::Drain => {
+                self.order(id, Order::Drain);
+                json!({})
+            }
             Op::Stats => {
                 let mut counts: serde_json::Map<String, Value> =
                     self.totals().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
@@ -287,6 +296,19 @@ impl Concentrator {
         }
         self.settle();
         is_read
+    }
+
+    /// What came of the reload that a connection has ordered. Its next request is taken from now on.
+    pub fn handle_reloaded(&mut self, id: ConnId, outcome: &ReloadOutcome, now: Instant) {
+        self.fx.now = now;
+        let conn = self.conns.get_mut(id).filter(|conn| conn.closing.is_none());
+        if let Some(desk) = conn.and_then(Conn::desk_mut)
+            && let Some(number) = desk.take_awaited()
+        {
+            put_answer(number, &outcome.cut(), desk.buffer());
+            self.serve(id);
+        }
+        self.settle();
     }
 
     /// The console that is meant, at which this one may do what `needs` says.
@@ -410,11 +432,10 @@ impl Concentrator {
         Ok(json!({ "bumped": victims.len() }))
     }
 
-    fn order(&mut self, id: ConnId, order: Order) -> Value {
+    fn order(&mut self, id: ConnId, order: Order) {
         let by = self.who(id);
         self.emit(id, EventKind::Ordered { by, order });
         self.fx.outbox.push(Output::Host(order));
-        json!({})
     }
 
     fn kick_as_asked(&mut self, id: ConnId, client: u64, reason: &str) -> Result<Value, Failure> {

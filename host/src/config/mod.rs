@@ -37,7 +37,7 @@ use crate::options::{Command as Instead, Options};
 #[cfg(feature = "tls")]
 use crate::tls::CertOptions;
 
-pub(crate) use changes::{Comparison, compare};
+pub(crate) use changes::{Change, Comparison, compare};
 use command_line::CommandLine;
 pub(crate) use environment::Surroundings;
 use file::Read;

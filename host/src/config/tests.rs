@@ -320,7 +320,7 @@ fn rules_for_consoles_are_told_one_by_one_and_all_of_them_change() {
     ] {
         let (old, new) = (options("", &[], old), options("", &[], new));
         let compared = compare(&old, &new, true).unwrap();
-        let applied: Vec<String> = compared.applied.iter().map(|change| change.applied()).collect();
+        let applied: Vec<String> = compared.applied.iter().map(Change::applied).collect();
         assert_eq!(applied, said);
         assert!(compared.waiting.is_empty());
         assert_eq!(compared.options.tables, new.tables);

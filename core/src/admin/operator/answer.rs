@@ -131,6 +131,39 @@ pub struct Console {
     pub kept: bool,
 }
 
+/// What came of a reload: the answer to `reload`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ReloadOutcome {
+    /// What is otherwise from now on, a sentence each.
+    pub changed: Vec<String>,
+    /// What takes a restart.
+    pub restart: Vec<String>,
+    /// What is wrong, for which something stays as it was.
+    pub faults: Vec<String>,
+}
+
+impl ReloadOutcome {
+    /// As much of it as fits on a line; of what is left out it says so.
+    #[must_use]
+    pub fn cut(&self) -> Self {
+        let mut room = OUTCOME_MOST;
+        let [faults, changed, restart] = [&self.faults, &self.changed, &self.restart].map(|all| {
+            let fits = |line: &&String| {
+                let size = 2 * line.len() + 4;
+                let fits = size <= room;
+                room = if fits { room - size } else { 0 };
+                fits
+            };
+            let mut kept: Vec<String> = all.iter().take_while(fits).cloned().collect();
+            if kept.len() < all.len() {
+                kept.push(format!("and {} more, which the server's log has", all.len() - kept.len()));
+            }
+            kept
+        });
+        Self { changed, restart, faults }
+    }
+}
+
 /// A lock that is held.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Held {
@@ -299,6 +332,9 @@ impl fmt::Display for Id {
     }
 }
 
+/// What an outcome of a reload may take of its line, quotes and backslashes counted double.
+const OUTCOME_MOST: usize = 48 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +358,25 @@ mod tests {
             r#"{"event":"log-dropped","count":12}"#,
         ];
         assert_eq!(String::from_utf8(out).unwrap().lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_outcome_that_is_too_long_is_cut_and_says_so() {
+        let line = "\"".repeat(1000);
+        let long = ReloadOutcome {
+            changed: vec![line.clone(); 100],
+            faults: vec!["x".into()],
+            ..Default::default()
+        };
+        let cut = long.cut();
+        assert_eq!(cut.faults, long.faults);
+        let mut out = Vec::new();
+        put_answer(1, &cut, &mut out);
+        assert!(out.len() < super::super::LINE_MAX, "{}", out.len());
+        let kept = cut.changed.iter().filter(|kept| **kept == line).count();
+        assert!(kept > 10);
+        assert_eq!(cut.changed[kept..], [format!("and {} more, which the server's log has", 100 - kept)]);
+        assert_eq!(cut.cut().faults, long.faults);
     }
 
     #[test]
