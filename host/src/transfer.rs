@@ -189,7 +189,7 @@ pub enum Discarded {
     End,
 }
 
-/// Reads once from a socket that lingers, for nobody: one system call, at most [`DISCARD_MAX`] bytes. A crowd
+/// Reads once from a socket that lingers, for nobody: one system call, at most `DISCARD_MAX` bytes. A crowd
 /// that was turned away and still sends as fast as it can is held back by its windows, and keeps nobody from
 /// his turn.
 pub fn discard<S>(socket: &S, scratch: &mut [u8]) -> Discarded
