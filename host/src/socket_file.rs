@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use vspc_core::concentrator::SocketFile;
 
-use crate::sockets::BACKLOG;
+use crate::sockets::MOST_WAITING;
 
 /// A path that is ours for as long as this lives.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(crate) fn listen(file: &Arc<SocketFile>) -> io::Result<(Socket, Claim)> {
         chown(&file.path, file.owner, file.group)?;
     }
     fs::set_permissions(&file.path, Permissions::from_mode(file.mode))?;
-    socket.listen(BACKLOG)?;
+    socket.listen(MOST_WAITING)?;
     Ok((socket, claim))
 }
 

@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = bound(address)?;
     serve_well(&SockRef::from(&socket))?;
-    socket.listen(BACKLOG)?;
+    socket.listen(MOST_WAITING)?;
     Ok(socket.into())
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) fn listen_vsock(cid: u32, port: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&SockAddr::vsock(cid, port))?;
-    socket.listen(BACKLOG)?;
+    socket.listen(MOST_WAITING)?;
     Ok(socket)
 }
 
@@ -114,7 +114,10 @@ pub(crate) fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// Connections that are made but not accepted yet. A whole fleet comes back at once after a network
 /// fault; with the usual 128 most of it would meet a timeout of seconds. The kernel cuts this to
-/// net.core.somaxconn (4096 by default) and reserves nothing for it.
+/// net.core.somaxconn and reserves nothing for it: whoever raises that has all of it.
+pub(crate) const MOST_WAITING: i32 = 65_535;
+
+/// As many as the kernel lets wait by default. With fewer, those who run a fleet are warned.
 pub(crate) const BACKLOG: i32 = 4096;
 
 /// Where Linux says how long the longest backlog is.

@@ -364,6 +364,20 @@ pub fn tcp_memory_kib() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64 / 1024
 }
 
+/// How many connections have overrun the backlog of a listener of this machine, since it was started.
+pub fn listen_overflows() -> u64 {
+    let netstat = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    count_named(&netstat, "TcpExt:", "ListenOverflows")
+}
+
+/// The number of this name in pairs of lines of which the first has the names.
+fn count_named(text: &str, kind: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter(|line| line.starts_with(kind));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return 0 };
+    let mut pairs = names.split(' ').zip(numbers.split(' '));
+    pairs.find(|&(its, _)| its == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
@@ -404,6 +418,16 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_the_kernels_is_found_by_its_name() {
+        let text =
+            "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 27 28\nIpExt: A\nIpExt: 5\n";
+        assert_eq!(count_named(text, "TcpExt:", "ListenOverflows"), 27);
+        assert_eq!(count_named(text, "IpExt:", "A"), 5);
+        assert_eq!(count_named(text, "TcpExt:", "Absent"), 0);
+        assert_eq!(count_named("", "TcpExt:", "ListenOverflows"), 0);
+    }
 
     #[test]
     fn a_process_that_works_costs_processor_time_and_memory() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::LoadError;
 use super::fleet::{FLEET_PATIENCE, Fleet};
-use super::process::{Meter, require_descriptors, start_bare};
+use super::process::{Meter, listen_overflows, require_descriptors, start_bare};
 use super::report::Report;
 use super::stats::{median, millis, round};
 use super::strangers::{Addresses, Strangers};
@@ -74,6 +74,9 @@ struct Outcome {
     /// Of the cut, those that were up.
     lost: usize,
     strangers_left: usize,
+    /// Connections that overran a listener's backlog, on all of the machine: the kernel tries them again after
+    /// 1, 3, 7, 15 s.
+    overrun: u64,
     why: Option<String>,
     kib_per_vm: Option<f64>,
     cost: Option<super::process::Cost>,
@@ -177,6 +180,10 @@ fn judge(args: &StormArgs, run: &Outcome, report: &mut Report) {
             run.cut - run.lost
         ));
     }
+    if run.overrun > 0 {
+        report.say(format!("{} times a backlog was overrun, which costs seconds", run.overrun));
+    }
+    report.put("backlog_overrun", run.overrun);
     if args.strangers > 0 {
         report.say(format!("{} strangers left", run.strangers_left));
         report.put("strangers_left", run.strangers_left);
@@ -221,6 +228,7 @@ fn once<S>(
         drop(fleet);
         fleet = Fleet::new(subject, 1, args.vms)?;
     }
+    let overrun = listen_overflows();
     let mut starts = if args.all_at_once {
         fleet.start_at_once(args.addresses, FLEET_PATIENCE)
     } else {
@@ -246,6 +254,7 @@ fn once<S>(
         cut: starts.cut + lost,
         lost,
         strangers_left,
+        overrun: listen_overflows().saturating_sub(overrun),
         why: starts.why,
         kib_per_vm: cost.map(|cost| cost.rss_after.saturating_sub(cost.rss_before) as f64 / up.max(1) as f64),
         cost,

@@ -16,7 +16,7 @@ pub(crate) fn com_port(data: &[u8]) {
         let (body, behind) = behind.split_at(usize::from(length % 12).min(behind.len()));
         rest = behind;
         let mut out = Vec::new();
-        if let [] = body {
+        if body.is_empty() {
             session.tell_modem(length & 0xf0, &mut out);
             assert!(answer(&out).is_none_or(|body| body.len() == 2 && body[0] == 107));
             continue;
