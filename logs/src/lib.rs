@@ -7,6 +7,7 @@
 
 pub mod date;
 pub mod marks;
+pub mod place;
 pub mod reader;
 pub mod stamps;
 pub mod volume;
