@@ -171,5 +171,5 @@ Examples:
   vspc-relay --config /etc/vspc/relay.toml
       many of them at once (docs/channels.md)
 
-A connection whose target is not reached is closed at once, so that the host tries again. A line is kept; what
-it prints meanwhile is kept, too, up to --backlog.";
+A connection whose target is not reached is closed at once, so that the host tries again. A line
+is not: what it prints meanwhile is kept, up to --backlog.";

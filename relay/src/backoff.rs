@@ -26,6 +26,11 @@ impl Backoff {
         full.mul_f64(0.5 + 0.5 * f64::from(chance) / f64::from(u32::MAX))
     }
 
+    /// How often it was tried since it worked last.
+    pub(crate) const fn tries(&self) -> u32 {
+        self.tries
+    }
+
     /// It has worked.
     pub(crate) const fn reset(&mut self) {
         self.tries = 0;

@@ -81,6 +81,8 @@ enum Net {
 #[derive(Debug)]
 struct Retry {
     backoff: Backoff,
+    /// So often it may fail before that is worth a warning.
+    tries: u32,
     has_complained: bool,
 }
 
@@ -92,8 +94,8 @@ impl Line {
             net: Net::Idle,
             backlog,
             typed: Vec::new(),
-            port_retry: Retry::new(PORT_RETRY),
-            net_retry: Retry::new(RETRY),
+            port_retry: Retry::new(PORT_RETRY, PORT_TRIES),
+            net_retry: Retry::new(RETRY, 0),
             ending: None,
             is_leaving: false,
             spec,
@@ -353,15 +355,16 @@ impl Line {
 }
 
 impl Retry {
-    const fn new((first, most): (Duration, Duration)) -> Self {
-        Self { backoff: Backoff::new(first, most), has_complained: false }
+    const fn new((first, most): (Duration, Duration), tries: u32) -> Self {
+        Self { backoff: Backoff::new(first, most), tries, has_complained: false }
     }
 
     /// It has failed: the log has that once, until it is well again.
     fn complain(&mut self, spec: &Spec, what: impl Display) {
-        let level = if self.has_complained { log::Level::Debug } else { log::Level::Warn };
+        let is_news = !self.has_complained && self.backoff.tries() >= self.tries;
+        let level = if is_news { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "{}: {what}; it is tried again", spec.config.name);
-        self.has_complained = true;
+        self.has_complained |= is_news;
     }
 
     const fn is_well(&mut self) {
@@ -379,8 +382,12 @@ const READ: usize = 16 << 10;
 /// After which time the concentrator is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// The same for the line: a machine that is started again has its socket within a second.
-const PORT_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The same for the line: of a socket that has just come nobody tells when it is listened at, and a machine
+/// that is started again has its own within a second.
+const PORT_RETRY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(2));
+
+/// As often as a line may be missed before that is worth a warning: a third of a second.
+const PORT_TRIES: u32 = 6;
 
 /// A concentrator that takes nothing for so long holds no guest up.
 const STALL: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 //! **Owns** what was found, for a moment: a fleet that connects asks once. **Refuses to know** who dials. A
 //! name that cannot be found any more has the addresses that it had before.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ struct Known {
     /// When it was found out; `None`: it was not yet.
     at: Option<Instant>,
     is_asked: bool,
-    waiting: Vec<usize>,
+    waiting: BTreeSet<usize>,
 }
 
 impl Names {
@@ -73,7 +73,7 @@ impl Names {
             }
             return Some(Ok(known.addresses.clone()));
         }
-        known.waiting.push(member);
+        known.waiting.insert(member);
         if !known.is_asked {
             known.is_asked = self.questions.send(name).is_ok();
         }
@@ -91,7 +91,7 @@ impl Names {
             }
             known.at = Some(now);
             known.is_asked = false;
-            waiting.append(&mut known.waiting);
+            waiting.extend(std::mem::take(&mut known.waiting));
         }
         waiting
     }

@@ -41,6 +41,7 @@ mod proxies;
 mod redis;
 mod redis_tls;
 mod refusing;
+mod relays;
 mod secure;
 mod serial_programs;
 mod serving;

@@ -171,6 +171,12 @@ macro_rules! with_all {
                 strangers_that_say_nothing_do_not_push_vms_out
                 vms_that_come_together_take_the_places_of_strangers_and_none_is_turned_away
             }
+            relays {
+                vms_that_move_through_a_relay_lose_nothing
+                a_host_that_is_reset_behind_a_relay_is_reset_for_the_server
+                a_line_whose_server_is_killed_goes_on_where_it_was
+                a_line_whose_server_is_stopped_goes_on_where_it_was
+            }
             serial_programs {
                 pyserial_opens_a_console_as_a_port_sets_it_and_sends_every_byte_through_it
                 ser2net_carries_a_console_on_byte_for_byte

@@ -3,13 +3,15 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::ground::{Folder, PATIENCE, Target, patient, reset, talk};
+use crate::concentrator::Concentrator;
+use crate::ground::{Folder, PATIENCE, Target, expect, patient, reset, talk};
 
 /// A relay as a process, killed when dropped.
 struct Process {
@@ -156,6 +158,42 @@ fn a_thousand_idle_lines_cost_little() {
     }
     let each = (relay.resident() - before) * 1024 / lines.len();
     assert!(each <= 2048, "{each} bytes");
+}
+
+#[test]
+fn a_thousand_idle_lines_that_it_speaks_for_cost_little() {
+    let (folder, concentrator) = (Folder::new(), Concentrator::new());
+    let vms = folder.path("vms");
+    fs::create_dir(&vms).unwrap();
+    let to = concentrator.endpoint();
+    let config = folder.file(
+        "relay.toml",
+        &format!(
+            "[[relay]]\nlisten = 'tcp://127.0.0.1:0'\nto = '{to}'\n[[lines]]\nfolder = '{vms}'\nto = '{to}'"
+        ),
+    );
+    let mut relay = Process::of(Command::new(PROGRAM).args(["--config", &config]));
+    let mut lines = Vec::new();
+    let mut bring_up = |relay: &mut Process, number| {
+        let listener = UnixListener::bind(format!("{vms}/vm{number}.sock")).unwrap();
+        let (mut line, _) = listener.accept().unwrap();
+        let mut vm = concentrator.vm();
+        line.write_all(b"login: ").unwrap();
+        vm.expect(b"login: ");
+        vm.type_in(b"root\r");
+        expect(&mut line, b"root\r");
+        relay.line_with("serves it");
+        lines.push((listener, line, vm));
+    };
+    (0..100).for_each(|number| bring_up(&mut relay, number));
+    let before = relay.resident();
+    (100..1100).for_each(|number| bring_up(&mut relay, number));
+    // What was printed is let go of when it is known to have arrived.
+    let deadline = Instant::now() + PATIENCE;
+    while (relay.resident() - before) * 1024 / 1000 > 2048 {
+        assert!(Instant::now() < deadline, "{} bytes", (relay.resident() - before) * 1024 / 1000);
+        thread::yield_now();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub(super) mod console;
 pub(super) mod stage;
 mod tally;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use super::process::{Cost, require_descriptors};
 use super::report::Report;
 use super::subject::{Common, Opened, read};
 use crate::fake_vm::duration::parse_duration;
+use crate::tunnel::TlsArgs;
 
 /// Options of `load vmotion`.
 #[derive(clap::Args, Clone, Debug)]
@@ -66,6 +68,36 @@ pub struct VmotionArgs {
     /// No new round after this time
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     seconds: f64,
+}
+
+impl VmotionArgs {
+    /// A short run at a server that runs already, whose first client port this is: whether anything is lost.
+    #[must_use]
+    pub fn brief(target: SocketAddr, first: u16) -> Self {
+        let common = Common {
+            target,
+            client_port_base: first,
+            server_pid: None,
+            spawn: None,
+            json: false,
+            tls: TlsArgs::default(),
+        };
+        Self {
+            common,
+            vms: 8,
+            idle: 0,
+            at_once: 4,
+            rounds: 5,
+            line_every: Duration::from_millis(10),
+            pause: Duration::from_millis(50),
+            paste: 1000,
+            ports_per_vm: 1,
+            source_dies_first: false,
+            abort_every: Some(5),
+            silent_giveup: None,
+            seconds: 60.0,
+        }
+    }
 }
 
 /// Runs `load vmotion`.
