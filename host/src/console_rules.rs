@@ -4,7 +4,7 @@
 //! it, as in the engine. **Refuses to know** how it is done.
 
 use vspc_core::admin::operator::Rules as Rights;
-use vspc_core::concentrator::{ConsoleRule, Label};
+use vspc_core::concentrator::{ConsoleRule, Label, Pattern};
 
 /// One rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Rule {
     pub(crate) engines: Vec<ConsoleRule>,
     /// Whether what they print is kept in a log, where there are logs.
     pub(crate) log: Option<bool>,
+    /// Whether each serial port of these VMs is a console of its own: of a rule that goes by UUIDs alone.
+    pub(crate) multi: Option<bool>,
 }
 
 /// All of them, in their order.
@@ -36,6 +38,15 @@ impl Rules {
         self.0.iter().filter_map(|rule| rule.engines.first()?.may.as_ref())
     }
 
+    /// Of which UUIDs serial ports are told apart, and of which not.
+    pub(crate) fn multi_consoles(&self) -> Vec<(Pattern, bool)> {
+        let said = self.0.iter().filter_map(|rule| Some((rule, rule.multi?)));
+        let each = said.flat_map(|(rule, on)| {
+            rule.engines.iter().filter_map(move |engine| Some((engine.uuid.clone()?, on)))
+        });
+        each.collect()
+    }
+
     /// What the engine has to do.
     pub(crate) fn engines(&self) -> Vec<ConsoleRule> {
         self.0.iter().flat_map(|rule| rule.engines.iter().cloned()).collect()
@@ -50,7 +61,7 @@ mod tests {
     fn rules(rules: &[(&str, Option<bool>)]) -> Rules {
         let rule = |&(name, log): &(&str, Option<bool>)| {
             let engines = ConsoleRule { name: Some(name.parse().unwrap()), ..ConsoleRule::default() };
-            Rule { engines: vec![engines], log }
+            Rule { engines: vec![engines], log, multi: None }
         };
         Rules(rules.iter().map(rule).collect())
     }

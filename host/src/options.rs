@@ -361,6 +361,7 @@ impl Options {
             ports_by_grant: self.store.backend == BackendArg::Redis,
             vm_expire: Duration::from_secs(self.vm_expire_time.into()),
             multi_console: self.multi_console,
+            multi_console_by_uuid: self.tables.multi_consoles.clone(),
             service_uri: self.service_uri.clone(),
             slow_client: match self.slow_client {
                 SlowClientArg::Skip => SlowClient::Skip,

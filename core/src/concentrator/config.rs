@@ -7,7 +7,7 @@ use crate::admin::operator::Rules;
 
 use super::address::Address;
 use super::proxies::Proxy;
-use super::rules::ConsoleRule;
+use super::rules::{ConsoleRule, Pattern};
 
 /// Settings of a [`Concentrator`](super::Concentrator), some of which may
 /// [change](super::Concentrator::reconfigure) while it runs. `Default` gives vSPC.py's defaults where it has
@@ -31,6 +31,9 @@ pub struct Config {
     pub vm_expire: Duration,
     /// Tell serial ports of one VM apart by their service URI.
     pub multi_console: bool,
+    /// Whether that is done for VMs of these UUIDs, as in a [`ConsoleRule`], whatever `multi_console` says;
+    /// the first that matches counts. A name cannot decide it: it may come after all else is known.
+    pub multi_console_by_uuid: Vec<(Pattern, bool)>,
     /// Serve only VMs whose port names this service URI (its query string does not count).
     pub service_uri: Option<String>,
     /// TLS where hosts connect.
@@ -104,6 +107,7 @@ impl Default for Config {
             ports_by_grant: false,
             vm_expire: Duration::from_secs(86400),
             multi_console: false,
+            multi_console_by_uuid: Vec::new(),
             service_uri: None,
             vm_tls: VmTls::Off,
             in_band_tls: InBandTls::Off,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::admin::operator;
+use crate::vmware::Uuid;
 
 use super::config::SlowClient;
 use super::label::Label;
@@ -69,6 +70,11 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
+    /// Whether it matches a UUID in lower case, with or without hyphens.
+    pub(super) fn matches_uuid(&self, uuid: Uuid) -> bool {
+        self.matches(&uuid.simple().to_string()) || self.matches(&hyphenated(uuid))
+    }
+
     /// Whether it matches all of `text`. Costs the product of both lengths at most.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -118,9 +124,7 @@ impl ConsoleRule {
     }
 
     fn matches_uuid(&self, label: &Label) -> bool {
-        self.uuid.as_ref().is_none_or(|uuid| {
-            uuid.matches(&label.uuid.simple().to_string()) || uuid.matches(&hyphenated(label))
-        })
+        self.uuid.as_ref().is_none_or(|uuid| uuid.matches_uuid(label.uuid))
     }
 
     /// Whether it says who may use a console that has not told its name, and might be about that.
@@ -198,8 +202,8 @@ impl Rules {
 /// Stands for [`withheld`](Rules::withheld).
 const WITHHELD: RuleId = RuleId(u16::MAX);
 
-fn hyphenated(label: &Label) -> String {
-    let mut uuid = label.uuid.simple().to_string();
+fn hyphenated(uuid: Uuid) -> String {
+    let mut uuid = uuid.simple().to_string();
     for at in [20, 16, 12, 8] {
         uuid.insert(at, '-');
     }

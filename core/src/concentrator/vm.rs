@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold_all, put_command, put_negotiation};
-use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, VMWARE_TELNET_EXT, message_decoder};
+use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, Uuid, VMWARE_TELNET_EXT, message_decoder};
 
 use super::Concentrator;
 use super::address::Address;
@@ -349,7 +349,8 @@ impl Concentrator {
             return self.refuse_proxy(id, reason);
         }
         self.reply(id, |out| Message::WillProxy.put(out));
-        let suffix = if self.config.multi_console { uri.suffix() } else { String::new() };
+        let may_count = self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
+        let suffix = if may_count { uri.suffix() } else { String::new() };
         if let Some(early) = self.early_mut(id) {
             early.suffix.get_or_insert(suffix);
             self.identify(id);
@@ -405,12 +406,22 @@ impl Concentrator {
 
     /// What a connection without a console has said, if that is all it takes but for its name.
     fn said_who(&mut self, id: ConnId) -> Option<(Identity, &mut Early)> {
-        let needs_uri = self.config.multi_console || self.config.service_uri.is_some();
+        let uuid = self.conns.get(id)?.vm()?.early.as_ref()?.uuid?;
+        let is_multi = self.are_ports_apart(uuid);
+        let needs_uri = is_multi || self.config.service_uri.is_some();
         let vm = self.conns.get_mut(id)?.vm_mut().filter(|vm| vm.place == Place::Unidentified)?;
         let early = vm.early.as_mut()?;
-        let uuid = early.uuid.filter(|_| early.suffix.is_some() || !needs_uri)?;
-        let suffix = early.suffix.clone().unwrap_or_default().into();
+        if needs_uri && early.suffix.is_none() {
+            return None;
+        }
+        let suffix = early.suffix.clone().filter(|_| is_multi).unwrap_or_default().into();
         Some((Identity { suffix, ..Identity::of(uuid) }, early))
+    }
+
+    /// Whether each serial port of a VM is a console of its own. Costs a look at each rule about that.
+    fn are_ports_apart(&self, uuid: Uuid) -> bool {
+        let mut rules = self.config.multi_console_by_uuid.iter();
+        rules.find(|(pattern, _)| pattern.matches_uuid(uuid)).map_or(self.config.multi_console, |(_, on)| *on)
     }
 
     fn settle_in(&mut self, id: ConnId, placed: Placed) {

@@ -1,5 +1,6 @@
 //! Hosts' connections: who they are, what they say too early, what they are told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vspc_core::concentrator::{CloseReason, Config, EventKind, SlowClient};
@@ -163,6 +164,35 @@ fn a_vm_that_is_refused_gets_the_end_of_the_pair_it_was_sent_half_of() {
     world.unstall(vm);
     assert_eq!(world.host(vm).was_told(|event| *event == VmEvent::Refused), 1);
     assert_eq!(world.typed(vm), "$\\xff");
+}
+
+#[test]
+fn ports_of_certain_vms_alone_are_told_apart_where_a_rule_for_their_uuids_says_so() {
+    for is_on_elsewhere in [false, true] {
+        let uuids = uuid(1).simple().to_string();
+        let rules = [(&uuids[..], !is_on_elsewhere), ("*", is_on_elsewhere)];
+        let multi_console_by_uuid = rules.map(|(uuid, on)| (uuid.parse().unwrap(), on)).to_vec();
+        // Whatever is so for all, the rules decide.
+        let mut world =
+            World::new(Config { multi_console: is_on_elsewhere, multi_console_by_uuid, ..Config::default() });
+        for n in 1..=2 {
+            for port in ["com1", "com2"] {
+                world.vm(VmConfig { uri: format!("vspc?port={port}"), ..vm_config(n) });
+            }
+            let names: BTreeSet<_> = world
+                .engine
+                .consoles()
+                .filter(|one| one.label.uuid == uuid(n))
+                .map(|one| one.label.name.clone())
+                .collect();
+            let is_apart = (n == 1) != is_on_elsewhere;
+            let expected = match is_apart {
+                true => vec![format!("vm{n:02}_com1"), format!("vm{n:02}_com2")],
+                false => vec![format!("vm{n:02}")],
+            };
+            assert_eq!(names.into_iter().collect::<Vec<_>>(), expected, "{is_on_elsewhere}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use crate::options::Options;
 
-use super::tables::{Tables, effects_of, selector_of};
+use super::tables::{MULTI_CONSOLE, Tables, effects_of, selector_of};
 use crate::console_rules::{Rule, Rules};
 
 /// One option that is not as it was.
@@ -81,6 +81,15 @@ pub(crate) fn compare(in_use: &Options, read: &Options, takes_files: bool) -> Re
         applied.extend(between(old, new));
         options.tables.consoles.clone_from(new);
     }
+    let [old, new] = [in_use, read].map(|options| &options.tables.multi_consoles);
+    if old != new {
+        // Which consoles there are rests on it.
+        let [old, new] = [old, new].map(|all| {
+            let all: Vec<_> = all.iter().map(|(uuid, on)| format!("{uuid} {on}")).collect();
+            format!("[{}]", all.join(", "))
+        });
+        waiting.push(Change { name: format!("[[console]]: {MULTI_CONSOLE}"), old, new });
+    }
     let options = options.checked()?;
     Ok(Comparison { options, applied, waiting })
 }
@@ -104,7 +113,7 @@ fn between(old: &Rules, new: &Rules) -> Vec<Change> {
         };
         let was = left.remove(at);
         stayed.push(was);
-        let [before, now] = [was, rule].map(effects_of);
+        let [before, now] = [was, rule].map(live_effects_of);
         let keys = before.iter().chain(&now).map(|(key, _)| *key);
         let mut seen = Vec::new();
         for key in keys {
@@ -139,8 +148,14 @@ fn about(rule: &Rule) -> String {
     all.join(", ")
 }
 
+/// What of a rule holds at once.
+fn live_effects_of(rule: &Rule) -> Vec<(&'static str, String)> {
+    effects_of(rule).into_iter().filter(|(key, _)| *key != MULTI_CONSOLE).collect()
+}
+
 fn in_braces(rule: &Rule) -> String {
-    let all: Vec<_> = effects_of(rule).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    let all: Vec<_> =
+        live_effects_of(rule).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
     match all.is_empty() {
         true => "{}".to_owned(),
         false => format!("{{ {} }}", all.join(", ")),

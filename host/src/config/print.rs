@@ -166,6 +166,7 @@ const TABLES: &str = "
 #log = false
 #slow-client = \"wait\"
 #max-clients = 1
+#multi-console = true
 #may = [\"uid:1000=writer\", \"10.0.0.0/8=spectator\"]
 ";
 

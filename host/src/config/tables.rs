@@ -19,6 +19,8 @@ pub(crate) struct Tables {
     pub(crate) watches: Vec<Watch>,
     /// `[[console]]`.
     pub(crate) consoles: Rules,
+    /// What of that says whose serial ports are told apart, which stays as it was at the start.
+    pub(crate) multi_consoles: Vec<(Pattern, bool)>,
 }
 
 /// Says where a byte of the file is.
@@ -70,6 +72,7 @@ impl Tables {
                 }
             }
         }
+        self.multi_consoles = self.consoles.multi_consoles();
         if self.watches.len() > MOST_WATCHES {
             faults.push(format!("{at}: there may be {MOST_WATCHES} [[{WATCH}]] at the most"));
         }
@@ -112,7 +115,7 @@ pub(super) fn selector_of(rule: &Rule) -> Vec<(&'static str, String)> {
 }
 
 /// What is otherwise there, as a file says it.
-pub(super) fn effects_of(Rule { engines, log }: &Rule) -> Vec<(&'static str, String)> {
+pub(super) fn effects_of(Rule { engines, log, multi }: &Rule) -> Vec<(&'static str, String)> {
     let Some(ConsoleRule { port, raw, slow_client, max_clients, may, .. }) = engines.first() else {
         return Vec::new();
     };
@@ -137,6 +140,7 @@ pub(super) fn effects_of(Rule { engines, log }: &Rule) -> Vec<(&'static str, Str
         ("slow-client", slow_client),
         ("max-clients", max_clients),
         ("may", may),
+        (MULTI_CONSOLE, multi.map(|multi| multi.to_string())),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
@@ -196,8 +200,9 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         _ => Err("is a number from 1 to 1000000, or \"none\"".to_owned()),
     });
     let may = fields.take("may", rights);
+    let multi = fields.take(MULTI_CONSOLE, flag);
     let is_about_nobody = !fields.had("name") && !fields.had("uuid");
-    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients", "may"]);
+    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients", "may", MULTI_CONSOLE]);
     if may.is_some() {
         if let Some(RulePort::This(port)) = port {
             let why = format!(
@@ -209,6 +214,12 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         if raw.is_some() {
             fields.fault("raw", "does not go with may: the console has no client port");
         }
+    }
+    if multi.is_some() && fields.had("name") {
+        fields.fault(
+            MULTI_CONSOLE,
+            "goes with uuid alone: which consoles there are is decided before names are known",
+        );
     }
     if is_about_nobody {
         fields.fault("name or uuid", "is missing: they say which consoles are meant");
@@ -223,7 +234,7 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         let may = may.clone();
         ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may }
     });
-    Rule { engines: engines.collect(), log }
+    Rule { engines: engines.collect(), log, multi }
 }
 
 fn own_port(rule: &Rule) -> Option<u16> {
@@ -378,6 +389,9 @@ fn is_nearly(word: &str, other: &str) -> bool {
 
 const WATCH: &str = "watch";
 const CONSOLE: &str = "console";
+
+/// What of a rule takes a restart.
+pub(super) const MULTI_CONSOLE: &str = "multi-console";
 
 const SLOW_CLIENTS: [(&str, SlowClient); 3] =
     [("skip", SlowClient::Skip), ("disconnect", SlowClient::Disconnect), ("wait", SlowClient::Wait)];

@@ -202,6 +202,10 @@ fn a_fault_in_the_file_is_one_line_that_says_where_and_what_to_do() {
             "[[console]]\nname = 'a'\nport = 7\nmay = ['uid:5=writer']",
             "FILE:1: [[console]]: port = 7 does not go with may",
         ),
+        (
+            "[[console]]\nname = 'a'\nuuid = '1*'\nmulti-console = true",
+            "FILE:1: [[console]]: multi-console goes with uuid alone",
+        ),
         ("[[console]]\nname = 'a'\nraw = true\nmay = []", "FILE:1: [[console]]: raw does not go with may"),
         ("[[console]]\nname = []", "FILE:2: name means no console"),
         ("[[console]]\nname = 'a'\nport = 0", "FILE:3: port is a number from 1 to 65535, or \"none\""),
@@ -328,6 +332,24 @@ fn rules_for_consoles_are_told_one_by_one_and_all_of_them_change() {
 }
 
 #[test]
+fn whose_ports_are_told_apart_takes_a_restart_and_the_rest_of_its_rule_does_not() {
+    let rule = |multi| format!("[[console]]\nuuid = ['A*', 'b*']\nmulti-console = {multi}\nlog = {multi}\n");
+    let (old, new) = (options("", &[], &rule(false)), options("", &[], &rule(true)));
+    let of = |options: &Options| options.config(1000).multi_console_by_uuid;
+    assert_eq!(of(&old), ["a*", "b*"].map(|uuid| (uuid.parse().unwrap(), false)));
+    let compared = compare(&old, &new, true).unwrap();
+    let applied: Vec<String> = compared.applied.iter().map(Change::applied).collect();
+    assert_eq!(applied, [r#"[[console]] uuid = ["a*", "b*"]: log is true now; it was false"#]);
+    let waiting: Vec<String> = compared.waiting.iter().map(Change::waits).collect();
+    let said =
+        "[[console]]: multi-console = [a* true, b* true] takes a restart; it stays [a* false, b* false]";
+    assert_eq!(waiting, [said]);
+    assert_eq!(of(&compared.options), of(&old));
+    // It is said at each HUP until then.
+    assert_eq!(compare(&compared.options, &new, true).unwrap().waiting, compared.waiting);
+}
+
+#[test]
 fn a_password_is_not_printed() {
     let args = "--print-config --backend redis --redis-url redis://u:secret@h";
     let text = print(args, &[], None);
@@ -344,7 +366,8 @@ fn what_holds_is_printed_as_a_file_that_makes_it_hold_again() {
          slow-client = 'wait'\nmax-clients = 'none'\n\
          [[console]]\nuuid = '*'\nport = 'none'\nmax-clients = 3\n\
          [[console]]\nname = 'c'\nmay = ['uid:5=writer', 'user:ann=operator', '10.0.0.0/8=none']\n\
-         [[console]]\nname = 'd'\nmay = []\n",
+         [[console]]\nname = 'd'\nmay = []\n\
+         [[console]]\nuuid = ['e*', 'f*']\nmulti-console = true\n",
     );
     let (args, variables) = ("--print-config --no-banner --proxy-port 9", [("VSPC_LAG_LIMIT", "3M")]);
     let text = print(args, &variables, Some(&file));
