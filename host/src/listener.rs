@@ -57,8 +57,11 @@ impl Listener {
         }
     }
 
-    /// Of a socket that listens already, as whoever opened it has set it up.
+    /// Of a socket that listens already, as whoever opened it has set it up. As many may wait there as at one
+    /// of our own.
     pub(crate) fn of(socket: Socket) -> io::Result<Self> {
+        // Again, which only changes how many may wait (listen(2)).
+        socket.listen(sockets::MOST_WAITING)?;
         let kind = match socket.domain()? {
             Domain::IPV4 | Domain::IPV6 => {
                 sockets::serve_well(&SockRef::from(&socket))?;
@@ -141,6 +144,7 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
 
     use vspc_core::concentrator::ANY_CID;
 
@@ -167,6 +171,11 @@ mod tests {
         let _peer = TcpStream::connect(at).unwrap();
         let (socket, _) = listener.accept().unwrap();
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        // More than the 128 of whoever opened it.
+        let room = sockets::short_backlog().unwrap_or(300).min(300);
+        let connect = |_| TcpStream::connect_timeout(&at, Duration::from_millis(500)).unwrap();
+        let waiting: Vec<TcpStream> = (0..room).map(connect).collect();
+        assert_eq!((0..room).filter(|_| listener.accept().is_ok()).count(), waiting.len());
 
         let path = std::env::temp_dir().join(format!("vspc-handed-over-{}", std::process::id()));
         let _ = fs::remove_file(&path);
