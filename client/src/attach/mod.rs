@@ -408,6 +408,7 @@ impl Attach {
             Some("kicked" | "bumped") => {
                 Failure::new(Code::Refused, format!("you were sent away from {name}{by}{message}"))
             }
+            Some("no-right") => Failure::new(Code::Refused, format!("you may not use {name} any more")),
             reason => Failure::error(format!("the attach to {name} has ended: {}", reason.unwrap_or("?"))),
         })
     }

@@ -178,6 +178,11 @@ fn who_is_sent_away_is_told_why() {
     terminal.await_shown("for help");
     server.detach("web01", json!({"reason": "expired"}));
     assert_eq!(terminal.ends(), 3);
+    let terminal = Terminal::start(&server, &["attach", "web01"]);
+    terminal.await_shown("for help");
+    server.detach("web01", json!({"reason": "no-right"}));
+    terminal.await_shown("you may not use web01 any more");
+    assert_eq!(terminal.ends(), 4);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! who may only watch types no more.
 
 use crate::admin::lock::{Access, LockMode};
-use crate::admin::operator::{Notice, Right};
+use crate::admin::operator::{self, Notice, Right};
 
 use super::Concentrator;
 use super::conn::{Conn, Role};
@@ -88,10 +88,22 @@ impl Concentrator {
                 if types == Some(Access::Writer) {
                     // Nobody stands in the way of one who only watches.
                     let _ = self.change_lock(id, LockMode::Readonly);
+                    self.tell_of_reading(id, at);
                     self.show_line_to(id, "you may only watch from now on: what you type is dropped");
                 }
             }
             Right::Writer | Right::Operator => {}
+        }
+    }
+
+    /// Tells an attach that what is typed on it goes nowhere any more, also where that changes nobody's lock.
+    fn tell_of_reading(&mut self, id: ConnId, at: ConsoleId) {
+        let Some(Role::Attach(attach)) = self.conns.get(id).map(|conn| &conn.role) else { return };
+        let (operator, stream) = (attach.operator, attach.stream);
+        let (offset, lock) = (self.consoles.get(at).map_or(0, Console::offset), self.held_at(at));
+        if let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) {
+            desk.notify(&Notice::Access { stream, offset, access: operator::Access::Read, lock });
+            self.fx.outbox.transmit(operator);
         }
     }
 

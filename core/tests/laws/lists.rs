@@ -382,7 +382,7 @@ fn a_list_that_comes_sends_those_away_who_are_not_in_it_and_one_that_goes_opens_
     }
     assert_eq!(world.typed(vms[1]), "s");
     let access = watches.notices(&mut world, "access");
-    assert!(access.is_empty() || access.last().unwrap()["access"] == "read");
+    assert_eq!((&access[0]["stream"], &access[0]["access"]), (&json!(streams[1]), &json!("read")));
     world.print(vms[1], b"secret words");
     assert_eq!(watches.read(&mut world, streams[1]), "secret words");
 
