@@ -405,10 +405,10 @@ impl End {
     }
 }
 
-/// How many bytes the queue to the thread holds, for all consoles together: a tenth of a second of a VM that
+/// How many bytes the queue to the thread holds, for all consoles together: a sixth of a second of a VM that
 /// prints as fast as one can, for which a thread on a busy machine may have to wait, and more than a thousand
 /// that print a line each. When it is full, what follows stays in the journals.
-const ROOM: usize = 32 << 20;
+const ROOM: usize = 64 << 20;
 
 /// The longest piece: what the engine offers at once. Less would have it look for where the rest begins.
 const PIECE: usize = 288 << 10;
