@@ -2,7 +2,8 @@
 //!
 //! An end costs more than anything else a peer can do in a visit: the kernel closes a socket, the engine says
 //! goodbye, a line is logged. When thousands leave at one moment those who stay must not wait for all of
-//! that, so what is beyond a turn's share waits here, in its order. A connection that waits is not read.
+//! that, so what is beyond a turn's share waits here, in its order. An end may be in here twice, where a
+//! socket was looked at again meanwhile: whoever handles it does nothing the second time.
 
 use std::collections::VecDeque;
 
@@ -41,13 +42,22 @@ impl Departures {
     /// The next end that has waited and may be handled in this turn.
     pub fn next_due(&mut self) -> Option<(ConnId, Closed)> {
         self.left = self.left.checked_sub(1)?;
-        self.waiting.pop_front()
+        self.next()
     }
 
-    /// The next end that waits, whatever the turn's share: to be handled before a newcomer is taken in. Who
-    /// comes in place of those who left must not find their descriptors taken.
+    /// The next end that waits, whatever the turn's share. [`ENDS_PER_NEWCOMER`] are to be handled before a
+    /// newcomer is taken in: it must not be refused for the descriptors of connections that have ended.
     pub fn next_before_newcomer(&mut self) -> Option<(ConnId, Closed)> {
-        self.waiting.pop_front()
+        self.next()
+    }
+
+    fn next(&mut self) -> Option<(ConnId, Closed)> {
+        let next = self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            // The room of a storm.
+            self.waiting = VecDeque::new();
+        }
+        next
     }
 
     /// Whether any waits.
@@ -56,6 +66,9 @@ impl Departures {
         self.waiting.is_empty()
     }
 }
+
+/// A VM that comes needs two descriptors: its connection's and its client port's.
+pub const ENDS_PER_NEWCOMER: usize = 2;
 
 /// Ends in one turn: about a millisecond.
 const PER_TURN: usize = 64;

@@ -219,7 +219,7 @@ impl fmt::Display for Words<'_, Fault> {
         match self.0 {
             Fault::Telnet(fault) => write!(f, "{fault}"),
             Fault::Vmware(fault) => write!(f, "{fault}"),
-            Fault::ComPort => f.write_str("a COM-PORT command that is none, or is cut short"),
+            Fault::ComPort => f.write_str("an invalid or truncated COM-PORT command"),
             Fault::OptionOff(opt) => write!(f, "subnegotiation of {opt}, which is off"),
             Fault::AuthenticationOutOfPlace => f.write_str("AUTHENTICATION out of place"),
             Fault::DataBeforeTls => f.write_str("serial data before TLS"),

@@ -31,6 +31,12 @@ impl Ending {
         self.0 = Some(closed);
     }
 
+    /// As far as is known it is open both ways.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self.0.is_none()
+    }
+
     /// Its peer has ended its half: nothing more will be read.
     #[must_use]
     pub fn has_ended(self) -> bool {
@@ -191,7 +197,7 @@ pub enum Discarded {
 
 /// Reads once from a socket that lingers, for nobody: one system call, at most `DISCARD_MAX` bytes. A crowd
 /// that was turned away and still sends as fast as it can is held back by its windows, and keeps nobody from
-/// his turn.
+/// their turn.
 pub fn discard<S>(socket: &S, scratch: &mut [u8]) -> Discarded
 where
     for<'s> &'s S: Read,

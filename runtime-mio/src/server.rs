@@ -21,6 +21,7 @@ use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
 use vspc_host::clock::Clock;
 use vspc_host::commands::Receiver;
+use vspc_host::departures::ENDS_PER_NEWCOMER;
 use vspc_host::fatal::Fatal;
 use vspc_host::housekeeping::Housekeeping;
 use vspc_host::startup::Host;
@@ -231,8 +232,10 @@ impl Server {
     }
 
     fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
-        if let Some((id, how)) = self.house.departures.next_before_newcomer() {
-            self.end(id, how);
+        for _ in 0..ENDS_PER_NEWCOMER {
+            if let Some((id, how)) = self.house.departures.next_before_newcomer() {
+                self.end(id, how);
+            }
         }
         let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
@@ -285,10 +288,16 @@ impl Server {
     fn end(&mut self, id: ConnId, how: Closed) {
         match how {
             Closed::Input => {
-                if let Some(connection) = self.connections.get(id).filter(|it| !it.ending.has_ended()) {
-                    connection.ending.note(Closed::Input);
-                    self.engine.handle_closed(id, Closed::Input, self.now);
+                // Where a write has failed meanwhile, a read is on its way that finds out.
+                let Some(connection) = self.connections.get(id).filter(|it| it.ending.is_none()) else {
+                    return;
+                };
+                connection.ending.note(Closed::Input);
+                // A reset behind the end was reported before this was known, and will not be again.
+                if let Some(why) = transfer::failure(&connection.stream) {
+                    return self.fail(id, why);
                 }
+                self.engine.handle_closed(id, Closed::Input, self.now);
             }
             Closed::Failed(why) => self.fail(id, why),
         }

@@ -1,7 +1,7 @@
 //! Peers that leave: what they sent before is still delivered, and the server notices that they are gone.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Instant;
 
 use super::fairness::keys_arrive;
@@ -56,6 +56,35 @@ pub(super) fn all_of_a_crowd_that_leaves_at_one_moment_are_noticed_while_keys_ar
     keys_arrive(vm, client);
     let gone: HashSet<_> = (0..CROWD).map(|_| name_in(&server.line_with("vm disconnected"))).collect();
     assert_eq!(gone.len(), usize::from(CROWD), "each is told of once");
+}
+
+/// Raw clients: nothing is written to them that would find out that they are gone, but what a VM prints.
+pub(super) fn a_crowd_of_raw_clients_that_leaves_a_silent_console_is_gone() {
+    let server = Server::start(&["--max-clients", "none"]);
+    let (mut vm, port) = Peer::vm(&server, 1);
+    let crowd: Vec<_> = (0..CROWD).map(|_| Peer::connect(port)).collect();
+    for mut client in &crowd {
+        client.stream.write_all(b"+").unwrap();
+        server.line_with("client attached");
+    }
+    vm.expect(&[b'+'; CROWD as usize]);
+    server.while_stopped(|| {
+        drop(crowd);
+        // Draws a reset from each of them, behind its end.
+        vm.print(b"one line");
+    });
+    for _ in 0..CROWD {
+        server.line_with("client detached");
+    }
+}
+
+/// A port scan: the end is there with the connection, and our offers draw a reset.
+pub(super) fn who_connects_and_leaves_at_once_is_gone() {
+    let server = Server::start(&[]);
+    let (_vm, port) = Peer::vm(&server, 1);
+    server.while_stopped(|| drop((0..5).map(|_| Peer::connect(port)).collect::<Vec<_>>()));
+    let mut asked = Peer::connect(port);
+    asked.expect_somewhere(b"nobody else here");
 }
 
 fn name_in(line: &str) -> String {

@@ -155,9 +155,9 @@ impl Admission {
     }
 
     /// Whether a connection of this kind may come in beside so many listeners. A client port is reserved for
-    /// each possible VM, but for so many as there are to `spare`: ports that are open and that nobody uses,
-    /// which are theirs who come again, or yield. `Evict` always names a connection that is nobody yet: the
-    /// engine closes that one and asks again.
+    /// each possible VM, but for so many as are open to `spare`: those of consoles without a VM, which are
+    /// theirs who come again. Who comes for the first time has its port when there is a descriptor. `Evict`
+    /// always names a connection that is nobody yet: the engine closes that one and asks again.
     pub(super) fn judge(
         &mut self,
         kind: Kind,

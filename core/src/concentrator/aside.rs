@@ -1,4 +1,4 @@
-//! Connections beyond what one console may have as legs, in the order in which they came, and how their VMs
+//! Connections beyond what one console may have as legs, in the order in which they came, and what their VMs
 //! are called.
 //!
 //! There may be as many as there are descriptors, and all may leave at one moment: every call costs the
@@ -10,7 +10,7 @@ use super::id::ConnId;
 
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    /// Of each its number, and how its VM is called if it has said so.
+    /// Of each its number, and what its VM is called if it has said so.
     members: BTreeMap<ConnId, (u64, Option<String>)>,
     by_number: BTreeMap<u64, ConnId>,
     next: u64,

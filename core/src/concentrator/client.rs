@@ -178,6 +178,8 @@ impl Concentrator {
                 self.count_for(id).breaks += 1;
                 self.queue_input(id, 0, |uplink, buffers| uplink.push_wire(&[IAC, Command::BRK.0], buffers));
             }
+            // A program would take the text for the VM's.
+            Command::AYT if self.is_serial(id) => self.reply(id, |out| put_command(Command::NOP, out)),
             Command::AYT => self.reply(id, |out| out.extend_from_slice(ARE_YOU_THERE)),
             Command::IP => self.type_wire(id, b"\x03", 0),
             Command::AO => self.abort_output(id),
@@ -206,7 +208,8 @@ impl Concentrator {
         let Some(client) = conn.client_mut() else { return };
         let is_binary = is_binary || client.serial.is_some();
         let enters: Vec<u8>;
-        let wire = match self.config.admin_enter_cr && client.visit.who.is_some() {
+        let is_person = client.visit.who.is_some() && client.serial.is_none();
+        let wire = match self.config.admin_enter_cr && is_person {
             true => {
                 enters = wire.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
                 &enters[..]

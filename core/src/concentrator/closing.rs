@@ -7,7 +7,7 @@ use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role};
+use super::conn::{Client, Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role};
 use super::console::Console;
 use super::desk::Desk;
 use super::effects::Newcomer;
@@ -32,6 +32,10 @@ impl Concentrator {
                 conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
                 conn.release(id, &mut self.fx);
                 self.fx.timers.set(Timer::Linger(id), now + LINGER);
+                if conn.client().is_some_and(Client::is_suspended) {
+                    // It is sent the rest now.
+                    self.fx.outbox.transmit(id);
+                }
                 self.consider_closed(id);
             }
         }
@@ -72,6 +76,9 @@ impl Concentrator {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.closing = Some(Closing::Farewell);
             conn.release(id, &mut self.fx);
+            if conn.client().is_some_and(Client::is_suspended) {
+                self.fx.outbox.transmit(id);
+            }
         }
         self.fx.timers.set(Timer::Linger(id), self.fx.now + LINGER);
         self.consider_closed(id);

@@ -221,6 +221,13 @@ pub(super) struct Client {
     pub(super) is_seeded: bool,
 }
 
+impl Client {
+    /// It has ordered that nothing be sent to it now.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.serial.as_ref().is_some_and(|session| session.is_suspended())
+    }
+}
+
 /// How a client that will send no more takes what it is shown, since its clock was last set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ended {

@@ -298,6 +298,7 @@ impl Consoles {
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
+        self.unused.note_port(id, false);
         self.lines.remove(&id);
         fx.counters += console.counters();
         fx.outbox.changed(id);
@@ -467,6 +468,13 @@ impl Consoles {
         Some(missed)
     }
 
+    /// A reader does not want the rest of the older output that it is shown.
+    pub(super) fn end_replay(&mut self, id: ConsoleId, seat: Seat) {
+        if let Some(console) = self.table.get_mut(id) {
+            console.fanout_mut().end_replay(seat);
+        }
+    }
+
     /// A reader does not want what it has not taken.
     pub(super) fn skip_output(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
@@ -504,11 +512,14 @@ impl Consoles {
             Some(console) => self.unused.insert(id, console.tenure.before(), console.listener.is_some()),
             None => self.unused.remove(id),
         }
+        let has_no_vm =
+            self.table.get(id).is_some_and(|console| console.listener.is_some() && console.legs.is_empty());
+        self.unused.note_port(id, has_no_vm);
     }
 
-    /// How many client ports are open that nobody uses.
-    pub(super) fn unused_ports(&self) -> usize {
-        self.unused.ports()
+    /// How many client ports are open whose consoles have no VM.
+    pub(super) fn ports_without_vm(&self) -> usize {
+        self.unused.ports_without_vm()
     }
 
     /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so

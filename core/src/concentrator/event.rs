@@ -274,7 +274,7 @@ pub enum Fault {
     Vmware(vmware::Malformed),
     /// A subnegotiation of an option that is off.
     OptionOff(Opt),
-    /// A command of COM-PORT that is none, or is cut short.
+    /// An invalid or truncated command of COM-PORT.
     ComPort,
     /// A step of AUTHENTICATION where it means nothing.
     AuthenticationOutOfPlace,

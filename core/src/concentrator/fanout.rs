@@ -380,6 +380,15 @@ impl<K: Copy> Fanout<K> {
         }
     }
 
+    /// A reader is shown no more of what was printed before it came: it goes on where it was before that.
+    pub(super) fn end_replay(&mut self, seat: Seat) {
+        if let Some(reader) = sitting(&mut self.readers, seat)
+            && let Some(jump) = reader.jump.take()
+        {
+            reader.at = jump.1;
+        }
+    }
+
     /// A reader does not want what it has not taken: it goes on behind the last byte. Nothing is lost that
     /// way that it would have to be told of.
     pub(super) fn skip(&mut self, seat: Seat) {

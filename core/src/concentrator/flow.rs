@@ -61,7 +61,8 @@ impl Concentrator {
                     false => READ_MAX,
                 }
             }
-            Role::Client(_) if conn.control.is_over_limit() => 0,
+            // One that has suspended us is read: it cannot take a byte before we have read that it resumes.
+            Role::Client(client) if conn.control.is_over_limit() && !client.is_suspended() => 0,
             Role::Client(client) => {
                 let window =
                     self.typing_window(id, client.console, client.epoch, client.mode != Mode::Telnet);
@@ -484,7 +485,7 @@ fn offer_client<const MOST: usize>(
 ) -> (Sent, Option<u64>) {
     let Role::Client(client) = &conn.role else { return (Sent::default(), None) };
     let (at, seat, is_raw) = (client.console, client.seat, client.mode.is_raw());
-    if conn.closing.is_none() && client.serial.as_ref().is_some_and(|session| session.is_suspended()) {
+    if conn.closing.is_none() && client.is_suspended() {
         return (Sent::default(), None);
     }
     // A farewell may outlive the console it is about.

@@ -165,8 +165,18 @@ impl Concentrator {
         if self.shutting_down || self.consoles.get(at).is_none_or(|console| console.listener.is_some()) {
             return;
         }
-        let port = match self.consoles.rule(at).map(|rule| rule.port) {
-            Some(RulePort::None) => return self.emit_identified(at),
+        let rule = self.consoles.rule(at).map(|rule| rule.port);
+        if rule == Some(RulePort::None) {
+            return self.emit_identified(at);
+        }
+        // None was kept for it where there were open ports to spare, of VMs that may come again.
+        if !self.admission.is_one_free(self.listeners.len()) {
+            return match self.consoles.yields_port(at, self.fx.now) {
+                Some(unused) => self.fx.yields(unused, Some(newcomer)),
+                None => self.wait_for_port(at),
+            };
+        }
+        let port = match rule {
             Some(RulePort::This(port)) if ports.take_own(port) => Some(port),
             _ => ports.take(self.consoles.number(at)),
         };
@@ -314,7 +324,7 @@ impl Concentrator {
         {
             let is_late = !self.consoles.port_needs_name(console);
             let newcomer = Newcomer { console, is_late };
-            if self.admission.has_room_for_port(self.listeners.len(), self.consoles.unused_ports()) {
+            if self.admission.has_room_for_port(self.listeners.len(), self.consoles.ports_without_vm()) {
                 self.open_port_for(newcomer);
             } else if let Some(unused) = self.consoles.yields_descriptor(Some(console)) {
                 self.fx.yields(unused, Some(newcomer));

@@ -22,7 +22,7 @@ impl Concentrator {
         let mut evicted = 0;
         loop {
             // In a rush, ports are put off: nothing is reserved for them.
-            let spare = if in_rush { usize::MAX } else { self.consoles.unused_ports() };
+            let spare = if in_rush { usize::MAX } else { self.consoles.ports_without_vm() };
             let verdict = self.admission.judge(kind, from, self.listeners.len(), spare, self.fx.now);
             if verdict == Verdict::Admit {
                 return true;
@@ -76,7 +76,7 @@ impl Concentrator {
         let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
         let from = holder.and_then(|id| self.conns.get(id)).map_or(Source::Nowhere, Conn::source);
         for _ in 0..MOST_EVICTED {
-            let spare = self.consoles.unused_ports();
+            let spare = self.consoles.ports_without_vm();
             match self.admission.judge(Kind::Vm, from, self.listeners.len(), spare, self.fx.now) {
                 Verdict::Admit => return true,
                 Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),

@@ -158,7 +158,7 @@ pub struct Concentrator {
     /// Where TLS puts what it has opened: room for one read and what a client was held back before it, and
     /// nothing without TLS.
     opened: Vec<u8>,
-    /// Where the answer to one thing that a host says is put together: some forty bytes.
+    /// Where the answer to one thing that a peer says is put together: some forty bytes.
     answer: Vec<u8>,
     /// Where guest bytes are put together whose slices would be crumbs. Up to 64 KiB.
     scratch: Vec<u8>,

@@ -2,8 +2,8 @@
 //! its modem.
 //!
 //! A VM's UART has no speed and no parity. What clients set is remembered for the console, confirmed, and
-//! means nothing else; the carrier is there while the VM is. What is typed and printed between them is a
-//! program's: no line of text is put into it.
+//! means nothing else; the carrier is there while the VM is. A program reads what the VM prints: no line of
+//! text is put into that.
 
 use crate::telnet::com_port::{Asked, CARRIER, CLEAR_TO_SEND, DATA_SET_READY};
 
@@ -20,6 +20,8 @@ impl Concentrator {
         client.serial = on.then(Box::default);
         if on {
             self.consoles.keep_line(at);
+            // It was greeted as a person: older output that it is still being shown is none of a port's.
+            self.consoles.end_replay(at, client.seat);
             self.tell_modem(id, self.modem(at));
         } else {
             // It may have been suspended.
@@ -39,6 +41,11 @@ impl Concentrator {
         answer.clear();
         self.answer = answer;
         match asked {
+            Ok(Some(Asked::Resume)) => {
+                // It may have missed one, where too much was waiting for it.
+                self.tell_modem(id, self.modem(at));
+                Some(Asked::Resume)
+            }
             Ok(asked) => asked,
             Err(_) => {
                 self.malformed(id, Fault::ComPort);
@@ -60,11 +67,8 @@ impl Concentrator {
     }
 
     fn tell_modem(&mut self, id: ConnId, modem: u8) {
-        let Some(session) =
-            self.conns.get_mut(id).and_then(Conn::client_mut).and_then(|client| client.serial.as_mut())
-        else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.control.is_over_limit()) else { return };
+        let Some(session) = conn.client_mut().and_then(|client| client.serial.as_mut()) else { return };
         let mut told = Vec::new();
         session.tell_modem(modem, &mut told);
         if !told.is_empty() {

@@ -15,6 +15,8 @@ pub(super) struct Unused {
     /// Those of them that have a client port.
     with_port: BTreeSet<(u64, ConsoleId)>,
     members: BTreeMap<ConsoleId, u64>,
+    /// Consoles with a client port and no VM, whether they may yield or not.
+    without_vm: BTreeSet<ConsoleId>,
 }
 
 impl Unused {
@@ -25,6 +27,15 @@ impl Unused {
         self.by_time.insert((connected, id));
         if has_port {
             self.with_port.insert((connected, id));
+        }
+    }
+
+    /// A console has a client port and no VM, or not any more.
+    pub(super) fn note_port(&mut self, id: ConsoleId, has_no_vm: bool) {
+        if has_no_vm {
+            self.without_vm.insert(id);
+        } else {
+            self.without_vm.remove(&id);
         }
     }
 
@@ -40,9 +51,9 @@ impl Unused {
         self.members.len()
     }
 
-    /// How many of them have a client port.
-    pub(super) fn ports(&self) -> usize {
-        self.with_port.len()
+    /// How many consoles have a client port and no VM.
+    pub(super) fn ports_without_vm(&self) -> usize {
+        self.without_vm.len()
     }
 
     /// Who yields first, and for how long its VM was connected.
@@ -70,7 +81,7 @@ mod tests {
         assert_eq!(unused.first(), Some((10, console(2))));
         assert_eq!(unused.first_with_port(), Some((50, console(1))));
         unused.insert(console(1), 90, true);
-        assert_eq!((unused.first_with_port(), unused.ports()), (Some((70, console(3))), 2));
+        assert_eq!(unused.first_with_port(), Some((70, console(3))));
         unused.remove(console(2));
         assert_eq!((unused.first(), unused.len()), (Some((70, console(3))), 2));
     }

@@ -25,8 +25,6 @@ pub struct Line {
     pub flow_out: u8,
     /// From the line: 14 none, 15 XON/XOFF, 16 hardware, 18 DTR.
     pub flow_in: u8,
-    /// The line is held at break.
-    pub is_break: bool,
     /// Data terminal ready.
     pub dtr: bool,
     /// Request to send.
@@ -43,7 +41,6 @@ impl Default for Line {
             stop: 1,
             flow_out: 1,
             flow_in: FLOW_IN_NONE,
-            is_break: false,
             dtr: true,
             rts: true,
         }
@@ -82,11 +79,13 @@ pub struct Session {
     /// The modem's state that it was told of.
     modem: Option<u8>,
     is_suspended: bool,
+    /// It holds the line at break.
+    is_break: bool,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { modem_mask: 0xff, line_mask: 0, modem: None, is_suspended: false }
+        Self { modem_mask: 0xff, line_mask: 0, modem: None, is_suspended: false, is_break: false }
     }
 }
 
@@ -141,9 +140,9 @@ impl Session {
                 answer(STOP_SIZE, &[line.stop], out);
             }
             [CONTROL, value] => {
-                let was_break = line.is_break;
-                answer(CONTROL, &[control(value, line)], out);
-                asked = (line.is_break && !was_break).then_some(Asked::Break);
+                let was_break = self.is_break;
+                answer(CONTROL, &[self.control(value, line)], out);
+                asked = (self.is_break && !was_break).then_some(Asked::Break);
             }
             [SUSPEND] => {
                 self.is_suspended = true;
@@ -170,17 +169,37 @@ impl Session {
         Ok(asked)
     }
 
-    /// The modem's lines are like this now, of [`CARRIER`], [`DATA_SET_READY`] and [`CLEAR_TO_SEND`]. Appends
+    /// The modem's signals are these now, of [`CARRIER`], [`DATA_SET_READY`] and [`CLEAR_TO_SEND`]. Appends
     /// what the peer is to be told of that: nothing where it was told so before, or its mask leaves nothing.
-    pub fn tell_modem(&mut self, lines: u8, out: &mut Vec<u8>) {
-        // Each line has its change four bits below it.
-        let changes = self.modem.map_or(0, |before| (before ^ lines) >> 4);
-        if self.modem.replace(lines) == Some(lines) {
+    pub fn tell_modem(&mut self, signals: u8, out: &mut Vec<u8>) {
+        // Each signal has its change four bits below it.
+        let changes = self.modem.map_or(0, |before| (before ^ signals) >> 4);
+        if self.modem.replace(signals) == Some(signals) {
             return;
         }
-        let told = (lines | changes) & self.modem_mask;
+        let told = (signals | changes) & self.modem_mask;
         if told != 0 {
             answer(MODEM_STATE, &[told], out);
+        }
+    }
+
+    /// Carries out a SET-CONTROL. Returns what holds now of what it is about.
+    fn control(&mut self, value: u8, line: &mut Line) -> u8 {
+        match value {
+            1..=3 => (line.flow_out, line.flow_in) = (value, value + FLOW_IN_NONE - 1),
+            17 | 19 => line.flow_out = value,
+            14..=16 | 18 => line.flow_in = value,
+            5 | 6 => self.is_break = value == 5,
+            8 | 9 => line.dtr = value == 8,
+            11 | 12 => line.rts = value == 11,
+            _ => {}
+        }
+        match value {
+            4..=6 => 6 - u8::from(self.is_break),
+            7..=9 => 9 - u8::from(line.dtr),
+            10..=12 => 12 - u8::from(line.rts),
+            13..=16 | 18 => line.flow_in,
+            _ => line.flow_out,
         }
     }
 }
@@ -191,26 +210,6 @@ pub const CARRIER: u8 = 0x80;
 pub const DATA_SET_READY: u8 = 0x20;
 /// Clear to send.
 pub const CLEAR_TO_SEND: u8 = 0x10;
-
-/// Carries out a SET-CONTROL. Returns what holds now of what it is about.
-fn control(value: u8, line: &mut Line) -> u8 {
-    match value {
-        1..=3 => (line.flow_out, line.flow_in) = (value, value + FLOW_IN_NONE - 1),
-        17 | 19 => line.flow_out = value,
-        14..=16 | 18 => line.flow_in = value,
-        5 | 6 => line.is_break = value == 5,
-        8 | 9 => line.dtr = value == 8,
-        11 | 12 => line.rts = value == 11,
-        _ => {}
-    }
-    match value {
-        4..=6 => 6 - u8::from(line.is_break),
-        7..=9 => 9 - u8::from(line.dtr),
-        10..=12 => 12 - u8::from(line.rts),
-        13..=16 | 18 => line.flow_in,
-        _ => line.flow_out,
-    }
-}
 
 fn answer(code: u8, value: &[u8], out: &mut Vec<u8>) {
     let body = [&[code + ANSWER], value].concat();

@@ -119,6 +119,72 @@ fn a_break_reaches_the_vm_once() {
     assert_eq!(world.host(vm).wire, [IAC, Command::BRK.0]);
 }
 
+/// A client that leaves at break leaves no break behind that another's would be lost in.
+#[test]
+fn a_break_is_its_clients_and_ends_with_it() {
+    let (mut world, vm, first) = opened(Config::default());
+    world.type_wire(first, &command(&[5, 5]));
+    world.end(first);
+    let second = world.client(uuid(1), Kind::Raw);
+    world.type_wire(second, OPENING);
+    world.pass(Duration::from_secs(1));
+    world.host(vm).wire.clear();
+    told(&mut world, second);
+    world.type_wire(second, &command(&[5, 4]));
+    assert_eq!(told(&mut world, second), command(&[105, 6]));
+    world.type_wire(second, &command(&[5, 5]));
+    assert_eq!(world.host(vm).wire, [IAC, Command::BRK.0]);
+}
+
+#[test]
+fn who_suspends_and_asks_without_end_is_still_heard_when_it_resumes() {
+    let (mut world, vm, port) = opened(Config::default());
+    told(&mut world, port);
+    world.type_wire(port, &command(&[8]));
+    for _ in 0..1000 {
+        world.type_wire(port, &command(&[1, 0, 0, 0, 0]));
+    }
+    world.print(vm, b"printed");
+    world.type_wire(port, b"typed");
+    assert_eq!(world.host(vm).typed, b"typed");
+    assert_eq!(told(&mut world, port), b"");
+    world.type_wire(port, &command(&[9]));
+    let seen = told(&mut world, port);
+    assert!(seen.ends_with(b"printed") && seen.len() > 1000, "{} bytes", seen.len());
+    assert_eq!(told(&mut world, port), b"");
+}
+
+#[test]
+fn who_has_suspended_has_the_rest_when_the_server_ends() {
+    let (mut world, vm, port) = opened(Config::default());
+    world.type_wire(port, &command(&[11, 0]));
+    told(&mut world, port);
+    world.type_wire(port, &command(&[8]));
+    world.print(vm, b"last words");
+    world.shut_down();
+    assert_eq!(told(&mut world, port), b"last words");
+    assert!(!world.is_open(port), "at once, and not after two seconds");
+}
+
+#[test]
+fn a_person_that_becomes_a_program_is_shown_no_more_of_what_was_before() {
+    let mut world = World::new(Config { client_scrollback: 1000, ..Config::default() });
+    let vm = world.vm(vm_config(1));
+    world.print(vm, &[b'o'; 1000]);
+    let port = world.client(uuid(1), Kind::Raw);
+    world.stall(port, 40);
+    world.type_wire(port, &OPENING[..9]);
+    world.pass(Duration::from_secs(1));
+    world.type_wire(port, &[0xff, 0xfb, 44]);
+    world.unstall(port);
+    world.print(vm, b"new");
+    let seen = told(&mut world, port);
+    assert!(seen.iter().filter(|&&byte| byte == b'o').count() < 100);
+    assert!(seen.ends_with(b"new"));
+    world.type_wire(port, &[IAC, Command::AYT.0]);
+    assert_eq!(told(&mut world, port), [IAC, Command::NOP.0], "no text");
+}
+
 #[test]
 fn who_suspends_is_sent_nothing_until_it_resumes_and_then_all_of_it() {
     let (mut world, vm, port) = opened(Config::default());

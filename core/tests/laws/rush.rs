@@ -72,6 +72,28 @@ fn vms_that_are_gone_before_their_ports_come_need_none() {
     assert_eq!(ports(&world), 900);
 }
 
+/// Whoever is at their consoles meanwhile; and however long they were there before.
+#[test]
+fn vms_that_come_again_are_all_served_also_while_clients_wait_for_them() {
+    let watched = 100;
+    let max_descriptors = 2 * FLEET as usize + watched + 200;
+    let mut world = World::new(Config { max_descriptors, ..config() });
+    let vms: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+    world.settle();
+    world.pass(Duration::from_secs(700));
+    for n in 1..=watched {
+        world.client(uuid(n as u32), Kind::Telnet);
+    }
+    for vm in vms {
+        world.end(vm);
+    }
+    world.settle();
+    let again: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+    world.settle();
+    assert!(again.iter().all(|&vm| world.is_open(vm)));
+    assert_eq!(world.engine.consoles().filter(|console| console.vms == 1).count() as u32, FLEET);
+}
+
 /// A host that was cut off brings all its VMs back at one moment: they have their ports already, and need no
 /// second descriptor.
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vspc_core::concentrator::{Config, ConnId, EventKind, PortRange};
 use vspc_core::vmware::{Uuid, VmConfig};
 
+use crate::world::peer::Host;
 use crate::world::{Kind, Part, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,6 +45,27 @@ fn nothing_yields_before_its_time_while_there_is_room() {
     world.pass(Duration::from_secs(86_000));
     assert_eq!(world.engine.consoles().count(), 10);
     assert_eq!(yielded(&world), 0);
+}
+
+/// Ports that are kept for VMs that were there for long are no descriptors for others, though nothing is
+/// reserved beside them.
+#[test]
+fn never_are_there_more_connections_and_ports_than_descriptors() {
+    let max_descriptors = 100;
+    let mut world = World::new(Config { max_descriptors, ..with_ports(1000) });
+    for n in 1..=30 {
+        comes_and_goes(&mut world, n, TEN_MINUTES);
+    }
+    for n in 100..300 {
+        world.from = Ipv4Addr::new(198, 51, 100, n as u8);
+        // Some are turned away.
+        let _ = world.connect_to_vms(Part::Host(Host::new(vm_config(n))));
+        if n % 10 == 0 {
+            world.settle();
+        }
+        assert!(world.open() <= max_descriptors, "{} with vm {n}", world.open());
+    }
+    assert!((1..=30).all(|n| world.port(uuid(n)).is_some()));
 }
 
 #[test]
