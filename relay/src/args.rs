@@ -63,6 +63,10 @@ pub(crate) struct RelayOptions {
     )]
     pub(crate) lines: Option<PathBuf>,
 
+    /// Tell the target for whom each connection is, by a PROXY header of version 1
+    #[arg(long, help_heading = "What is carried", conflicts_with_all = ["line", "lines"])]
+    pub(crate) proxy_protocol: bool,
+
     /// Where it is carried to
     #[arg(long, value_name = "ADDRESS", help_heading = "The target")]
     pub(crate) to: Option<Endpoint>,

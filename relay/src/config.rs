@@ -35,6 +35,7 @@ pub(crate) struct Route {
     pub(crate) connect_timeout: Duration,
     pub(crate) dialer: DialerFiles,
     pub(crate) server: ServerFiles,
+    pub(crate) proxy_protocol: bool,
 }
 
 /// Where lines go.
@@ -169,6 +170,9 @@ fn options(table: &DeTable<'_>, keys: &[&str], folder: &Path) -> Result<RelayOpt
             "listen-cert" => options.listen_cert = path()?,
             "listen-key" => options.listen_key = path()?,
             "listen-ca" => options.listen_ca = path()?,
+            "proxy-protocol" => {
+                options.proxy_protocol = value.as_bool().ok_or("proxy-protocol is true or false")?;
+            }
             "name" => options.name = Some(text(key, value)?.to_owned()),
             "uuid" => options.uuid = Some(parse_uuid(text(key, value)?)?),
             "uri" => options.uri = Some(text(key, value)?.to_owned()),
@@ -215,7 +219,8 @@ impl Route {
         if is_served && server.cert.is_none() {
             return Err("to listen with TLS takes a certificate: listen-cert".to_owned());
         }
-        Ok(Self { listen: options.listen, to, connect_timeout, dialer, server })
+        let proxy_protocol = options.proxy_protocol;
+        Ok(Self { listen: options.listen, to, connect_timeout, dialer, server, proxy_protocol })
     }
 }
 
@@ -275,7 +280,12 @@ impl LineRoute {
             ..VmConfig::default()
         };
         let from = (!self.from.is_listener).then(|| {
-            Arc::new(Goal { endpoint: self.from.at.clone(), tls: None, patience: self.to.connect_timeout })
+            Arc::new(Goal {
+                endpoint: self.from.at.clone(),
+                tls: None,
+                patience: self.to.connect_timeout,
+                is_told_for_whom: false,
+            })
         });
         Spec { config: Arc::new(config), from, place: self.from.to_string(), to, backlog: self.to.backlog }
     }
@@ -343,6 +353,7 @@ const KINDS: [(&str, &[&str]); 3] = [
             "listen-cert",
             "listen-key",
             "listen-ca",
+            "proxy-protocol",
         ],
     ),
     (
@@ -447,6 +458,7 @@ mod tests {
             (relay("listen = 'tls://0.0.0.0:1'\nto = 'a:1'"), "listen-cert"),
             (relay("listen = '0.0.0.0:1'\nto = 'a:1'\nlisten-ca = 'x'"), "tls://"),
             (relay("listen = '0.0.0.0:1'\nto = 'a:1'\nconnect-timeout = 0"), "3600"),
+            (relay("listen = '0.0.0.0:1'\nto = 'a:1'\nproxy-protocol = 1"), "true or false"),
             (relay("lissten = '0.0.0.0:1'"), "lissten"),
             (relay("listen = [1]"), "text"),
         ] {

@@ -31,6 +31,8 @@ pub(crate) struct Goal {
     pub(crate) tls: Option<Dialer>,
     /// How long each of its addresses is given, and TLS.
     pub(crate) patience: Duration,
+    /// Whether it is told first for whom it is connected to.
+    pub(crate) is_told_for_whom: bool,
 }
 
 /// A connection that is being made.
@@ -44,6 +46,8 @@ pub(crate) struct Dial {
     until: Instant,
     /// When it is to be visited at the latest.
     wait: Instant,
+    /// What the target is told first, before TLS.
+    header: Box<[u8]>,
     /// Why the last address failed.
     fault: String,
 }
@@ -74,7 +78,12 @@ impl Dial {
     pub(crate) fn new(goal: Arc<Goal>, token: Token, now: Instant) -> Self {
         let until = now + goal.patience;
         let (stage, rest) = (Stage::Naming, VecDeque::new());
-        Self { goal, token, stage, rest, until, wait: until, fault: String::new() }
+        Self { goal, token, stage, rest, until, wait: until, header: Box::default(), fault: String::new() }
+    }
+
+    /// Has the target told this first. It is short: a new connection takes it at once.
+    pub(crate) fn with_header(self, header: Box<[u8]>) -> Self {
+        Self { header, ..self }
     }
 
     /// When it is to be visited at the latest, after [`advance`](Self::advance).
@@ -186,8 +195,9 @@ impl Dial {
         match self.goal.tls.as_ref().map(Session::dial).transpose() {
             Ok(session) => {
                 let mut link = Link::new(socket, session);
-                if let Some(error) = since {
-                    link.fail(error);
+                match since {
+                    Some(error) => link.fail(error),
+                    None => link.send_first(&self.header),
                 }
                 self.stage = Stage::Shaking(Box::new(link));
             }

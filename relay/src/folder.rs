@@ -4,7 +4,7 @@
 //! **Owns** which sockets are there. It is looked into when the kernel says that something has changed
 //! (inotify(7)); a folder of sockets is one in memory, so that the loop does not wait for a disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -52,7 +52,7 @@ impl Folder {
     pub(crate) fn look(&mut self) -> (Vec<(PathBuf, Spec)>, Vec<usize>) {
         self.forget_changes();
         let there = self.sockets();
-        let gone: Vec<PathBuf> = self.lines.keys().filter(|path| !there.contains(path)).cloned().collect();
+        let gone: Vec<PathBuf> = self.lines.keys().filter(|path| !there.contains(*path)).cloned().collect();
         let gone = gone.iter().filter_map(|path| self.lines.remove(path)).collect();
         let come = there.into_iter().filter(|path| !self.lines.contains_key(path));
         let come = come.filter_map(|path| Some((path.clone(), self.spec(&path)?)));
@@ -71,12 +71,12 @@ impl Folder {
         while changes.next().is_ok() {}
     }
 
-    fn sockets(&self) -> Vec<PathBuf> {
+    fn sockets(&self) -> BTreeSet<PathBuf> {
         let entries = match fs::read_dir(&self.route.folder) {
             Ok(entries) => entries,
             Err(error) => {
                 log::warn!("cannot look into {}: {error}", self.route.folder.display());
-                return Vec::new();
+                return BTreeSet::new();
             }
         };
         let is_line = |path: &Path| path.extension().is_some_and(|end| end == "sock");

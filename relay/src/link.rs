@@ -3,6 +3,7 @@
 //! **Owns** what a read or a write means for it, and how it ends. **Refuses to know** where bytes go.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use mio::event::Event;
@@ -166,6 +167,14 @@ impl Link {
         taken
     }
 
+    /// Writes what comes before TLS. A connection that has just been made takes a kilobyte at once.
+    pub(crate) fn send_first(&mut self, bytes: &[u8]) {
+        let written = Wire { socket: &self.socket, sent: &mut self.sent }.write_all(bytes);
+        if let Err(error) = written {
+            self.fail(&error);
+        }
+    }
+
     /// Whether a write may take something.
     pub(crate) fn can_send(&self) -> bool {
         self.writable && self.failed.is_none() && self.finishing == Finishing::No
@@ -244,6 +253,12 @@ impl Link {
             (Some(before), Some(now)) => now.saturating_sub(before).min(self.sent),
             _ => self.sent,
         }
+    }
+
+    /// Who is at the other end, and this end's own address, where they are IP addresses.
+    pub(crate) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let peer = self.socket.peer_addr().ok()?.as_socket()?;
+        Some((peer, self.socket.local_addr().ok()?.as_socket()?))
     }
 
     /// How many bytes the kernel has taken: of TLS's form, where there is TLS.

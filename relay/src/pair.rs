@@ -10,6 +10,7 @@
 //! | it is reset, or does not answer any more | a reset, when its system has the bytes that were read before; at the latest after [`LAST_BYTES`] |
 //! | the target is not reached | a reset at once: the host tries again |
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +131,11 @@ impl Pair {
         match self.near.shake_hands() {
             Ok(true) => {
                 let token = Token(world.id * 2 + 1);
-                self.stage = Stage::Dialing(Box::new(Dial::new(Arc::clone(&self.goal), token, world.now)));
+                let mut dial = Dial::new(Arc::clone(&self.goal), token, world.now);
+                if self.goal.is_told_for_whom {
+                    dial = dial.with_header(proxy_header(self.near.ends()).into_bytes().into());
+                }
+                self.stage = Stage::Dialing(Box::new(dial));
                 return None;
             }
             Ok(false) if world.now < until => return Some(Next::Wait(Some(until))),
@@ -257,6 +262,22 @@ impl Flow {
     }
 }
 
+/// The header by which a target learns who has connected to the relay, and where: version 1 of the PROXY
+/// protocol.
+fn proxy_header(ends: Option<(SocketAddr, SocketAddr)>) -> String {
+    let canonical = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+    match ends.map(|(from, to)| (canonical(from), canonical(to))) {
+        Some(((from @ IpAddr::V4(_), port), (to @ IpAddr::V4(_), at))) => {
+            format!("PROXY TCP4 {from} {to} {port} {at}\r\n")
+        }
+        Some(((from @ IpAddr::V6(_), port), (to @ IpAddr::V6(_), at))) => {
+            format!("PROXY TCP6 {from} {to} {port} {at}\r\n")
+        }
+        // Who comes by a unix socket or vsock has no address that could be said.
+        _ => "PROXY UNKNOWN\r\n".to_owned(),
+    }
+}
+
 /// Buffers that one visit moves each way, before others have their turn.
 const ROUNDS: usize = 4;
 
@@ -268,3 +289,20 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 
 /// How often the kernel is asked whether these bytes have arrived.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_says_who_has_connected_and_where() {
+        let header = |from: &str, to: &str| proxy_header(Some((from.parse().unwrap(), to.parse().unwrap())));
+        assert_eq!(header("10.0.0.7:5", "10.0.0.1:13370"), "PROXY TCP4 10.0.0.7 10.0.0.1 5 13370\r\n");
+        assert_eq!(
+            header("[::ffff:10.0.0.7]:5", "[::ffff:10.0.0.1]:1"),
+            "PROXY TCP4 10.0.0.7 10.0.0.1 5 1\r\n"
+        );
+        assert_eq!(header("[fe80::7]:5", "[fe80::1]:1"), "PROXY TCP6 fe80::7 fe80::1 5 1\r\n");
+        assert_eq!(proxy_header(None), "PROXY UNKNOWN\r\n");
+    }
+}

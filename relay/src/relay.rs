@@ -124,7 +124,9 @@ impl Relay {
             poll,
         };
         for route in &settings.routes {
-            let goal = goal(&route.to, &route.dialer, route.connect_timeout)?;
+            let mut goal = goal(&route.to, &route.dialer, route.connect_timeout)?;
+            goal.is_told_for_whom = route.proxy_protocol;
+            let goal = Arc::new(goal);
             let is_served = route.listen.iter().any(|at| at.tls);
             let server = is_served.then(|| Server::load(&route.server)).transpose()?;
             for at in &route.listen {
@@ -134,7 +136,7 @@ impl Relay {
         }
         for line in &settings.lines {
             let to = goal(&line.to.to, &line.to.dialer, line.to.connect_timeout)?;
-            let spec = line.spec(to);
+            let spec = line.spec(Arc::new(to));
             let name = spec.config.name.clone();
             let id = relay.add(Kind::Line(Box::new(Line::new(Arc::new(spec), relay.now))));
             if line.from.is_listener {
@@ -143,7 +145,7 @@ impl Relay {
         }
         for lines in &settings.folders {
             let to = goal(&lines.to.to, &lines.to.dialer, lines.to.connect_timeout)?;
-            let folder = Folder::open(lines.clone(), to)?;
+            let folder = Folder::open(lines.clone(), Arc::new(to))?;
             let token = Token(FIRST_FOLDER + relay.folders.len());
             relay
                 .poll
@@ -382,9 +384,9 @@ impl Relay {
 }
 
 /// A target with what TLS needs.
-fn goal(to: &Endpoint, files: &DialerFiles, patience: Duration) -> Result<Arc<Goal>, Fatal> {
+fn goal(to: &Endpoint, files: &DialerFiles, patience: Duration) -> Result<Goal, Fatal> {
     let tls = to.tls.then(|| Dialer::load(files, to.host())).transpose()?;
-    Ok(Arc::new(Goal { endpoint: to.clone(), tls, patience }))
+    Ok(Goal { endpoint: to.clone(), tls, patience, is_told_for_whom: false })
 }
 
 /// Readiness that one turn takes in.

@@ -50,10 +50,12 @@ fn serve(options: &Options) -> Result<(), Fatal> {
         .map_err(|error| Fatal::System("start the log's thread", error))?;
     let limits = Limits::raise();
     log::info!("vspc-relay {}: {limits}", env!("CARGO_PKG_VERSION"));
-    let relay = Relay::open(&settings)?;
-    stop_at_signals(relay.stopper()).map_err(|error| Fatal::System("wait for signals", error))?;
-    let outcome = relay.run();
-    if let Err(fatal) = &outcome {
+    let outcome = Relay::open(&settings).and_then(|relay| {
+        stop_at_signals(relay.stopper()).map_err(|error| Fatal::System("wait for signals", error))?;
+        relay.run()
+    });
+    // Who has the log elsewhere looks for it there.
+    if let (Err(fatal), true) = (&outcome, options.syslog) {
         log::error!("{fatal}");
     }
     log.flush(FLUSH_PATIENCE);

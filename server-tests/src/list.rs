@@ -176,6 +176,7 @@ macro_rules! with_all {
             relays {
                 vms_that_move_through_a_relay_lose_nothing
                 a_host_that_is_reset_behind_a_relay_is_reset_for_the_server
+                a_relay_says_for_whom_it_connects_and_the_server_believes_it
                 a_line_whose_server_is_killed_goes_on_where_it_was
                 a_line_whose_server_is_stopped_goes_on_where_it_was
             }

@@ -68,6 +68,17 @@ pub(super) fn a_host_that_is_reset_behind_a_relay_is_reset_for_the_server() {
     server.line_with("vm disconnected");
 }
 
+pub(super) fn a_relay_says_for_whom_it_connects_and_the_server_believes_it() {
+    let server = Server::start(&["--no-banner", "--proxy-protocol-from", "127.0.0.1"]);
+    let relay = Running::of(&format!(
+        "[[relay]]\nlisten = 'tcp://127.0.0.1:0'\nto = 'tcp://{}'\nproxy-protocol = true",
+        server.vms
+    ));
+    let vm = Peer::connect(relay.at.unwrap()).introduced(1);
+    let line = server.line_with("vm identified");
+    assert!(line.contains(&format!("peer={}", vm.address())), "{line}");
+}
+
 /// A line that prints numbered lines, and a relay that speaks for it.
 struct Counter {
     _relay: Running,

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
-use crate::ground::{Folder, Running, Target, reset, rest, rest_before_reset, talk};
+use crate::ground::{Folder, Running, Target, expect, reset, rest, rest_before_reset, talk};
 
 #[test]
 fn unix_sockets_on_both_sides() {
@@ -93,6 +93,21 @@ fn megabytes_through_tls_arrive_whole() {
             scope.spawn(move || crate::ground::expect_numbered(&mut reader, length));
         }
     });
+}
+
+#[test]
+fn a_target_may_be_told_for_whom_it_is_before_anything_else() {
+    let target = Target::new();
+    let relay = Running::of(&format!(
+        "[[relay]]\nlisten = 'tcp://127.0.0.1:0'\nto = '{}'\nproxy-protocol = true",
+        target.endpoint()
+    ));
+    let near = relay.connect();
+    let mut far = target.accept();
+    let (me, there) = (near.local_addr().unwrap(), relay.address());
+    let header = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", me.port(), there.port());
+    expect(&mut far, header.as_bytes());
+    talk(&near, &far);
 }
 
 #[test]
