@@ -62,8 +62,8 @@ pub(super) fn all_of_a_crowd_that_leaves_at_one_moment_are_noticed_while_keys_ar
 pub(super) fn a_crowd_of_raw_clients_that_leaves_a_silent_console_is_gone() {
     let server = Server::start(&["--max-clients", "none"]);
     let (mut vm, port) = Peer::vm(&server, 1);
-    let crowd: Vec<_> = (0..CROWD).map(|_| Peer::connect(port)).collect();
-    for mut client in &crowd {
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| Peer::connect(port)).collect();
+    for client in &mut crowd {
         client.stream.write_all(b"+").unwrap();
         server.line_with("client attached");
     }

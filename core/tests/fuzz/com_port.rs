@@ -4,8 +4,8 @@
 use vspc_core::telnet::com_port::{Asked, Line, Session};
 use vspc_core::telnet::{Decoder, Item, Opt};
 
-/// `data` is bodies of subnegotiations, each behind its length modulo 12. Where that leaves nothing, a state of
-/// the modem.
+/// `data` is bodies of subnegotiations, each behind its length modulo 12. Where that leaves nothing, a state
+/// of the modem.
 ///
 /// Checked: a line has values that exist, whatever was asked for; an answer is one whole subnegotiation of
 /// the option, with a code of the side that has the line; the value that is confirmed is confirmed again when
