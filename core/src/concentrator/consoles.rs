@@ -525,7 +525,7 @@ impl Consoles {
     /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so
     /// only to one of which the same is true. It is to be forgotten then: it is not named again.
     pub(super) fn yields_port(&mut self, to: ConsoleId, now: Instant) -> Option<ConsoleId> {
-        let (connected, first) = self.unused.first_with_port()?;
+        let (connected, first) = self.unused.first_with_port(None)?;
         let own = self.table.get(to)?.tenure.stayed(now).as_micros();
         if connected >= SETTLED && own < u128::from(SETTLED) {
             return None;
@@ -537,8 +537,8 @@ impl Consoles {
     /// Whose port's descriptor goes to a newcomer of whom nothing is known, unless that comes for this
     /// console. It is to be forgotten then.
     pub(super) fn yields_descriptor(&mut self, at: Option<ConsoleId>) -> Option<ConsoleId> {
-        let (connected, first) = self.unused.first_with_port()?;
-        if connected >= SETTLED || Some(first) == at {
+        let (connected, first) = self.unused.first_with_port(at)?;
+        if connected >= SETTLED {
             return None;
         }
         self.unused.remove(first);

@@ -61,9 +61,9 @@ impl Unused {
         self.by_time.first().copied()
     }
 
-    /// Who yields first of those that have a client port.
-    pub(super) fn first_with_port(&self) -> Option<(u64, ConsoleId)> {
-        self.with_port.first().copied()
+    /// Who yields first of those that have a client port, but for this one.
+    pub(super) fn first_with_port(&self, but: Option<ConsoleId>) -> Option<(u64, ConsoleId)> {
+        self.with_port.iter().find(|&&(_, id)| Some(id) != but).copied()
     }
 }
 
@@ -79,9 +79,10 @@ mod tests {
         unused.insert(console(2), 10, false);
         unused.insert(console(3), 70, true);
         assert_eq!(unused.first(), Some((10, console(2))));
-        assert_eq!(unused.first_with_port(), Some((50, console(1))));
+        assert_eq!(unused.first_with_port(None), Some((50, console(1))));
+        assert_eq!(unused.first_with_port(Some(console(1))), Some((70, console(3))));
         unused.insert(console(1), 90, true);
-        assert_eq!(unused.first_with_port(), Some((70, console(3))));
+        assert_eq!(unused.first_with_port(None), Some((70, console(3))));
         unused.remove(console(2));
         assert_eq!((unused.first(), unused.len()), (Some((70, console(3))), 2));
     }

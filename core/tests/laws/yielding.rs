@@ -68,6 +68,29 @@ fn never_are_there_more_connections_and_ports_than_descriptors() {
     assert!((1..=30).all(|n| world.port(uuid(n)).is_some()));
 }
 
+/// Whoever looks at the ports of consoles that nobody uses, the one that would yield next among them, costs
+/// other such consoles theirs, and no VM.
+#[test]
+fn a_vm_keeps_its_port_while_others_yield_to_clients_of_consoles_that_nobody_uses() {
+    let mut world = World::new(Config { max_descriptors: 40, ..with_ports(1000) });
+    world.vm(vm_config(1));
+    for n in 100..140 {
+        comes_and_goes(&mut world, n, Duration::ZERO);
+    }
+    let vms_port = world.port(uuid(1));
+    for _ in 0..20 {
+        // Of those that were there for equally long the first in the table.
+        let unused = world.engine.consoles().filter(|console| console.vms == 0);
+        let next = unused.filter_map(|console| Some((console.label.id, console.label.port?))).min();
+        let Some((_, port)) = next else { break };
+        let _ = world.connect_to(port, Part::Mute);
+        world.settle();
+        assert_eq!(world.port(uuid(1)), vms_port);
+    }
+    assert!(yielded(&world) > 0);
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::PortShed(_))), 0);
+}
+
 #[test]
 fn made_up_vms_take_no_port_from_a_real_one() {
     let mut world = World::new(with_ports(20));
