@@ -78,15 +78,6 @@ pub(super) fn a_crowd_of_raw_clients_that_leaves_a_silent_console_is_gone() {
     }
 }
 
-/// A port scan: the end is there with the connection, and our offers draw a reset.
-pub(super) fn who_connects_and_leaves_at_once_is_gone() {
-    let server = Server::start(&[]);
-    let (_vm, port) = Peer::vm(&server, 1);
-    server.while_stopped(|| drop((0..5).map(|_| Peer::connect(port)).collect::<Vec<_>>()));
-    let mut asked = Peer::connect(port);
-    asked.expect_somewhere(b"nobody else here");
-}
-
 fn name_in(line: &str) -> String {
     line.split_once("vm=")
         .unwrap_or_else(|| panic!("{line}"))

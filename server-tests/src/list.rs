@@ -70,7 +70,6 @@ macro_rules! with_all {
                 the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm
                 all_of_a_crowd_that_leaves_at_one_moment_are_noticed_while_keys_arrive
                 a_crowd_of_raw_clients_that_leaves_a_silent_console_is_gone
-                who_connects_and_leaves_at_once_is_gone
                 clients_that_leave_while_the_vm_takes_nothing_are_noticed
                 a_client_that_resets_behind_a_paste_that_nobody_takes_is_noticed_on_a_quiet_server
                 clients_that_end_behind_typing_that_nobody_takes_are_not_counted_and_their_typing_is_delivered
