@@ -21,7 +21,7 @@ use crate::names;
 use crate::operator::{Ending, HELLO_ID, News, Operator, Refusal};
 use crate::server::{Address, Protocol, Server};
 use crate::speech::Speech;
-use crate::tls::Credentials;
+use crate::tls;
 use crate::v3::{self, V3};
 
 /// A connection that has said hello.
@@ -126,7 +126,7 @@ impl Connection {
 
     fn connect(server: &Server, speech: Speech) -> Result<Self, Failure> {
         let credentials = match (&server.tls, &server.address) {
-            (Some(tls), Address::Tcp(host, _)) => Some(Credentials::load(tls, host)?),
+            (Some(files), Address::Tcp(host, _)) => Some(tls::credentials(files, host)?),
             _ => None,
         };
         let link = Link::connect(&server.address, credentials.as_ref())

@@ -12,10 +12,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use vspc_trust::Credentials;
 
 use crate::clock;
 use crate::server::Address;
-use crate::tls::{Credentials, Session};
+use crate::tls::Session;
 
 /// A connection to a server, which never blocks.
 #[derive(Debug)]

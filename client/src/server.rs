@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use toml::de::{DeTable, DeValue};
+use vspc_trust::Files;
 
 use crate::args::TlsOptions;
 use crate::failure::Failure;
@@ -40,23 +41,10 @@ pub(crate) enum Protocol {
 pub(crate) struct Server {
     pub(crate) address: Address,
     /// Everything is said within TLS.
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<Files>,
     pub(crate) protocol: Protocol,
     /// For whom it is asked, if that is not the one who runs this.
     pub(crate) behalf: Option<Behalf>,
-}
-
-/// Whom TLS trusts, and what it shows.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Tls {
-    /// The certificates that may have signed the server's, or that one itself; the system's without it.
-    pub(crate) ca: Option<PathBuf>,
-    /// This client's certificate, with its chain.
-    pub(crate) cert: Option<PathBuf>,
-    /// Its key; without it, it is in the certificate's file.
-    pub(crate) key: Option<PathBuf>,
-    /// Which name the server's certificate has to be for, if that is not the address's.
-    pub(crate) server_name: Option<String>,
 }
 
 /// For whom a server is asked (operator.md §3).
@@ -156,7 +144,7 @@ fn parse_entry(name: &str, value: &DeValue<'_>, folder: &Path) -> Result<Server,
         value.as_table().ok_or_else(|| format!("servers.{name} has to be a table with an address"))?;
     let fault = |what: &str| Err(format!("servers.{name}: {what}"));
     let (mut server, mut protocol) = (None::<Server>, Protocol::Auto);
-    let (mut is_tls, mut tls) = (None, Tls::default());
+    let (mut is_tls, mut tls) = (None, Files::default());
     for (key, value) in table {
         let (key, value) = (key.get_ref().as_ref(), value.get_ref());
         let file = || text_of(key, value).map(|path| Some(folder.join(path)));
@@ -188,7 +176,9 @@ fn parse_entry(name: &str, value: &DeValue<'_>, folder: &Path) -> Result<Server,
     match (is_tls.unwrap_or(server.tls.is_some()), &server.address) {
         (true, Address::Unix(_)) => return fault("there is no TLS on a unix socket"),
         (false, _) if server.tls.is_some() => return fault("its address says tls://, and tls says false"),
-        (false, _) if tls != Tls::default() => return fault("ca, cert, key and server_name need tls = true"),
+        (false, _) if tls != Files::default() => {
+            return fault("ca, cert, key and server_name need tls = true");
+        }
         (true, _) if tls.key.is_some() && tls.cert.is_none() => return fault("key needs cert"),
         (true, _) => server.tls = Some(tls),
         (false, _) => {}
@@ -211,7 +201,7 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (address, tls) = match text.strip_prefix("tls://") {
-            Some(address) => (address, Some(Tls::default())),
+            Some(address) => (address, Some(Files::default())),
             None => (text, None),
         };
         let address = address.parse()?;
@@ -311,7 +301,7 @@ mod tests {
         .unwrap();
         let mut server = config.server(Some("a")).unwrap();
         let tls = |ca: &str, cert: &str, key: Option<&str>, server_name: &str| {
-            Some(Tls {
+            Some(Files {
                 ca: Some(ca.into()),
                 cert: Some(cert.into()),
                 key: key.map(Into::into),
@@ -323,7 +313,7 @@ mod tests {
         let options = TlsOptions { cert: Some("both.pem".into()), ..TlsOptions::default() };
         server.take(&options).unwrap();
         assert_eq!(server.tls, tls("/etc/vspc/ca.pem", "both.pem", None, "b"));
-        assert_eq!(config.server(Some("c")).unwrap().tls, Some(Tls::default()));
+        assert_eq!(config.server(Some("c")).unwrap().tls, Some(Files::default()));
         assert_eq!("tls://[::1]:4000".parse::<Server>().unwrap().to_string(), "tls://[::1]:4000");
         assert!("tls:///run/vspc.sock".parse::<Server>().is_err());
         let key_alone = TlsOptions { key: Some("me.key".into()), ..TlsOptions::default() };

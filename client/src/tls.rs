@@ -1,66 +1,30 @@
 //! TLS between this client and a server.
 //!
-//! Owns the session, whom it trusts, and what its faults mean to a user: nothing else names rustls but
-//! `doctor::secure`, which trusts anybody and tells nothing. Refuses to know what is said within it, and owns
-//! no socket.
+//! Owns the session, and what its faults mean to a user: nothing else names rustls but `doctor::secure`,
+//! which trusts anybody and tells nothing. Refuses to know whom it trusts (`vspc-trust`) and what is said
+//! within it, and owns no socket.
 
-use std::fs;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
-    RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConnection, Error};
+use vspc_trust::{Credentials, Fault, Files};
 
 use crate::failure::Failure;
 use crate::printable::printable;
-use crate::server::Tls;
 
-/// What a session is opened with: the files have been read.
-#[derive(Debug)]
-pub(crate) struct Credentials {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl Credentials {
-    /// Reads what `tls` names, for the server at `host`.
-    pub(crate) fn load(tls: &Tls, host: &str) -> Result<Self, Failure> {
-        let provider = Arc::new(default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::error(error.to_string()))?
-            // No check is left out: see `Trust`.
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trust::load(tls.ca.as_deref(), &provider)?));
-        let config = match &tls.cert {
-            None => builder.with_no_client_auth(),
-            Some(cert) => {
-                let key = tls.key.as_ref().unwrap_or(cert);
-                let pem = read(key)?;
-                let parsed = PrivateKeyDer::from_pem_slice(&pem)
-                    .map_err(|_| fault(key, "there is no private key in it that could be read"))?;
-                builder.with_client_auth_cert(certificates(cert)?, parsed).map_err(|error| {
-                    fault(key, &format!("it does not go with {}: {error}", cert.display()))
-                })?
-            }
-        };
-        let wanted = tls.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(wanted.to_owned()).map_err(|_| {
-            Failure::usage(format!("{wanted:?} is no name that a certificate could be for; see server_name"))
-        })?;
-        Ok(Self { config: Arc::new(config), name })
-    }
+/// Reads what `files` names, for sessions with the server at `host`.
+pub(crate) fn credentials(files: &Files, host: &str) -> Result<Credentials, Failure> {
+    Credentials::load(files, host).map_err(|fault| match fault {
+        Fault::NoSystemRoots(_) => {
+            Failure::error(format!("{fault}: name the server's, or its CA's, with --ca FILE"))
+        }
+        Fault::Name(_) => Failure::usage(format!("{fault}; see server_name")),
+        Fault::File { .. } => Failure::usage(fault.to_string()),
+        _ => Failure::error(fault.to_string()),
+    })
 }
 
 /// A session over a socket that never blocks.
@@ -73,8 +37,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(credentials: &Credentials) -> io::Result<Self> {
-        let Credentials { config, name } = credentials;
-        let inner = ClientConnection::new(Arc::clone(config), name.clone()).map_err(in_words)?;
+        let (config, name) = (Arc::clone(credentials.config()), credentials.name().clone());
+        let inner = ClientConnection::new(config, name).map_err(in_words)?;
         Ok(Self { inner, unread: 0 })
     }
 
@@ -170,105 +134,6 @@ impl Session {
         }
         Ok(n)
     }
-}
-
-/// Whom a user trusts.
-#[derive(Debug)]
-struct Trust {
-    web_pki: Arc<WebPkiServerVerifier>,
-    /// What the user has named.
-    listed: Vec<CertificateDer<'static>>,
-}
-
-impl Trust {
-    /// The certificates in a file, or the system's.
-    fn load(ca: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Self, Failure> {
-        let mut roots = RootCertStore::empty();
-        let listed = ca.map(certificates).transpose()?.unwrap_or_default();
-        for certificate in &listed {
-            let path = ca.unwrap_or(Path::new(""));
-            roots.add(certificate.clone()).map_err(|error| fault(path, &error.to_string()))?;
-        }
-        if ca.is_none() {
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-            if roots.is_empty() {
-                let why = system.errors.first().map_or(String::new(), |error| format!(" ({error})"));
-                return Err(Failure::error(format!(
-                    "this system trusts no certificates{why}: name the server's, or its CA's, with --ca FILE"
-                )));
-            }
-        }
-        let web_pki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            .build()
-            .map_err(|error| Failure::error(error.to_string()))?;
-        Ok(Self { web_pki, listed })
-    }
-}
-
-impl ServerCertVerifier for Trust {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verdict = self.web_pki.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
-        match verdict {
-            // `openssl req -x509` makes a certificate that calls itself a CA's, which web PKI refuses as a
-            // server's. Where the user has named this very certificate, its name counts all the same. So does
-            // its time: it is checked first, and has an error of its own.
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.listed.contains(end_entity) =>
-            {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            verdict => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.web_pki.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.web_pki.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.web_pki.supported_verify_schemes()
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let pem = read(path)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match parsed {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(fault(path, "there is no certificate in it")),
-        Err(error) => Err(fault(path, &error.to_string())),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| fault(path, &error.to_string()))
-}
-
-fn fault(path: &Path, what: &str) -> Failure {
-    Failure::usage(format!("{}: {what}", path.display()))
 }
 
 /// What went wrong, and what to do.

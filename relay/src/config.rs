@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 use vspc_core::vmware::{Uuid, VmConfig};
+use vspc_trust::Files;
 
 use crate::args::{Options, RelayOptions, parse_uuid};
 use crate::dial::Goal;
@@ -17,7 +18,7 @@ use crate::endpoint::{Endpoint, Place, Serial};
 use crate::fatal::Fatal;
 use crate::identity::uuid_of;
 use crate::line::Spec;
-use crate::tls::{DialerFiles, ServerFiles};
+use crate::tls::ServerFiles;
 
 /// All that a relay does.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -33,7 +34,7 @@ pub(crate) struct Route {
     pub(crate) listen: Vec<Endpoint>,
     pub(crate) to: Endpoint,
     pub(crate) connect_timeout: Duration,
-    pub(crate) dialer: DialerFiles,
+    pub(crate) dialer: Files,
     pub(crate) server: ServerFiles,
     pub(crate) proxy_protocol: bool,
 }
@@ -43,7 +44,7 @@ pub(crate) struct Route {
 pub(crate) struct LineTarget {
     pub(crate) to: Endpoint,
     pub(crate) connect_timeout: Duration,
-    pub(crate) dialer: DialerFiles,
+    pub(crate) dialer: Files,
     uri: String,
     backlog: usize,
 }
@@ -301,17 +302,17 @@ impl FolderRoute {
 }
 
 /// What all kinds have in common.
-fn target(options: &RelayOptions) -> Result<(Endpoint, DialerFiles, Duration), String> {
+fn target(options: &RelayOptions) -> Result<(Endpoint, Files, Duration), String> {
     let Some(to) = options.to.clone() else {
         return Err("where to? --to ADDRESS (to = in the file)".to_owned());
     };
-    let dialer = DialerFiles {
+    let dialer = Files {
         ca: options.ca.clone(),
         cert: options.cert.clone(),
         key: options.key.clone(),
         server_name: options.server_name.clone(),
     };
-    if !to.tls && dialer != DialerFiles::default() {
+    if !to.tls && dialer != Files::default() {
         return Err(format!("ca, cert, key and server-name are for a target with TLS, and {to} is none"));
     }
     if dialer.key.is_some() && dialer.cert.is_none() {

@@ -17,18 +17,19 @@ use mio::Token;
 use mio::event::Event;
 use socket2::Socket;
 use vspc_core::time::Instant;
+use vspc_trust::Credentials;
 
 use crate::endpoint::{Endpoint, Place};
 use crate::link::Link;
 use crate::sockets::{self, Connecting, Target};
-use crate::tls::{Dialer, Session};
+use crate::tls::Session;
 use crate::visit::World;
 
 /// A target, and how it is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     pub(crate) endpoint: Endpoint,
-    pub(crate) tls: Option<Dialer>,
+    pub(crate) tls: Option<Credentials>,
     /// How long each of its addresses is given, and TLS.
     pub(crate) patience: Duration,
     /// Whether it is told first for whom it is connected to.

@@ -19,6 +19,7 @@ use vspc_core::concentrator::ListenerId;
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting};
 use vspc_host::clock::Clock;
+use vspc_trust::Files;
 
 use crate::buffers::Buffers;
 use crate::config::Settings;
@@ -32,7 +33,7 @@ use crate::listening::Listening;
 use crate::names::Names;
 use crate::pair::Pair;
 use crate::timers::Timers;
-use crate::tls::{Dialer, DialerFiles, Server, Session};
+use crate::tls::{Server, Session, dialer};
 use crate::visit::{Next, World};
 
 /// Relays that listen.
@@ -384,8 +385,8 @@ impl Relay {
 }
 
 /// A target with what TLS needs.
-fn goal(to: &Endpoint, files: &DialerFiles, patience: Duration) -> Result<Goal, Fatal> {
-    let tls = to.tls.then(|| Dialer::load(files, to.host())).transpose()?;
+fn goal(to: &Endpoint, files: &Files, patience: Duration) -> Result<Goal, Fatal> {
+    let tls = to.tls.then(|| dialer(files, to.host())).transpose()?;
     Ok(Goal { endpoint: to.clone(), tls, patience, is_told_for_whom: false })
 }
 

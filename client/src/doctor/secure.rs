@@ -7,13 +7,10 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use ring::digest::{self, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::crypto::ring::default_provider;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use rustls::{ClientConnection, Error, StreamOwned};
 
 /// What a server has shown.
 #[derive(Debug)]
@@ -40,14 +37,7 @@ pub(super) fn open<S: Read + Write>(
     host: &str,
 ) -> Result<(StreamOwned<ClientConnection, S>, Certificate), Refusal> {
     let fault = |error: Error| Refusal::Fault(error.to_string());
-    let provider = Arc::new(default_provider());
-    let verifier = TakesAny(provider.signature_verification_algorithms);
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(fault)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let config = vspc_trust::config_that_takes_any_certificate().map_err(fault)?;
     // A name that no certificate could be for is one that no certificate is for.
     let name = ServerName::try_from(host.to_owned()).ok();
     let asked = name.clone().unwrap_or_else(|| ServerName::from(std::net::IpAddr::from([0; 4])));
@@ -79,43 +69,4 @@ fn refusal(error: &io::Error) -> Refusal {
 fn hex(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
     pairs.join(":")
-}
-
-/// Takes any certificate whose key the server has.
-#[derive(Debug)]
-struct TakesAny(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for TakesAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

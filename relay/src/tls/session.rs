@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::{ClientConnection, Connection, Error, ServerConnection};
+use vspc_trust::Credentials;
 
-use super::load::{Dialer, Server};
+use super::load::Server;
 
 /// A session. What it has sealed and the socket has not taken is one write's at most.
 #[derive(Debug)]
@@ -16,9 +17,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn dial(dialer: &Dialer) -> io::Result<Self> {
-        let inner =
-            ClientConnection::new(Arc::clone(&dialer.config), dialer.name.clone()).map_err(in_words)?;
+    pub(crate) fn dial(target: &Credentials) -> io::Result<Self> {
+        let (config, name) = (Arc::clone(target.config()), target.name().clone());
+        let inner = ClientConnection::new(config, name).map_err(in_words)?;
         Ok(Self { inner: inner.into(), unread: 0 })
     }
 

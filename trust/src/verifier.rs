@@ -1,4 +1,4 @@
-//! Whom a relay trusts that connects.
+//! The verdict on a server's certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,44 +10,41 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::load::{certificates, roots};
-use crate::fatal::Fatal;
+use crate::fault::Fault;
+use crate::pem;
 
 /// The CAs in a file, or the system's; and the very certificates in that file.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(crate) struct Verifier {
     web_pki: Arc<WebPkiServerVerifier>,
     listed: Vec<CertificateDer<'static>>,
 }
 
-impl Trust {
-    pub(super) fn load(ca: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Self, Fatal> {
-        let listed = ca.map(certificates).transpose()?.unwrap_or_default();
+impl Verifier {
+    pub(crate) fn load(ca: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Self, Fault> {
+        let listed = ca.map(pem::certificates).transpose()?.unwrap_or_default();
         let trusted = match ca {
-            Some(ca) => roots(ca, &listed)?,
+            Some(ca) => pem::roots(ca, &listed)?,
             None => system()?,
         };
         let web_pki = WebPkiServerVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(provider))
             .build()
-            .map_err(|error| Fatal::Options(error.to_string()))?;
+            .map_err(|error| Error::General(error.to_string()))?;
         Ok(Self { web_pki, listed })
     }
 }
 
-fn system() -> Result<RootCertStore, Fatal> {
+fn system() -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if roots.is_empty() {
-        let why = system.errors.first().map_or(String::new(), |error| format!(" ({error})"));
-        return Err(Fatal::Options(format!(
-            "this system trusts no certificates{why}: name the target's, or its CA's, with --ca FILE"
-        )));
+        return Err(Fault::NoSystemRoots(system.errors.first().map(ToString::to_string)));
     }
     Ok(roots)
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -59,8 +56,8 @@ impl ServerCertVerifier for Trust {
         let verdict = self.web_pki.verify_server_cert(end_entity, intermediates, server_name, ocsp, now);
         match verdict {
             // `openssl req -x509` makes a certificate that calls itself a CA's, which web PKI refuses as a
-            // server's. Where this very certificate is in the file, its name counts all the same. So does its
-            // time: it is checked first, and has an error of its own.
+            // server's. Where the user has named this very certificate, its name counts all the same. So does
+            // its time: it is checked first, and has an error of its own.
             Err(Error::InvalidCertificate(CertificateError::Other(_)))
                 if self.listed.contains(end_entity) =>
             {
