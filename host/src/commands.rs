@@ -13,7 +13,8 @@ use std::sync::mpsc::{self, SyncSender};
 
 pub use std::sync::mpsc::TrySendError;
 
-use vspc_core::concentrator::{ConsoleId, LocalOptions, LogReader};
+use socket2::Socket;
+use vspc_core::concentrator::{ConnId, ConsoleId, LocalOptions, LogReader};
 
 use crate::hangup::Reloaded;
 use crate::store::Grant;
@@ -53,6 +54,8 @@ pub enum Command {
         /// Guest bytes, oldest first.
         output: Vec<u8>,
     },
+    /// A connection that the engine has asked for is there, or cannot be had.
+    Connected(ConnId, io::Result<Socket>),
     /// Show a thread what a console prints.
     Watch {
         /// The console's name or UUID.

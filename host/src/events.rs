@@ -126,6 +126,19 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::AdminRefused(why) => write!(f, "admin port: not served: {}", Quoted(why)),
             EventKind::AdminClosed(why) => write!(f, "admin port: connection closed: {}", Words(why)),
             EventKind::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
+            EventKind::NotConnected(why) => {
+                write!(f, "cannot be connected to: {}; tried again and again", Words(why))
+            }
+            EventKind::DialRefused { uri, why: None } => {
+                write!(
+                    f,
+                    "vm asks to be connected to {}, which --dial-allow does not let through",
+                    Quoted(uri)
+                )
+            }
+            EventKind::DialRefused { uri, why: Some(why) } => {
+                write!(f, "vm asks to be connected to {}: {why}", Quoted(uri))
+            }
             EventKind::ClientNotLetIn(why) => write!(f, "client not let in: {}", Words(why)),
             EventKind::ClientDetached(why, stay) => {
                 write!(f, "client detached: {}, {}", Words(why), Words(stay))
@@ -293,7 +306,7 @@ impl fmt::Display for Words<'_, CloseReason> {
             CloseReason::Tls => "tls failed",
             CloseReason::InClear => "it did not go over to tls, which is required",
             CloseReason::ServiceUri => "its service uri is not served here",
-            CloseReason::Direction => "it asked to be dialled, which is not offered",
+            CloseReason::Direction => "it asked to be connected to what is not allowed",
             CloseReason::MovedAway => "the vm has moved to another host",
             CloseReason::TooSlow => "it did not keep up",
             CloseReason::Gone => "the console is gone",

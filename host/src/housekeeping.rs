@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use socket2::Socket;
 use vspc_core::concentrator::{Concentrator, ConnId, ListenerId};
 use vspc_core::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::accept::Accepting;
 use crate::askers::Askers;
 use crate::commands::Command;
 use crate::departures::Departures;
+use crate::dialer::Dialer;
 use crate::grace::Grace;
 use crate::inherited::Inherited;
 use crate::logs::Logs;
@@ -46,6 +48,8 @@ pub struct Housekeeping<S> {
     pub watching: Watching,
     /// Operators who wait for what comes of a reload.
     pub askers: Askers,
+    /// Connects to what the engine asks for.
+    pub(crate) dialer: Dialer,
     /// Who is told what happens.
     pub(crate) outlets: Outlets,
     /// Who is told that the server serves, and that its loop goes round.
@@ -83,6 +87,7 @@ impl<S> Housekeeping<S> {
             logs: Logs::default(),
             watching: Watching::default(),
             askers: Askers::default(),
+            dialer: Dialer::default(),
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             start: Start::default(),
@@ -102,6 +107,11 @@ impl<S> Housekeeping<S> {
     /// Tells these from now on what happens. For an engine that has not been asked for outputs yet.
     pub fn tell(&mut self, outlets: Outlets) {
         self.outlets = outlets;
+    }
+
+    /// Connects by this from now on to what the engine asks for.
+    pub fn dial_by(&mut self, dialer: Dialer) {
+        self.dialer = dialer;
     }
 
     /// Takes listeners that the process was started with from among these. For an engine that has not been
@@ -125,9 +135,21 @@ impl<S> Housekeeping<S> {
         self.outlets.retry(engine);
     }
 
-    /// Does what another thread asks for.
-    pub fn execute(&mut self, engine: &mut Concentrator, command: Command, now: Instant) {
+    /// Does what another thread asks for. Returns a connection that the engine has asked for and that is to be
+    /// served from now on.
+    pub fn execute(
+        &mut self,
+        engine: &mut Concentrator,
+        command: Command,
+        now: Instant,
+    ) -> Option<(ConnId, Socket)> {
         match command {
+            Command::Connected(id, Ok(socket)) => {
+                return engine.handle_connected(id, Ok(()), now).then_some((id, socket));
+            }
+            Command::Connected(id, Err(error)) => {
+                let _ = engine.handle_connected(id, Err(error.kind()), now);
+            }
             Command::Report => log_counters(engine),
             Command::Reloaded(reloaded) => {
                 let Self { logs, outlets, watching, .. } = self;
@@ -161,6 +183,7 @@ impl<S> Housekeeping<S> {
             }
             Command::Stop => self.stop(engine, now),
         }
+        None
     }
 
     /// Begins to stop: there is a little time to send what is queued and to close every connection in order.
@@ -181,6 +204,7 @@ impl<S> Housekeeping<S> {
     pub fn close_local(&mut self, id: ConnId) {
         if !self.logs.close(id) && !self.watching.close(id) {
             self.watches.close(id);
+            self.dialer.give_up(id);
         }
     }
 

@@ -15,6 +15,7 @@ mod config;
 mod console_rules;
 pub mod credentials;
 pub mod departures;
+pub mod dialer;
 mod doctor;
 mod events;
 pub mod fatal;

@@ -13,6 +13,7 @@ use vspc_core::concentrator::{
 };
 
 use crate::config::{ConfigOptions, Tables};
+use crate::dialer::DialOptions;
 use crate::doctor::DoctorOptions;
 use crate::hooks::HookOptions;
 use crate::listen_address::listen_address;
@@ -208,6 +209,10 @@ pub(crate) struct Options {
     )]
     pub slow_client: SlowClientArg,
 
+    /// Connections that the server makes.
+    #[command(flatten)]
+    pub(crate) dial: DialOptions,
+
     /// State that outlives the server.
     #[command(flatten)]
     pub store: StoreOptions,
@@ -391,6 +396,8 @@ impl Options {
             identify_timeout: Duration::from_secs(self.identify_timeout.into()),
             max_descriptors,
             console_rules: self.tables.consoles.engines(),
+            forwards: self.dial.forwards(),
+            dial_allow: self.dial.dial_allow.clone(),
             ..Config::default()
         };
         self.tls.configure(&mut config);

@@ -16,6 +16,7 @@ use crate::audience::Listener;
 use crate::commands;
 use crate::config::{self, Parsed, Surroundings};
 use crate::credentials::Credentials;
+use crate::dialer::Dialer;
 use crate::doctor::{self, Form};
 use crate::fatal::Fatal;
 use crate::hangup::Hangup;
@@ -61,6 +62,8 @@ pub struct Host {
     pub supervisor: Supervisor,
     /// Listeners that the process was started with.
     pub inherited: Inherited,
+    /// Connects to what the engine asks for.
+    pub dialer: Dialer,
     /// What other threads ask for.
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
@@ -228,6 +231,7 @@ fn prepare(
     for listener in Listener::all(options) {
         outlets.add(listener.start(&events_end, &sender)?, None);
     }
+    let dialer = Dialer::new(sender.clone());
     let args = env::args_os().collect();
     let askers = Askers::default();
     let hangup = Hangup::new(program, args, options.clone(), configure, events_end.clone(), sender.clone());
@@ -250,6 +254,7 @@ fn prepare(
         outlets,
         supervisor,
         inherited,
+        dialer,
         commands,
         commands_socket,
     };

@@ -64,6 +64,12 @@ impl<S> Housekeeping<S> {
     pub fn next_work(&mut self, engine: &mut Concentrator, now: Instant) -> Option<Work> {
         loop {
             return Some(match engine.poll_output()? {
+                Output::Connect(id, target) => {
+                    if let Err(error) = self.dialer.dial(id, target) {
+                        let _ = engine.handle_connected(id, Err(error.kind()), now);
+                    }
+                    continue;
+                }
                 Output::Transmit(id) => Work::Transmit(id),
                 Output::Receive(id) => Work::Receive(id),
                 Output::Listen(id, address) => Work::Listen(id, address),

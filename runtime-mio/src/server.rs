@@ -85,6 +85,7 @@ impl Server {
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.inherit(host.inherited);
+        house.dial_by(host.dialer);
         house.supervise(host.supervisor, now);
         Ok(Self {
             poll,
@@ -183,7 +184,9 @@ impl Server {
 
     fn take_commands(&mut self) {
         for command in self.commands.take(&self.commands_socket) {
-            self.house.execute(&mut self.engine, command, self.now);
+            if let Some((id, stream)) = self.house.execute(&mut self.engine, command, self.now) {
+                self.take_up(id, stream);
+            }
         }
         self.house.woken(&mut self.engine, self.now);
     }
@@ -240,6 +243,11 @@ impl Server {
         let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
+        self.take_up(id, stream);
+    }
+
+    /// Serves a connection that the engine knows.
+    fn take_up(&mut self, id: ConnId, stream: Socket) {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let registered = self.poll.registry().register(
             &mut SourceFd(&stream.as_raw_fd()),
@@ -464,6 +472,7 @@ mod tests {
     use vspc_host::askers::Askers;
     use vspc_host::commands;
     use vspc_host::credentials::Credentials;
+    use vspc_host::dialer::Dialer;
     use vspc_host::inherited::Inherited;
     use vspc_host::logs::Logs;
     use vspc_host::outlets::Outlets;
@@ -492,6 +501,7 @@ mod tests {
             outlets,
             supervisor,
             inherited: Inherited::default(),
+            dialer: Dialer::default(),
             commands,
             commands_socket,
         };

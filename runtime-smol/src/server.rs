@@ -110,6 +110,7 @@ impl Server {
         house.restore(host.store, &mut engine, now);
         house.tell(host.outlets);
         house.inherit(host.inherited);
+        house.dial_by(host.dialer);
         house.supervise(host.supervisor, now);
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -169,7 +170,9 @@ impl Server {
     fn take_commands(&mut self, socket: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             for command in self.commands.take(socket.get_ref()) {
-                self.house.execute(&mut self.engine, command, self.now);
+                if let Some((id, stream)) = self.house.execute(&mut self.engine, command, self.now) {
+                    self.take_up(id, stream);
+                }
             }
             self.house.woken(&mut self.engine, self.now);
             self.schedule_drain();
@@ -218,6 +221,11 @@ impl Server {
         let Some(id) = self.engine.handle_accepted(on, peer, self.now) else {
             return self.house.accepting.refused_by_engine(self.now);
         };
+        self.take_up(id, stream);
+    }
+
+    /// Serves a connection that the engine knows.
+    fn take_up(&mut self, id: ConnId, stream: Socket) {
         match Async::new_nonblocking(stream) {
             Ok(stream) => {
                 self.connections.insert(id, Connection::new(stream));

@@ -18,6 +18,7 @@ mod client_tls;
 mod client_tour;
 mod configuring;
 pub mod corpus;
+mod dialling;
 mod doctor;
 mod doctor_tls;
 pub mod drills;

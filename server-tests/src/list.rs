@@ -41,6 +41,11 @@ macro_rules! with_all {
                 certain_consoles_are_served_as_their_rules_say
                 a_console_with_a_list_is_for_those_whom_it_names_from_one_hangup_to_the_next
             }
+            dialling {
+                a_console_is_forwarded_and_what_a_target_misses_it_is_shown_later
+                a_vm_is_connected_to_what_it_asks_for_where_that_is_allowed
+                consoles_go_where_the_file_says_from_one_hangup_to_the_next
+            }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port
                 the_doctor_is_the_servers_own_program_and_passes_on_its_exit_code

@@ -86,6 +86,18 @@ impl Peer {
         self.send(&introduction(number));
     }
 
+    /// The same for one that asks to be connected to this, and is let.
+    pub(super) fn introduced_for(mut self, number: u8, uri: &str) -> Self {
+        self.introduce_for(number, uri);
+        self.hear(71);
+        self
+    }
+
+    /// The same for one that asks to be connected to this.
+    pub(super) fn introduce_for(&mut self, number: u8, uri: &str) {
+        self.send(&introduction_with(number, &format!("C{uri}")));
+    }
+
     /// A VM that is not turned away, or that dials again until it is not, as hosts do.
     pub(super) fn persistent_vm(server: &Server, number: u8) -> (Self, SocketAddr) {
         let deadline = Instant::now() + PATIENCE;
@@ -290,10 +302,15 @@ impl Peer {
 
 /// All that a VM says about itself.
 pub(super) fn introduction(number: u8) -> Vec<u8> {
+    introduction_with(number, "Stest")
+}
+
+/// The same with this direction and service URI.
+fn introduction_with(number: u8, proxy: &str) -> Vec<u8> {
     [
         vec![IAC, WILL, EXT, IAC, DO, 0, IAC, DO, 3, IAC, WILL, 0, IAC, WILL, 3],
         message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),
-        message(b"\x46Stest"),
+        message(format!("\x46{proxy}").as_bytes()),
         message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes()),
         name(number),
     ]

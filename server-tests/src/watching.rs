@@ -10,6 +10,7 @@ use vspc_core::concentrator::{CommandError, Config, LocalOptions, SlowClient};
 use vspc_host::askers::Askers;
 use vspc_host::commands::{self, Command, Sender};
 use vspc_host::credentials::Credentials;
+use vspc_host::dialer::Dialer;
 use vspc_host::inherited::Inherited;
 use vspc_host::logs::Logs;
 use vspc_host::outlets::Outlets;
@@ -53,6 +54,7 @@ impl Inside {
             outlets: Outlets::default(),
             supervisor: Supervisor::default(),
             inherited: Inherited::default(),
+            dialer: Dialer::default(),
             commands,
             commands_socket,
         };

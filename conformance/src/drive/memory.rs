@@ -242,8 +242,9 @@ impl Memory {
                         self.arrivals.push_back(Arrival::Ended(peer));
                     }
                 }
-                // Nobody here reads inside the process, or mirrors a console.
+                // Nobody here reads inside the process, mirrors a console or is to be dialled.
                 Output::Local(_)
+                | Output::Connect(..)
                 | Output::Changed(_)
                 | Output::Inspect(_)
                 | Output::Host(_)

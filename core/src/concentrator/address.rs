@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::target::Target;
+
 /// Where a peer is or a listener goes.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +25,8 @@ pub enum Address {
     },
     /// A listener that the process was started with, under this name.
     Inherited(Arc<str>),
+    /// What we have connected to.
+    Target(Arc<Target>),
     /// Who connected to a unix socket: a process of this user. It has no address beyond that.
     User(u32),
     /// No socket: a reader inside this process.
@@ -35,7 +39,12 @@ impl Address {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address.ip().to_canonical()),
-            Self::Unix(_) | Self::Vsock { .. } | Self::Inherited(_) | Self::User(_) | Self::Local => None,
+            Self::Unix(_)
+            | Self::Vsock { .. }
+            | Self::Inherited(_)
+            | Self::Target(_)
+            | Self::User(_)
+            | Self::Local => None,
         }
     }
 }
@@ -62,6 +71,7 @@ impl fmt::Display for Address {
             Self::Vsock { cid: ANY_CID, port } => write!(f, "vsock:{port}"),
             Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
             Self::Inherited(name) => write!(f, "fd:{name}"),
+            Self::Target(target) => target.fmt(f),
             Self::User(uid) => write!(f, "unix:uid={uid}"),
             Self::Local => f.write_str("local"),
         }

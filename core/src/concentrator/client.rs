@@ -263,7 +263,7 @@ impl Concentrator {
         self.settle_form(id, Form::Guest);
     }
 
-    fn becomes_telnet(&mut self, id: ConnId) {
+    pub(super) fn becomes_telnet(&mut self, id: ConnId) {
         let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) else { return };
         client.mode = Mode::Telnet;
         client.ungreeted = true;
@@ -278,10 +278,11 @@ impl Concentrator {
         if client.mode != Mode::Telnet || !std::mem::take(&mut client.ungreeted) {
             return;
         }
-        let (at, seat, is_serial) = (client.console, client.seat, client.serial.is_some());
+        let (at, seat) = (client.console, client.seat);
+        let is_program = client.serial.is_some() || client.forward.is_some();
         self.fx.timers.cancel(Timer::Decide(id));
-        if is_serial {
-            // A program reads there.
+        if is_program {
+            // It would take the line for the VM's.
             return self.fx.outbox.transmit(id);
         }
         let (clients, not_before) = (self.present(at), self.consoles.shown_from(at));

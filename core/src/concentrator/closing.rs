@@ -16,6 +16,7 @@ use super::id::{ConnId, ConsoleId};
 use super::output::Shutdown;
 use super::speech::Mode;
 use super::timers::Timer;
+use rand_chacha::rand_core::Rng;
 
 impl Concentrator {
     /// Ends everything in order: accepts nothing more, gives each connection what is queued for it and a
@@ -26,17 +27,10 @@ impl Concentrator {
         self.close_listeners();
         for id in self.conns.ids() {
             // An attach ends with the connection that it came by.
-            if let Some(conn) = self.conns.get_mut(id).filter(|conn| !matches!(conn.role, Role::Attach(_)))
-                && conn.closing.is_none()
-            {
-                conn.closing = Some(Closing::Drain(CloseReason::ShuttingDown));
-                conn.release(id, &mut self.fx);
-                self.fx.timers.set(Timer::Linger(id), now + LINGER);
-                if conn.client().is_some_and(Client::is_suspended) {
-                    // It is sent the rest now.
-                    self.fx.outbox.transmit(id);
-                }
-                self.consider_closed(id);
+            match self.conns.get(id).map(|conn| &conn.role) {
+                None | Some(Role::Attach(_)) => {}
+                Some(Role::Dialled(_)) => self.drop_conn(id, CloseReason::ShuttingDown),
+                Some(_) => self.drain(id, CloseReason::ShuttingDown),
             }
         }
         self.settle();
@@ -47,6 +41,9 @@ impl Concentrator {
     /// the end of every call from the runtime.
     pub(super) fn settle(&mut self) {
         loop {
+            if let Some(next) = self.consoles.forwards.change() {
+                self.end_obsolete_forwards(next);
+            }
             while let Some((id, why)) = self.fx.next_doomed() {
                 self.close(id, why);
             }
@@ -59,12 +56,42 @@ impl Concentrator {
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);
             }
-            if !self.part_others() && !self.fx.has_doomed() {
+            let has_parted = self.part_others();
+            if !has_parted && !self.fx.has_doomed() && !self.consoles.forwards.has_changed() {
                 break;
             }
         }
         #[cfg(debug_assertions)]
         self.check_now_and_then();
+    }
+
+    /// Ends what is connected to on behalf of consoles that want it no more. `next`: when something is to be
+    /// connected to.
+    fn end_obsolete_forwards(&mut self, next: Option<Instant>) {
+        match next {
+            Some(at) => self.fx.timers.set(Timer::Dial, at),
+            None => self.fx.timers.cancel(Timer::Dial),
+        }
+        while let Some(id) = self.consoles.forwards.next_obsolete() {
+            match self.conns.get(id).map(|conn| &conn.role) {
+                Some(Role::Dialled(_)) => self.drop_conn(id, CloseReason::Gone),
+                Some(_) => self.drain(id, CloseReason::Gone),
+                None => {}
+            }
+        }
+    }
+
+    /// Ends a connection when it has taken what is queued for it, for which it is given a little time.
+    fn drain(&mut self, id: ConnId, why: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.closing.is_none()) else { return };
+        conn.closing = Some(Closing::Drain(why));
+        conn.release(id, &mut self.fx);
+        self.fx.timers.set(Timer::Linger(id), self.fx.now + LINGER);
+        if conn.client().is_some_and(Client::is_suspended) {
+            // It is sent the rest now.
+            self.fx.outbox.transmit(id);
+        }
+        self.consider_closed(id);
     }
 
     /// Takes a connection out of everything and closes it once its control bytes are taken.
@@ -98,6 +125,7 @@ impl Concentrator {
     }
 
     fn detach(&mut self, id: ConnId, reason: CloseReason) {
+        self.note_end_of_forward(id, reason);
         let Some(conn) = self.conns.get(id) else { return };
         match conn.role {
             Role::Vm(_) => {
@@ -141,12 +169,36 @@ impl Concentrator {
                 self.emit(id, kind);
                 self.admission.stop_judging(id);
             }
+            Role::Dialled(_) => {}
             Role::Arriving(_) => {
                 self.emit(id, EventKind::ClientNotLetIn(reason));
                 self.admission.stop_judging(id);
                 self.arriving.remove(id);
             }
         }
+    }
+
+    /// What was connected to for a console ends: it is connected to again, if it is still wanted. That it
+    /// cannot be is told once.
+    fn note_end_of_forward(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let Some(key) = conn.forward() else { return };
+        if let Some((at, seat)) = conn.seat()
+            && let Some(console) = self.consoles.get(at)
+        {
+            let shown = console.fanout().stands_at(seat);
+            self.consoles.forwards.note_shown(key, id, shown);
+        }
+        let chance = self.chance();
+        let is_news = self.consoles.forwards.failed(key, Some(id), self.fx.now, chance);
+        if is_news && reason != CloseReason::ShuttingDown {
+            self.emit(id, EventKind::NotConnected(reason));
+        }
+    }
+
+    /// A number that nobody can foresee.
+    pub(super) fn chance(&mut self) -> u32 {
+        self.rng.next_u32()
     }
 
     /// Tells that somebody who was at a console is not any more.

@@ -1,6 +1,7 @@
 //! What an operator decides. Plain data; the runtime fills it from its command line.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::operator::Rules;
@@ -8,6 +9,7 @@ use crate::admin::operator::Rules;
 use super::address::Address;
 use super::proxies::Proxy;
 use super::rules::{ConsoleRule, Pattern};
+use super::target::Target;
 
 /// Settings of a [`Concentrator`](super::Concentrator), some of which may
 /// [change](super::Concentrator::reconfigure) while it runs. `Default` gives vSPC.py's defaults where it has
@@ -85,6 +87,13 @@ pub struct Config {
     pub max_clients: Option<usize>,
     /// Consoles at which some of that is otherwise.
     pub console_rules: Vec<ConsoleRule>,
+    /// What consoles of these names or UUIDs, as in a [`ConsoleRule`], are connected to as to one of their
+    /// clients, where their rule does not say; the first that matches counts. Not those of which a rule says
+    /// who may use them.
+    pub forwards: Vec<(Pattern, Arc<Target>)>,
+    /// What VMs may ask to be connected to (direction `C`): targets as they are
+    /// [shown](std::fmt::Display), without `?hello`. None: nothing.
+    pub dial_allow: Vec<Pattern>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,
     /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in
@@ -130,6 +139,8 @@ impl Default for Config {
             raw_ports: false,
             max_clients: Some(64),
             console_rules: Vec::new(),
+            forwards: Vec::new(),
+            dial_allow: Vec::new(),
             takeover: Takeover::Probe,
             max_consoles: 100_000,
             identify_timeout: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proxy_protocol;
@@ -14,9 +15,11 @@ use super::desk::Desk;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
+use super::forwards::ForwardKey;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::output::Sent;
 use super::speech::{Mode, Speech};
+use super::target::Target;
 use super::timers::Timer;
 use super::unshown::Unshown;
 use super::upgrade::Upgrade;
@@ -124,6 +127,8 @@ pub(super) enum Role {
     Arriving(ConsoleId),
     /// A proxy's connection that has not said whom it is from.
     Announced(Box<Announced>),
+    /// A connection of ours that is not there yet, or whose TLS is not up.
+    Dialled(Box<Dialled>),
     /// A reader inside the process.
     Local(Local),
     /// A connection on the admin listener that is attached to nothing.
@@ -140,6 +145,14 @@ pub(super) struct Announced {
     pub(super) header: proxy_protocol::Decoder,
     /// The console whose client port it came to. `None`: it came where hosts connect.
     pub(super) console: Option<ConsoleId>,
+}
+
+/// A connection that we make for a console.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    pub(super) key: ForwardKey,
+    /// It is there; its handshake may go on.
+    pub(super) is_connected: bool,
 }
 
 /// The connection of a host, for one serial port of one VM.
@@ -194,6 +207,8 @@ pub(super) struct Early {
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
     pub(super) suffix: Option<String>,
+    /// What it wants to be connected to, which it may be.
+    pub(super) dial: Option<Arc<Target>>,
     /// Which console is its depends on its name, for which it is given time.
     pub(super) awaits_name: bool,
 }
@@ -217,6 +232,8 @@ pub(super) struct Client {
     /// It takes the console for a serial port: COM-PORT is on.
     pub(super) serial: Option<Box<com_port::Session>>,
     pub(super) visit: Visit,
+    /// We have connected to it, for this.
+    pub(super) forward: Option<ForwardKey>,
     /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
     pub(super) is_seeded: bool,
 }
@@ -317,9 +334,12 @@ impl Conn {
             Role::Client(client) => Some((client.console, client.seat)),
             Role::Local(local) => Some((local.console, local.seat)),
             Role::Attach(attach) => Some((attach.console, attach.seat)),
-            Role::Vm(_) | Role::Arriving(_) | Role::Announced(_) | Role::Asking(_) | Role::Operator(_) => {
-                None
-            }
+            Role::Vm(_)
+            | Role::Arriving(_)
+            | Role::Announced(_)
+            | Role::Dialled(_)
+            | Role::Asking(_)
+            | Role::Operator(_) => None,
         }
     }
 
@@ -330,6 +350,7 @@ impl Conn {
             Role::Local(local) => Some(local.console),
             Role::Arriving(console) => Some(*console),
             Role::Announced(announced) => announced.console,
+            Role::Dialled(dialled) => Some(dialled.key.console),
             Role::Attach(attach) => Some(attach.console),
             Role::Asking(_) | Role::Operator(_) => None,
             Role::Vm(vm) => match vm.place {
@@ -362,7 +383,7 @@ impl Conn {
             Role::Arriving(_) | Role::Announced(_) => true,
             Role::Asking(asking) => asking.kit().is_none_or(|kit| !kit.is_agreed()),
             Role::Operator(desk) => !desk.standing.is_known,
-            Role::Client(_) | Role::Local(_) | Role::Attach(_) => false,
+            Role::Client(_) | Role::Dialled(_) | Role::Local(_) | Role::Attach(_) => false,
         }
     }
 
@@ -396,6 +417,7 @@ impl Conn {
             Role::Client(_)
             | Role::Arriving(_)
             | Role::Announced(_)
+            | Role::Dialled(_)
             | Role::Asking(_)
             | Role::Operator(_) => Some(Kind::Client),
             Role::Local(_) | Role::Attach(_) => None,

@@ -128,6 +128,11 @@ impl Console {
         self.fanout_mut().put_before(guest, room, pool)
     }
 
+    /// The offset of the first byte that was printed since the start.
+    pub(super) fn starts_at(&self) -> u64 {
+        self.room()
+    }
+
     fn room(&self) -> u64 {
         u64::from(self.room_before) * ROOM_UNIT as u64
     }

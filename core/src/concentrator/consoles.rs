@@ -18,13 +18,15 @@ use super::console::{Console, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
 use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Took};
+use super::forwards::{By, ForwardKey, Forwards};
 use super::id::ConsoleId;
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
-use super::rules::{ConsoleRule, RulePort, Rules};
+use super::rules::{ConsoleRule, Pattern, RulePort, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
+use super::target::Target;
 use super::tenure::SETTLED;
 use super::unshown::{Pools, Unshown};
 use super::unused::Unused;
@@ -45,6 +47,10 @@ pub(super) struct Consoles {
     slow: SlowClient,
     expire: Duration,
     rules: Rules,
+    /// What consoles are connected to by their names, where their rule does not say.
+    forwards_by_name: Vec<(Pattern, Arc<Target>)>,
+    /// What they are connected to.
+    pub(super) forwards: Forwards,
     /// The settings of consoles that somebody has taken for a serial port.
     lines: BTreeMap<ConsoleId, Line>,
     /// Consoles that have had another list of who may use them, and where what they printed under that ends.
@@ -67,6 +73,8 @@ impl Consoles {
             slow: config.slow_client,
             expire: config.vm_expire,
             rules: Rules::new(&config.console_rules),
+            forwards_by_name: config.forwards.clone(),
+            forwards: Forwards::default(),
             lines: BTreeMap::new(),
             shown_from: BTreeMap::new(),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
@@ -210,14 +218,36 @@ impl Consoles {
     pub(super) fn find_rule(&mut self, id: ConsoleId) -> bool {
         let Some(console) = self.table.get_mut(id) else { return false };
         let rule = self.rules.find(&console.label);
-        std::mem::replace(&mut console.rule, rule) != rule
+        let is_another = std::mem::replace(&mut console.rule, rule) != rule;
+        let (target, has_vm) = (self.forward_of(id), self.has_vm(id));
+        self.forwards.want(ForwardKey { console: id, by: By::Rule }, target, has_vm);
+        is_another
+    }
+
+    fn has_vm(&self, id: ConsoleId) -> bool {
+        self.table.get(id).is_some_and(|console| !console.legs.is_empty())
+    }
+
+    /// What a console is to be connected to: what its rule says, or what is so for its name or UUID.
+    fn forward_of(&self, id: ConsoleId) -> Option<Arc<Target>> {
+        let rule = self.rule(id);
+        if let Some(target) = rule.and_then(|rule| rule.forward.as_ref()) {
+            return Some(Arc::clone(target));
+        }
+        let label = &self.table.get(id).filter(|_| rule.is_none_or(|rule| rule.may.is_none()))?.label;
+        let matches = |pattern: &Pattern| {
+            (!label.name.is_empty() && pattern.matches(&label.name)) || pattern.matches_uuid(label.uuid)
+        };
+        let mut all = self.forwards_by_name.iter();
+        all.find(|(pattern, _)| matches(pattern)).map(|(_, target)| Arc::clone(target))
     }
 
     /// Takes other rules. Returns the consoles at which something is said otherwise now; and where that is
     /// who may use it, whether it had a list of that. Costs a look at each console and each rule.
-    pub(super) fn change_rules(&mut self, rules: &[ConsoleRule]) -> Vec<(ConsoleId, Option<bool>)> {
+    pub(super) fn change_rules(&mut self, config: &Config) -> Vec<(ConsoleId, Option<bool>)> {
+        self.forwards_by_name.clone_from(&config.forwards);
         let had: Vec<_> = self.table.ids().into_iter().map(|id| (id, self.has_list(id))).collect();
-        let old = std::mem::replace(&mut self.rules, Rules::new(rules));
+        let old = std::mem::replace(&mut self.rules, Rules::new(&config.console_rules));
         let mut changed = Vec::new();
         for (id, had_list) in had {
             let Some(was) = self.table.get(id).map(|console| console.rule) else { continue };
@@ -250,7 +280,7 @@ impl Consoles {
 
     /// Whether anything is otherwise anywhere.
     pub(super) fn has_rules(&self) -> bool {
-        !self.rules.is_empty()
+        !self.rules.is_empty() || !self.forwards_by_name.is_empty()
     }
 
     /// Which client port a console of this label has.
@@ -295,6 +325,7 @@ impl Consoles {
         self.index.remove(&console.label);
         self.by_silence.remove(id.index);
         self.shown_from.remove(&id);
+        self.forwards.forget(id);
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
@@ -487,6 +518,7 @@ impl Consoles {
     pub(super) fn consider_expiry(&mut self, id: ConsoleId, fx: &mut Effects) {
         let Some(console) = self.table.get(id) else { return };
         console.consider_expiry(self.expire, fx);
+        self.forwards.follow(id, self.has_vm(id));
         self.consider_yielding(id);
         self.keep_no_more_than_may(fx);
     }

@@ -1,6 +1,10 @@
 //! How clients come in: a handshake if there is to be one, evicting half-closed clients where `--max-clients`
 //! is reached, a seat, and our offers.
 
+use std::sync::Arc;
+
+use serde_json::json;
+
 use crate::admin::operator::Right;
 
 use super::Concentrator;
@@ -10,6 +14,7 @@ use super::conn::{CLIENT_POLICY, Client, Conn, Role};
 use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
+use super::forwards::ForwardKey;
 use super::id::{ConnId, ConsoleId};
 use super::speech::{Mode, Speech};
 use super::tls::await_handshake;
@@ -64,6 +69,46 @@ impl Concentrator {
         }
     }
 
+    /// Lets in what we have connected to.
+    pub(super) fn enter_dialled(&mut self, id: ConnId) {
+        let Some(Conn { role: Role::Dialled(dialled), peer: Address::Target(target), .. }) =
+            self.conns.get(id)
+        else {
+            return;
+        };
+        let (key, target) = (dialled.key, Arc::clone(target));
+        self.consoles.forwards.joined(key, id, self.fx.now);
+        self.seat_client(id, key.console, !target.is_telnet(), Some(key));
+        if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
+            return;
+        }
+        let from = self.consoles.forwards.shown(key).max(self.consoles.shown_from(key.console));
+        let missed = match (self.conns.get(id).and_then(Conn::seat), self.consoles.get_mut(key.console)) {
+            (Some((_, seat)), Some(console)) => {
+                let from = from.max(console.starts_at());
+                console.fanout_mut().go_on_from(seat, from)
+            }
+            _ => return,
+        };
+        if missed > 0 {
+            self.emit(id, EventKind::ReaderSkipped(missed));
+        }
+        if target.has_hello()
+            && let Some(label) = self.consoles.label(key.console)
+            && let Some(conn) = self.conns.get_mut(id)
+        {
+            let hello = json!({ "name": label.name, "uuid": label.uuid.simple().to_string() });
+            conn.queue_control(id, &mut self.fx, |out| {
+                out.extend_from_slice(format!("{hello}\r\n").as_bytes());
+            });
+        }
+        if target.is_telnet() {
+            self.offer_options(id);
+            self.becomes_telnet(id);
+        }
+        self.fx.outbox.transmit(id);
+    }
+
     /// Lets a client in.
     pub(super) fn enter(&mut self, id: ConnId, at: ConsoleId) {
         self.admission.stop_judging(id);
@@ -75,8 +120,17 @@ impl Concentrator {
             }
             return;
         }
-        self.make_room_inside(at);
         let is_raw = self.is_raw_at(at);
+        self.seat_client(id, at, is_raw, None);
+        let is_in = self.conns.get(id).is_some_and(|conn| conn.closing.is_none());
+        if !is_raw && is_in {
+            self.open_negotiation(id);
+        }
+    }
+
+    /// Gives a client its seat, if its console has one for it.
+    fn seat_client(&mut self, id: ConnId, at: ConsoleId, is_raw: bool, forward: Option<ForwardKey>) {
+        self.make_room_inside(at);
         let spec = Spec {
             key: ReaderKey { id, is_local: false },
             kind: Kind::Person,
@@ -103,14 +157,14 @@ impl Concentrator {
             ended: None,
             serial: None,
             visit: Visit::new(self.fx.now),
+            forward,
             is_seeded: false,
         }));
         if limit.is_some_and(|limit| persons > limit) {
-            conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
+            if forward.is_none() {
+                conn.queue_control(id, &mut self.fx, |out| out.extend_from_slice(TOO_MANY));
+            }
             return conn.doom(id, CloseReason::TooManyClients, &mut self.fx);
-        }
-        if !is_raw {
-            self.open_negotiation(id);
         }
         self.emit(id, EventKind::ClientAttached { clients });
     }

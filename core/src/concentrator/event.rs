@@ -19,6 +19,7 @@ use super::foreign::Foreign;
 use super::id::{ConnId, ListenerId};
 use super::label::Label;
 use super::output::Order;
+use super::target::NoTarget;
 
 /// Something that happened, and whom it concerns.
 #[non_exhaustive]
@@ -168,6 +169,16 @@ pub enum EventKind {
     },
     /// A client went.
     ClientDetached(CloseReason, Stay),
+    /// What a console is to be connected to cannot be reached; it is tried again and again. Not told again
+    /// before it was.
+    NotConnected(CloseReason),
+    /// A VM asked to be connected to something (direction `C`) that is not allowed, or is no target.
+    DialRefused {
+        /// What, as it was asked for.
+        uri: Box<str>,
+        /// What is wrong with it; `None`: it is not allowed.
+        why: Option<NoTarget>,
+    },
     /// A connection to a client port ended before it was let in.
     ClientNotLetIn(CloseReason),
     /// A reader did not keep up and skipped this many guest bytes of output.
@@ -370,7 +381,7 @@ pub enum CloseReason {
     InClear,
     /// Its service URI is not served here.
     ServiceUri,
-    /// It asked to be dialled (direction C), which is refused.
+    /// It asked to be connected to something (direction C), which is refused.
     Direction,
     /// The VM has moved away from it.
     MovedAway,
@@ -423,6 +434,8 @@ impl EventKind {
             | Self::Malformed(_)
             | Self::TlsFailed(_)
             | Self::AdminRefused(_)
+            | Self::NotConnected(_)
+            | Self::DialRefused { .. }
             | Self::PortShed(_)
             | Self::PortsExhausted
             | Self::PortTaken(..) => Warn,

@@ -75,6 +75,11 @@ impl EventKind {
             Self::ClientDetached(why, stay) => {
                 ("client-detached", because(closed(*why), of_stay(*stay, json!({}))))
             }
+            Self::NotConnected(why) => ("not-connected", because(closed(*why), json!({}))),
+            Self::DialRefused { uri, why } => {
+                let why = if why.is_some() { "no-target" } else { "not-allowed" };
+                ("dial-refused", json!({ "uri": uri, "because": why }))
+            }
             Self::ClientNotLetIn(why) => ("client-not-let-in", because(closed(*why), json!({}))),
             Self::ReaderSkipped(bytes) => ("reader-skipped", json!({ "bytes": bytes })),
             Self::PatternSeen { watch, line, untold } => {

@@ -341,6 +341,29 @@ impl<K: Copy> Fanout<K> {
         Took { front, data: half + data, frees: needed < oldest_end && reader.needs() >= oldest_end }
     }
 
+    /// The offset of the first byte that a reader has not taken.
+    pub(super) fn stands_at(&self, seat: Seat) -> u64 {
+        self.reader(seat)
+            .map_or(0, |reader| if reader.half { reader.at.saturating_sub(1) } else { reader.at })
+    }
+
+    /// A reader that has just come goes on where one before it stood, or with the oldest byte that is there.
+    /// Returns how many bytes are not, as they are kept.
+    pub(super) fn go_on_from(&mut self, seat: Seat, from: u64) -> u64 {
+        let tail = self.journal.tail();
+        let mut at = from.clamp(tail, self.journal.head());
+        if self.journal.is_mid_pair(at) {
+            at -= 1;
+        }
+        let Some(reader) = sitting(&mut self.readers, seat) else { return 0 };
+        reader.at = at;
+        reader.attached_at = at;
+        if reader.form == Form::Guest {
+            reader.guest_at = self.journal.guest_at(at);
+        }
+        tail.saturating_sub(from)
+    }
+
     /// How many guest bytes were printed before a reader's next one, and how many it has missed right before
     /// that and was not told of. For readers attached as [`Form::Guest`].
     pub(super) fn position(&self, seat: Seat) -> (u64, u64) {

@@ -45,7 +45,7 @@ impl Concentrator {
     /// How many bytes of its own a connection may send.
     fn plain_window(&self, id: ConnId, conn: &Conn) -> usize {
         match &conn.role {
-            Role::Arriving(_) => RECORD,
+            Role::Arriving(_) | Role::Dialled(_) => RECORD,
             // What is behind the header is read when it is known whether it may be.
             Role::Announced(announced) if announced.console.is_some() => announced.header.needed(),
             Role::Announced(_) => NOBODYS_READ_MAX,
@@ -185,7 +185,9 @@ impl Concentrator {
             Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
             Role::Asking(_) => self.offer_asking(id, take),
             Role::Operator(_) => self.offer_operator(id, take),
-            Role::Arriving(_) | Role::Announced(_) | Role::Local(_) | Role::Attach(_) => Sent::default(),
+            Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_) | Role::Local(_) | Role::Attach(_) => {
+                Sent::default()
+            }
         }
     }
 
@@ -290,7 +292,7 @@ impl Concentrator {
                 }
             }
             Some(Role::Operator(_)) => self.receive_operator(id, data),
-            Some(Role::Arriving(_) | Role::Announced(_) | Role::Attach(_)) | None => {}
+            Some(Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_) | Role::Attach(_)) | None => {}
         }
     }
 
@@ -350,6 +352,7 @@ impl Concentrator {
         self.emit(id, EventKind::TlsUp { version, suite });
         match self.conns.get(id).map(|conn| &conn.role) {
             Some(&Role::Arriving(console)) => self.enter(id, console),
+            Some(Role::Dialled(_)) => self.enter_dialled(id),
             Some(Role::Asking(_)) => self.admin_comes_up(id),
             // What was kept back until now.
             _ => self.fx.outbox.transmit(id),

@@ -51,7 +51,7 @@ impl Concentrator {
                     let is_gone = attach.is_some_and(|attach| self.conns.get(attach).is_none());
                     assert!(!is_gone, "{id} is connected to a port that is gone");
                 }
-                Role::Arriving(_) | Role::Announced(_) => {}
+                Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_) => {}
             }
         }
         for (id, moved) in self.moves.iter() {
@@ -94,7 +94,7 @@ impl Concentrator {
                 | Timer::Inherit(id)
                 | Timer::Legs(id)
                 | Timer::Wait(id) => self.consoles.get(id).is_some(),
-                Timer::Ports | Timer::Summary => true,
+                Timer::Ports | Timer::Dial | Timer::Summary => true,
             };
             assert!(is_alive, "{timer:?} is armed for something that is gone");
         }

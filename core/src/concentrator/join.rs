@@ -10,6 +10,7 @@ use super::admission::Source;
 use super::config::Takeover;
 use super::conn::{Conn, Early, Place};
 use super::event::{EventKind, TakenBecause};
+use super::forwards::{By, ForwardKey};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
 use super::inherit::INHERIT_AFTER;
@@ -53,7 +54,7 @@ impl Concentrator {
         self.set_place(id, Place::Console(at));
         self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
         let (welcome, because) = self.welcome(at, id, is_other);
-        let name = early.name.take();
+        let (name, dial) = (early.name.take(), early.dial.take());
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);
         let (before, action) = console.legs.attach(id, welcome);
@@ -65,6 +66,7 @@ impl Concentrator {
         self.fx.outbox.changed(at);
         self.give_half(owed);
         if holds {
+            self.consoles.forwards.want(ForwardKey { console: at, by: By::Vm }, dial, true);
             self.fx.timers.cancel(Timer::Inherit(at));
             self.input_passes(at, id, before, because);
         } else {

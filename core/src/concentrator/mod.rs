@@ -36,6 +36,8 @@ mod event_line;
 mod fanout;
 mod flow;
 mod foreign;
+mod forwarding;
+mod forwards;
 mod histogram;
 mod id;
 mod index;
@@ -75,6 +77,7 @@ mod slab;
 mod speech;
 mod standing;
 mod takeover;
+mod target;
 mod tenure;
 mod timers;
 mod tls;
@@ -90,6 +93,7 @@ mod vm;
 mod vmotion;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
@@ -116,6 +120,7 @@ pub use output::{Chunk, Closed, LogOrder, LogReader, Order, Output, Sent, Shutdo
 pub use ports::BLOCK;
 pub use proxies::{NoProxy, Proxy};
 pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
+pub use target::{NoTarget, Place as TargetPlace, Target};
 
 use crate::keyed::Keyed;
 use admission::{Admission, Kind, Source};
@@ -266,6 +271,18 @@ impl Concentrator {
         accepted
     }
 
+    /// A connection that [`Output::Connect`] asked for is there, or cannot be had. Returns whether it is one
+    /// from now on: it may have been closed before this.
+    pub fn handle_connected(&mut self, id: ConnId, outcome: Result<(), io::ErrorKind>, now: Instant) -> bool {
+        self.fx.now = now;
+        match outcome {
+            Ok(()) => self.connected(id),
+            Err(why) => self.not_connected(id, why),
+        }
+        self.settle();
+        outcome.is_ok() && self.conns.get(id).is_some()
+    }
+
     /// A connection has ended, or its peer's half of it.
     pub fn handle_closed(&mut self, id: ConnId, how: Closed, now: Instant) {
         self.fx.now = now;
@@ -334,6 +351,7 @@ impl Concentrator {
             Timer::Legs(id) => self.legs_timer(id),
             Timer::Wait(id) => self.end_wait(id),
             Timer::Ports => self.ports_timer(),
+            Timer::Dial => self.dial_due(),
             Timer::Summary => self.emit_summary(),
         }
     }

@@ -402,6 +402,7 @@ impl Concentrator {
                 Role::Vm(_)
                 | Role::Arriving(_)
                 | Role::Announced(_)
+                | Role::Dialled(_)
                 | Role::Asking(_)
                 | Role::Operator(_) => return None,
             };

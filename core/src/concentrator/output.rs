@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::operator::LogQuery;
@@ -9,6 +10,7 @@ use crate::admin::operator::LogQuery;
 use super::address::Address;
 use super::event::Event;
 use super::id::{ConnId, ConsoleId, ListenerId};
+use super::target::Target;
 
 /// What to do next; from [`poll_output`](super::Concentrator::poll_output).
 #[must_use]
@@ -27,6 +29,9 @@ pub enum Output {
     Listen(ListenerId, Address),
     /// Close this listener. The id is dead.
     Unlisten(ListenerId),
+    /// Connect to this, under this id, and answer with
+    /// [`handle_connected`](super::Concentrator::handle_connected). It may be closed before that.
+    Connect(ConnId, Arc<Target>),
     /// Close this connection. The id is dead.
     Close(ConnId, Shutdown),
     /// What [`console`](super::Concentrator::console) tells of this console has changed, or the console is

@@ -42,7 +42,7 @@ impl Concentrator {
             ..config.clone()
         };
         self.consoles.reconfigure(&config, &mut self.fx);
-        let have_rules_changed = old.console_rules != config.console_rules;
+        let have_rules_changed = old.console_rules != config.console_rules || old.forwards != config.forwards;
         let have_rights_changed = old.admin_rights != config.admin_rights;
         if have_rules_changed || have_rights_changed {
             self.go_by_rules(config, have_rules_changed, have_rights_changed);
@@ -55,7 +55,7 @@ impl Concentrator {
     fn go_by_rules(&mut self, config: Config, of_consoles: bool, of_rights: bool) {
         let watching = self.all_watching();
         let changed = match of_consoles {
-            true => self.consoles.change_rules(&config.console_rules),
+            true => self.consoles.change_rules(&config),
             false => Vec::new(),
         };
         self.config = Arc::new(config);

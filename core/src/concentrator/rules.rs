@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use crate::vmware::Uuid;
 
 use super::config::SlowClient;
 use super::label::Label;
+use super::target::Target;
 
 /// What is so at certain consoles. Of several rules that match a console, the first counts, all of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct ConsoleRule {
     /// server is one there too. Such a console has no client port, whatever `port` says: who connects to one
     /// does not say who that is.
     pub may: Option<operator::Rules>,
+    /// What they are connected to, as to one of their clients.
+    pub forward: Option<Arc<Target>>,
 }
 
 /// Which client port a console has by a rule.

@@ -5,6 +5,7 @@ use crate::admin::operator::{Right, Rules};
 use super::Concentrator;
 use super::config::SlowClient;
 use super::conn::Role;
+use super::forwards::{By, ForwardKey};
 use super::id::{ConnId, ConsoleId};
 use super::label::Label;
 use super::standing::older_right_at;
@@ -37,13 +38,21 @@ impl Concentrator {
             Some(Role::Operator(desk)) => desk.standing.right_at(list),
             Some(Role::Asking(asking)) => older_right_at(&asking.standing.caller, rules, list),
             Some(Role::Attach(attach)) => self.right_by(attach.operator, list),
+            // That the server is to connect there was decided by who may.
+            Some(Role::Client(client)) if client.forward.is_some() => match client.forward {
+                Some(ForwardKey { by: By::Vm, .. }) if list.is_some() => Right::None,
+                _ => Right::Writer,
+            },
             Some(Role::Client(client)) => match &client.visit.caller {
                 Some(caller) => older_right_at(caller, rules, list),
                 None if list.is_some() => Right::None,
                 None => Right::Writer,
             },
             Some(Role::Arriving(_)) if list.is_none() => Right::Writer,
-            Some(Role::Vm(_) | Role::Local(_) | Role::Arriving(_) | Role::Announced(_)) | None => Right::None,
+            Some(
+                Role::Vm(_) | Role::Local(_) | Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_),
+            )
+            | None => Right::None,
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) enum Timer {
     Wait(ConsoleId),
     /// Ports that were not to be had are tried again.
     Ports,
+    /// Something is to be connected to.
+    Dial,
     /// Peers that said nothing are told of.
     Summary,
 }

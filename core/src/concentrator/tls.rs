@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::telnet::auth::{ACCEPT_SSL, Is, REJECT_SSL, SEND_SSL};
 use crate::telnet::{Opt, Side, Verb, put_negotiation};
 use crate::time::Instant;
-use crate::transport::{Acceptor, Acceptors, Tls, TlsFailure};
+use crate::transport::{Acceptor, Acceptors, Connector, Tls, TlsFailure};
 
 use super::Concentrator;
 use super::address::Address;
@@ -28,6 +28,8 @@ use crate::keyed::Keyed;
 #[derive(Debug)]
 pub(super) struct TlsPolicy {
     pub(super) acceptors: Acceptors,
+    /// With what TLS is begun.
+    pub(super) connector: Option<Connector>,
     backoff: UpgradeBackoff,
 }
 
@@ -43,7 +45,7 @@ pub(super) enum Upgraded {
 
 impl TlsPolicy {
     pub(super) fn new(keys: Keyed) -> Self {
-        Self { acceptors: Acceptors::default(), backoff: UpgradeBackoff::new(keys) }
+        Self { acceptors: Acceptors::default(), connector: None, backoff: UpgradeBackoff::new(keys) }
     }
 
     /// How a connection to a VM listener begins. `None`: it cannot.
@@ -273,7 +275,11 @@ impl Concentrator {
         if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
-        self.emit(id, EventKind::TlsFailed(failure));
+        // A target that is down is tried again and again, and told of once.
+        let forward = self.conns.get(id).and_then(Conn::forward);
+        if forward.is_none_or(|key| !self.consoles.forwards.is_known_down(key)) {
+            self.emit(id, EventKind::TlsFailed(failure));
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let Transport::Tls(tls) = &mut conn.transport {
             tls.failed = true;

@@ -64,6 +64,7 @@ impl Concentrator {
         let Role::Asking(asking) = &mut conn.role else { return };
         let caller = Some(Box::new(std::mem::take(&mut asking.standing.caller)));
         conn.role = Role::Client(Box::new(Client {
+            forward: None,
             console: at,
             seat,
             mode: Mode::Telnet,

@@ -1,5 +1,6 @@
 //! The VM side of the engine: from a host's first byte to its last (vmware.md §3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold_all, put_command, put_negotiation};
@@ -10,10 +11,11 @@ use super::address::Address;
 use super::admission::{Heard, Kind};
 use super::config::VmTls;
 use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, is_noise};
-use super::event::{CloseReason, Fault};
+use super::event::{CloseReason, EventKind, Fault};
 use super::id::ConnId;
 use super::index::Placed;
 use super::label::Identity;
+use super::target::Target;
 use super::timers::Timer;
 use super::tls::{await_handshake, await_upgrade};
 use crate::telnet::wire_form::count_pairs;
@@ -338,8 +340,15 @@ impl Concentrator {
     fn vm_asks_for_proxy(&mut self, id: ConnId, direction: u8, uri: &[u8]) {
         let uri = ServiceUri::new(uri);
         let is_served = |wanted: &str| wanted == uri.base() || wanted == uri.as_str();
+        let mut dial = None;
         let refused = if direction != b'S' {
-            Some(CloseReason::Direction)
+            match self.target_of(id, direction, &uri) {
+                Some(target) => {
+                    dial = Some(Arc::new(target));
+                    None
+                }
+                None => Some(CloseReason::Direction),
+            }
         } else if self.config.service_uri.as_deref().is_none_or(is_served) {
             None
         } else {
@@ -353,8 +362,22 @@ impl Concentrator {
         let suffix = if may_count { uri.suffix() } else { String::new() };
         if let Some(early) = self.early_mut(id) {
             early.suffix.get_or_insert(suffix);
+            early.dial = dial;
             self.identify(id);
         }
+    }
+
+    /// What a VM asks to be connected to, if it may be.
+    fn target_of(&mut self, id: ConnId, direction: u8, uri: &ServiceUri<'_>) -> Option<Target> {
+        let why = match Target::of_vm(uri.as_str()) {
+            _ if direction != b'C' => return None,
+            Ok(target) if target.is_allowed_by(&self.config.dial_allow) => return Some(target),
+            Ok(_) => None,
+            Err(why) => Some(why),
+        };
+        let uri = uri.as_str().chars().take(URI_SHOWN).collect::<String>().into();
+        self.emit(id, EventKind::DialRefused { uri, why });
+        None
     }
 
     fn refuse_proxy(&mut self, id: ConnId, why: CloseReason) {
@@ -501,6 +524,9 @@ const MOST_COMMANDS: u16 = 3000;
 
 /// Longest name that is kept, in characters; vCenter allows 80.
 const NAME_LIMIT: usize = 128;
+
+/// How much is told of a URI that is refused, in characters.
+const URI_SHOWN: usize = 200;
 
 /// Bytes that are looked through and then copied before the next are looked at: they are in the nearest
 /// cache the second time. Three to five percent of a busy VM's cost.

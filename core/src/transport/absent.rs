@@ -9,6 +9,10 @@ use super::TlsFailure;
 #[derive(Clone, Debug)]
 pub enum Acceptor {}
 
+/// With what TLS connections would be begun. There is none.
+#[derive(Clone, Debug)]
+pub enum Connector {}
+
 /// A TLS connection. There is none.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -22,6 +26,10 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn accept(acceptor: &Acceptor, _: Vec<u8>) -> Result<Box<Self>, TlsFailure> {
         match *acceptor {}
+    }
+
+    pub(crate) fn connect(connector: &Connector, _: &str, _: Vec<u8>) -> Result<Box<Self>, TlsFailure> {
+        match *connector {}
     }
 
     pub(crate) fn has_come_up(&self) -> bool {

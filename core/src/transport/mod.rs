@@ -3,7 +3,7 @@
 //! **Owns** the records: what a socket brought is opened into the peer's bytes, what the engine has for
 //! the peer is sealed, one record ahead of the socket at most. **Refuses to know** what the bytes mean,
 //! who may start TLS and when (that is the engine's), files and clocks: certificates and the time come in
-//! with the [`Acceptor`].
+//! with the [`Acceptor`], and with the [`Connector`] where we connect.
 //!
 //! `tls` is the only file that names rustls, and `names` the only one that reads certificates; `absent`
 //! replaces both, with the same interface, where the feature `tls` is off.
@@ -17,8 +17,8 @@ mod tls;
 #[cfg(feature = "tls")]
 mod names;
 
-pub use tls::Acceptor;
 pub(crate) use tls::Tls;
+pub use tls::{Acceptor, Connector};
 
 /// With what TLS connections are answered; no acceptor, no TLS.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! One TLS connection, on rustls: the only file that names it.
 //!
-//! TLS 1.2 and 1.3, whatever the [`ServerConfig`] allows; rustls has no renegotiation, no compression and
+//! TLS 1.2 and 1.3, whatever its configuration allows; rustls has no renegotiation, no compression and
 //! nothing older. Its unbuffered API is used: records are opened where they were read and sealed where they
 //! are sent from, and an idle connection keeps no buffer.
 //!
@@ -17,9 +17,13 @@ use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
-use rustls::{Error, PeerIncompatible, ProtocolVersion, ServerConfig};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, Error, PeerIncompatible, ProtocolVersion, ServerConfig};
 
 use super::names::names;
 use super::{RECORD, TlsFailure};
@@ -42,9 +46,44 @@ impl Acceptor {
     }
 }
 
-/// The server's end of one TLS connection.
+/// What is trusted, and shown, where TLS connections are begun.
+#[derive(Clone, Debug)]
+pub struct Connector(Arc<ClientConfig>);
+
+impl Connector {
+    /// Begins with `config`, whose time provider and cryptography are the caller's. Sessions are not resumed,
+    /// whatever it says: what is kept for them would grow with the targets.
+    #[must_use]
+    pub fn new(mut config: ClientConfig) -> Self {
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        Self(Arc::new(config))
+    }
+}
+
+/// Which end of a TLS connection is ours.
+enum Session {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What a look at what is there has come to.
+enum Looked {
+    /// There may be more to see.
+    Going,
+    /// All that is there has been looked at.
+    Done,
+    /// The peer sends no more.
+    PeerClosed,
+    /// A record cannot be read.
+    Unreadable(Error),
+    /// The peer is at fault.
+    Failed(Error),
+}
+
+/// One end of one TLS connection.
 pub(crate) struct Tls {
-    session: UnbufferedServerConnection,
+    session: Session,
     /// What was read and is no whole record yet, or part of a handshake message over several.
     partial: Vec<u8>,
     /// `partial` begins with whole records that rustls still needs: more is to be put behind them.
@@ -70,9 +109,30 @@ pub(crate) struct Tls {
 impl Tls {
     /// A connection whose peer has to begin. `clear` goes out before anything else, as it is.
     pub(crate) fn accept(acceptor: &Acceptor, clear: Vec<u8>) -> Result<Box<Self>, TlsFailure> {
-        let session =
-            UnbufferedServerConnection::new(Arc::clone(&acceptor.0)).map_err(|error| failure(&error))?;
-        Ok(Box::new(Self {
+        let session = UnbufferedServerConnection::new(Arc::clone(&acceptor.0));
+        Ok(Self::new(Session::Server(session.map_err(|error| failure(&error))?), clear))
+    }
+
+    /// A connection that we begin, to a peer whose certificate has to be for `name`: a DNS name or an IP
+    /// address. `clear` goes out before anything else, as it is.
+    pub(crate) fn connect(
+        connector: &Connector,
+        name: &str,
+        clear: Vec<u8>,
+    ) -> Result<Box<Self>, TlsFailure> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            TlsFailure::Other("the target's name is none that a certificate can be for".into())
+        })?;
+        let session = UnbufferedClientConnection::new(Arc::clone(&connector.0), name);
+        let session = session.map_err(|error| failure(&error))?;
+        let mut tls = Self::new(Session::Client(session), clear);
+        // Its hello.
+        tls.process(&mut [], &mut Vec::new())?;
+        Ok(tls)
+    }
+
+    fn new(session: Session, clear: Vec<u8>) -> Box<Self> {
+        Box::new(Self {
             session,
             partial: Vec::new(),
             awaits_rest: false,
@@ -84,12 +144,19 @@ impl Tls {
             peer_closed_both: false,
             failed: false,
             closed: false,
-        }))
+        })
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.session {
+            Session::Server(end) => end,
+            Session::Client(end) => end,
+        }
     }
 
     /// The handshake is over, and the peer is whom the acceptor wants.
     pub(crate) fn has_come_up(&self) -> bool {
-        !self.session.is_handshaking()
+        !self.common().is_handshaking()
     }
 
     /// As [`has_come_up`](Self::has_come_up), and nothing has failed since.
@@ -99,15 +166,15 @@ impl Tls {
 
     /// Version and cipher suite, once they are agreed.
     pub(crate) fn terms(&self) -> (&'static str, &'static str) {
-        let version = self.session.protocol_version().and_then(|version| version.as_str());
-        let suite = self.session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let version = self.common().protocol_version().and_then(|version| version.as_str());
+        let suite = self.common().negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         (version.unwrap_or("TLS"), suite.unwrap_or("of unknown suite"))
     }
 
     /// What the peer is called by the certificate that it has shown; the acceptor has verified it. None: it
     /// has shown none, because it was not asked for one.
     pub(crate) fn peer_names(&self) -> Vec<Box<str>> {
-        let chain = self.session.peer_certificates().filter(|_| self.has_come_up());
+        let chain = self.common().peer_certificates().filter(|_| self.has_come_up());
         chain.and_then(<[_]>::first).map(|own| names(own)).unwrap_or_default()
     }
 
@@ -143,6 +210,8 @@ impl Tls {
     fn open_records(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
         if let Some(first) = input.first().filter(|_| std::mem::take(&mut self.is_first))
             && *first != HANDSHAKE
+            // Who is connected to may refuse at once.
+            && !(*first == ALERT && matches!(self.session, Session::Client(_)))
         {
             return Err(TlsFailure::NotTls);
         }
@@ -180,31 +249,22 @@ impl Tls {
     fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, TlsFailure> {
         let mut done = 0;
         loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.session.process_tls_records(&mut records[done..]);
-            let mut is_last = false;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(|error| failure(&error))?;
-                        plain.extend_from_slice(record.payload);
-                        discard += record.discard;
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => put(data, &mut self.sealed),
-                // It is in `sealed`, which is as good as sent.
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => {
+            let rest = &mut records[done..];
+            let (discard, looked) = match &mut self.session {
+                Session::Server(end) => look(end.process_tls_records(rest), plain, &mut self.sealed),
+                Session::Client(end) => look(end.process_tls_records(rest), plain, &mut self.sealed),
+            };
+            match looked {
+                Looked::Going => done += discard,
+                Looked::Done => return Ok(done + discard),
+                Looked::PeerClosed => {
                     self.peer_closed = true;
-                    self.peer_closed_both = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+                    let version = self.common().protocol_version();
+                    self.peer_closed_both = version == Some(ProtocolVersion::TLSv1_2);
                     return Ok(records.len());
                 }
-                Ok(_) => is_last = true,
-                Err(error) => return Err(self.fail(&error, &mut records[done + discard..])),
-            }
-            done += discard;
-            if is_last {
-                return Ok(done);
+                Looked::Unreadable(error) => return Err(failure(&error)),
+                Looked::Failed(error) => return Err(self.fail(&error, &mut records[done + discard..])),
             }
         }
     }
@@ -216,8 +276,9 @@ impl Tls {
     /// records that are spoiled.
     fn fail(&mut self, error: &Error, records: &mut [u8]) -> TlsFailure {
         self.failed = true;
-        if let Ok(ConnectionState::EncodeTlsData(alert)) = self.session.process_tls_records(records).state {
-            put(alert, &mut self.sealed);
+        match &mut self.session {
+            Session::Server(end) => put_alert(end.process_tls_records(records), &mut self.sealed),
+            Session::Client(end) => put_alert(end.process_tls_records(records), &mut self.sealed),
         }
         failure(error)
     }
@@ -240,9 +301,7 @@ impl Tls {
                 &joined[..]
             }
         };
-        self.with_traffic(|traffic, out| {
-            write(out, plain.len() + OVERHEAD, |out| traffic.encrypt(plain, out))
-        })?;
+        self.with_traffic(Act::Encrypt(plain))?;
         Ok(plain.len())
     }
 
@@ -250,34 +309,21 @@ impl Tls {
     pub(crate) fn close(&mut self) {
         if !self.closed && self.is_up() {
             // Where that fails there is nothing left to close.
-            let _ =
-                self.with_traffic(|traffic, out| write(out, OVERHEAD, |out| traffic.queue_close_notify(out)));
+            let _ = self.with_traffic(Act::Close);
         }
         self.closed = true;
     }
 
     /// Gets to where rustls lets bytes be sealed, and does that.
-    fn with_traffic(
-        &mut self,
-        mut act: impl FnMut(&mut Traffic<'_>, &mut Vec<u8>) -> Result<(), EncryptError>,
-    ) -> Result<(), TlsFailure> {
+    fn with_traffic(&mut self, act: Act<'_>) -> Result<(), TlsFailure> {
         let mut partial = std::mem::take(&mut self.partial);
         loop {
-            let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut partial);
-            let outcome = match state {
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    put(data, &mut self.sealed);
-                    None
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    Some(act(&mut traffic, &mut self.sealed).map_err(|_| TlsFailure::KeysUsedUp))
-                }
-                // All that is there has been looked at: there is nothing else to come.
-                Ok(other) => Some(Err(TlsFailure::Other(format!("{other:?} out of place").into()))),
+            let (discard, outcome) = match &mut self.session {
+                Session::Server(end) => do_act(end.process_tls_records(&mut partial), act, &mut self.sealed),
+                Session::Client(end) => do_act(end.process_tls_records(&mut partial), act, &mut self.sealed),
+            };
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
                 Err(error) => return Err(self.fail(&error, &mut partial[discard..])),
             };
             partial.drain(..discard);
@@ -310,11 +356,89 @@ impl fmt::Debug for Tls {
     }
 }
 
-type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
-type Encode<'a> = EncodeTlsData<'a, rustls::server::ServerConnectionData>;
+/// What is done once rustls lets bytes be sealed.
+#[derive(Clone, Copy)]
+enum Act<'a> {
+    Encrypt(&'a [u8]),
+    Close,
+}
+
+impl Act<'_> {
+    fn carry_out<D>(self, traffic: &mut WriteTraffic<'_, D>, out: &mut Vec<u8>) -> Result<(), EncryptError> {
+        match self {
+            Self::Encrypt(plain) => write(out, plain.len() + OVERHEAD, |out| traffic.encrypt(plain, out)),
+            Self::Close => write(out, OVERHEAD, |out| traffic.queue_close_notify(out)),
+        }
+    }
+}
+
+/// Takes what rustls has found: what the peer says into `plain`, what the handshake says behind what is to be
+/// sent. Returns how many bytes it needs no more.
+fn look<D>(
+    UnbufferedStatus { mut discard, state }: UnbufferedStatus<'_, '_, D>,
+    plain: &mut Vec<u8>,
+    sealed: &mut Vec<u8>,
+) -> (usize, Looked) {
+    let looked = match state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                None => break Looked::Going,
+                Some(Err(error)) => break Looked::Unreadable(error),
+                Some(Ok(record)) => {
+                    plain.extend_from_slice(record.payload);
+                    discard += record.discard;
+                }
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(data)) => {
+            put(data, sealed);
+            Looked::Going
+        }
+        // It is in `sealed`, which is as good as sent.
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Looked::Going
+        }
+        Ok(ConnectionState::PeerClosed) => Looked::PeerClosed,
+        Ok(_) => Looked::Done,
+        Err(error) => Looked::Failed(error),
+    };
+    (discard, looked)
+}
+
+/// Does it, if rustls is there. `None`: it is to be asked again.
+fn do_act<D>(
+    UnbufferedStatus { discard, state }: UnbufferedStatus<'_, '_, D>,
+    act: Act<'_>,
+    sealed: &mut Vec<u8>,
+) -> (usize, Result<Option<Result<(), TlsFailure>>, Error>) {
+    let outcome = match state {
+        Ok(ConnectionState::EncodeTlsData(data)) => {
+            put(data, sealed);
+            None
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            None
+        }
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            Some(act.carry_out(&mut traffic, sealed).map_err(|_| TlsFailure::KeysUsedUp))
+        }
+        // All that is there has been looked at: there is nothing else to come.
+        Ok(other) => Some(Err(TlsFailure::Other(format!("{other:?} out of place").into()))),
+        Err(error) => return (discard, Err(error)),
+    };
+    (discard, Ok(outcome))
+}
+
+fn put_alert<D>(status: UnbufferedStatus<'_, '_, D>, sealed: &mut Vec<u8>) {
+    if let Ok(ConnectionState::EncodeTlsData(alert)) = status.state {
+        put(alert, sealed);
+    }
+}
 
 /// Puts what the handshake has to say behind what is to be sent.
-fn put(mut data: Encode<'_>, sealed: &mut Vec<u8>) {
+fn put<D>(mut data: EncodeTlsData<'_, D>, sealed: &mut Vec<u8>) {
     if let Err(EncodeError::InsufficientSize(wanted)) = data.encode(&mut []) {
         let at = sealed.len();
         sealed.resize(at + wanted.required_size, 0);
@@ -381,6 +505,9 @@ fn failure(error: &Error) -> TlsFailure {
 
 /// The type of a TLS record that a handshake begins with (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 0x16;
+
+/// That of an alert.
+const ALERT: u8 = 0x15;
 
 /// Type, version and length of a record (RFC 8446 §5.1).
 const HEADER: usize = 5;

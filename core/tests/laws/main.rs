@@ -13,6 +13,7 @@ mod clients;
 mod clones;
 mod com_port;
 mod config;
+mod forwarding;
 #[cfg(feature = "tls")]
 mod fuzz;
 mod honest;

@@ -18,11 +18,12 @@ use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 use vspc_core::concentrator::{
     Address, CloseReason, Closed, Concentrator, Config, ConnId, ConsoleId, ConsoleView, Event, EventKind,
-    ListenerId, LocalOptions, LogOrder, Order, Peer, Shutdown, SlowClient, TcpState, VmTls,
+    ListenerId, LocalOptions, LogOrder, Order, Peer, Shutdown, SlowClient, Target, TcpState, VmTls,
 };
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Uuid, VmConfig};
@@ -92,6 +93,8 @@ pub(crate) struct World {
     pub(crate) listening: BTreeMap<ListenerId, Address>,
     /// Ports that something else holds.
     pub(crate) foreign_ports: BTreeSet<u16>,
+    /// Connections that the engine has asked for, and to what.
+    pub(crate) dialled: Vec<(ConnId, Arc<Target>)>,
     /// At most so many bytes per read and per write.
     pub(crate) cut: usize,
     /// Gather lists have so many places.
@@ -140,6 +143,7 @@ impl World {
             events: Vec::new(),
             listening: BTreeMap::new(),
             foreign_ports: BTreeSet::new(),
+            dialled: Vec::new(),
             cut: usize::MAX,
             runs: 16,
             orders: Vec::new(),
@@ -188,6 +192,26 @@ impl World {
         }
         self.drain();
         id
+    }
+
+    /// What the engine has asked for first is there, and is this.
+    pub(crate) fn answer_dial(&mut self, part: Part) -> ConnId {
+        self.pass(Duration::ZERO);
+        assert!(!self.dialled.is_empty(), "nothing is dialled");
+        let (id, _) = self.dialled.remove(0);
+        self.insert(id, part);
+        self.ids -= 1;
+        assert!(self.engine.handle_connected(id, Ok(()), self.now));
+        self.settle();
+        id
+    }
+
+    /// What the engine has asked for first cannot be had.
+    pub(crate) fn refuse_dial(&mut self, why: ErrorKind) {
+        self.pass(Duration::ZERO);
+        assert!(!self.dialled.is_empty(), "nothing is dialled");
+        assert!(!self.engine.handle_connected(self.dialled[0].0, Err(why), self.now));
+        self.settle();
     }
 
     /// A reader inside the process.

@@ -206,6 +206,14 @@ impl World {
                     self.ids -= usize::from(self.listening.remove(&id).is_some());
                     assert!(self.dead_listeners.insert(id), "{id} was closed twice");
                 }
+                Output::Connect(id, target) => {
+                    self.ids += 1;
+                    self.dialled.push((id, target));
+                }
+                Output::Close(id, _) if self.dialled.iter().any(|(its, _)| *its == id) => {
+                    self.dialled.retain(|(its, _)| *its != id);
+                    self.ids -= 1;
+                }
                 Output::Close(id, how) => {
                     let link = self.live(id);
                     link.closed = Some(how);

@@ -181,6 +181,8 @@ const LIVE: &[(&str, Set)] = live![
     "proxy-protocol-from": proxy_protocol_from,
     "service-uri": service_uri,
     "takeover": takeover,
+    "forward": dial.forward,
+    "dial-allow": dial.dial_allow,
     "max-consoles": max_consoles,
     "identify-timeout": identify_timeout,
     "vm-expire-time": vm_expire_time,
@@ -241,7 +243,7 @@ mod tests {
         for (name, _) in LIVE {
             assert!(known.iter().any(|(known, _)| known == name), "{name}");
         }
-        let all = "--proxy-protocol-from 10.0.0.1,unix --service-uri a --takeover newest --max-consoles 5 \
+        let all = "--proxy-protocol-from 10.0.0.1,unix --forward a=tcp://b:1 --dial-allow tcp://c:1 --service-uri a --takeover newest --max-consoles 5 \
                    --identify-timeout 6 --vm-expire-time 7 --max-clients none --raw-ports --no-banner \
                    --vm-port-scrollback 1K --slow-client wait --admin-rights v3=none --context 8 \
                    --enter cr --ports-ignore-locks --lag-limit 3M --scrollback 2K --journal-memory 1G \

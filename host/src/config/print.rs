@@ -165,6 +165,7 @@ const TABLES: &str = "
 #raw = true
 #log = false
 #slow-client = \"wait\"
+#forward = \"tcp://attach.example.com:2377\"
 #max-clients = 1
 #multi-console = true
 #may = [\"uid:1000=writer\", \"10.0.0.0/8=spectator\"]

@@ -10,6 +10,7 @@ use vspc_core::admin::operator;
 use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SlowClient};
 
 use crate::console_rules::{Rule, Rules};
+use crate::dialer;
 use crate::watching::{self, MOST_WATCHES, Rate, Selector, Watch};
 
 /// What the file has in tables.
@@ -116,7 +117,7 @@ pub(super) fn selector_of(rule: &Rule) -> Vec<(&'static str, String)> {
 
 /// What is otherwise there, as a file says it.
 pub(super) fn effects_of(Rule { engines, log, multi }: &Rule) -> Vec<(&'static str, String)> {
-    let Some(ConsoleRule { port, raw, slow_client, max_clients, may, .. }) = engines.first() else {
+    let Some(ConsoleRule { port, raw, slow_client, max_clients, may, forward, .. }) = engines.first() else {
         return Vec::new();
     };
     let port = match port {
@@ -140,6 +141,7 @@ pub(super) fn effects_of(Rule { engines, log, multi }: &Rule) -> Vec<(&'static s
         ("slow-client", slow_client),
         ("max-clients", max_clients),
         ("may", may),
+        ("forward", forward.as_ref().map(|target| super::print::literal(&target.to_string()))),
         (MULTI_CONSOLE, multi.map(|multi| multi.to_string())),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
@@ -200,9 +202,21 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         _ => Err("is a number from 1 to 1000000, or \"none\"".to_owned()),
     });
     let may = fields.take("may", rights);
+    let forward = fields.take("forward", |value| dialer::target(text(value)?));
     let multi = fields.take(MULTI_CONSOLE, flag);
     let is_about_nobody = !fields.had("name") && !fields.had("uuid");
-    fields.end(&["name", "uuid", "port", "raw", "log", "slow-client", "max-clients", "may", MULTI_CONSOLE]);
+    fields.end(&[
+        "name",
+        "uuid",
+        "port",
+        "raw",
+        "log",
+        "slow-client",
+        "max-clients",
+        "may",
+        "forward",
+        MULTI_CONSOLE,
+    ]);
     if may.is_some() {
         if let Some(RulePort::This(port)) = port {
             let why = format!(
@@ -231,8 +245,8 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
     let (names, uuids, port): (Vec<_>, Vec<_>, _) = (all(names), all(uuids), port.unwrap_or_default());
     let each = names.iter().flat_map(|name| uuids.iter().map(move |uuid| (name.clone(), uuid.clone())));
     let engines = each.map(|(name, uuid)| {
-        let may = may.clone();
-        ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may }
+        let (may, forward) = (may.clone(), forward.clone());
+        ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may, forward }
     });
     Rule { engines: engines.collect(), log, multi }
 }

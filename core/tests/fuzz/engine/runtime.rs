@@ -451,7 +451,7 @@ impl Runtime {
                 assert!(!std::mem::replace(&mut link.ready, true), "{id} was told of its bytes twice");
             }
             Output::Receive(id) => drop(self.live(id)),
-            Output::Host(_) | Output::Log(_) => {}
+            Output::Host(_) | Output::Log(_) | Output::Connect(..) => {}
             Output::Inspect(id) => {
                 self.live(id);
                 self.inspected.push(id);
