@@ -4,13 +4,16 @@
 
 use log::Level;
 use vspc_core::concentrator::Concentrator;
-use vspc_core::transport::Acceptors;
+use vspc_core::transport::{Acceptors, Connector};
 
 /// Certificates and keys that have been loaded and checked, with the log lines about them. The default has
 /// none: without TLS options there is nothing to load.
 #[derive(Debug, Default)]
 pub struct Credentials {
-    pub(crate) acceptors: Acceptors,
+    /// What TLS connections are answered with; `None`: as before.
+    pub(crate) acceptors: Option<Acceptors>,
+    /// What they are begun with; `None`: as before.
+    pub(crate) connector: Option<Connector>,
     /// Lines for the log.
     pub(crate) notes: Vec<(Level, String)>,
 }
@@ -19,7 +22,12 @@ impl Credentials {
     /// Has the engine use these for new connections, and logs which they are. Connections that are up keep
     /// theirs.
     pub fn take_effect(self, engine: &mut Concentrator) {
-        engine.set_acceptors(self.acceptors);
+        if let Some(acceptors) = self.acceptors {
+            engine.set_acceptors(acceptors);
+        }
+        if self.connector.is_some() {
+            engine.set_connector(self.connector);
+        }
         for (level, note) in self.notes {
             log::log!(level, "{note}");
         }

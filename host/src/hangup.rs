@@ -103,7 +103,8 @@ impl Hangup {
         };
         let mut compared = compare(true);
         let wanted = compared.as_ref().map_or(&in_use, |compared| &compared.options);
-        let credentials = match wanted.tls.loader(wanted).map(|loader| loader.load()) {
+        let trusted = wanted.tls.trust_loader(wanted).map(|loader| loader.load());
+        let mut credentials = match wanted.tls.loader(wanted).map(|loader| loader.load()) {
             Some(Ok(credentials)) => Some(credentials),
             Some(Err(fatal)) => {
                 outcome.faults.push(format!("the certificate in use stays: {fatal}"));
@@ -112,6 +113,11 @@ impl Hangup {
             }
             None => None,
         };
+        match trusted {
+            Some(Ok(connector)) => credentials.get_or_insert_default().connector = connector,
+            Some(Err(fatal)) => outcome.faults.push(format!("whom targets are trusted by stays: {fatal}")),
+            None => {}
+        }
         match compared {
             Ok(Comparison { options, applied, waiting }) => {
                 outcome.changed.extend(applied.iter().map(Change::applied));

@@ -135,8 +135,8 @@ impl<S> Housekeeping<S> {
         self.outlets.retry(engine);
     }
 
-    /// Does what another thread asks for. Returns a connection that the engine has asked for and that is to be
-    /// served from now on.
+    /// Does what another thread asks for. Returns a connection that the engine has asked for, if one is there
+    /// that is to be served from now on.
     pub fn execute(
         &mut self,
         engine: &mut Concentrator,

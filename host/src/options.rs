@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
-    Address, Config, LEAST_LAG_LIMIT, PortRange, Proxy, READ_MAX, SlowClient, SocketFile, Takeover,
+    Address, Config, LEAST_LAG_LIMIT, PortRange, Proxy, READ_MAX, SlowClient, SocketFile, Takeover, Target,
 };
 
 use crate::config::{ConfigOptions, Tables};
@@ -402,6 +402,23 @@ impl Options {
         };
         self.tls.configure(&mut config);
         config
+    }
+
+    /// The server may connect to somebody.
+    #[cfg(feature = "tls")]
+    pub(crate) fn dials(&self) -> bool {
+        !self.dial.dial_allow.is_empty() || self.targets().next().is_some()
+    }
+
+    /// It is known that it will, over TLS.
+    pub(crate) fn dials_by_tls(&self) -> bool {
+        self.targets().any(Target::is_tls)
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        let ruled = self.tables.consoles.0.iter().flat_map(|rule| &rule.engines);
+        let ruled = ruled.filter_map(|rule| rule.forward.as_deref());
+        self.dial.forward.iter().map(|forward| &*forward.target).chain(ruled)
     }
 
     /// Where the server's own log goes.

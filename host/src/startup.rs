@@ -34,7 +34,7 @@ use crate::signals;
 use crate::sockets;
 use crate::store::{self, Mirror};
 use crate::supervisor::Supervisor;
-use crate::tls::{CLEAR_ADVICE, Loader};
+use crate::tls::CLEAR_ADVICE;
 use crate::watching::{self, Watching};
 
 /// All that a server needs to run.
@@ -216,7 +216,7 @@ fn prepare(
             config.admin_rights.of_v3()
         );
     }
-    let credentials = load_first(options.tls.loader(options))?;
+    let credentials = load_first(options)?;
     let seed = seed().map_err(|error| Fatal::System("get randomness from the system", error))?;
     let (sender, commands, commands_socket) =
         commands::pair().map_err(|error| Fatal::System("create a pair of sockets", error))?;
@@ -279,7 +279,7 @@ fn write_pid_file(path: &Path) -> Result<PidFile, Fatal> {
 
 /// Whether a server could be started with these options, as far as can be told without one, in words.
 fn check(options: &Options) -> Result<String, Fatal> {
-    load_first(options.tls.loader(options))?;
+    load_first(options)?;
     Ok(match &options.config.config {
         Some(path) => format!("{}: no faults\n", path.display()),
         None => "no faults; no configuration file is read\n".to_owned(),
@@ -287,9 +287,17 @@ fn check(options: &Options) -> Result<String, Fatal> {
 }
 
 /// Loads the certificates that a server starts with.
-fn load_first(loader: Option<Loader>) -> Result<Credentials, Fatal> {
-    let Some(loader) = loader else { return Ok(Credentials::default()) };
-    reload::within(reload::PATIENCE, move || loader.load()).ok_or(Fatal::Unanswered(reload::PATIENCE))?
+fn load_first(options: &Options) -> Result<Credentials, Fatal> {
+    let (loader, trust) = (options.tls.loader(options), options.tls.trust_loader(options));
+    if loader.is_none() && trust.is_none() {
+        return Ok(Credentials::default());
+    }
+    let load = move || {
+        let credentials = loader.map_or_else(|| Ok(Credentials::default()), |loader| loader.load())?;
+        let connector = trust.map_or(Ok(None), |trust| trust.load())?;
+        Ok(Credentials { connector, ..credentials })
+    };
+    reload::within(reload::PATIENCE, load).ok_or(Fatal::Unanswered(reload::PATIENCE))?
 }
 
 /// How many VMs the descriptors are enough for, in words.

@@ -1,5 +1,5 @@
-//! Connections that a server makes: consoles that are forwarded to somewhere, and VMs that ask to be connected
-//! (direction `C`).
+//! Connections that a server makes: consoles that are forwarded to somewhere, and VMs that ask to be
+//! connected (direction `C`).
 
 use std::fs;
 use std::net::TcpListener;

@@ -46,6 +46,10 @@ macro_rules! with_all {
                 a_vm_is_connected_to_what_it_asks_for_where_that_is_allowed
                 consoles_go_where_the_file_says_from_one_hangup_to_the_next
             }
+            #[cfg(feature = "tls")]
+            dialling_tls {
+                a_target_is_connected_to_over_tls_if_its_certificate_is_trusted
+            }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port
                 the_doctor_is_the_servers_own_program_and_passes_on_its_exit_code

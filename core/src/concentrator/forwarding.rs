@@ -1,7 +1,9 @@
 //! Connections that we make for consoles: dialled when they are due, and let in as clients once they are
 //! there. When that is, and where to, is `forwards`'s.
 
-use crate::transport::{Connector, TlsFailure};
+use std::io;
+
+use crate::transport::{Connector, Tls, TlsFailure};
 
 use super::Concentrator;
 use super::address::Address;
@@ -12,7 +14,6 @@ use super::forwards::{By, ForwardKey};
 use super::id::ConnId;
 use super::output::Output;
 use super::tls::await_handshake;
-use crate::transport::Tls;
 
 impl Concentrator {
     /// Goes by this where a target is to be reached by TLS, from now on. Without a connector such a target is
@@ -67,9 +68,9 @@ impl Concentrator {
     }
 
     /// A connection that was asked for cannot be had.
-    pub(super) fn not_connected(&mut self, id: ConnId, why: std::io::ErrorKind) {
-        if matches!(self.conns.get(id).map(|conn| &conn.role), Some(Role::Dialled(dialled)) if !dialled.is_connected)
-        {
+    pub(super) fn not_connected(&mut self, id: ConnId, why: io::ErrorKind) {
+        let role = self.conns.get(id).map(|conn| &conn.role);
+        if matches!(role, Some(Role::Dialled(dialled)) if !dialled.is_connected) {
             self.drop_conn(id, CloseReason::Failed(why));
         }
     }

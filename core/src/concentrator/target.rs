@@ -36,7 +36,8 @@ pub enum Place {
 pub enum NoTarget {
     /// Nothing of the kind stands in front.
     #[error(
-        "it has to begin with tcp://, tls://, telnet://, telnets:// or unix:/, as in tcp://attach.example:2377"
+        "it has to begin with tcp://, tls://, telnet://, telnets:// or unix:/, as in \
+         tcp://attach.example:2377"
     )]
     Scheme,
     /// There is none, or one that is no port.

@@ -518,3 +518,7 @@ const OVERHEAD: usize = 64;
 /// A handshake message may have 64 KiB (rustls), and be in pieces; what is more than that in tiny ones has
 /// no good reason.
 const PARTIAL_LIMIT: usize = 128 << 10;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

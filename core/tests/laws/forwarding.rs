@@ -1,5 +1,5 @@
-//! Connections that the engine asks for: consoles that are forwarded to somewhere, by rule or because their VM
-//! wants it (direction `C`).
+//! Connections that the engine asks for: consoles that are forwarded to somewhere, by rule or because their
+//! VM wants it (direction `C`).
 
 use std::io::ErrorKind;
 use std::sync::Arc;

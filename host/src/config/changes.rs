@@ -212,6 +212,12 @@ const LIVE: &[(&str, Set)] = live![
     #[cfg(feature = "tls")]
     "admin-ca": tls.admin_ca,
     #[cfg(feature = "tls")]
+    "dial-ca": tls.dial_ca,
+    #[cfg(feature = "tls")]
+    "dial-cert": tls.dial_cert,
+    #[cfg(feature = "tls")]
+    "dial-key": tls.dial_key,
+    #[cfg(feature = "tls")]
     "require-tls": tls.require_tls,
     "debug": debug,
 ];
@@ -243,7 +249,8 @@ mod tests {
         for (name, _) in LIVE {
             assert!(known.iter().any(|(known, _)| known == name), "{name}");
         }
-        let all = "--proxy-protocol-from 10.0.0.1,unix --forward a=tcp://b:1 --dial-allow tcp://c:1 --service-uri a --takeover newest --max-consoles 5 \
+        let all = "--proxy-protocol-from 10.0.0.1,unix --forward a=tcp://b:1 \
+                   --dial-allow tcp://c:1 --service-uri a --takeover newest --max-consoles 5 \
                    --identify-timeout 6 --vm-expire-time 7 --max-clients none --raw-ports --no-banner \
                    --vm-port-scrollback 1K --slow-client wait --admin-rights v3=none --context 8 \
                    --enter cr --ports-ignore-locks --lag-limit 3M --scrollback 2K --journal-memory 1G \
@@ -252,7 +259,9 @@ mod tests {
         let (options, applied, waiting) = lines("", all).unwrap();
         assert_eq!(options, parse(all).unwrap());
         assert!(waiting.is_empty(), "{waiting:?}");
-        let is_for_tls = |name: &str| FILES.contains(&name) || name == "require-tls";
+        let is_for_tls = |name: &str| {
+            FILES.contains(&name) || ["require-tls", "dial-ca", "dial-cert", "dial-key"].contains(&name)
+        };
         assert_eq!(applied.len(), LIVE.iter().filter(|(name, _)| !is_for_tls(name)).count(), "{applied:?}");
     }
 

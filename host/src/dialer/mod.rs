@@ -2,10 +2,10 @@
 //! because either may take its time.
 //!
 //! **Owns** what waits to be connected to, and the threads, which come as they are needed and go when there
-//! is nothing to do for a while. **Refuses to know** what a connection is for, and TLS, which is the engine's.
+//! is nothing to do for a while. **Refuses to know** what a connection is for, and TLS: that is the engine's.
 //!
 //! A connection is handed to the loop as a command, and so is why there is none. One that is given up
-//! meanwhile is connected to all the same, and closed when nobody wants it.
+//! meanwhile is made all the same, and closed when nobody wants it.
 
 mod attempt;
 mod options;

@@ -10,8 +10,8 @@ use vspc_core::concentrator::{Pattern, Target};
 pub(crate) struct DialOptions {
     /// Connect each console whose VM has this name or UUID (* stands for any characters, ? for one) to
     /// tcp://HOST:PORT, tls://HOST:PORT, telnet://HOST:PORT, telnets://HOST:PORT or unix:/PATH, as to one of
-    /// its clients, while its VM is there. With ?hello behind the address the first line says which console it
-    /// is, in JSON. Repeat it; the first that matches counts.
+    /// its clients, while its VM is there. With ?hello behind the address the first line says which console
+    /// it is, in JSON. Repeat it; the first that matches counts.
     #[arg(long, value_name = "PATTERN=URI", value_parser = forward)]
     pub(crate) forward: Vec<Forward>,
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use vspc_core::concentrator::Config;
+use vspc_core::transport::Connector;
 
 use crate::credentials::Credentials;
 use crate::fatal::Fatal;
@@ -14,7 +15,13 @@ pub(crate) struct TlsOptions {}
 impl TlsOptions {
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
         let fault = "--admin-rights cert:… is for operators with certificates, and this build has no TLS";
-        options.names_certificates().then(|| fault.to_owned())
+        let dials =
+            "--forward (or forward, in [[console]]) names a target with TLS, and this build has no TLS";
+        match () {
+            () if options.names_certificates() => Some(fault.to_owned()),
+            () if options.dials_by_tls() => Some(dials.to_owned()),
+            () => None,
+        }
     }
 
     pub(crate) fn configure(&self, _: &mut Config) {}
@@ -23,8 +30,22 @@ impl TlsOptions {
         Some("without TLS")
     }
 
+    pub(crate) fn trust_loader(&self, _: &Options) -> Option<TrustLoader> {
+        None
+    }
+
     pub(crate) fn loader(&self, _: &Options) -> Option<Loader> {
         None
+    }
+}
+
+/// Loads whom to trust. There is none.
+#[derive(Clone, Debug)]
+pub(crate) enum TrustLoader {}
+
+impl TrustLoader {
+    pub(crate) fn load(&self) -> Result<Option<Connector>, Fatal> {
+        match *self {}
     }
 }
 

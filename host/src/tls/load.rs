@@ -146,7 +146,7 @@ impl Loader {
             clients: acceptor(self.clients, of_clients)?,
             admin: acceptor(self.admin, of_operators)?,
         };
-        Ok(Credentials { acceptors, notes })
+        Ok(Credentials { acceptors: Some(acceptors), notes, ..Credentials::default() })
     }
 
     /// Adds the log lines about the certificate: whom it names, its thumbprints, the URI for serial ports.

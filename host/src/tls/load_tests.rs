@@ -44,6 +44,7 @@ fn certificate_and_key_may_be_in_two_files_or_in_one() {
     let (cert, key) = (folder.file("cert", cert), folder.file("key", key));
     for loader in [loader(cert, Some(key)), loader(both, None)] {
         let acceptors = loader.read().unwrap().acceptors;
+        let acceptors = acceptors.unwrap();
         assert!(acceptors.vms.is_some() && acceptors.clients.is_some());
     }
 }
@@ -54,10 +55,10 @@ fn only_who_has_tls_is_answered() {
     let (cert, key) = pair(|_| {});
     let file = folder.file("both", format!("{cert}{key}"));
     let none_for_hosts = Loader { hosts: None, ..loader(file.clone(), None) };
-    assert!(none_for_hosts.read().unwrap().acceptors.vms.is_none());
+    assert!(none_for_hosts.read().unwrap().acceptors.unwrap().vms.is_none());
     assert!(!notes(&none_for_hosts).iter().any(|note| note.contains("proxy URI")));
     let none_for_clients = Loader { clients: false, ..loader(file, None) };
-    assert!(none_for_clients.read().unwrap().acceptors.clients.is_none());
+    assert!(none_for_clients.read().unwrap().acceptors.unwrap().clients.is_none());
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn what_is_made_can_be_served_with() {
         parse("--hostname vspc.example.com,vspc --ip 10.1.2.3,2001:db8::1 --days 30", &folder).unwrap();
     let text = options.make("vspc").unwrap();
     let loaded = loader(&folder).read().unwrap();
-    assert!(loaded.acceptors.clients.is_some());
+    assert!(loaded.acceptors.unwrap().clients.is_some());
     // Nothing to warn of: the key is its owner's, and the dates hold.
     assert_eq!(loaded.notes.len(), 1, "{:?}", loaded.notes);
     let der = CertificateDer::from_pem_file(folder.path().join("cert")).unwrap();

@@ -10,6 +10,8 @@
 mod absent;
 #[cfg(feature = "tls")]
 mod certificate;
+#[cfg(feature = "tls")]
+mod connecting;
 #[cfg(all(test, feature = "tls"))]
 mod folder;
 #[cfg(feature = "tls")]
@@ -20,13 +22,11 @@ mod make;
 mod options;
 
 #[cfg(not(feature = "tls"))]
-pub(crate) use absent::TlsOptions;
+pub(crate) use absent::CLEAR_ADVICE;
 #[cfg(not(feature = "tls"))]
-pub(crate) use absent::{CLEAR_ADVICE, Loader};
+pub(crate) use absent::TlsOptions;
 #[cfg(feature = "tls")]
 pub(crate) use load::LoadError;
-#[cfg(feature = "tls")]
-pub(crate) use load::Loader;
 #[cfg(feature = "tls")]
 pub(crate) use make::{CertOptions, MakeError};
 #[cfg(feature = "tls")]

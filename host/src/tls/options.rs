@@ -8,6 +8,7 @@ use vspc_core::concentrator::{AdminTls, Config, InBandTls, VmTls};
 
 use crate::options::Options;
 
+use super::connecting::TrustLoader;
 use super::load::{Loader, ProxyUri};
 
 /// The options for TLS.
@@ -53,6 +54,19 @@ pub(crate) struct TlsOptions {
     /// --admin-rights cert:NAME means. With --admin-tls auto those in clear show none, and are let in.
     #[arg(long, value_name = "FILE", help_heading = TLS)]
     pub admin_ca: Option<PathBuf>,
+
+    /// Where the server connects to somebody over TLS (--forward, --dial-allow): trust the certificates in
+    /// this file, in PEM, instead of the system's.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub dial_ca: Option<PathBuf>,
+
+    /// The certificate to show there, with its chain, in PEM.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub dial_cert: Option<PathBuf>,
+
+    /// Its private key, in PEM; default: it is in the same file.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub dial_key: Option<PathBuf>,
 
     /// Do not start with client ports or an admin port that are open to the network without TLS.
     #[arg(long, help_heading = TLS)]
@@ -120,6 +134,13 @@ impl TlsOptions {
                 "--admin-rights cert:… (or may, in [[console]]) is for operators with certificates, which \
                  nobody asks for: add --admin-ca FILE"
             }
+            _ if self.dial_key.is_some() && self.dial_cert.is_none() => {
+                "--dial-key is given without its certificate: add --dial-cert FILE"
+            }
+            _ if (self.dial_ca.is_some() || self.dial_cert.is_some()) && !options.dials() => {
+                "--dial-ca and --dial-cert are for what the server connects to: add --forward or \
+                 --dial-allow, or drop them"
+            }
             _ if self.key.is_some() && self.cert.is_none() => {
                 "--key is given without its certificate: add --cert FILE"
             }
@@ -168,6 +189,13 @@ impl TlsOptions {
             AdminTlsArg::On => AdminTls::On,
             AdminTlsArg::Auto => AdminTls::Auto,
         };
+    }
+
+    /// Loads what TLS is begun with, if anything may need it.
+    pub(crate) fn trust_loader(&self, options: &Options) -> Option<TrustLoader> {
+        let is_needed = options.dials_by_tls() || self.dial_ca.is_some() || self.dial_cert.is_some();
+        let [ca, cert, key] = [&self.dial_ca, &self.dial_cert, &self.dial_key].map(Clone::clone);
+        options.dials().then(|| TrustLoader::new(ca, cert, key, is_needed))
     }
 
     /// Loads the files, if the options need any.
