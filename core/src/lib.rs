@@ -99,6 +99,8 @@ pub mod concentrator;
 mod keyed;
 #[cfg(feature = "mux")]
 pub mod mux;
+#[cfg(feature = "operator")]
+pub mod network;
 #[cfg(feature = "concentrator")]
 pub mod proxy_protocol;
 pub mod telnet;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::network::Network;
+
 /// What a connection may do. Each includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub enum Right {
@@ -87,7 +89,7 @@ enum Whom {
     /// TCP from this machine.
     Loopback,
     /// TCP from this network.
-    Network(IpAddr, u8),
+    Network(Network),
     /// The user of this id, on the socket.
     Uid(u32),
     /// A process of this group, on the socket.
@@ -158,7 +160,7 @@ impl fmt::Display for Whom {
         match self {
             Self::V3 => f.write_str("v3"),
             Self::Loopback => f.write_str("loopback"),
-            Self::Network(address, length) => write!(f, "{address}/{length}"),
+            Self::Network(network) => network.fmt(f),
             Self::Uid(uid) => write!(f, "uid:{uid}"),
             Self::Gid(gid) => write!(f, "gid:{gid}"),
             Self::Certificate(name) => write!(f, "cert:{name}"),
@@ -201,24 +203,14 @@ impl Whom {
             "loopback" => return Some(Self::Loopback),
             _ => {}
         }
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let length = match length {
-            Some(length) => length.parse().ok().filter(|&length| length <= most)?,
-            None => most,
-        };
-        Some(Self::Network(address, length))
+        text.parse().ok().map(Self::Network)
     }
 
     /// How closely it describes its like: the closest rule decides.
     fn weight(&self) -> u16 {
         match self {
             Self::V3 | Self::Gid(_) | Self::Certificate(_) | Self::Named(_) => 0,
-            Self::Network(_, length) => u16::from(*length),
+            Self::Network(network) => u16::from(network.length()),
             Self::Loopback => 8,
             Self::Uid(_) => 1,
         }
@@ -295,9 +287,9 @@ impl Rules {
 
     fn about_address(&self, address: IpAddr) -> Option<Grant> {
         let address = address.to_canonical();
-        self.decide(|whom| match *whom {
+        self.decide(|whom| match whom {
             Whom::Loopback => address.is_loopback(),
-            Whom::Network(network, length) => contains(network, length, address),
+            Whom::Network(network) => network.contains(address),
             Whom::V3 | Whom::Uid(_) | Whom::Gid(_) | Whom::Certificate(_) | Whom::Named(_) => false,
         })
     }
@@ -347,20 +339,6 @@ impl Rules {
     }
 }
 
-fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
-    match (network.to_canonical(), address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-            (network.to_bits() ^ address.to_bits()) & mask == 0
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,6 +366,15 @@ mod tests {
         }
         assert_eq!(none.of_user(0, 0, true), Grant { right: Right::Operator, delegates: true });
         assert_eq!(none.of_v3(), Right::Writer);
+    }
+
+    #[test]
+    fn a_rule_for_ipv4_that_is_mapped_into_ipv6_is_about_all_of_that_network() {
+        let rules = rules(&["0.0.0.0/0=writer", "::ffff:192.0.2.0/120=none"]);
+        for address in ["192.0.2.0", "192.0.2.9", "::ffff:192.0.2.9"] {
+            assert_eq!(rules.of_address(ip(address)).right, Right::None, "{address}");
+        }
+        assert_eq!(rules.of_address(ip("192.0.3.9")).right, Right::Writer);
     }
 
     #[test]
