@@ -129,7 +129,9 @@ fn listen_advice(why: &io::Error, options: &Named) -> String {
     }
 }
 
-fn vsock_advice(why: &io::Error, option: &str) -> String {
+/// Why nobody can listen on vsock, and what to do. `option`: which says where to listen.
+#[must_use]
+pub fn vsock_advice(why: &io::Error, option: &str) -> String {
     match why.kind() {
         io::ErrorKind::AddrInUse => format!("that port is in use: choose another {option}"),
         io::ErrorKind::PermissionDenied => format!(

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use vspc_core::concentrator::{Closed, Concentrator, ConnId, READ_MAX};
 use vspc_core::time::Instant;
 
-pub use crate::sockets::Refills;
+pub use crate::sockets::{Refills, serve_well};
 
 /// The buffer that all reads of one loop share.
 #[must_use]

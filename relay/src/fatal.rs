@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::endpoint::Endpoint;
+use vspc_host::fatal::vsock_advice;
+
+use crate::endpoint::{Endpoint, Place};
 
 /// Why a relay did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum Fatal {
         why: String,
     },
     /// A listener cannot be opened.
-    #[error("cannot listen on {at}: {advice}", advice = listen_advice(.why))]
+    #[error("cannot listen on {at}: {advice}", advice = listen_advice(.at, .why))]
     Listen {
         /// Where.
         at: Endpoint,
@@ -53,7 +55,10 @@ impl Fatal {
     }
 }
 
-fn listen_advice(why: &io::Error) -> String {
+fn listen_advice(at: &Endpoint, why: &io::Error) -> String {
+    if let Place::Vsock(..) = at.place {
+        return vsock_advice(why, "--listen");
+    }
     match why.kind() {
         io::ErrorKind::AddrInUse => {
             "somebody listens there: stop that, or choose another --listen".to_owned()

@@ -1,13 +1,14 @@
-//! Sockets that connect, and what every socket is served with.
+//! Sockets that connect, with the options of those that `vspc_host` accepts.
 //!
-//! **Owns** the options and their numbers. **Refuses to know** what the bytes mean.
+//! **Owns** how far they are, and how they end. **Refuses to know** what the bytes mean.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use vspc_host::transfer::serve_well;
 
 /// An address that can be connected to at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +25,7 @@ pub(crate) fn connect(target: &Target) -> io::Result<Socket> {
     let (socket, address) = match target {
         Target::Ip(address) => {
             let socket = Socket::new(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
-            prepare(&socket)?;
+            serve_well(&SockRef::from(&socket))?;
             (socket, SockAddr::from(*address))
         }
         Target::Unix(path) => (Socket::new(Domain::UNIX, kind, None)?, SockAddr::unix(path)?),
@@ -70,27 +71,5 @@ pub(crate) fn reset(socket: Socket) {
     drop(socket);
 }
 
-/// As `vspc_host` has it for those that are accepted.
-fn prepare(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(KEEPALIVE_AFTER)
-            .with_interval(KEEPALIVE_EVERY)
-            .with_retries(KEEPALIVE_PROBES),
-    )?;
-    socket.set_tcp_notsent_lowat(NOT_SENT)?;
-    // An urgent byte is carried on where it belongs in the stream.
-    socket.set_out_of_band_inline(true)
-}
-
 /// `EINPROGRESS`, for which std has no name that is stable.
 const IN_PROGRESS: i32 = 115;
-
-/// Bytes that the kernel takes beyond what it may send at once: what waits longer waits with whoever sent it.
-const NOT_SENT: u32 = 64 << 10;
-
-/// A peer that is gone is noticed after two minutes.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 6;
