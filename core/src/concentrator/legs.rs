@@ -5,14 +5,19 @@
 //! is: ids come in and are handed back; when a holder counts as dead is [`takeover`](super::takeover)'s. A
 //! leg is never closed because a newer one came (vmware.md §4).
 //!
+//! `legs/succession.rs` has who gets the input, `legs/rivals.rs` what several legs make of each other.
+//!
 //! Everything here costs a look at each leg, of which there are few: [`LEGS`], those that wait for a move's
 //! target among them.
 
-use crate::time::Instant;
+mod rivals;
+mod succession;
 
-use super::aside::Aside;
 use super::id::{ConnId, MoveId};
-use super::takeover::{self, Action, ContestState, Input};
+use super::takeover::Action;
+
+use rivals::Rivals;
+pub(super) use succession::Succession;
 
 /// Connections that may feed one console, and moves of it that wait for a target: more than a VM has serial
 /// ports (vSphere: 32 per VM, four usual), with those of its last life that nobody has noticed to be dead.
@@ -65,24 +70,6 @@ pub(super) struct Legs {
     rivals: Option<Box<Rivals>>,
 }
 
-/// What several legs make of each other.
-#[derive(Debug, Default)]
-pub(super) struct Rivals {
-    state: ContestState,
-    /// When the holder was asked, or got more time.
-    pub(super) since: Instant,
-    /// How their VMs are called, of those whose VM is not called as the console.
-    pub(super) names: Vec<(ConnId, String)>,
-    /// When a leg last made room for a newcomer from the address that has the most anyway.
-    pub(super) displaced: Option<Instant>,
-    /// Connections beyond [`LEGS`].
-    aside: Aside,
-    /// How many those were since that was last told.
-    pub(super) beyond: u32,
-    /// What was told of them is not told again before this is over.
-    pub(super) told: bool,
-}
-
 /// What came of the end of a leg, for the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
@@ -90,16 +77,6 @@ pub(super) enum Left {
     Others,
     /// It held the input. [`Legs::succeed`] says who gets it.
     Holder,
-}
-
-/// Who holds the input now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Succession {
-    pub(super) heir: ConnId,
-    /// Who held it before, if that has a connection.
-    pub(super) before: Option<ConnId>,
-    /// What is to be done about the heir, if others want the input too.
-    pub(super) action: Action,
 }
 
 /// Whom a leg is known by.
@@ -263,130 +240,6 @@ impl Legs {
         self.legs.push(Leg { conn: Some(id), standing: Standing::Second, moving: None });
     }
 
-    /// A connection waits for room: there are as many legs as there may be.
-    pub(super) fn put_aside(&mut self, id: ConnId, name: Option<String>) {
-        self.rivals().aside.push(id, name);
-    }
-
-    /// The VM of one that waits for room says what it is called.
-    pub(super) fn name_aside(&mut self, id: ConnId, name: &str) {
-        if let Some(rivals) = &mut self.rivals {
-            rivals.aside.name(id, name);
-        }
-    }
-
-    /// One that waits for room waits no longer.
-    pub(super) fn leave_aside(&mut self, id: ConnId) {
-        if let Some(rivals) = &mut self.rivals {
-            rivals.aside.remove(id);
-        }
-    }
-
-    /// Who has waited for room for longest, where there is some.
-    pub(super) fn next_aside(&mut self) -> Option<(ConnId, Option<String>)> {
-        if self.has_room_for_aside() { self.rivals().aside.take_first() } else { None }
-    }
-
-    /// Whether somebody waits for room in vain.
-    pub(super) fn has_room_for_aside(&self) -> bool {
-        !self.is_full() && self.rivals.as_ref().is_some_and(|rivals| !rivals.aside.is_empty())
-    }
-
-    /// Gives a leg the input. The one that has it is `deposed` from now on, and returned. Whoever wanted it
-    /// is second, but for those that were there before the new holder.
-    pub(super) fn pass(&mut self, to: ConnId, deposed: Standing) -> Option<ConnId> {
-        let before = self.holder().filter(|&before| before != to);
-        for leg in &mut self.legs {
-            if leg.conn == Some(to) {
-                leg.standing = Standing::Holder;
-            } else if leg.standing.holds() {
-                leg.standing = deposed;
-                leg.hold(false);
-            } else if leg.standing == Standing::Claimant {
-                leg.standing = Standing::Second;
-            }
-        }
-        self.calm();
-        before
-    }
-
-    /// What happened to the holder, as far as others want the input: what is to be done.
-    pub(super) fn step(&mut self, input: Input) -> Action {
-        if self.rivals.is_none() && !matches!(input, Input::Claim | Input::ClaimInMove) {
-            return Action::Nothing;
-        }
-        let rivals = self.rivals.get_or_insert_default();
-        let (next, action) = takeover::step(rivals.state, input);
-        rivals.state = next;
-        action
-    }
-
-    /// The holder keeps the input: whoever wanted it came second.
-    pub(super) fn keep(&mut self) {
-        for leg in self.legs.iter_mut().filter(|leg| leg.standing == Standing::Claimant) {
-            leg.standing = Standing::Second;
-        }
-    }
-
-    /// The input passes from a holder that was silent to the first that wants it. `None`: that one stands
-    /// still, and the holder keeps it.
-    pub(super) fn depose(&mut self) -> Option<Succession> {
-        let heir = self.first(Standing::Claimant).filter(|_| !self.is_held());
-        if heir.is_none() {
-            self.keep();
-        }
-        Some(self.hand_to(heir?, Standing::Deposed))
-    }
-
-    /// Somebody gets the input of a holder that has ended: the first that came for it, or else the newest
-    /// that held it before and did not lose it by silence. `None`: nobody does, for now.
-    pub(super) fn succeed(&mut self) -> Option<Succession> {
-        let heir = self.first(Standing::Claimant).or_else(|| self.newest_elder());
-        self.step(Input::Gone);
-        Some(self.hand_to(heir?, Standing::Second))
-    }
-
-    /// Others that want the input want it of the new holder.
-    fn hand_to(&mut self, heir: ConnId, deposed: Standing) -> Succession {
-        let claims = |leg: &Leg| leg.standing == Standing::Claimant && leg.conn != Some(heir);
-        let others: Vec<bool> = self.legs.iter().map(claims).collect();
-        let before = self.pass(heir, deposed);
-        for (leg, claims) in self.legs.iter_mut().zip(others) {
-            if claims {
-                leg.standing = Standing::Claimant;
-            }
-        }
-        let action = if self.is_claimed() { self.step(Input::Claim) } else { Action::Nothing };
-        Succession { heir, before, action }
-    }
-
-    /// Somebody gets the input that nobody holds: one that held it before and stood still when it was left,
-    /// or else the oldest of those that came second, or of those that lost it by silence.
-    pub(super) fn inherit(&mut self) -> Option<ConnId> {
-        let elder = self.newest_elder();
-        let left_over = || self.first(Standing::Second).or_else(|| self.first(Standing::Deposed));
-        let heir = elder.or_else(left_over).filter(|_| !self.has_holder())?;
-        self.set(heir, if elder.is_some() { Standing::Holder } else { Standing::Heir });
-        Some(heir)
-    }
-
-    fn newest_elder(&self) -> Option<ConnId> {
-        self.of_standing(Standing::Elder).filter(|&id| !self.is_mover(id)).last()
-    }
-
-    /// Somebody may inherit later what nobody holds.
-    pub(super) fn has_hopes(&self) -> bool {
-        !self.has_holder() && !self.is_empty()
-    }
-
-    /// A leg in a move of its own stands still: it gets nothing.
-    fn first(&self, standing: Standing) -> Option<ConnId> {
-        self.legs
-            .iter()
-            .filter(|leg| leg.standing == standing && leg.moving.is_none())
-            .find_map(|leg| leg.conn)
-    }
-
     /// A connection without a move leaves. `None`: it has no leg here.
     pub(super) fn detach(&mut self, id: ConnId) -> Option<Left> {
         let index = self.legs.iter().position(|leg| leg.conn == Some(id))?;
@@ -452,66 +305,6 @@ impl Legs {
         leg.conn.filter(|_| leg.standing == Standing::Claimant)
     }
 
-    /// A leg that stood still wants the input now: what is to be done about the holder.
-    pub(super) fn claim(&mut self) -> Action {
-        self.step(if self.is_held() { Input::ClaimInMove } else { Input::Claim })
-    }
-
-    /// How the VM of this leg is called, where that is not what the console is called.
-    pub(super) fn other_name(&self, id: ConnId) -> Option<&str> {
-        let names = &self.rivals.as_ref()?.names;
-        names.iter().find(|(other, _)| *other == id).map(|(_, name)| name.as_str())
-    }
-
-    /// This leg's VM says that it is called otherwise than the console is.
-    pub(super) fn set_other_name(&mut self, id: ConnId, name: String) {
-        let rivals = self.rivals.get_or_insert_default();
-        rivals.names.retain(|(other, _)| *other != id);
-        rivals.names.push((id, name));
-    }
-
-    /// Takes what [`other_name`](Self::other_name) gives.
-    pub(super) fn take_other_name(&mut self, id: ConnId) -> Option<String> {
-        let names = &mut self.rivals.as_mut()?.names;
-        let index = names.iter().position(|(other, _)| *other == id)?;
-        Some(names.swap_remove(index).1)
-    }
-
-    /// The console is called `new` after its holder now, and was called `old`: which of the others is called
-    /// otherwise has changed.
-    pub(super) fn renamed(&mut self, old: &str, new: &str) {
-        let holder = self.holder();
-        for id in self.conns().filter(|&id| Some(id) != holder).collect::<Vec<_>>() {
-            match self.take_other_name(id) {
-                Some(name) if name == new => {}
-                Some(name) => self.set_other_name(id, name),
-                None => self.set_other_name(id, old.to_owned()),
-            }
-        }
-    }
-
-    pub(super) fn state(&self) -> ContestState {
-        self.rivals.as_ref().map_or(ContestState::Calm, |rivals| rivals.state)
-    }
-
-    pub(super) fn rivals(&mut self) -> &mut Rivals {
-        self.rivals.get_or_insert_default()
-    }
-
-    /// Forgets what several legs make of each other, where there are not several. Returns whether it did.
-    pub(super) fn forget_rivals(&mut self) -> bool {
-        let is_over = self.legs.len() <= 1 && !self.has_room_for_aside();
-        if is_over {
-            self.rivals = None;
-        }
-        is_over
-    }
-
-    /// Whether anything is kept for several legs.
-    pub(super) fn has_rivals(&self) -> bool {
-        self.rivals.is_some()
-    }
-
     /// Fails a debug build where what is kept twice does not agree.
     #[cfg(any(debug_assertions, test))]
     pub(super) fn check_invariants(&self) {
@@ -529,30 +322,13 @@ impl Legs {
         assert!(self.legs.len() <= LEGS, "{} legs", self.legs.len());
         assert!(!self.has_room_for_aside(), "somebody waits for room that there is");
         let is_claimed = self.is_claimed();
-        assert_eq!(is_claimed, self.state() != ContestState::Calm, "{self:?}");
+        assert_eq!(is_claimed, self.state() != super::takeover::ContestState::Calm, "{self:?}");
         assert!(!is_claimed || holders == 1, "a dead holder has not been replaced");
     }
 
     fn set(&mut self, id: ConnId, standing: Standing) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.conn == Some(id)) {
             leg.standing = standing;
-        }
-    }
-
-    /// Somebody wants the input, and could take it.
-    fn is_claimed(&self) -> bool {
-        self.first(Standing::Claimant).is_some()
-    }
-
-    fn calm_if_unclaimed(&mut self) {
-        if !self.is_claimed() {
-            self.calm();
-        }
-    }
-
-    fn calm(&mut self) {
-        if let Some(rivals) = &mut self.rivals {
-            rivals.state = ContestState::Calm;
         }
     }
 

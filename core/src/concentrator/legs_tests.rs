@@ -1,5 +1,6 @@
 //! Legs alone: connections and moves are ids.
 
+use super::super::takeover::{ContestState, Input};
 use super::*;
 
 const A: ConnId = ConnId { index: 1, generation: 1 };
