@@ -91,8 +91,8 @@ impl Refills {
 }
 
 /// What every connection is served with: accepted ones inherit it from their listener, and those that are
-/// made are given it. Buffer sizes are the kernel's: it grows them with the connection, and a fixed size costs
-/// bulk transfers more than it saves.
+/// made are given it. Buffer sizes are the kernel's: it grows them with the connection, and a fixed size
+/// costs bulk transfers more than it saves.
 pub fn serve_well(socket: &SockRef<'_>) -> io::Result<()> {
     // Output is written as soon as it is there and in runs as long as there are: Nagle's delay would only
     // hold back echoes.

@@ -59,8 +59,8 @@ impl Pair {
     }
 }
 
-/// Carries what each has for the other, so many bytes at a time, until neither has anything. Returns what each
-/// has heard, or what the first that failed says.
+/// Carries what each has for the other, so many bytes at a time, until neither has anything. Returns what
+/// each has heard, or what the first that failed says.
 fn carry(ends: &mut [Box<Tls>; 2], cut: usize) -> Result<[Vec<u8>; 2], TlsFailure> {
     let mut heard = [Vec::new(), Vec::new()];
     while ends.iter().any(|end| !end.pending().is_empty()) {

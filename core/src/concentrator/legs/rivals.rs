@@ -1,8 +1,8 @@
 //! What several legs of a console make of each other: how their VMs are called, who waits for room, and how
 //! far a contest for the input is.
 //!
-//! **Owns** what is kept only while there is, or a minute ago was, more than one. **Refuses to know** who gets
-//! the input ([`succession`](super::succession)).
+//! **Owns** what is kept only while there is, or a minute ago was, more than one. **Refuses to know** who
+//! gets the input ([`succession`](super::succession)).
 
 use super::super::aside::Aside;
 use super::super::id::ConnId;
