@@ -1,0 +1,155 @@
+// The gateway's HTTP interface (web/openapi.json), and the only file that knows its paths and fields. Paths are
+// relative to the page: it may stand under a prefix.
+
+import type { Console, Lock, Server } from './fleet';
+
+/** An error as RFC 9457 has it, in words for a person. */
+export class Problem extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly code: string = '',
+  ) {
+    super(message);
+  }
+}
+
+export interface Client {
+  readonly id: string;
+  readonly who: string;
+  readonly from: string;
+  readonly speaks: string;
+  readonly access: string;
+  readonly lock: string | null;
+  readonly sinceMs: number;
+  readonly you: boolean;
+}
+
+export interface Me {
+  readonly user: string;
+  readonly rights: string;
+  readonly shares: boolean;
+}
+
+export interface Ref {
+  readonly server: string;
+  readonly id: string;
+}
+
+/** Proof, in a header, that a request was made by this page; from the cookie beside the session's own. */
+let token = '';
+
+export function consoleUrl(ref: Ref, rest = '', query: Record<string, string> = {}): string {
+  const parameters = new URLSearchParams(query);
+  if (ref.server !== '') parameters.set('server', ref.server);
+  const tail = parameters.size > 0 ? `?${parameters}` : '';
+  return `api/v1/consoles/${encodeURIComponent(ref.id)}${rest}${tail}`;
+}
+
+export async function me(): Promise<Me> {
+  const value = (await call('GET', 'api/v1/me')) as Record<string, unknown>;
+  token = text(value['csrf']);
+  return { user: text(value['user']), rights: text(value['rights']), shares: value['shares'] === true };
+}
+
+export async function clients(ref: Ref): Promise<Client[]> {
+  const value = (await call('GET', consoleUrl(ref, '/clients'))) as { clients?: unknown[] };
+  return (value.clients ?? []).map((raw) => {
+    const c = raw as Record<string, unknown>;
+    return {
+      id: text(c['id']),
+      who: text(c['who']),
+      from: text(c['from']),
+      speaks: text(c['speaks']),
+      access: text(c['access']),
+      lock: typeof c['lock'] === 'string' ? c['lock'] : null,
+      sinceMs: number(c['since_ms']) ?? 0,
+      you: c['you'] === true,
+    };
+  });
+}
+
+export const bump = (ref: Ref, client: string | null, reason: string): Promise<unknown> =>
+  call('POST', consoleUrl(ref, '/bump'), client === null ? { reason } : { client, reason });
+
+export const kick = (ref: Ref, client: string, reason: string): Promise<unknown> =>
+  call('POST', consoleUrl(ref, '/kick'), { client, reason });
+
+export async function share(ref: Ref, rights: string, minutes: number): Promise<{ url: string }> {
+  const value = await call('POST', consoleUrl(ref, '/shares'), { rights, expires_in_s: minutes * 60 });
+  return { url: text((value as Record<string, unknown>)['url']) };
+}
+
+export async function cast(ref: Ref, since: string, until: string, stop: AbortSignal): Promise<string> {
+  const query: Record<string, string> = { format: 'cast' };
+  if (since !== '') query['since'] = since;
+  if (until !== '') query['until'] = until;
+  const answer = await fetch(consoleUrl(ref, '/log', query), { signal: stop, credentials: 'same-origin' });
+  if (!answer.ok) throw await problem(answer);
+  return answer.text();
+}
+
+async function call(method: string, url: string, body?: unknown): Promise<unknown> {
+  const headers: Record<string, string> = { accept: 'application/json' };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (method !== 'GET' && token !== '') headers['x-csrf-token'] = token;
+  let answer: Response;
+  try {
+    answer = await fetch(url, {
+      method,
+      headers,
+      credentials: 'same-origin',
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  } catch {
+    throw new Problem('The gateway does not answer.', 0);
+  }
+  if (!answer.ok) throw await problem(answer);
+  if (answer.status === 204) return {};
+  return answer.json().catch(() => ({}));
+}
+
+async function problem(answer: Response): Promise<Problem> {
+  const value = (await answer.json().catch(() => ({}))) as Record<string, unknown>;
+  const words = text(value['detail']) || text(value['title']) || `The gateway answered ${answer.status}.`;
+  return new Problem(words, answer.status, text(value['code']));
+}
+
+export function consoleFrom(raw: unknown): Console | null {
+  if (typeof raw !== 'object' || raw === null) return null;
+  const c = raw as Record<string, unknown>;
+  const id = text(c['id']) || text(c['name']);
+  if (id === '') return null;
+  return {
+    server: text(c['server']),
+    id,
+    name: text(c['name']),
+    uuid: text(c['uuid']),
+    port: number(c['port']),
+    state: text(c['state']) || 'waiting',
+    sinceMs: number(c['since_ms']) ?? 0,
+    host: typeof c['host'] === 'string' ? c['host'] : null,
+    clients: number(c['clients']) ?? 0,
+    lock: lockFrom(c['lock']),
+    idleMs: number(c['idle_ms']),
+    out: number(c['out']) ?? 0,
+    lastLine: text(c['last_line']),
+  };
+}
+
+export function serverFrom(raw: unknown): Server | null {
+  if (typeof raw !== 'object' || raw === null) return null;
+  const s = raw as Record<string, unknown>;
+  if (typeof s['name'] !== 'string') return null;
+  return { name: s['name'], up: s['state'] === 'up', message: text(s['message']) };
+}
+
+export function lockFrom(raw: unknown): Lock | null {
+  if (typeof raw !== 'object' || raw === null) return null;
+  const l = raw as Record<string, unknown>;
+  return { mode: text(l['mode']), by: text(l['by']) };
+}
+
+export const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+export const number = (value: unknown): number | null =>
+  typeof value === 'number' && Number.isFinite(value) ? value : null;

@@ -1,0 +1,52 @@
+// What is pasted: whether to ask first, and how it is cut for the wire. Bytes leave as they were pasted, but
+// for line ends, which a terminal's Enter key sends as CR.
+
+/** Shown and asked about before it is sent. One line without its end is typing; all else can run commands. */
+export function needsAsking(text: string): boolean {
+  return /[\r\n]/.test(text) || text.length > ASK_BEYOND || hasControls(text);
+}
+
+export function hasControls(text: string): boolean {
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if ((code < 0x20 && code !== 0x09 && code !== 0x0a && code !== 0x0d) || code === 0x7f) return true;
+  }
+  return false;
+}
+
+/** As a terminal sends it: each line end is one CR. */
+export function asTyped(text: string): Uint8Array {
+  return new TextEncoder().encode(text.replace(/\r\n|\n/g, '\r'));
+}
+
+export interface Shape {
+  readonly lines: number;
+  readonly bytes: number;
+  readonly controls: boolean;
+}
+
+export function shape(text: string): Shape {
+  const lines = text.replace(/\r\n|\r/g, '\n').replace(/\n$/, '').split('\n').length;
+  return { lines, bytes: asTyped(text).length, controls: hasControls(text) };
+}
+
+/** Control characters made visible (U+2400 and on), so that what is shown is what is sent. */
+export function shown(text: string, most = SHOWN): string {
+  const cut = text.length > most ? text.slice(0, most) : text;
+  return cut
+    .replace(/\r\n|\r/g, '\n')
+    .replace(/[\x00-\x08\x0b-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+    .replace(/\x7f/g, '\u2421');
+}
+
+/** Cut into pieces of at most `size` bytes. */
+export function* pieces(bytes: Uint8Array, size = PIECE): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+/** One line longer than this is no password and no command. */
+const ASK_BEYOND = 2000;
+/** As much of a paste as its dialog shows. */
+const SHOWN = 20_000;
+/** Small enough that a break or a lost link stops a paste soon, large enough to cost little. */
+export const PIECE = 4096;

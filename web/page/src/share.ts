@@ -1,0 +1,64 @@
+// A link that lets somebody else see one console for a time.
+
+import { type Ref, share } from './api';
+import { dialog, toast } from './ask';
+import { button, h } from './dom';
+
+const TIMES: ReadonlyArray<readonly [number, string]> = [
+  [15, '15 minutes'],
+  [60, '1 hour'],
+  [8 * 60, '8 hours'],
+  [24 * 60, '1 day'],
+  [7 * 24 * 60, '7 days'],
+];
+
+export function shareDialog(ref: Ref & { name: string }): void {
+  const rights = h(
+    'select',
+    { class: 'field', autofocus: true },
+    h('option', { value: 'spectator' }, 'watch'),
+    h('option', { value: 'writer' }, 'watch and type'),
+  );
+  const time = h('select', { class: 'field' }, ...TIMES.map(([n, words]) => h('option', { value: n }, words)));
+  time.value = '60';
+  const link = h('input', { class: 'field', readonly: true, 'aria-label': 'The link' });
+  const result = h('div', { class: 'share-result', hidden: true }, link, button('Copy', () => void copy()));
+  const wrong = h('p', { class: 'warning', role: 'alert', hidden: true });
+  const make = button('Make link', () => void create(), { class: 'button primary' });
+  const made = dialog(
+    `Share ${ref.name || ref.id}`,
+    [
+      h('p', {}, 'Whoever has the link can use it, without a login, until it expires or is revoked.'),
+      h('label', { class: 'labelled' }, 'They may', rights),
+      h('label', { class: 'labelled' }, 'For', time),
+      result,
+      wrong,
+    ],
+    [button('Close', () => made.close()), make],
+  );
+
+  async function create(): Promise<void> {
+    make.disabled = true;
+    wrong.hidden = true;
+    try {
+      const { url } = await share(ref, rights.value, Number(time.value));
+      link.value = new URL(url, document.baseURI).href;
+      result.hidden = false;
+      link.focus();
+      link.select();
+    } catch (error) {
+      wrong.textContent = (error as Error).message;
+      wrong.hidden = false;
+    }
+    make.disabled = false;
+  }
+
+  async function copy(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(link.value);
+      toast('The link is copied.');
+    } catch {
+      link.select();
+    }
+  }
+}

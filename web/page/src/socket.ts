@@ -1,0 +1,18 @@
+// Opens a console's websocket, and lends the session the browser's timers.
+
+import { consoleUrl, type Ref } from './api';
+import type { Socket, World } from './session';
+
+export function socketTo(ref: Ref): World {
+  return {
+    open(query) {
+      const url = new URL(consoleUrl(ref, '/socket', query), document.baseURI);
+      url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+      return new WebSocket(url, 'vspc.v1') as unknown as Socket;
+    },
+    after(ms, act) {
+      const timer = setTimeout(act, ms);
+      return () => clearTimeout(timer);
+    },
+  };
+}
