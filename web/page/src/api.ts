@@ -141,7 +141,8 @@ export function serverFrom(raw: unknown): Server | null {
   if (typeof raw !== 'object' || raw === null) return null;
   const s = raw as Record<string, unknown>;
   if (typeof s['name'] !== 'string') return null;
-  return { name: s['name'], up: s['state'] === 'up', message: text(s['message']) };
+  const words = text(s['message']) || (s['state'] === 'connecting' ? 'It is being connected to.' : '');
+  return { name: s['name'], up: s['state'] === 'up', message: words };
 }
 
 export function lockFrom(raw: unknown): Lock | null {

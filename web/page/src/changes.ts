@@ -11,7 +11,6 @@ export class Changes {
   #source: EventSource | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #backoff = new Backoff();
-  #synced = false;
   state: Link = 'connecting';
 
   constructor(
@@ -30,9 +29,6 @@ export class Changes {
     const source = new EventSource('api/v1/changes');
     this.#source = source;
     source.addEventListener('snapshot', () => this.fleet.begin());
-    source.addEventListener('open', () => {
-      if (!this.#synced) this.fleet.begin();
-    });
     this.#on(source, 'console', (raw) => {
       const console = consoleFrom(raw);
       if (console !== null) this.fleet.put(console);
@@ -47,14 +43,12 @@ export class Changes {
     });
     source.addEventListener('synced', () => {
       this.fleet.synced();
-      this.#synced = true;
       this.#backoff.reset();
       this.#tell('live');
     });
     source.addEventListener('error', () => {
       source.close();
       if (source !== this.#source) return;
-      this.#synced = false;
       this.#tell('lost');
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.start(), this.#backoff.next());
@@ -63,7 +57,7 @@ export class Changes {
 
   #count(raw: Record<string, unknown>): void {
     const key = keyOf(text(raw['server']), text(raw['id']));
-    this.fleet.count(key, number(raw['out']) ?? 0, number(raw['idle_ms']), text(raw['last_line']));
+    this.fleet.count(key, number(raw['out']) ?? 0, number(raw['idle_ms']), raw['last_line']);
   }
 
   #on(source: EventSource, name: string, act: (raw: Record<string, unknown>) => void): void {

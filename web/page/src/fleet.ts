@@ -97,13 +97,14 @@ export class Fleet {
     this.#changed();
   }
 
-  /** Counters alone: how much a console has printed by now, and its last line. */
-  count(key: string, out: number, idleMs: number | null, lastLine: string): void {
+  /** Counters alone: how much a console has printed by now, and its last line where that is told. */
+  count(key: string, out: number, idleMs: number | null, line?: unknown): void {
     const old = this.consoles.get(key);
     if (old === undefined) return;
     const now = this.now();
     old.rates.add(out, now);
     const sinceMs = old.sinceMs + (now - old.at);
+    const lastLine = typeof line === 'string' ? line : old.lastLine;
     this.consoles.set(key, { ...old, out, idleMs, lastLine, sinceMs, at: now });
     this.#changed();
   }

@@ -34,7 +34,7 @@ const COLUMNS: ReadonlyArray<readonly [SortBy | null, string, string]> = [
   ['host', 'Host', 'c-host'],
   ['port', 'Port', 'c-port'],
   ['clients', 'Clients', 'c-clients'],
-  [null, 'Last line', 'c-line'],
+  [null, 'Last output', 'c-line'],
   ['rate', 'Output', 'c-rate'],
 ];
 
@@ -234,7 +234,10 @@ export class List {
     setText(drawn.port, row.port === null ? '' : String(row.port));
     setText(drawn.clients, row.clients === 0 ? '' : `${row.clients}${row.lock === null ? '' : ' locked'}`);
     drawn.clients.title = row.lock === null ? '' : `${row.lock.mode} lock: ${row.lock.by}`;
-    setText(drawn.line, row.lastLine);
+    const idle = row.idleMs === null ? null : row.idleMs + (now - row.at);
+    const ago = idle === null || idle < 3000 ? (idle === null ? '' : 'now') : `${duration(idle)} ago`;
+    setText(drawn.line, row.lastLine || ago);
+    drawn.line.classList.toggle('is-text', row.lastLine !== '');
     const rate = row.rates.rate(now);
     setText(drawn.rate, rate >= 0.5 ? `${bytes(rate)}/s` : '');
     setAttr(drawn.spark, 'd', path(row.rates.series(now)));

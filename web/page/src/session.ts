@@ -152,12 +152,13 @@ export class Session {
   }
 
   #notice(line: string): void {
-    let value: Record<string, unknown>;
+    let value: Record<string, unknown> | null;
     try {
-      value = JSON.parse(line) as Record<string, unknown>;
+      value = JSON.parse(line) as Record<string, unknown> | null;
     } catch {
       return;
     }
+    if (value === null || typeof value !== 'object') return;
     switch (value['event']) {
       case 'attached':
         this.#begin(value);

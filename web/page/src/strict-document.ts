@@ -2,7 +2,10 @@
 // style attributes, which `style-src 'self'` blocks; here they become style sheets and properties set by
 // script, which it allows. All else is the page's own document.
 
+let spansWrapped = false;
+
 export function strictDocument(real: Document): Document {
+  wrapSpans();
   return new Proxy(real, {
     get(target, name) {
       if (name === 'createElement') return create;
@@ -13,16 +16,18 @@ export function strictDocument(real: Document): Document {
   });
 
   function create(tag: string): HTMLElement {
-    if (tag === 'style') return styleElement(real);
-    const element = real.createElement(tag);
-    element.setAttribute = setAttribute;
-    return element;
+    return tag === 'style' ? styleElement(real) : real.createElement(tag);
   }
 }
 
-function setAttribute(this: HTMLElement, name: string, value: string): void {
-  if (name === 'style') this.style.cssText = value;
-  else Element.prototype.setAttribute.call(this, name, value);
+/** Cells with colours of their own are spans, made in the page's document whatever xterm.js is given. */
+function wrapSpans(): void {
+  if (spansWrapped) return;
+  spansWrapped = true;
+  HTMLSpanElement.prototype.setAttribute = function (name: string, value: string): void {
+    if (name === 'style') this.style.cssText = value;
+    else Element.prototype.setAttribute.call(this, name, value);
+  };
 }
 
 /** Stands where the style element would; its text is a sheet of the document for as long. */

@@ -73,7 +73,7 @@ export class Wall {
         output: (data, done) => terminal.write(data, done),
         restarted: () => terminal.xterm.reset(),
         missed: () => undefined,
-        changed: () => queueMicrotask(say),
+        changed: () => queueMicrotask(() => say()),
       },
       socketTo(row),
     );
