@@ -1,7 +1,7 @@
 // The page's dialogs: each a native modal dialog, which keeps focus, closes on Escape and gives focus back.
 
 import { button, h } from './dom';
-import { shape, shown } from './paste';
+import { isCut, shape, shown } from './paste';
 import { bytes, count } from './words';
 
 export interface Dialog {
@@ -57,7 +57,7 @@ export function askPaste(text: string, console: string): Promise<boolean> {
         h('p', {}, `${bytes(size)} will be typed. Each line end is sent as Enter, and may run a command.`),
         controls && h('p', { class: 'warning' }, 'It has control characters, which are shown as symbols.'),
         h('pre', { class: 'quoted', tabindex: '0', 'aria-label': 'What will be pasted' }, preview),
-        preview.length < text.length && h('p', { class: 'faint' }, 'Only its beginning is shown.'),
+        isCut(text) && h('p', { class: 'faint' }, 'Only its beginning is shown.'),
       ].filter((node) => node !== false),
       [button('Cancel', () => made.close()), button('Paste', yes, { class: 'button primary', autofocus: true })],
       true,

@@ -43,6 +43,7 @@ export class Changes {
     });
     source.addEventListener('synced', () => {
       this.fleet.synced();
+      performance.mark('synced');
       this.#backoff.reset();
       this.#tell('live');
     });

@@ -35,7 +35,7 @@ const COLUMNS: ReadonlyArray<readonly [SortBy | null, string, string]> = [
   ['port', 'Port', 'c-port'],
   ['clients', 'Clients', 'c-clients'],
   [null, 'Last output', 'c-line'],
-  ['rate', 'Output', 'c-rate'],
+  ['rate', 'Rate', 'c-rate'],
 ];
 
 export class List {
@@ -54,6 +54,7 @@ export class List {
   #down = false;
   #row = 32;
   #frame = 0;
+  #marked = false;
   /** What stands where rows would, while there are none. */
   emptyWords: () => Node[] = () => [];
   ondrawn: (shown: number) => void = () => undefined;
@@ -206,6 +207,10 @@ export class List {
     }
     if (active === '') this.box.removeAttribute('aria-activedescendant');
     else setAttr(this.box, 'aria-activedescendant', active);
+    if (rows.length > 0 && !this.#marked) {
+      this.#marked = true;
+      performance.mark('first rows');
+    }
     this.ondrawn(rows.length);
   }
 

@@ -253,9 +253,13 @@ filter.addEventListener('input', () => {
 });
 filter.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') {
-    if (filter.value === '') list.box.focus();
+    const empty = filter.value === '';
     filter.value = '';
     list.filter = '';
+    if (empty) {
+      filter.blur();
+      list.box.focus();
+    }
   } else if (event.key === 'Enter' || event.key === 'ArrowDown' || event.key === 'ArrowUp') {
     list.key(event);
     if (event.key !== 'Enter') list.box.focus();

@@ -30,6 +30,9 @@ export function shape(text: string): Shape {
   return { lines, bytes: asTyped(text).length, controls: hasControls(text) };
 }
 
+/** True if `shown` leaves out the end of it. */
+export const isCut = (text: string): boolean => text.length > SHOWN;
+
 /** Control characters made visible (U+2400 and on), so that what is shown is what is sent. */
 export function shown(text: string, most = SHOWN): string {
   const cut = text.length > most ? text.slice(0, most) : text;

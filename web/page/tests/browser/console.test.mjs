@@ -81,6 +81,7 @@ test('one pasted line is typed; several are shown and asked about first', { skip
   const ask = page.getByRole('dialog', { name: 'Paste 2 lines into web-01?' });
   await ask.waitFor();
   assert.equal(await ask.locator('pre').textContent(), 'configure\nno <b>shutdown</b>\n');
+  assert.equal(await ask.getByText('Only its beginning').count(), 0);
   await page.screenshot({ path: path.join(SHOTS, 'paste.png') });
   await page.keyboard.press('Escape');
   await ask.waitFor({ state: 'detached' });
