@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use vspc_core::vmware::Uuid;
 
 use crate::endpoint::{Endpoint, Serial};
@@ -26,6 +26,10 @@ pub(crate) struct Options {
     /// Relays and lines of this file, besides those of the command line
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Be told of moves of lines' VMs by this socket, unix:/PATH (vspc-relay migrate)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) control: Option<Endpoint>,
 
     /// Say what would be done, and what is wrong with it, and end
     #[arg(long)]
@@ -128,6 +132,18 @@ pub(crate) struct RelayOptions {
         help_heading = "Lines"
     )]
     pub(crate) backlog: Option<u32>,
+
+    /// The control socket of the QEMU whose line it is, unix:/PATH: follow its VM when it is migrated
+    #[arg(long, value_name = "SOCKET", help_heading = "Migration of VMs", requires = "line")]
+    pub(crate) qmp: Option<Endpoint>,
+
+    /// Let others, such as libvirt, say when QEMU goes on with a migration
+    #[arg(long, help_heading = "Migration of VMs", requires = "qmp")]
+    pub(crate) qmp_watch_only: bool,
+
+    /// The file by which the source's relay tells the target's what the concentrator wants to hear
+    #[arg(long, value_name = "FILE", help_heading = "Migration of VMs", requires = "qmp")]
+    pub(crate) secret_file: Option<PathBuf>,
 }
 
 /// Reads a UUID.
@@ -137,9 +153,51 @@ pub(crate) fn parse_uuid(text: &str) -> Result<Uuid, String> {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Tell a relay that runs here that a line's VM leaves this host, or comes to it
+    Migrate(MigrateArgs),
     /// Print the manual page of this program
     #[command(hide = true)]
     Man(ManArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MigrateArgs {
+    /// What happens
+    pub(crate) step: Step,
+
+    /// The VM's name
+    pub(crate) name: String,
+
+    /// The socket that the relay was started with
+    #[arg(long, value_name = "SOCKET", default_value = "unix:/run/vspc-relay/control")]
+    pub(crate) control: Endpoint,
+
+    /// expect: the word that begin has printed; - reads it from the standard input
+    #[arg(long, value_name = "WORD", conflicts_with = "secret_file")]
+    pub(crate) secret: Option<String>,
+
+    /// begin, secret: write the word into this file; expect: take it from there as soon as it is there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// How long expect waits for the file
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u32,
+}
+
+/// A step of a move.
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum Step {
+    /// At the source: the VM stands still and leaves. Prints the secret for the target
+    Begin,
+    /// At the source: prints the secret of the next move, whoever begins it
+    Secret,
+    /// At the target: the VM comes. With its secret the concentrator is told, without it nobody is yet
+    Expect,
+    /// At the target: the VM runs
+    Complete,
+    /// At either: the move has failed
+    Abort,
 }
 
 #[derive(Args, Debug)]

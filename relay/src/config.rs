@@ -18,6 +18,7 @@ use crate::endpoint::{Endpoint, Place, Serial};
 use crate::fatal::Fatal;
 use crate::identity::uuid_of;
 use crate::line::Spec;
+use crate::qmp::Watched;
 use crate::tls::ServerFiles;
 
 /// All that a relay does.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub(crate) routes: Vec<Route>,
     pub(crate) lines: Vec<LineRoute>,
     pub(crate) folders: Vec<FolderRoute>,
+    /// Where the relay is told of moves.
+    pub(crate) control: Option<Endpoint>,
 }
 
 /// Where connections come in, and where they go.
@@ -56,6 +59,7 @@ pub(crate) struct LineRoute {
     name: String,
     uuid: Uuid,
     pub(crate) to: LineTarget,
+    pub(crate) qmp: Option<Watched>,
 }
 
 /// A folder of lines.
@@ -79,7 +83,10 @@ impl Settings {
         if options.relay != RelayOptions::default() {
             settings.add(options.relay.clone()).map_err(Fatal::Options)?;
         }
-        if settings == Self::default() {
+        if options.control.is_some() {
+            settings.control.clone_from(&options.control);
+        }
+        if settings.is_empty() {
             return Err(Fatal::Options(
                 "there is nothing to relay: --listen ADDRESS, --line LINE or --lines FOLDER, with --to \
                  ADDRESS; or --config FILE"
@@ -87,6 +94,10 @@ impl Settings {
             ));
         }
         Ok(settings)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.routes.is_empty() && self.lines.is_empty() && self.folders.is_empty()
     }
 
     /// What a configuration file says. Files that it names have to be named from the root.
@@ -99,14 +110,18 @@ impl Settings {
     }
 
     /// `folder` is where the files are that it names without saying where.
-    fn parse_in(text: &str, folder: &Path) -> Result<Self, String> {
-        let table = DeTable::parse(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    fn parse_in(file: &str, folder: &Path) -> Result<Self, String> {
+        let table = DeTable::parse(file).map_err(|error| error.to_string().trim_end().to_owned())?;
         let mut settings = Self::default();
         for (key, value) in table.get_ref() {
             let key = key.get_ref().as_ref();
+            if key == "control" {
+                settings.control = Some(text(key, value.get_ref())?.parse()?);
+                continue;
+            }
             let Some((kind, keys)) = KINDS.iter().find(|(kind, _)| *kind == key) else {
                 let kinds = KINDS.map(|(kind, _)| format!("[[{kind}]]")).join(", ");
-                return Err(format!("{key} is no setting; there are {kinds}"));
+                return Err(format!("{key} is no setting; there are control and {kinds}"));
             };
             let as_array = || format!("{kind} has to be written [[{kind}]]");
             let tables = value.get_ref().as_array().ok_or_else(as_array)?;
@@ -177,6 +192,11 @@ fn options(table: &DeTable<'_>, keys: &[&str], folder: &Path) -> Result<RelayOpt
             "name" => options.name = Some(text(key, value)?.to_owned()),
             "uuid" => options.uuid = Some(parse_uuid(text(key, value)?)?),
             "uri" => options.uri = Some(text(key, value)?.to_owned()),
+            "qmp" => options.qmp = Some(text(key, value)?.parse()?),
+            "qmp-watch-only" => {
+                options.qmp_watch_only = value.as_bool().ok_or("qmp-watch-only is true or false")?;
+            }
+            "secret-file" => options.secret_file = path()?,
             // The last of them.
             _ => options.backlog = Some(number(key, value, 4096, 1 << 30)?),
         }
@@ -247,7 +267,8 @@ impl LineRoute {
         let uuid = options.uuid.or_else(|| uuid_of(&place));
         let uuid = uuid.ok_or("this machine has no /etc/machine-id that a UUID could follow from: uuid")?;
         let to = LineTarget::of(&options)?;
-        Ok(Self { from, name: options.name.or(stem).unwrap_or(place), uuid, to })
+        let qmp = watched(&options)?;
+        Ok(Self { from, name: options.name.or(stem).unwrap_or(place), uuid, to, qmp })
     }
 
     /// The line of a socket in a folder, with what the file beside it says: name, uuid, uri, backlog.
@@ -288,7 +309,14 @@ impl LineRoute {
                 is_told_for_whom: false,
             })
         });
-        Spec { config: Arc::new(config), from, place: self.from.to_string(), to, backlog: self.to.backlog }
+        Spec {
+            config: Arc::new(config),
+            from,
+            place: self.from.to_string(),
+            to,
+            backlog: self.to.backlog,
+            qmp: self.qmp.clone(),
+        }
     }
 }
 
@@ -298,6 +326,21 @@ impl FolderRoute {
             return Err("name and uuid are one line's: write them into NAME.toml beside NAME.sock".to_owned());
         }
         Ok(Self { folder, to: LineTarget::of(options)? })
+    }
+}
+
+/// The QEMU whose line it is.
+fn watched(options: &RelayOptions) -> Result<Option<Watched>, String> {
+    let secret_file = options.secret_file.clone();
+    match &options.qmp {
+        Some(Endpoint { place: Place::Unix(socket), .. }) => {
+            Ok(Some(Watched { socket: socket.clone(), watches_only: options.qmp_watch_only, secret_file }))
+        }
+        Some(other) => Err(format!("qmp is a unix socket, unix:/PATH, and {other} is none")),
+        None if secret_file.is_some() || options.qmp_watch_only => {
+            Err("qmp-watch-only and secret-file are for a line with qmp".to_owned())
+        }
+        None => Ok(None),
     }
 }
 
@@ -330,10 +373,17 @@ impl fmt::Display for Settings {
             }
         }
         for line in &self.lines {
-            writeln!(f, "line {} to {} as {:?} {}", line.from, line.to.to, line.name, line.uuid)?;
+            write!(f, "line {} to {} as {:?} {}", line.from, line.to.to, line.name, line.uuid)?;
+            if let Some(qmp) = &line.qmp {
+                write!(f, ", which follows {}", qmp.socket.display())?;
+            }
+            writeln!(f)?;
         }
         for lines in &self.folders {
             writeln!(f, "lines in {} to {}", lines.folder.display(), lines.to.to)?;
+        }
+        if let Some(at) = &self.control {
+            writeln!(f, "told of moves by {at}")?;
         }
         Ok(())
     }
@@ -366,6 +416,9 @@ const KINDS: [(&str, &[&str]); 3] = [
             "uuid",
             "uri",
             "backlog",
+            "qmp",
+            "qmp-watch-only",
+            "secret-file",
             "connect-timeout",
             "ca",
             "cert",
@@ -450,6 +503,8 @@ mod tests {
             ("[[line]]\nfrom = 'unix:/a'\nto = 'a:1'\nuuid = '1'".to_owned(), "UUID"),
             ("[[line]]\nfrom = 'unix:/a'\nto = 'a:1'\nbacklog = 1".to_owned(), "4096"),
             ("[[lines]]\nfolder = '/a'\nto = 'a:1'\nname = 'x'".to_owned(), "name"),
+            ("[[line]]\nfrom = 'unix:/a'\nto = 'a:1'\nqmp = 'a:1'".to_owned(), "unix:/PATH"),
+            ("[[line]]\nfrom = 'unix:/a'\nto = 'a:1'\nsecret-file = '/a'".to_owned(), "qmp"),
             ("listen = 'tcp://0.0.0.0:1'".to_owned(), "listen"),
             (relay("to = 'a:1'"), "--listen"),
             (relay("listen = '0.0.0.0:1'"), "--to"),

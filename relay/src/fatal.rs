@@ -38,6 +38,9 @@ pub enum Fatal {
         /// Why not.
         why: io::Error,
     },
+    /// A relay that runs was asked for something, and it cannot be done.
+    #[error("{0}")]
+    Refused(String),
     /// The system cannot do something that every Linux can.
     #[error("cannot {0}: {1}")]
     System(&'static str, io::Error),
@@ -45,11 +48,11 @@ pub enum Fatal {
 
 impl Fatal {
     /// The exit code: 2 for what can be put right on the command line or the machine, 1 for what should not
-    /// happen.
+    /// happen, and for what a relay that runs refuses.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::System(..) => 1,
+            Self::System(..) | Self::Refused(_) => 1,
             _ => 2,
         }
     }

@@ -9,6 +9,9 @@
 //! and speaks for it (`speaker`) as a VM's host does. What it prints while the concentrator is away is kept
 //! (`backlog`).
 //!
+//! A line's VM may move to another host (`line::moves`); the relay is told of that by `control`, or sees it
+//! (`qmp`).
+//!
 //! The files from the outside in: `args` and `config` (what is asked for), `relay` (the loop), `pair` and
 //! `line`, `dial` (the way to a target), `link` (a socket, with TLS or without), `tls`.
 #![forbid(unsafe_code)]
@@ -18,6 +21,7 @@ mod backlog;
 mod backoff;
 mod buffers;
 mod config;
+mod control;
 mod dial;
 mod endpoint;
 mod fatal;
@@ -27,14 +31,19 @@ mod line;
 mod link;
 mod listening;
 mod manual;
+mod migrate;
 mod names;
+mod orders;
 mod pair;
+mod qmp;
 mod relay;
+mod secret;
 mod sockets;
 mod speaker;
 mod start;
 mod timers;
 mod tls;
+mod unread;
 mod visit;
 
 pub use config::Settings;

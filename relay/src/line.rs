@@ -8,6 +8,9 @@
 //! | gone, and the concentrator has all of it | | is ended: the VM is gone there too |
 //!
 //! What is typed goes to the line as it comes. Without a line, or when its connection ends, it is dropped.
+//! What a move of its VM changes in this is in `moves`.
+
+mod moves;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -23,8 +26,10 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::dial::{Dial, Goal, Progress};
 use crate::link::{Link, Received};
+use crate::qmp::Watched;
 use crate::speaker::{Speaker, Told};
 use crate::visit::{Next, World};
+use moves::{Moves, Moving};
 
 /// What is known of a line beforehand.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(crate) struct Spec {
     pub(crate) to: Arc<Goal>,
     /// How much is kept of what the concentrator does not have.
     pub(crate) backlog: usize,
+    /// Where the QEMU is watched whose line it is.
+    pub(crate) qmp: Option<Watched>,
 }
 
 /// A line.
@@ -56,6 +63,7 @@ pub(crate) struct Line {
     ending: Option<Instant>,
     /// Nobody will need it any more when it is down and the concentrator has all.
     is_leaving: bool,
+    moves: Moves,
 }
 
 /// The line itself.
@@ -98,6 +106,7 @@ impl Line {
             net_retry: Retry::new(RETRY, 0),
             ending: None,
             is_leaving: false,
+            moves: Moves::new(spec.qmp.is_some(), now),
             spec,
         }
     }
@@ -137,7 +146,7 @@ impl Line {
         for _ in 0..ROUNDS {
             // First, so that there is room for what is read.
             self.settle(world.now);
-            has_more = self.read_port(world) | self.say(world) | self.hear(world);
+            has_more = self.read_port(world) | self.say(world) | self.hear(world) | self.advance_move(world);
             if !has_more {
                 break;
             }
@@ -191,7 +200,8 @@ impl Line {
     }
 
     fn dial_net(&mut self, world: &mut World<'_>) {
-        let is_wanted = matches!(self.port, Port::Up(_)) || !self.backlog.is_empty();
+        let has_to_say = matches!(self.port, Port::Up(_)) || !self.backlog.is_empty();
+        let is_wanted = has_to_say && self.moves.may_dial(world.now);
         match &self.net {
             Net::Idle if is_wanted => self.net = Net::Away(world.now),
             Net::Away(_) | Net::Dialing(_) if !is_wanted => self.net = Net::Idle,
@@ -207,7 +217,8 @@ impl Line {
         match dial.advance(world) {
             Progress::Waiting(_) => {}
             Progress::Reached(link) => {
-                self.net = Net::Up(Box::new(Speaker::new(link, &self.spec.config, world.now)));
+                let config = self.moves.config(&self.spec.config);
+                self.net = Net::Up(Box::new(Speaker::new(link, &config, world.now)));
             }
             Progress::Failed(why) => {
                 let to = &self.spec.to.endpoint;
@@ -232,6 +243,9 @@ impl Line {
             self.backlog.push(&buffer[..n]);
         }
         world.buffers.put(buffer);
+        if matches!(received, Received::Bytes(_)) {
+            self.move_is_off_if_it_prints(world.now);
+        }
         has_more
     }
 
@@ -258,17 +272,23 @@ impl Line {
     /// Takes in what the concentrator says, when what was typed before has gone to the line.
     fn hear(&mut self, world: &mut World<'_>) -> bool {
         match &mut self.port {
-            Port::Up(link) => {
-                let n = link.send(&self.typed);
+            Port::Up(link) if self.moves.may_type() => {
+                let most = self.moves.may_give(&self.typed, link, world.now);
+                let n = link.send(&self.typed[..most]);
                 self.typed.drain(..n);
             }
+            // The VM stands still and reads nothing: its next host gets it.
+            Port::Up(_) => {}
             // Nobody is there to read it, and later it would surprise.
             _ => self.typed.clear(),
         }
-        if !self.typed.is_empty() {
+        let room = if self.moves.may_type() { 0 } else { TYPED_MEANWHILE };
+        if self.typed.len() > room {
             return false;
         }
-        self.typed = Vec::new();
+        if self.typed.is_empty() {
+            self.typed = Vec::new();
+        }
         let Net::Up(speaker) = &mut self.net else { return false };
         let mut buffer = world.buffers.take();
         let has_more = speaker.hear(&mut buffer[..READ], &mut self.typed);
@@ -287,10 +307,13 @@ impl Line {
             self.port = Port::Away(retry);
             self.ending = Some(now + STALL);
             self.typed = Vec::new();
+            self.forget_move();
         }
         let Net::Up(speaker) = &mut self.net else { return false };
-        let to = &self.spec.to.endpoint;
+        let spec = Arc::clone(&self.spec);
+        let to = &spec.to.endpoint;
         let (mut refused, mut has_agreed) = (None, false);
+        let mut news = Vec::new();
         while let Some(told) = speaker.told() {
             match told {
                 Told::Agreed => {
@@ -300,8 +323,10 @@ impl Line {
                 }
                 Told::Refused(why) => refused = Some(why.to_owned()),
                 Told::Break => log::debug!("{}: a line of bytes has no break", self.spec.config.name),
+                of_move => news.push(of_move),
             }
         }
+        let was_peer = speaker.was_peer();
         if speaker.agree_by().is_some_and(|by| by <= now) {
             refused = Some("it does not answer as a concentrator".to_owned());
         }
@@ -309,13 +334,17 @@ impl Line {
         if refused.is_none() && (link.has_ended() || link.failure().is_some()) {
             refused = Some(format!("it has ended the connection: {}", link.failure_in_words()));
         }
-        let is_done = !matches!(self.port, Port::Up(_)) && self.backlog.is_empty();
+        let is_answered = !news.is_empty();
+        news.into_iter().for_each(|told| self.hear_of_move(told, now));
+        let is_here = matches!(self.port, Port::Up(_)) && !matches!(self.moves.state, Moving::Left);
+        let is_coming = matches!(self.moves.state, Moving::Arriving { .. });
+        let is_done = !is_here && !is_coming && self.backlog.is_empty();
         if refused.is_none() && !is_done {
-            return has_agreed;
+            return has_agreed || is_answered;
         }
-        let Net::Up(speaker) = std::mem::replace(&mut self.net, Net::Idle) else { return false };
-        speaker.give_back(&mut self.backlog, now);
+        self.back_off(now);
         if let Some(why) = refused {
+            self.move_lost_its_connection(was_peer, now);
             self.net_retry.complain(&self.spec, format_args!("{to}: {why}"));
             self.net = Net::Away(now + self.net_retry.backoff.next());
         }
@@ -342,7 +371,8 @@ impl Line {
                 [speaker.agree_by(), stall, settle].into_iter().flatten().min()
             }
         };
-        [port, net].into_iter().flatten().min()
+        let moves = self.moves.deadline(!self.typed.is_empty(), now);
+        [port, net, moves].into_iter().flatten().min()
     }
 
     fn log(&self, what: impl Display) {
@@ -388,6 +418,10 @@ const PORT_RETRY: (Duration, Duration) = (Duration::from_millis(5), Duration::fr
 
 /// As often as a line may be missed before that is worth a warning: a third of a second.
 const PORT_TRIES: u32 = 6;
+
+/// What is kept of what is typed for a VM that is about to leave its host. More stays with the concentrator,
+/// whose answer is behind it: then the move is off.
+const TYPED_MEANWHILE: usize = 64 << 10;
 
 /// A concentrator that takes nothing for so long holds no guest up.
 const STALL: Duration = Duration::from_secs(2);

@@ -15,6 +15,7 @@ use vspc_host::transfer::Refills;
 
 use crate::sockets;
 use crate::tls::Session;
+use crate::unread;
 
 /// A connection that does not block.
 #[derive(Debug)]
@@ -175,6 +176,12 @@ impl Link {
         }
     }
 
+    /// The next read asks the kernel, whatever the poller has said so far.
+    pub(crate) const fn look_again(&mut self) {
+        self.readable = true;
+        self.more_behind = true;
+    }
+
     /// Whether a write may take something.
     pub(crate) fn can_send(&self) -> bool {
         self.writable && self.failed.is_none() && self.finishing == Finishing::No
@@ -253,6 +260,11 @@ impl Link {
             (Some(before), Some(now)) => now.saturating_sub(before).min(self.sent),
             _ => self.sent,
         }
+    }
+
+    /// Whether the peer itself has read everything that was sent; `None`: nobody can tell.
+    pub(crate) fn is_read(&self) -> Option<bool> {
+        unread::is_read(&self.socket)
     }
 
     /// Who is at the other end, and this end's own address, where they are IP addresses.

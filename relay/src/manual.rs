@@ -22,7 +22,7 @@ const FACTS: Facts<'_> = Facts {
             "Exit status",
             &[
                 ("0", "It was told to stop (TERM, INT)."),
-                ("1", "The system cannot do what every Linux can."),
+                ("1", "The system cannot do what every Linux can, or a relay what `migrate` asks of it."),
                 ("2", "An option, the file, a certificate or an address cannot be used."),
             ],
         ),

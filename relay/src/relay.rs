@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -19,19 +20,23 @@ use vspc_core::concentrator::ListenerId;
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting};
 use vspc_host::clock::Clock;
+use vspc_host::listener::Listener;
 use vspc_trust::Files;
 
 use crate::buffers::Buffers;
 use crate::config::Settings;
+use crate::control::{self, Askers};
 use crate::dial::Goal;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Place};
 use crate::fatal::Fatal;
 use crate::folder::Folder;
 use crate::line::{Line, Spec};
 use crate::link::Link;
 use crate::listening::Listening;
 use crate::names::Names;
+use crate::orders::{Order, Orders, Whom};
 use crate::pair::Pair;
+use crate::qmp;
 use crate::timers::Timers;
 use crate::tls::{Server, Session, dialer};
 use crate::visit::{Next, World};
@@ -53,6 +58,10 @@ pub struct Relay {
     buffers: Buffers,
     names: Names,
     stopper: Stopper,
+    /// What lines are told from outside.
+    orders: Orders,
+    ordered: Receiver<Order>,
+    control: Option<(Listener, Askers)>,
 }
 
 /// A listener, and whom its connections are for.
@@ -96,8 +105,16 @@ impl Stopper {
     /// Has [`Relay::run`] return, soon.
     pub fn stop(&self) {
         self.is_asked.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn wake(&self) {
         // Fails only when there is no poller any more.
         let _ = self.waker.wake();
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
     }
 }
 
@@ -109,6 +126,8 @@ impl Relay {
         let waker = Waker::new(poll.registry(), WAKER).map_err(system("wake the loop"))?;
         let waker = Arc::new(waker);
         let mut clock = Clock::start();
+        let stopper = Stopper { is_asked: Arc::default(), waker: Arc::clone(&waker) };
+        let (orders, ordered) = Orders::new(stopper.clone());
         let mut relay = Self {
             now: clock.now(),
             clock,
@@ -120,8 +139,11 @@ impl Relay {
             ready: VecDeque::new(),
             timers: Timers::default(),
             buffers: Buffers::default(),
-            names: Names::start(Arc::clone(&waker)).map_err(system("start a thread"))?,
-            stopper: Stopper { is_asked: Arc::default(), waker },
+            names: Names::start(waker).map_err(system("start a thread"))?,
+            stopper,
+            orders,
+            ordered,
+            control: None,
             poll,
         };
         for route in &settings.routes {
@@ -143,6 +165,9 @@ impl Relay {
             if line.from.is_listener {
                 relay.listen(&line.from.at, Whose::Lines(id), &name)?;
             }
+            if let Some(watched) = line.qmp.clone() {
+                qmp::start(watched, name, id, relay.orders.clone()).map_err(system("start a thread"))?;
+            }
         }
         for lines in &settings.folders {
             let to = goal(&lines.to.to, &lines.to.dialer, lines.to.connect_timeout)?;
@@ -155,6 +180,9 @@ impl Relay {
                 .map_err(system("watch a folder"))?;
             relay.folders.push(folder);
             relay.look_into(relay.folders.len() - 1);
+        }
+        if let Some(at) = &settings.control {
+            relay.open_control(at)?;
         }
         Ok(relay)
     }
@@ -172,6 +200,20 @@ impl Relay {
         Ok(())
     }
 
+    fn open_control(&mut self, at: &Endpoint) -> Result<(), Fatal> {
+        let Place::Unix(path) = &at.place else {
+            return Err(Fatal::Options(format!("control is a unix socket, unix:/PATH, and {at} is none")));
+        };
+        let control = control::open(path).map_err(|why| Fatal::Listen { at: at.clone(), why })?;
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&control.as_raw_fd()), CONTROL, Interest::READABLE)
+            .map_err(|error| Fatal::System("wait for connections", error))?;
+        log::info!("is told of moves by {at}");
+        self.control = Some((control, Askers::default()));
+        Ok(())
+    }
+
     /// Where it listens, in the order of the settings, with the ports that the system has chosen.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.listeners.iter().map(|door| door.at.as_str())
@@ -186,7 +228,7 @@ impl Relay {
     /// Relays until it is stopped.
     pub fn run(mut self) -> Result<(), Fatal> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.stopper.is_asked.load(Ordering::Acquire) {
+        while !self.stopper.is_asked() {
             self.turn(&mut events)?;
         }
         let open = self.members.iter().flatten().count();
@@ -238,6 +280,11 @@ impl Relay {
             for id in self.names.take(self.now) {
                 self.enqueue(Token(id * 2));
             }
+            while let Ok(order) = self.ordered.try_recv() {
+                self.pass_on(order);
+            }
+        } else if event.token() == CONTROL {
+            self.answer();
         } else if let Some(folder) = token.checked_sub(FIRST_FOLDER) {
             self.look_into(folder);
         } else if token >= FIRST_LISTENER {
@@ -249,6 +296,44 @@ impl Relay {
                 Kind::Line(line) => line.note(token % 2, event),
             }
             self.enqueue(event.token());
+        }
+    }
+
+    /// Gives an order to its line.
+    fn pass_on(&mut self, order: Order) {
+        let is_meant = |id: usize, line: &Line| match &order.whom {
+            Whom::Member(member) => *member == id,
+            Whom::Named(name) => line.is_named(name),
+        };
+        let found = self.members.iter_mut().enumerate().find_map(|(id, member)| match member {
+            Some(Member { kind: Kind::Line(line), .. }) if is_meant(id, line) => Some((id, line)),
+            _ => None,
+        });
+        match found {
+            Some((id, line)) => {
+                line.handle_order(order, self.now);
+                self.enqueue(Token(id * 2));
+            }
+            None => {
+                let _ = order.reply.try_send(Err("there is no such line here".to_owned()));
+            }
+        }
+    }
+
+    /// Takes in all who have connected to the control socket; the poller tells of each once.
+    fn answer(&self) {
+        let Some((control, askers)) = &self.control else { return };
+        loop {
+            match control.accept() {
+                Ok((socket, _)) => {
+                    if let Err(error) = askers.answer(socket, &self.orders) {
+                        log::warn!("a request is not answered: {error}");
+                    }
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -394,6 +479,8 @@ fn goal(to: &Endpoint, files: &Files, patience: Duration) -> Result<Goal, Fatal>
 const EVENTS: usize = 1024;
 
 const WAKER: Token = Token(usize::MAX);
+
+const CONTROL: Token = Token(usize::MAX - 1);
 
 /// The first listener's token; members have those below, two each.
 const FIRST_LISTENER: usize = 1 << 40;

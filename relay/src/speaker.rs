@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use vspc_core::time::Instant;
-use vspc_core::vmware::{VmConfig, VmEvent, VmSession};
+use vspc_core::vmware::{Resume, VmConfig, VmEvent, VmSession};
 
 use crate::backlog::Backlog;
 use crate::link::{Link, Received};
@@ -21,8 +21,10 @@ pub(crate) struct Speaker {
     session: VmSession,
     /// Pieces of output that are not acknowledged as a whole, oldest first.
     pieces: VecDeque<Piece>,
-    /// Whether the concentrator has agreed to serve this VM.
+    /// Whether the concentrator has agreed to serve this VM; that of a move's target, after COMPLETE.
     has_agreed: bool,
+    /// As a move's target: whether PEER-OK is in.
+    is_peer: bool,
     since: Instant,
     /// When it last took something.
     pub(crate) progress: Instant,
@@ -45,6 +47,12 @@ pub(crate) enum Told {
     /// It does not serve this VM, or is no concentrator; why.
     Refused(&'static str),
     Break,
+    /// It holds what is typed until the VM comes by another connection, which says this.
+    Goahead(Resume),
+    /// It does not do so now.
+    Notnow,
+    /// It takes this connection for the target of a move.
+    PeerOk,
 }
 
 impl Speaker {
@@ -54,6 +62,7 @@ impl Speaker {
             session: VmSession::new(Arc::clone(config)),
             pieces: VecDeque::new(),
             has_agreed: false,
+            is_peer: false,
             since: now,
             progress: now,
         }
@@ -65,7 +74,39 @@ impl Speaker {
 
     /// Until when it has to have agreed; `None`: it has.
     pub(crate) fn agree_by(&self) -> Option<Instant> {
-        (!self.has_agreed).then(|| self.since + AGREE)
+        let patience = if self.is_target() { AGREE_TO_PEER } else { AGREE };
+        (!self.has_agreed && !self.is_peer).then(|| self.since + patience)
+    }
+
+    /// Whether it has agreed.
+    pub(crate) const fn has_agreed(&self) -> bool {
+        self.has_agreed
+    }
+
+    fn is_target(&self) -> bool {
+        self.session.config().resume.is_some()
+    }
+
+    /// Whether VMOTION-PEER was said.
+    pub(crate) fn was_peer(&self) -> bool {
+        self.is_target() && self.session.is_ready()
+    }
+
+    /// Says VMOTION-BEGIN, behind all that was given to it.
+    pub(crate) fn begin(&mut self, sequence: &[u8]) {
+        self.session.begin(sequence);
+    }
+
+    /// Says VMOTION-ABORT.
+    pub(crate) fn abort(&mut self) {
+        self.session.abort();
+    }
+
+    /// Says VMOTION-COMPLETE. What the VM prints comes behind it.
+    pub(crate) fn complete(&mut self, now: Instant) {
+        self.session.complete();
+        self.has_agreed = true;
+        self.progress = now;
     }
 
     /// Whether bytes are on their way that are not acknowledged.
@@ -96,6 +137,12 @@ impl Speaker {
                 VmEvent::Refused => Told::Refused("the concentrator does not serve it"),
                 VmEvent::NotProxy => Told::Refused("it is no concentrator"),
                 VmEvent::Break => Told::Break,
+                VmEvent::Goahead { sequence, secret } => Told::Goahead(Resume { sequence, secret }),
+                VmEvent::Notnow { .. } => Told::Notnow,
+                VmEvent::PeerOk { .. } => {
+                    self.is_peer = true;
+                    Told::PeerOk
+                }
                 _ => continue,
             });
         }
@@ -202,3 +249,6 @@ const PIECES: usize = 16;
 
 /// How long a concentrator has to agree. Ours takes milliseconds; hosts wait longer than this.
 const AGREE: Duration = Duration::from_secs(10);
+
+/// How long a target waits for PEER-OK (vmotion.md §4).
+const AGREE_TO_PEER: Duration = Duration::from_secs(5);

@@ -16,6 +16,7 @@ use crate::args::{Command, Options};
 use crate::config::Settings;
 use crate::fatal::Fatal;
 use crate::manual;
+use crate::migrate;
 use crate::relay::{Relay, Stopper};
 
 /// Runs `vspc-relay`. What keeps it from starting is one line on the standard error.
@@ -24,6 +25,7 @@ pub fn run() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.command {
         Some(Command::Man(args)) => manual::put(args.folder.as_deref()),
+        Some(Command::Migrate(args)) => migrate::run(args),
         None if options.check_config => check(&options),
         None => serve(&options),
     };

@@ -33,6 +33,7 @@ mod listeners;
 mod locking;
 mod log_reading;
 mod logs;
+mod migration;
 mod other_servers;
 mod packaged;
 mod patterns;

@@ -125,6 +125,12 @@ macro_rules! with_all {
                 a_full_log_becomes_an_older_one_and_the_oldest_goes
                 each_line_has_the_time_at_which_it_began_where_that_is_asked_for
             }
+            migration {
+                a_line_whose_vm_moves_keeps_its_client_and_every_byte_in_order
+                what_is_typed_while_a_vm_leaves_reaches_it_where_it_runs_then
+                a_target_whose_relay_dies_can_be_another_one
+                a_qemu_that_is_migrated_live_keeps_its_client_and_every_byte
+            }
             other_servers {
                 a_start_script_of_vspcpys_serves_and_keeps_each_vms_port
                 a_start_script_of_vspcpys_logs_with_its_prefix_and_its_mode

@@ -20,14 +20,14 @@ use super::program;
 use super::programs::Folder;
 
 /// A relay that runs until it is dropped.
-struct Running {
+pub(super) struct Running {
     at: Option<SocketAddr>,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let relay = Relay::open(&Settings::parse(text).unwrap()).unwrap();
         let at = relay.addresses().next().map(|at| at.split_once("//").unwrap().1.parse().unwrap());
         let stopper = relay.stopper();
