@@ -17,7 +17,8 @@ export class Changes {
     private readonly fleet: Fleet,
     private readonly told: (state: Link) => void,
   ) {
-    addEventListener('online', () => this.#soon());
+    // A link from before the network changed may be dead and not know it.
+    addEventListener('online', () => this.start());
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') this.#soon();
     });

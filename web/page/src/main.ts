@@ -340,6 +340,11 @@ document.body.replaceChildren(h('a', { class: 'skip', href: '#/', onclick: skip 
 const changes = new Changes(fleet, linkChanged);
 changes.start();
 addEventListener('hashchange', show);
+// The network is back: no console sits out its wait.
+addEventListener('online', () => panes.forEach((pane) => pane.wake()));
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) panes.forEach((pane) => pane.wake());
+});
 list.update();
 show();
 me().then(

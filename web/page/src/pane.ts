@@ -99,6 +99,7 @@ export class Pane {
           this.#missed += n;
           this.terminal.note(`${bytes(n)} were skipped: this page did not keep up.`);
         },
+        refused: (why) => toast(why, true),
         changed: () => {
           // The first change comes while the session is still being made.
           if (session !== null) this.update();
@@ -155,6 +156,11 @@ export class Pane {
     } else {
       this.#bar.hidden = true;
     }
+  }
+
+  /** Tries a lost link at once. */
+  wake(): void {
+    if (this.session.phase === 'lost') this.session.retry();
   }
 
   openFind(): void {

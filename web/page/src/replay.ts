@@ -53,9 +53,9 @@ export class Replay {
     this.#clear();
     this.#say('Loading the log…');
     const end = until === '' ? Date.now() : new Date(until).getTime();
-    const iso = (ms: number): string => new Date(ms).toISOString();
+    const at = (ms: number): string => `@${Math.round(ms)}`;
     try {
-      const text = await cast(this.ref, iso(end - minutes * 60_000), until === '' ? '' : iso(end), this.#stop.signal);
+      const text = await cast(this.ref, at(end - minutes * 60_000), until === '' ? '' : at(end), this.#stop.signal);
       const recording = parseCast(text);
       if (recording.events.length === 0) this.#say('Nothing was printed in this time.');
       else this.#show(recording);

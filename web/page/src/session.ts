@@ -28,6 +28,8 @@ export interface Told {
   /** What is shown ends here: output begins anew, and something may be missing. */
   restarted(): void;
   missed(bytes: number): void;
+  /** Something that was asked for is not to be had. */
+  refused(why: string): void;
   changed(): void;
 }
 
@@ -61,6 +63,8 @@ export class Session {
   #offset = 0;
   #live = 0;
   #attached = false;
+  /** The lock that the user asked for, which is not always the one that is had. */
+  #want: string;
   #consumed = 0;
   #queue: Uint8Array[] = [];
   #cancel: () => void = () => undefined;
@@ -74,6 +78,7 @@ export class Session {
     backoff = new Backoff(),
   ) {
     this.#backoff = backoff;
+    this.#want = start.lock;
     this.#connect();
   }
 
@@ -94,6 +99,7 @@ export class Session {
   }
 
   ask(mode: string): void {
+    this.#want = mode;
     this.#say({ op: 'lock', mode });
   }
 
@@ -112,7 +118,7 @@ export class Session {
   }
 
   #connect(): void {
-    const query: Record<string, string> = { lock: this.lock || this.start.lock };
+    const query: Record<string, string> = { lock: this.#want };
     if (this.#epoch !== '') {
       query['epoch'] = this.#epoch;
       query['offset'] = String(this.#offset);
@@ -178,9 +184,7 @@ export class Session {
         this.told.missed(number(value['bytes']) ?? 0);
         break;
       case 'error':
-        this.message = text(value['message']);
-        if (text(value['code']) === 'gone') this.#gone();
-        else if (!this.#attached) this.#end(this.message || 'The console cannot be opened.');
+        this.#error(text(value['code']), text(value['message']));
         break;
       case 'detached':
         this.#end(detached(value));
@@ -215,6 +219,21 @@ export class Session {
     this.lock = text(value['lock']) || this.lock;
     if ('held' in value) this.held = lockFrom(value['held']);
     if (this.access !== 'write') this.stopSending();
+  }
+
+  #error(code: string, message: string): void {
+    if (code === 'gone') {
+      this.#gone();
+    } else if (this.#attached) {
+      this.told.refused(message || 'The server refused that.');
+    } else if (code === 'locked' && this.#want !== this.start.lock) {
+      // Somebody else took the lock meanwhile: come back with what can be had.
+      this.#want = this.start.lock;
+      this.#drop();
+      this.#connect();
+    } else {
+      this.#end(message || 'The console cannot be opened.');
+    }
   }
 
   /** The server has no bytes at our place any more: take what there is. */

@@ -73,6 +73,7 @@ export class Wall {
         output: (data, done) => terminal.write(data, done),
         restarted: () => terminal.xterm.reset(),
         missed: () => undefined,
+        refused: () => undefined,
         changed: () => queueMicrotask(() => say()),
       },
       socketTo(row),

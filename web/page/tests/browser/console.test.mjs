@@ -263,3 +263,33 @@ test('a link to share is made and shown', { skip: missing }, async () => {
   assert.deepEqual(gateway.posts[0].body, { rights: 'spectator', expires_in_s: 3600 });
   await page.screenshot({ path: path.join(SHOTS, 'share.png') });
 });
+
+test('credit comes back for a flood once it was shown', { skip: missing }, async () => {
+  const page = await console_();
+  for (let i = 0; i < 20; i += 1) gateway.print(WEB, `${'x'.repeat(79)}\r\n`.repeat(400));
+  gateway.print(WEB, 'the end');
+  await sees(page, 'the end');
+  await until('nearly all of it is given back', () => gateway.consumed > 20 * 400 * 81 - 64 * 1024);
+});
+
+test('a screen reader is told what is on the screen', { skip: missing }, async () => {
+  const page = await console_('web-01 login: ');
+  await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+  await page.getByRole('menuitemcheckbox', { name: 'Screen reader mode' }).click();
+  const tree = page.locator('.xterm-accessibility');
+  await until('the line is in the tree', async () => (await tree.textContent()).includes('web-01 login:'));
+  gateway.print(WEB, '\r\nPassword: ');
+  await until('the next one is, too', async () => (await tree.textContent()).includes('Password:'));
+});
+
+test('a lock that is taken meanwhile is told of, and typing ends', { skip: missing }, async () => {
+  const page = await console_();
+  gateway.put({ ...WEB, lock: { mode: 'write', by: 'bob@192.0.2.8' } });
+  gateway.tellSockets({ event: 'access', access: 'read', lock: 'read-only' });
+  await page.getByText('bob@192.0.2.8 holds the write lock. You watch.').waitFor();
+  await page.locator('.pane .xterm').click();
+  await page.keyboard.type('x');
+  assert.equal(typed(), '');
+  gateway.tellSockets({ event: 'error', code: 'locked', message: 'bob has the lock <b>' });
+  await page.getByText('bob has the lock <b>').waitFor();
+});

@@ -43,6 +43,7 @@ export class Gateway {
   typed = [];
   asked = [];
   posts = [];
+  consumed = 0;
   sockets = new Set();
   streams = new Set();
   upgrades = 0;
@@ -197,7 +198,8 @@ export class Gateway {
         return;
       }
       const value = JSON.parse(data);
-      if (value.op !== 'consumed') this.asked.push(value);
+      if (value.op === 'consumed') this.consumed += value.bytes;
+      else this.asked.push(value);
       if (value.op === 'lock') peer.json({ event: 'access', ...access(value.mode) });
     };
   }

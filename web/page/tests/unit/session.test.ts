@@ -57,6 +57,7 @@ function setUp(): {
       },
       restarted: () => log.push('<restarted>'),
       missed: (n) => log.push(`<missed ${n}>`),
+      refused: (why) => log.push(`<refused ${why}>`),
       changed: () => undefined,
     },
     {
@@ -101,7 +102,7 @@ test('a link that is lost goes on at the byte at which it was cut', () => {
   expect(session.phase).toBe('lost');
   expect(session.access).toBe('read');
   expect(pass()).toEqual([500]);
-  expect(sockets[1]!.query).toEqual({ lock: 'free-for-all', epoch: 'e1', offset: '105' });
+  expect(sockets[1]!.query).toEqual({ lock: 'free-for-all-fallback', epoch: 'e1', offset: '105' });
   sockets[1]!.json(attached(105));
   sockets[1]!.bytes(' again');
   expect(log).toEqual(['hello', ' again']);
@@ -126,7 +127,7 @@ test('where the server counts anew, the screen is told that it begins anew', () 
   pass();
   sockets[1]!.json({ event: 'error', code: 'gone', message: 'not kept' });
   expect(log).toEqual(['<restarted>']);
-  expect(sockets[2]!.query).toEqual({ lock: 'free-for-all', scrollback: '4096' });
+  expect(sockets[2]!.query).toEqual({ lock: 'free-for-all-fallback', scrollback: '4096' });
 });
 
 test('waits grow while it stays down, and begin anew once it has held', () => {
@@ -216,6 +217,37 @@ test('what was printed before is known from what is printed now', () => {
   expect(session.replaying).toBe(true);
   sockets[0]!.bytes('now');
   expect(session.replaying).toBe(false);
+});
+
+test('a lock is asked for again after a cut; where somebody took it meanwhile, what can be had is', () => {
+  const { session, sockets, pass } = setUp();
+  sockets[0]!.json(attached(0));
+  session.ask('exclusive');
+  sockets[0]!.fail();
+  pass();
+  expect(sockets[1]!.query['lock']).toBe('exclusive');
+  sockets[1]!.json({ event: 'error', code: 'locked', message: 'bob has it' });
+  expect(sockets[2]!.query['lock']).toBe('free-for-all-fallback');
+  sockets[2]!.json({ event: 'error', code: 'locked', message: 'bob has it' });
+  expect(session.phase).toBe('ended');
+  expect(session.message).toBe('bob has it');
+});
+
+test('who got less than he asked for asks for as much again', () => {
+  const { sockets, pass } = setUp();
+  sockets[0]!.json(attached(0, { access: 'read', lock: 'read-only' }));
+  sockets[0]!.fail();
+  pass();
+  expect(sockets[1]!.query['lock']).toBe('free-for-all-fallback');
+});
+
+test('a lock that is refused is told of, and the console stays', () => {
+  const { session, sockets, log } = setUp();
+  sockets[0]!.json(attached(0));
+  session.ask('write');
+  sockets[0]!.json({ event: 'error', code: 'locked', message: 'bob has it' });
+  expect(log).toEqual(['<refused bob has it>']);
+  expect(session.phase).toBe('open');
 });
 
 test('words that are no notice are passed over', () => {
