@@ -5,6 +5,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde_json::{Value, json};
+use vspc_core::pattern::is_like;
 
 use crate::connection::Connection;
 use crate::endings::failure;
@@ -47,29 +48,7 @@ pub(crate) fn fits(text: &str, pattern: &str) -> bool {
     if !pattern.contains(['*', '?']) {
         return text.contains(&pattern);
     }
-    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
-    // Where the last star stands, and how much of the text it stands for.
-    let (mut at, mut of, mut star) = (0, 0, None);
-    while at < text.len() {
-        match pattern.get(of) {
-            Some('*') => {
-                star = Some((at, of));
-                of += 1;
-            }
-            Some(&c) if c == '?' || c == text[at] => {
-                at += 1;
-                of += 1;
-            }
-            _ => match &mut star {
-                Some((from, star)) => {
-                    *from += 1;
-                    (at, of) = (*from, *star + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[of..].iter().all(|&c| c == '*')
+    is_like(&pattern, &text)
 }
 
 /// The console's name, or what it is known by without one.

@@ -101,6 +101,7 @@ mod keyed;
 pub mod mux;
 #[cfg(feature = "operator")]
 pub mod network;
+pub mod pattern;
 #[cfg(feature = "concentrator")]
 pub mod proxy_protocol;
 pub mod telnet;

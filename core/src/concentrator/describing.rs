@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin::lock::LockMode;
 use crate::admin::operator::{self, write_id};
+use crate::pattern::is_like;
 
 use super::Concentrator;
 use super::attaching::mode_of;
@@ -133,33 +134,9 @@ pub(super) fn matches(text: &str, console: &Console) -> bool {
     let name = label.name.to_lowercase();
     let uuid = label.uuid.simple().to_string();
     if wanted.contains(['*', '?']) {
-        let wanted: Vec<char> = wanted.chars().collect();
-        return [name, uuid].iter().any(|text| is_like(&wanted, &text.chars().collect::<Vec<_>>()));
+        return is_like(&wanted, &name) || is_like(&wanted, &uuid);
     }
     name.contains(&wanted) || uuid.contains(&wanted.replace('-', ""))
-}
-
-/// Whether a text is of a pattern's form. Costs the product of their lengths at most.
-fn is_like(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 fn millis(time: Duration) -> u64 {

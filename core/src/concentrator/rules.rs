@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::admin::operator;
+use crate::pattern::is_like;
 use crate::vmware::Uuid;
 
 use super::config::SlowClient;
@@ -82,31 +83,7 @@ impl Pattern {
     /// Whether it matches all of `text`. Costs the product of both lengths at most.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let (mut pattern, mut text) = (self.0.chars(), text.chars());
-        // Where to go on if what follows the last star does not match here: with that star one longer.
-        let mut retry = None;
-        loop {
-            let mut rest = pattern.clone();
-            match (rest.next(), text.clone().next()) {
-                (Some('*'), _) => {
-                    pattern = rest;
-                    retry = Some((pattern.clone(), text.clone()));
-                }
-                (Some(wanted), Some(c)) if wanted == '?' || wanted == c => {
-                    pattern = rest;
-                    text.next();
-                }
-                (None, None) => return true,
-                _ => {
-                    let Some((behind_star, mut from)) = retry.take() else { return false };
-                    if from.next().is_none() {
-                        return false;
-                    }
-                    (pattern, text) = (behind_star.clone(), from.clone());
-                    retry = Some((behind_star, from));
-                }
-            }
-        }
+        is_like(&self.0, text)
     }
 }
 

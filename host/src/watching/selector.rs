@@ -1,6 +1,7 @@
 //! Which consoles something is about: by name or UUID.
 
 use vspc_core::concentrator::Label;
+use vspc_core::pattern::is_like;
 
 /// Patterns, of which a console's name or UUID has to match one; none: every console.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,35 +25,8 @@ impl Selector {
         }
         let uuid = label.uuid;
         let known_as = [label.name.to_lowercase(), uuid.simple().to_string(), uuid.to_string()];
-        let known_as = known_as.map(|text| text.chars().collect::<Vec<_>>());
-        self.0.iter().any(|pattern| {
-            let pattern: Vec<char> = pattern.chars().collect();
-            known_as.iter().any(|text| is_like(&pattern, text))
-        })
+        self.0.iter().any(|pattern| known_as.iter().any(|text| is_like(pattern, text)))
     }
-}
-
-/// Whether a text is of a pattern's form.
-fn is_like(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 #[cfg(test)]
