@@ -27,15 +27,7 @@ impl Concentrator {
             return Err(Failure::needs(Right::Writer));
         }
         let Some(desk) = self.conns.get(id).and_then(Conn::desk) else { return Ok(json!({})) };
-        if !desk.is_open(stream) {
-            return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
-        }
-        if desk.is_in_use(stream) {
-            return Err(Failure::new(
-                Code::StreamInUse,
-                format!("stream {stream} carries something already"),
-            ));
-        }
+        desk.check_free(stream)?;
         if self.is_full(at) {
             let message = "the console has as many clients as it may have (--max-clients)";
             return Err(Failure::new(Code::TooMany, message));

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::time::Duration;
 
-use crate::admin::operator::{CONTROL, Line, Lines, Notice, ParseError, Request, put_notice};
+use crate::admin::operator::{CONTROL, Code, Failure, Line, Lines, Notice, ParseError, Request, put_notice};
 use crate::mux::{
     Carrier, CloseReason as SessionEnd, Config as SessionConfig, Event as SessionEvent, Features, Priority,
     Received, Role as End, Session, Start, StreamId,
@@ -250,10 +250,17 @@ impl Desk {
         self.waiting.len() - self.sent
     }
 
-    /// The stream is the client's, open, and nothing else's.
-    pub(super) fn is_open(&self, stream: u64) -> bool {
+    /// Whether a stream can carry something: it is the client's, open, and carries nothing yet.
+    pub(super) fn check_free(&self, stream: u64) -> Result<(), Failure> {
         let id = StreamId(stream);
-        id != CONTROL && !id.is_guests() && self.session.received(id).is_ok()
+        if id == CONTROL || id.is_guests() || self.session.received(id).is_err() {
+            return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
+        }
+        if self.attaches.contains_key(&stream) || self.logs.contains_key(&stream) {
+            let message = format!("stream {stream} carries something already");
+            return Err(Failure::new(Code::StreamInUse, message));
+        }
+        Ok(())
     }
 
     /// What is attached to a stream.
@@ -269,11 +276,6 @@ impl Desk {
     /// A stream carries an attach from now on.
     pub(super) fn attach(&mut self, stream: u64, conn: ConnId) {
         self.attaches.insert(stream, Attached { conn, is_ready: false });
-    }
-
-    /// Whether a stream carries something already.
-    pub(super) fn is_in_use(&self, stream: u64) -> bool {
-        self.attaches.contains_key(&stream) || self.logs.contains_key(&stream)
     }
 
     /// A stream carries a log from now on, whose first piece was asked for. `false`: it reads as many as it

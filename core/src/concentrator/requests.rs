@@ -266,15 +266,7 @@ impl Concentrator {
             return Err(Failure::new(Code::Unsupported, message));
         }
         let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return Ok(json!({})) };
-        if !desk.is_open(stream) {
-            return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
-        }
-        if desk.is_in_use(stream) {
-            return Err(Failure::new(
-                Code::StreamInUse,
-                format!("stream {stream} carries something already"),
-            ));
-        }
+        desk.check_free(stream)?;
         if !desk.begin_log(stream, at) {
             return Err(Failure::new(Code::TooMany, "this connection reads as many logs as it may"));
         }

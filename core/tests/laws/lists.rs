@@ -331,13 +331,6 @@ fn what_was_printed_under_a_list_is_not_shown_once_its_vm_is_called_otherwise() 
     assert_eq!(inside.read(&mut world, stream), "plain words", "who was there stays");
 }
 
-fn change(world: &mut World, config: &Config) {
-    let now = world.now;
-    world.engine.reconfigure(config, now);
-    world.engine.check_invariants();
-    world.settle();
-}
-
 #[test]
 fn a_list_that_comes_sends_those_away_who_are_not_in_it_and_one_that_goes_opens_the_port() {
     let (mut world, vms) = {
@@ -364,7 +357,7 @@ fn a_list_that_comes_sends_those_away_who_are_not_in_it_and_one_that_goes_opens_
     let before = world.port(uuid(2));
     assert!(before.is_some());
 
-    change(&mut world, &settings(&["192.0.2.0/24=writer"], &LIST));
+    world.change(&settings(&["192.0.2.0/24=writer"], &LIST));
     world.pass(Duration::from_secs(5));
     assert_eq!(world.port(uuid(2)), None);
     assert!(!world.is_open(telnet) && !world.is_open(v3) && world.is_open(neighbour));
@@ -386,7 +379,7 @@ fn a_list_that_comes_sends_those_away_who_are_not_in_it_and_one_that_goes_opens_
     world.print(vms[1], b"secret words");
     assert_eq!(watches.read(&mut world, streams[1]), "secret words");
 
-    change(&mut world, &Config { console_rules: Vec::new(), ..settings(&["192.0.2.0/24=writer"], &[]) });
+    world.change(&Config { console_rules: Vec::new(), ..settings(&["192.0.2.0/24=writer"], &[]) });
     assert_eq!(world.port(uuid(2)), before, "the one that it had last");
     let again = out.session.open_announced().unwrap().0;
     out.ok(&mut world, json!({ "op": "attach", "console": "secret", "stream": again, "scrollback": 4096 }));
@@ -400,12 +393,12 @@ fn a_subscriber_hears_that_a_console_is_gone_when_it_may_not_know_of_it_any_more
     operator.ok(&mut world, json!({ "op": "subscribe", "to": "consoles" }));
     assert_eq!(operator.notices(&mut world, "console").len(), 2);
     let id = world.console(uuid(2)).unwrap().label.id;
-    change(&mut world, &settings(&["192.0.2.0/24=writer"], &["192.0.2.13=writer"]));
+    world.change(&settings(&["192.0.2.0/24=writer"], &["192.0.2.13=writer"]));
     let gone = operator.notices(&mut world, "console-gone");
     assert_eq!(gone.len(), 1);
     world.vm(called("secret", 2));
     assert!(operator.notices(&mut world, "console").is_empty());
-    change(&mut world, &settings(&["192.0.2.0/24=writer"], &LIST));
+    world.change(&settings(&["192.0.2.0/24=writer"], &LIST));
     let consoles = operator.notices(&mut world, "console");
     assert!(consoles.iter().any(|notice| notice["console"]["name"] == "secret"), "{consoles:?}");
     assert_eq!(world.console(uuid(2)).unwrap().label.id, id);
@@ -421,7 +414,7 @@ fn a_right_that_was_taken_is_gone_from_those_who_are_connected() {
     for (right, list, attach) in
         [("writer", None, None), ("spectator", None, Some("read")), ("none", Some("not-allowed"), None)]
     {
-        change(&mut world, &settings(&[&format!("192.0.2.0/24={right}"), "v3=none"], &["v3=writer"]));
+        world.change(&settings(&[&format!("192.0.2.0/24={right}"), "v3=none"], &["v3=writer"]));
         let answer = operator.ask(&mut world, json!({ "op": "list", "limit": 1 }));
         assert_eq!(answer["error"]["code"].as_str(), list, "{right}");
         let notices = std::mem::take(&mut operator.notices);
@@ -439,7 +432,7 @@ fn a_right_that_was_taken_is_gone_from_those_who_are_connected() {
         assert_eq!(of("console-gone").count(), usize::from(right != "spectator"), "{right}");
     }
     assert!(!world.is_open(v3), "nobody speaks vSPC.py's protocol any more");
-    change(&mut world, &settings(&["192.0.2.0/24=writer"], &["v3=writer"]));
+    world.change(&settings(&["192.0.2.0/24=writer"], &["v3=writer"]));
     operator.ok(&mut world, json!({ "op": "list" }));
     operator.attach(&mut world, "open", "write");
 }

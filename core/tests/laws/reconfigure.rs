@@ -6,20 +6,13 @@ use vspc_core::concentrator::{CloseReason, Config, LocalOptions, PortRange, Slow
 
 use crate::world::{Kind, World, uuid, vm_config};
 
-fn change(world: &mut World, config: &Config) {
-    let now = world.now;
-    world.engine.reconfigure(config, now);
-    world.engine.check_invariants();
-    world.settle();
-}
-
 #[test]
 fn new_limits_count_for_those_who_come_and_who_is_there_stays() {
     let mut world = World::new(Config { banner: false, ..Config::default() });
     let vm = world.vm(vm_config(1));
     let (first, second) = (world.client(uuid(1), Kind::Telnet), world.client(uuid(1), Kind::Telnet));
     let config = Config { max_clients: Some(2), banner: true, ..Config::default() };
-    change(&mut world, &config);
+    world.change(&config);
     let third = world.client(uuid(1), Kind::Telnet);
     world.pass(Duration::from_secs(5));
     assert!(world.is_open(first) && world.is_open(second) && !world.is_open(third));
@@ -48,7 +41,7 @@ fn a_console_expires_when_it_would_have_with_the_new_time() {
         world.end(vm);
         world.pass(waited);
         let config = Config { vm_expire: new, ..Config::default() };
-        change(&mut world, &config);
+        world.change(&config);
         let moment = Duration::from_secs(60);
         if let Some(most) = left.checked_sub(moment) {
             world.pass(most);
@@ -73,10 +66,10 @@ fn less_memory_for_what_vms_have_printed_is_given_back_at_once() {
     };
     assert!(kept(&mut world, 1) >= 500 << 10);
     let config = Config { scrollback: 64 << 10, ..Config::default() };
-    change(&mut world, &config);
+    world.change(&config);
     assert!((64 << 10..100 << 10).contains(&kept(&mut world, 1)));
     let config = Config { scrollback: 64 << 10, journal_memory: 128 << 10, ..Config::default() };
-    change(&mut world, &config);
+    world.change(&config);
     let all: usize = (1..=4).map(|n| kept(&mut world, n)).sum();
     assert!(all <= 128 << 10, "{all}");
     assert!(kept(&mut world, 4) > 0, "the longest silent one gives first");
@@ -92,7 +85,7 @@ fn fewer_unused_consoles_are_kept_from_then_on() {
         world.pass(Duration::from_secs(30));
     }
     let config = Config { max_consoles: 2, ..Config::default() };
-    change(&mut world, &config);
+    world.change(&config);
     let left: Vec<u8> = (1..=5).filter(|&n| world.console(uuid(n)).is_some()).collect();
     assert_eq!(left, [4, 5], "those whose VMs were here for the shortest time yield");
 }
@@ -106,7 +99,7 @@ fn a_vm_that_waits_for_its_client_goes_on_once_that_has_read_whatever_becomes_of
     world.print(vm, &vec![b'x'; 8 << 20]);
     assert_eq!(world.engine.receive_window(vm), 0, "it waits");
     let config = Config { slow_client: SlowClient::Skip, lag_limit: 1 << 20, ..Config::default() };
-    change(&mut world, &config);
+    world.change(&config);
     world.unstall(client);
     world.pass(Duration::from_secs(5));
     assert!(world.engine.receive_window(vm) > 0);
@@ -123,7 +116,7 @@ fn what_listeners_and_identities_rest_on_stays() {
         multi_console: true,
         ..Config::default()
     };
-    change(&mut world, &config);
+    world.change(&config);
     assert!(world.is_open(vm));
     world.vm(vm_config(2));
     assert_eq!(world.port(uuid(2)), Some(50001));

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use std::time::Duration;
 
 use vspc_core::concentrator::{
-    Address, Closed, Concentrator, ConnId, EventKind, ListenError, ListenerId, Output,
+    Address, Closed, Concentrator, Config, ConnId, EventKind, ListenError, ListenerId, Output,
 };
 use vspc_core::time::Instant;
 
@@ -30,6 +30,13 @@ impl World {
             }
         }
         self.check_nobody_is_forgotten();
+    }
+
+    /// Settings change.
+    pub(crate) fn change(&mut self, config: &Config) {
+        self.engine.reconfigure(config, self.now);
+        self.engine.check_invariants();
+        self.settle();
     }
 
     /// Time passes; what falls due happens on time.
