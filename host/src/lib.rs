@@ -19,6 +19,8 @@ pub mod dialer;
 mod doctor;
 mod events;
 pub mod fatal;
+#[cfg(test)]
+mod folder;
 pub mod grace;
 pub mod hangup;
 mod hooks;

@@ -3,32 +3,16 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process;
 
 use super::finding::Level;
 use super::*;
+use crate::folder::Folder;
 use crate::options::tests::parse;
 
-/// A folder of a test's own, gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("vspc-doctor-{}-{name}", process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Where something of this name would be, as an option says it.
+fn at(folder: &Folder, name: &str) -> String {
+    folder.at(name).display().to_string()
 }
 
 /// What is found by this check with these options, beside ports that nobody has.
@@ -98,8 +82,8 @@ fn what_the_network_reaches_without_tls_is_a_warning() {
 
 #[test]
 fn a_log_directory_has_to_be_there() {
-    let folder = Folder::new("logs");
-    let (here, absent, file) = (folder.path(""), folder.path("absent"), folder.path("file"));
+    let folder = Folder::new();
+    let (here, absent, file) = (at(&folder, ""), at(&folder, "absent"), at(&folder, "file"));
     fs::write(&file, "").unwrap();
     expect("log-dir", &format!("--log-dir {here}"), Level::Ok, "can be written in");
     expect("log-dir", &format!("--log-dir {absent}"), Level::Error, "install -d");
@@ -112,31 +96,31 @@ fn a_log_directory_has_to_be_there() {
 
 #[test]
 fn a_state_file_has_to_be_whole_and_in_a_directory_that_is_there() {
-    let folder = Folder::new("state");
+    let folder = Folder::new();
     let options = |path: &str| format!("--backend file --file {path}");
-    expect("state-file", &options(&folder.path("new")), Level::Ok, "can be made");
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "something was made");
-    fs::write(folder.path("damaged"), "x").unwrap();
-    expect("state-file", &options(&folder.path("damaged")), Level::Error, "line 1");
-    expect("state-file", &options(&folder.path("no/state")), Level::Error, "--file");
-    fs::write(folder.path("whole"), "vspc-state 1\nend\n").unwrap();
-    expect("state-file", &options(&folder.path("whole")), Level::Ok, "has 0 consoles");
-    expect("state-disk", &options(&folder.path("whole")), Level::Ok, "free");
-    let lock = fs::File::create(folder.path("whole.lock")).unwrap();
+    expect("state-file", &options(&at(&folder, "new")), Level::Ok, "can be made");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was made");
+    fs::write(at(&folder, "damaged"), "x").unwrap();
+    expect("state-file", &options(&at(&folder, "damaged")), Level::Error, "line 1");
+    expect("state-file", &options(&at(&folder, "no/state")), Level::Error, "--file");
+    fs::write(at(&folder, "whole"), "vspc-state 1\nend\n").unwrap();
+    expect("state-file", &options(&at(&folder, "whole")), Level::Ok, "has 0 consoles");
+    expect("state-disk", &options(&at(&folder, "whole")), Level::Ok, "free");
+    let lock = fs::File::create(at(&folder, "whole.lock")).unwrap();
     lock.lock().unwrap();
-    expect("state-file", &options(&folder.path("whole")), Level::Error, &format!("(pid {})", process::id()));
+    expect("state-file", &options(&at(&folder, "whole")), Level::Error, &format!("(pid {})", process::id()));
 }
 
 #[test]
 fn an_admin_socket_has_to_be_one_that_can_be_made() {
-    let folder = Folder::new("socket");
-    let option = |name: &str| format!("--admin-socket {}", folder.path(name));
+    let folder = Folder::new();
+    let option = |name: &str| format!("--admin-socket {}", at(&folder, name));
     expect("admin-socket", &option("new"), Level::Ok, "can be made");
     expect("admin-socket", &option("no/socket"), Level::Error, "No such file");
     expect("admin-socket", &option(&"long".repeat(30)), Level::Error, "107 bytes");
-    fs::write(folder.path("file"), "").unwrap();
+    fs::write(at(&folder, "file"), "").unwrap();
     expect("admin-socket", &option("file"), Level::Error, "no socket");
-    let listener = UnixListener::bind(folder.path("live")).unwrap();
+    let listener = UnixListener::bind(at(&folder, "live")).unwrap();
     expect("admin-socket", &option("live"), Level::Ok, "by the server that runs");
     drop(listener);
     expect("admin-socket", &option("live"), Level::Ok, "will be replaced");
@@ -144,17 +128,17 @@ fn an_admin_socket_has_to_be_one_that_can_be_made() {
 
 #[test]
 fn files_that_are_written_have_to_be_ones_that_can_be() {
-    let folder = Folder::new("files");
+    let folder = Folder::new();
     for (check, option) in [("pidfile", "--pidfile "), ("events-to", "--events-to file:")] {
-        expect(check, &format!("{option}{}", folder.path("new")), Level::Ok, "can be written");
-        expect(check, &format!("{option}{}", folder.path("no/file")), Level::Error, "cannot be used");
-        expect(check, &format!("{option}{}", folder.path("")), Level::Error, "cannot be used");
+        expect(check, &format!("{option}{}", at(&folder, "new")), Level::Ok, "can be written");
+        expect(check, &format!("{option}{}", at(&folder, "no/file")), Level::Error, "cannot be used");
+        expect(check, &format!("{option}{}", at(&folder, "")), Level::Error, "cannot be used");
     }
-    let events = format!("--events-to unix:{}", folder.path("socket"));
+    let events = format!("--events-to unix:{}", at(&folder, "socket"));
     expect("events-to", &events, Level::Warn, "no socket");
-    let _listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let _listener = UnixListener::bind(at(&folder, "socket")).unwrap();
     expect("events-to", &events, Level::Ok, "there is a socket");
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "something was made");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was made");
 }
 
 #[test]
@@ -183,8 +167,8 @@ fn a_certificate_has_to_go_with_its_key_and_be_valid_for_a_while() {
     use rcgen::{CertificateParams, KeyPair};
     use time::{Duration, OffsetDateTime};
 
-    let folder = Folder::new("certificate");
-    let (cert, key) = (folder.path("cert.pem"), folder.path("key.pem"));
+    let folder = Folder::new();
+    let (cert, key) = (at(&folder, "cert.pem"), at(&folder, "key.pem"));
     let make = |days: i64| {
         let pair = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["vspc.example.com".to_owned()]).unwrap();
@@ -211,11 +195,11 @@ fn a_certificate_has_to_go_with_its_key_and_be_valid_for_a_while() {
 
 #[test]
 fn listeners_that_are_none_of_tcps_are_looked_at_too() {
-    let folder = Folder::new("listeners");
-    let unix = |name: &str| format!("--vm-listen {}", folder.path(name));
+    let folder = Folder::new();
+    let unix = |name: &str| format!("--vm-listen {}", at(&folder, name));
     expect("vm-socket", &unix("new"), Level::Ok, "can be made");
     expect("vm-socket", &unix("no/socket"), Level::Error, "--vm-listen");
-    let admin = format!("--admin-listen {}", folder.path(&"long".repeat(30)));
+    let admin = format!("--admin-listen {}", at(&folder, &"long".repeat(30)));
     expect("admin-socket", &admin, Level::Error, "choose a shorter --admin-listen");
     let told = found("vm-port", "--vm-listen fd:vm --vm-listen vsock:4294967295");
     assert!(told.iter().any(|(is, text)| *is == Level::Ok && text.contains("fd:vm is for the service")));

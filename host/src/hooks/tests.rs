@@ -4,31 +4,27 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use vspc_core::concentrator::{CloseReason, EventKind, Stay};
 
 use super::*;
 use crate::commands;
+use crate::folder::Folder;
 use crate::outlets::tests::event;
 use crate::outlets::{Kind, Outlets};
 
-/// A folder of a test's own.
-struct Folder(PathBuf);
+/// Programs, and what they say.
+struct Scripts(Folder);
 
-impl Folder {
+impl Scripts {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vspc-hooks-{}-{nth}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(Folder::new())
     }
 
     /// A program that does this, and finds in `$FOLDER` where it is.
     fn script(&self, body: &str) -> PathBuf {
-        let path = self.0.join("script");
-        let text = format!("#!/bin/sh\nFOLDER={}\n{body}\n", self.0.display());
+        let path = self.0.at("script");
+        let text = format!("#!/bin/sh\nFOLDER={}\n{body}\n", self.0.path().display());
         // Written by another process: a program that is open for writing here, or in a child that another
         // test starts meanwhile, cannot be run.
         let mut shell = std::process::Command::new("sh");
@@ -39,17 +35,11 @@ impl Folder {
 
     /// What scripts write into `$FOLDER/said`, a pipe, line by line.
     fn said(&self) -> Lines<BufReader<fs::File>> {
-        let path = self.0.join("said");
+        let path = self.0.at("said");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         // Open for both, so that neither end waits for the other, nor sees an end.
         let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
         BufReader::new(file).lines()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -87,10 +77,10 @@ const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn a_command_is_told_in_variables_and_on_its_input_one_after_the_other() {
-    let folder = Folder::new();
-    let mut said = folder.said();
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
     let body = r#"read -r line; echo "$VSPC_EVENT $VSPC_NAME $VSPC_WHO $line" > "$FOLDER/said""#;
-    let mut hooks = Loop::with(folder.script(body), LONG, 8);
+    let mut hooks = Loop::with(scripts.script(body), LONG, 8);
     for nth in 0..5 {
         hooks.left(&format!("ann{nth}"));
     }
@@ -106,11 +96,11 @@ fn a_command_is_told_in_variables_and_on_its_input_one_after_the_other() {
 
 #[test]
 fn those_that_never_end_are_killed_with_what_they_have_started_and_others_follow() {
-    let folder = Folder::new();
-    let mut said = folder.said();
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
     // The pipe would have two writers more if `sleep` lived on.
     let body = r#"echo "$$ $VSPC_WHO" > "$FOLDER/said"; sleep 1000 & sleep 1000"#;
-    let mut hooks = Loop::with(folder.script(body), Duration::from_millis(200), 1);
+    let mut hooks = Loop::with(scripts.script(body), Duration::from_millis(200), 1);
     hooks.left("ann");
     hooks.left("bob");
     let mut groups = Vec::new();
@@ -126,9 +116,9 @@ fn those_that_never_end_are_killed_with_what_they_have_started_and_others_follow
 
 #[test]
 fn a_burst_leaves_a_bounded_number_waiting_and_all_is_killed_at_the_end() {
-    let folder = Folder::new();
-    let mut said = folder.said();
-    let mut hooks = Loop::with(folder.script(r#"echo $$ > "$FOLDER/said"; exec sleep 1000"#), LONG, 3);
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
+    let mut hooks = Loop::with(scripts.script(r#"echo $$ > "$FOLDER/said"; exec sleep 1000"#), LONG, 3);
     // Of no console: each may run beside the others.
     let mut event = event(EventKind::ReaderSkipped(1));
     event.console = None;
@@ -139,16 +129,16 @@ fn a_burst_leaves_a_bounded_number_waiting_and_all_is_killed_at_the_end() {
     assert!(groups.iter().all(|group| is_alive(group)));
     hooks.end();
     assert!(groups.iter().all(|group| !is_alive(group)));
-    let _ = fs::write(folder.0.join("said"), "end\n");
+    let _ = fs::write(scripts.0.at("said"), "end\n");
     assert_eq!(said.next().unwrap().unwrap(), "end", "no other was started");
 }
 
 #[test]
 fn one_that_fails_and_reads_nothing_keeps_no_other_from_running() {
-    let folder = Folder::new();
-    let mut said = folder.said();
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
     let body = r#"exec < /dev/null; echo "$VSPC_WHO" > "$FOLDER/said"; exit 3"#;
-    let mut hooks = Loop::with(folder.script(body), LONG, 1);
+    let mut hooks = Loop::with(scripts.script(body), LONG, 1);
     for who in ["ann", "bob", "cid"] {
         hooks.left(who);
         assert_eq!(said.next().unwrap().unwrap(), who);
@@ -158,10 +148,10 @@ fn one_that_fails_and_reads_nothing_keeps_no_other_from_running() {
 
 #[test]
 fn one_that_is_missing_is_run_as_soon_as_it_is_there() {
-    let folder = Folder::new();
-    let mut said = folder.said();
-    let program = folder.script(r#"echo "$VSPC_WHO" > "$FOLDER/said""#);
-    let aside = folder.0.join("aside");
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
+    let program = scripts.script(r#"echo "$VSPC_WHO" > "$FOLDER/said""#);
+    let aside = scripts.0.at("aside");
     fs::rename(&program, &aside).unwrap();
     let mut hooks = Loop::with(program.clone(), LONG, 1);
     hooks.left("ann");
@@ -184,11 +174,11 @@ fn is_alive(group: &str) -> bool {
 
 #[test]
 fn only_the_kinds_that_are_asked_for_are_run_for() {
-    let folder = Folder::new();
-    let mut said = folder.said();
+    let scripts = Scripts::new();
+    let mut said = scripts.said();
     let (sender, _receiver, _socket) = commands::pair().unwrap();
     let mut outlets = Outlets::default();
-    let program = folder.script(r#"echo "$VSPC_EVENT" > "$FOLDER/said""#);
+    let program = scripts.script(r#"echo "$VSPC_EVENT" > "$FOLDER/said""#);
     let kinds = vec![Kind::ClientLagged];
     let settings = Settings { program, kinds, timeout: LONG, jobs: 1 };
     let ending = Ending::default();

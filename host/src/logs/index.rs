@@ -204,29 +204,25 @@ const DEPTH: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::Folder;
 
-    struct Folder(PathBuf);
+    /// Logs, and their index.
+    struct Place(Folder);
 
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("vspc-index-{name}-{}", std::process::id()));
-            fs::create_dir_all(path.join("logs")).unwrap();
-            fs::create_dir_all(path.join("index")).unwrap();
-            Self(path)
+    impl Place {
+        fn new() -> Self {
+            let folder = Folder::new();
+            fs::create_dir(folder.at("logs")).unwrap();
+            fs::create_dir(folder.at("index")).unwrap();
+            Self(folder)
         }
 
         fn logs(&self) -> PathBuf {
-            self.0.join("logs")
+            self.0.at("logs")
         }
 
         fn index(&self) -> PathBuf {
-            self.0.join("index")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            self.0.at("index")
         }
     }
 
@@ -236,48 +232,48 @@ mod tests {
 
     #[test]
     fn marks_are_in_their_files_when_somebody_waits_for_them() {
-        let folder = Folder::new("flush");
-        let index = start(Some(&folder.index()), 0o600, &folder.logs()).unwrap();
+        let place = Place::new();
+        let index = start(Some(&place.index()), 0o600, &place.logs()).unwrap();
         for offset in 0..100 {
             index.note(Path::new("a/web01.log"), mark(offset));
             index.note(Path::new("db01.log"), mark(offset));
         }
         index.flush();
         for log in ["a/web01.log", "db01.log"] {
-            let marks = marks::load(&marks::index_of(&folder.index(), Path::new(log)));
+            let marks = marks::load(&marks::index_of(&place.index(), Path::new(log)));
             assert_eq!(marks.len(), 100);
         }
     }
 
     #[test]
     fn an_index_that_cannot_be_written_holds_nobody_up() {
-        let folder = Folder::new("gone");
-        let index = start(Some(&folder.index()), 0o600, &folder.logs()).unwrap();
-        fs::remove_dir(folder.index()).unwrap();
+        let place = Place::new();
+        let index = start(Some(&place.index()), 0o600, &place.logs()).unwrap();
+        fs::remove_dir(place.index()).unwrap();
         for offset in 0..(QUEUE as u64 * 3) {
             index.note(Path::new("web01.log"), mark(offset));
         }
         index.flush();
-        assert!(!folder.index().exists(), "it is not made anew");
-        fs::create_dir(folder.index()).unwrap();
+        assert!(!place.index().exists(), "it is not made anew");
+        fs::create_dir(place.index()).unwrap();
         index.note(Path::new("web01.log"), mark(9_999_999));
         index.flush();
-        assert!(!marks::load(&marks::index_of(&folder.index(), Path::new("web01.log"))).is_empty());
+        assert!(!marks::load(&marks::index_of(&place.index(), Path::new("web01.log"))).is_empty());
     }
 
     #[test]
     fn the_index_goes_when_the_last_file_of_its_log_has_gone() {
-        let folder = Folder::new("sweep");
+        let place = Place::new();
         for log in ["a/web01.log", "db01.log", "old.log"] {
-            marks::append(&folder.index(), Path::new(log), 0o600, &[mark(0)]).unwrap();
+            marks::append(&place.index(), Path::new(log), 0o600, &[mark(0)]).unwrap();
         }
-        sweep(&folder.index(), &folder.logs()).unwrap();
-        assert!(marks::index_of(&folder.index(), Path::new("old.log")).exists(), "no disk is mounted");
-        fs::create_dir(folder.logs().join("a")).unwrap();
-        fs::write(folder.logs().join("a/web01.log"), "x").unwrap();
-        fs::write(folder.logs().join("db01.log.3.gz"), "x").unwrap();
-        sweep(&folder.index(), &folder.logs()).unwrap();
-        let left = |log: &str| marks::index_of(&folder.index(), Path::new(log)).exists();
+        sweep(&place.index(), &place.logs()).unwrap();
+        assert!(marks::index_of(&place.index(), Path::new("old.log")).exists(), "no disk is mounted");
+        fs::create_dir(place.logs().join("a")).unwrap();
+        fs::write(place.logs().join("a/web01.log"), "x").unwrap();
+        fs::write(place.logs().join("db01.log.3.gz"), "x").unwrap();
+        sweep(&place.index(), &place.logs()).unwrap();
+        let left = |log: &str| marks::index_of(&place.index(), Path::new(log)).exists();
         assert_eq!([left("a/web01.log"), left("db01.log"), left("old.log")], [true, true, false]);
     }
 }

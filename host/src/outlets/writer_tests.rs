@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,25 +14,7 @@ use vspc_core::concentrator::EventKind;
 use super::tests::event;
 use super::*;
 use crate::commands;
-
-/// A folder of a test's own.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vspc-outlets-{}-{nth}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::folder::Folder;
 
 /// A server's loop, as far as events are concerned.
 struct Loop {
@@ -69,7 +50,7 @@ fn bytes_of(line: &str) -> u64 {
 #[test]
 fn a_file_gets_lines_and_is_opened_anew_when_that_is_asked() {
     let folder = Folder::new();
-    let (path, moved) = (folder.0.join("events"), folder.0.join("events.1"));
+    let (path, moved) = (folder.at("events"), folder.at("events.1"));
     let mut events = Loop::with(&format!("file:{}", path.display()));
     let wait_for = |path: &PathBuf, bytes: u64| {
         let deadline = Instant::now() + LONG;
@@ -95,7 +76,7 @@ fn a_file_gets_lines_and_is_opened_anew_when_that_is_asked() {
 #[test]
 fn a_listener_that_comes_late_or_again_gets_whole_lines_from_a_bounded_queue() {
     let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let path = folder.at("socket");
     let mut events = Loop::with(&format!("unix:{}", path.display()));
     let all = QUEUE as u64 + 5000;
     for bytes in 0..all {
@@ -124,7 +105,7 @@ fn a_listener_that_comes_late_or_again_gets_whole_lines_from_a_bounded_queue() {
 #[test]
 fn a_listener_that_reads_nothing_costs_events_and_never_the_end() {
     let folder = Folder::new();
-    let path = folder.0.join("socket");
+    let path = folder.at("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let mut events = Loop::with(&format!("unix:{}", path.display()));
     let one = event(EventKind::ReaderSkipped(1));
@@ -141,7 +122,7 @@ fn a_listener_that_reads_nothing_costs_events_and_never_the_end() {
 #[test]
 fn a_syslog_gets_messages_of_rfc_5424() {
     let folder = Folder::new();
-    let path = folder.0.join("log");
+    let path = folder.at("log");
     let (unix, udp) = (UnixDatagram::bind(&path).unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let address = udp.local_addr().unwrap();
     let mut buffer = [0; 4096];
@@ -163,7 +144,7 @@ fn a_syslog_gets_messages_of_rfc_5424() {
 #[test]
 fn a_journal_gets_each_fact_as_a_field() {
     let folder = Folder::new();
-    let path = folder.0.join("journal");
+    let path = folder.at("journal");
     let journal = UnixDatagram::bind(&path).unwrap();
     let mut events = Loop::with(&format!("journald:{}", path.display()));
     events.skipped(7);

@@ -249,8 +249,8 @@ const MODE: u32 = 0o640;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::Folder;
     use crate::store::record::tests::record;
-    use crate::store::tests::Folder;
 
     fn keep(file: &mut StateFile, records: &[Record]) {
         file.keep(&records.iter().collect::<Vec<_>>()).unwrap();

@@ -1,9 +1,6 @@
 //! A store from the loop to the backend and back, with a backend that does as the test says.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use vspc_core::concentrator::{Concentrator, Config, ConsoleId, PortRange, Reservation};
@@ -15,29 +12,6 @@ use super::*;
 use crate::commands::{self, Command};
 use crate::housekeeping::Housekeeping;
 use crate::work::Work;
-
-/// A folder of a test's own, gone when dropped.
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    pub(super) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("vspc-store-{}-{number}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What the backend is asked to keep, and where its answer goes.
 struct Ask {

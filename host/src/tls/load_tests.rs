@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustix::fs::{CWD, Mode, mknodat};
 
-use crate::tls::folder::Folder;
+use crate::folder::Folder;
 
 use super::*;
 

@@ -6,8 +6,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::{self, Parsed, Surroundings};
+use crate::folder::Folder;
 use crate::tls::certificate::Facts;
-use crate::tls::folder::Folder;
 use crate::tls::load::Loader;
 
 use super::*;

@@ -12,8 +12,6 @@ mod absent;
 mod certificate;
 #[cfg(feature = "tls")]
 mod connecting;
-#[cfg(all(test, feature = "tls"))]
-mod folder;
 #[cfg(feature = "tls")]
 mod load;
 #[cfg(feature = "tls")]
