@@ -35,13 +35,14 @@ export async function stop() {
 }
 
 /** A page at `url`; `faults` fills with what went wrong in it. */
-export async function open(url, { width = 1280, height = 800, scheme = 'light', expect = [], ...more } = {}) {
+export async function open(url, { width = 1280, height = 800, scheme = 'light', expect = [], before = async () => {}, ...more } = {}) {
   const context = await (await start()).newContext({
     viewport: { width, height },
     colorScheme: scheme,
     permissions: ['clipboard-read', 'clipboard-write'],
     ...more,
   });
+  await before(context);
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
   const faults = [];

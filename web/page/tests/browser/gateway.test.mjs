@@ -1,0 +1,123 @@
+// The page beside a real gateway, real concentrators and VMs that are played.
+import assert from 'node:assert/strict';
+import { after, afterEach, beforeEach, test } from 'node:test';
+import { open, screen, stop, until } from './browser.mjs';
+import { lendPage, Servers, withoutServers as skip } from './servers.mjs';
+
+let servers;
+let opened = [];
+beforeEach(() => {
+  servers = new Servers();
+});
+afterEach(async () => {
+  const faults = opened.flatMap((one) => one.faults);
+  for (const one of opened.splice(0)) await one.close();
+  await servers.close();
+  assert.deepEqual(faults, []);
+});
+after(stop);
+
+async function visit(gateway, hash = '', expect = []) {
+  const one = await open(gateway.url + hash, { expect, before: (context) => lendPage(context, gateway) });
+  opened.push(one);
+  return one.page;
+}
+const row = (page, name) => page.locator('.row', { hasText: name });
+const sees = (page, words, where) =>
+  until(`the screen shows ${words}`, async () => (await screen(page, where)).includes(words), 15_000);
+const writes = (page) => page.locator('.chip', { hasText: 'Writing' }).waitFor();
+
+test('a console is listed, shows what its VM printed, and takes what is typed', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '200ms', '--print', 'tick']);
+  const gateway = await servers.gateway({ east });
+  const page = await visit(gateway);
+  await row(page, 'web-01').getByText('Connected').waitFor();
+  await row(page, 'web-01').click();
+  await sees(page, 'tick');
+  await writes(page);
+  await page.locator('.pane .xterm').click();
+  await page.keyboard.type('hello from the page');
+  await sees(page, 'hello from the page');
+  await page.getByRole('button', { name: /here/ }).click();
+  await page.getByRole('listitem').first().waitFor();
+});
+
+test('a paste of 100 kB comes back whole from a VM that echoes', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '0']);
+  const gateway = await servers.gateway({ east });
+  const page = await visit(gateway, '#/open/east/web-01');
+  await writes(page);
+  const text = Array.from({ length: 2000 }, (_, i) => `${String(i).padStart(5, '0')} ${'abcdefgh'.repeat(6)}`).join('');
+  await page.evaluate((clip) => {
+    const data = new DataTransfer();
+    data.setData('text/plain', clip);
+    const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
+    document.querySelector('.pane .xterm-helper-textarea').dispatchEvent(event);
+  }, text);
+  await page.getByRole('dialog').getByRole('button', { name: 'Paste' }).click();
+  await sees(page, text.slice(-40));
+  const typed = async () => (await (await fetch(`${gateway.url}api/v1/consoles/web-01`)).json()).in;
+  await until('the server counts all of it', async () => (await typed()) >= text.length);
+  assert.equal(await typed(), text.length);
+});
+
+test('a gateway that dies and comes back is met again, and nothing is missed', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '100ms', '--print', 'tick']);
+  const first = await servers.gateway({ east });
+  const page = await visit(first, '#/open/east/web-01', ['net::', 'WebSocket', '502', '503', '404']);
+  await sees(page, 'tick');
+  await writes(page);
+  await servers.stop(first.child);
+  await page.getByText('The link is lost').waitFor();
+  await page.locator('.link-bar').waitFor();
+  await servers.gateway({ east }, first.port);
+  await writes(page);
+  await page.locator('.link-bar').waitFor({ state: 'hidden' });
+  const before = await screen(page);
+  await until('it goes on', async () => (await screen(page)) !== before);
+  // The lines are numbered: each follows the one before.
+  const numbers = [...(await screen(page)).matchAll(/^tick (\d+)$/gm)].map((found) => Number(found[1]));
+  assert.ok(numbers.length > 5);
+  for (let i = 1; i < numbers.length; i += 1) assert.equal(numbers[i], numbers[i - 1] + 1, `${numbers}`);
+});
+
+test('of two concentrators one that is down keeps its consoles in the list, and comes back', { skip }, async () => {
+  const east = await servers.concentrator();
+  const west = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '0']);
+  await servers.vm('db-01', west, ['--every', '0']);
+  const gateway = await servers.gateway({ east, west });
+  const page = await visit(gateway);
+  await row(page, 'web-01').getByText('Connected').waitFor();
+  await row(page, 'db-01').getByText('Connected').waitFor();
+  await servers.stop(west.child);
+  await page.locator('.server.down', { hasText: 'west: down' }).waitFor();
+  await row(page, 'db-01').getByText('Unknown').waitFor();
+  await row(page, 'web-01').getByText('Connected').waitFor();
+  await servers.concentrator(west);
+  await page.locator('.server', { hasText: /^west$/ }).waitFor();
+  await row(page, 'db-01').getByText('Connected').waitFor();
+});
+
+test('an exclusive lock keeps others out until it is given up', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '0']);
+  const gateway = await servers.gateway({ east });
+  const ann = await visit(gateway, '#/open/east/web-01');
+  await writes(ann);
+  const choose = async (page, name) => {
+    await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+    await page.getByRole('menuitem', { name }).click();
+  };
+  await choose(ann, 'Lock for writing');
+  await ann.locator('.chip', { hasText: 'write lock' }).waitFor();
+  const bob = await visit(gateway, '#/open/east/web-01');
+  await bob.locator('.chip', { hasText: 'Watching' }).waitFor();
+  await bob.getByText('holds the write lock').waitFor();
+  await choose(ann, 'Release the lock');
+  await bob.locator('.chip', { hasText: 'Watching' }).click();
+  await writes(bob);
+});
