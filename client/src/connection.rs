@@ -18,11 +18,11 @@ use crate::endings::{describe, failure};
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::names;
-use crate::operator::{Ending, HELLO_ID, News, Operator, Refusal};
 use crate::server::{Address, Protocol, Server};
 use crate::speech::Speech;
 use crate::tls;
 use crate::v3::{self, V3};
+use vspc_operator::{Ending, HELLO_ID, News, Operator, Refusal};
 
 /// A connection that has said hello.
 #[derive(Debug)]

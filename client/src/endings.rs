@@ -3,8 +3,8 @@
 //! Owns the exit code that belongs to each, and the words.
 
 use crate::failure::{Code, Failure};
-use crate::operator::{Ending, Refusal};
 use crate::printable::printable;
+use vspc_operator::{Ending, Refusal};
 
 /// The failure that a refusal means for a command that cannot go on without.
 pub(crate) fn failure(refusal: &Refusal) -> Failure {

@@ -10,9 +10,9 @@ use crate::connection::Connection;
 use crate::endings::{describe, failure};
 use crate::failure::Failure;
 use crate::names::name_of;
-use crate::operator::News;
 use crate::output;
 use crate::printable::{json as json_text, printable};
+use vspc_operator::News;
 
 pub(crate) fn run(connection: &mut Connection, args: &EventsArgs) -> Result<(), Failure> {
     clock::find_zone();

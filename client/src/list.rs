@@ -13,12 +13,12 @@ use crate::connection::Connection;
 use crate::endings::{describe, failure};
 use crate::failure::Failure;
 use crate::names::name_of;
-use crate::operator::News;
 use crate::output;
 use crate::printable::{json as json_text, printable};
 use crate::table::table;
 use crate::terminal;
 use crate::units;
+use vspc_operator::News;
 
 pub(crate) fn run(connection: &mut Connection, args: &ListArgs) -> Result<(), Failure> {
     if args.watch {

@@ -19,7 +19,6 @@ mod list;
 mod log;
 mod names;
 mod operate;
-mod operator;
 mod output;
 mod printable;
 mod send;

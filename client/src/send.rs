@@ -12,7 +12,7 @@ use crate::connection::{Attached, Connection, Wish};
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
-use crate::operator::News;
+use vspc_operator::News;
 
 pub(crate) fn run(mut connection: Connection, args: &SendArgs) -> Result<(), Failure> {
     let expect = args.expect.as_deref().map(Regex::new).transpose();

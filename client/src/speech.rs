@@ -7,8 +7,8 @@ use std::io::IoSlice;
 use vspc_core::mux::StreamId;
 use vspc_core::time::Instant;
 
-use crate::operator::{News, Operator};
 use crate::v3::V3;
+use vspc_operator::{News, Operator};
 
 /// One connection's conversation.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use vspc_core::telnet::{
 };
 use vspc_core::time::Instant;
 
-use crate::operator::{Ending, News, Refusal};
+use vspc_operator::{Ending, News, Refusal};
 
 /// One connection's conversation: it asks for one thing.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl V3 {
         }
     }
 
-    /// As [`Operator::read`](crate::operator::Operator::read).
+    /// As [`Operator::read`](vspc_operator::Operator::read).
     pub(crate) fn read(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> bool {
         let mut left = most;
         while left > 0 && !self.output.is_empty() {

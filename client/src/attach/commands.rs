@@ -18,12 +18,12 @@ use crate::clock;
 use crate::endings::failure;
 use crate::failure::Failure;
 use crate::names::{name_of, reference};
-use crate::operator::Refusal;
 use crate::printable::printable;
 use crate::signals::{self, Asked, Signals};
 use crate::terminal::{self, Raw, Title};
 use crate::units;
 use crate::who;
+use vspc_operator::Refusal;
 
 /// A question to the user, and what was typed so far.
 pub(super) struct Prompt {

@@ -34,10 +34,10 @@ use crate::connection::{Attached, Connection, Wish};
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
-use crate::operator::News;
 use crate::server::{Config, Server};
 use crate::signals::{self, Asked, Signals};
 use crate::terminal::{Raw, Title};
+use vspc_operator::News;
 
 pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result<(), Failure> {
     clock::find_zone();

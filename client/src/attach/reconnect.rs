@@ -19,8 +19,8 @@ use crate::connection::{Attached, Connection, Wish};
 use crate::endings::failure;
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference};
-use crate::operator::Refusal;
 use crate::server::Server;
+use vspc_operator::Refusal;
 
 /// An attach that is to be made again.
 #[derive(Debug)]

@@ -25,9 +25,9 @@ use crate::connection::Connection;
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
-use crate::operator::News;
 use crate::printable::printable;
 use crate::server::Server;
+use vspc_operator::News;
 
 /// What is done with a log.
 enum Output {

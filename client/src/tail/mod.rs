@@ -24,10 +24,10 @@ use crate::connection::{Attached, Connection, Wish};
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
-use crate::operator::News;
 use crate::printable::printable;
 use crate::terminal;
 use crate::units;
+use vspc_operator::News;
 
 pub(crate) fn run(mut connection: Connection, args: &TailArgs) -> Result<(), Failure> {
     let mut consoles = Vec::new();

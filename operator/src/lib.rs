@@ -16,7 +16,7 @@ use vspc_core::time::Instant;
 
 /// One connection's conversation.
 #[derive(Debug)]
-pub(crate) struct Operator {
+pub struct Operator {
     session: Session,
     control: StreamId,
     /// Requests that the session has not taken yet.
@@ -34,7 +34,7 @@ pub(crate) struct Operator {
 
 /// What came of it, in the order in which it came.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum News {
+pub enum News {
     /// The answer to the request of this id.
     Answer(u64, Result<Value, Refusal>),
     /// A notice: it has `event`.
@@ -51,16 +51,18 @@ pub(crate) enum News {
 
 /// The error of an answer.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: String,
-    pub(crate) message: String,
+pub struct Refusal {
+    /// Why, in a word of operator.md §2.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
     /// `candidates`, `by`, `needs` where they apply.
-    pub(crate) details: Value,
+    pub details: Value,
 }
 
 /// How a conversation ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The peer does not speak this protocol; the first byte it sent, if it sent one.
     NotOurs(Option<u8>),
     /// It speaks it, and broke it or ended it.
@@ -70,7 +72,12 @@ pub(crate) enum Ending {
 impl Operator {
     /// A conversation at its start, with HELLO and `hello` ready to be sent. `seed` makes this client's hash
     /// tables its own.
-    pub(crate) fn new(hello: &Value, seed: [u64; 2], now: Instant) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// Never: the session is configured with constants.
+    #[must_use]
+    pub fn new(hello: &Value, seed: [u64; 2], now: Instant) -> Self {
         let config = Config {
             start: Start::S2Only { within: HELLO_WITHIN },
             carrier: Carrier::Reliable,
@@ -100,7 +107,7 @@ impl Operator {
     }
 
     /// Sends a request. Returns the id that its answer will have.
-    pub(crate) fn request(&mut self, op: &str, fields: Value) -> u64 {
+    pub fn request(&mut self, op: &str, fields: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let mut request = match fields {
@@ -118,13 +125,13 @@ impl Operator {
     }
 
     /// A stream for an attach, announced to the server. `None`: too many are open, or all is over.
-    pub(crate) fn open(&mut self) -> Option<StreamId> {
+    pub fn open(&mut self) -> Option<StreamId> {
         self.session.open_announced().ok()
     }
 
     /// Gives what the stream has to `take`, piece by piece, until that takes less than it was given or `most`
     /// bytes were taken. Returns whether the stream has ended.
-    pub(crate) fn read(&mut self, stream: StreamId, most: usize, mut take: impl FnMut(&[u8])) -> bool {
+    pub fn read(&mut self, stream: StreamId, most: usize, mut take: impl FnMut(&[u8])) -> bool {
         let mut left = most;
         loop {
             match self.session.received(stream) {
@@ -147,7 +154,7 @@ impl Operator {
 
     /// Writes what the stream takes; [`News::Writable`] follows where that was not all. 0 on a stream that is
     /// gone.
-    pub(crate) fn write(&mut self, stream: StreamId, bytes: &[u8]) -> usize {
+    pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> usize {
         // More than the server has room for would wait here, where nobody sees that it waits.
         let most = self.session.credit(stream).min(bytes.len());
         if most < bytes.len() {
@@ -158,17 +165,23 @@ impl Operator {
 
     /// How much of what was written the server has taken off the stream comes back as room; see
     /// [`Operator::write`].
-    pub(crate) fn room(&self, stream: StreamId) -> usize {
+    #[must_use]
+    pub fn room(&self, stream: StreamId) -> usize {
         self.session.credit(stream)
     }
 
+    /// Leaves what the stream carries, in both directions, and lets go of it.
+    pub fn leave(&mut self, stream: StreamId) {
+        let _ = self.session.reset(stream);
+    }
+
     /// No more input: the server goes on sending.
-    pub(crate) fn finish(&mut self, stream: StreamId) {
+    pub fn finish(&mut self, stream: StreamId) {
         let _ = self.session.finish(stream);
     }
 
     /// Bytes came from the server.
-    pub(crate) fn handle_received(&mut self, mut data: &[u8], now: Instant) {
+    pub fn handle_received(&mut self, mut data: &[u8], now: Instant) {
         self.first = self.first.or_else(|| data.first().copied());
         // HELLO was under way for long: the server took its sender for silent.
         while let (Some(byte), Some(next)) = (data.first(), OFFER.get(self.offered)) {
@@ -185,7 +198,7 @@ impl Operator {
     }
 
     /// The server closed the connection; `why`, where more is known.
-    pub(crate) fn handle_closed(&mut self, why: Option<String>) {
+    pub fn handle_closed(&mut self, why: Option<String>) {
         if let Some(why) = why {
             return self.end(Ending::Broken(why));
         }
@@ -195,32 +208,39 @@ impl Operator {
         }
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
         self.session.handle_timeout(now);
         self.settle();
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// When [`Operator::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.session.poll_timeout()
     }
 
     /// How much the session is ready to receive.
-    pub(crate) fn receive_window(&self) -> usize {
+    #[must_use]
+    pub fn receive_window(&self) -> usize {
         self.session.receive_window()
     }
 
-    pub(crate) fn has_output(&self) -> bool {
+    /// Whether there is something to send.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
         self.session.has_output()
     }
 
     /// Offers what is to be sent; see [`Session::transmit_with`].
-    pub(crate) fn transmit(&mut self, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> usize {
+    pub fn transmit(&mut self, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> usize {
         let n = self.session.transmit_with(now, take);
         self.push_requests();
         n
     }
 
-    pub(crate) fn poll_news(&mut self) -> Option<News> {
+    /// The next that happened.
+    pub fn poll_news(&mut self) -> Option<News> {
         self.news.pop_front()
     }
 
@@ -329,7 +349,7 @@ fn ending(reason: CloseReason, first: Option<u8>) -> Ending {
 }
 
 /// The id of `hello`, which is the first request.
-pub(crate) const HELLO_ID: u64 = 1;
+pub const HELLO_ID: u64 = 1;
 /// IAC WILL 233.
 const OFFER: &[u8] = &[255, 251, 233];
 /// As long as a server waits for ours (operator.md §1).

@@ -1,0 +1,62 @@
+//! The page's files, which the program carries.
+//!
+//! Owns what a browser may keep: what has its hash in its name for ever, the rest is asked for again.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
+use ring::digest::{SHA256, digest};
+
+use crate::http::problem::Problem;
+
+/// Names and contents; empty where the program was built without them.
+pub(crate) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// A file, by the path of the request. There is nothing but this list to be found.
+pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response<Body>, Problem> {
+    let path = match uri.path().trim_start_matches('/') {
+        "" => "index.html",
+        path => path,
+    };
+    let Some((_, bytes)) = FILES.iter().find(|(name, _)| *name == path) else {
+        let why = if path == "index.html" {
+            "this build has no page; the interface is under /api/v1/"
+        } else {
+            "there is no such page"
+        };
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-page", why));
+    };
+    let tag = tag(bytes);
+    let kept = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let answer = Response::builder().header(header::ETAG, &tag).header(header::CACHE_CONTROL, kept);
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let answer = match is_known {
+        true => answer.status(StatusCode::NOT_MODIFIED).body(Body::empty()),
+        false => answer.header(header::CONTENT_TYPE, kind(path)).body(Body::from(*bytes)),
+    };
+    answer.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", &error.to_string()))
+}
+
+fn tag(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    let mut tag = hash.as_ref()[..12].iter().fold(String::from("\""), |mut tag, byte| {
+        let _ = write!(tag, "{byte:02x}");
+        tag
+    });
+    tag.push('"');
+    tag
+}
+
+fn kind(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, end)| end) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("txt") => "text/plain; charset=utf-8",
+        Some("json") => "application/json",
+        Some("woff2") => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}

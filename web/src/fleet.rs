@@ -1,0 +1,385 @@
+//! What is known of all consoles of all concentrators.
+//!
+//! Owns the newest state of each, in the order in which they changed, so that a reader that was away, or is
+//! slow, is told the newest of what it does not know, never a backlog. Refuses to know who reads, and how a
+//! concentrator is reached.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::chance;
+
+/// See above.
+pub(crate) struct Fleet {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    /// Tells numbers of this run from those of another.
+    epoch: String,
+    asked: Mutex<Option<Instant>>,
+}
+
+/// Which console: the server's place, and the console's id there.
+type Key = (usize, String);
+
+struct State {
+    seq: u64,
+    servers: Vec<Server>,
+    consoles: HashMap<Key, Console>,
+    /// What changed last at which number: consoles and servers.
+    order: BTreeMap<u64, What>,
+    /// Where what is gone is known from.
+    kept_from: u64,
+    gone: usize,
+}
+
+#[derive(Clone)]
+enum What {
+    Console(Key),
+    Gone(Key),
+    Counted(Key),
+    Server(usize),
+}
+
+struct Server {
+    name: String,
+    state: &'static str,
+    message: String,
+    greeting: Value,
+    /// Consoles that it has told of since it was connected, until it has told of all.
+    seen: Option<HashSet<String>>,
+    seq: u64,
+}
+
+struct Console {
+    value: Value,
+    at: Instant,
+    seq: u64,
+    counted: u64,
+}
+
+/// One thing that a reader is told.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Change {
+    pub(crate) kind: &'static str,
+    pub(crate) value: Value,
+}
+
+impl Fleet {
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        let mut state = State {
+            seq: 0,
+            servers: Vec::new(),
+            consoles: HashMap::new(),
+            order: BTreeMap::new(),
+            kept_from: 0,
+            gone: 0,
+        };
+        for (place, name) in names.into_iter().enumerate() {
+            let seq = state.note(What::Server(place));
+            let (message, greeting) = (String::new(), Value::Null);
+            state.servers.push(Server { name, state: "connecting", message, greeting, seen: None, seq });
+        }
+        let (changed, _) = watch::channel(state.seq);
+        Self { state: Mutex::new(state), changed, epoch: chance::hex::<6>(), asked: Mutex::new(None) }
+    }
+
+    // What happened.
+
+    /// The connection to a server came or went.
+    pub(crate) fn server(&self, place: usize, is: &'static str, message: &str) {
+        self.change(|state| {
+            let server = &mut state.servers[place];
+            // What is down stays so while it is tried again, with the reason.
+            if server.state == is || (is == "connecting" && server.state == "down") {
+                return;
+            }
+            server.state = is;
+            message.clone_into(&mut server.message);
+            state.touch(place);
+        });
+    }
+
+    /// A server has said who it is; it is about to tell of its consoles.
+    pub(crate) fn greeted(&self, place: usize, greeting: &Value) {
+        self.change(|state| {
+            let server = &mut state.servers[place];
+            server.greeting = greeting.clone();
+            server.seen = Some(HashSet::new());
+        });
+    }
+
+    pub(crate) fn rights(&self, place: usize, rights: &str) {
+        self.change(|state| {
+            state.servers[place].greeting["rights"] = rights.into();
+            state.touch(place);
+        });
+    }
+
+    /// A console's newest state.
+    pub(crate) fn console(&self, place: usize, mut value: Value) {
+        self.change(|state| {
+            let Some(id) = value["id"].as_str().map(str::to_owned) else { return };
+            let server = &mut state.servers[place];
+            value["server"] = server.name.clone().into();
+            if let Some(seen) = &mut server.seen {
+                seen.insert(id.clone());
+            }
+            let key = (place, id);
+            let seq = state.note(What::Console(key.clone()));
+            let console = Console { value, at: Instant::now(), seq, counted: 0 };
+            if let Some(old) = state.consoles.insert(key, console) {
+                state.order.remove(&old.seq);
+                state.order.remove(&old.counted);
+            }
+        });
+    }
+
+    pub(crate) fn gone(&self, place: usize, id: &str) {
+        self.change(|state| state.gone((place, id.to_owned())));
+    }
+
+    /// A server has told of all its consoles: it has no others.
+    pub(crate) fn synced(&self, place: usize) {
+        self.change(|state| {
+            let Some(seen) = state.servers[place].seen.take() else { return };
+            let is_other = |key: &&Key| key.0 == place && !seen.contains(&key.1);
+            let others: Vec<Key> = state.consoles.keys().filter(is_other).cloned().collect();
+            others.into_iter().for_each(|key| state.gone(key));
+            let server = &mut state.servers[place];
+            server.state = "up";
+            server.message.clear();
+            state.touch(place);
+        });
+    }
+
+    /// What a list has told of a console: nothing but counts may be new.
+    pub(crate) fn counted(&self, place: usize, value: &Value) {
+        self.change(|state| {
+            let key = (place, value["id"].as_str().unwrap_or_default().to_owned());
+            let Some(console) = state.consoles.get(&key) else { return };
+            if console.value["out"] == value["out"] && console.value["in"] == value["in"] {
+                return;
+            }
+            let seq = state.note(What::Counted(key.clone()));
+            let Some(console) = state.consoles.get_mut(&key) else { return };
+            let old = std::mem::replace(&mut console.counted, seq);
+            // Its times are as of now.
+            let server = console.value["server"].take();
+            console.value = value.clone();
+            console.value["server"] = server;
+            console.at = Instant::now();
+            state.order.remove(&old);
+        });
+    }
+
+    fn change(&self, act: impl FnOnce(&mut State)) {
+        let seq = {
+            let mut state = self.lock();
+            act(&mut state);
+            state.seq
+        };
+        self.changed.send_if_modified(|old| std::mem::replace(old, seq) != seq);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What there is.
+
+    /// Tells when something has changed.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The number of the latest change.
+    pub(crate) fn seq(&self) -> u64 {
+        self.lock().seq
+    }
+
+    /// Whether what changed since this number is known; 0 is the beginning.
+    pub(crate) fn knows(&self, seq: u64) -> bool {
+        let state = self.lock();
+        seq == 0 || (seq >= state.kept_from && seq <= state.seq)
+    }
+
+    /// What has changed since `seq`, at most `most` of it, and up to where that is. To who `is_new` what is
+    /// gone is not told.
+    pub(crate) fn since(&self, seq: u64, most: usize, is_new: bool) -> (Vec<Change>, u64) {
+        let state = self.lock();
+        let mut changes = Vec::new();
+        let mut counts = Vec::new();
+        let mut at = seq;
+        for (&seq, what) in state.order.range(seq + 1..).take(most) {
+            at = seq;
+            match what {
+                What::Server(place) => changes.push(Change { kind: "server", value: state.server(*place) }),
+                What::Gone(_) if is_new => {}
+                What::Gone((place, id)) => changes.push(Change {
+                    kind: "console-gone",
+                    value: json!({"server": state.servers[*place].name, "id": id}),
+                }),
+                What::Console(key) => {
+                    changes.push(Change { kind: "console", value: state.consoles[key].now() });
+                }
+                What::Counted(key) => {
+                    let value = state.consoles[key].now();
+                    counts.push(json!({
+                        "server": value["server"], "id": value["id"],
+                        "out": value["out"], "idle_ms": value["idle_ms"],
+                    }));
+                }
+            }
+        }
+        if !counts.is_empty() {
+            changes.push(Change { kind: "count", value: json!({"counts": counts}) });
+        }
+        (changes, at)
+    }
+
+    /// All servers.
+    pub(crate) fn servers(&self) -> Vec<Value> {
+        let state = self.lock();
+        (0..state.servers.len()).map(|place| state.server(place)).collect()
+    }
+
+    /// Consoles for which `is_wanted` holds.
+    pub(crate) fn consoles(&self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let state = self.lock();
+        state.consoles.values().filter(|console| is_wanted(&console.value)).map(Console::now).collect()
+    }
+
+    /// Somebody looks at counts: they are worth being asked for.
+    pub(crate) fn ask(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether somebody has looked at counts lately.
+    pub(crate) fn is_asked(&self) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|at| at.elapsed() < INTEREST)
+    }
+}
+
+impl State {
+    /// A number for something that has changed now.
+    fn note(&mut self, what: What) -> u64 {
+        self.seq += 1;
+        self.order.insert(self.seq, what);
+        self.seq
+    }
+
+    fn touch(&mut self, place: usize) {
+        let seq = self.note(What::Server(place));
+        let old = std::mem::replace(&mut self.servers[place].seq, seq);
+        self.order.remove(&old);
+    }
+
+    fn gone(&mut self, key: Key) {
+        let Some(old) = self.consoles.remove(&key) else { return };
+        self.order.remove(&old.seq);
+        self.order.remove(&old.counted);
+        self.note(What::Gone(key));
+        self.gone += 1;
+        if self.gone > GONE {
+            // Whoever was away for so long begins again.
+            self.gone = 0;
+            self.kept_from = self.seq;
+            self.order.retain(|_, what| !matches!(what, What::Gone(_)));
+        }
+    }
+
+    fn server(&self, place: usize) -> Value {
+        let server = &self.servers[place];
+        let consoles = self.consoles.keys().filter(|key| key.0 == place).count();
+        json!({
+            "name": server.name, "state": server.state, "message": server.message,
+            "version": server.greeting["server"], "rights": server.greeting["rights"], "consoles": consoles,
+        })
+    }
+}
+
+impl Console {
+    /// With times as of now.
+    fn now(&self) -> Value {
+        let mut value = self.value.clone();
+        let passed = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for field in ["since_ms", "idle_ms"] {
+            if let Some(ms) = value[field].as_u64() {
+                value[field] = ms.saturating_add(passed).into();
+            }
+        }
+        value
+    }
+}
+
+/// Consoles that are gone and remembered.
+const GONE: usize = 4096;
+/// For how long after somebody looked counts are asked for.
+const INTEREST: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(changes: &[Change]) -> Vec<&str> {
+        changes.iter().map(|change| change.kind).collect()
+    }
+
+    #[test]
+    fn a_reader_is_told_the_newest_of_each_and_never_a_backlog() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        fleet.greeted(0, &json!({"rights": "writer"}));
+        for n in 0..1000 {
+            fleet.console(0, json!({"id": "1.1", "name": "web", "clients": n}));
+        }
+        fleet.synced(0);
+        let (changes, at) = fleet.since(0, 100, true);
+        assert_eq!(kinds(&changes), ["console", "server"]);
+        assert_eq!(changes[0].value["clients"], 999);
+        assert_eq!(changes[0].value["server"], "a");
+        assert_eq!(fleet.since(at, 100, false).0, []);
+        fleet.gone(0, "1.1");
+        assert_eq!(kinds(&fleet.since(at, 100, false).0), ["console-gone"]);
+        assert_eq!(kinds(&fleet.since(0, 100, true).0), ["server"]);
+    }
+
+    #[test]
+    fn what_a_server_does_not_tell_of_any_more_is_gone_and_what_was_known_of_a_lost_one_stays() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        fleet.greeted(0, &Value::Null);
+        for id in ["1.1", "2.1"] {
+            fleet.console(0, json!({"id": id}));
+        }
+        fleet.synced(0);
+        fleet.server(0, "down", "it has gone");
+        assert_eq!(fleet.consoles(|_| true).len(), 2);
+        assert_eq!(fleet.servers()[0]["message"], "it has gone");
+        fleet.greeted(0, &Value::Null);
+        fleet.console(0, json!({"id": "2.1"}));
+        fleet.synced(0);
+        let left = fleet.consoles(|_| true);
+        assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some("2.1")));
+        assert_eq!(fleet.servers()[0]["state"], "up");
+    }
+
+    #[test]
+    fn who_was_away_for_too_long_is_not_told_what_is_not_known() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        let before = fleet.seq();
+        for n in 0..=GONE {
+            fleet.console(0, json!({"id": format!("{n}.1")}));
+            fleet.gone(0, &format!("{n}.1"));
+        }
+        assert!(!fleet.knows(before) && fleet.knows(fleet.seq()) && fleet.knows(0));
+        assert!(!fleet.knows(fleet.seq() + 1));
+    }
+}

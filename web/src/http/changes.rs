@@ -1,0 +1,74 @@
+//! `/api/v1/changes`: the list of consoles, live.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::piped::piped;
+
+pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Response {
+    let fleet = app.fleet;
+    let known = headers.get("last-event-id").and_then(|id| {
+        let (epoch, seq) = id.to_str().ok()?.split_once('-')?;
+        let seq = seq.parse().ok()?;
+        (epoch == fleet.epoch() && fleet.knows(seq)).then_some(seq)
+    });
+    let (sender, body) = piped();
+    tokio::spawn(async move {
+        let mut changed = fleet.watch();
+        let mut is_new = known.is_none();
+        let mut at = known.unwrap_or(0);
+        // What is there now is the snapshot; then it is complete.
+        let mut synced_at = Some(fleet.seq());
+        let mut text = if is_new { event("snapshot", "{}", None) } else { String::new() };
+        loop {
+            changed.borrow_and_update();
+            fleet.ask();
+            let (changes, now) = fleet.since(at, BATCH, is_new);
+            let is_all = now == at;
+            at = now;
+            if !fleet.knows(at) {
+                return;
+            }
+            for change in changes {
+                text.push_str(&event(change.kind, &change.value.to_string(), None));
+            }
+            if synced_at.is_some_and(|seq| at >= seq || is_all) {
+                synced_at = None;
+                is_new = false;
+                let id = format!("{}-{at}", fleet.epoch());
+                text.push_str(&event("synced", "{}", Some(&id)));
+            } else if synced_at.is_none() && !text.is_empty() {
+                // The place alone, which makes no event of its own (WHATWG HTML §9.2.6).
+                let _ = write!(text, "id: {}-{at}\n\n", fleet.epoch());
+            }
+            if !text.is_empty() && sender.send(std::mem::take(&mut text).into()).await.is_err() {
+                return;
+            }
+            if !is_all {
+                continue;
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = sender.closed() => return,
+                // So that a proxy, and the peer's death, are noticed.
+                () = tokio::time::sleep(KEEPALIVE) => text.push_str(": still here\n\n"),
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// JSON has no line ends, so one line of data holds it.
+pub(super) fn event(kind: &str, data: &str, id: Option<&str>) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("event: {kind}\n{id}data: {data}\n\n")
+}
+
+/// Changes in one piece of the body.
+const BATCH: usize = 256;
+const KEEPALIVE: Duration = Duration::from_secs(10);

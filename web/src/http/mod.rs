@@ -1,0 +1,81 @@
+//! The paths (web/openapi.json).
+
+mod changes;
+mod consoles;
+mod guard;
+mod piped;
+pub(crate) mod problem;
+mod socket;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use serde_json::{Value, json};
+
+use crate::fleet::Fleet;
+use crate::upstream::Upstreams;
+use crate::{assets, chance};
+
+/// What every path has at hand.
+#[derive(Clone)]
+pub(crate) struct App {
+    upstreams: Upstreams,
+    fleet: Arc<Fleet>,
+    /// What only who can read our answers knows.
+    csrf: Arc<str>,
+}
+
+pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
+    let app = App { upstreams, fleet, csrf: chance::hex::<16>().into() };
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/api/v1/openapi.json", get(async || json_text(OPENAPI.to_owned())))
+        .route("/api/v1/me", get(me))
+        .route("/api/v1/servers", get(servers))
+        .route("/api/v1/changes", get(changes::changes))
+        .merge(consoles::routes())
+        .route("/api/v1/consoles/{name}/socket", get(socket::open))
+        .fallback_service(get(assets::serve))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
+        .with_state(app)
+}
+
+async fn me(State(app): State<App>) -> Response {
+    // Whoever gets here may do what the gateway may.
+    let rights = app.fleet.servers().iter().fold("none", |most, server| {
+        let rights = server["rights"].as_str().unwrap_or_default();
+        RIGHTS.iter().rev().find(|&&one| one == most || one == rights).copied().unwrap_or(most)
+    });
+    json_of(&json!({"user": "", "rights": rights, "csrf": &*app.csrf, "shares": false}))
+}
+
+async fn servers(State(app): State<App>) -> Response {
+    json_of(&json!({"servers": app.fleet.servers()}))
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    let servers = app.fleet.servers();
+    let is_ready = servers.iter().any(|server| server["state"] == "up");
+    let mut response = json_of(&json!({"ready": is_ready, "servers": servers}));
+    if !is_ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn json_of(value: &Value) -> Response {
+    json_text(value.to_string())
+}
+
+fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// From the least to the most (operator.md §3).
+const RIGHTS: [&str; 4] = ["none", "spectator", "writer", "operator"];
+const OPENAPI: &str = include_str!("../../openapi.json");

@@ -1,0 +1,67 @@
+//! `vspc-web`: consoles of one or many concentrators in a browser and over HTTP (docs/web.md).
+//!
+//! `upstream` speaks with the concentrators, `fleet` knows what they have, `http` answers. Nothing here is
+//! part of a concentrator: it is one more of its clients.
+
+#![forbid(unsafe_code)]
+
+mod assets;
+mod chance;
+mod fleet;
+mod http;
+mod options;
+mod upstream;
+mod websocket;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::fleet::Fleet;
+use crate::options::Options;
+use crate::upstream::Upstreams;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("threads cannot be started: {error}")),
+    };
+    match runtime.block_on(run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+async fn run(options: Options) -> Result<(), String> {
+    options.check()?;
+    let servers = options.servers()?;
+    let fleet = Arc::new(Fleet::new(servers.iter().map(|server| server.name.clone()).collect()));
+    let upstreams = Upstreams::start(servers, &fleet)?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    log::info!("listening on {address}");
+    if assets::FILES.is_empty() {
+        log::warn!(
+            "this build has no page (npm ci && npm run build in web/page makes it); all else is served"
+        );
+    }
+    let app = http::router(upstreams, fleet);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        served = axum::serve(listener, app) => served.map_err(|error| error.to_string()),
+        _ = terminate.recv() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("vspc-web: {message}");
+    ExitCode::from(2)
+}

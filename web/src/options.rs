@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Consoles of virtual serial port concentrators in a browser, over HTTP, and as metrics.
+#[derive(Parser, Debug)]
+#[command(name = "vspc-web", version)]
+pub(crate) struct Options {
+    /// Where to listen; an address of loopback.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// A concentrator's admin port: HOST, HOST:PORT, tls://HOST, tls://HOST:PORT or the path of a unix
+    /// socket, and the name that it is shown by. Repeat it for several.
+    #[arg(long, value_name = "[NAME=]ADDRESS", default_value = "127.0.0.1:13371")]
+    server: Vec<String>,
+    /// The CA that servers with tls:// are trusted by, in place of the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The certificate to show to servers with tls://.
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// Its key, where that is not in the certificate's file.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+/// A concentrator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Server {
+    /// What it is called here: letters, digits, `.`, `_`, `-`.
+    pub(crate) name: String,
+    /// As it was given.
+    pub(crate) written: String,
+    pub(crate) address: Address,
+    pub(crate) tls: Option<vspc_trust::Files>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl Options {
+    /// Says why it would not be safe to start.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "--listen {}: only loopback is served: whoever reaches the port may use the consoles; let a \
+             proxy on this machine ask who it is",
+            self.listen
+        ))
+    }
+
+    pub(crate) fn servers(&self) -> Result<Vec<Server>, String> {
+        let mut servers: Vec<Server> = Vec::new();
+        for text in &self.server {
+            let server = self.server(text)?;
+            if servers.iter().any(|other| other.name == server.name) {
+                return Err(format!("--server {text}: there is one that is called {} already", server.name));
+            }
+            servers.push(server);
+        }
+        Ok(servers)
+    }
+
+    fn server(&self, text: &str) -> Result<Server, String> {
+        let invalid = |why: &str| Err(format!("--server {text}: {why}"));
+        let (name, written) = match text.split_once('=') {
+            Some((name, written)) => (Some(name), written),
+            None => (None, text),
+        };
+        let (rest, is_tls) = match written.strip_prefix("tls://") {
+            Some(rest) => (rest, true),
+            None => (written, false),
+        };
+        let Some(address) = parse(rest) else {
+            return invalid(
+                "that is no address: HOST, HOST:PORT, [IPV6]:PORT, tls://HOST or a socket's path",
+            );
+        };
+        if is_tls && matches!(address, Address::Unix(_)) {
+            return invalid("there is no TLS on a unix socket");
+        }
+        let name = match (name, &address) {
+            (Some(name), _) => name.to_owned(),
+            (None, Address::Tcp(host, _)) => host.replace(':', "_"),
+            (None, Address::Unix(_)) => "local".to_owned(),
+        };
+        if name.is_empty() || name.contains(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)) {
+            return invalid("a name has letters, digits, dots, dashes and underscores");
+        }
+        let tls = is_tls.then(|| vspc_trust::Files {
+            ca: self.ca.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            server_name: None,
+        });
+        Ok(Server { name, written: written.to_owned(), address, tls })
+    }
+}
+
+fn parse(text: &str) -> Option<Address> {
+    if text.contains('/') {
+        return Some(Address::Unix(text.into()));
+    }
+    let port = |text: &str| text.parse().ok().filter(|&port: &u16| port > 0);
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']')? {
+            (host, "") => (host, DEFAULT_PORT),
+            (host, rest) => (host, port(rest.strip_prefix(':')?)?),
+        },
+        None => match text.rsplit_once(':') {
+            // A bare IPv6 address has more colons than one.
+            Some((host, _)) if host.contains(':') => (text, DEFAULT_PORT),
+            Some((host, number)) => (host, port(number)?),
+            None => (text, DEFAULT_PORT),
+        },
+    };
+    let is_fit = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control());
+    is_fit.then(|| Address::Tcp(host.to_owned(), port))
+}
+
+/// The admin port of a concentrator.
+const DEFAULT_PORT: u16 = 13371;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &[&str]) -> Options {
+        Options::parse_from([&["vspc-web"], words].concat())
+    }
+
+    #[test]
+    fn servers_have_names_of_their_own_or_are_called_by_their_hosts() {
+        let servers =
+            options(&["--server", "east=10.0.0.1:4000", "--server", "tls://west", "--server", "::1"])
+                .servers()
+                .unwrap();
+        let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(names, ["east", "west", "__1"]);
+        assert_eq!(servers[0].address, Address::Tcp("10.0.0.1".into(), 4000));
+        assert_eq!(servers[1].address, Address::Tcp("west".into(), 13371));
+        assert!(servers[1].tls.is_some() && servers[0].tls.is_none());
+        for wrong in ["", "a=", "=b", "a/b=c", "tls:///run/vspc.sock", "lab:0", "lab:ssh"] {
+            assert!(options(&["--server", wrong]).servers().is_err(), "{wrong}");
+        }
+        assert!(options(&["--server", "a=b", "--server", "a=c"]).servers().is_err());
+    }
+
+    #[test]
+    fn what_is_not_loopback_is_refused() {
+        for (address, is_fine) in
+            [("127.0.0.1:0", true), ("[::1]:80", true), ("0.0.0.0:80", false), ("[::]:80", false)]
+        {
+            assert_eq!(options(&["--listen", address]).check().is_ok(), is_fine, "{address}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The concentrators: one connection to each, which heals.
+//!
+//! Owns when it is tried again, and what of it goes into the fleet. What is spoken on one connection is
+//! `link`'s, what one reader pulls from a stream `attach`'s.
+
+pub(crate) mod attach;
+mod carrier;
+mod link;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use vspc_operator::Refusal;
+use vspc_trust::Credentials;
+
+pub(crate) use self::link::Link;
+use crate::fleet::Fleet;
+use crate::options::{Address, Server};
+
+/// All of them. Copies share them.
+#[derive(Clone)]
+pub(crate) struct Upstreams(Arc<[Arc<Upstream>]>);
+
+/// One concentrator.
+pub(crate) struct Upstream {
+    pub(crate) server: Server,
+    credentials: Option<Credentials>,
+    place: usize,
+    now: Mutex<Option<Arc<Link>>>,
+    events: broadcast::Sender<Arc<Value>>,
+}
+
+impl Upstreams {
+    /// Connects to each, for as long as the program runs.
+    pub(crate) fn start(servers: Vec<Server>, fleet: &Arc<Fleet>) -> Result<Self, String> {
+        let mut all = Vec::new();
+        for (place, server) in servers.into_iter().enumerate() {
+            let credentials = match (&server.tls, &server.address) {
+                (Some(files), Address::Tcp(host, _)) => {
+                    Some(Credentials::load(files, host).map_err(|fault| fault.to_string())?)
+                }
+                _ => None,
+            };
+            let (events, _) = broadcast::channel(EVENTS);
+            let now = Mutex::new(None);
+            all.push(Arc::new(Upstream { server, credentials, place, now, events }));
+        }
+        for upstream in &all {
+            tokio::spawn(keep(Arc::clone(upstream), Arc::clone(fleet)));
+            tokio::spawn(count(Arc::clone(upstream), Arc::clone(fleet)));
+        }
+        Ok(Self(all.into()))
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Upstream>] {
+        &self.0
+    }
+}
+
+impl Upstream {
+    /// The connection, if there is one.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn call(&self, op: &str, fields: Value) -> Result<Value, Refusal> {
+        match self.link() {
+            Some(link) => link.call(op, fields).await,
+            None => Err(not_connected(&self.server.name)),
+        }
+    }
+
+    fn set(&self, link: Option<Arc<Link>>) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+}
+
+/// Why there is no answer.
+pub(crate) fn not_connected(name: &str) -> Refusal {
+    Refusal {
+        code: "not-connected".to_owned(),
+        message: format!("the gateway is not connected to {name}"),
+        details: Value::Null,
+    }
+}
+
+/// Connects again and again.
+async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
+    let mut pause = FIRST_PAUSE;
+    let name = &upstream.server.name;
+    loop {
+        fleet.server(upstream.place, "connecting", "");
+        let outcome =
+            tokio::time::timeout(PATIENCE, carrier::connect(&upstream.server.address, &upstream.credentials));
+        let why = match outcome.await {
+            Err(_) => "it does not answer".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(carrier)) => {
+                let link = Arc::new(Link::new());
+                let run = tokio::spawn(Arc::clone(&link).run(
+                    carrier,
+                    Arc::clone(&fleet),
+                    upstream.place,
+                    upstream.events.clone(),
+                ));
+                match link.hello().await {
+                    Ok(greeting) => {
+                        pause = FIRST_PAUSE;
+                        log::info!("connected to {name} ({})", upstream.server.written);
+                        fleet.greeted(upstream.place, &greeting);
+                        upstream.set(Some(Arc::clone(&link)));
+                        for to in ["consoles", "events"] {
+                            if let Err(refusal) = link.call("subscribe", json!({"to": to})).await {
+                                log::warn!("{name}: no news of {to}: {}", refusal.message);
+                            }
+                        }
+                    }
+                    Err(refusal) => link.end(&refusal.message),
+                }
+                let _ = run.await;
+                upstream.set(None);
+                link.why()
+            }
+        };
+        log::warn!("no connection to {name} ({}): {why}", upstream.server.written);
+        fleet.server(upstream.place, "down", &why);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Asks for counts while somebody looks at them: they alone are no change that is told (operator.md §5).
+async fn count(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
+    loop {
+        tokio::time::sleep(COUNT_EVERY).await;
+        let mut after = Value::Null;
+        while fleet.is_asked() {
+            let asked = json!({"after": after, "limit": COUNT_PAGE});
+            let Ok(mut page) = upstream.call("list", asked).await else { break };
+            for console in page["consoles"].as_array().into_iter().flatten() {
+                fleet.counted(upstream.place, console);
+            }
+            after = page["next"].take();
+            if after.is_null() {
+                break;
+            }
+        }
+    }
+}
+
+/// Notices that a slow reader of events may lag behind.
+const EVENTS: usize = 256;
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// The largest (operator.md §5).
+const COUNT_PAGE: usize = 500;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// For a connection, and its TLS.
+const PATIENCE: Duration = Duration::from_secs(8);

@@ -1,0 +1,7 @@
+//! The gateway as a process, beside a real concentrator with VMs made by hand of bytes.
+
+mod browser;
+mod consoles;
+mod processes;
+mod sockets;
+mod strangers;

@@ -1,0 +1,161 @@
+//! A concentrator, its VMs, and a gateway beside it: they end with the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process whose log is read.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line with these words, from behind them on.
+    pub(crate) fn line_with(&self, words: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => match line.split_once(words) {
+                    Some((_, behind)) => return behind.to_owned(),
+                    None => seen = format!("{seen}{line}\n"),
+                },
+                Err(why) => panic!("no line has {words:?} ({why}); these came:\n{seen}"),
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A concentrator that gives this user every right, by its socket.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) vms: SocketAddr,
+    pub(crate) socket: PathBuf,
+}
+
+impl Server {
+    pub(crate) fn start(name: &str, options: &[&str]) -> Self {
+        let socket = std::env::temp_dir().join(format!("vspc-web-{}-{name}.sock", std::process::id()));
+        let mut command = Command::new(program());
+        command.args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0"]);
+        command.args(["--admin-port", "0", "--admin-socket"]).arg(&socket).args(options);
+        let process = Process::start(&mut command);
+        let vms = process.line_with("listening on ").parse().unwrap();
+        process.line_with("admin port open on /");
+        Self { process, vms, socket }
+    }
+
+    pub(crate) fn vm(&self, number: u8, name: &str) -> Vm {
+        let vm = Vm::connect(self.vms, number, name);
+        self.process.line_with("vm identified");
+        vm
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// The server's program, beside this test's. It is built where it is not there.
+fn program() -> PathBuf {
+    static BUILD: Once = Once::new();
+    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("vspc-mio");
+    BUILD.call_once(|| {
+        if !program.exists() {
+            let built = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "vspc-mio"]).status();
+            assert!(built.unwrap().success());
+        }
+    });
+    program
+}
+
+/// A VM that has told who it is (vmware.md §2).
+pub(crate) struct Vm {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Vm {
+    fn connect(to: SocketAddr, number: u8, name: &str) -> Self {
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let message = |words: &[u8]| [&[255, 250, 232], words, &[255, 240]].concat();
+        let wire = [
+            vec![255, 251, 232, 255, 253, 0, 255, 253, 3, 255, 251, 0, 255, 251, 3],
+            message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),
+            message(b"\x46Stest"),
+            message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes()),
+            message(format!("\x52{name}").as_bytes()),
+        ];
+        stream.write_all(&wire.concat()).unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    pub(crate) fn print(&mut self, text: &[u8]) {
+        self.stream.write_all(text).unwrap();
+    }
+
+    /// Waits until this was typed.
+    pub(crate) fn expect(&mut self, text: &[u8]) {
+        let mut buf = [0; 4096];
+        while !self.received.windows(text.len()).any(|window| window == text) {
+            let n = self.stream.read(&mut buf).unwrap();
+            assert!(n > 0, "the server closed");
+            self.received.extend_from_slice(&buf[..n]);
+        }
+    }
+}
+
+/// A gateway that is connected to these.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Gateway {
+    pub(crate) fn of(server: &Server) -> Self {
+        let gateway = Self::with(&[&format!("lab={}", server.socket.display())]);
+        gateway.process.line_with("connected to lab");
+        gateway
+    }
+
+    pub(crate) fn with(servers: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vspc-web"));
+        command.args(["--listen", "127.0.0.1:0"]);
+        for server in servers {
+            command.args(["--server", server]);
+        }
+        let process = Process::start(&mut command);
+        let address = process.line_with("listening on ").parse().unwrap();
+        Self { process, address }
+    }
+}

@@ -1,0 +1,134 @@
+//! Consoles as websockets.
+
+use serde_json::json;
+
+use crate::browser::{Frame, Socket, ask, get, until};
+use crate::processes::{Gateway, Server};
+
+const PATH: &str = "/api/v1/consoles/web1/socket";
+
+#[test]
+fn a_page_sees_what_is_kept_types_and_goes_on_where_it_was_cut_off() {
+    let server = Server::start("page", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    vm.print(b"login: ");
+    until(&gateway, "/api/v1/consoles/web1", |console| console["out"] == 7);
+    let mut socket = Socket::open(&gateway, &format!("{PATH}?scrollback=100"), "vspc.v1");
+    let attached = socket.notice("attached");
+    assert_eq!((&attached["access"], &attached["offset"]), (&json!("write"), &json!(0)));
+    assert_eq!(attached["console"]["name"], "web1");
+    socket.expect(b"login: ");
+    socket.send(2, b"root\r");
+    vm.expect(b"root\r");
+    drop(socket);
+    vm.print(b"Password: ");
+    until(&gateway, "/api/v1/consoles/web1", |console| console["out"] == 17);
+    let epoch = attached["epoch"].as_str().unwrap();
+    let mut socket = Socket::open(&gateway, &format!("{PATH}?epoch={epoch}&offset=7"), "vspc.v1");
+    assert_eq!(socket.notice("attached")["offset"], 7);
+    socket.expect(b"Password: ");
+    let mut socket = Socket::open(&gateway, &format!("{PATH}?epoch=other&offset=7"), "vspc.v1");
+    assert_eq!(socket.notice("error")["code"], "gone");
+}
+
+#[test]
+fn a_plain_client_gets_guest_bytes_and_nothing_else() {
+    let server = Server::start("plain", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut socket = Socket::open(&gateway, PATH, "binary");
+    // It is attached once what it types arrives.
+    socket.send(1, b"text is typed, too");
+    vm.expect(b"text is typed, too");
+    let doubled: Vec<u8> =
+        (0..=255_u8).flat_map(|byte| vec![byte; if byte == 255 { 2 } else { 1 }]).collect();
+    vm.print(&doubled);
+    socket.expect(&(0..=255).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_stalled_page_stalls_nobody_else() {
+    let server = Server::start("stalled", &[]);
+    let mut vms = [server.vm(1, "web1"), server.vm(2, "web2")];
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 2);
+    let mut stalled = Socket::open(&gateway, PATH, "vspc.v1");
+    stalled.notice("attached");
+    let mut live = [PATH, "/api/v1/consoles/web2/socket"].map(|path| {
+        let mut socket = Socket::open(&gateway, path, "vspc.v1");
+        socket.notice("attached");
+        socket
+    });
+    let block = vec![b'x'; 64 * 1024];
+    for _ in 0..160 {
+        for (vm, socket) in vms.iter_mut().zip(&mut live) {
+            vm.print(&block);
+            socket.expect(&block);
+        }
+    }
+    // It is told what it has missed, and has the newest.
+    assert!(stalled.notice("missed")["bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn locks_are_asked_for_in_text_and_refusals_are_told_there() {
+    let server = Server::start("locks", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut first = Socket::open(&gateway, PATH, "vspc.v1");
+    let mut second = Socket::open(&gateway, &format!("{PATH}?lock=read-only"), "vspc.v1");
+    first.notice("attached");
+    assert_eq!(second.notice("attached")["access"], "read");
+    first.say(&json!({"op": "lock", "mode": "write"}));
+    while first.notice("access")["lock"] != "write" {}
+    second.say(&json!({"op": "lock", "mode": "write"}));
+    assert_eq!(second.notice("error")["code"], "locked");
+    second.say(&json!({"op": "dance"}));
+    assert_eq!(second.notice("error")["code"], "unknown-op");
+    second.send(1, b"no request");
+    while !matches!(second.next(), Frame::Close(1003, _)) {}
+}
+
+#[test]
+fn who_is_sent_away_is_told_why() {
+    let server = Server::start("bump", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut socket = Socket::open(&gateway, PATH, "vspc.v1");
+    socket.notice("attached");
+    let who = get(&gateway, "/api/v1/consoles/web1/clients").json();
+    let body = json!({"client": who["clients"][0]["id"], "reason": "lunch"}).to_string();
+    assert_eq!(ask(&gateway, "POST", "/api/v1/consoles/web1/bump", &[], &body).json(), json!({"bumped": 1}));
+    let detached = socket.notice("detached");
+    assert_eq!((&detached["reason"], &detached["message"]), (&json!("bumped"), &json!("lunch")));
+    assert!(matches!(socket.next(), Frame::Close(1000, _)));
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_where_a_page_can_hear_it() {
+    let server = Server::start("unopened", &[]);
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/readyz", |ready| ready["ready"] == true);
+    let mut socket = Socket::open(&gateway, "/api/v1/consoles/nobody/socket", "vspc.v1");
+    assert_eq!(socket.notice("error")["code"], "no-such-console");
+    assert!(matches!(socket.next(), Frame::Close(1008, _)));
+    let refused = Socket::try_open(&gateway, PATH, "chat", &[]);
+    assert!(refused.err().unwrap().starts_with("HTTP/1.1 400"));
+}
+
+#[test]
+fn a_lost_server_closes_its_sockets_so_that_they_come_back() {
+    let server = Server::start("lost", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut socket = Socket::open(&gateway, PATH, "vspc.v1");
+    socket.notice("attached");
+    drop(server);
+    assert!(matches!(socket.next(), Frame::Close(1011, _)));
+}

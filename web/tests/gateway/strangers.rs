@@ -1,0 +1,66 @@
+//! What pages of other sites, and people who would like more than they may, get.
+
+use crate::browser::{Socket, ask, get, until};
+use crate::processes::{Gateway, Server};
+
+const PATH: &str = "/api/v1/consoles/web1/socket";
+
+#[test]
+fn a_page_of_another_site_gets_no_socket_and_sends_nobody_away() {
+    let server = Server::start("sites", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let evil = ("origin", "http://evil.example");
+    let refused = Socket::try_open(&gateway, PATH, "vspc.v1", &[evil]);
+    assert!(refused.err().unwrap().starts_with("HTTP/1.1 403"));
+    assert!(Socket::try_open(&gateway, PATH, "vspc.v1", &[("origin", "null")]).is_err());
+    let bump = "/api/v1/consoles/web1/bump";
+    assert_eq!(ask(&gateway, "POST", bump, &[evil], "{}").status, 403);
+    let own = format!("http://{}", gateway.address);
+    assert_eq!(ask(&gateway, "POST", bump, &[("origin", &own)], "{}").status, 403);
+    let me = get(&gateway, "/api/v1/me").json();
+    let token = me["csrf"].as_str().unwrap();
+    assert_eq!(ask(&gateway, "POST", bump, &[("origin", &own), ("x-csrf-token", token)], "{}").status, 200);
+    // A form can send no JSON.
+    let form = ask(&gateway, "POST", bump, &[("content-length", "0")], "");
+    assert_eq!(form.status, 415);
+}
+
+#[test]
+fn another_name_of_this_machine_is_none_of_ours() {
+    let server = Server::start("hosts", &[]);
+    let gateway = Gateway::of(&server);
+    for host in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"] {
+        let answer = ask(&gateway, "GET", "/api/v1/consoles", &[("host", host)], "");
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (421, Some("other-host")), "{host}");
+    }
+    let forwarded = [("host", "evil.example"), ("x-forwarded-host", "localhost")];
+    assert_eq!(ask(&gateway, "GET", "/", &forwarded, "").status, 421);
+}
+
+#[test]
+fn no_path_leads_to_a_file() {
+    let server = Server::start("paths", &[]);
+    let gateway = Gateway::of(&server);
+    for path in ["/../Cargo.toml", "/..%2f..%2fetc/passwd", "/assets/../../Cargo.toml", "//etc/passwd"] {
+        assert_eq!(get(&gateway, path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_name_that_is_markup_is_text_and_every_answer_forbids_script() {
+    let server = Server::start("markup", &[]);
+    let name = "<img src=x onerror=alert(1)>";
+    let _vm = server.vm(1, name);
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == name);
+    let paths = ["/api/v1/consoles", "/", "/api/v1/consoles/%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E"];
+    for path in paths {
+        let answer = get(&gateway, path);
+        assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        let kind = answer.header("content-type").unwrap();
+        assert!(path == "/" || kind.contains("json"), "{path}: {kind}");
+    }
+}
