@@ -69,6 +69,16 @@ export async function clients(ref: Ref): Promise<Client[]> {
   });
 }
 
+/** Why a console cannot be had, as the gateway tells it; empty where it would be, or nobody answers. */
+export async function whyNot(ref: Ref): Promise<string> {
+  try {
+    await call('GET', consoleUrl(ref));
+    return '';
+  } catch (error) {
+    return error instanceof Problem && error.status !== 0 ? error.message : '';
+  }
+}
+
 export const bump = (ref: Ref, client: string | null, reason: string): Promise<unknown> =>
   call('POST', consoleUrl(ref, '/bump'), client === null ? { reason } : { client, reason });
 

@@ -242,6 +242,7 @@ function linkChanged(state: Link): void {
   link.hidden = state !== 'lost';
   setText(linkText, 'The link to the gateway is lost. The list may be old. It is tried again by itself.');
   document.documentElement.dataset['link'] = state;
+  whoAmI();
   list.update();
 }
 
@@ -347,12 +348,15 @@ document.addEventListener('visibilitychange', () => {
 });
 list.update();
 show();
-me().then(
-  (value) => ({ rights, shares } = value),
-  (error: unknown) => {
-    if (error instanceof Problem && error.status === 401) location.assign('login');
-  },
-);
+/** After each change of the link: a login may have ended, and a gateway that began anew has another token. */
+function whoAmI(): void {
+  me().then(
+    (value) => ({ rights, shares } = value),
+    (error: unknown) => {
+      if (error instanceof Problem && error.status === 401) location.assign('login');
+    },
+  );
+}
 
 function skip(event: Event): void {
   event.preventDefault();

@@ -136,8 +136,8 @@ export class Pane {
     this.element.classList.toggle('is-lost', session.phase === 'lost' || session.phase === 'ended');
 
     if (session.phase === 'lost') {
-      const why = session.message === '' ? '' : ` (${session.message})`;
-      this.#say('warn', `The link is lost${why}. It is tried again by itself.`, 'Try now', () => session.retry());
+      const why = session.message === '' ? '' : ` The gateway says: ${session.message.replace(/[.\s]*$/, '.')}`;
+      this.#say('warn', `The link is lost and tried again by itself.${why}`, 'Try now', () => session.retry());
     } else if (session.phase === 'ended') {
       this.#say('wrong', session.message || 'This has ended.', 'Open again', () => session.retry());
     } else if (session.phase === 'connecting') {

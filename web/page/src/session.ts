@@ -41,6 +41,8 @@ export interface Start {
 export interface World {
   open(query: Record<string, string>): Socket;
   after(ms: number, act: () => void): () => void;
+  /** Why a socket did not open, in words; a browser does not tell. Empty: that is not known. */
+  why(): Promise<string>;
 }
 
 export class Session {
@@ -255,7 +257,15 @@ export class Session {
     this.phase = 'lost';
     this.access = 'read';
     this.message = event.reason;
+    if (!this.#attached && event.reason === '') void this.#ask();
     this.#cancel = this.world.after(this.#backoff.next(), () => this.#connect());
+    this.told.changed();
+  }
+
+  async #ask(): Promise<void> {
+    const words = await this.world.why();
+    if (this.phase !== 'lost' || words === '') return;
+    this.message = words;
     this.told.changed();
   }
 

@@ -1,6 +1,6 @@
 // Opens a console's websocket, and lends the session the browser's timers.
 
-import { consoleUrl, type Ref } from './api';
+import { consoleUrl, type Ref, whyNot } from './api';
 import type { Socket, World } from './session';
 
 export function socketTo(ref: Ref): World {
@@ -10,6 +10,7 @@ export function socketTo(ref: Ref): World {
       url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
       return new WebSocket(url, 'vspc.v1') as unknown as Socket;
     },
+    why: () => whyNot(ref),
     after(ms, act) {
       const timer = setTimeout(act, ms);
       return () => clearTimeout(timer);

@@ -63,7 +63,7 @@ test('a link that is cut heals at the byte at which it was cut', { skip: missing
   await sees(page, 'one');
   gateway.refuseSockets = true;
   gateway.cut();
-  await page.getByText('The link is lost').waitFor();
+  await page.getByText('The link is lost and tried').waitFor();
   await page.screenshot({ path: path.join(SHOTS, 'link-lost.png') });
   gateway.print(WEB, 'two\r\n');
   gateway.refuseSockets = false;
@@ -262,6 +262,16 @@ test('a link to share is made and shown', { skip: missing }, async () => {
   await until('it is shown', async () => (await page.getByLabel('The link').inputValue()) === `${gateway.url}share/abc`);
   assert.deepEqual(gateway.posts[0].body, { rights: 'spectator', expires_in_s: 3600 });
   await page.screenshot({ path: path.join(SHOTS, 'share.png') });
+});
+
+test('a console that cannot be had says why', { skip: missing }, async () => {
+  const page = await console_('web-01 login: ', { expect: ['WebSocket', '404'] });
+  gateway.refusal = 'A rule keeps you <b> out';
+  gateway.refuseSockets = true;
+  gateway.cut();
+  await page.getByText('A rule keeps you <b> out.').waitFor();
+  gateway.refuseSockets = false;
+  await until('it is back', () => page.locator('.pane-bar').isHidden());
 });
 
 test('credit comes back for a flood once it was shown', { skip: missing }, async () => {

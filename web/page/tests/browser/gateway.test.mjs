@@ -71,7 +71,7 @@ test('a gateway that dies and comes back is met again, and nothing is missed', {
   await sees(page, 'tick');
   await writes(page);
   await servers.stop(first.child);
-  await page.getByText('The link is lost').waitFor();
+  await page.getByText('The link is lost and tried').waitFor();
   await page.locator('.link-bar').waitFor();
   await servers.gateway({ east }, first.port);
   await writes(page);
@@ -82,6 +82,11 @@ test('a gateway that dies and comes back is met again, and nothing is missed', {
   const numbers = [...(await screen(page)).matchAll(/^tick (\d+)$/gm)].map((found) => Number(found[1]));
   assert.ok(numbers.length > 5);
   for (let i = 1; i < numbers.length; i += 1) assert.equal(numbers[i], numbers[i - 1] + 1, `${numbers}`);
+  // Its token is another one now; the page has asked for it.
+  await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+  await page.getByRole('menuitem', { name: 'Send the others away' }).click();
+  await page.keyboard.press('Enter');
+  await page.getByText('The others were sent away.').waitFor();
 });
 
 test('of two concentrators one that is down keeps its consoles in the list, and comes back', { skip }, async () => {

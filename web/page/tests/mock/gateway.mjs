@@ -49,6 +49,7 @@ export class Gateway {
   upgrades = 0;
   refuseSockets = false;
   refuseChanges = false;
+  refusal = '';
   cast = '';
 
   constructor(consoles) {
@@ -144,6 +145,7 @@ export class Gateway {
         if (parts[4] === 'shares') return json(201, { url: '/share/abc' });
         return json(200, { bumped: 1 });
       }
+      if (parts[4] === undefined) return json(404, { title: 'Not found', detail: this.refusal });
       if (parts[4] === 'clients') {
         const client = { id: '7.1', who: 'bob', from: '192.0.2.8', speaks: 'telnet', access: 'write', since_ms: 90_000 };
         return json(200, { clients: [client, { ...client, id: '8.1', who: 'ann', access: 'read', you: true }] });

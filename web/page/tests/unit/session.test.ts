@@ -37,7 +37,7 @@ class FakeSocket implements Socket {
   }
 }
 
-function setUp(): {
+function setUp(why = ''): {
   session: Session;
   sockets: FakeSocket[];
   log: string[];
@@ -66,6 +66,7 @@ function setUp(): {
         sockets.push(socket);
         return socket;
       },
+      why: () => Promise.resolve(why),
       after: (ms, act) => {
         const timer = { ms, act };
         timers.push(timer);
@@ -248,6 +249,15 @@ test('a lock that is refused is told of, and the console stays', () => {
   sockets[0]!.json({ event: 'error', code: 'locked', message: 'bob has it' });
   expect(log).toEqual(['<refused bob has it>']);
   expect(session.phase).toBe('open');
+});
+
+test('why a socket did not open is asked, as a browser does not tell', async () => {
+  const { session, sockets } = setUp('There is no such console.');
+  sockets[0]!.fail();
+  expect(session.phase).toBe('lost');
+  await Promise.resolve();
+  await Promise.resolve();
+  expect(session.message).toBe('There is no such console.');
 });
 
 test('words that are no notice are passed over', () => {
