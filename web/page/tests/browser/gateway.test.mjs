@@ -126,3 +126,24 @@ test('an exclusive lock keeps others out until it is given up', { skip }, async 
   await bob.locator('.chip', { hasText: 'Watching' }).click();
   await writes(bob);
 });
+
+test('a VM whose name is markup is a name in the list, in a console and on the wall', { skip }, async () => {
+  const evil = '<img src=x onerror="alert(1)">/+#?%41';
+  const east = await servers.concentrator();
+  await servers.vm(evil, east, ['--every', '200ms', '--print', evil]);
+  const gateway = await servers.gateway({ east });
+  const page = await visit(gateway);
+  await row(page, evil).click();
+  await page.locator('.pane-name', { hasText: evil }).waitFor();
+  await sees(page, evil);
+  await page.reload();
+  await page.locator('.pane-name', { hasText: evil }).waitFor();
+  await sees(page, evil);
+  await page.getByRole('button', { name: /here/ }).click();
+  await page.getByRole('listitem').first().waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('h1 a').click();
+  await page.keyboard.press('w');
+  await page.locator('.tile-name', { hasText: evil }).waitFor();
+  assert.equal(await page.locator('img').count(), 0);
+});
