@@ -337,6 +337,12 @@ fn an_audit_line_tells_who_came_as_what_for_how_long_and_how_much_went_each_way(
     say(&mut world, id, b"abc");
     world.pass(Duration::from_secs(5));
     world.end(id);
+    expect_one_visit(&world);
+}
+
+/// Somebody from this machine has come to a console, has typed three bytes and was shown five, and has left
+/// after five seconds.
+pub(crate) fn expect_one_visit(world: &World) {
     let attached =
         |kind: &EventKind| matches!(kind, EventKind::Attached { who, .. } if &**who == "127.0.0.1");
     assert_eq!(world.told(attached), 1);

@@ -7,7 +7,7 @@ use vspc_core::admin::operator::Rules;
 use vspc_core::concentrator::{CloseReason, Config, ConnId, EventKind, Identity, Reservation};
 use vspc_core::vmware::{Uuid, VmEvent};
 
-use crate::admin::{ask, attach, config, connect, say};
+use crate::admin::{ask, attach, config, connect, expect_one_visit, say};
 use crate::operators::client::Operator;
 use crate::world::{World, show, uuid, vm_config};
 
@@ -363,12 +363,5 @@ fn audit_lines_tell_of_it_as_of_everybody() {
     say(&mut world, id, b"abc");
     world.pass(Duration::from_secs(5));
     say(&mut world, id, LEAVE);
-    let attached =
-        |kind: &EventKind| matches!(kind, EventKind::Attached { who, .. } if &**who == "127.0.0.1");
-    assert_eq!(world.told(attached), 1);
-    let left = |kind: &EventKind| match kind {
-        EventKind::Left { stay, .. } => (stay.after.as_secs(), stay.typed, stay.shown) == (5, 3, 5),
-        _ => false,
-    };
-    assert_eq!(world.told(left), 1);
+    expect_one_visit(&world);
 }
