@@ -3,6 +3,8 @@
 //! Owns the S2 session and the lines of its control stream. Bytes go in and out through `handle_received` and
 //! `transmit`; it knows neither sockets nor clocks nor what consoles are shown on.
 
+pub mod strip;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;

@@ -7,7 +7,6 @@ mod cast;
 mod lines;
 mod offline;
 mod shown;
-mod strip;
 mod times;
 
 use std::thread;

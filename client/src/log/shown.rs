@@ -6,8 +6,9 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use regex_lite::Regex;
 
 use super::lines::Lines;
-use super::strip::Strip;
 use crate::args::LogArgs;
+use vspc_operator::strip::Strip;
+
 use crate::failure::Failure;
 
 /// What is shown of a log.

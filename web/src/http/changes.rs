@@ -46,7 +46,7 @@ pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Respo
                 // The place alone, which makes no event of its own (WHATWG HTML §9.2.6).
                 let _ = write!(text, "id: {}-{at}\n\n", fleet.epoch());
             }
-            if !text.is_empty() && sender.send(std::mem::take(&mut text).into()).await.is_err() {
+            if !text.is_empty() && sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() {
                 return;
             }
             if !is_all {
@@ -71,4 +71,4 @@ pub(super) fn event(kind: &str, data: &str, id: Option<&str>) -> String {
 
 /// Changes in one piece of the body.
 const BATCH: usize = 256;
-const KEEPALIVE: Duration = Duration::from_secs(10);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(10);

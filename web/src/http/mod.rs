@@ -1,21 +1,27 @@
 //! The paths (web/openapi.json).
 
+mod cast;
 mod changes;
 mod consoles;
+mod events;
 mod guard;
+mod log;
+mod metrics;
 mod piped;
 pub(crate) mod problem;
 mod socket;
+mod typing;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use serde_json::{Value, json};
 
+use self::problem::Problem;
 use crate::fleet::Fleet;
 use crate::upstream::Upstreams;
 use crate::{assets, chance};
@@ -27,10 +33,11 @@ pub(crate) struct App {
     fleet: Arc<Fleet>,
     /// What only who can read our answers knows.
     csrf: Arc<str>,
+    locks: typing::Locks,
 }
 
 pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
-    let app = App { upstreams, fleet, csrf: chance::hex::<16>().into() };
+    let app = App { upstreams, fleet, csrf: chance::hex::<16>().into(), locks: typing::Locks::default() };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -38,7 +45,13 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
         .route("/api/v1/me", get(me))
         .route("/api/v1/servers", get(servers))
         .route("/api/v1/changes", get(changes::changes))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/stats", get(stats))
+        .route("/metrics", get(metrics::metrics))
+        .route("/console_log/{uuid}", get(log::by_uuid))
+        .route("/api/v1/consoles/{name}/log", get(log::log))
         .merge(consoles::routes())
+        .merge(typing::routes())
         .route("/api/v1/consoles/{name}/socket", get(socket::open))
         .fallback_service(get(assets::serve))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
@@ -56,6 +69,15 @@ async fn me(State(app): State<App>) -> Response {
 
 async fn servers(State(app): State<App>) -> Response {
     json_of(&json!({"servers": app.fleet.servers()}))
+}
+
+async fn stats(State(app): State<App>, Query(words): consoles::Words) -> Result<Response, Problem> {
+    let upstream = match (words.get("server"), app.upstreams.all()) {
+        (Some(name), _) => consoles::upstream(&app, name)?,
+        (None, [only]) => only,
+        (None, _) => return Err(consoles::bad("there are several concentrators: name one with ?server=")),
+    };
+    Ok(json_of(&upstream.call("stats", json!({})).await?))
 }
 
 async fn ready(State(app): State<App>) -> Response {

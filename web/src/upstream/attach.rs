@@ -132,6 +132,11 @@ impl Attach {
         n
     }
 
+    /// How much the server takes now; as much as at first: it has taken all that was typed.
+    pub(crate) fn room(&self) -> usize {
+        self.link.lock().operator.room(self.stream)
+    }
+
     /// Waits until there may be something to do.
     pub(crate) async fn woken(&self) {
         self.woken.notified().await;

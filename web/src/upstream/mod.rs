@@ -73,6 +73,11 @@ impl Upstream {
         }
     }
 
+    /// What it logs from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Arc<Value>> {
+        self.events.subscribe()
+    }
+
     fn set(&self, link: Option<Arc<Link>>) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }

@@ -2,6 +2,7 @@
 
 mod browser;
 mod consoles;
+mod operating;
 mod processes;
 mod sockets;
 mod strangers;

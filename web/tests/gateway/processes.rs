@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::browser::until;
+
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -137,14 +139,14 @@ impl Vm {
 
 /// A gateway that is connected to these.
 pub(crate) struct Gateway {
-    pub(crate) process: Process,
+    _process: Process,
     pub(crate) address: SocketAddr,
 }
 
 impl Gateway {
     pub(crate) fn of(server: &Server) -> Self {
         let gateway = Self::with(&[&format!("lab={}", server.socket.display())]);
-        gateway.process.line_with("connected to lab");
+        until(&gateway, "/readyz", |ready| ready["ready"] == true);
         gateway
     }
 
@@ -156,6 +158,6 @@ impl Gateway {
         }
         let process = Process::start(&mut command);
         let address = process.line_with("listening on ").parse().unwrap();
-        Self { process, address }
+        Self { _process: process, address }
     }
 }

@@ -5,7 +5,7 @@
 
 /// Takes escape sequences out.
 #[derive(Debug, Default)]
-pub(super) struct Strip(State);
+pub struct Strip(State);
 
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
@@ -23,7 +23,7 @@ enum State {
 
 impl Strip {
     /// Puts what is text of these bytes behind what is in `out`.
-    pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    pub fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for &byte in bytes {
             self.0 = match (self.0, byte) {
                 // Whatever has begun, a line is not swallowed for it.

@@ -1,0 +1,116 @@
+//! `/metrics`: OpenMetrics 1.0.
+//!
+//! Owns the names, all of which begin with `vspc_` but one of OpenStack's exporter. There are labels for
+//! servers and for the few words of the protocol, none for consoles: as many series as there are servers,
+//! times a constant.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::App;
+
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    let mut page = Page::default();
+    page.one("vspc_build", "info", "What runs.", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
+    let mut connections = 0;
+    for (upstream, server) in app.upstreams.all().iter().zip(app.fleet.servers()) {
+        let name = server["name"].as_str().unwrap_or_default();
+        let label = format!("server=\"{name}\"");
+        let is_up = u64::from(server["state"] == "up");
+        page.one("vspc_up", "gauge", "Whether the concentrator is connected.", &label, is_up);
+        let consoles = app.fleet.consoles(|console| console["server"] == name);
+        for state in ["connected", "moving", "waiting"] {
+            let count = consoles.iter().filter(|console| console["state"] == state).count() as u64;
+            let label = format!("{label},state=\"{state}\"");
+            page.one("vspc_consoles", "gauge", "Consoles, by the state of their VM.", &label, count);
+        }
+        let sum = |field: &str| consoles.iter().filter_map(|console| console[field].as_u64()).sum::<u64>();
+        let locked = consoles.iter().filter(|console| !console["lock"].is_null()).count() as u64;
+        page.one("vspc_clients", "gauge", "People and programs at consoles.", &label, sum("clients"));
+        page.one("vspc_legs", "gauge", "Connections that feed consoles.", &label, sum("legs"));
+        page.one("vspc_locked_consoles", "gauge", "Consoles that somebody has locked.", &label, locked);
+        connections += sum("clients") + sum("legs");
+        let Ok(stats) = upstream.call("stats", json!({})).await else { continue };
+        page.stats(&label, &stats);
+    }
+    let name = "openstack_compute_vspc_active_connections";
+    page.one(name, "gauge", "Connections of VMs and of clients.", "", connections);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], page.text()).into_response()
+}
+
+/// Families in the order of their names; a family's lines stand together.
+#[derive(Default)]
+struct Page(BTreeMap<String, (String, String)>);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) -> &mut String {
+        let head = || (format!("# TYPE {name} {kind}\n# HELP {name} {help}\n"), String::new());
+        &mut self.0.entry(name.to_owned()).or_insert_with(head).1
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: u64) {
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let _ = writeln!(self.family(name, kind, help), "{name}{suffix}{labels} {value}");
+    }
+
+    /// What a concentrator has counted and measured (operator.md §5). Its names are its own words; what can
+    /// be no metric's name is left out.
+    fn stats(&mut self, label: &str, stats: &Value) {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        for (name, value) in stats["counters"].as_object().into_iter().flatten().take(COUNTERS_MOST) {
+            // A maximum is no count.
+            if let Some(value) = value.as_u64()
+                && name.chars().all(is_word)
+                && !name.ends_with("_max")
+            {
+                let help = format!("The concentrator's count {name}.");
+                self.one(&format!("vspc_{name}"), "counter", &help, label, value);
+            }
+        }
+        for (field, name, help, scale, bounds) in HISTOGRAMS {
+            let Some(steps) = stats[field]["steps"].as_array() else { continue };
+            let steps: Vec<(u64, u64)> =
+                steps.iter().filter_map(|step| Some((step[0].as_u64()?, step[1].as_u64()?))).collect();
+            let family = self.family(name, "histogram", help);
+            for &bound in *bounds {
+                // A step counts where all of it is below.
+                let below: u64 = steps.iter().filter(|(top, _)| *top <= bound).map(|(_, count)| count).sum();
+                let le = bound as f64 / scale;
+                let _ = writeln!(family, "{name}_bucket{{{label},le=\"{le:?}\"}} {below}");
+            }
+            let all: u64 = steps.iter().map(|(_, count)| count).sum();
+            let _ = writeln!(family, "{name}_bucket{{{label},le=\"+Inf\"}} {all}");
+        }
+    }
+
+    fn text(&self) -> String {
+        let families = self.0.values().map(|(head, lines)| format!("{head}{lines}"));
+        families.chain(["# EOF\n".to_owned()]).collect()
+    }
+}
+
+/// Field, name, help, what one of the unit is in the field, bounds.
+type Measured = (&'static str, &'static str, &'static str, f64, &'static [u64]);
+
+const HISTOGRAMS: &[Measured] = &[
+    ("goahead_us", "vspc_goahead_seconds", "From VMOTION-BEGIN until GOAHEAD is sent.", 1e6, MICROS),
+    ("typing_us", "vspc_typing_seconds", "From something typed until its VM's socket takes it.", 1e6, MICROS),
+    ("tls_handshake_us", "vspc_tls_handshake_seconds", "TLS handshakes.", 1e6, MICROS),
+    ("reader_lag_bytes", "vspc_reader_lag_bytes", "How far readers are behind.", 1.0, BYTES),
+];
+const MICROS: &[u64] =
+    &[100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 4_000_000];
+const BYTES: &[u64] = &[0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 2_097_152];
+/// Of a server's own words, so that a strange one cannot make series without end.
+const COUNTERS_MOST: usize = 200;

@@ -1,0 +1,146 @@
+//! What is done at consoles over HTTP, logs, events, metrics.
+
+use serde_json::{Value, json};
+
+use crate::browser::{Events, Socket, ask, get, until};
+use crate::processes::{Gateway, Server};
+
+fn post(gateway: &Gateway, what: &str, body: &Value) -> (u16, Value) {
+    let path = format!("/api/v1/consoles/web1/{what}");
+    let answer = ask(gateway, "POST", &path, &[], &body.to_string());
+    (answer.status, answer.json())
+}
+
+/// A gateway that knows `web1`.
+fn gateway_of(server: &Server) -> Gateway {
+    let gateway = Gateway::of(server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    gateway
+}
+
+#[test]
+fn what_is_sent_is_typed_whole() {
+    let server = Server::start("send", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = gateway_of(&server);
+    let text = "echo hello\r".repeat(5000);
+    assert_eq!(post(&gateway, "send", &json!({"text": text})), (200, json!({"sent": text.len()})));
+    vm.expect(text.as_bytes());
+    assert_eq!(post(&gateway, "send", &json!({})).0, 400);
+}
+
+#[test]
+fn a_lock_is_held_until_it_is_given_up_or_its_time_is_over() {
+    let server = Server::start("held", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = gateway_of(&server);
+    assert_eq!(post(&gateway, "lock", &json!({"mode": "write"})).1["lock"], "write");
+    let console = until(&gateway, "/api/v1/consoles/web1", |console| !console["lock"].is_null());
+    assert_eq!(console["lock"]["mode"], "write");
+    assert_eq!(post(&gateway, "send", &json!({"text": "x"})).1["code"], "locked");
+    assert_eq!(post(&gateway, "unlock", &json!({})).1, json!({"unlocked": true}));
+    until(&gateway, "/api/v1/consoles/web1", |console| console["lock"].is_null());
+    assert_eq!(post(&gateway, "unlock", &json!({})).1, json!({"unlocked": false}));
+    assert_eq!(post(&gateway, "lock", &json!({"mode": "write", "for_s": 1})).0, 200);
+    until(&gateway, "/api/v1/consoles/web1", |console| console["lock"].is_null());
+    assert_eq!(post(&gateway, "lock", &json!({"mode": "mine"})).0, 400);
+}
+
+#[test]
+fn a_client_of_another_console_is_none_of_this_ones() {
+    let server = Server::start("kick", &[]);
+    let _vms = (server.vm(1, "web1"), server.vm(2, "web2"));
+    let gateway = gateway_of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 2);
+    let mut socket = Socket::open(&gateway, "/api/v1/consoles/web2/socket", "vspc.v1");
+    socket.notice("attached");
+    let who = get(&gateway, "/api/v1/consoles/web2/clients").json();
+    let body = json!({"client": who["clients"][0]["id"]});
+    assert_eq!(post(&gateway, "kick", &body).1["code"], "no-such-client");
+    assert_eq!(post(&gateway, "kick", &json!({"client": "none"})).0, 404);
+}
+
+#[test]
+fn a_log_comes_as_bytes_as_text_as_lines_and_as_a_recording() {
+    let folder = std::env::temp_dir().join(format!("vspc-web-{}-logs", std::process::id()));
+    let (logs, index) = (folder.join("logs"), folder.join("index"));
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::create_dir_all(&index).unwrap();
+    let options = ["--log-dir", logs.to_str().unwrap(), "--log-index", index.to_str().unwrap()];
+    let server = Server::start("logs", &options);
+    let mut vm = server.vm(1, "web1");
+    let gateway = gateway_of(&server);
+    let printed = "\u{1b}[1mboot\u{1b}[0m\r\nkernel panic\r\nlogin: ";
+    vm.print(printed.as_bytes());
+    let log = |query: &str| get(&gateway, &format!("/api/v1/consoles/web1/log?{query}&x"));
+    let deadline = std::time::Instant::now() + crate::processes::PATIENCE;
+    while !log("").body.contains("login: ") {
+        assert!(std::time::Instant::now() < deadline, "it never was in the log");
+    }
+    assert!(log("format=raw").body.contains(printed));
+    assert!(log("format=text").body.contains("boot\r\nkernel panic\r\nlogin: "));
+    let lines = log("grep=panic");
+    assert!(lines.body.contains("kernel panic\r\n") && !lines.body.contains("boot"));
+    let cast = log("format=cast");
+    assert!(cast.body.contains("{\"") && cast.body.contains("\"version\":2"), "{}", cast.body);
+    assert!(log("lines=1").body.contains("login: ") && !log("lines=1").body.contains("boot"));
+    for wrong in ["format=html", "since=soon", "lines=x", "follow=maybe", "format=cast&grep=x"] {
+        assert_eq!(log(wrong).status, 400, "{wrong}");
+    }
+    let console = get(&gateway, "/api/v1/consoles/web1").json();
+    let uuid = console["uuid"].as_str().unwrap().to_uppercase();
+    let answer = get(&gateway, &format!("/console_log/{uuid}"));
+    assert!(answer.status == 200 && answer.body.contains(printed));
+    for path in ["/console_log/web1", "/console_log/..%2f..%2fetc%2fpasswd", "/console_log/"] {
+        assert_eq!(get(&gateway, path).status, 404, "{path}");
+    }
+    drop(server);
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn where_there_are_no_logs_that_is_said() {
+    let server = Server::start("nologs", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = gateway_of(&server);
+    let answer = get(&gateway, "/api/v1/consoles/web1/log");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (501, Some("unsupported")));
+}
+
+#[test]
+fn events_are_told_with_their_server() {
+    let server = Server::start("events", &[]);
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/readyz", |ready| ready["ready"] == true);
+    let mut events = Events::of(&gateway, "/api/v1/events", &[]);
+    assert_eq!(events.next().0, "begun");
+    let _vm = server.vm(1, "web1");
+    loop {
+        let (event, _) = events.next_of("log");
+        assert_eq!(event["server"], "lab");
+        if event["kind"] == "vm-identified" {
+            break;
+        }
+    }
+}
+
+#[test]
+fn there_are_metrics_without_any_vm_and_none_for_each_console() {
+    let server = Server::start("metrics", &[]);
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/readyz", |ready| ready["ready"] == true);
+    let empty = get(&gateway, "/metrics");
+    assert!(empty.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(empty.body.contains("# EOF\n"));
+    let ours = empty.body.lines().filter(|line| line.starts_with("# TYPE vspc_")).count();
+    assert!(ours >= 20, "{ours}");
+    assert!(empty.body.contains("vspc_up{server=\"lab\"} 1\n"));
+    assert!(empty.body.contains("openstack_compute_vspc_active_connections 0\n"));
+    let _vms: Vec<_> = (1..=5).map(|n| server.vm(n, &format!("web{n}"))).collect();
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 5);
+    let full = get(&gateway, "/metrics");
+    assert!(full.body.contains("vspc_consoles{server=\"lab\",state=\"connected\"} 5\n"));
+    let series = |body: &str| body.lines().filter(|line| line.starts_with("vspc_")).count();
+    assert_eq!(series(&full.body), series(&empty.body));
+    assert!(get(&gateway, "/api/v1/stats").json()["counters"]["bytes_from_vm"].is_u64());
+}
