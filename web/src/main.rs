@@ -52,7 +52,7 @@ async fn run(options: Options) -> Result<(), String> {
             "this build has no page (npm ci && npm run build in web/page makes it); all else is served"
         );
     }
-    let app = http::router(upstreams, fleet);
+    let app = http::router(upstreams, fleet, options.host);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     tokio::select! {
         served = axum::serve(listener, app) => served.map_err(|error| error.to_string()),

@@ -12,6 +12,11 @@ pub(crate) struct Options {
     /// Where to listen; an address of loopback.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
+    /// A name, or NAME:PORT, by which browsers reach it through a proxy on this machine that passes their
+    /// Host on. The proxy has to ask who they are: whoever it lets through may do what the gateway may.
+    /// Repeat it for several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
     /// A concentrator's admin port: HOST, HOST:PORT, tls://HOST, tls://HOST:PORT or the path of a unix
     /// socket, and the name that it is shown by. Repeat it for several.
     #[arg(long, value_name = "[NAME=]ADDRESS", default_value = "127.0.0.1:13371")]
@@ -52,7 +57,7 @@ impl Options {
         }
         Err(format!(
             "--listen {}: only loopback is served: whoever reaches the port may use the consoles; let a \
-             proxy on this machine ask who it is",
+             proxy on this machine ask who it is (--host)",
             self.listen
         ))
     }

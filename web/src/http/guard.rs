@@ -1,8 +1,8 @@
 //! Which requests are answered at all, and the headers of every answer.
 //!
 //! A page of another site may have a browser on this machine send requests here, and a name of its own may
-//! lead to loopback: so the `Host` has to be a name of loopback, what a browser sends has to come from a page
-//! of ours, and what changes something has to show that it has read our answers.
+//! lead to loopback: so the `Host` has to be a name of loopback or one of `--host`, what a browser sends has
+//! to come from a page of that name, and what changes something has to show that it has read our answers.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -13,7 +13,7 @@ use super::App;
 use super::problem::Problem;
 
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = match verdict(&request, &app.csrf) {
+    let mut response = match verdict(&request, &app.csrf, &app.hosts) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -25,18 +25,18 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     response
 }
 
-fn verdict(request: &Request, csrf: &str) -> Result<(), Problem> {
+fn verdict(request: &Request, csrf: &str, ours: &[String]) -> Result<(), Problem> {
     let headers = request.headers();
     let refuse = |code, why| Err(Problem::new(StatusCode::FORBIDDEN, code, why));
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(Ok(host)), None) = (hosts.next().map(|host| host.to_str()), hosts.next()) else {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "other-host", "one Host has to be named"));
     };
-    if !is_loopback(host) {
+    if !is_loopback(host) && !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "other-host",
-            "this gateway is not called so; it is reached as localhost or 127.0.0.1",
+            "this gateway is not called so; it is reached as localhost, or by a name of --host",
         ));
     }
     let site = text(headers, "sec-fetch-site");
@@ -116,7 +116,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        verdict(&request.body(Body::empty()).unwrap(), "secret").map_err(|problem| problem.code().to_owned())
+        verdict(&request.body(Body::empty()).unwrap(), "secret", &["consoles.example".to_owned()])
+            .map_err(|problem| problem.code().to_owned())
     }
 
     #[test]
@@ -126,6 +127,8 @@ mod tests {
             ("127.0.0.1", true),
             ("[::1]:8080", true),
             ("LOCALHOST", true),
+            ("consoles.example", true),
+            ("consoles.example:8080", false),
             ("evil.example", false),
             ("127.0.0.1.evil.example:8080", false),
             ("localhost@evil.example", false),
@@ -157,6 +160,9 @@ mod tests {
         ] {
             assert_eq!(verdict_of("GET", path, headers), Err("other-site".into()), "{headers:?}");
         }
+        let (named, of_it) = (("host", "consoles.example"), ("origin", "https://consoles.example"));
+        assert_eq!(verdict_of("GET", path, &[named, of_it, upgrade]), Ok(()));
+        assert_eq!(verdict_of("GET", path, &[named, ours, upgrade]), Err("other-site".into()));
         assert_eq!(verdict_of("GET", "/", &[host, cross, ("sec-fetch-mode", "navigate")]), Ok(()));
         let post = "/api/v1/consoles/web/bump";
         assert_eq!(verdict_of("POST", post, &[host]), Ok(()));

@@ -33,11 +33,19 @@ pub(crate) struct App {
     fleet: Arc<Fleet>,
     /// What only who can read our answers knows.
     csrf: Arc<str>,
+    /// Names of this gateway beside those of loopback.
+    hosts: Arc<[String]>,
     locks: typing::Locks,
 }
 
-pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
-    let app = App { upstreams, fleet, csrf: chance::hex::<16>().into(), locks: typing::Locks::default() };
+pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, hosts: Vec<String>) -> Router {
+    let app = App {
+        upstreams,
+        fleet,
+        csrf: chance::hex::<16>().into(),
+        hosts: hosts.into(),
+        locks: typing::Locks::default(),
+    };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))

@@ -35,6 +35,7 @@ fn another_name_of_this_machine_is_none_of_ours() {
         let answer = ask(&gateway, "GET", "/api/v1/consoles", &[("host", host)], "");
         assert_eq!((answer.status, answer.json()["code"].as_str()), (421, Some("other-host")), "{host}");
     }
+    // Nor does a name in another header count.
     let forwarded = [("host", "evil.example"), ("x-forwarded-host", "localhost")];
     assert_eq!(ask(&gateway, "GET", "/", &forwarded, "").status, 421);
 }
