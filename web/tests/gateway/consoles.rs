@@ -122,3 +122,21 @@ fn consoles_of_several_servers_are_told_apart() {
         assert_eq!(get(&gateway, path).json()["server"], "west", "{path}");
     }
 }
+
+#[test]
+fn the_page_is_there_or_its_absence_is_said_and_it_is_asked_for_again() {
+    let gateway = Gateway::with(&["none=/nonexistent/vspc.sock"]);
+    let page = get(&gateway, "/");
+    if page.status == 404 {
+        assert_eq!(page.json()["code"], "no-such-page");
+        return;
+    }
+    assert_eq!((page.status, page.header("cache-control")), (200, Some("no-cache")));
+    let again = ask(&gateway, "GET", "/", &[("if-none-match", page.header("etag").unwrap())], "");
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    let script =
+        page.body.split('"').find(|word| word.starts_with("assets/") && word.ends_with(".js")).unwrap();
+    let script = get(&gateway, &format!("/{script}"));
+    assert!(script.header("cache-control").unwrap().contains("immutable"));
+    assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+}

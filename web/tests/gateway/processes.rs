@@ -139,7 +139,7 @@ impl Vm {
 
 /// A gateway that is connected to these.
 pub(crate) struct Gateway {
-    _process: Process,
+    process: Process,
     pub(crate) address: SocketAddr,
 }
 
@@ -158,6 +158,13 @@ impl Gateway {
         }
         let process = Process::start(&mut command);
         let address = process.line_with("listening on ").parse().unwrap();
-        Self { _process: process, address }
+        Self { process, address }
+    }
+
+    /// Memory of its own, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 }

@@ -132,3 +132,23 @@ fn a_lost_server_closes_its_sockets_so_that_they_come_back() {
     drop(server);
     assert!(matches!(socket.next(), Frame::Close(1011, _)));
 }
+
+#[test]
+fn an_idle_socket_costs_no_more_than_20_kib() {
+    let server = Server::start("idle", &["--max-clients", "1000"]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    vm.print(&[b'x'; 8192]);
+    let open = || {
+        let mut socket = Socket::open(&gateway, &format!("{PATH}?lock=read-only&scrollback=4096"), "vspc.v1");
+        socket.notice("attached");
+        socket
+    };
+    // What comes once for all of them is there after some.
+    let _some: Vec<_> = (0..50).map(|_| open()).collect();
+    let before = gateway.memory();
+    let many: Vec<_> = (0..300).map(|_| open()).collect();
+    let each = gateway.memory().saturating_sub(before) / many.len() as u64;
+    assert!(each <= 20 * 1024, "{each} bytes");
+}
