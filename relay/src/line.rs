@@ -146,11 +146,13 @@ impl Line {
         for _ in 0..ROUNDS {
             // First, so that there is room for what is read.
             self.settle(world.now);
-            has_more = self.read_port(world) | self.say(world) | self.hear(world) | self.advance_move(world);
+            has_more = self.read_port(world) | self.say(world) | self.hear(world);
             if !has_more {
                 break;
             }
         }
+        // Either may change whether there is to be a connection, which the next visit makes.
+        has_more |= self.advance_move(world);
         has_more |= self.look_for_ends(world);
         if self.is_leaving
             && matches!(self.port, Port::Away(_) | Port::Dialing(_))

@@ -1,5 +1,6 @@
 //! A small concentrator, which does what a test says when the test says it.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -25,6 +26,8 @@ pub(crate) struct Vm {
     pub(crate) name: String,
     pub(crate) uuid: Option<Uuid>,
     pub(crate) uri: String,
+    /// What it said of moves and nobody has asked for yet.
+    moves: VecDeque<Said>,
 }
 
 impl Concentrator {
@@ -51,7 +54,16 @@ impl Concentrator {
         let stream = patient(self.listener.as_ref().unwrap().accept().unwrap().0);
         let (name, uri) = (String::new(), String::new());
         let session = ProxySession::new();
-        Vm { stream, session, printed: Vec::new(), wire: Vec::new(), name, uuid: None, uri }
+        Vm {
+            stream,
+            session,
+            printed: Vec::new(),
+            wire: Vec::new(),
+            name,
+            uuid: None,
+            uri,
+            moves: VecDeque::new(),
+        }
     }
 
     /// The next VM, which has said all and is served.
@@ -88,11 +100,27 @@ impl Vm {
                 }
                 Said::Name(name) => self.name = String::from_utf8_lossy(&name).into_owned(),
                 Said::Uuid(uuid) => self.uuid = Some(uuid),
-                _ => {}
+                of_move => self.moves.push_back(of_move),
             }
         }
         self.flush();
         true
+    }
+
+    /// What it says of a move next.
+    pub(crate) fn of_move(&mut self) -> Said {
+        loop {
+            if let Some(said) = self.moves.pop_front() {
+                return said;
+            }
+            assert!(self.hear(), "it ends and says nothing of a move");
+        }
+    }
+
+    /// Tells it something.
+    pub(crate) fn tell(&mut self, message: &Message<'_>) {
+        self.session.put(message);
+        self.flush();
     }
 
     fn flush(&mut self) {

@@ -6,4 +6,5 @@ mod ends;
 mod ground;
 mod kinds;
 mod lines;
+mod moves;
 mod process;
