@@ -275,8 +275,7 @@ impl Line {
     fn hear(&mut self, world: &mut World<'_>) -> bool {
         match &mut self.port {
             Port::Up(link) if self.moves.may_type() => {
-                let most = self.moves.may_give(&self.typed, link, world.now);
-                let n = link.send(&self.typed[..most]);
+                let n = self.moves.give(&self.typed, link);
                 self.typed.drain(..n);
             }
             // The VM stands still and reads nothing: its next host gets it.
@@ -373,7 +372,7 @@ impl Line {
                 [speaker.agree_by(), stall, settle].into_iter().flatten().min()
             }
         };
-        let moves = self.moves.deadline(!self.typed.is_empty(), now);
+        let moves = self.moves.deadline(now);
         [port, net, moves].into_iter().flatten().min()
     }
 

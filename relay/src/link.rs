@@ -262,9 +262,9 @@ impl Link {
         }
     }
 
-    /// Whether the peer itself has read everything that was sent; `None`: nobody can tell.
-    pub(crate) fn is_read(&self) -> Option<bool> {
-        unread::is_read(&self.socket)
+    /// How many bytes the peer itself has not read, where each was sent alone; `None`: nobody can tell.
+    pub(crate) fn unread(&self) -> Option<usize> {
+        unread::bytes_unread(&self.socket)
     }
 
     /// Who is at the other end, and this end's own address, where they are IP addresses.

@@ -50,20 +50,10 @@ pub(crate) enum What {
     Runs,
     /// The VM has left this host.
     Left,
-    /// How fast the VM may be given what is typed.
-    Pace(Pace),
+    /// The VM has stopped, for this host or for good: give it nothing.
+    Still,
     /// Nobody knows whether the VM runs here: do not speak for it for a moment.
     Unknown,
-}
-
-/// How fast a line is given what is typed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pace {
-    Free,
-    /// The VM may stop at any time: byte by byte, so that it is known which it has not read.
-    Slow,
-    /// The VM has stopped: not at all.
-    Still,
 }
 
 /// The end of the queue that gives orders.

@@ -8,7 +8,7 @@
 //! | QEMU says | of the source | of the target |
 //! |---|---|---|
 //! | at first: `inmigrate`, `postmigrate` | has left | is expected |
-//! | MIGRATION setup, active | is typed into slowly | |
+//! | MIGRATION setup, active | may stop soon | |
 //! | MIGRATION pre-switchover, STOP | begins; then QEMU may go on | |
 //! | MIGRATION completed | has left | runs |
 //! | MIGRATION failed, cancelled | stays | is off |
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::orders::{Answer, Orders, Pace, What, Whom};
+use crate::orders::{Answer, Orders, What, Whom};
 use crate::secret::Secret;
 
 /// What is watched, and how.
@@ -184,10 +184,9 @@ impl<'a> Qemu<'a> {
             (true, "failed") => self.tell(What::Abort),
             (false, "setup" | "active") if !self.is_source => {
                 self.is_source = true;
-                self.tell(What::Pace(Pace::Slow));
             }
             (false, "pre-switchover") if !self.watched.watches_only => {
-                self.tell(What::Pace(Pace::Still));
+                self.tell(What::Still);
                 // What it can take of that it has taken when it has answered another question.
                 self.ask("query-status", &json!({}))?;
                 self.begin();
@@ -200,7 +199,6 @@ impl<'a> Qemu<'a> {
             }
             (false, "failed" | "cancelled") if self.is_source => {
                 self.is_source = false;
-                self.tell(What::Pace(Pace::Free));
                 self.tell(What::Abort);
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Whether the peer of a unix socket has read all that was sent to it, as the kernel tells by sock_diag(7).
+//! How much of what was sent on a unix socket its peer has not read, as the kernel tells by sock_diag(7).
 //!
 //! A unix socket that takes bytes puts them where its peer finds them; that says nothing of whether a QEMU
 //! whose guest reads slowly, or stands still, has them.
@@ -9,16 +9,29 @@ use rustix::fs::fstat;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
-use socket2::{Domain, Socket};
+use socket2::{Domain, Socket, Type};
 
-/// `None`: the kernel does not say, or it is no unix socket. Three system calls.
-pub(crate) fn is_read(socket: &Socket) -> Option<bool> {
+/// How many sends of one byte each the peer has not read, if nothing longer was sent. `None`: the kernel does
+/// not say, or it is no unix socket. A dozen system calls.
+pub(crate) fn bytes_unread(socket: &Socket) -> Option<usize> {
     if socket.domain().ok()? != Domain::UNIX {
         return None;
     }
+    let memory = memory_unread(socket)?;
+    if memory == 0 {
+        return Some(0);
+    }
+    // What one byte takes is the kernel's business: it is tried.
+    let (ours, _theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None).ok()?;
+    ours.send(&[0]).ok()?;
+    let one = memory_unread(&ours).filter(|one| *one > 0)?;
+    Some(memory.div_ceil(one) as usize)
+}
+
+/// What of a socket's output is not read, in bytes of the kernel's memory.
+fn memory_unread(socket: &Socket) -> Option<u32> {
     let inode = u32::try_from(fstat(socket).ok()?.st_ino).ok()?;
-    let answer = ask(inode).ok()?;
-    Some(unread(&answer)? == 0)
+    unread(&ask(inode).ok()?)
 }
 
 /// Asks for the lengths of the queues of one socket.
@@ -84,19 +97,23 @@ mod tests {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let socket = Socket::from(ours.try_clone().unwrap());
         // A kernel without sock_diag's part for unix sockets says nothing.
-        let Some(is_all) = is_read(&socket) else { return };
-        assert!(is_all);
-        ours.write_all(b"ab").unwrap();
-        assert_eq!(is_read(&socket), Some(false));
-        theirs.read_exact(&mut [0; 2]).unwrap();
-        assert_eq!(is_read(&socket), Some(true));
+        let Some(unread) = bytes_unread(&socket) else { return };
+        assert_eq!(unread, 0);
+        for sent in 1..=100 {
+            ours.write_all(b"a").unwrap();
+            assert_eq!(bytes_unread(&socket), Some(sent));
+        }
+        for left in (0..100).rev() {
+            theirs.read_exact(&mut [0]).unwrap();
+            assert_eq!(bytes_unread(&socket), Some(left));
+        }
     }
 
     #[test]
     fn of_others_the_kernel_does_not_say() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(is_read(&Socket::from(stream)), None);
+        assert_eq!(bytes_unread(&Socket::from(stream)), None);
         assert_eq!(unread(&[0; 20]), None);
         assert_eq!(unread(&[]), None);
     }

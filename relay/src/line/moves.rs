@@ -17,6 +17,7 @@
 //! | Left, Expecting | let go of | |
 //! | Arriving | connected to as a target | what the source kept goes first |
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use vspc_core::vmware::{Resume, VmConfig};
 
 use super::{Line, Net, Port};
 use crate::link::Link;
-use crate::orders::{Answer, Order, Pace, Reply, What};
+use crate::orders::{Answer, Order, Reply, What};
 use crate::secret::Secret;
 use crate::speaker::Told;
 use crate::visit::World;
@@ -74,11 +75,11 @@ pub(super) struct Moves {
     waiting: Vec<(Awaited, Reply)>,
     /// Until then nobody speaks for it, unless it is known sooner that it runs here.
     held_until: Option<Instant>,
-    pace: Pace,
-    /// When the line may be given another byte.
-    next_byte: Instant,
-    /// The byte that it was given last, byte by byte.
-    given: Option<u8>,
+    /// The line is given nothing, because its VM has stopped.
+    is_still: bool,
+    /// Somebody will say when the VM stops. What it was given last: byte by byte, so that it is known then
+    /// which of these it has not read.
+    recent: Option<VecDeque<u8>>,
 }
 
 impl Moves {
@@ -88,9 +89,8 @@ impl Moves {
             state: Moving::No,
             waiting: Vec::new(),
             held_until: is_watched.then(|| now + UNKNOWN),
-            pace: Pace::Free,
-            next_byte: now,
-            given: None,
+            is_still: false,
+            recent: is_watched.then(VecDeque::new),
         }
     }
 
@@ -109,33 +109,24 @@ impl Moves {
         matches!(self.state, Moving::No)
     }
 
-    /// How much of what is typed the line may be given now.
-    pub(super) fn may_give(&mut self, typed: &[u8], link: &Link, now: Instant) -> usize {
-        match (self.pace, typed.first()) {
-            (Pace::Free, _) => return typed.len(),
-            (Pace::Still, _) | (_, None) => return 0,
-            (Pace::Slow, Some(_)) if now < self.next_byte => return 0,
-            (Pace::Slow, Some(first)) => match link.is_read() {
-                Some(false) => self.next_byte = now + READ_SOON,
-                Some(true) => {
-                    self.next_byte = now + READ_SOON;
-                    self.given = Some(*first);
-                    return 1;
-                }
-                None => {
-                    self.next_byte = now + READ_BY_THEN;
-                    return 1;
-                }
-            },
+    /// Gives the line what is typed, as far as it takes it; returns how much that was.
+    pub(super) fn give(&mut self, typed: &[u8], link: &mut Link) -> usize {
+        let Some(recent) = &mut self.recent else { return link.send(typed) };
+        if self.is_still {
+            return 0;
         }
-        0
+        let taken = typed.iter().take_while(|byte| link.send(&[**byte]) == 1).count();
+        recent.extend(&typed[..taken]);
+        recent.drain(..recent.len().saturating_sub(RECENT));
+        taken
     }
 
-    fn set_pace(&mut self, pace: Pace) {
-        if pace == Pace::Free {
-            self.given = None;
-        }
-        self.pace = pace;
+    /// What the line was given and its VM has not read. `None`: nobody can tell.
+    fn unread(&self, link: &Link) -> Option<Vec<u8>> {
+        let unread = link.unread()?;
+        let recent = self.recent.as_ref()?;
+        let first = recent.len().checked_sub(unread)?;
+        Some(recent.range(first..).copied().collect())
     }
 
     /// As whom the concentrator is connected to.
@@ -148,7 +139,7 @@ impl Moves {
         }
     }
 
-    pub(super) fn deadline(&self, is_typing: bool, now: Instant) -> Option<Instant> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let state = match self.state {
             Moving::No | Moving::Left => None,
             Moving::Draining(until) => Some(until),
@@ -157,9 +148,7 @@ impl Moves {
             Moving::Expecting { until, .. } | Moving::Arriving { until, .. } => Some(until),
         };
         let held = self.held_until.filter(|until| now < *until);
-        let is_paced = is_typing && self.may_type() && self.pace == Pace::Slow;
-        let paced = is_paced.then_some(self.next_byte);
-        [state, held, paced].into_iter().flatten().min()
+        [state, held].into_iter().flatten().min()
     }
 
     fn tell(&mut self, awaited: Awaited, answer: &Answer) {
@@ -228,17 +217,18 @@ impl Line {
                 _ => Err("no VM was expected here".to_owned()),
             },
             What::Abort => {
+                self.moves.is_still = false;
                 self.call_off("it is called off", now);
                 done()
             }
             What::Runs => {
                 self.moves.held_until = None;
-                self.moves.set_pace(Pace::Free);
+                self.moves.is_still = false;
                 self.runs(now);
                 done()
             }
             What::Left => {
-                self.moves.set_pace(Pace::Free);
+                self.moves.is_still = false;
                 if !matches!(self.moves.state, Moving::Left) {
                     self.log("the VM has left this host");
                 }
@@ -246,8 +236,8 @@ impl Line {
                 self.typed = Vec::new();
                 done()
             }
-            What::Pace(pace) => {
-                self.moves.set_pace(pace);
+            What::Still => {
+                self.moves.is_still = true;
                 done()
             }
             What::Unknown => {
@@ -340,7 +330,10 @@ impl Line {
                 self.moves.tell(Awaited::Step, &Err("the line has ended".to_owned()));
             }
         }
-        self.moves.set_pace(Pace::Free);
+        if let Some(recent) = &mut self.moves.recent {
+            recent.clear();
+        }
+        self.moves.is_still = false;
     }
 
     /// The line prints: a source that does so long after BEGIN runs, and the concentrator knows that, too
@@ -366,15 +359,14 @@ impl Line {
     fn goahead(&mut self, resume: Resume) {
         let Moving::Begun(begun) = self.moves.state else { return };
         let typed = std::mem::take(&mut self.typed);
-        let mut for_target = typed.clone();
-        if let Port::Up(link) = &self.port
-            && link.is_read() == Some(false)
-        {
-            match self.moves.given {
-                Some(unread) => for_target.insert(0, unread),
-                None => self.log_warning("what was typed last and the VM has not read is lost"),
-            }
+        let unread = match &self.port {
+            Port::Up(link) => self.moves.unread(link),
+            _ => None,
+        };
+        if unread.is_none() && self.moves.recent.is_some() {
+            self.log_warning("nobody can tell whether the VM has read all that was typed");
         }
+        let for_target = [unread.unwrap_or_default(), typed.clone()].concat();
         let secret = Secret { resume, typed: for_target };
         self.log("the concentrator holds what is typed for the VM's next host");
         let answer = Ok(secret.to_string());
@@ -502,10 +494,9 @@ const LATE: Duration = Duration::from_secs(3);
 /// How long a line is not spoken for because QEMU has not said yet whether its VM runs.
 const UNKNOWN: Duration = Duration::from_secs(2);
 
-/// While a VM may stop, it is looked after so long whether it has read the last byte; where nobody can tell,
-/// it has the next one after so long.
-const READ_SOON: Duration = Duration::from_millis(1);
-const READ_BY_THEN: Duration = Duration::from_millis(5);
+/// What is remembered of what a line was given last: more bytes than a unix socket takes one by one, each of
+/// which costs it 768 bytes or so of its 208 KiB.
+const RECENT: usize = 1024;
 
 /// Who may wait for one line's answers.
 const WAITING: usize = 16;
