@@ -119,7 +119,12 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                         upstream.set(Some(Arc::clone(&link)));
                         for to in ["consoles", "events"] {
                             if let Err(refusal) = link.call("subscribe", json!({"to": to})).await {
-                                log::warn!("{name}: no news of {to}: {}", refusal.message);
+                                // Without the list nothing can be shown of it.
+                                let why = format!("no news of its {to}: {}", refusal.message);
+                                log::warn!("{name}: {why}");
+                                if to == "consoles" {
+                                    fleet.server(upstream.place, "down", &why);
+                                }
                             }
                         }
                     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::browser::{Events, ask, get, until};
-use crate::processes::{Gateway, Server};
+use crate::processes::{Gateway, Server, closed_server};
 
 #[test]
 fn the_list_comes_in_pages_and_says_when_it_is_unchanged() {
@@ -139,4 +139,14 @@ fn the_page_is_there_or_its_absence_is_said_and_it_is_asked_for_again() {
     let script = get(&gateway, &format!("/{script}"));
     assert!(script.header("cache-control").unwrap().contains("immutable"));
     assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+}
+
+#[test]
+fn a_server_that_lets_the_gateway_see_nothing_is_said_to() {
+    let (_server, admin) = closed_server();
+    let gateway = Gateway::with(&[&format!("lab={admin}")]);
+    let list = until(&gateway, "/api/v1/servers", |list| list["servers"][0]["state"] == "down");
+    let message = list["servers"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("no news of its consoles: "), "{message}");
+    assert_eq!(get(&gateway, "/readyz").status, 503);
 }

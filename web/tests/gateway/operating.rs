@@ -136,6 +136,13 @@ fn there_are_metrics_without_any_vm_and_none_for_each_console() {
     assert!(ours >= 20, "{ours}");
     assert!(empty.body.contains("vspc_up{server=\"lab\"} 1\n"));
     assert!(empty.body.contains("openstack_compute_vspc_active_connections 0\n"));
+    // Alerts are about what is told.
+    let rules = include_str!("../../../packaging/prometheus/vspc.rules.yml");
+    let names =
+        rules.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|name| name.starts_with("vspc_"));
+    for name in names {
+        assert!(empty.body.lines().any(|line| line.starts_with(&format!("{name}{{"))), "{name}");
+    }
     let _vms: Vec<_> = (1..=5).map(|n| server.vm(n, &format!("web{n}"))).collect();
     until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 5);
     let full = get(&gateway, "/metrics");

@@ -55,6 +55,15 @@ impl Drop for Process {
     }
 }
 
+/// A concentrator that lets this machine do nothing, and its admin port.
+pub(crate) fn closed_server() -> (Process, String) {
+    let mut command = Command::new(program());
+    command.args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0"]);
+    let process = Process::start(command.args(["--admin-port", "0", "--admin-rights", "loopback=none"]));
+    let admin = process.line_with("admin port open on ");
+    (process, admin)
+}
+
 /// A concentrator that gives this user every right, by its socket.
 pub(crate) struct Server {
     pub(crate) process: Process,
