@@ -127,7 +127,7 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::AdminClosed(why) => write!(f, "admin port: connection closed: {}", Words(why)),
             EventKind::ClientAttached { clients } => write!(f, "client attached, {clients} now"),
             EventKind::NotConnected(why) => {
-                write!(f, "cannot be connected to: {}; tried again and again", Words(why))
+                write!(f, "target is down, or does not stay: {}; trying again", Words(why))
             }
             EventKind::DialRefused { uri, why: None } => {
                 write!(

@@ -115,7 +115,7 @@ impl Hangup {
         };
         match trusted {
             Some(Ok(connector)) => credentials.get_or_insert_default().connector = connector,
-            Some(Err(fatal)) => outcome.faults.push(format!("whom targets are trusted by stays: {fatal}")),
+            Some(Err(fatal)) => outcome.faults.push(format!("the trust in targets stays as it was: {fatal}")),
             None => {}
         }
         match compared {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
-    Address, Config, LEAST_LAG_LIMIT, PortRange, Proxy, READ_MAX, SlowClient, SocketFile, Takeover, Target,
+    Address, Config, LEAST_LAG_LIMIT, LinePlace, PortRange, Proxy, READ_MAX, SerialLine, SlowClient,
+    SocketFile, Takeover, Target,
 };
 
 use crate::config::{ConfigOptions, Tables};
@@ -398,6 +399,7 @@ impl Options {
             console_rules: self.tables.consoles.engines(),
             forwards: self.dial.forwards(),
             dial_allow: self.dial.dial_allow.clone(),
+            lines: self.lines(),
             ..Config::default()
         };
         self.tls.configure(&mut config);
@@ -415,10 +417,19 @@ impl Options {
         self.targets().any(Target::is_tls)
     }
 
+    /// Serial lines that are consoles, those of the command line first.
+    pub(crate) fn lines(&self) -> Vec<SerialLine> {
+        [&self.dial.line[..], &self.tables.lines].concat()
+    }
+
     fn targets(&self) -> impl Iterator<Item = &Target> {
         let ruled = self.tables.consoles.0.iter().flat_map(|rule| &rule.engines);
         let ruled = ruled.filter_map(|rule| rule.forward.as_deref());
-        self.dial.forward.iter().map(|forward| &*forward.target).chain(ruled)
+        let lines = self.dial.line.iter().chain(&self.tables.lines).filter_map(|line| match &line.place {
+            LinePlace::Dial(target) => Some(target.as_ref()),
+            LinePlace::Listen { .. } => None,
+        });
+        self.dial.forward.iter().map(|forward| &*forward.target).chain(ruled).chain(lines)
     }
 
     /// Where the server's own log goes.

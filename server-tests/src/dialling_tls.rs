@@ -71,5 +71,5 @@ pub(super) fn a_target_is_connected_to_over_tls_if_its_certificate_is_trusted() 
     let server = Server::start(&["--forward", &forward, "--dial-ca", &other.cert, "--no-vm-ports"]);
     let _vm = Peer::vm_without_port(&server, 1);
     server.line_with("tls failed");
-    server.line_with("cannot be connected to");
+    server.line_with("target is down");
 }

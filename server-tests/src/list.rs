@@ -44,6 +44,7 @@ macro_rules! with_all {
             dialling {
                 a_console_is_forwarded_and_what_a_target_misses_it_is_shown_later
                 a_vm_is_connected_to_what_it_asks_for_where_that_is_allowed
+                a_serial_line_is_a_console_whoever_of_the_two_connects
                 consoles_go_where_the_file_says_from_one_hangup_to_the_next
             }
             #[cfg(feature = "tls")]

@@ -10,6 +10,7 @@ use super::Concentrator;
 use super::conn::{Client, Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role};
 use super::console::Console;
 use super::desk::Desk;
+use super::dials::DialKey;
 use super::effects::Newcomer;
 use super::event::{CloseReason, EventKind};
 use super::id::{ConnId, ConsoleId};
@@ -41,7 +42,7 @@ impl Concentrator {
     /// the end of every call from the runtime.
     pub(super) fn settle(&mut self) {
         loop {
-            if let Some(next) = self.consoles.forwards.change() {
+            if let Some(next) = self.consoles.dials.change() {
                 self.end_obsolete_forwards(next);
             }
             while let Some((id, why)) = self.fx.next_doomed() {
@@ -57,7 +58,7 @@ impl Concentrator {
                 self.yield_console(id, newcomer);
             }
             let has_parted = self.part_others();
-            if !has_parted && !self.fx.has_doomed() && !self.consoles.forwards.has_changed() {
+            if !has_parted && !self.fx.has_doomed() && !self.consoles.dials.has_changed() {
                 break;
             }
         }
@@ -65,17 +66,27 @@ impl Concentrator {
         self.check_now_and_then();
     }
 
-    /// Ends what is connected to on behalf of consoles that want it no more. `next`: when something is to be
+    /// Ends connections to targets that no console wants any more. `next`: when something is to be
     /// connected to.
     fn end_obsolete_forwards(&mut self, next: Option<Instant>) {
         match next {
             Some(at) => self.fx.timers.set(Timer::Dial, at),
             None => self.fx.timers.cancel(Timer::Dial),
         }
-        while let Some(id) = self.consoles.forwards.next_obsolete() {
+        while let Some(id) = self.consoles.dials.next_obsolete() {
             match self.conns.get(id).map(|conn| &conn.role) {
                 Some(Role::Dialled(_)) => self.drop_conn(id, CloseReason::Gone),
-                Some(_) => self.drain(id, CloseReason::Gone),
+                Some(role) => {
+                    let at = match role {
+                        Role::Client(client) => Some(client.console),
+                        _ => None,
+                    };
+                    match at.is_some_and(|at| self.consoles.may(at).is_some()) {
+                        // What it prints from now on is for those who are named.
+                        true => self.close(id, CloseReason::NoRight),
+                        false => self.drain(id, CloseReason::Gone),
+                    }
+                }
                 None => {}
             }
         }
@@ -178,19 +189,20 @@ impl Concentrator {
         }
     }
 
-    /// What was connected to for a console ends: it is connected to again, if it is still wanted. That it
-    /// cannot be is told once.
+    /// A connection to a target ends: the target is connected to again, if it is still wanted. That it is
+    /// down is told once.
     fn note_end_of_forward(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get(id) else { return };
-        let Some(key) = conn.forward() else { return };
+        let line = self.dialled_lines.remove(&id).map(DialKey::Line);
+        let Some(key) = conn.forward().or(line) else { return };
         if let Some((at, seat)) = conn.seat()
-            && let Some(console) = self.consoles.get(at)
+            && let Some(console) = self.consoles.get_mut(at)
         {
-            let shown = console.fanout().stands_at(seat);
-            self.consoles.forwards.note_shown(key, id, shown);
+            let shown = console.fanout_mut().stand(seat);
+            self.consoles.dials.note_shown(key, id, shown, self.fx.now);
         }
         let chance = self.chance();
-        let is_news = self.consoles.forwards.failed(key, Some(id), self.fx.now, chance);
+        let is_news = self.consoles.dials.failed(key, Some(id), self.fx.now, chance);
         if is_news && reason != CloseReason::ShuttingDown {
             self.emit(id, EventKind::NotConnected(reason));
         }

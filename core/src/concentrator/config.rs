@@ -9,6 +9,7 @@ use crate::admin::operator::Rules;
 use super::address::Address;
 use super::proxies::Proxy;
 use super::rules::{ConsoleRule, Pattern};
+use super::serial_line::SerialLine;
 use super::target::Target;
 
 /// Settings of a [`Concentrator`](super::Concentrator), some of which may
@@ -94,6 +95,8 @@ pub struct Config {
     /// What VMs may ask to be connected to (direction `C`): targets as they are
     /// [shown](std::fmt::Display), without `?hello`. None: nothing.
     pub dial_allow: Vec<Pattern>,
+    /// Serial lines that come without a concentrator's protocol. They stay as they are.
+    pub lines: Vec<SerialLine>,
     /// When a connection takes the input from a live one of the same VM.
     pub takeover: Takeover,
     /// Consoles kept that have neither VM nor client; the one whose VM was connected for the shortest time in
@@ -141,6 +144,7 @@ impl Default for Config {
             console_rules: Vec::new(),
             forwards: Vec::new(),
             dial_allow: Vec::new(),
+            lines: Vec::new(),
             takeover: Takeover::Probe,
             max_consoles: 100_000,
             identify_timeout: Duration::from_secs(30),

@@ -1,6 +1,5 @@
 //! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proxy_protocol;
@@ -12,14 +11,13 @@ use super::address::Address;
 use super::admission::{Heard, Kind, Source};
 use super::control::Control;
 use super::desk::Desk;
+use super::dials::DialKey;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
-use super::forwards::ForwardKey;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::output::Sent;
 use super::speech::{Mode, Speech};
-use super::target::Target;
 use super::timers::Timer;
 use super::unshown::Unshown;
 use super::upgrade::Upgrade;
@@ -150,7 +148,7 @@ pub(super) struct Announced {
 /// A connection that we make for a console.
 #[derive(Debug)]
 pub(super) struct Dialled {
-    pub(super) key: ForwardKey,
+    pub(super) key: DialKey,
     /// It is there; its handshake may go on.
     pub(super) is_connected: bool,
 }
@@ -168,8 +166,28 @@ pub(super) struct Vm {
     pub(super) fold: Option<bool>,
     /// Its identification has been told as an event.
     pub(super) told: bool,
-    /// Its TLS began on a telnet connection and is not up yet.
-    pub(super) upgrading: bool,
+    /// What is spoken on it.
+    pub(super) wire: Wire,
+}
+
+/// What a VM's connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wire {
+    /// Telnet with VMware's option: it is a host's.
+    Vmware,
+    /// The same, while TLS that began on a telnet connection is not up yet.
+    Upgrading,
+    /// Telnet alone: it is a serial line's, of which all is known.
+    Telnet,
+    /// What the guest of a serial line prints, and nothing else.
+    Raw,
+}
+
+impl Wire {
+    /// It is a serial line's that says nothing of itself.
+    pub(super) fn is_lines(self) -> bool {
+        matches!(self, Self::Telnet | Self::Raw)
+    }
 }
 
 /// Where a VM connection stands.
@@ -207,8 +225,6 @@ pub(super) struct Early {
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
     pub(super) suffix: Option<String>,
-    /// What it wants to be connected to, which it may be.
-    pub(super) dial: Option<Arc<Target>>,
     /// Which console is its depends on its name, for which it is given time.
     pub(super) awaits_name: bool,
 }
@@ -233,7 +249,7 @@ pub(super) struct Client {
     pub(super) serial: Option<Box<com_port::Session>>,
     pub(super) visit: Visit,
     /// We have connected to it, for this.
-    pub(super) forward: Option<ForwardKey>,
+    pub(super) forward: Option<DialKey>,
     /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
     pub(super) is_seeded: bool,
 }
@@ -350,7 +366,7 @@ impl Conn {
             Role::Local(local) => Some(local.console),
             Role::Arriving(console) => Some(*console),
             Role::Announced(announced) => announced.console,
-            Role::Dialled(dialled) => Some(dialled.key.console),
+            Role::Dialled(dialled) => dialled.key.console(),
             Role::Attach(attach) => Some(attach.console),
             Role::Asking(_) | Role::Operator(_) => None,
             Role::Vm(vm) => match vm.place {

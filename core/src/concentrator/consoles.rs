@@ -16,9 +16,9 @@ use crate::time::Instant;
 use super::config::{Config, SlowClient};
 use super::console::{Console, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
+use super::dials::{By, DialKey, Dials};
 use super::effects::Effects;
-use super::fanout::{Limits, Offer, Seat, Took};
-use super::forwards::{By, ForwardKey, Forwards};
+use super::fanout::{Limits, Offer, Seat, Stand, Took};
 use super::id::ConsoleId;
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
@@ -50,7 +50,7 @@ pub(super) struct Consoles {
     /// What consoles are connected to by their names, where their rule does not say.
     forwards_by_name: Vec<(Pattern, Arc<Target>)>,
     /// What they are connected to.
-    pub(super) forwards: Forwards,
+    pub(super) dials: Dials,
     /// The settings of consoles that somebody has taken for a serial port.
     lines: BTreeMap<ConsoleId, Line>,
     /// Consoles that have had another list of who may use them, and where what they printed under that ends.
@@ -74,7 +74,7 @@ impl Consoles {
             expire: config.vm_expire,
             rules: Rules::new(&config.console_rules),
             forwards_by_name: config.forwards.clone(),
-            forwards: Forwards::default(),
+            dials: Dials::default(),
             lines: BTreeMap::new(),
             shown_from: BTreeMap::new(),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
@@ -219,9 +219,28 @@ impl Consoles {
         let Some(console) = self.table.get_mut(id) else { return false };
         let rule = self.rules.find(&console.label);
         let is_another = std::mem::replace(&mut console.rule, rule) != rule;
-        let (target, has_vm) = (self.forward_of(id), self.has_vm(id));
-        self.forwards.want(ForwardKey { console: id, by: By::Rule }, target, has_vm);
+        self.want(id, By::Rule, self.forward_of(id));
         is_another
+    }
+
+    /// A console is connected to this on that one's word, while it has a VM; `None`: to nothing.
+    fn want(&mut self, id: ConsoleId, by: By, target: Option<Arc<Target>>) {
+        let has_vm = self.has_vm(id);
+        let Some(console) = self.table.get_mut(id) else { return };
+        let starts_at = console.starts_at();
+        let from = if target.is_some() { console.fanout_mut().stand_at(starts_at) } else { Stand::default() };
+        self.dials.want(DialKey::Console(id, by), target, has_vm, from);
+    }
+
+    /// A console is connected to what the holder of its input has asked for, if it has. A leg that waits for
+    /// its target has said what it wants.
+    pub(super) fn serve_wish(&mut self, id: ConsoleId) {
+        if self.dials.knows_no_wish_of(id) {
+            return;
+        }
+        if let Some(holder) = self.table.get(id).and_then(|console| console.legs.holder()) {
+            self.want(id, By::Vm, self.dials.wish(holder));
+        }
     }
 
     fn has_vm(&self, id: ConsoleId) -> bool {
@@ -231,12 +250,21 @@ impl Consoles {
     /// What a console is to be connected to: what its rule says, or what is so for its name or UUID.
     fn forward_of(&self, id: ConsoleId) -> Option<Arc<Target>> {
         let rule = self.rule(id);
+        let is_named = self.table.get(id).is_some_and(|console| !console.label.name.is_empty());
+        // What is first by its name must not be another's meanwhile.
+        if !is_named
+            && (self.rules.go_by_names()
+                || self.forwards_by_name.iter().any(|(pattern, _)| !pattern.is_of_uuids()))
+        {
+            return None;
+        }
         if let Some(target) = rule.and_then(|rule| rule.forward.as_ref()) {
             return Some(Arc::clone(target));
         }
         let label = &self.table.get(id).filter(|_| rule.is_none_or(|rule| rule.may.is_none()))?.label;
-        let matches = |pattern: &Pattern| {
-            (!label.name.is_empty() && pattern.matches(&label.name)) || pattern.matches_uuid(label.uuid)
+        let matches = |pattern: &Pattern| match pattern.is_of_uuids() {
+            true => pattern.matches_uuid(label.uuid),
+            false => !label.name.is_empty() && pattern.matches(&label.name),
         };
         let mut all = self.forwards_by_name.iter();
         all.find(|(pattern, _)| matches(pattern)).map(|(_, target)| Arc::clone(target))
@@ -325,7 +353,7 @@ impl Consoles {
         self.index.remove(&console.label);
         self.by_silence.remove(id.index);
         self.shown_from.remove(&id);
-        self.forwards.forget(id);
+        self.dials.forget(id);
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
@@ -518,7 +546,8 @@ impl Consoles {
     pub(super) fn consider_expiry(&mut self, id: ConsoleId, fx: &mut Effects) {
         let Some(console) = self.table.get(id) else { return };
         console.consider_expiry(self.expire, fx);
-        self.forwards.follow(id, self.has_vm(id));
+        self.dials.follow(id, self.has_vm(id));
+        self.serve_wish(id);
         self.consider_yielding(id);
         self.keep_no_more_than_may(fx);
     }

@@ -12,9 +12,9 @@ use super::address::Address;
 use super::admission;
 use super::conn::{CLIENT_POLICY, Client, Conn, Role};
 use super::console::{Console, ReaderKey};
+use super::dials::DialKey;
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
-use super::forwards::ForwardKey;
 use super::id::{ConnId, ConsoleId};
 use super::speech::{Mode, Speech};
 use super::tls::await_handshake;
@@ -76,25 +76,32 @@ impl Concentrator {
         else {
             return;
         };
-        let (key, target) = (dialled.key, Arc::clone(target));
-        self.consoles.forwards.joined(key, id, self.fx.now);
-        self.seat_client(id, key.console, !target.is_telnet(), Some(key));
+        let (DialKey::Console(at, _), target) = (dialled.key, Arc::clone(target)) else { return };
+        let key = dialled.key;
+        self.seat_client(id, at, !target.is_telnet(), Some(key));
         if self.conns.get(id).is_none_or(|conn| conn.closing.is_some()) {
             return;
         }
-        let from = self.consoles.forwards.shown(key).max(self.consoles.shown_from(key.console));
-        let missed = match (self.conns.get(id).and_then(Conn::seat), self.consoles.get_mut(key.console)) {
+        if let Some(before) = self.consoles.dials.last(key) {
+            // It was to take the rest before its VM came back.
+            self.drop_conn(before, CloseReason::Gone);
+        }
+        self.consoles.dials.joined(key, id, self.fx.now);
+        let (shown, hidden) = (self.consoles.dials.shown(key), self.consoles.shown_from(at));
+        let missed = match (self.conns.get(id).and_then(Conn::seat), self.consoles.get_mut(at)) {
             (Some((_, seat)), Some(console)) => {
-                let from = from.max(console.starts_at());
-                console.fanout_mut().go_on_from(seat, from)
+                let fanout = console.fanout_mut();
+                let from = if shown.at < hidden { fanout.stand_at(hidden) } else { shown };
+                fanout.go_on_from(seat, from)
             }
             _ => return,
         };
         if missed > 0 {
+            self.count_in(at).bytes_skipped += missed;
             self.emit(id, EventKind::ReaderSkipped(missed));
         }
         if target.has_hello()
-            && let Some(label) = self.consoles.label(key.console)
+            && let Some(label) = self.consoles.label(at)
             && let Some(conn) = self.conns.get_mut(id)
         {
             let hello = json!({ "name": label.name, "uuid": label.uuid.simple().to_string() });
@@ -129,7 +136,7 @@ impl Concentrator {
     }
 
     /// Gives a client its seat, if its console has one for it.
-    fn seat_client(&mut self, id: ConnId, at: ConsoleId, is_raw: bool, forward: Option<ForwardKey>) {
+    fn seat_client(&mut self, id: ConnId, at: ConsoleId, is_raw: bool, forward: Option<DialKey>) {
         self.make_room_inside(at);
         let spec = Spec {
             key: ReaderKey { id, is_local: false },

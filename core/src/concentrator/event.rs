@@ -169,8 +169,8 @@ pub enum EventKind {
     },
     /// A client went.
     ClientDetached(CloseReason, Stay),
-    /// What a console is to be connected to cannot be reached; it is tried again and again. Not told again
-    /// before it was.
+    /// A target cannot be reached, or does not stay; it is tried again and again. Told once, until it has
+    /// stayed.
     NotConnected(CloseReason),
     /// A VM asked to be connected to something (direction `C`) that is not allowed, or is no target.
     DialRefused {

@@ -24,6 +24,15 @@ use super::reader::{Reader, Since, guest_runs, wire_runs};
 
 pub(super) use super::reader::{Form, Kind};
 
+/// A place in what a console printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Stand {
+    /// Its offset.
+    pub(super) at: u64,
+    /// How many guest bytes were printed before it.
+    pub(super) guest: u64,
+}
+
 /// A console's journal and its readers.
 #[derive(Debug)]
 pub(super) struct Fanout<K> {
@@ -341,27 +350,35 @@ impl<K: Copy> Fanout<K> {
         Took { front, data: half + data, frees: needed < oldest_end && reader.needs() >= oldest_end }
     }
 
-    /// The offset of the first byte that a reader has not taken.
-    pub(super) fn stands_at(&self, seat: Seat) -> u64 {
-        self.reader(seat)
-            .map_or(0, |reader| if reader.half { reader.at.saturating_sub(1) } else { reader.at })
+    /// Where a reader stands. Costs a look at each byte that it has not taken.
+    pub(super) fn stand(&mut self, seat: Seat) -> Stand {
+        let Some(reader) = self.reader(seat) else { return Stand::default() };
+        // Of half a pair nothing is shown.
+        let at = if reader.half { reader.at.saturating_sub(1) } else { reader.at };
+        self.stand_at(at)
+    }
+
+    /// Where one stands who has been shown all up to an offset, or up to what is kept.
+    pub(super) fn stand_at(&mut self, at: u64) -> Stand {
+        let at = at.clamp(self.journal.tail(), self.journal.head());
+        Stand { at, guest: self.journal.guest_at(at) }
     }
 
     /// A reader that has just come goes on where one before it stood, or with the oldest byte that is there.
-    /// Returns how many bytes are not, as they are kept.
-    pub(super) fn go_on_from(&mut self, seat: Seat, from: u64) -> u64 {
-        let tail = self.journal.tail();
-        let mut at = from.clamp(tail, self.journal.head());
+    /// Returns how many guest bytes it has missed.
+    pub(super) fn go_on_from(&mut self, seat: Seat, from: Stand) -> u64 {
+        let mut at = from.at.clamp(self.journal.tail(), self.journal.head());
         if self.journal.is_mid_pair(at) {
             at -= 1;
         }
         let Some(reader) = sitting(&mut self.readers, seat) else { return 0 };
         reader.at = at;
         reader.attached_at = at;
+        let guest = self.journal.guest_at(at);
         if reader.form == Form::Guest {
-            reader.guest_at = self.journal.guest_at(at);
+            reader.guest_at = guest;
         }
-        tail.saturating_sub(from)
+        guest.saturating_sub(from.guest)
     }
 
     /// How many guest bytes were printed before a reader's next one, and how many it has missed right before

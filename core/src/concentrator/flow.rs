@@ -7,11 +7,13 @@
 
 use std::io::IoSlice;
 
+use crate::telnet::IAC;
+use crate::telnet::wire_form::{undouble_into, wire_len, wire_prefix};
 use crate::time::Instant;
 use crate::transport::{RECORD, RUNS};
 
 use super::Concentrator;
-use super::conn::{Closing, Conn, Place, Role, Transport};
+use super::conn::{Closing, Conn, Place, Role, Transport, Wire};
 use super::console::READ_MAX;
 use super::consoles::Consoles;
 use super::effects::Effects;
@@ -169,6 +171,9 @@ impl Concentrator {
         let Some(conn) = conns.get_mut(id) else { return Sent::default() };
         match &conn.role {
             Role::Vm(_) => {
+                if conn.vm().is_some_and(|vm| vm.wire == Wire::Raw) {
+                    return offer_raw_line(id, conn, consoles, scratch, fx, take);
+                }
                 let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
                 if is_control_taken {
                     self.note_control_taken(id);
@@ -344,15 +349,15 @@ impl Concentrator {
         }
         self.fx.timers.cancel(Timer::Tls(id));
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Some(vm) = conn.vm_mut() {
-            vm.upgrading = false;
+        if let Some(vm) = conn.vm_mut().filter(|vm| vm.wire == Wire::Upgrading) {
+            vm.wire = Wire::Vmware;
         }
         let Transport::Tls(tls) = &conn.transport else { return };
         let (version, suite) = tls.terms();
         self.emit(id, EventKind::TlsUp { version, suite });
         match self.conns.get(id).map(|conn| &conn.role) {
             Some(&Role::Arriving(console)) => self.enter(id, console),
-            Some(Role::Dialled(_)) => self.enter_dialled(id),
+            Some(Role::Dialled(_)) => self.let_in(id),
             Some(Role::Asking(_)) => self.admin_comes_up(id),
             // What was kept back until now.
             _ => self.fx.outbox.transmit(id),
@@ -420,6 +425,9 @@ impl Concentrator {
         if let Some(Transport::Tls(tls)) = self.conns.get_mut(id).map(|conn| &mut conn.transport) {
             tls.peer_closed = true;
             self.consider_end(id);
+        } else if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.forward().is_some()) {
+            // Whoever was connected to and ends has restarted: it is connected to again.
+            conn.doom(id, CloseReason::PeerClosed, &mut self.fx);
         } else {
             self.end_input(id);
         }
@@ -432,7 +440,7 @@ impl Concentrator {
             (Transport::Tls(tls), _) if !tls.peer_closed || !tls.unread.is_empty() => {}
             // Who came by the admin port holds a lock, or may: its end is its end.
             (Transport::Tls(tls), Role::Client(client))
-                if !tls.peer_closed_both && client.visit.who.is_none() =>
+                if !tls.peer_closed_both && client.visit.who.is_none() && client.forward.is_none() =>
             {
                 self.end_input(id);
             }
@@ -474,6 +482,48 @@ fn offer_vm(
         console.input_taken(typed, buffers, fx);
     }
     (sent, left > 0)
+}
+
+/// Offers to a line that takes a guest's bytes and nothing else what was typed, if it is this connection that
+/// gets it. Commands, such as BREAK, are not for it.
+fn offer_raw_line(
+    id: ConnId,
+    conn: &Conn,
+    consoles: &mut Consoles,
+    scratch: &mut Vec<u8>,
+    fx: &mut Effects,
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> Sent {
+    let Some((console, buffers)) = conn.console().and_then(|console| consoles.with_buffers(console)) else {
+        return Sent::default();
+    };
+    if console.legs.input() != Some(id) {
+        return Sent::default();
+    }
+    let commands = leading_commands(console.uplink.halves().1);
+    if commands > 0 {
+        console.input_taken(commands, buffers, fx);
+    }
+    let wire = console.uplink.halves().1;
+    let front = &wire[..wire.len().min(2 * LINE_WRITE_MAX)];
+    let wire = &wire[..wire_prefix(front).0];
+    if wire.is_empty() {
+        return Sent::default();
+    }
+    scratch.clear();
+    undouble_into(wire, LINE_WRITE_MAX, scratch);
+    let offered = scratch.len();
+    let taken = take(&[IoSlice::new(scratch)]).min(offered);
+    let (typed, _) = wire_len(wire, taken);
+    if typed > 0 {
+        console.input_taken(typed, buffers, fx);
+    }
+    Sent { offered, taken }
+}
+
+/// How many bytes at the front of `wire` are commands, of two bytes each as all are that clients can give.
+fn leading_commands(wire: &[u8]) -> usize {
+    2 * wire.chunks_exact(2).take_while(|pair| pair[0] == IAC && pair[1] != IAC).count()
 }
 
 /// Offers to a client: control, and what it is shown of its console. Returns what came of it, and what it has
@@ -549,6 +599,9 @@ pub(super) const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who asks by an old protocol: each says a few hundred bytes at most.
 pub(super) const ASKING_READ_MAX: usize = 4 << 10;
+
+/// Most that is put together for one write to a line that takes a guest's bytes alone.
+const LINE_WRITE_MAX: usize = 16 << 10;
 
 /// Largest read from an operator's connection.
 const OPERATOR_READ_MAX: usize = 32 << 10;

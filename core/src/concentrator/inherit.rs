@@ -234,6 +234,7 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let last = console.tenure.last_holder();
         console.input_passes(ip, &mut self.fx);
+        self.consoles.serve_wish(at);
         self.rename_after_holder(at, to);
         self.adopt_early(to);
         if let Some(before) = before {

@@ -84,6 +84,7 @@ impl Concentrator {
                 | Timer::Tls(id)
                 | Timer::Identify(id)
                 | Timer::Admin(id)
+                | Timer::Connect(id)
                 | Timer::Decide(id)
                 | Timer::Linger(id)
                 | Timer::HalfClosed(id)

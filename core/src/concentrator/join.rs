@@ -10,7 +10,6 @@ use super::admission::Source;
 use super::config::Takeover;
 use super::conn::{Conn, Early, Place};
 use super::event::{EventKind, TakenBecause};
-use super::forwards::{By, ForwardKey};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
 use super::inherit::INHERIT_AFTER;
@@ -54,7 +53,7 @@ impl Concentrator {
         self.set_place(id, Place::Console(at));
         self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
         let (welcome, because) = self.welcome(at, id, is_other);
-        let (name, dial) = (early.name.take(), early.dial.take());
+        let name = early.name.take();
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);
         let (before, action) = console.legs.attach(id, welcome);
@@ -66,7 +65,6 @@ impl Concentrator {
         self.fx.outbox.changed(at);
         self.give_half(owed);
         if holds {
-            self.consoles.forwards.want(ForwardKey { console: at, by: By::Vm }, dial, true);
             self.fx.timers.cancel(Timer::Inherit(at));
             self.input_passes(at, id, before, because);
         } else {
@@ -136,6 +134,7 @@ impl Concentrator {
         let from = self.conns.get(id).and_then(|conn| conn.peer.ip());
         let Some(console) = self.consoles.get(at) else { return (Welcome::Ask, TakenBecause::Silent) };
         let holder = console.legs.holder().and_then(|holder| console.legs.standing(holder));
+        let is_line = self.conns.get(id).and_then(Conn::vm).is_some_and(|vm| vm.wire.is_lines());
         if is_other {
             (Welcome::Ask, TakenBecause::Silent)
         } else if holder == Some(Standing::Heir) {
@@ -144,6 +143,8 @@ impl Concentrator {
             (Welcome::Take(Standing::Second), TakenBecause::Home)
         } else {
             match self.config.takeover {
+                // A line cannot be asked: the question would be typed.
+                Takeover::Probe if is_line => (Welcome::Refuse, TakenBecause::Silent),
                 Takeover::Probe => (Welcome::Ask, TakenBecause::Silent),
                 Takeover::Newest => (Welcome::Take(Standing::Elder), TakenBecause::Newest),
                 Takeover::Refuse => (Welcome::Refuse, TakenBecause::Silent),

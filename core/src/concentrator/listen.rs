@@ -33,6 +33,8 @@ pub(super) struct Listener {
 pub(super) enum Purpose {
     /// Hosts connect here.
     Vms,
+    /// This line connects here.
+    Line(u16),
     /// Clients of this console connect here; the port that was asked for.
     Clients(ConsoleId, u16),
     /// Those connect here who ask about consoles, by whatever protocol.
@@ -43,6 +45,11 @@ impl Listener {
     /// A listener for those who ask.
     pub(super) fn admin(address: Address) -> Self {
         Self { purpose: Purpose::Admin, address, late: false, is_second: false }
+    }
+
+    /// A listener for a serial line.
+    pub(super) fn line(number: u16, address: Address) -> Self {
+        Self { purpose: Purpose::Line(number), address, late: false, is_second: false }
     }
 
     /// A listener for hosts.
@@ -68,7 +75,7 @@ impl Concentrator {
     pub(super) fn port_asked_for(&self, id: ListenerId) -> Option<u16> {
         match self.listeners.get(id)?.purpose {
             Purpose::Clients(_, port) => Some(port),
-            Purpose::Vms | Purpose::Admin => None,
+            Purpose::Vms | Purpose::Line(_) | Purpose::Admin => None,
         }
     }
 
@@ -76,7 +83,7 @@ impl Concentrator {
     pub(super) fn listening(&mut self, id: ListenerId, bound: Result<Address, ListenError>) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
         match (listener.purpose, bound) {
-            (purpose @ (Purpose::Vms | Purpose::Admin), Ok(bound)) => {
+            (purpose @ (Purpose::Vms | Purpose::Line(_) | Purpose::Admin), Ok(bound)) => {
                 listener.address = bound.clone();
                 let kind = match purpose {
                     Purpose::Admin => EventKind::AdminListening(id, bound),
@@ -84,7 +91,7 @@ impl Concentrator {
                 };
                 self.emit_event(None, None, kind);
             }
-            (Purpose::Vms | Purpose::Admin, Err(why)) => {
+            (Purpose::Vms | Purpose::Line(_) | Purpose::Admin, Err(why)) => {
                 let address = listener.address.clone();
                 self.listeners.remove(id);
                 self.emit_event(None, None, EventKind::ListenFailed(id, address, why));
@@ -375,7 +382,7 @@ impl Concentrator {
         for id in self.listeners.ids() {
             match self.listeners.get(id).map(|listener| listener.purpose) {
                 Some(Purpose::Clients(console, _)) => self.close_port(console),
-                Some(Purpose::Vms | Purpose::Admin) => {
+                Some(Purpose::Vms | Purpose::Line(_) | Purpose::Admin) => {
                     self.listeners.remove(id);
                     self.fx.outbox.push(Output::Unlisten(id));
                 }

@@ -28,6 +28,7 @@ mod control;
 mod counters;
 mod describing;
 mod desk;
+mod dials;
 mod effects;
 mod entering;
 mod event;
@@ -37,7 +38,6 @@ mod fanout;
 mod flow;
 mod foreign;
 mod forwarding;
-mod forwards;
 mod histogram;
 mod id;
 mod index;
@@ -51,6 +51,7 @@ mod kit;
 mod kit_requests;
 mod label;
 mod legs;
+mod lines;
 mod listen;
 mod making_room;
 mod moves;
@@ -70,6 +71,7 @@ mod rules;
 mod ruling;
 mod rush;
 mod serial;
+mod serial_line;
 mod showing;
 mod sighting;
 mod silence;
@@ -92,7 +94,7 @@ mod visits;
 mod vm;
 mod vmotion;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -120,6 +122,7 @@ pub use output::{Chunk, Closed, LogOrder, LogReader, Order, Output, Sent, Shutdo
 pub use ports::BLOCK;
 pub use proxies::{NoProxy, Proxy};
 pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
+pub use serial_line::{LinePlace, NoLine, SerialLine, uuid_of_line};
 pub use target::{NoTarget, Place as TargetPlace, Target};
 
 use crate::keyed::Keyed;
@@ -173,6 +176,8 @@ pub struct Concentrator {
     /// Operators' connections that want to hear of consoles, and of what is logged.
     watchers: BTreeSet<ConnId>,
     loggers: BTreeSet<ConnId>,
+    /// Connections that we have made to serial lines, and which those are.
+    dialled_lines: BTreeMap<ConnId, u16>,
     /// Peers that said nothing, since that was last told.
     silent_peers: u32,
     /// Calls until all invariants are looked at again.
@@ -214,6 +219,7 @@ impl Concentrator {
             epoch: 0,
             watchers: BTreeSet::new(),
             loggers: BTreeSet::new(),
+            dialled_lines: BTreeMap::new(),
             silent_peers: 0,
             #[cfg(debug_assertions)]
             until_check: 0,
@@ -227,6 +233,8 @@ impl Concentrator {
             let id = engine.listeners.insert(Listener::admin(address.clone()));
             engine.fx.outbox.push(Output::Listen(id, address.clone()));
         }
+        engine.open_lines();
+        engine.settle();
         if !engine.config.admin_listen.is_empty() {
             engine.epoch = engine.rng.next_u64();
         }
@@ -251,7 +259,7 @@ impl Concentrator {
         self.fx.now = now;
         let purpose = self.listeners.get(on)?.purpose;
         let (kind, at) = match purpose {
-            Purpose::Vms => (Kind::Vm, None),
+            Purpose::Vms | Purpose::Line(_) => (Kind::Vm, None),
             Purpose::Clients(console, _) => (Kind::Client, Some(console)),
             Purpose::Admin => (Kind::Client, None),
         };
@@ -263,6 +271,7 @@ impl Concentrator {
                     Some(self.accept_announced(at, peer.address))
                 }
                 Purpose::Vms => self.accept_vm(peer.address, None),
+                Purpose::Line(number) => self.accept_line(number, peer.address),
                 Purpose::Clients(console, _) => self.accept_client(console, peer.address, None),
                 Purpose::Admin => self.accept_admin(peer),
             }
@@ -271,8 +280,8 @@ impl Concentrator {
         accepted
     }
 
-    /// A connection that [`Output::Connect`] asked for is there, or cannot be had. Returns whether it is one
-    /// from now on: it may have been closed before this.
+    /// A connection that [`Output::Connect`] asked for is there, or cannot be had. Returns whether the
+    /// runtime is to serve it: it may have been given up before this.
     pub fn handle_connected(&mut self, id: ConnId, outcome: Result<(), io::ErrorKind>, now: Instant) -> bool {
         self.fx.now = now;
         match outcome {
@@ -339,6 +348,7 @@ impl Concentrator {
                 _ => self.give_up_asking(id),
             },
             Timer::Decide(id) => self.decide(id, self.receive_window(id) > 0),
+            Timer::Connect(id) => self.not_connected(id, io::ErrorKind::TimedOut),
             Timer::Linger(id) => self.end_of_linger(id),
             Timer::HalfClosed(id) => self.look_after_half_closed(id),
             Timer::Source(id) => self.end_of_source(id),

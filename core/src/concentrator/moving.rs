@@ -345,6 +345,9 @@ impl Concentrator {
         });
         if let Some(console) = self.consoles.get_mut(at) {
             console.take_over(moving, target, from, &mut self.fx);
+            if console.legs.holder() == Some(target) {
+                self.consoles.dials.keep_wish(at, target);
+            }
         }
         // Its secret is proof: whatever it is called, it is this VM, and it lives.
         match self.consoles.get(at).and_then(|console| console.legs.standing(target)) {

@@ -14,8 +14,8 @@ use super::id::ConsoleId;
 impl Concentrator {
     /// Takes these settings in place of those that it has, but for the ones on which listeners and the
     /// identity of consoles rest: `vm_listen`, `client_interface`, `client_ports`, `ports_by_grant`,
-    /// `admin_listen`, `multi_console` and its like, `max_descriptors`, and those about TLS. They stay as
-    /// they are.
+    /// `admin_listen`, `lines`, `multi_console` and its like, `max_descriptors`, and those about
+    /// TLS. They stay as they are.
     ///
     /// Nobody's session ends but that of those who may not be where they are any more: rights that were taken
     /// are gone, from a connection on the admin port as from a console that has another list of who may use
@@ -38,6 +38,7 @@ impl Concentrator {
             client_tls: old.client_tls,
             admin_tls: old.admin_tls,
             admin_listen: old.admin_listen.clone(),
+            lines: old.lines.clone(),
             max_descriptors: old.max_descriptors,
             ..config.clone()
         };

@@ -75,6 +75,13 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
+    /// It is one of UUIDs, and not of names: nothing but hexadecimal digits, eight at least, and dashes
+    /// beside `*` and `?`.
+    pub(super) fn is_of_uuids(&self) -> bool {
+        let digits = self.0.bytes().filter(u8::is_ascii_hexdigit).count();
+        digits >= 8 && self.0.bytes().all(|byte| byte.is_ascii_hexdigit() || b"-*?".contains(&byte))
+    }
+
     /// Whether it matches a UUID in lower case, with or without hyphens.
     pub(super) fn matches_uuid(&self, uuid: Uuid) -> bool {
         self.matches(&uuid.simple().to_string()) || self.matches(&hyphenated(uuid))
@@ -172,6 +179,11 @@ impl Rules {
     /// Whether the port of a console depends on its name.
     pub(super) fn ports_need_names(&self) -> bool {
         self.rules.iter().any(|rule| rule.name.is_some() && rule.port != RulePort::Any)
+    }
+
+    /// Whether any rule is about consoles of certain names.
+    pub(super) fn go_by_names(&self) -> bool {
+        self.rules.iter().any(|rule| rule.name.is_some())
     }
 
     /// What each rule says of who may use its consoles.

@@ -5,7 +5,7 @@ use crate::admin::operator::{Right, Rules};
 use super::Concentrator;
 use super::config::SlowClient;
 use super::conn::Role;
-use super::forwards::{By, ForwardKey};
+use super::dials::{By, DialKey};
 use super::id::{ConnId, ConsoleId};
 use super::label::Label;
 use super::standing::older_right_at;
@@ -38,9 +38,9 @@ impl Concentrator {
             Some(Role::Operator(desk)) => desk.standing.right_at(list),
             Some(Role::Asking(asking)) => older_right_at(&asking.standing.caller, rules, list),
             Some(Role::Attach(attach)) => self.right_by(attach.operator, list),
-            // That the server is to connect there was decided by who may.
+            // Whoever configured the server has decided that it connects there.
             Some(Role::Client(client)) if client.forward.is_some() => match client.forward {
-                Some(ForwardKey { by: By::Vm, .. }) if list.is_some() => Right::None,
+                Some(DialKey::Console(_, By::Vm)) if list.is_some() => Right::None,
                 _ => Right::Writer,
             },
             Some(Role::Client(client)) => match &client.visit.caller {

@@ -101,7 +101,8 @@ impl Target {
     /// somebody wrote it.
     pub(super) fn is_allowed_by(&self, patterns: &[Pattern]) -> bool {
         let uri = self.to_string();
-        patterns.iter().any(|pattern| pattern.matches(&uri))
+        let is_address = matches!(&self.place, Place::Tcp(host, _) if host.parse::<IpAddr>().is_ok());
+        patterns.iter().any(|pattern| pattern.matches(&uri) && (is_address || !is_of_addresses(pattern)))
     }
 }
 
@@ -146,6 +147,15 @@ impl FromStr for Target {
         let host = read_host(host).ok_or_else(|| NoTarget::Host(host.into()))?;
         Ok(Self { place: Place::Tcp(host, port), is_telnet, is_tls, has_hello })
     }
+}
+
+/// Whether a pattern of targets has an address, or the front of one, where the host stands: 10.0.0.* does not
+/// mean 10.0.0.evil.example.
+fn is_of_addresses(pattern: &Pattern) -> bool {
+    let pattern = pattern.to_string();
+    let host = pattern.split_once("://").map_or(&*pattern, |(_, rest)| rest);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host.starts_with(|c: char| c.is_ascii_digit()) && !host.contains(|c: char| c.is_ascii_alphabetic())
 }
 
 /// A host's name in lower case, or its address without brackets, in the one way in which that is written.
@@ -257,6 +267,9 @@ mod tests {
         let allowed = ["tcp://*.lab.example:2377".parse().unwrap()];
         let may = |uri: &str| Target::of_vm(uri).is_ok_and(|target| target.is_allowed_by(&allowed));
         assert!(may("tcp://a.lab.example:2377") && may("TCP://A.LAB.example.:2377?x=y"));
+        let of_addresses = ["tcp://10.0.0.*:23".parse().unwrap()];
+        let may_there = |uri: &str| Target::of_vm(uri).unwrap().is_allowed_by(&of_addresses);
+        assert!(may_there("tcp://10.0.0.7:23") && !may_there("tcp://10.0.0.evil.example:23"));
         for uri in [
             "tcp://a.lab.example:2378",
             "tcp://lab.example:2377",

@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Identify(ConnId),
     /// A connection on the admin port has had its time, for what it has to do next.
     Admin(ConnId),
+    /// What is connected to has had its time to be there.
+    Connect(ConnId),
     /// An undecided client is raw from then on.
     Decide(ConnId),
     /// A closing connection has had its time to take its last bytes.
@@ -93,6 +95,7 @@ impl Timers {
             Timer::Header(id),
             Timer::Tls(id),
             Timer::Identify(id),
+            Timer::Connect(id),
             Timer::Decide(id),
             Timer::Linger(id),
             Timer::HalfClosed(id),

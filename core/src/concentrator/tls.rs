@@ -15,7 +15,7 @@ use crate::transport::{Acceptor, Acceptors, Connector, Tls, TlsFailure};
 use super::Concentrator;
 use super::address::Address;
 use super::config::{AdminTls, Config, InBandTls, VmTls};
-use super::conn::{Conn, Transport};
+use super::conn::{Conn, Transport, Wire};
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
 use super::id::ConnId;
@@ -102,7 +102,7 @@ impl TlsPolicy {
         let is_ours =
             matches!(reason, CloseReason::Evicted | CloseReason::Kicked | CloseReason::ShuttingDown);
         if !is_ours
-            && conn.vm().is_some_and(|vm| vm.upgrading)
+            && conn.vm().is_some_and(|vm| vm.wire == Wire::Upgrading)
             && let Address::Ip(host) = &conn.peer
         {
             self.backoff.add(host.ip(), now);
@@ -216,8 +216,8 @@ impl TlsPolicy {
         match Tls::accept(acceptor, clear) {
             Ok(tls) => {
                 conn.transport = Transport::Tls(tls);
-                if let Some(vm) = conn.vm_mut() {
-                    vm.upgrading = upgrading;
+                if let Some(vm) = conn.vm_mut().filter(|_| upgrading) {
+                    vm.wire = Wire::Upgrading;
                 }
                 await_handshake(id, fx);
                 fx.outbox.transmit(id);
@@ -277,7 +277,7 @@ impl Concentrator {
         }
         // A target that is down is tried again and again, and told of once.
         let forward = self.conns.get(id).and_then(Conn::forward);
-        if forward.is_none_or(|key| !self.consoles.forwards.is_known_down(key)) {
+        if forward.is_none_or(|key| !self.consoles.dials.is_known_down(key)) {
             self.emit(id, EventKind::TlsFailed(failure));
         }
         let Some(conn) = self.conns.get_mut(id) else { return };

@@ -10,7 +10,7 @@ use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
 use super::config::VmTls;
-use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, is_noise};
+use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, Wire, is_noise};
 use super::event::{CloseReason, EventKind, Fault};
 use super::id::ConnId;
 use super::index::Placed;
@@ -18,7 +18,7 @@ use super::label::Identity;
 use super::target::Target;
 use super::timers::Timer;
 use super::tls::{await_handshake, await_upgrade};
-use crate::telnet::wire_form::count_pairs;
+use crate::telnet::wire_form::{count_pairs, escape_into};
 
 impl Concentrator {
     /// A connection on a VM listener; `announced`: which is there already. `None`: it needs TLS, and there is
@@ -35,7 +35,7 @@ impl Concentrator {
             early: None,
             fold: None,
             told: false,
-            upgrading: false,
+            wire: Wire::Vmware,
         };
         let mut conn = Conn::new(peer, transport, policy, Role::Vm(vm));
         conn.decoder = message_decoder();
@@ -63,6 +63,10 @@ impl Concentrator {
     /// Bytes from a host. One pass; what is left of a command stays in the decoder. Returns how many bytes at
     /// the end are TLS, if that has begun among them.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
+        if self.conns.get(id)?.vm().is_some_and(|vm| vm.wire == Wire::Raw) {
+            self.receive_raw_line(id, data);
+            return None;
+        }
         let mut rest = data;
         let was_nobody = self.conns.get(id)?.is_nobody();
         let mut commands = 0;
@@ -78,6 +82,26 @@ impl Concentrator {
         // A session's start is little but commands.
         conn.heard_noise(is_noise, if was_nobody { 1 } else { NOISY_READS });
         None
+    }
+
+    fn is_line(&self, id: ConnId) -> bool {
+        self.conns.get(id).and_then(Conn::vm).is_some_and(|vm| vm.wire.is_lines())
+    }
+
+    /// Bytes of a line that says nothing but what its guest prints.
+    fn receive_raw_line(&mut self, id: ConnId, data: &[u8]) {
+        let mut wire = std::mem::take(&mut self.scratch);
+        for piece in data.chunks(PIECE) {
+            wire.clear();
+            escape_into(piece, &mut wire);
+            let pairs = wire.len() - piece.len();
+            match self.conns.get(id).and_then(Conn::prints_at) {
+                Some(console) => self.consoles.print(console, &wire, pairs, &mut self.fx),
+                None => self.vm_output(id, &wire, pairs),
+            }
+        }
+        wire.clear();
+        self.scratch = wire;
     }
 
     /// Adds the commands in a piece to `commands`. Returns how many bytes are left of one in which TLS began.
@@ -103,7 +127,7 @@ impl Concentrator {
                 }
                 Item::Negotiation(verb, Opt::AUTHENTICATION) => self.vm_negotiates_tls(id, verb),
                 Item::Negotiation(verb, opt) => self.vm_negotiates(id, verb, opt),
-                Item::Subnegotiation(VMWARE_TELNET_EXT, body) => self.vm_says(id, body),
+                Item::Subnegotiation(VMWARE_TELNET_EXT, body) if !self.is_line(id) => self.vm_says(id, body),
                 Item::Subnegotiation(Opt::AUTHENTICATION, body) => self.vm_authenticates(id, body),
                 Item::Subnegotiation(opt, _) => self.malformed(id, Fault::OptionOff(opt)),
                 // Text would be typed into the guest; a NOP shows that someone is here.
@@ -360,9 +384,9 @@ impl Concentrator {
         self.reply(id, |out| Message::WillProxy.put(out));
         let may_count = self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
         let suffix = if may_count { uri.suffix() } else { String::new() };
+        self.consoles.dials.wishes(id, dial);
         if let Some(early) = self.early_mut(id) {
             early.suffix.get_or_insert(suffix);
-            early.dial = dial;
             self.identify(id);
         }
     }
@@ -501,6 +525,7 @@ impl Concentrator {
         self.show_last_words(id);
         self.adopt_early(id);
         self.set_place(id, Place::Detached);
+        self.consoles.dials.wishes(id, None);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.fx.timers.cancel(timer);
         }

@@ -111,7 +111,7 @@ pub(crate) fn whole_pairs(wire: &[u8], room: usize) -> usize {
 /// The length of the longest prefix of `input` that is data and holds whole pairs, and how many pairs it has.
 /// What follows it is a command, the start of one, or nothing. Costs one pass over it.
 #[inline]
-pub(super) fn wire_prefix(input: &[u8]) -> (usize, usize) {
+pub(crate) fn wire_prefix(input: &[u8]) -> (usize, usize) {
     let mut at = 0;
     let mut pairs = 0;
     while let Some(plain) = find_iac(&input[at..]) {

@@ -9,7 +9,7 @@ use vspc_core::admin::operator::Rules;
 use vspc_core::concentrator::{
     CloseReason, Config, ConnId, ConsoleRule, EventKind, SlowClient, Takeover, Target,
 };
-use vspc_core::vmware::{Resume, VmConfig};
+use vspc_core::vmware::{Message, Resume, VmConfig};
 
 use crate::world::{Client, Kind, Part, World, uuid, vm_config};
 
@@ -102,6 +102,7 @@ fn a_target_that_is_down_is_told_of_once_and_misses_nothing_that_is_kept() {
     world.print(vm, b"two ");
     assert_eq!(world.seen(there), "one two ");
     // It goes, misses something, and is there again.
+    world.pass(Duration::from_secs(20));
     world.reset(there);
     world.print(vm, b"three ");
     world.pass(Duration::from_secs(5));
@@ -320,12 +321,165 @@ fn a_target_that_lags_is_cut_off_as_a_raw_client_is_and_connected_to_again() {
 }
 
 #[test]
+fn a_target_that_ends_in_order_is_connected_to_again() {
+    let mut world = World::new(to("*", "tcp://attach:1"));
+    let vm = world.vm(vm_config(1));
+    let first = world.answer_dial(raw());
+    world.pass(Duration::from_secs(20));
+    world.link(first).inbound.extend(b"last");
+    world.end(first);
+    assert_eq!(world.reason(first), Some(CloseReason::PeerClosed));
+    assert_eq!(world.typed(vm), "last");
+    world.print(vm, b"panic");
+    world.pass(Duration::from_secs(1));
+    let second = world.answer_dial(raw());
+    assert_eq!(world.seen(second), "panic");
+}
+
+#[test]
+fn a_target_whose_vm_leaves_and_comes_back_is_shown_nothing_twice() {
+    let mut world = World::new(to("*", "tcp://attach:1"));
+    let vm = world.vm(vm_config(1));
+    let first = world.answer_dial(raw());
+    world.print(vm, &[b'a'; 100_000]);
+    world.end(vm);
+    world.pass(Duration::from_secs(5));
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"again");
+    let second = world.answer_dial(raw());
+    assert_eq!((world.wire(first).len(), world.seen(second).as_str()), (100_000, "again"));
+    // It has not taken the rest when its VM is back: one of the two shows each byte.
+    world.stall(second, 0);
+    world.print(vm, b"1");
+    world.end(vm);
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"2");
+    world.pass(Duration::from_secs(1));
+    let third = world.answer_dial(raw());
+    world.pass(Duration::from_secs(5));
+    let rest = world.seen(second).trim_start_matches("again").to_owned();
+    assert_eq!(rest + &world.seen(third), "12");
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::ReaderSkipped(_))), 0);
+}
+
+#[test]
+fn what_did_not_last_is_shown_again_and_is_told_of_as_down_once() {
+    let mut world = World::new(to("*", "tcp://proxy:1"));
+    let vm = world.vm(vm_config(1));
+    world.print(vm, b"booting ");
+    for _ in 0..10 {
+        let there = world.answer_dial(raw());
+        assert_eq!(world.seen(there), "booting ");
+        world.end(there);
+        world.pass(Duration::from_secs(5));
+    }
+    assert_eq!(not_connected(&world), 1);
+    let there = world.answer_dial(raw());
+    world.pass(Duration::from_secs(20));
+    world.end(there);
+    world.pass(Duration::from_secs(1));
+    let again = world.answer_dial(raw());
+    world.print(vm, b"ready");
+    assert_eq!(world.seen(again), "ready");
+}
+
+#[test]
+fn a_console_without_a_seat_is_connected_to_nothing_and_what_it_prints_waits() {
+    let mut world = World::new(Config {
+        max_clients: Some(1),
+        client_ports: Config::default().client_ports,
+        ..to("*", "tcp://attach:1")
+    });
+    let vm = world.vm(vm_config(1));
+    let there = world.answer_dial(raw());
+    world.pass(Duration::from_secs(20));
+    world.reset(there);
+    let person = world.client(uuid(1), Kind::Telnet);
+    world.print(vm, b"meanwhile");
+    world.pass(Duration::from_secs(60));
+    assert!(dialled(&mut world).is_empty());
+    world.reset(person);
+    world.pass(Duration::from_secs(5));
+    let again = world.answer_dial(raw());
+    assert_eq!(world.seen(again), "meanwhile");
+}
+
+#[test]
+fn a_list_that_comes_while_a_vms_wish_is_dialled_counts() {
+    let mut world = World::new(allowing("*"));
+    world.vm(VmConfig { name: "web1".into(), ..wants("tcp://mine:1", 1) });
+    assert_eq!(dialled(&mut world).len(), 1);
+    let rule = ConsoleRule {
+        name: Some("web*".parse().unwrap()),
+        may: Some(Rules::default()),
+        ..ConsoleRule::default()
+    };
+    world.engine.reconfigure(&Config { console_rules: vec![rule], ..allowing("*") }, world.now);
+    world.settle();
+    let (id, _) = world.dialled[0];
+    assert!(!world.engine.handle_connected(id, Ok(()), world.now));
+    world.settle();
+    world.pass(Duration::from_secs(60));
+    assert!(dialled(&mut world).is_empty());
+}
+
+#[test]
+fn a_console_is_connected_to_nobody_elses_target_before_its_name_is_known() {
+    let first = ("web*".parse().unwrap(), target("tcp://web:1"));
+    let rest = ("*".parse().unwrap(), target("tcp://rest:1"));
+    let mut world = World::new(Config { forwards: vec![first, rest], ..to("*", "tcp://rest:1") });
+    let vm = world.vm(VmConfig { name: String::new(), ..vm_config(1) });
+    assert!(dialled(&mut world).is_empty());
+    world.print(vm, b"early");
+    world.host(vm).session.put(&Message::VmName(b"web1"));
+    world.settle();
+    assert_eq!(dialled(&mut world), ["tcp://web:1"]);
+    let there = world.answer_dial(raw());
+    assert_eq!(world.seen(there), "early");
+    // A word of hexadecimal letters is a name, and is not held against UUIDs.
+    let hexes = [vec![("0*".parse().unwrap(), target("tcp://hex:1"))]].concat();
+    let mut world = World::new(Config { forwards: hexes, ..to("*", "tcp://rest:1") });
+    world.vm(called("web1", 1));
+    assert!(uuid(1).simple().to_string().starts_with('0') && dialled(&mut world).is_empty());
+}
+
+#[test]
+fn the_wish_of_who_held_the_input_goes_with_it_and_the_next_ones_counts() {
+    let mut world = World::new(allowing("tcp://*:1"));
+    let stranger = world.vm(wants("tcp://theirs:1", 1));
+    let theirs = world.answer_dial(raw());
+    let vm = world.vm(wants("tcp://mine:1", 1));
+    world.pass(Duration::from_secs(700));
+    world.end(stranger);
+    world.pass(Duration::from_secs(60));
+    assert!(!world.is_open(theirs));
+    assert_eq!(dialled(&mut world), ["tcp://mine:1"]);
+    let mine = world.answer_dial(raw());
+    world.print(vm, b"secret");
+    assert_eq!(world.seen(mine), "secret");
+    assert!(!world.seen(theirs).contains("secret"));
+}
+
+#[test]
+fn a_vm_that_comes_and_goes_has_its_target_dialled_once_a_second() {
+    let mut world = World::new(to("*", "tcp://silent:1"));
+    let mut count = 0;
+    for _ in 0..100 {
+        let vm = world.vm(vm_config(1));
+        count += dialled(&mut world).len();
+        world.end(vm);
+        world.pass(Duration::from_millis(50));
+    }
+    assert!((3..=7).contains(&count), "{count} in five seconds");
+}
+
+#[test]
 fn a_server_that_goes_down_gives_up_what_it_dials() {
     let mut world = World::new(to("*", "tcp://attach:1"));
     world.vm(vm_config(1));
     assert_eq!(dialled(&mut world).len(), 1);
     world.shut_down();
-    assert!(dialled(&mut world).is_empty() && not_connected(&world) == 0);
+    assert!(world.dialled.is_empty() && not_connected(&world) == 0);
     world.pass(Duration::from_secs(60));
     assert!(dialled(&mut world).is_empty());
 }

@@ -19,6 +19,7 @@ mod fuzz;
 mod honest;
 mod kit;
 mod law;
+mod lines;
 mod lists;
 mod locals;
 mod log;

@@ -6,7 +6,7 @@
 
 use crate::options::Options;
 
-use super::tables::{MULTI_CONSOLE, Tables, effects_of, selector_of};
+use super::tables::{LINE, MULTI_CONSOLE, Tables, effects_of, selector_of};
 use crate::console_rules::{Rule, Rules};
 
 /// One option that is not as it was.
@@ -89,6 +89,14 @@ pub(crate) fn compare(in_use: &Options, read: &Options, takes_files: bool) -> Re
             format!("[{}]", all.join(", "))
         });
         waiting.push(Change { name: format!("[[console]]: {MULTI_CONSOLE}"), old, new });
+    }
+    let [old, new] = [in_use, read].map(|options| &options.tables.lines);
+    if old != new {
+        let [old, new] = [old, new].map(|lines| {
+            let all: Vec<_> = lines.iter().map(|line| format!("{:?} {}", line.name, line.place)).collect();
+            format!("[{}]", all.join(", "))
+        });
+        waiting.push(Change { name: format!("[[{LINE}]]"), old, new });
     }
     let options = options.checked()?;
     Ok(Comparison { options, applied, waiting })

@@ -58,7 +58,8 @@ fn parse(text: &str, path: &Path, command: &Command, keys: &[Key]) -> Read {
         }
         let given = match keys.iter().find(|key| key.name == name) {
             None if value.get_ref().is_table() || is_tables(value.get_ref()) => Err(format!(
-                "{name}: there are no sections but [[watch]] and [[console]]; options stand by themselves"
+                "{name}: there are no sections but [[watch]], [[console]] and [[line]]; options stand by \
+                 themselves"
             )),
             None => Err(keys::unknown(command, keys, name)),
             Some(key) => arguments(key, value.get_ref()).and_then(|args| {

@@ -169,6 +169,12 @@ const TABLES: &str = "
 #max-clients = 1
 #multi-console = true
 #may = [\"uid:1000=writer\", \"10.0.0.0/8=spectator\"]
+
+# Serial lines that come without a concentrator's protocol; each is a console.
+#[[line]]
+#name = \"plc1\"
+#uri = \"telnet://10.0.0.5:2001\"
+#uuid = \"564d0000-0000-0000-0000-000000000001\"
 ";
 
 /// The option whose value may have a password in it.

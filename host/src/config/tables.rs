@@ -7,7 +7,8 @@ use std::fmt::{self, Write as _};
 
 use toml::de::{DeTable, DeValue};
 use vspc_core::admin::operator;
-use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SlowClient};
+use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SerialLine, SlowClient, uuid_of_line};
+use vspc_core::vmware::Uuid;
 
 use crate::console_rules::{Rule, Rules};
 use crate::dialer;
@@ -20,6 +21,8 @@ pub(crate) struct Tables {
     pub(crate) watches: Vec<Watch>,
     /// `[[console]]`.
     pub(crate) consoles: Rules,
+    /// `[[line]]`.
+    pub(crate) lines: Vec<SerialLine>,
     /// What of that says whose serial ports are told apart, which stays as it was at the start.
     pub(crate) multi_consoles: Vec<(Pattern, bool)>,
 }
@@ -30,7 +33,7 @@ pub(super) type Place<'a> = &'a dyn Fn(usize) -> String;
 impl Tables {
     /// Whether there are tables of this name.
     pub(super) fn have(name: &str) -> bool {
-        [WATCH, CONSOLE].contains(&name)
+        [WATCH, CONSOLE, LINE].contains(&name)
     }
 
     /// A client port that a console is to have, if there is one.
@@ -63,6 +66,19 @@ impl Tables {
             let mut fields = Fields::new(name, fields, here, place, faults);
             match name {
                 WATCH => self.watches.extend(watch(&mut fields)),
+                LINE => {
+                    let line = line(&mut fields);
+                    let twin = line.as_ref().and_then(|line| {
+                        self.lines.iter().find(|other| other.name == line.name || other.uuid == line.uuid)
+                    });
+                    match twin {
+                        Some(other) if line.as_ref().is_some_and(|line| line.name == other.name) => {
+                            fields.fault("name", &format!("= {:?} is that of another line", other.name));
+                        }
+                        Some(other) => fields.fault("uuid", &format!("is that of line {:?}", other.name)),
+                        None => self.lines.extend(line),
+                    }
+                }
                 _ => {
                     let rule = rule(&mut fields);
                     let port = own_port(&rule);
@@ -102,6 +118,10 @@ impl fmt::Display for Tables {
             for (key, value) in selector_of(rule).into_iter().chain(effects_of(rule)) {
                 writeln!(f, "{key} = {value}")?;
             }
+        }
+        for SerialLine { name, uuid, place } in &self.lines {
+            let [name, place] = [name, &place.to_string()].map(|text| super::print::literal(text));
+            writeln!(f, "\n[[{LINE}]]\nname = {name}\nuri = {place}\nuuid = \"{}\"", uuid.simple())?;
         }
         Ok(())
     }
@@ -177,6 +197,24 @@ fn watch(fields: &mut Fields<'_, '_>) -> Option<Watch> {
     let name = name.unwrap_or_else(|| pattern.text().chars().take(LONGEST_NAME).collect());
     let (consoles, at_most) = (consoles.unwrap_or_default(), at_most.unwrap_or_default());
     Some(Watch { name, pattern, consoles, at_most })
+}
+
+fn line(fields: &mut Fields<'_, '_>) -> Option<SerialLine> {
+    let name = fields.take("name", |value| dialer::line_name(text(value)?).map(str::to_owned));
+    let place = fields.take("uri", |value| dialer::line_place(text(value)?));
+    let uuid = fields.take("uuid", |value| {
+        let uuid = Uuid::parse(text(value)?.as_bytes()).ok().filter(|uuid| !uuid.is_nil());
+        uuid.ok_or_else(|| "is a UUID: 32 hexadecimal digits, with or without dashes".to_owned())
+    });
+    let lacks = ["name", "uri"].map(|key| !fields.had(key));
+    fields.end(&["name", "uri", "uuid"]);
+    for (key, lacks) in ["name", "uri"].into_iter().zip(lacks) {
+        if lacks {
+            fields.fault(key, "is missing: a line has a name, and a uri that says where it is");
+        }
+    }
+    let name = name?;
+    Some(SerialLine { uuid: uuid.unwrap_or_else(|| uuid_of_line(&name)), place: place?, name })
 }
 
 /// The rule of a table: it is about each of its names with each of its UUIDs.
@@ -402,6 +440,9 @@ fn is_nearly(word: &str, other: &str) -> bool {
 }
 
 const WATCH: &str = "watch";
+
+/// The name of the tables of serial lines.
+pub(super) const LINE: &str = "line";
 const CONSOLE: &str = "console";
 
 /// What of a rule takes a restart.

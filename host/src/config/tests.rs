@@ -230,6 +230,13 @@ fn a_fault_in_the_file_is_one_line_that_says_where_and_what_to_do() {
         ("[[watch]]\npattern = 'x'\nat-most = '1/week'", "FILE:3: at-most takes a number up to 1000 for"),
         ("[[watch]]\npattern = 'x'\nconsole = []", "FILE:3: console means no console"),
         ("[[watch]]\npattern = 'x'\n[[watch]]\npattern = 'x'", "FILE:1: two [[watch]] have the name \"x\""),
+        ("[[line]]\nname = 'a'", "FILE:1: [[line]]: uri is missing"),
+        ("[[line]]\nname = 'a'\nuri = 'x'", "FILE:3: uri it has to begin with tcp://"),
+        ("[[line]]\nname = 'a'\nuri = 'tcp://:1'\nuuid = 'x'", "FILE:4: uuid is a UUID"),
+        (
+            "[[line]]\nname = 'a'\nuri = 'tcp://:1'\n[[line]]\nname = 'a'\nuri = 'tcp://:2'",
+            "FILE:4: [[line]]: name = \"a\" is that of another line",
+        ),
         ("proxy-port = 1\nproxy-port = 2", "FILE:2: duplicate key"),
         ("proxy-port = 1\n\nproxy-iface = [", "FILE:3: "),
         ("proxy-port 1", "FILE:1: "),

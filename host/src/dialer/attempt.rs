@@ -19,14 +19,14 @@ pub(super) enum Where {
     Unix(Box<str>),
 }
 
-/// Connects; takes [`PATIENCE`] at most. The socket does not block, and is served as those are that connect
-/// to us.
-pub(super) fn connect(to: &Where) -> io::Result<Socket> {
+/// Connects; takes [`PATIENCE`] at most, and gives up soon when it is not wanted any more. The socket does
+/// not block, and has the options of those that connect to us.
+pub(super) fn connect(to: &Where, is_wanted: &dyn Fn() -> bool) -> io::Result<Socket> {
     let until = Instant::now() + PATIENCE;
     match to {
         Where::Unix(path) => connect_unix(path, until),
         Where::Tcp(addresses) => {
-            let socket = race(alternating(addresses), until)?;
+            let socket = race(alternating(addresses), until, is_wanted)?;
             sockets::serve_well(&SockRef::from(&socket))?;
             Ok(socket)
         }
@@ -61,14 +61,14 @@ fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     all
 }
 
-fn race(addresses: Vec<SocketAddr>, until: Instant) -> io::Result<Socket> {
+fn race(addresses: Vec<SocketAddr>, until: Instant, is_wanted: &dyn Fn() -> bool) -> io::Result<Socket> {
     let mut rest = addresses.into_iter();
     let mut tried: Vec<Socket> = Vec::new();
     let mut why = ErrorKind::HostUnreachable.into();
     let mut next_at = Instant::now();
     loop {
         let now = Instant::now();
-        if now >= until {
+        if now >= until || !is_wanted() {
             return Err(ErrorKind::TimedOut.into());
         }
         if (now >= next_at || tried.is_empty())
@@ -86,12 +86,13 @@ fn race(addresses: Vec<SocketAddr>, until: Instant) -> io::Result<Socket> {
         if tried.is_empty() {
             return Err(why);
         }
-        let wait = if rest.len() > 0 { until.min(next_at) } else { until };
+        let wait = until.min(if rest.len() > 0 { next_at } else { now + NEXT_AFTER });
         let answered = answered(&tried, wait.saturating_duration_since(now))?;
         // From the last, so that the others stay where they are.
         for at in answered.into_iter().rev() {
             let socket = tried.remove(at);
             match socket.take_error()? {
+                None if is_with_itself(&socket) => why = ErrorKind::ConnectionRefused.into(),
                 None => return Ok(socket),
                 Some(error) => {
                     why = error;
@@ -100,6 +101,14 @@ fn race(addresses: Vec<SocketAddr>, until: Instant) -> io::Result<Socket> {
             }
         }
     }
+}
+
+/// The kernel has chosen the port that is connected to for this end as well: nobody listens there (RFC 9293
+/// §3.5, simultaneous open).
+fn is_with_itself(socket: &Socket) -> bool {
+    let at = |address: io::Result<SockAddr>| address.ok().and_then(|address| address.as_socket());
+    let own = at(socket.local_addr());
+    own.is_some() && own == at(socket.peer_addr())
 }
 
 fn begin(address: SocketAddr) -> io::Result<Socket> {
@@ -158,9 +167,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
         let refuses = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let socket = connect(&Where::Tcp(vec![refuses, refuses, there])).unwrap();
+        let socket = connect(&Where::Tcp(vec![refuses, refuses, there]), &|| true).unwrap();
         assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(there));
-        let why = connect(&Where::Tcp(vec![refuses])).unwrap_err();
+        let why = connect(&Where::Tcp(vec![refuses]), &|| true).unwrap_err();
         assert_eq!(why.kind(), ErrorKind::ConnectionRefused);
         // Its queue is full.
         let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -169,8 +178,34 @@ mod tests {
         let full = silent.local_addr().unwrap().as_socket().unwrap();
         let _queue: Vec<_> = (0..4).map(|_| begin(full).unwrap()).collect();
         let begun = Instant::now();
-        let socket = connect(&Where::Tcp(vec![full, there])).unwrap();
+        let socket = connect(&Where::Tcp(vec![full, there]), &|| true).unwrap();
         assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(there));
         assert!(begun.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn an_attempt_that_is_not_wanted_any_more_ends_before_its_time() {
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent.bind(&at("127.0.0.1:0").into()).unwrap();
+        silent.listen(0).unwrap();
+        let full = silent.local_addr().unwrap().as_socket().unwrap();
+        let _queue: Vec<_> = (0..4).map(|_| begin(full).unwrap()).collect();
+        let asked = std::cell::Cell::new(0);
+        let is_wanted = || asked.replace(asked.get() + 1) == 0;
+        let begun = Instant::now();
+        assert!(connect(&Where::Tcp(vec![full]), &is_wanted).is_err());
+        assert!(begun.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn a_socket_that_is_connected_to_itself_is_known() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.bind(&at("127.0.0.1:0").into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        assert!(is_with_itself(&socket));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = begin(listener.local_addr().unwrap()).unwrap();
+        assert!(!is_with_itself(&other));
     }
 }

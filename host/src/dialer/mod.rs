@@ -10,7 +10,7 @@
 mod attempt;
 mod options;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use vspc_core::concentrator::{ConnId, Target, TargetPlace};
 
 use crate::commands::{Command, Sender, TrySendError};
 
-pub(crate) use options::{DialOptions, target};
+pub(crate) use options::{DialOptions, line_name, line_place, target};
 
 /// The loop's end. Without threads behind it, which is the default, nothing can be connected to.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +37,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Jobs {
     waiting: VecDeque<(ConnId, Arc<Target>)>,
+    /// What threads are at.
+    running: HashSet<ConnId>,
     threads: usize,
     idle: usize,
+    looking_up: usize,
 }
 
 impl Dialer {
@@ -47,14 +50,13 @@ impl Dialer {
         Self(Some(Arc::new(Shared { jobs: Mutex::default(), came: Condvar::new(), commands })))
     }
 
-    /// Begins to connect to this; its outcome is a [`Command::Connected`]. `Err`: it never will be one.
+    /// Begins to connect to this; the outcome comes as a [`Command::Connected`]. On `Err` none comes.
     pub(crate) fn dial(&self, id: ConnId, target: Arc<Target>) -> io::Result<()> {
         let shared = self.0.as_ref().ok_or(ErrorKind::Unsupported)?;
         let mut jobs = shared.lock();
         if jobs.idle <= jobs.waiting.len() && jobs.threads < MOST_THREADS {
             let its = Arc::clone(shared);
-            match thread::Builder::new().name("dialer".to_owned()).stack_size(STACK).spawn(move || its.work())
-            {
+            match thread::Builder::new().name("dialer".to_owned()).spawn(move || its.work()) {
                 Ok(_) => jobs.threads += 1,
                 // One of those that there are gets to it.
                 Err(_) if jobs.threads > 0 => {}
@@ -70,7 +72,9 @@ impl Dialer {
     /// Nobody wants this connection any more.
     pub(crate) fn give_up(&self, id: ConnId) {
         if let Some(shared) = &self.0 {
-            shared.lock().waiting.retain(|(its, _)| *its != id);
+            let mut jobs = shared.lock();
+            jobs.waiting.retain(|(its, _)| *its != id);
+            jobs.running.remove(&id);
         }
     }
 }
@@ -83,7 +87,15 @@ impl Shared {
     /// A thread's life.
     fn work(&self) {
         while let Some((id, target)) = self.next() {
-            let outcome = addresses(target.place()).and_then(|to| attempt::connect(&to));
+            let found = addresses(target.place());
+            if needs_look_up(&target) {
+                self.lock().looking_up -= 1;
+                self.came.notify_one();
+            }
+            let outcome = found.and_then(|to| attempt::connect(&to, &|| self.lock().running.contains(&id)));
+            if !self.lock().running.remove(&id) {
+                continue;
+            }
             let mut command = Command::Connected(id, outcome);
             // The loop makes room soon.
             while let Err(full) = self.commands.try_send(command) {
@@ -100,8 +112,12 @@ impl Shared {
     fn next(&self) -> Option<(ConnId, Arc<Target>)> {
         let mut jobs = self.lock();
         loop {
-            if let Some(job) = jobs.waiting.pop_front() {
-                return Some(job);
+            let may_look_up = jobs.looking_up < MOST_LOOKING_UP;
+            let first = jobs.waiting.iter().position(|(_, target)| may_look_up || !needs_look_up(target));
+            if let Some((id, target)) = first.and_then(|at| jobs.waiting.remove(at)) {
+                jobs.looking_up += usize::from(needs_look_up(&target));
+                jobs.running.insert(id);
+                return Some((id, target));
             }
             jobs.idle += 1;
             let (woken, wait) = self.came.wait_timeout(jobs, IDLE).unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +131,12 @@ impl Shared {
     }
 }
 
-/// Where a target is, each of its addresses once.
+/// It has a name that takes a look-up.
+fn needs_look_up(target: &Target) -> bool {
+    matches!(target.place(), TargetPlace::Tcp(host, _) if host.parse::<IpAddr>().is_err())
+}
+
+/// Where a target is, each of its addresses once, and no more than a few.
 fn addresses(place: &TargetPlace) -> io::Result<attempt::Where> {
     match place {
         TargetPlace::Unix(path) => Ok(attempt::Where::Unix(path.clone())),
@@ -126,7 +147,7 @@ fn addresses(place: &TargetPlace) -> io::Result<attempt::Where> {
             let found = (&**host, *port).to_socket_addrs().map_err(|_| ErrorKind::HostUnreachable)?;
             let mut all: Vec<SocketAddr> = Vec::new();
             for address in found {
-                if !all.contains(&address) {
+                if all.len() < MOST_ADDRESSES && !all.contains(&address) {
                     all.push(address);
                 }
             }
@@ -135,12 +156,16 @@ fn addresses(place: &TargetPlace) -> io::Result<attempt::Where> {
     }
 }
 
-/// Threads at a time. The engine has eight connections to one target made at a time, so that eight targets
-/// which never answer leave nobody else without one for longer than a connection may take.
+/// Threads at a time. The engine has eight connections to one target made at a time: seven targets that never
+/// answer leave some for others.
 const MOST_THREADS: usize = 64;
 
-/// What a thread needs: the system's look-up of names is the deepest.
-const STACK: usize = 256 << 10;
+/// How many of them may be looking names up: a resolver that is down holds them for half a minute and more,
+/// and what has an address must not wait for that.
+const MOST_LOOKING_UP: usize = MOST_THREADS / 2;
+
+/// Addresses of one name that are tried: each holds a descriptor until one of them answers.
+const MOST_ADDRESSES: usize = 6;
 
 /// How long a thread waits for something to do.
 const IDLE: Duration = Duration::from_secs(10);

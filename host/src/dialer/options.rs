@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vspc_core::concentrator::{Pattern, Target};
+use vspc_core::concentrator::{LinePlace, NoLine, NoTarget, Pattern, SerialLine, Target, uuid_of_line};
 
 /// What consoles are connected to.
 #[derive(Clone, PartialEq, Eq, Debug, clap::Args)]
@@ -15,9 +15,17 @@ pub(crate) struct DialOptions {
     #[arg(long, value_name = "PATTERN=URI", value_parser = forward)]
     pub(crate) forward: Vec<Forward>,
 
+    /// A serial line that comes without a concentrator's protocol is the console of this name:
+    /// tcp://HOST:PORT, telnet://HOST:PORT, tls://, telnets:// or unix:/PATH is connected to; tcp://:PORT,
+    /// telnet://:PORT (tcp://ADDRESS:PORT?listen) or unix:/PATH?listen is listened at. Its UUID follows from
+    /// its name; [[line]] in the configuration file can give another. Repeat it.
+    #[arg(long, value_name = "NAME=URI", value_parser = line)]
+    pub(crate) line: Vec<SerialLine>,
+
     /// Let VMs whose serial port has the direction "Client" be connected to where its URI says, if that
-    /// matches: tcp://*.lab.example:2377, with * and ? as in --forward. Repeat it. Without, no VM is.
-    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    /// matches: tcp://*.lab.example:2377, with * and ? as in --forward. Repeat it. Without, no VM is. Never
+    /// let this machine's own addresses through: a guest would speak there as you.
+    #[arg(long, value_name = "PATTERN", value_parser = allowed)]
     pub(crate) dial_allow: Vec<Pattern>,
 }
 
@@ -35,13 +43,58 @@ impl DialOptions {
     }
 }
 
+fn line(text: &str) -> Result<SerialLine, String> {
+    let Some((name, uri)) = split(text) else {
+        return Err("give a name, = and where it is, as in plc1=tcp://10.0.0.5:2001".to_owned());
+    };
+    let name = line_name(name)?.to_owned();
+    Ok(SerialLine { uuid: uuid_of_line(&name), name, place: line_place(uri)? })
+}
+
+/// What a line may be called.
+pub(crate) fn line_name(name: &str) -> Result<&str, String> {
+    let is_name = !name.is_empty() && name.chars().count() <= 128 && !name.contains(char::is_control);
+    if is_name { Ok(name) } else { Err("a name has 1 to 128 characters, which can be shown".to_owned()) }
+}
+
+/// Where a line is.
+pub(crate) fn line_place(uri: &str) -> Result<LinePlace, String> {
+    let others = ["pty:", "/dev/", "exec:"].iter().any(|front| uri.starts_with(front));
+    uri.parse().map_err(|why: NoLine| match others {
+        true => format!("{uri} is no line of a server's: a program that has it as a socket goes in between"),
+        false => why.to_string(),
+    })
+}
+
 fn forward(text: &str) -> Result<Forward, String> {
-    // A URI has no = in it.
-    let Some((pattern, uri)) = text.rsplit_once('=') else {
+    let Some((pattern, uri)) = split(text) else {
         return Err("give a pattern, = and where to, as in web*=tcp://attach.example:2377".to_owned());
     };
     let pattern = self::pattern(pattern)?;
     Ok(Forward { pattern, target: target(uri)? })
+}
+
+/// Splits where a URI begins, or at the last =: names may have one, and so may paths.
+pub(super) fn split(text: &str) -> Option<(&str, &str)> {
+    let schemes = ["tcp:", "tls:", "ssl:", "telnet:", "telnets:", "unix:"];
+    let is_uri = |rest: &str| {
+        let rest = rest.to_ascii_lowercase();
+        schemes.iter().any(|scheme| rest.starts_with(scheme))
+    };
+    let mut ends = text.match_indices('=').map(|(at, _)| at);
+    let at = ends.find(|&at| is_uri(&text[at + 1..])).or_else(|| text.rfind('='))?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// A pattern of targets, as they are written by the one who looks.
+fn allowed(text: &str) -> Result<Pattern, String> {
+    let fault = match text {
+        _ if text.contains(|c: char| c.is_ascii_uppercase()) => "write it in lower case, as targets are",
+        _ if text.starts_with("ssl:") => "write tls:// for ssl://",
+        _ if text.starts_with("unix:") => "unix sockets are not for VMs",
+        _ => return pattern(text),
+    };
+    Err(fault.to_owned())
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {
@@ -50,5 +103,5 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 /// Something to connect to.
 pub(crate) fn target(uri: &str) -> Result<Arc<Target>, String> {
-    uri.parse().map(Arc::new).map_err(|why: vspc_core::concentrator::NoTarget| why.to_string())
+    uri.parse().map(Arc::new).map_err(|why: NoTarget| why.to_string())
 }

@@ -1,0 +1,109 @@
+//! Serial lines that come without a concentrator's protocol: each is the VM of a console of its own, of which
+//! all is known that a host would tell. They are listened for or connected to; then they print and take what
+//! is typed, by telnet or as it is.
+
+use super::Concentrator;
+use super::address::Address;
+use super::admission::Kind;
+use super::conn::{Conn, Early, Place, Role, Transport, Vm, Wire};
+use super::dials::DialKey;
+use super::event::EventKind;
+use super::fanout::Stand;
+use super::id::ConnId;
+use super::label::Identity;
+use super::listen::Listener;
+use super::output::Output;
+use super::serial_line::LinePlace;
+use crate::telnet::{Opt, OptionPolicy, Side, put_negotiation};
+use crate::vmware::Dialogue;
+
+impl Concentrator {
+    /// Has all lines that are configured listened for, and connected to.
+    pub(super) fn open_lines(&mut self) {
+        for (number, line) in self.config.lines.iter().enumerate().take(usize::from(u16::MAX)) {
+            let number = number as u16;
+            match &line.place {
+                LinePlace::Dial(target) => {
+                    let key = DialKey::Line(number);
+                    self.consoles.dials.want(key, Some(target.clone()), true, Stand::default());
+                }
+                LinePlace::Listen { address, .. } => {
+                    let id = self.listeners.insert(Listener::line(number, address.clone()));
+                    self.fx.outbox.push(Output::Listen(id, address.clone()));
+                }
+            }
+        }
+    }
+
+    /// A connection at a line's listener.
+    pub(super) fn accept_line(&mut self, number: u16, peer: Address) -> Option<ConnId> {
+        let line = self.config.lines.get(usize::from(number))?;
+        let LinePlace::Listen { is_telnet, .. } = line.place else { return None };
+        let conn = line_conn(peer, !is_telnet);
+        let source = conn.source();
+        let id = self.insert(conn);
+        self.admission.admit(id, Kind::Vm, source, false, self.fx.now);
+        self.begin_line(id, number);
+        Some(id)
+    }
+
+    /// A line that we have connected to is there.
+    pub(super) fn enter_line(&mut self, id: ConnId, number: u16) {
+        let Some(before) = self.conns.get_mut(id) else { return };
+        let Address::Target(target) = &before.peer else { return };
+        let is_raw = !target.is_telnet();
+        let mut conn = line_conn(before.peer.clone(), is_raw);
+        conn.transport = std::mem::take(&mut before.transport);
+        let source = conn.source();
+        self.take_up(conn, Some(id));
+        self.dialled_lines.insert(id, number);
+        self.admission.admit(id, Kind::Vm, source, false, self.fx.now);
+        self.consoles.dials.joined(DialKey::Line(number), id, self.fx.now);
+        self.begin_line(id, number);
+    }
+
+    /// It is the VM of its console from its first moment.
+    fn begin_line(&mut self, id: ConnId, number: u16) {
+        let Some(line) = self.config.lines.get(usize::from(number)) else { return };
+        let early = Early { uuid: Some(line.uuid), name: Some(line.name.clone()), ..Early::default() };
+        let identity = Identity::of(line.uuid);
+        let placed = self.consoles.place(&identity, Some(&line.name));
+        self.emit(id, EventKind::VmConnected);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.spoken = true;
+            if conn.vm().is_some_and(|vm| vm.wire == Wire::Telnet) {
+                for (side, opt) in OFFERS {
+                    if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
+                        put_negotiation(verb, opt, conn.control.buffer());
+                    }
+                }
+                self.fx.outbox.transmit(id);
+            }
+        }
+        self.join(id, placed, early);
+    }
+}
+
+fn line_conn(peer: Address, is_raw: bool) -> Conn {
+    let vm = Vm {
+        dialogue: Dialogue::new(),
+        place: Place::Unidentified,
+        moving: None,
+        early: None,
+        fold: None,
+        told: false,
+        wire: if is_raw { Wire::Raw } else { Wire::Telnet },
+    };
+    Conn::new(peer, Transport::Plain, LINE_POLICY, Role::Vm(vm))
+}
+
+/// What we are willing to have switched on towards a line that speaks telnet: it is the server there.
+const LINE_POLICY: &[OptionPolicy] = &[
+    OptionPolicy { opt: Opt::BINARY, us: true, him: true },
+    OptionPolicy { opt: Opt::SGA, us: true, him: true },
+    OptionPolicy { opt: Opt::ECHO, us: false, him: true },
+];
+
+/// What it is offered at once.
+const OFFERS: [(Side, Opt); 4] =
+    [(Side::Us, Opt::BINARY), (Side::Us, Opt::SGA), (Side::Him, Opt::BINARY), (Side::Him, Opt::SGA)];

@@ -1,0 +1,163 @@
+//! Serial lines that come without a concentrator's protocol: where they are, and which VM's console each is.
+//!
+//! **Owns** how they are written. **Refuses to know** how they are connected.
+
+use std::fmt;
+use std::hash::Hasher as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use thiserror::Error;
+
+use crate::vmware::Uuid;
+
+use super::address::{Address, SocketFile};
+use super::target::{NoTarget, Place, Target};
+
+/// A serial line that is a console.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SerialLine {
+    /// What its VM is called.
+    pub name: String,
+    /// Its UUID; [`uuid_of_line`] makes one of the name.
+    pub uuid: Uuid,
+    /// Where it is.
+    pub place: LinePlace,
+}
+
+/// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://` or `unix:/PATH` to
+/// be connected to; `tcp://:PORT` or `telnet://:PORT` (`tcp://ADDRESS:PORT?listen`) or `unix:/PATH?listen` if
+/// it connects to us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinePlace {
+    /// We connect to it, again and again.
+    Dial(Arc<Target>),
+    /// It connects to us.
+    Listen {
+        /// Where.
+        address: Address,
+        /// It speaks telnet there, and not only a guest's bytes.
+        is_telnet: bool,
+    },
+}
+
+/// Why a text is no place of a line.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum NoLine {
+    /// It is no target either.
+    #[error("{0}")]
+    Target(#[from] NoTarget),
+    /// It is to be listened at, within TLS.
+    #[error("lines that connect to us do so in clear: let vspc-relay take TLS off, in front of it")]
+    Tls,
+    /// It is to be listened at, and is not one of this machine's addresses.
+    #[error("{0:?} is no IP address of this machine's: leave it out for all of them, as in tcp://:7001")]
+    Address(Box<str>),
+    /// Something behind `?`.
+    #[error("there is only listen to stand behind the ? of a line")]
+    Option,
+}
+
+impl FromStr for LinePlace {
+    type Err = NoLine;
+
+    fn from_str(uri: &str) -> Result<Self, NoLine> {
+        let (base, option) = uri.split_once('?').map_or((uri, None), |(base, option)| (base, Some(option)));
+        let everywhere = ["tcp://:", "telnet://:", "tls://:", "ssl://:", "telnets://:"]
+            .into_iter()
+            .find(|front| base.get(..front.len()).is_some_and(|own| own.eq_ignore_ascii_case(front)));
+        let listens = match option {
+            None => everywhere.is_some(),
+            Some("listen") => true,
+            Some(_) => return Err(NoLine::Option),
+        };
+        if !listens {
+            return Ok(Self::Dial(Arc::new(base.parse()?)));
+        }
+        // An address of every machine's in place of none.
+        let named = everywhere.map(|front| {
+            let (front, port) = base.split_at(front.len() - 1);
+            format!("{front}{}{port}", Ipv4Addr::UNSPECIFIED)
+        });
+        let target: Target = named.as_deref().unwrap_or(base).parse()?;
+        if target.is_tls() {
+            return Err(NoLine::Tls);
+        }
+        let address = match target.place() {
+            Place::Unix(path) => {
+                let path = (**path).into();
+                Address::Unix(Arc::new(SocketFile { path, mode: 0o660, owner: None, group: None }))
+            }
+            Place::Tcp(host, port) => {
+                let ip: IpAddr = host.parse().map_err(|_| NoLine::Address(host.clone()))?;
+                Address::Ip(SocketAddr::new(ip, *port))
+            }
+        };
+        Ok(Self::Listen { address, is_telnet: target.is_telnet() })
+    }
+}
+
+impl fmt::Display for LinePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial(target) => target.fmt(f),
+            Self::Listen { address: Address::Ip(at), is_telnet } => {
+                let scheme = if *is_telnet { "telnet" } else { "tcp" };
+                write!(f, "{scheme}://{at}?listen")
+            }
+            Self::Listen { address, .. } => write!(f, "unix:{address}?listen"),
+        }
+    }
+}
+
+/// The UUID of a line that has none of its own: the same for the same name, today and after every update.
+#[must_use]
+pub fn uuid_of_line(name: &str) -> Uuid {
+    let mut hasher = SipHasher13::new();
+    hasher.write(b"vspc serial line\0");
+    hasher.write(name.as_bytes());
+    let mut bytes = hasher.finish128().as_bytes();
+    // Version 8: made in a way of one's own (RFC 9562 §5.8).
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Uuid::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(uri: &str) -> Result<String, NoLine> {
+        uri.parse().map(|place: LinePlace| place.to_string())
+    }
+
+    #[test]
+    fn whether_a_line_is_connected_to_or_connects_is_what_its_uri_says() {
+        for (uri, expected) in [
+            ("telnet://esx7:2001", "telnet://esx7:2001"),
+            ("tls://esx7:2001", "tls://esx7:2001"),
+            ("unix:/run/vm1.sock", "unix:/run/vm1.sock"),
+            ("tcp://:7001", "tcp://0.0.0.0:7001?listen"),
+            ("TELNET://:7002?listen", "telnet://0.0.0.0:7002?listen"),
+            ("tcp://[::1]:7003?listen", "tcp://[::1]:7003?listen"),
+            ("unix:/run/vm1.sock?listen", "unix:/run/vm1.sock?listen"),
+        ] {
+            assert_eq!(shown(uri).as_deref(), Ok(expected), "{uri}");
+            assert_eq!(shown(expected).as_deref(), Ok(expected), "{uri}");
+        }
+        assert_eq!(shown("telnets://:7001"), Err(NoLine::Tls));
+        assert_eq!(shown("tcp://esx7:1?listen"), Err(NoLine::Address("esx7".into())));
+        assert_eq!(shown("tcp://esx7:1?hello"), Err(NoLine::Option));
+        assert_eq!(shown("pty:/dev/pts/1"), Err(NoLine::Target(NoTarget::Scheme)));
+        assert_eq!(shown("tcp://:0"), Err(NoLine::Target(NoTarget::Port)));
+    }
+
+    #[test]
+    fn a_name_has_the_same_uuid_for_ever() {
+        assert_eq!(uuid_of_line("plc1").simple().to_string(), "282a47f26d2e85bfa552001a19132ae0");
+        assert_ne!(uuid_of_line("plc1"), uuid_of_line("plc2"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Serial lines that come without a concentrator's protocol are consoles like all others.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use vspc_core::concentrator::{Config, ConnId, EventKind, PortRange, SerialLine, Takeover, uuid_of_line};
+use vspc_core::telnet::{Command, IAC};
+use vspc_core::vmware::Uuid;
+
+use crate::world::{Client, Kind, Part, World};
+
+const PLC: &str = "plc1";
+
+fn uuid() -> Uuid {
+    uuid_of_line(PLC)
+}
+
+fn line(place: &str) -> Config {
+    let line = SerialLine { name: PLC.into(), uuid: uuid(), place: place.parse().unwrap() };
+    let client_ports = Some(PortRange { first: 50000, last: 50009 });
+    Config { lines: vec![line], client_ports, banner: false, ..Config::default() }
+}
+
+fn raw() -> Part {
+    Part::Client(Client::new(Kind::Raw))
+}
+
+/// A line that has connected.
+fn there(world: &mut World) -> ConnId {
+    let id = world.connect_to(7001, raw()).expect("it is listened for");
+    world.settle();
+    id
+}
+
+/// All values of a byte, IACs in crowds among them.
+fn bytes() -> Vec<u8> {
+    (0..2000_u32).map(|n| if n % 5 < 3 { IAC } else { n as u8 }).collect()
+}
+
+#[test]
+fn a_raw_line_is_a_console_of_its_name_and_every_byte_is_itself_however_it_is_cut() {
+    for cut in [1, 7, usize::MAX] {
+        let mut world = World::new(line("tcp://:7001"));
+        world.cut = cut;
+        let plc = there(&mut world);
+        let label = world.console(uuid()).unwrap().label.clone();
+        assert_eq!(label.name, PLC);
+        assert_eq!(world.told(|kind| *kind == EventKind::VmIdentified), 1);
+        let client = world.client(uuid(), Kind::Telnet);
+        let before = world.link(client).outbound.len();
+        assert_eq!(before, 0);
+        std::mem::take(world.wire(client));
+        world.link(plc).inbound.extend(bytes());
+        world.settle();
+        let doubled: Vec<u8> = bytes()
+            .iter()
+            .flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == IAC)))
+            .collect();
+        assert!(*world.wire(client) == doubled, "{cut}");
+        // What is typed, a break in the middle of it, which such a line cannot be told.
+        let (front, rest) = doubled.split_at(6);
+        let typed = [front, &[IAC, Command::BRK.0, IAC, Command::BRK.0], rest].concat();
+        world.type_wire(client, &typed);
+        assert!(*world.wire(plc) == bytes(), "{cut}: {:?}", &world.wire(plc)[..20]);
+    }
+}
+
+#[test]
+fn a_line_that_speaks_telnet_is_its_client() {
+    let mut world = World::new(line("telnet://esx7:2001"));
+    let esx = world.answer_dial(Part::Client(Client::new(Kind::Telnet)));
+    let client = world.client(uuid(), Kind::Telnet);
+    world.type_wire(esx, b"login: \xff\xff");
+    assert!(world.seen(client).ends_with("login: \\xff"));
+    world.type_wire(client, b"root\xff\xff\r");
+    assert_eq!(world.seen(esx), "root\\xff\\r");
+    // A VM's protocol is not spoken there.
+    world.type_wire(esx, &[IAC, 251, 232, IAC, 250, 232, 82, b'x', IAC, 240]);
+    assert_eq!(world.console(uuid()).unwrap().label.name, PLC);
+    assert!(!world.wire(esx).windows(3).any(|told| told == [IAC, 253, 232]));
+}
+
+#[test]
+fn a_line_that_is_not_there_is_connected_to_again_and_its_console_stays() {
+    let mut world = World::new(line("tcp://esx7:2001"));
+    for _ in 0..10 {
+        world.refuse_dial(ErrorKind::ConnectionRefused);
+        world.pass(Duration::from_secs(5));
+    }
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::NotConnected(_))), 1);
+    let first = world.answer_dial(raw());
+    let client = world.client(uuid(), Kind::Telnet);
+    world.link(first).inbound.extend(b"one ");
+    world.settle();
+    world.end(first);
+    let listed = world.console(uuid()).unwrap();
+    assert_eq!(listed.vms, 0);
+    world.pass(Duration::from_secs(5));
+    let second = world.answer_dial(raw());
+    world.link(second).inbound.extend(b"two");
+    world.settle();
+    assert!(world.seen(client).ends_with("one two"));
+    world.type_wire(client, b"x");
+    assert_eq!(world.seen(second), "x");
+}
+
+#[test]
+fn a_second_connection_of_a_line_asks_nobody_anything_and_inherits() {
+    for takeover in [Takeover::Probe, Takeover::Refuse] {
+        let mut world = World::new(Config { takeover, ..line("tcp://:7001") });
+        let first = there(&mut world);
+        world.pass(Duration::from_secs(700));
+        world.from = [192, 0, 2, 9].into();
+        let second = there(&mut world);
+        let client = world.client(uuid(), Kind::Telnet);
+        world.type_wire(client, b"first");
+        world.pass(Duration::from_secs(60));
+        assert_eq!((world.seen(first).as_str(), world.seen(second).as_str()), ("first", ""));
+        world.end(first);
+        world.pass(Duration::from_secs(60));
+        world.type_wire(client, b"second");
+        assert_eq!(world.seen(second), "second");
+    }
+}
+
+#[test]
+fn a_lines_console_is_forwarded_and_ruled_like_any_other() {
+    let forwards = vec![("plc*".parse().unwrap(), std::sync::Arc::new("tcp://attach:1".parse().unwrap()))];
+    let mut world = World::new(Config { forwards, ..line("tcp://:7001") });
+    let plc = there(&mut world);
+    let attach = world.answer_dial(raw());
+    world.link(plc).inbound.extend(b"\xffready");
+    world.settle();
+    assert_eq!(*world.wire(attach), b"\xffready");
+    world.link(attach).inbound.extend(b"go\xff");
+    world.settle();
+    assert_eq!(*world.wire(plc), b"go\xff");
+}
