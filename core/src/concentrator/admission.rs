@@ -91,6 +91,8 @@ pub(super) enum Source {
     User(u32),
     /// A virtual machine, or the host of this one, on a vsock socket.
     Context(u32),
+    /// A target that we have connected to, by a number that stands for it.
+    Target(u64),
 }
 
 impl Source {
@@ -99,6 +101,7 @@ impl Source {
         match address {
             Address::User(uid) => Self::User(*uid),
             Address::Vsock { cid, .. } => Self::Context(*cid),
+            Address::Target(target) => Self::Target(target.number()),
             other => other.ip().map_or(Self::Nowhere, Self::from),
         }
     }
@@ -107,7 +110,7 @@ impl Source {
     pub(super) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Net(ip) => Some(ip),
-            Self::Nowhere | Self::User(_) | Self::Context(_) => None,
+            Self::Nowhere | Self::User(_) | Self::Context(_) | Self::Target(_) => None,
         }
     }
 }

@@ -249,3 +249,10 @@ fn nothing_is_reserved_where_ports_are_to_spare_and_nobody_leaves_for_them() {
     assert!(!door.admission.is_one_free(door.listeners));
     assert!(matches!(door.verdict(Kind::Vm, 2), Verdict::Evict(_)));
 }
+
+#[test]
+fn what_one_target_makes_happen_is_not_charged_to_another() {
+    let source = |uri: &str| Source::of(&Address::Target(std::sync::Arc::new(uri.parse().unwrap())));
+    assert_eq!(source("tcp://a:1"), source("TCP://A.:1"));
+    assert!(source("tcp://a:1") != source("tcp://b:1") && source("tcp://a:1") != Source::Nowhere);
+}

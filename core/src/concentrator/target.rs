@@ -3,9 +3,11 @@
 //! **Owns** which URIs are targets. **Refuses to know** addresses: names are looked up by the runtime.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
 use super::rules::Pattern;
@@ -77,6 +79,13 @@ impl Target {
     #[must_use]
     pub fn has_hello(&self) -> bool {
         self.has_hello
+    }
+
+    /// A number that stands for it.
+    pub(super) fn number(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        self.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// For whom its certificate has to be.
