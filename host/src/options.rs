@@ -527,7 +527,17 @@ impl Options {
     /// Refuses values that mean nothing, alone or together.
     fn validate(&self) -> Result<(), String> {
         let range = self.port_range();
-        let fault = if range.first == 0 && range.last != 0 {
+        let lines = self.lines();
+        let twin = lines.iter().enumerate().find_map(|(at, line)| {
+            let is_twin = |other: &&SerialLine| other.name == line.name || other.uuid == line.uuid;
+            lines[..at].iter().find(is_twin).map(|other| (other, line))
+        });
+        let fault = if let Some((first, second)) = twin {
+            format!(
+                "the lines {:?} and {:?} would be one console: give each a name and a UUID of its own",
+                first.name, second.name
+            )
+        } else if range.first == 0 && range.last != 0 {
             "--port-range-start 0 lets the system choose ports: leave --port-range-end out".to_owned()
         } else if range.last < range.first {
             format!(

@@ -57,7 +57,8 @@ pub(super) enum By {
 pub(super) struct Dials {
     all: BTreeMap<DialKey, Dial>,
     due: BTreeSet<(Instant, DialKey)>,
-    lanes: BTreeMap<Arc<Target>, Lane>,
+    /// By the host that a target is at: eight ports of one that is down are eight that do not answer.
+    lanes: BTreeMap<Box<str>, Lane>,
     /// What VMs' connections have asked to be connected to.
     wishes: BTreeMap<ConnId, Arc<Target>>,
     /// Connections that are of no use any more.
@@ -95,7 +96,7 @@ enum Stage {
     Joined(ConnId),
 }
 
-/// The way to one target.
+/// The way to the targets of one host.
 #[derive(Debug, Default)]
 struct Lane {
     underway: usize,
@@ -188,7 +189,7 @@ impl Dials {
                 return None;
             }
             let target = Arc::clone(self.target(key)?);
-            if self.lanes.get(&target).is_none_or(|lane| lane.underway < MOST_AT_ONCE) {
+            if self.lanes.get(target.host()).is_none_or(|lane| lane.underway < MOST_AT_ONCE) {
                 self.due.pop_first();
                 return Some((key, target));
             }
@@ -196,7 +197,7 @@ impl Dials {
             let last = self.queued;
             let number = self.all.get_mut(&key).map_or(last, |dial| *dial.turn.get_or_insert(last));
             self.set_stage(key, Stage::Queued(number));
-            self.lanes.entry(target).or_default().queue.insert(number, key);
+            self.lanes.entry(target.host().into()).or_default().queue.insert(number, key);
         }
     }
 
@@ -204,7 +205,7 @@ impl Dials {
     pub(super) fn dialling(&mut self, key: DialKey, id: ConnId, now: Instant) {
         if let Some(dial) = self.all.get_mut(&key) {
             (dial.dialled_at, dial.turn) = (Some(now), None);
-            self.lanes.entry(Arc::clone(&dial.target)).or_default().underway += 1;
+            self.lanes.entry(dial.target.host().into()).or_default().underway += 1;
             self.set_stage(key, Stage::Dialling(id));
         }
     }
@@ -319,12 +320,12 @@ impl Dials {
             Stage::Off | Stage::Joined(_) => return,
             Stage::Waiting(at) => drop(self.due.remove(&(at, key))),
             Stage::Queued(number) => {
-                if let Some(lane) = self.lanes.get_mut(&target) {
+                if let Some(lane) = self.lanes.get_mut(target.host()) {
                     lane.queue.remove(&number);
                 }
             }
             Stage::Dialling(_) => {
-                if let Some(lane) = self.lanes.get_mut(&target) {
+                if let Some(lane) = self.lanes.get_mut(target.host()) {
                     lane.underway = lane.underway.saturating_sub(1);
                 }
             }
@@ -334,8 +335,8 @@ impl Dials {
 
     /// If the way to a target has room, the next of those that wait for that is due. Whoever leaves a turn
     /// unused comes by here, too.
-    fn feed(&mut self, target: &Arc<Target>) {
-        let Some(lane) = self.lanes.get_mut(target) else { return };
+    fn feed(&mut self, target: &Target) {
+        let Some(lane) = self.lanes.get_mut(target.host()) else { return };
         if lane.underway < MOST_AT_ONCE
             && let Some((_, next)) = lane.queue.pop_first()
             && let Some(dial) = self.all.get_mut(&next)
@@ -343,12 +344,12 @@ impl Dials {
             dial.stage = Stage::Waiting(Instant::ZERO);
             self.due.insert((Instant::ZERO, next));
         } else if lane.underway == 0 && lane.queue.is_empty() {
-            self.lanes.remove(target);
+            self.lanes.remove(target.host());
         }
     }
 }
 
-/// How many connections to one target are being made at a time: it is asked no faster than it answers.
+/// How many connections to one host are being made at a time: it is asked no faster than it answers.
 const MOST_AT_ONCE: usize = 8;
 
 /// The pause before the second try; each after that is twice as long.

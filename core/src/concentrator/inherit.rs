@@ -275,6 +275,7 @@ impl Concentrator {
         let owed = console.take_half(buffers);
         let before = console.legs.pass(to, Standing::Second);
         console.input_passes(ip, &mut self.fx);
+        self.consoles.serve_wish(at);
         self.give_half(owed);
         let other = self.rename_after_holder(at, to);
         let from = before.and_then(|id| self.ip(id));

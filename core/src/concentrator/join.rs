@@ -25,7 +25,9 @@ impl Concentrator {
         match placed {
             Placed::Same(console) => self.join_console(console, id, early, false),
             // Whoever is refused the input of a live VM is not renamed to it either.
-            Placed::Other(console) if self.config.takeover == Takeover::Refuse => {
+            Placed::Other(console)
+                if self.config.takeover == Takeover::Refuse || self.cannot_be_asked(console, id) =>
+            {
                 self.join_apart(console, id, early);
             }
             Placed::Other(console) => self.join_console(console, id, early, true),
@@ -35,6 +37,14 @@ impl Concentrator {
             }
             Placed::Unclear => self.consoles.drop_unshown(early.unshown),
         }
+    }
+
+    /// Whether who holds a console's input, or the newcomer that wants it, is a serial line's: to that a
+    /// question would be input.
+    fn cannot_be_asked(&self, at: ConsoleId, newcomer: ConnId) -> bool {
+        let is_line = |id| self.conns.get(id).and_then(Conn::vm).is_some_and(|vm| vm.wire.is_lines());
+        is_line(newcomer)
+            || self.consoles.get(at).and_then(|console| console.legs.holder()).is_some_and(is_line)
     }
 
     fn open_console(&mut self, identity: Identity) -> ConsoleId {
@@ -135,16 +145,19 @@ impl Concentrator {
         let Some(console) = self.consoles.get(at) else { return (Welcome::Ask, TakenBecause::Silent) };
         let holder = console.legs.holder().and_then(|holder| console.legs.standing(holder));
         let is_line = self.conns.get(id).and_then(Conn::vm).is_some_and(|vm| vm.wire.is_lines());
+        let is_its_place = from.is_some() && from == console.tenure.last_holder();
         if is_other {
             (Welcome::Ask, TakenBecause::Silent)
         } else if holder == Some(Standing::Heir) {
             (Welcome::Take(Standing::Second), TakenBecause::LeftOver)
         } else if console.tenure.is_homecoming(from, self.fx.now) {
             (Welcome::Take(Standing::Second), TakenBecause::Home)
+        } else if is_line && is_its_place && console.tenure.is_young(self.fx.now) {
+            // It has started again, and its end was not heard of.
+            (Welcome::Take(Standing::Second), TakenBecause::Home)
         } else {
             match self.config.takeover {
-                // A line cannot be asked: the question would be typed.
-                Takeover::Probe if is_line => (Welcome::Refuse, TakenBecause::Silent),
+                Takeover::Probe if self.cannot_be_asked(at, id) => (Welcome::Refuse, TakenBecause::Silent),
                 Takeover::Probe => (Welcome::Ask, TakenBecause::Silent),
                 Takeover::Newest => (Welcome::Take(Standing::Elder), TakenBecause::Newest),
                 Takeover::Refuse => (Welcome::Refuse, TakenBecause::Silent),

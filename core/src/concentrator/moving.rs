@@ -347,6 +347,7 @@ impl Concentrator {
             console.take_over(moving, target, from, &mut self.fx);
             if console.legs.holder() == Some(target) {
                 self.consoles.dials.keep_wish(at, target);
+                self.consoles.serve_wish(at);
             }
         }
         // Its secret is proof: whatever it is called, it is this VM, and it lives.

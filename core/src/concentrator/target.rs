@@ -88,11 +88,10 @@ impl Target {
         hasher.finish()
     }
 
-    /// For whom its certificate has to be.
+    /// The host that it is at, for whom its certificate has to be; the path of a unix socket.
     pub(super) fn host(&self) -> &str {
         match &self.place {
-            Place::Tcp(host, _) => host,
-            Place::Unix(_) => "localhost",
+            Place::Tcp(name, _) | Place::Unix(name) => name,
         }
     }
 

@@ -125,6 +125,11 @@ impl Tenure {
         from != NONE && from != self.holder && self.running(now) < SETTLED && from == self.home_address(now)
     }
 
+    /// Whether whoever holds the input has not held it for long.
+    pub(super) fn is_young(&self, now: Instant) -> bool {
+        self.running(now) < SETTLED
+    }
+
     /// The address that has held it for longest in total. The time of whoever holds it now counts once it
     /// has held it for ten minutes: until then it may be a guest.
     pub(super) fn home(&self, now: Instant) -> Option<IpAddr> {

@@ -164,6 +164,9 @@ impl Concentrator {
     /// that gets none would wait for ever.
     fn vm_is_malformed(&mut self, id: ConnId, fault: Malformed) {
         self.malformed(id, Fault::Telnet(fault));
+        if self.is_line(id) {
+            return;
+        }
         let Malformed::OversizedSubnegotiation { opt: VMWARE_TELNET_EXT, first, .. } = fault else { return };
         let is_told = self.conns.get(id).is_some_and(|conn| !conn.transport.is_untrusted());
         if is_told && Code(first) == Code::DO_PROXY {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use vspc_core::concentrator::{Config, ConnId, EventKind, PortRange, SerialLine, Takeover, uuid_of_line};
 use vspc_core::telnet::{Command, IAC};
-use vspc_core::vmware::Uuid;
+use vspc_core::vmware::{Uuid, VmConfig};
 
-use crate::world::{Client, Kind, Part, World};
+use crate::world::{Client, Kind, Part, World, vm_config};
 
 const PLC: &str = "plc1";
 
@@ -121,6 +121,39 @@ fn a_second_connection_of_a_line_asks_nobody_anything_and_inherits() {
         world.type_wire(client, b"second");
         assert_eq!(world.seen(second), "second");
     }
+}
+
+#[test]
+fn a_line_keeps_its_input_whoever_comes_by_its_uuid_and_is_told_nothing() {
+    for (place, kind) in [("tcp://:7001", Kind::Raw), ("telnet://:7001", Kind::Telnet)] {
+        for name in [PLC, "other", ""] {
+            let mut world = World::new(line(place));
+            let plc = world.connect_to(7001, Part::Client(Client::new(kind))).unwrap();
+            world.settle();
+            let client = world.client(uuid(), Kind::Telnet);
+            let told = world.wire(plc).len();
+            world.vm(VmConfig { name: name.into(), vc_uuid: Some(uuid()), ..vm_config(1) });
+            world.pass(Duration::from_secs(120));
+            assert_eq!(world.wire(plc).len(), told, "{place} {name:?}");
+            world.type_wire(client, b"x");
+            assert_eq!(world.seen(plc), "x", "{place} {name:?}");
+            assert_eq!(world.console(uuid()).unwrap().label.name, PLC);
+            // It ends as if nobody had come.
+            world.shut_down();
+            assert!(!world.is_open(plc), "{place} {name:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_starts_again_where_it_was_has_its_input_at_once() {
+    let mut world = World::new(line("tcp://:7001"));
+    there(&mut world);
+    world.pass(Duration::from_secs(100));
+    let again = there(&mut world);
+    let client = world.client(uuid(), Kind::Telnet);
+    world.type_wire(client, b"x");
+    assert_eq!(world.seen(again), "x");
 }
 
 #[test]

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::App;
 
@@ -35,7 +37,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.one("vspc_legs", "gauge", "Connections that feed consoles.", &label, sum("legs"));
         page.one("vspc_locked_consoles", "gauge", "Consoles that somebody has locked.", &label, locked);
         connections += sum("clients") + sum("legs");
-        let Ok(stats) = upstream.call("stats", json!({})).await else { continue };
+        // One that hangs must not keep others from being seen.
+        let Ok(Ok(stats)) = timeout(PATIENCE, upstream.call("stats", json!({}))).await else { continue };
         page.stats(&label, &stats);
     }
     let name = "openstack_compute_vspc_active_connections";
@@ -43,6 +46,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page.text()).into_response()
 }
+
+/// How long a concentrator's counts are waited for: it answers from memory.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Families in the order of their names; a family's lines stand together.
 #[derive(Default)]

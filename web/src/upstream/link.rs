@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::time::Instant;
+use vspc_core::admin::operator::LINE_MAX;
 use vspc_core::mux::StreamId;
 use vspc_core::time::Instant as CoreInstant;
 use vspc_operator::{Ending, HELLO_ID, News, Operator, Refusal};
@@ -78,6 +79,7 @@ impl Link {
 
     /// Asks, and waits for the answer.
     pub(crate) async fn call(&self, op: &str, fields: Value) -> Outcome {
+        fits(&fields)?;
         let receiver = {
             let mut state = self.lock();
             if let Some(why) = &state.over {
@@ -94,6 +96,7 @@ impl Link {
 
     /// Opens a stream for `op`, `attach` or `log`, and waits until it is granted.
     pub(crate) async fn open(self: &Arc<Self>, op: &str, mut fields: Value) -> Result<Attach, Refusal> {
+        fits(&fields)?;
         let (attach, receiver) = {
             let mut state = self.lock();
             if let Some(why) = &state.over {
@@ -275,6 +278,18 @@ async fn wait(receiver: oneshot::Receiver<Outcome>) -> Outcome {
         Err(_) => Err(lost("the concentrator does not answer")),
     }
 }
+
+/// A longer line would end the session, and with it everybody's consoles.
+fn fits(fields: &Value) -> Result<(), Refusal> {
+    if fields.to_string().len() < LINE_MAX - REST_OF_LINE {
+        return Ok(());
+    }
+    let message = format!("what is asked for has more than {} bytes", LINE_MAX - REST_OF_LINE);
+    Err(Refusal { code: "bad-request".to_owned(), message, details: Value::Null })
+}
+
+/// Room in a request's line for its number, its name and its stream's.
+const REST_OF_LINE: usize = 256;
 
 fn lost(why: &str) -> Refusal {
     Refusal { code: "not-connected".to_owned(), message: why.to_owned(), details: Value::Null }
