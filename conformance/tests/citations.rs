@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 const ELSEWHERE: [&str; 4] = ["PROTOCOL.md", "DESIGN", "FINDINGS", "../shared"];
 
 /// Folders without text of ours, and this file, which has wrong citations in it.
-const SKIPPED: [&str; 4] = ["target", ".git", "fuzz/corpus", "conformance/tests/citations.rs"];
+const SKIPPED: [&str; 5] =
+    ["target", ".git", "fuzz/corpus", "node_modules", "conformance/tests/citations.rs"];
 
 /// Kinds of files in which people cite.
 const TEXTS: [&str; 4] = ["rs", "md", "txt", "toml"];

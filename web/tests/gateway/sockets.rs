@@ -110,6 +110,26 @@ fn who_is_sent_away_is_told_why() {
 }
 
 #[test]
+fn a_request_that_is_too_long_is_refused_and_ends_nobodys_session() {
+    let server = Server::start("long", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut socket = Socket::open(&gateway, PATH, "vspc.v1");
+    socket.notice("attached");
+    let body = json!({"reason": "x".repeat(100_000)}).to_string();
+    let answer = ask(&gateway, "POST", "/api/v1/consoles/web1/bump", &[], &body);
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("bad-request")));
+    let lock = format!("{PATH}?lock={}", "%01".repeat(20_000));
+    let refused = Socket::try_open(&gateway, &lock, "vspc.v1", &[]);
+    if let Ok(mut refused) = refused {
+        assert_eq!(refused.notice("error")["code"], "bad-request");
+    }
+    vm.print(b"still here");
+    socket.expect(b"still here");
+}
+
+#[test]
 fn what_cannot_be_opened_is_said_where_a_page_can_hear_it() {
     let server = Server::start("unopened", &[]);
     let gateway = Gateway::of(&server);
