@@ -2,8 +2,8 @@
 //! quoted.
 //!
 //! A citation is the name of a page under `docs/`, then its sections: `vmware.md §3`, `telnet.md §4-§9`,
-//! `vmotion.md §4 and §5`; in `mux` also `SPEC §8`; a law is `law 8`. Words in quotes right behind one, in
-//! parentheses, stand in one of the cited sections.
+//! `vmotion.md §4 and §5`; in `mux` also `SPEC §8`; `APPLICATION §2`; a law is `law 8`. Words in quotes right
+//! behind one, in parentheses, stand in one of the cited sections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,6 +16,9 @@ const ELSEWHERE: [&str; 4] = ["PROTOCOL.md", "DESIGN", "FINDINGS", "../shared"];
 /// Folders without text of ours, and this file, which has wrong citations in it.
 const SKIPPED: [&str; 5] =
     ["target", ".git", "fuzz/corpus", "node_modules", "conformance/tests/citations.rs"];
+
+/// Pages of the multiplexer's, cited without their ending.
+const OF_MUX: [&str; 2] = ["SPEC", "APPLICATION"];
 
 /// Kinds of files in which people cite.
 const TEXTS: [&str; 4] = ["rs", "md", "txt", "toml"];
@@ -183,14 +186,14 @@ fn bullets(page: &str) -> Vec<String> {
 /// A page's sections: number, text.
 type Page = BTreeMap<String, String>;
 
-/// A page under `docs/` by its file name; SPEC.md, the multiplexer's, is in it as `SPEC`.
+/// A page under `docs/` by its file name; the multiplexer's two are in it as `SPEC` and `APPLICATION`.
 fn pages() -> BTreeMap<String, Page> {
     let mut pages = BTreeMap::new();
     for file in texts() {
-        let is_spec = name(&file) == "core/src/mux/SPEC.md";
-        if is_spec || (name(&file).starts_with("docs/") && has_ending(&file, "md")) {
+        let of_mux = OF_MUX.iter().find(|page| name(&file) == format!("core/src/mux/{page}.md"));
+        if of_mux.is_some() || (name(&file).starts_with("docs/") && has_ending(&file, "md")) {
             let page = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let page = if is_spec { "SPEC" } else { page };
+            let page = of_mux.copied().unwrap_or(page);
             pages.insert(page.to_owned(), sections(&read(&file)));
         }
     }
@@ -260,6 +263,9 @@ impl Text {
             for (at, _) in self.joined.match_indices("SPEC §") {
                 look_for("SPEC", at, &self.joined[at + "SPEC".len()..]);
             }
+        }
+        for (at, _) in self.joined.match_indices("APPLICATION §") {
+            look_for("APPLICATION", at, &self.joined[at + "APPLICATION".len()..]);
         }
         for (at, _) in self.joined.match_indices("law ").filter(|&(at, _)| is_word(&self.joined, at, 3)) {
             let rest = &self.joined[at + "law ".len()..];
