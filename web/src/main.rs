@@ -7,6 +7,7 @@
 
 mod assets;
 mod chance;
+mod connections;
 mod fleet;
 mod http;
 mod options;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), String> {
     options.check()?;
     let servers = options.servers()?;
+    raise_descriptors();
     let fleet = Arc::new(Fleet::new(servers.iter().map(|server| server.name.clone()).collect()));
     let upstreams = Upstreams::start(servers, &fleet)?;
     let listener = TcpListener::bind(options.listen)
@@ -55,10 +58,17 @@ async fn run(options: Options) -> Result<(), String> {
     let app = http::router(upstreams, fleet, options.host);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     tokio::select! {
-        served = axum::serve(listener, app) => served.map_err(|error| error.to_string()),
+        () = connections::serve(listener, app, options.max_connections) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
+}
+
+/// A websocket takes a descriptor; the soft limit of most systems is 1024 for the sake of select(2), which is
+/// not used here.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -17,6 +17,10 @@ pub(crate) struct Options {
     /// Repeat it for several.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
+    /// Connections at once; those beyond are closed. A quarter of them may come from one address that is none
+    /// of this machine's.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = connections)]
+    pub(crate) max_connections: usize,
     /// A concentrator's admin port: HOST, HOST:PORT, tls://HOST, tls://HOST:PORT or the path of a unix
     /// socket, and the name that it is shown by. Repeat it for several.
     #[arg(long, value_name = "[NAME=]ADDRESS", default_value = "127.0.0.1:13371")]
@@ -108,6 +112,10 @@ impl Options {
         });
         Ok(Server { name, written: written.to_owned(), address, tls })
     }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "a number above 0".to_owned())
 }
 
 fn parse(text: &str) -> Option<Address> {

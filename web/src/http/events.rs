@@ -1,6 +1,6 @@
 //! `/api/v1/events`: what the concentrators log.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -8,12 +8,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::App;
+use super::asked::Words;
 use super::changes::{KEEPALIVE, event};
-use super::consoles::{Words, upstream};
+use super::found::upstream;
 use super::piped::piped;
 use super::problem::Problem;
 
-pub(super) async fn events(State(app): State<App>, Query(words): Words) -> Result<Response, Problem> {
+pub(super) async fn events(State(app): State<App>, words: Words) -> Result<Response, Problem> {
     let wanted = match words.get("server") {
         Some(name) => std::slice::from_ref(upstream(&app, name)?),
         None => app.upstreams.all(),

@@ -3,11 +3,10 @@
 //! Owns the forms: bytes, text, a recording; and lines that have something. A body that is not taken is not
 //! read: the concentrator reads one piece ahead.
 
-use std::collections::HashMap;
 use std::io;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use memchr::memmem;
@@ -18,18 +17,15 @@ use vspc_logs::date;
 use vspc_operator::strip::Strip;
 
 use super::App;
+use super::asked::{Words, bad};
 use super::cast::Cast;
-use super::consoles::{Words, bad, find};
+use super::found::{Found, find};
 use super::piped::piped;
 use super::problem::Problem;
 use crate::upstream::attach::{Attach, Next};
 
-pub(super) async fn log(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(words): Words,
-) -> Result<Response, Problem> {
-    serve(&app, &name, &words).await
+pub(super) async fn log(Path(name): Path<String>, found: Found, words: Words) -> Result<Response, Problem> {
+    serve(&found, &name, &words).await
 }
 
 /// As OpenStack's vmware-vspc tells it. The UUID is one, in any case; the bytes are as they were printed, and
@@ -37,7 +33,7 @@ pub(super) async fn log(
 pub(super) async fn by_uuid(
     State(app): State<App>,
     Path(uuid): Path<String>,
-    Query(words): Words,
+    words: Words,
 ) -> Result<Response, Problem> {
     let digits = uuid.chars().filter(|&c| c != '-');
     let is_uuid = digits.clone().count() == 32 && digits.clone().all(|c| c.is_ascii_hexdigit());
@@ -45,15 +41,13 @@ pub(super) async fn by_uuid(
         let why = "a UUID has 32 hexadecimal digits";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-console", why));
     }
-    let mut asked = HashMap::new();
-    if let Some(server) = words.get("server") {
-        asked.insert("server".to_owned(), server.clone());
-    }
-    serve(&app, &digits.collect::<String>(), &asked).await
+    let words = words.only("server");
+    let found = find(&app, &digits.collect::<String>(), &words)?;
+    serve(&found, &uuid, &Words::default()).await
 }
 
-async fn serve(app: &App, name: &str, words: &HashMap<String, String>) -> Result<Response, Problem> {
-    let mut form = match words.get("format").map_or("raw", String::as_str) {
+async fn serve(found: &Found, name: &str, words: &Words) -> Result<Response, Problem> {
+    let mut form = match words.get("format").unwrap_or("raw") {
         "raw" => Form::Raw,
         "text" => Form::Text(Strip::default()),
         "cast" => Form::Cast(Box::new(Cast::new(name))),
@@ -64,7 +58,7 @@ async fn serve(app: &App, name: &str, words: &HashMap<String, String>) -> Result
         Form::Text(_) => "text/plain; charset=utf-8",
         Form::Cast(_) => "application/x-asciicast",
     };
-    let grep = words.get("grep").filter(|text| !text.is_empty()).map(|text| Grep::new(text));
+    let grep = words.get("grep").filter(|text| !text.is_empty()).map(Grep::new);
     if grep.is_some() && matches!(form, Form::Cast(_)) {
         return Err(bad("a recording has no lines to look into"));
     }
@@ -77,18 +71,13 @@ async fn serve(app: &App, name: &str, words: &HashMap<String, String>) -> Result
     if let Some(lines) = words.get("lines") {
         fields["lines"] = lines.parse::<u64>().map_err(|_| bad("lines is a number"))?.into();
     }
-    fields["follow"] = match words.get("follow").map_or("false", String::as_str) {
+    fields["follow"] = match words.get("follow").unwrap_or("false") {
         "true" | "1" | "" => true,
         "false" | "0" => false,
         _ => return Err(bad("follow is true or false")),
     }
     .into();
-    let found = find(app, name, words)?;
-    let Some(link) = found.upstream.link() else {
-        return Err(crate::upstream::not_connected(&found.upstream.server.name).into());
-    };
-    fields["console"] = found.id.into();
-    let attach = link.open("log", fields).await?;
+    let attach = found.open("log", fields).await?;
     let (sender, body) = piped();
     tokio::spawn(async move { read(attach, &mut form, grep, sender).await });
     // A browser saves it: bytes of a VM are no page.

@@ -1,9 +1,11 @@
 //! The paths (web/openapi.json).
 
+mod asked;
 mod cast;
 mod changes;
 mod consoles;
 mod events;
+mod found;
 mod guard;
 mod log;
 mod metrics;
@@ -14,13 +16,14 @@ mod typing;
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use serde_json::{Value, json};
 
+use self::asked::{Words, bad};
 use self::problem::Problem;
 use crate::fleet::Fleet;
 use crate::upstream::Upstreams;
@@ -79,11 +82,11 @@ async fn servers(State(app): State<App>) -> Response {
     json_of(&json!({"servers": app.fleet.servers()}))
 }
 
-async fn stats(State(app): State<App>, Query(words): consoles::Words) -> Result<Response, Problem> {
+async fn stats(State(app): State<App>, words: Words) -> Result<Response, Problem> {
     let upstream = match (words.get("server"), app.upstreams.all()) {
-        (Some(name), _) => consoles::upstream(&app, name)?,
+        (Some(name), _) => found::upstream(&app, name)?,
         (None, [only]) => only,
-        (None, _) => return Err(consoles::bad("there are several concentrators: name one with ?server=")),
+        (None, _) => return Err(bad("there are several concentrators: name one with ?server=")),
     };
     Ok(json_of(&upstream.call("stats", json!({})).await?))
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bytes::BytesMut;
@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::App;
-use super::consoles::{Words, bad, find};
+use super::asked::{Words, bad};
+use super::found::find;
 use super::problem::Problem;
 use crate::upstream::attach::{Attach, Next};
 use crate::websocket::{self, BINARY, Fault, Frame, PING, PONG, Reader, TEXT};
@@ -34,7 +35,7 @@ enum Speech {
 pub(super) async fn open(
     State(app): State<App>,
     Path(name): Path<String>,
-    Query(words): Words,
+    words: Words,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
@@ -68,14 +69,7 @@ pub(super) async fn open(
         let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
         // A browser tells its page nothing of an answer that is no websocket, so faults are told here.
         let granted = match find(&app, &name, &words) {
-            Ok(found) => match found.upstream.link() {
-                Some(link) => {
-                    let mut fields = fields;
-                    fields["console"] = found.id.into();
-                    link.open("attach", fields).await.map_err(Problem::from)
-                }
-                None => Err(crate::upstream::not_connected(&found.upstream.server.name).into()),
-            },
+            Ok(found) => found.open("attach", fields).await,
             Err(problem) => Err(problem),
         };
         let mut last = Vec::new();
@@ -109,15 +103,15 @@ async fn part(last: &[u8], reader: &mut (impl AsyncRead + Unpin), writer: &mut (
 }
 
 /// The fields of `attach`.
-fn asked(words: &std::collections::HashMap<String, String>) -> Result<Value, Problem> {
-    let number = |name: &str| match words.get(name).map(|text| text.parse::<u64>()) {
+fn asked(words: &Words) -> Result<Value, Problem> {
+    let number = |name: &str| match words.get(name).map(str::parse::<u64>) {
         Some(Ok(number)) => Ok(Some(number)),
         Some(Err(_)) => Err(bad(&format!("{name} is a number"))),
         None => Ok(None),
     };
     let mut fields = json!({});
     if let Some(lock) = words.get("lock") {
-        fields["lock"] = lock.as_str().into();
+        fields["lock"] = lock.into();
     }
     match (words.get("epoch"), number("offset")?) {
         (Some(epoch), Some(offset)) => fields["from"] = json!({"epoch": epoch, "offset": offset}),

@@ -7,16 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::consoles::{Found, Words, bad, body_of, find};
+use super::asked::{Asked, bad};
+use super::found::Found;
 use super::problem::Problem;
 use super::{App, json_of};
 use crate::upstream::attach::{Attach, Next};
@@ -37,21 +36,11 @@ pub(super) fn routes() -> Router<App> {
 }
 
 async fn attach(found: &Found, mode: &Value) -> Result<Attach, Problem> {
-    let link = found.upstream.link().ok_or_else(|| not_connected(&found.upstream.server.name))?;
-    let fields = json!({"console": found.id, "lock": mode, "scrollback": 0});
-    Ok(link.open("attach", fields).await?)
+    found.open("attach", json!({"lock": mode, "scrollback": 0})).await
 }
 
-async fn send(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(words): Words,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let asked = body_of(&headers, &body)?;
+async fn send(found: Found, Asked(asked): Asked) -> Result<Response, Problem> {
     let Some(text) = asked["text"].as_str() else { return Err(bad("text is what to type")) };
-    let found = find(&app, &name, &words)?;
     let mut attach = attach(&found, &json!("free-for-all-fallback")).await?;
     if attach.answer["access"] != "write" {
         return Err(vspc_operator::Refusal {
@@ -78,7 +67,7 @@ async fn send(
     };
     match timeout(PATIENCE, typing).await {
         Ok(true) => Ok(json_of(&json!({"sent": text.len()}))),
-        Ok(false) => Err(not_connected(&found.upstream.server.name).into()),
+        Ok(false) => Err(not_connected(found.server()).into()),
         Err(_) => Err(Problem::new(
             axum::http::StatusCode::GATEWAY_TIMEOUT,
             "too-slow",
@@ -87,14 +76,7 @@ async fn send(
     }
 }
 
-async fn lock(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(words): Words,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let asked = body_of(&headers, &body)?;
+async fn lock(State(app): State<App>, found: Found, Asked(asked): Asked) -> Result<Response, Problem> {
     if !matches!(asked["mode"].as_str(), Some("write" | "exclusive")) {
         return Err(bad("mode is write or exclusive"));
     }
@@ -104,10 +86,9 @@ async fn lock(
             given.as_u64().filter(|s| (1..=86_400).contains(s)).ok_or_else(|| bad("for_s is 1 to 86400"))?
         }
     };
-    let found = find(&app, &name, &words)?;
     let mut attach = attach(&found, &asked["mode"]).await?;
     let answer = json!({"access": attach.answer["access"], "lock": attach.answer["lock"]});
-    let (key, given_up) = (key(&found), Arc::new(Notify::new()));
+    let (key, given_up) = (found.key(), Arc::new(Notify::new()));
     let locks = app.locks.0;
     if let Some(old) =
         locks.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(&given_up))
@@ -134,24 +115,12 @@ async fn lock(
     Ok(json_of(&answer))
 }
 
-async fn unlock(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    Query(words): Words,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    body_of(&headers, &body)?;
-    let found = find(&app, &name, &words)?;
-    let held = app.locks.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(&found));
+async fn unlock(State(app): State<App>, found: Found, _: Asked) -> Result<Response, Problem> {
+    let held = app.locks.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&found.key());
     if let Some(held) = &held {
         held.notify_one();
     }
     Ok(json_of(&json!({"unlocked": held.is_some()})))
-}
-
-fn key(found: &Found) -> (String, String) {
-    (found.upstream.server.name.clone(), found.id.clone())
 }
 
 /// Drops what there is. Returns whether more may come.

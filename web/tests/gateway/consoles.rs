@@ -27,7 +27,10 @@ fn the_list_comes_in_pages_and_says_when_it_is_unchanged() {
     let tag = get(&gateway, "/api/v1/consoles").header("etag").unwrap().to_owned();
     let again = ask(&gateway, "GET", "/api/v1/consoles", &[("if-none-match", &tag)], "");
     assert_eq!((again.status, again.body.as_str()), (304, ""));
-    assert_eq!(get(&gateway, "/api/v1/consoles?limit=0").status, 400);
+    for wrong in ["limit=0", &format!("q={}", "*a".repeat(200)), "after=x", "q=%ff%&limit=x"] {
+        let answer = get(&gateway, &format!("/api/v1/consoles?{wrong}"));
+        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("bad-request")), "{wrong}");
+    }
 }
 
 #[test]

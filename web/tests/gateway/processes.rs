@@ -160,11 +160,13 @@ impl Gateway {
     }
 
     pub(crate) fn with(servers: &[&str]) -> Self {
+        let options: Vec<_> = servers.iter().flat_map(|server| ["--server", server]).collect();
+        Self::with_options(&options)
+    }
+
+    pub(crate) fn with_options(options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vspc-web"));
-        command.args(["--listen", "127.0.0.1:0"]);
-        for server in servers {
-            command.args(["--server", server]);
-        }
+        command.args(["--listen", "127.0.0.1:0"]).args(options);
         let process = Process::start(&mut command);
         let address = process.line_with("listening on ").parse().unwrap();
         Self { process, address }

@@ -1,7 +1,11 @@
 //! What pages of other sites, and people who would like more than they may, get.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
 use crate::browser::{Socket, ask, get, until};
-use crate::processes::{Gateway, Server};
+use crate::processes::{Gateway, PATIENCE, Server};
 
 const PATH: &str = "/api/v1/consoles/web1/socket";
 
@@ -63,5 +67,28 @@ fn a_name_that_is_markup_is_text_and_every_answer_forbids_script() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
         let kind = answer.header("content-type").unwrap();
         assert!(path == "/" || kind.contains("json"), "{path}: {kind}");
+    }
+}
+
+#[test]
+fn connections_are_counted_and_those_beyond_are_closed() {
+    let gateway = Gateway::with_options(&["--max-connections", "3"]);
+    let connect = || TcpStream::connect(gateway.address).unwrap();
+    let mut all = vec![connect(), connect(), connect()];
+    // They are accepted in their order: what the fourth is told shows that the three count.
+    let is_closed = |mut stream: TcpStream| matches!(stream.read(&mut [0]), Ok(0) | Err(_));
+    assert!(is_closed(connect()));
+    drop(all.pop());
+    let deadline = Instant::now() + PATIENCE;
+    let answers = || {
+        let mut stream = connect();
+        let text = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", gateway.address);
+        let mut answer = String::new();
+        let _ = stream.write_all(text.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+        answer.starts_with("HTTP/1.1 200")
+    };
+    while !answers() {
+        assert!(Instant::now() < deadline, "the slot never came free");
     }
 }

@@ -1,0 +1,216 @@
+//! Connections of browsers and scripts, from accept to end.
+//!
+//! Owns how many there may be, in all and of one address, and how long one may take to say what it wants.
+//! A websocket counts for as long as it is open.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts for as long as the program runs.
+pub(crate) async fn serve(listener: TcpListener, app: Router, most: usize) {
+    let slots = Slots::new(most);
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // Of a connection that has gone already, or no descriptor is left: some may come back.
+            Err(error) => {
+                log::warn!("no connection can be accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(slot) = slots.take(peer.ip()) else { continue };
+        // A key and its echo are small, and must not wait for each other.
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(converse(Counted { stream, _slot: slot }, peer, app.clone()));
+    }
+}
+
+/// Answers what is asked on one connection. What becomes of it as a websocket is that one's.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: SocketAddr,
+    app: Router,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_MOST)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        log::debug!("{peer}: {error}");
+    }
+}
+
+/// How many connections there are.
+#[derive(Clone)]
+struct Slots(Arc<Mutex<Taken>>);
+
+struct Taken {
+    all: usize,
+    most: usize,
+    by_address: HashMap<IpAddr, usize>,
+    /// Of those that were refused since one was not.
+    refused: u64,
+}
+
+impl Slots {
+    fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Taken { all: 0, most, by_address: HashMap::new(), refused: 0 })))
+    }
+
+    /// `None`: this one is too many. A quarter of all may come from one address; all from this machine, where
+    /// a proxy stands for everybody.
+    fn take(&self, address: IpAddr) -> Option<Slot> {
+        let address = block(address);
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
+        let most = if address.is_loopback() { taken.most } else { taken.most.div_ceil(4) };
+        if taken.all >= taken.most || of_address >= most {
+            taken.refused += 1;
+            if taken.refused == 1 {
+                log::warn!("{} connections ({of_address} from {address}): more are refused", taken.all);
+            }
+            return None;
+        }
+        taken.refused = 0;
+        taken.all += 1;
+        taken.by_address.insert(address, of_address + 1);
+        Some(Slot { slots: self.clone(), address })
+    }
+}
+
+/// Whoever has an IPv6 address has 2^64 of them.
+fn block(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
+/// One of them; free again when dropped.
+struct Slot {
+    slots: Slots,
+    address: IpAddr,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        if let Some(count) = taken.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A socket, and its slot for as long as it is open.
+struct Counted {
+    stream: TcpStream,
+    _slot: Slot,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How long a request's lines and headers may take, and how long a connection may be silent between requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// They are short.
+const HEAD_MOST: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_say_what_it_wants_is_not_waited_for() {
+        for begun in ["", "GET / HTTP/1.1\r\nhost: loc", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET"] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(begun.as_bytes()).await.unwrap();
+            let app = Router::new().route("/", get(async || "ok"));
+            tokio::spawn(converse(server, SocketAddr::from(([127, 0, 0, 1], 1)), app));
+            // Its end, however it is said.
+            let mut answer = Vec::new();
+            let end = timeout(HEAD_WITHIN + Duration::from_secs(1), client.read_to_end(&mut answer)).await;
+            assert!(end.is_ok(), "{begun:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_takes_all_slots_and_a_slot_that_is_given_back_is_free() {
+        let slots = Slots::new(8);
+        let mut one: Vec<_> = (0..2).map(|_| slots.take(address("192.0.2.1")).unwrap()).collect();
+        assert!(slots.take(address("192.0.2.1")).is_none());
+        assert!(slots.take(address("::ffff:192.0.2.1")).is_none());
+        let _two: Vec<_> = (1..=2).map(|n| slots.take(address(&format!("2001:db8::{n}"))).unwrap()).collect();
+        assert!(slots.take(address("2001:db8::3")).is_none());
+        one.pop();
+        one.push(slots.take(address("192.0.2.1")).unwrap());
+        let here: Vec<_> = (0..4).map(|_| slots.take(address("127.0.0.1")).unwrap()).collect();
+        assert!(slots.take(address("192.0.2.9")).is_none() && slots.take(address("::1")).is_none());
+        drop((one, here));
+        assert_eq!(slots.0.lock().unwrap().by_address.len(), 1);
+        assert!(slots.take(address("192.0.2.9")).is_some());
+    }
+}
