@@ -91,9 +91,10 @@ impl Actor {
 }
 
 impl Player<'_> {
-    /// Waits until nothing has come for a while.
+    /// Waits until nothing has come for a while: longer where the machine is busy, and what a server says
+    /// after 100 ms may come after 200.
     pub(super) fn settle(&mut self, actor: usize, step: &Step) -> Result<(), Stop> {
-        self.quiet(actor, step, SETTLED)
+        self.quiet(actor, step, SETTLED * self.options.slack.min(3))
     }
 
     pub(super) fn quiet(&mut self, actor: usize, step: &Step, time: Duration) -> Result<(), Stop> {
