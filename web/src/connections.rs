@@ -4,6 +4,7 @@
 //! A websocket counts for as long as it is open.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -11,15 +12,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::tls::Tls;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) is_tls: bool,
+}
+
+/// Answers requests.
+pub(crate) trait Answer: Send + Sync + 'static {
+    /// The answer to one.
+    fn answer(self: Arc<Self>, peer: Peer, request: Request) -> impl Future<Output = Response> + Send;
+}
 
 /// Accepts for as long as the program runs.
-pub(crate) async fn serve(listener: TcpListener, app: Router, most: usize) {
+pub(crate) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, of: Arc<impl Answer>, most: usize) {
     let slots = Slots::new(most);
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -34,24 +53,41 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, most: usize) {
         let Some(slot) = slots.take(peer.ip()) else { continue };
         // A key and its echo are small, and must not wait for each other.
         let _ = stream.set_nodelay(true);
-        tokio::spawn(converse(Counted { stream, _slot: slot }, peer, app.clone()));
+        tokio::spawn(open(Counted { stream, _slot: slot }, peer, tls.clone(), Arc::clone(&of)));
+    }
+}
+
+/// Makes what is in clear of a connection that is to be in TLS.
+async fn open(stream: Counted, address: SocketAddr, tls: Option<Arc<Tls>>, of: Arc<impl Answer>) {
+    let Some(tls) = tls else {
+        return converse(stream, Peer { address, is_tls: false }, of).await;
+    };
+    match timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, Peer { address, is_tls: true }, of).await,
+        Ok(Err(error)) => log::debug!("{address}: no TLS: {error}"),
+        Err(_) => log::debug!("{address}: its TLS took longer than {} s", HANDSHAKE_WITHIN.as_secs()),
     }
 }
 
 /// Answers what is asked on one connection. What becomes of it as a websocket is that one's.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    peer: SocketAddr,
-    app: Router,
+    peer: Peer,
+    of: Arc<impl Answer>,
 ) {
+    let address = peer.address;
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (of, peer) = (Arc::clone(&of), peer.clone());
+        async move { Ok::<_, Infallible>(of.answer(peer, request.map(Body::new)).await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_MOST)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     if let Err(error) = connection.await {
-        log::debug!("{peer}: {error}");
+        log::debug!("{address}: {error}");
     }
 }
 
@@ -170,17 +206,25 @@ impl AsyncWrite for Counted {
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// They are short.
 const HEAD_MOST: usize = 64 * 1024;
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::routing::get;
+    use axum::response::IntoResponse;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::timeout;
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    struct Fine;
+
+    impl Answer for Fine {
+        async fn answer(self: Arc<Self>, _: Peer, _: Request) -> Response {
+            "ok".into_response()
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -188,8 +232,8 @@ mod tests {
         for begun in ["", "GET / HTTP/1.1\r\nhost: loc", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET"] {
             let (mut client, server) = tokio::io::duplex(1024);
             client.write_all(begun.as_bytes()).await.unwrap();
-            let app = Router::new().route("/", get(async || "ok"));
-            tokio::spawn(converse(server, SocketAddr::from(([127, 0, 0, 1], 1)), app));
+            let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 1)), is_tls: false };
+            tokio::spawn(converse(server, peer, Arc::new(Fine)));
             // Its end, however it is said.
             let mut answer = Vec::new();
             let end = timeout(HEAD_WITHIN + Duration::from_secs(1), client.read_to_end(&mut answer)).await;

@@ -8,9 +8,11 @@
 mod assets;
 mod chance;
 mod connections;
+mod entrance;
 mod fleet;
 mod http;
 mod options;
+mod tls;
 mod upstream;
 mod websocket;
 
@@ -22,8 +24,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::entrance::Entrance;
 use crate::fleet::Fleet;
 use crate::options::Options;
+use crate::tls::Tls;
 use crate::upstream::Upstreams;
 
 fn main() -> ExitCode {
@@ -45,6 +49,10 @@ async fn run(options: Options) -> Result<(), String> {
     raise_descriptors();
     let fleet = Arc::new(Fleet::new(servers.iter().map(|server| server.name.clone()).collect()));
     let upstreams = Upstreams::start(servers, &fleet)?;
+    let tls = match options.tls() {
+        Some(files) => Some(Arc::new(Tls::load(files).map_err(|fault| fault.to_string())?)),
+        None => None,
+    };
     let listener = TcpListener::bind(options.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
@@ -55,10 +63,11 @@ async fn run(options: Options) -> Result<(), String> {
             "this build has no page (npm ci && npm run build in web/page makes it); all else is served"
         );
     }
-    let app = http::router(upstreams, fleet, options.host);
+    let entrance = Arc::new(Entrance::new(http::router(upstreams, fleet, options.host)));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     tokio::select! {
-        () = connections::serve(listener, app, options.max_connections) => Ok(()),
+        () = connections::serve(listener, tls.clone(), entrance, options.max_connections) => Ok(()),
+        ended = reload(tls) => ended,
         _ = terminate.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
@@ -69,6 +78,19 @@ async fn run(options: Options) -> Result<(), String> {
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Reads files again whenever that is asked for.
+async fn reload(tls: Option<Arc<Tls>>) -> Result<(), String> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => log::info!("the certificate was read again"),
+            Some(Err(fault)) => log::error!("{fault}: the certificate from before stays"),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn fail(message: &str) -> ExitCode {

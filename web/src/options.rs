@@ -27,8 +27,15 @@ pub(crate) struct Options {
     server: Vec<String>,
     /// The CA that servers with tls:// are trusted by, in place of the system's.
     #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    server_ca: Option<PathBuf>,
     /// The certificate to show to servers with tls://.
+    #[arg(long, value_name = "FILE")]
+    server_cert: Option<PathBuf>,
+    /// Its key, where that is not in the certificate's file.
+    #[arg(long, value_name = "FILE", requires = "server_cert")]
+    server_key: Option<PathBuf>,
+    /// The certificate, with its chain, to show to browsers: everything is in TLS then. It is read again at
+    /// SIGHUP.
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// Its key, where that is not in the certificate's file.
@@ -64,6 +71,12 @@ impl Options {
              proxy on this machine ask who it is (--host)",
             self.listen
         ))
+    }
+
+    /// What the listener shows, if it is to speak TLS.
+    pub(crate) fn tls(&self) -> Option<vspc_trust::ServerFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone());
+        Some(vspc_trust::ServerFiles { cert, key, ca: None, is_optional: true })
     }
 
     pub(crate) fn servers(&self) -> Result<Vec<Server>, String> {
@@ -105,9 +118,9 @@ impl Options {
             return invalid("a name has letters, digits, dots, dashes and underscores");
         }
         let tls = is_tls.then(|| vspc_trust::Files {
-            ca: self.ca.clone(),
-            cert: self.cert.clone(),
-            key: self.key.clone(),
+            ca: self.server_ca.clone(),
+            cert: self.server_cert.clone(),
+            key: self.server_key.clone(),
             server_name: None,
         });
         Ok(Server { name, written: written.to_owned(), address, tls })

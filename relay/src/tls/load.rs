@@ -1,12 +1,10 @@
 //! What sessions are opened with, in either role, from PEM files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
-use rustls::server::WebPkiClientVerifier;
-use vspc_trust::{Credentials, Fault, Files, pem};
+use vspc_trust::{Credentials, Fault, Files};
 
 use crate::fatal::Fatal;
 
@@ -38,27 +36,10 @@ impl Server {
         let Some(cert) = &files.cert else {
             return Err(Fatal::Options("to listen with TLS takes a certificate: --listen-cert".to_owned()));
         };
-        let config = server_config(cert, files).map_err(fatal)?;
-        Ok(Self { config: Arc::new(config) })
+        let (key, ca) = (files.key.clone(), files.ca.clone());
+        let files = vspc_trust::ServerFiles { cert: cert.clone(), key, ca, is_optional: false };
+        Ok(Self { config: Arc::new(files.load().map_err(fatal)?) })
     }
-}
-
-fn server_config(cert: &Path, files: &ServerFiles) -> Result<ServerConfig, Fault> {
-    let provider = Arc::new(default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match &files.ca {
-        None => builder.with_no_client_auth(),
-        Some(ca) => {
-            let roots = Arc::new(pem::roots(ca, &pem::certificates(ca)?)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| Fault::file(ca, &error))?)
-        }
-    };
-    let key = files.key.as_deref().unwrap_or(cert);
-    builder
-        .with_single_cert(pem::certificates(cert)?, pem::key(key)?)
-        .map_err(|error| pem::other_key(key, cert, &error))
 }
 
 /// What is wrong, and what to do where the fault does not say it.

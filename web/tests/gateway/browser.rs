@@ -1,12 +1,10 @@
 //! What a browser does, by hand: requests, server-sent events, a websocket.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::processes::{Gateway, PATIENCE};
+use crate::processes::{Gateway, PATIENCE, Wire};
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -28,9 +26,8 @@ impl Answer {
 }
 
 /// Sends a request's first lines; `Host` is the gateway's if none is given.
-fn send(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(gateway.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+fn send(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Box<dyn Wire> {
+    let mut stream = gateway.connect();
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
         text.push_str(&format!("host: {}\r\n", gateway.address));
@@ -80,7 +77,7 @@ pub(crate) fn until(gateway: &Gateway, path: &str, holds: impl Fn(&Value) -> boo
 
 /// Server-sent events.
 pub(crate) struct Events {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     received: Vec<u8>,
 }
 
@@ -122,7 +119,7 @@ impl Events {
 
 /// A websocket.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     received: Vec<u8>,
 }
 

@@ -1,8 +1,10 @@
 //! The gateway as a process, beside a real concentrator with VMs made by hand of bytes.
 
+mod authority;
 mod browser;
 mod consoles;
 mod operating;
 mod processes;
 mod sockets;
 mod strangers;
+mod tls;

@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
+
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::browser::until;
 
@@ -148,9 +150,16 @@ impl Vm {
 
 /// A gateway that is connected to these.
 pub(crate) struct Gateway {
-    process: Process,
+    pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// How it is spoken to, if that is in TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
+
+/// A connection to a gateway.
+pub(crate) trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
 
 impl Gateway {
     pub(crate) fn of(server: &Server) -> Self {
@@ -165,11 +174,34 @@ impl Gateway {
     }
 
     pub(crate) fn with_options(options: &[&str]) -> Self {
+        Self::start(options, None)
+    }
+
+    pub(crate) fn start(options: &[&str], tls: Option<Arc<ClientConfig>>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vspc-web"));
         command.args(["--listen", "127.0.0.1:0"]).args(options);
         let process = Process::start(&mut command);
         let address = process.line_with("listening on ").parse().unwrap();
-        Self { process, address }
+        Self { process, address, tls }
+    }
+
+    pub(crate) fn connect(&self) -> Box<dyn Wire> {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match &self.tls {
+            None => Box::new(stream),
+            Some(config) => {
+                let name = "localhost".try_into().unwrap();
+                let session = ClientConnection::new(Arc::clone(config), name).unwrap();
+                Box::new(StreamOwned::new(session, stream))
+            }
+        }
+    }
+
+    /// Has it read its files again.
+    pub(crate) fn hang_up(&self) {
+        let pid = self.process.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     }
 
     /// Memory of its own, in bytes.
