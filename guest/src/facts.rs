@@ -1,0 +1,268 @@
+//! Facts (APPLICATION §7): keys and values that either side tells of itself.
+//!
+//! Owns the bounds of a set ([`Facts`]), and what is still to be told of one ([`Teller`]): the newest value
+//! of each key, never a backlog.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::answer::{Code, Refusal, bad_line};
+use crate::line;
+
+/// Facts that one side may tell.
+pub const FACTS: usize = 256;
+/// The longest key.
+const MAX_KEY: usize = 128;
+/// The longest value.
+const MAX_VALUE: usize = 4096;
+/// The longest line about a fact: every byte of key and value may be written in six.
+pub const MAX_FACT_LINE: usize = 32_768;
+
+/// What is said about facts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FactLine {
+    /// This is so now.
+    Set(String, String),
+    /// This is nothing any more.
+    Unset(String),
+    /// All has been told.
+    All,
+    /// Something that a later version says.
+    Unknown,
+}
+
+impl FactLine {
+    /// Reads one.
+    pub fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        struct Line {
+            set: Option<String>,
+            to: Option<String>,
+            unset: Option<String>,
+            #[serde(default)]
+            all: bool,
+        }
+        let line: Line = serde_json::from_slice(line).map_err(|error| bad_line(&error))?;
+        Ok(match line {
+            Line { set: Some(key), to: Some(value), .. } => Self::Set(key, value),
+            Line { unset: Some(key), .. } => Self::Unset(key),
+            Line { all: true, .. } => Self::All,
+            Line { .. } => Self::Unknown,
+        })
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        line::write(&match self {
+            Self::Set(key, value) => serde_json::json!({ "set": key, "to": value }),
+            Self::Unset(key) => serde_json::json!({ "unset": key }),
+            Self::All => serde_json::json!({ "all": true }),
+            Self::Unknown => serde_json::json!({}),
+        })
+    }
+}
+
+/// A set of facts, never larger than it may be.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Facts(BTreeMap<String, String>);
+
+impl Facts {
+    /// Sets one; whether it is another value than before.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<bool, Refusal> {
+        let is_key = (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_key {
+            return Err(Refusal::new(
+                Code::BAD_LINE,
+                "a key has 1 to 128 printable characters of ASCII, and no space",
+            ));
+        }
+        if value.len() > MAX_VALUE {
+            return Err(Refusal::new(Code::TOO_MANY, "a value has at most 4096 bytes"));
+        }
+        if self.get(key) == Some(value) {
+            return Ok(false);
+        }
+        if self.0.len() >= FACTS && !self.0.contains_key(key) {
+            return Err(Refusal::new(Code::TOO_MANY, "there are 256 facts already"));
+        }
+        self.0.insert(key.to_owned(), value.to_owned());
+        Ok(true)
+    }
+
+    /// Forgets one; whether it was there.
+    pub fn unset(&mut self, key: &str) -> bool {
+        self.0.remove(key).is_some()
+    }
+
+    /// What is so.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// All of them, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// What one side still has to tell the other in this session.
+#[derive(Clone, Default, Debug)]
+pub struct Teller {
+    due: BTreeSet<String>,
+    told_all: bool,
+}
+
+impl Teller {
+    /// A session begins: everything is to be told.
+    #[must_use]
+    pub fn new(facts: &Facts) -> Self {
+        Self { due: facts.0.keys().cloned().collect(), told_all: false }
+    }
+
+    /// A fact has changed.
+    pub fn handle_changed(&mut self, key: &str) {
+        self.due.insert(key.to_owned());
+    }
+
+    /// The next line, if there is one to tell; it counts as told.
+    pub fn poll(&mut self, facts: &Facts) -> Option<Vec<u8>> {
+        if let Some(key) = self.due.pop_first() {
+            let line = match facts.get(&key) {
+                Some(value) => FactLine::Set(key, value.to_owned()),
+                None => FactLine::Unset(key),
+            };
+            return Some(line.line());
+        }
+        (!std::mem::replace(&mut self.told_all, true)).then(|| FactLine::All.line())
+    }
+}
+
+/// What one side is told by the other: keeps what an earlier session told until all of this one's was.
+#[derive(Clone, Default, Debug)]
+pub struct Listener {
+    facts: Facts,
+    /// What this session has told, before it told all.
+    fresh: Option<Facts>,
+}
+
+impl Listener {
+    /// A session begins.
+    pub fn begin(&mut self) {
+        self.fresh = Some(Facts::default());
+    }
+
+    /// A line came; which keys have changed by it. What is too much or too long is ignored.
+    pub fn handle_line(&mut self, line: &[u8]) -> Result<Vec<String>, Refusal> {
+        let mut changed = Vec::new();
+        match FactLine::parse(line)? {
+            FactLine::Set(key, value) => {
+                if let Some(fresh) = &mut self.fresh {
+                    let _ = fresh.set(&key, &value);
+                }
+                // Before all is told there may be no room beside what the last session has told.
+                if self.facts.set(&key, &value).is_ok_and(|is_new| is_new) {
+                    changed.push(key);
+                }
+            }
+            FactLine::Unset(key) => {
+                if let Some(fresh) = &mut self.fresh {
+                    fresh.unset(&key);
+                }
+                if self.facts.unset(&key) {
+                    changed.push(key);
+                }
+            }
+            FactLine::All => {
+                if let Some(fresh) = self.fresh.take() {
+                    let old = std::mem::replace(&mut self.facts, fresh);
+                    let keys: BTreeSet<&String> = old.0.keys().chain(self.facts.0.keys()).collect();
+                    let is_new = |key: &&&String| old.get(key) != self.facts.get(key);
+                    changed.extend(keys.iter().filter(is_new).map(|key| (*key).clone()));
+                }
+            }
+            FactLine::Unknown => {}
+        }
+        Ok(changed)
+    }
+
+    /// What is known.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(teller: &mut Teller, facts: &Facts, listener: &mut Listener) {
+        while let Some(line) = teller.poll(facts) {
+            assert!(line.len() <= MAX_FACT_LINE, "{} bytes", line.len());
+            listener.handle_line(&line).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_listener_knows_what_is_told_and_forgets_what_is_not_told_again() {
+        let (mut facts, mut listener) = (Facts::default(), Listener::default());
+        for key in ["a", "b", "c"] {
+            facts.set(key, key).unwrap();
+        }
+        facts.set("long", &"\u{1}".repeat(MAX_VALUE)).unwrap();
+        let mut teller = Teller::new(&facts);
+        listener.begin();
+        tell(&mut teller, &facts, &mut listener);
+        assert_eq!(listener.facts(), &facts);
+
+        // Told as it is now, however often it changed.
+        facts.set("a", "1").unwrap();
+        facts.set("a", "2").unwrap();
+        facts.unset("b");
+        for key in ["a", "a", "b"] {
+            teller.handle_changed(key);
+        }
+        assert_eq!(teller.due.len(), 2);
+        tell(&mut teller, &facts, &mut listener);
+        assert_eq!((listener.facts().get("a"), listener.facts().get("b")), (Some("2"), None));
+
+        // The next session: what it does not tell is known until it has told all.
+        facts.unset("c");
+        let mut teller = Teller::new(&facts);
+        listener.begin();
+        assert_eq!(listener.facts().get("c"), Some("c"));
+        tell(&mut teller, &facts, &mut listener);
+        assert_eq!(listener.facts(), &facts);
+    }
+
+    #[test]
+    fn a_set_never_grows_beyond_its_bounds() {
+        let mut listener = Listener::default();
+        listener.begin();
+        for number in 0..1000 {
+            listener.handle_line(&FactLine::Set(format!("k{number}"), "v".to_owned()).line()).unwrap();
+        }
+        assert_eq!(listener.facts().iter().count(), FACTS);
+        // The next session tells others, and has all the room.
+        listener.begin();
+        for number in 1000..2000 {
+            listener.handle_line(&FactLine::Set(format!("k{number}"), "v".to_owned()).line()).unwrap();
+            assert_eq!(listener.facts().iter().count(), FACTS);
+        }
+        let changed = listener.handle_line(&FactLine::All.line()).unwrap();
+        assert_eq!((changed.len(), listener.facts().get("k1000")), (2 * FACTS, Some("v")));
+        listener.handle_line(&FactLine::Unset("k1000".to_owned()).line()).unwrap();
+        listener.handle_line(&FactLine::Set("k1".to_owned(), "v".to_owned()).line()).unwrap();
+        listener.handle_line(&FactLine::Set("k1".to_owned(), "v".repeat(MAX_VALUE + 1)).line()).unwrap();
+        assert_eq!(listener.facts().get("k1"), Some("v"));
+        let mut facts = Facts::default();
+        for key in ["", "a b", "ä", "a\u{1b}", &"k".repeat(129)] {
+            assert!(facts.set(key, "").is_err(), "{key:?}");
+        }
+        assert!(listener.handle_line(b"{\"set\":7}\n").is_err());
+        assert_eq!(FactLine::parse(b"{\"later\":1}\n"), Ok(FactLine::Unknown));
+    }
+}
