@@ -156,21 +156,23 @@ impl Fleet {
         });
     }
 
-    /// What a list has told of a console: nothing but counts may be new.
+    /// What a list has told of a console: counts may be new.
     pub(crate) fn counted(&self, place: usize, value: &Value) {
         self.change(|state| {
             let key = (place, value["id"].as_str().unwrap_or_default().to_owned());
             let Some(console) = state.consoles.get(&key) else { return };
-            if console.value["out"] == value["out"] && console.value["in"] == value["in"] {
+            if ["out", "in"].iter().all(|count| console.value[count] == value[count]) {
                 return;
             }
             let seq = state.note(What::Counted(key.clone()));
             let Some(console) = state.consoles.get_mut(&key) else { return };
             let old = std::mem::replace(&mut console.counted, seq);
-            // Its times are as of now.
-            let server = console.value["server"].take();
-            console.value = value.clone();
-            console.value["server"] = server;
+            let now = console.now();
+            // Nothing but these: a change may have been told since the list was made.
+            for field in COUNTS {
+                console.value[*field] = value[*field].clone();
+            }
+            console.value["since_ms"] = now["since_ms"].clone();
             console.at = Instant::now();
             state.order.remove(&old);
         });
@@ -211,9 +213,9 @@ impl Fleet {
         seq == 0 || (seq >= state.kept_from && seq <= state.seq)
     }
 
-    /// What has changed since `seq`, at most `most` of it, and up to where that is. To who `is_new` what is
-    /// gone is not told.
-    pub(crate) fn since(&self, seq: u64, most: usize, is_new: bool) -> (Vec<Change>, u64) {
+    /// What has changed since `seq`, at most `most` of it, and up to where that is. What was gone by `began`
+    /// the reader has not heard of, and is not told.
+    pub(crate) fn since(&self, seq: u64, most: usize, began: u64) -> (Vec<Change>, u64) {
         let state = self.lock();
         let mut changes = Vec::new();
         let mut counts = Vec::new();
@@ -222,7 +224,7 @@ impl Fleet {
             at = seq;
             match what {
                 What::Server(place) => changes.push(Change { kind: "server", value: state.server(*place) }),
-                What::Gone(_) if is_new => {}
+                What::Gone(_) if seq <= began => {}
                 What::Gone((place, id)) => changes.push(Change {
                     kind: "console-gone",
                     value: json!({"server": state.servers[*place].name, "id": id}),
@@ -321,6 +323,8 @@ impl Console {
     }
 }
 
+/// What changes without being told.
+const COUNTS: &[&str] = &["out", "in", "offset", "idle_ms", "stayed_ms"];
 /// Consoles that are gone and remembered.
 const GONE: usize = 4096;
 /// For how long after somebody looked counts are asked for.
@@ -342,14 +346,43 @@ mod tests {
             fleet.console(0, json!({"id": "1.1", "name": "web", "clients": n}));
         }
         fleet.synced(0);
-        let (changes, at) = fleet.since(0, 100, true);
+        let (changes, at) = fleet.since(0, 100, fleet.seq());
         assert_eq!(kinds(&changes), ["console", "server"]);
         assert_eq!(changes[0].value["clients"], 999);
         assert_eq!(changes[0].value["server"], "a");
-        assert_eq!(fleet.since(at, 100, false).0, []);
+        assert_eq!(fleet.since(at, 100, 0).0, []);
         fleet.gone(0, "1.1");
-        assert_eq!(kinds(&fleet.since(at, 100, false).0), ["console-gone"]);
-        assert_eq!(kinds(&fleet.since(0, 100, true).0), ["server"]);
+        assert_eq!(kinds(&fleet.since(at, 100, 0).0), ["console-gone"]);
+        assert_eq!(kinds(&fleet.since(0, 100, fleet.seq()).0), ["server"]);
+    }
+
+    #[test]
+    fn a_console_that_ends_while_what_there_is_is_told_is_gone_afterwards() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        fleet.console(0, json!({"id": "0.1"}));
+        fleet.gone(0, "0.1");
+        for id in ["1.1", "2.1", "3.1"] {
+            fleet.console(0, json!({"id": id}));
+        }
+        let began = fleet.seq();
+        let (first, at) = fleet.since(0, 3, began);
+        assert_eq!(kinds(&first), ["server", "console"]);
+        fleet.gone(0, "1.1");
+        let (rest, at) = fleet.since(at, 100, began);
+        assert_eq!(kinds(&rest), ["console", "console", "console-gone"]);
+        assert_eq!(rest[2].value["id"], "1.1");
+        assert_eq!(fleet.since(at, 100, began).0, []);
+    }
+
+    #[test]
+    fn counts_of_a_list_that_was_made_before_a_change_do_not_undo_it() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        let old = json!({"id": "1.1", "state": "connected", "out": 5, "in": 0, "since_ms": 70_000});
+        fleet.console(0, json!({"id": "1.1", "state": "waiting", "out": 1, "in": 0, "since_ms": 5}));
+        fleet.counted(0, &old);
+        let console = &fleet.consoles(|_| true)[0];
+        assert_eq!((&console["state"], &console["out"]), (&json!("waiting"), &json!(5)));
+        assert!(console["since_ms"].as_u64().unwrap() < 60_000, "{console}");
     }
 
     #[test]

@@ -14,7 +14,6 @@ mod http;
 mod options;
 mod tls;
 mod upstream;
-mod websocket;
 
 use std::process::ExitCode;
 use std::sync::Arc;

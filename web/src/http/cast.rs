@@ -3,6 +3,8 @@
 //! Owns the form. Characters that are cut are put together; bytes that are none become U+FFFD, because the
 //! form has text only. What was printed nobody knows when is shown at the beginning.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 #[derive(Default)]
@@ -31,25 +33,18 @@ impl Cast {
 
     pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         self.head(out);
-        self.begun.extend_from_slice(bytes);
-        let mut text = String::new();
-        loop {
-            match std::str::from_utf8(&self.begun) {
-                Ok(rest) => {
-                    text.push_str(rest);
-                    self.begun.clear();
-                    break;
-                }
-                Err(error) => {
-                    let valid = error.valid_up_to();
-                    text.push_str(&String::from_utf8_lossy(&self.begun[..valid]));
-                    let Some(len) = error.error_len() else {
-                        self.begun.drain(..valid);
-                        break;
-                    };
-                    text.push(char::REPLACEMENT_CHARACTER);
-                    self.begun.drain(..valid + len);
-                }
+        let begun = std::mem::take(&mut self.begun);
+        let joined = if begun.is_empty() { Cow::Borrowed(bytes) } else { [&begun, bytes].concat().into() };
+        let mut text = String::with_capacity(joined.len());
+        let mut chunks = joined.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            text.push_str(chunk.valid());
+            let rest = chunk.invalid();
+            let is_begun = || std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+            if chunks.peek().is_none() && is_begun() {
+                rest.clone_into(&mut self.begun);
+            } else if !rest.is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
             }
         }
         self.put(&text, out);
@@ -103,5 +98,13 @@ mod tests {
             [1.5, "o", "\u{fffd}"]
         ]);
         assert_eq!(serde_json::Value::from(lines[1..].to_vec()), rest);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_take_no_longer_the_more_there_are() {
+        let (mut cast, mut out) = (Cast::new("web"), Vec::new());
+        // Were what is left moved for each of them, this would take hours.
+        cast.take(&vec![0xff; 8 << 20], &mut out);
+        assert_eq!(String::from_utf8(out).unwrap().matches('\u{fffd}').count(), 8 << 20);
     }
 }

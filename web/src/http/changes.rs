@@ -20,15 +20,16 @@ pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Respo
     let (sender, body) = piped();
     tokio::spawn(async move {
         let mut changed = fleet.watch();
-        let mut is_new = known.is_none();
         let mut at = known.unwrap_or(0);
         // What is there now is the snapshot; then it is complete.
-        let mut synced_at = Some(fleet.seq());
-        let mut text = if is_new { event("snapshot", "{}", None) } else { String::new() };
+        let now = fleet.seq();
+        let mut synced_at = Some(now);
+        let began = if known.is_none() { now } else { 0 };
+        let mut text = if known.is_none() { event("snapshot", "{}", None) } else { String::new() };
         loop {
             changed.borrow_and_update();
             fleet.ask();
-            let (changes, now) = fleet.since(at, BATCH, is_new);
+            let (changes, now) = fleet.since(at, BATCH, began);
             let is_all = now == at;
             at = now;
             if !fleet.knows(at) {
@@ -39,7 +40,6 @@ pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Respo
             }
             if synced_at.is_some_and(|seq| at >= seq || is_all) {
                 synced_at = None;
-                is_new = false;
                 let id = format!("{}-{at}", fleet.epoch());
                 text.push_str(&event("synced", "{}", Some(&id)));
             } else if synced_at.is_none() && !text.is_empty() {

@@ -111,16 +111,17 @@ async fn read(
 ) {
     let mut records = LogRecords::default();
     loop {
+        // No more than copied here: others of the connection wait meanwhile.
+        let mut came = Vec::new();
+        let next = attach.next(PIECE, |bytes| came.extend_from_slice(bytes));
         let (mut out, mut fault) = (Vec::new(), None);
-        let next = attach.next(PIECE, |bytes| {
-            let taken = records.take(bytes, |record| match record {
-                LogRecord::Failed(why) => fault = Some(why.to_owned()),
-                record => form.take(record, &mut out),
-            });
-            if let Err(broken) = taken {
-                fault = Some(broken.to_string());
-            }
+        let taken = records.take(&came, |record| match record {
+            LogRecord::Failed(why) => fault = Some(why.to_owned()),
+            record => form.take(record, &mut out),
         });
+        if let Err(broken) = taken {
+            fault = Some(broken.to_string());
+        }
         let is_end = matches!(next, Next::End | Next::Lost);
         if let (Form::Cast(cast), true) = (&mut *form, is_end) {
             cast.finish(&mut out);

@@ -7,10 +7,13 @@ mod consoles;
 mod events;
 mod found;
 mod guard;
+mod handshake;
 mod log;
 mod metrics;
 mod piped;
 pub(crate) mod problem;
+mod pulse;
+mod session;
 mod socket;
 mod typing;
 

@@ -127,6 +127,7 @@ pub(crate) struct Socket {
 pub(crate) enum Frame {
     Bytes(Vec<u8>),
     Text(Value),
+    Pong(Vec<u8>),
     Close(u16, String),
 }
 
@@ -179,6 +180,16 @@ impl Socket {
         self.stream.write_all(&wire).unwrap();
     }
 
+    /// Sends bytes as they are.
+    pub(crate) fn send_raw(&mut self, wire: &[u8]) {
+        self.try_send_raw(wire).unwrap();
+    }
+
+    /// The same, to a gateway that may have closed.
+    pub(crate) fn try_send_raw(&mut self, wire: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(wire)
+    }
+
     pub(crate) fn say(&mut self, value: &Value) {
         self.send(1, value.to_string().as_bytes());
     }
@@ -196,6 +207,7 @@ impl Socket {
             match kind {
                 0x82 => return Frame::Bytes(content),
                 0x81 => return Frame::Text(serde_json::from_slice(&content).unwrap()),
+                0x8a => return Frame::Pong(content),
                 0x88 => {
                     let code = u16::from_be_bytes(content[..2].try_into().unwrap());
                     return Frame::Close(code, String::from_utf8(content[2..].to_vec()).unwrap());
@@ -222,7 +234,7 @@ impl Socket {
         while seen.len() < text.len() {
             match self.next() {
                 Frame::Bytes(mut bytes) => seen.append(&mut bytes),
-                Frame::Text(_) => {}
+                Frame::Text(_) | Frame::Pong(_) => {}
                 Frame::Close(code, why) => panic!("closed: {code} {why}"),
             }
         }

@@ -142,6 +142,94 @@ fn what_cannot_be_opened_is_said_where_a_page_can_hear_it() {
 }
 
 #[test]
+fn what_is_no_message_closes_a_socket_with_the_code_that_says_so() {
+    let server = Server::start("frames", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let open = || {
+        let mut socket = Socket::open(&gateway, PATH, "vspc.v1");
+        socket.notice("attached");
+        socket
+    };
+    let long = [&[0x81, 0xfe, 0x40, 0x01, 0, 0, 0, 0][..], &[b' '; 0x4001]].concat();
+    for (wire, code) in [
+        (&b"\x82\x02ab"[..], 1002),
+        (b"\xc2\x80abcd", 1002),
+        (b"\x80\x80abcd", 1002),
+        (b"\x09\x80abcd", 1002),
+        (b"\x82\xff\x00\x00\x00\x00\x10\x00\x00\x00abcd", 1009),
+        (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffabcd", 1009),
+        (b"\x81\x81\x00\x00\x00\x00\xff", 1007),
+        (&long, 1009),
+    ] {
+        let mut socket = open();
+        socket.send_raw(wire);
+        let closed = loop {
+            if let Frame::Close(code, _) = socket.next() {
+                break code;
+            }
+        };
+        assert_eq!(closed, code, "{wire:?}");
+    }
+    // Messages in pieces are whole, a ping between them is answered, and what is typed is what was sent.
+    let mut socket = open();
+    socket.send_raw(b"\x01\x87\x00\x00\x00\x00{\"op\":\"");
+    socket.send(9, b"ping");
+    socket.send_raw(b"\x80\x87\x00\x00\x00\x00dance\"}");
+    while socket.next() != Frame::Pong(b"ping".into()) {}
+    assert_eq!(socket.notice("error")["code"], "unknown-op");
+    socket.send_raw(b"\x02\x82\x00\x00\x00\x00ls\x80\x81\x01\x00\x00\x00\x0c");
+    vm.expect(b"ls\r");
+    socket.send(8, &1000_u16.to_be_bytes());
+    while !matches!(socket.next(), Frame::Close(1000, _)) {}
+}
+
+#[test]
+fn whatever_is_sent_on_sockets_the_gateway_serves_on() {
+    let server = Server::start("garbage", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut kept = Socket::open(&gateway, PATH, "vspc.v1");
+    kept.notice("attached");
+    // Numbers by xorshift, always the same.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let words =
+        ["\"op\"", "lock", "\"mode\"", ":", "{", "}", "null", "-1", "1e400", "[", "\u{e4}", "consumed"];
+    for n in 0..100 {
+        let speech = if n % 2 == 0 { "vspc.v1" } else { "binary" };
+        let mut socket = Socket::open(&gateway, &format!("{PATH}?lock=read-only"), speech);
+        let mut wire = Vec::new();
+        for _ in 0..random(20) {
+            let text: String = (0..random(8)).map(|_| words[random(words.len() as u64) as usize]).collect();
+            let content = match random(3) {
+                0 => text.into_bytes(),
+                1 => {
+                    format!("{{\"op\":\"{}\",\"bytes\":{}}}", text.replace('"', ""), random(u64::MAX)).into()
+                }
+                _ => (0..random(100)).map(|_| random(256) as u8).collect(),
+            };
+            // Mostly frames as they should be.
+            let first =
+                if random(8) == 0 { random(256) as u8 } else { 0x80 | [1, 2, 9, 10][random(4) as usize] };
+            wire.extend_from_slice(&[first, 0x80 | (content.len() as u8).min(125), 0, 0, 0, 0]);
+            wire.extend_from_slice(&content[..content.len().min(125)]);
+        }
+        let _ = socket.try_send_raw(&wire);
+    }
+    assert_eq!(get(&gateway, "/healthz").status, 200);
+    vm.print(b"still here");
+    kept.expect(b"still here");
+}
+
+#[test]
 fn a_lost_server_closes_its_sockets_so_that_they_come_back() {
     let server = Server::start("lost", &[]);
     let _vm = server.vm(1, "web1");
