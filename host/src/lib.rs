@@ -36,7 +36,7 @@ mod option_values;
 mod options;
 pub mod outlets;
 mod pid_file;
-mod reload;
+pub mod reload;
 pub mod report;
 mod room;
 mod seed;

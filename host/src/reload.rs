@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Asks for a load. Never waits.
 #[derive(Debug)]
-pub(crate) struct Request<T> {
+pub struct Request<T> {
     told: Sender<Told<T>>,
     is_asked: Arc<AtomicBool>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Request<T> {
 impl<T> Request<T> {
     /// Asks for a load: at once, or when the one that runs has ended or has had its time. Asking twice before
     /// that is asking once.
-    pub(crate) fn ask(&self) {
+    pub fn ask(&self) {
         if !self.is_asked.swap(true, Ordering::AcqRel) {
             // Fails when the thread has ended, with the process.
             let _ = self.told.send(Told::Asked);
@@ -38,7 +38,11 @@ impl<T> Request<T> {
 
 /// Starts the thread. `take` gets what a load brought, in the thread that this starts; an `Err` is a sentence
 /// that says why there is nothing.
-pub(crate) fn start<T: Send + 'static>(
+///
+/// # Errors
+///
+/// There is no thread to be had.
+pub fn start<T: Send + 'static>(
     load: impl Fn() -> T + Send + Sync + 'static,
     take: impl FnMut(Result<T, String>) + Send + 'static,
     patience: Duration,
@@ -172,7 +176,7 @@ where
 }
 
 /// How long a load may take before it is said to hang: a disk that has to spin up takes a few seconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many loads may hang at once, each a thread and a descriptor: more would hang as well.
 const MOST_HANGING: usize = 4;

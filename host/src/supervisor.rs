@@ -13,6 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use vspc_core::time::Instant;
 
 /// Who watches over this process.
@@ -29,7 +30,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// The one that the environment tells of. Children are none of its business, and are not told of it by
     /// this process, which starts none.
-    pub(crate) fn of_process() -> Self {
+    #[must_use]
+    pub fn of_process() -> Self {
         let Some(address) = env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
             return Self::default();
         };
@@ -52,27 +54,35 @@ impl Supervisor {
     }
 
     /// From now on the watchdog is fed.
-    pub(crate) fn begin(&mut self, now: Instant) {
+    pub fn begin(&mut self, now: Instant) {
         self.feed_at = self.period.map(|_| now);
     }
 
-    /// The server serves.
-    pub(crate) fn ready(&self) {
+    /// The server serves, or serves with what it has read anew.
+    pub fn ready(&self) {
         self.tell("READY=1");
     }
 
+    /// It reads its configuration anew, and says [`ready`](Self::ready) again when it is done.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    }
+
     /// It stops, and may take its time.
-    pub(crate) fn stopping(&self) {
+    pub fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
     /// When [`feed`](Self::feed) is to be called next.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
         self.feed_at
     }
 
     /// Says that the loop goes round, if that is due. It is the loop that says it: one that hangs does not.
-    pub(crate) fn feed(&mut self, now: Instant) {
+    pub fn feed(&mut self, now: Instant) {
         let (Some(at), Some(period)) = (self.feed_at, self.period) else { return };
         if at <= now {
             self.tell("WATCHDOG=1");

@@ -230,7 +230,7 @@ Examples:
       a machine of QEMU's (-serial unix:/run/vm1.sock,server=on,wait=off)
   vspc-relay --lines /run/vms --to tcp://concentrator:13370
       all machines whose serial ports are sockets there
-  vspc-relay --config /etc/vspc/relay.toml
+  vspc-relay --config /etc/vspc-relay/relay.toml
       many of them at once (docs/channels.md)
 
 A connection whose target is not reached is closed at once, so that the host tries again. A line

@@ -39,6 +39,11 @@ impl Backlog {
         self.limit.saturating_sub(self.bytes.len())
     }
 
+    /// From now on so much is kept; what is there stays until more comes.
+    pub(crate) const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Adds what was printed, and drops the oldest beyond the limit.
     pub(crate) fn push(&mut self, printed: &[u8]) {
         self.bytes.extend(printed);

@@ -7,19 +7,21 @@ use std::time::Duration;
 /// thousand lines do not come back at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
-    first: Duration,
-    most: Duration,
+    /// In milliseconds: there is a pair for each line.
+    first: u32,
+    most: u32,
     tries: u32,
 }
 
 impl Backoff {
     pub(crate) const fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, tries: 0 }
+        Self { first: first.as_millis() as u32, most: most.as_millis() as u32, tries: 0 }
     }
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.first.saturating_mul(1 << self.tries.min(16)).min(self.most);
+        let full = Duration::from_millis(full.into());
         self.tries += 1;
         // Each `RandomState` has keys of its own.
         let chance = RandomState::new().hash_one(self.tries) as u32;

@@ -56,8 +56,8 @@ pub(crate) struct LineTarget {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LineRoute {
     pub(crate) from: Serial,
-    name: String,
-    uuid: Uuid,
+    pub(crate) name: String,
+    pub(crate) uuid: Uuid,
     pub(crate) to: LineTarget,
     pub(crate) qmp: Option<Watched>,
 }

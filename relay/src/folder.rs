@@ -48,6 +48,29 @@ impl Folder {
         }
     }
 
+    /// Whether these are its lines.
+    pub(crate) fn is_of(&self, route: &FolderRoute) -> bool {
+        self.route.folder == route.folder
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.route.folder
+    }
+
+    /// Has its lines go somewhere else, those that are there too. Returns whether that differs from what was
+    /// before, and what these lines are now.
+    pub(crate) fn change(&mut self, route: FolderRoute, to: Arc<Goal>) -> (bool, Vec<(usize, Spec)>) {
+        let is_other = route != self.route;
+        (self.route, self.to) = (route, to);
+        let lines = self.lines.iter().filter_map(|(path, id)| Some((*id, self.spec(path)?)));
+        (is_other, lines.collect())
+    }
+
+    /// All lines that it has.
+    pub(crate) fn into_lines(self) -> impl Iterator<Item = usize> {
+        self.lines.into_values()
+    }
+
     /// Which sockets have come, and whose lines are those of sockets that have gone.
     pub(crate) fn look(&mut self) -> (Vec<(PathBuf, Spec)>, Vec<usize>) {
         self.forget_changes();

@@ -12,8 +12,9 @@
 //! A line's VM may move to another host (`line::moves`); the relay is told of that by `control`, or sees it
 //! (`qmp`).
 //!
-//! The files from the outside in: `args` and `config` (what is asked for), `relay` (the loop), `pair` and
-//! `line`, `dial` (the way to a target), `link` (a socket, with TLS or without), `tls`.
+//! The files from the outside in: `args` and `config` (what is asked for), `relay` (the loop; what it serves
+//! follows the settings in `relay::arranging`, also when a `HUP` has them read again), `pair` and `line`,
+//! `dial` (the way to a target), `link` (a socket, with TLS or without), `tls`.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -35,9 +36,11 @@ mod migrate;
 mod names;
 mod orders;
 mod pair;
+mod prepared;
 mod qmp;
 mod relay;
 mod secret;
+mod signals;
 mod sockets;
 mod speaker;
 mod start;

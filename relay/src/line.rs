@@ -13,7 +13,7 @@
 mod moves;
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::Token;
@@ -26,6 +26,7 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::dial::{Dial, Goal, Progress};
 use crate::link::{Link, Received};
+use crate::pair::LAST_WORDS;
 use crate::qmp::Watched;
 use crate::speaker::{Speaker, Told};
 use crate::visit::{Next, World};
@@ -50,6 +51,8 @@ pub(crate) struct Spec {
 /// A line.
 #[derive(Debug)]
 pub(crate) struct Line {
+    /// What is there as long as the line is, for whoever watches its QEMU; no other line has had this number.
+    life: Option<Arc<u64>>,
     spec: Arc<Spec>,
     port: Port,
     net: Net,
@@ -61,9 +64,18 @@ pub(crate) struct Line {
     /// The line has ended, and until then it is not dialed while the concentrator takes the rest of what it
     /// printed: another run of a machine is another connection there.
     ending: Option<Instant>,
-    /// Nobody will need it any more when it is down and the concentrator has all.
-    is_leaving: bool,
+    leaving: Leaving,
     moves: Moves,
+}
+
+/// Whether it is to end: when it is down and the concentrator has all, nobody will need it any more.
+#[derive(Debug)]
+enum Leaving {
+    No,
+    /// It ends by itself.
+    WhenDown,
+    /// It is closed then; until then it is read.
+    Now(Instant),
 }
 
 /// The line itself.
@@ -95,9 +107,11 @@ struct Retry {
 }
 
 impl Line {
-    pub(crate) fn new(spec: Arc<Spec>, now: Instant) -> Self {
+    /// `number` is one that no other line has had.
+    pub(crate) fn new(spec: Arc<Spec>, number: u64, now: Instant) -> Self {
         let backlog = Backlog::new(spec.backlog);
         Self {
+            life: spec.qmp.is_some().then(|| Arc::new(number)),
             port: Port::Away(spec.from.is_some().then_some(now)),
             net: Net::Idle,
             backlog,
@@ -105,7 +119,7 @@ impl Line {
             port_retry: Retry::new(PORT_RETRY, PORT_TRIES),
             net_retry: Retry::new(RETRY, 0),
             ending: None,
-            is_leaving: false,
+            leaving: Leaving::No,
             moves: Moves::new(spec.qmp.is_some(), now),
             spec,
         }
@@ -133,9 +147,53 @@ impl Line {
         is_registered
     }
 
+    /// Whether this is its number.
+    pub(crate) fn is_number(&self, number: u64) -> bool {
+        self.life.as_deref() == Some(&number)
+    }
+
+    /// Its number, for as long as it is there.
+    pub(crate) fn life(&self) -> Weak<u64> {
+        self.life.as_ref().map(Arc::downgrade).unwrap_or_default()
+    }
+
+    /// It is spoken for in another way: at once, if the concentrator is to hear of it, and otherwise from the
+    /// next connection on. A move that is under way is not disturbed.
+    pub(crate) fn change(&mut self, spec: Arc<Spec>, now: Instant) {
+        let before = std::mem::replace(&mut self.spec, spec);
+        self.backlog.set_limit(self.spec.backlog);
+        let is_heard = before.config != self.spec.config || before.to.endpoint != self.spec.to.endpoint;
+        if is_heard && matches!(self.moves.state, Moving::No) {
+            self.net_retry.is_well();
+            self.back_off(now);
+        }
+    }
+
+    /// It is to end: what it has printed is read, goes to the concentrator, and then both ends are closed.
+    pub(crate) fn end(&mut self, now: Instant) {
+        if matches!(self.moves.state, Moving::Expecting { .. } | Moving::Arriving { .. }) {
+            self.call_off("the relay lets go of the line", now);
+        }
+        self.leaving = Leaving::Now(now + LAST_WORDS);
+    }
+
+    /// Closes a line that is to end and has no more to say.
+    fn close_port(&mut self, now: Instant) -> bool {
+        let Leaving::Now(until) = self.leaving else { return false };
+        let is_said = match &self.port {
+            Port::Up(_) => now >= until,
+            Port::Dialing(_) => true,
+            Port::Away(_) => false,
+        };
+        if is_said {
+            self.port = Port::Away(None);
+        }
+        is_said
+    }
+
     /// Nobody will connect there any more: it is over when it is down and the concentrator has all.
     pub(crate) const fn leave(&mut self) {
-        self.is_leaving = true;
+        self.leaving = Leaving::WhenDown;
     }
 
     /// Does what can be done; at most [`ROUNDS`] reads each way.
@@ -153,8 +211,9 @@ impl Line {
         }
         // Either may change whether there is to be a connection, which the next visit makes.
         has_more |= self.advance_move(world);
+        has_more |= self.close_port(world.now);
         has_more |= self.look_for_ends(world);
-        if self.is_leaving
+        if !matches!(self.leaving, Leaving::No)
             && matches!(self.port, Port::Away(_) | Port::Dialing(_))
             && matches!(self.net, Net::Idle)
         {
@@ -173,7 +232,7 @@ impl Line {
     fn dial_port(&mut self, world: &mut World<'_>) {
         if let (Port::Away(Some(at)), Some(goal)) = (&self.port, &self.spec.from)
             && *at <= world.now
-            && !self.is_leaving
+            && matches!(self.leaving, Leaving::No)
             && !self.is_ending(world.now)
         {
             let dial = Dial::new(Arc::clone(goal), Token(world.id * 2), world.now);
@@ -354,7 +413,7 @@ impl Line {
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let port = match &self.port {
-            Port::Away(Some(at)) if !self.is_leaving => match self.ending {
+            Port::Away(Some(at)) if matches!(self.leaving, Leaving::No) => match self.ending {
                 Some(until) if self.is_ending(now) => Some(until.max(*at)),
                 _ => Some(*at),
             },
@@ -373,7 +432,11 @@ impl Line {
             }
         };
         let moves = self.moves.deadline(now);
-        [port, net, moves].into_iter().flatten().min()
+        let last_words = match (&self.leaving, &self.port) {
+            (Leaving::Now(until), Port::Up(_)) => Some(*until),
+            _ => None,
+        };
+        [port, net, moves, last_words].into_iter().flatten().min()
     }
 
     fn log(&self, what: impl Display) {

@@ -21,12 +21,25 @@ const FACTS: Facts<'_> = Facts {
         (
             "Exit status",
             &[
-                ("0", "It was told to stop (TERM, INT)."),
+                ("0", "It was told to stop (TERM, INT), and has ended in order."),
                 ("1", "The system cannot do what every Linux can, or a relay what `migrate` asks of it."),
                 ("2", "An option, the file, a certificate or an address cannot be used."),
             ],
         ),
-        ("Environment", &[("RUST_LOG", "What is logged, as in `RUST_LOG=debug`.")]),
+        (
+            "Signals",
+            &[
+                ("TERM, INT", "It ends in order, within three seconds; a second one ends it at once."),
+                ("HUP", "The file and all certificates are read again; what cannot be used changes nothing."),
+            ],
+        ),
+        (
+            "Environment",
+            &[
+                ("RUST_LOG", "What is logged, as in `RUST_LOG=debug`."),
+                ("NOTIFY_SOCKET, WATCHDOG_USEC", "The service manager that is told how it is: sd_notify(3)."),
+            ],
+        ),
     ],
     see_also: &["vspc-mio(1)", "vspc(1)", "vspc(7)"],
 };

@@ -27,8 +27,8 @@ pub(crate) struct Order {
 pub(crate) enum Whom {
     /// By its VM's name.
     Named(String),
-    /// By its place in the loop.
-    Member(usize),
+    /// By its number.
+    Line(u64),
 }
 
 /// What it is to do.

@@ -39,6 +39,8 @@ pub(crate) struct Pair {
     failed_at: Option<Instant>,
     /// Who ended first, and how.
     ended_by: Option<Box<str>>,
+    /// It is to end then, or when what was read before is written.
+    leaves_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,13 @@ impl Pair {
             since: now,
             failed_at: None,
             ended_by: None,
+            leaves_at: None,
         }
+    }
+
+    /// Has it end, after a moment in which what is on its way comes and is carried on.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.leaves_at = Some(now + LAST_WORDS);
     }
 
     /// Notes what the poller says about the one that came in (side 0), or about the other.
@@ -84,6 +92,9 @@ impl Pair {
 
     /// Does what can be done; at most [`ROUNDS`] buffers each way.
     pub(crate) fn visit(&mut self, world: &mut World<'_>) -> Next {
+        if self.leaves_at.is_some() && !matches!(self.stage, Stage::Open(_)) {
+            return Next::Over;
+        }
         loop {
             let next = match &mut self.stage {
                 Stage::Welcoming => self.welcome(world),
@@ -192,6 +203,18 @@ impl Pair {
         if near.is_finished() && far.is_finished() {
             return Next::Over;
         }
+        if let Some(at) = self.leaves_at
+            && !has_more
+            && self.there.held.is_empty()
+            && self.back.held.is_empty()
+        {
+            if at > world.now {
+                return Next::Wait(Some(at));
+            }
+            near.finish();
+            far.finish();
+            return Next::Over;
+        }
         if has_more { Next::Again } else { Next::Wait(None) }
     }
 
@@ -286,6 +309,9 @@ const WELCOME: Duration = Duration::from_secs(10);
 
 /// How long a side has for what came before the other's reset: less than the 5 s that a host waits in a move.
 const LAST_BYTES: Duration = Duration::from_secs(2);
+
+/// For how long a relay that ends carries on what comes.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// How often the kernel is asked whether these bytes have arrived.
 const ASK_AGAIN: Duration = Duration::from_millis(1);

@@ -20,6 +20,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,13 +39,13 @@ pub(crate) struct Watched {
     pub(crate) secret_file: Option<PathBuf>,
 }
 
-/// Watches until the loop is over.
-pub(crate) fn start(watched: Watched, name: String, member: usize, orders: Orders) -> io::Result<()> {
+/// Watches until the loop is over, or this line.
+pub(crate) fn start(watched: Watched, name: String, line: Weak<u64>, orders: Orders) -> io::Result<()> {
     thread::Builder::new().name("qmp".to_owned()).spawn(move || {
         let mut complained = false;
-        while !orders.is_over() {
+        while !orders.is_over() && line.strong_count() > 0 {
             let outcome = UnixStream::connect(&watched.socket).and_then(|socket| {
-                let mut qemu = Qemu::new(socket, &watched, &name, member, &orders)?;
+                let mut qemu = Qemu::new(socket, &watched, &name, &line, &orders)?;
                 complained = false;
                 qemu.watch()
             });
@@ -79,7 +80,7 @@ struct Qemu<'a> {
     secret_until: Option<Instant>,
     watched: &'a Watched,
     name: &'a str,
-    member: usize,
+    line: &'a Weak<u64>,
     orders: &'a Orders,
 }
 
@@ -88,7 +89,7 @@ impl<'a> Qemu<'a> {
         socket: UnixStream,
         watched: &'a Watched,
         name: &'a str,
-        member: usize,
+        line: &'a Weak<u64>,
         orders: &'a Orders,
     ) -> io::Result<Self> {
         socket.set_read_timeout(Some(LOOK))?;
@@ -106,7 +107,7 @@ impl<'a> Qemu<'a> {
             secret_until: None,
             watched,
             name,
-            member,
+            line,
             orders,
         })
     }
@@ -120,8 +121,8 @@ impl<'a> Qemu<'a> {
     fn serve(&mut self) -> io::Result<()> {
         // One that is watched by somebody else says nothing.
         let until = Instant::now() + PATIENCE;
-        while self.line()?.is_none() {
-            if Instant::now() > until || self.orders.is_over() {
+        while self.message()?.is_none() {
+            if Instant::now() > until || self.is_over() {
                 return Err(io::Error::new(ErrorKind::TimedOut, "it has another client"));
             }
         }
@@ -152,16 +153,21 @@ impl<'a> Qemu<'a> {
         {
             self.migration(status)?;
         }
-        while !self.orders.is_over() {
+        while !self.is_over() {
             while let Some(event) = self.events.pop_front() {
                 self.handle(&event)?;
             }
             self.look_for_secret();
-            if let Some(message) = self.line()? {
+            if let Some(message) = self.message()? {
                 self.events.push_back(message);
             }
         }
         Ok(())
+    }
+
+    /// Nobody wants to know any more.
+    fn is_over(&self) -> bool {
+        self.orders.is_over() || self.line.strong_count() == 0
     }
 
     fn handle(&mut self, event: &Value) -> io::Result<()> {
@@ -259,7 +265,7 @@ impl<'a> Qemu<'a> {
     }
 
     fn order(&self, what: What) -> Option<Answer> {
-        self.orders.ask(Whom::Member(self.member), what, ANSWER)
+        self.orders.ask(Whom::Line(*self.line.upgrade()?), what, ANSWER)
     }
 
     /// Asks and waits for the answer. What QEMU tells meanwhile is kept.
@@ -270,7 +276,7 @@ impl<'a> Qemu<'a> {
         self.socket.write_all(text.as_bytes())?;
         let until = Instant::now() + ANSWER;
         while Instant::now() < until {
-            let Some(mut message) = self.line()? else { continue };
+            let Some(mut message) = self.message()? else { continue };
             if message["id"] != json!(self.commands) {
                 self.events.push_back(message);
             } else if let Some(fault) = message["error"]["desc"].as_str() {
@@ -283,7 +289,7 @@ impl<'a> Qemu<'a> {
     }
 
     /// The next message, if one comes in a moment.
-    fn line(&mut self) -> io::Result<Option<Value>> {
+    fn message(&mut self) -> io::Result<Option<Value>> {
         match self.reader.read_until(b'\n', &mut self.begun) {
             Ok(_) if self.begun.ends_with(b"\n") => {
                 let message = serde_json::from_slice(&self.begun).map_err(io::Error::other);

@@ -4,42 +4,43 @@
 //! more to do after its visit has its next one in the next turn, so that nobody keeps others from theirs.
 //! Members are pairs and lines; a line that comes by itself has a listener of its own.
 
+mod arranging;
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use socket2::Socket;
 use vspc_core::concentrator::ListenerId;
 use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted, Accepting};
 use vspc_host::clock::Clock;
 use vspc_host::listener::Listener;
-use vspc_trust::Files;
+use vspc_host::supervisor::Supervisor;
 
 use crate::buffers::Buffers;
 use crate::config::Settings;
-use crate::control::{self, Askers};
+use crate::control::Askers;
 use crate::dial::Goal;
 use crate::endpoint::{Endpoint, Place};
 use crate::fatal::Fatal;
 use crate::folder::Folder;
-use crate::line::{Line, Spec};
+use crate::line::Line;
 use crate::link::Link;
 use crate::listening::Listening;
 use crate::names::Names;
 use crate::orders::{Order, Orders, Whom};
 use crate::pair::Pair;
-use crate::qmp;
+use crate::prepared::Prepared;
 use crate::timers::Timers;
-use crate::tls::{Server, Session, dialer};
+use crate::tls::{Server, Session};
 use crate::visit::{Next, World};
+use arranging::Named;
 
 /// Relays that listen.
 #[derive(Debug)]
@@ -48,8 +49,12 @@ pub struct Relay {
     clock: Clock,
     now: Instant,
     accepting: Accepting,
-    listeners: Vec<Door>,
-    folders: Vec<Folder>,
+    listeners: Vec<Option<Door>>,
+    folders: Vec<Option<Folder>>,
+    /// Lines that the settings name, in their order.
+    named: Vec<Named>,
+    /// How many lines there have been.
+    lines_ever: u64,
     members: Vec<Option<Member>>,
     free: Vec<usize>,
     /// Members and listeners to visit: each is on it once at most.
@@ -61,7 +66,15 @@ pub struct Relay {
     /// What lines are told from outside.
     orders: Orders,
     ordered: Receiver<Order>,
+    reloads: Sender<Reload>,
+    reloaded: Receiver<Reload>,
     control: Option<(Listener, Askers)>,
+    control_at: Option<Endpoint>,
+    /// Nothing has been arranged yet.
+    is_new: bool,
+    /// It is about to end, and takes nobody in.
+    is_leaving: bool,
+    supervisor: Supervisor,
 }
 
 /// A listener, and whom its connections are for.
@@ -69,6 +82,9 @@ pub struct Relay {
 struct Door {
     listening: Listening,
     whose: Whose,
+    /// Where it was to be.
+    asked: Place,
+    /// The same for people, with the port that the system has chosen.
     at: String,
     is_queued: bool,
 }
@@ -118,6 +134,30 @@ impl Stopper {
     }
 }
 
+/// What a reload says to the loop.
+#[derive(Debug)]
+pub(crate) enum Reload {
+    /// One is asked for.
+    Begins,
+    /// What has been read, or why it cannot be used.
+    Read(Box<Result<Prepared, String>>),
+}
+
+/// The end of the queue by which settings come that were read anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloads {
+    queue: Sender<Reload>,
+    stopper: Stopper,
+}
+
+impl Reloads {
+    pub(crate) fn send(&self, what: Reload) {
+        // Fails when there is no loop any more.
+        let _ = self.queue.send(what);
+        self.stopper.wake();
+    }
+}
+
 impl Relay {
     /// Opens all listeners.
     pub fn open(settings: &Settings) -> Result<Self, Fatal> {
@@ -128,12 +168,15 @@ impl Relay {
         let mut clock = Clock::start();
         let stopper = Stopper { is_asked: Arc::default(), waker: Arc::clone(&waker) };
         let (orders, ordered) = Orders::new(stopper.clone());
+        let (reloads, reloaded) = channel();
         let mut relay = Self {
             now: clock.now(),
             clock,
             accepting: Accepting::new().map_err(system("open /dev/null"))?,
             listeners: Vec::new(),
             folders: Vec::new(),
+            named: Vec::new(),
+            lines_ever: 0,
             members: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
@@ -143,80 +186,28 @@ impl Relay {
             stopper,
             orders,
             ordered,
+            reloads,
+            reloaded,
             control: None,
+            control_at: None,
+            is_new: true,
+            is_leaving: false,
+            supervisor: Supervisor::default(),
             poll,
         };
-        for route in &settings.routes {
-            let mut goal = goal(&route.to, &route.dialer, route.connect_timeout)?;
-            goal.is_told_for_whom = route.proxy_protocol;
-            let goal = Arc::new(goal);
-            let is_served = route.listen.iter().any(|at| at.tls);
-            let server = is_served.then(|| Server::load(&route.server)).transpose()?;
-            for at in &route.listen {
-                let tls = server.clone().filter(|_| at.tls);
-                relay.listen(at, Whose::Anybodys(Arc::clone(&goal), tls), &goal.endpoint.to_string())?;
-            }
-        }
-        for line in &settings.lines {
-            let to = goal(&line.to.to, &line.to.dialer, line.to.connect_timeout)?;
-            let spec = line.spec(Arc::new(to));
-            let name = spec.config.name.clone();
-            let id = relay.add(Kind::Line(Box::new(Line::new(Arc::new(spec), relay.now))));
-            if line.from.is_listener {
-                relay.listen(&line.from.at, Whose::Lines(id), &name)?;
-            }
-            if let Some(watched) = line.qmp.clone() {
-                qmp::start(watched, name, id, relay.orders.clone()).map_err(system("start a thread"))?;
-            }
-        }
-        for lines in &settings.folders {
-            let to = goal(&lines.to.to, &lines.to.dialer, lines.to.connect_timeout)?;
-            let folder = Folder::open(lines.clone(), Arc::new(to))?;
-            let token = Token(FIRST_FOLDER + relay.folders.len());
-            relay
-                .poll
-                .registry()
-                .register(&mut SourceFd(&folder.as_raw_fd()), token, Interest::READABLE)
-                .map_err(system("watch a folder"))?;
-            relay.folders.push(folder);
-            relay.look_into(relay.folders.len() - 1);
-        }
-        if let Some(at) = &settings.control {
-            relay.open_control(at)?;
-        }
+        relay.arrange(Prepared::load(settings.clone())?)?;
         Ok(relay)
     }
 
-    fn listen(&mut self, at: &Endpoint, whose: Whose, what_for: &str) -> Result<(), Fatal> {
-        let listening = Listening::open(at).map_err(|why| Fatal::Listen { at: at.clone(), why })?;
-        let token = Token(FIRST_LISTENER + self.listeners.len());
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&listening.as_raw_fd()), token, Interest::READABLE)
-            .map_err(|error| Fatal::System("wait for connections", error))?;
-        let at = listening.place(at).to_string();
-        log::info!("listening on {at}, for {what_for}");
-        self.listeners.push(Door { listening, whose, at, is_queued: false });
-        Ok(())
-    }
-
-    fn open_control(&mut self, at: &Endpoint) -> Result<(), Fatal> {
-        let Place::Unix(path) = &at.place else {
-            return Err(Fatal::Options(format!("control is a unix socket, unix:/PATH, and {at} is none")));
-        };
-        let control = control::open(path).map_err(|why| Fatal::Listen { at: at.clone(), why })?;
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&control.as_raw_fd()), CONTROL, Interest::READABLE)
-            .map_err(|error| Fatal::System("wait for connections", error))?;
-        log::info!("is told of moves by {at}");
-        self.control = Some((control, Askers::default()));
-        Ok(())
+    /// Has a service manager told how it is.
+    #[must_use]
+    pub fn supervised(self, supervisor: Supervisor) -> Self {
+        Self { supervisor, ..self }
     }
 
     /// Where it listens, in the order of the settings, with the ports that the system has chosen.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.listeners.iter().map(|door| door.at.as_str())
+        self.listeners.iter().flatten().map(|door| door.at.as_str())
     }
 
     /// What ends [`run`](Self::run).
@@ -225,14 +216,28 @@ impl Relay {
         self.stopper.clone()
     }
 
-    /// Relays until it is stopped.
+    /// By which settings come that were read anew.
+    pub(crate) fn reloads(&self) -> Reloads {
+        Reloads { queue: self.reloads.clone(), stopper: self.stopper.clone() }
+    }
+
+    /// Relays until it is stopped. Then nobody is taken in any more, what has been read is carried on, and
+    /// lines' last words go to the concentrator, for three seconds at most.
     pub fn run(mut self) -> Result<(), Fatal> {
         let mut events = Events::with_capacity(EVENTS);
+        self.supervisor.begin(self.now);
+        self.supervisor.ready();
         while !self.stopper.is_asked() {
-            self.turn(&mut events)?;
+            self.turn(&mut events, None)?;
         }
+        self.supervisor.stopping();
         let open = self.members.iter().flatten().count();
         log::info!("stops; {open} connections end");
+        self.leave();
+        let until = self.now + GOODBYE;
+        while self.now < until && self.members.iter().any(Option::is_some) {
+            self.turn(&mut events, Some(until))?;
+        }
         for member in self.members.iter().flatten() {
             match &member.kind {
                 Kind::Pair(pair) => pair.tell(self.now),
@@ -242,14 +247,60 @@ impl Relay {
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> Result<(), Fatal> {
+    /// Has everything come to its end.
+    fn leave(&mut self) {
+        self.is_leaving = true;
+        self.listeners.clear();
+        self.folders.clear();
+        self.control = None;
+        for id in 0..self.members.len() {
+            match &mut self.members[id] {
+                Some(Member { kind: Kind::Pair(pair), .. }) => pair.leave(self.now),
+                Some(Member { kind: Kind::Line(line), .. }) => line.end(self.now),
+                None => {}
+            }
+            self.enqueue(Token(id * 2));
+        }
+    }
+
+    /// What a reload says.
+    fn reload(&mut self, what: Reload) {
+        let read = match what {
+            Reload::Begins => return self.supervisor.reloading(),
+            Reload::Read(read) => *read,
+        };
+        if self.is_leaving {
+            return;
+        }
+        match read.and_then(|prepared| self.arrange(prepared).map_err(|error| error.to_string())) {
+            Ok(changes) => {
+                for what in &changes.made {
+                    log::info!("reloaded: {what}");
+                }
+                for what in &changes.take_a_restart {
+                    log::warn!("reloaded: {what} has changed, which takes a restart; it stays as it was");
+                }
+                if changes.made.is_empty() && changes.take_a_restart.is_empty() {
+                    log::info!("reloaded: nothing has changed but what certificates say");
+                }
+            }
+            Err(why) => log::error!("nothing is reloaded, and all stays as it was: {why}"),
+        }
+        self.supervisor.ready();
+    }
+
+    fn turn(&mut self, events: &mut Events, until: Option<Instant>) -> Result<(), Fatal> {
         let deadline = match self.ready.is_empty() {
-            true => [self.timers.next(), self.accepting.deadline()].into_iter().flatten().min(),
+            true => [self.timers.next(), self.accepting.deadline(), self.supervisor.deadline(), until]
+                .into_iter()
+                .flatten()
+                .min(),
             false => Some(self.now),
         };
         let patience = self.clock.wait_until(deadline).map(|at| at.duration_since(self.now));
         let polled = self.poll.poll(events, patience);
         self.now = self.clock.now();
+        self.supervisor.feed(self.now);
         match polled {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled.map_err(|error| Fatal::System("wait for sockets", error))?,
@@ -283,6 +334,9 @@ impl Relay {
             while let Ok(order) = self.ordered.try_recv() {
                 self.pass_on(order);
             }
+            while let Ok(what) = self.reloaded.try_recv() {
+                self.reload(what);
+            }
         } else if event.token() == CONTROL {
             self.answer();
         } else if let Some(folder) = token.checked_sub(FIRST_FOLDER) {
@@ -301,12 +355,12 @@ impl Relay {
 
     /// Gives an order to its line.
     fn pass_on(&mut self, order: Order) {
-        let is_meant = |id: usize, line: &Line| match &order.whom {
-            Whom::Member(member) => *member == id,
+        let is_meant = |line: &Line| match &order.whom {
+            Whom::Line(number) => line.is_number(*number),
             Whom::Named(name) => line.is_named(name),
         };
         let found = self.members.iter_mut().enumerate().find_map(|(id, member)| match member {
-            Some(Member { kind: Kind::Line(line), .. }) if is_meant(id, line) => Some((id, line)),
+            Some(Member { kind: Kind::Line(line), .. }) if is_meant(line) => Some((id, line)),
             _ => None,
         });
         match found {
@@ -339,7 +393,9 @@ impl Relay {
 
     fn enqueue(&mut self, token: Token) {
         let is_queued = match token.0.checked_sub(FIRST_LISTENER) {
-            Some(door) => self.listeners.get_mut(door).map(|door| &mut door.is_queued),
+            Some(door) => {
+                self.listeners.get_mut(door).and_then(Option::as_mut).map(|door| &mut door.is_queued)
+            }
             None => self.members.get_mut(token.0 / 2).and_then(Option::as_mut).map(|it| &mut it.is_queued),
         };
         if is_queued.is_some_and(|is_queued| !std::mem::replace(is_queued, true)) {
@@ -350,9 +406,9 @@ impl Relay {
     /// Takes in what waits at a listener, up to a bound; more is left for the next turn.
     fn accept(&mut self, door: usize) {
         let id = ListenerId::from_bits(door as u64);
-        self.listeners[door].is_queued = false;
         for _ in 0..ACCEPTS_PER_VISIT {
-            let listening = &self.listeners[door].listening;
+            let Some(Some(Door { listening, is_queued, .. })) = self.listeners.get_mut(door) else { return };
+            *is_queued = false;
             match self.accepting.accept(id, || listening.accept(), || false, self.now) {
                 Accepted::One((socket, peer)) => self.admit(door, socket, peer),
                 Accepted::Again => {}
@@ -363,7 +419,8 @@ impl Relay {
     }
 
     fn admit(&mut self, door: usize, socket: Socket, peer: String) {
-        match &self.listeners[door].whose {
+        let Some(Some(Door { whose, at, .. })) = self.listeners.get(door) else { return };
+        match whose {
             Whose::Anybodys(goal, tls) => {
                 let (goal, session) = (Arc::clone(goal), tls.as_ref().map(Session::serve).transpose());
                 let id = self.place();
@@ -380,14 +437,12 @@ impl Relay {
                 }
             }
             &Whose::Lines(id) => {
+                let at = at.clone();
                 let mut member = self.members[id].take();
                 if let Some(Member { kind: Kind::Line(line), .. }) = &mut member
                     && !line.arrive(socket, &self.world(id))
                 {
-                    log::warn!(
-                        "{peer} is not taken in: the line that {} is for is there",
-                        self.listeners[door].at
-                    );
+                    log::warn!("{peer} is not taken in: the line that {at} is for is there");
                 }
                 self.members[id] = member;
                 self.enqueue(Token(id * 2));
@@ -412,22 +467,6 @@ impl Relay {
         let id = self.place();
         self.put(id, kind);
         id
-    }
-
-    /// Has lines for the sockets that are in a folder now.
-    fn look_into(&mut self, folder: usize) {
-        let (come, gone) = self.folders[folder].look();
-        for id in gone {
-            if let Some(Member { kind: Kind::Line(line), .. }) = &mut self.members[id] {
-                line.leave();
-                self.enqueue(Token(id * 2));
-            }
-        }
-        for (path, spec) in come {
-            log::info!("{}: {} is there", spec.config.name, spec.place);
-            let id = self.add(Kind::Line(Box::new(Line::new(Arc::<Spec>::new(spec), self.now))));
-            self.folders[folder].note(path, id);
-        }
     }
 
     fn world(&mut self, id: usize) -> World<'_> {
@@ -469,14 +508,11 @@ impl Relay {
     }
 }
 
-/// A target with what TLS needs.
-fn goal(to: &Endpoint, files: &Files, patience: Duration) -> Result<Goal, Fatal> {
-    let tls = to.tls.then(|| dialer(files, to.host())).transpose()?;
-    Ok(Goal { endpoint: to.clone(), tls, patience, is_told_for_whom: false })
-}
-
 /// Readiness that one turn takes in.
 const EVENTS: usize = 1024;
+
+/// How long what is on its way has when the relay ends.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 const WAKER: Token = Token(usize::MAX);
 

@@ -230,6 +230,7 @@ impl Speaker {
             backlog.settle(place);
         }
         backlog.rewind();
+        self.link.finish();
     }
 }
 

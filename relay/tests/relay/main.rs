@@ -8,3 +8,4 @@ mod kinds;
 mod lines;
 mod moves;
 mod process;
+mod reloading;

@@ -14,10 +14,10 @@ use crate::concentrator::Concentrator;
 use crate::ground::{Folder, PATIENCE, Target, expect, patient, reset, talk};
 
 /// A relay as a process, killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: BufReader<ChildStderr>,
-    at: SocketAddr,
+    pub(crate) at: SocketAddr,
 }
 
 impl Process {
@@ -25,7 +25,7 @@ impl Process {
         Self::of(Command::new(PROGRAM).args(["--listen", "tcp://127.0.0.1:0", "--to", target]))
     }
 
-    fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let mut child = command.env_remove("RUST_LOG").stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut process = Self { child, log, at: SocketAddr::from(([0; 4], 0)) };
@@ -35,11 +35,11 @@ impl Process {
         process
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         patient(TcpStream::connect(self.at).unwrap())
     }
 
-    fn line_with(&mut self, words: &str) -> String {
+    pub(crate) fn line_with(&mut self, words: &str) -> String {
         let mut seen = String::new();
         loop {
             let at = seen.len();
@@ -52,6 +52,15 @@ impl Process {
                 return seen[at..].trim_end().to_owned();
             }
         }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end, and returns its exit code.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Resident memory, in KiB.
@@ -111,9 +120,9 @@ fn it_ends_when_it_is_told_to_and_says_so() {
     let near = relay.connect();
     let far = target.accept();
     talk(&near, &far);
-    kill_process(Pid::from_child(&relay.child), Signal::TERM).unwrap();
+    relay.signal(Signal::TERM);
     relay.line_with("1 connections end");
-    assert!(relay.child.wait().unwrap().success());
+    assert_eq!(relay.end(), Some(0));
 }
 
 #[test]
@@ -227,4 +236,4 @@ fn a_file_is_checked_without_being_served() {
     assert!(output.status.success());
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_vspc-relay");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_vspc-relay");
