@@ -13,6 +13,11 @@ use crate::http::problem::Problem;
 /// Names and contents; empty where the program was built without them.
 pub(crate) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
+/// Whether there is a file for this path: the page, or a part of it.
+pub(crate) fn has(path: &str) -> bool {
+    path == "/" || FILES.iter().any(|(name, _)| path.strip_prefix('/') == Some(*name))
+}
+
 /// A file, by the path of the request. There is nothing but this list to be found.
 pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response<Body>, Problem> {
     let path = match uri.path().trim_start_matches('/') {

@@ -22,13 +22,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Our end.
+    pub(crate) local: SocketAddr,
     pub(crate) is_tls: bool,
+    /// For whom the certificate is that was shown.
+    pub(crate) shown: Option<Arc<str>>,
 }
 
 /// Answers requests.
@@ -59,11 +63,15 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, of: Arc<
 
 /// Makes what is in clear of a connection that is to be in TLS.
 async fn open(stream: Counted, address: SocketAddr, tls: Option<Arc<Tls>>, of: Arc<impl Answer>) {
-    let Some(tls) = tls else {
-        return converse(stream, Peer { address, is_tls: false }, of).await;
-    };
+    // A connection that has gone has none.
+    let Ok(local) = stream.stream.local_addr() else { return };
+    let mut peer = Peer { address, local, is_tls: tls.is_some(), shown: None };
+    let Some(tls) = tls else { return converse(stream, peer, of).await };
     match timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, Peer { address, is_tls: true }, of).await,
+        Ok(Ok(stream)) => {
+            peer.shown = tls::shown(stream.get_ref().1);
+            converse(stream, peer, of).await;
+        }
         Ok(Err(error)) => log::debug!("{address}: no TLS: {error}"),
         Err(_) => log::debug!("{address}: its TLS took longer than {} s", HANDSHAKE_WITHIN.as_secs()),
     }
@@ -130,7 +138,7 @@ impl Slots {
 }
 
 /// Whoever has an IPv6 address has 2^64 of them.
-fn block(address: IpAddr) -> IpAddr {
+pub(crate) fn block(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
         address => address,
@@ -232,7 +240,8 @@ mod tests {
         for begun in ["", "GET / HTTP/1.1\r\nhost: loc", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET"] {
             let (mut client, server) = tokio::io::duplex(1024);
             client.write_all(begun.as_bytes()).await.unwrap();
-            let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 1)), is_tls: false };
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            let peer = Peer { address, local: address, is_tls: false, shown: None };
             tokio::spawn(converse(server, peer, Arc::new(Fine)));
             // Its end, however it is said.
             let mut answer = Vec::new();

@@ -1,31 +1,153 @@
 //! Where requests come in.
+//!
+//! Owns the order of what is asked of a request before anything is done: of which site it is, who asks, and
+//! whether that one has read our answers. What is asked for is then the business of the pages, in his view.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
+use crate::assets;
+use crate::auth::caller::Caller;
+use crate::auth::{Auth, By, audit};
 use crate::connections::{Answer, Peer};
+use crate::http::asked::Asked;
+use crate::http::problem::Problem;
+use crate::http::{Known, guard};
+use crate::views::{View, Views};
 
 /// Answers what is asked on connections.
 pub(crate) struct Entrance {
-    pages: TowerToHyperService<Router>,
-}
-
-impl Entrance {
-    pub(crate) fn new(pages: Router) -> Self {
-        Self { pages: TowerToHyperService::new(pages) }
-    }
+    auth: Auth,
+    views: Views,
+    /// What the gateway itself sees.
+    own: Arc<View>,
+    /// Names of this gateway beside those of loopback.
+    hosts: Vec<String>,
 }
 
 impl Answer for Entrance {
     async fn answer(self: Arc<Self>, peer: Peer, request: Request) -> Response {
-        let carrier = if peer.is_tls { "TLS" } else { "clear" };
-        log::debug!("{} in {carrier}: {} {:?}", peer.address, request.method(), request.uri().path());
-        let Ok(response) = self.pages.call(request).await;
+        let mut response = self.admit(&peer, request).await.unwrap_or_else(IntoResponse::into_response);
+        guard::seal(&mut response);
         response
     }
 }
+
+impl Entrance {
+    pub(crate) fn new(auth: Auth, views: Views, hosts: Vec<String>) -> Self {
+        let own = views.own();
+        Self { auth, views, own, hosts }
+    }
+
+    /// Reads what can be read again. Those who may not be here any more go.
+    pub(crate) fn reload(&self) {
+        match self.auth.reload() {
+            Ok(Some(is_same)) => {
+                self.views.sweep(|who, is_used| is_same(&who.name) && self.auth.stays(who, is_used));
+            }
+            Ok(None) => {}
+            Err(why) => log::error!("{why}: the users from before stay"),
+        }
+    }
+
+    /// Ends what has had its time, for as long as the program runs.
+    pub(crate) async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.views.sweep(|who, is_used| self.auth.stays(who, is_used));
+        }
+    }
+
+    async fn admit(&self, peer: &Peer, request: Request) -> Result<Response, Problem> {
+        let caller = self.auth.caller(peer, request.headers())?;
+        guard::check_site(&request, &self.hosts, peer.local)?;
+        if !self.auth.is_needed() {
+            let known = Known { token: self.auth.token(None), ..Known::default() };
+            guard::check_token(&request, &known.token, false)?;
+            return Ok(answer(&self.own, request, known).await);
+        }
+        let path = request.uri().path();
+        let is_probe = matches!(path, "/healthz" | "/readyz" | "/metrics")
+            && caller.is_local
+            && guard::is_for_loopback(request.headers());
+        // The page is nobody's secret; a probe of this machine's sees what it can see of the process.
+        if (assets::has(path) || is_probe) && !guard::changes(&request) {
+            return Ok(answer(&self.own, request, Known::default()).await);
+        }
+        if path == "/api/v1/login" {
+            return self.log_in(&caller, request).await;
+        }
+        let Some(who) = self.auth.who(&caller, request.headers()).await? else {
+            return Err(self.auth.nobody("log in", guard::is_browser(request.headers())));
+        };
+        let has_session = matches!(who.by, By::Session(_));
+        let token = self.auth.token(Some(&who));
+        guard::check_token(&request, &token, has_session)?;
+        if path == "/api/v1/logout" {
+            return self.log_out(&caller, &request);
+        }
+        let view = self.views.of(&who).await?;
+        let name = who.name.clone();
+        let done = what(&request);
+        let known = Known { name, role: who.role.to_string(), token, has_session };
+        let response = answer(&view, request, known).await;
+        if let Some(done) = done {
+            audit::note(&who.name, who.from, &done, &response.status().as_u16());
+        }
+        Ok(response)
+    }
+
+    async fn log_in(&self, caller: &Caller, request: Request) -> Result<Response, Problem> {
+        only_post(&request)?;
+        let headers = request.headers().clone();
+        let Asked(asked) = Asked::from_request(request, &()).await?;
+        let (Some(name), Some(password)) = (asked["user"].as_str(), asked["password"].as_str()) else {
+            let why = "user and password are texts";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-request", why));
+        };
+        let cookie = self.auth.log_in(caller, &headers, name, password).await?;
+        Ok(with_cookie(&cookie))
+    }
+
+    fn log_out(&self, caller: &Caller, request: &Request) -> Result<Response, Problem> {
+        only_post(request)?;
+        let cookie = self.auth.log_out(caller, request.headers());
+        self.views.sweep(|who, is_used| self.auth.stays(who, is_used));
+        Ok(with_cookie(&cookie))
+    }
+}
+
+async fn answer(view: &Arc<View>, mut request: Request, known: Known) -> Response {
+    request.extensions_mut().insert(known);
+    view.answer(request).await
+}
+
+fn only_post(request: &Request) -> Result<(), Problem> {
+    if request.method() == Method::POST {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "bad-request", "this is asked by POST"))
+}
+
+fn with_cookie(cookie: &str) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], json!({}).to_string()).into_response();
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// What is worth a line: what changes something, and what shows a console. Never what is typed.
+fn what(request: &Request) -> Option<String> {
+    let path = request.uri().path();
+    let shows = path.ends_with("/socket") || path.ends_with("/log") || path.starts_with("/console_log/");
+    (guard::changes(request) || shows).then(|| format!("{} {path:?}", request.method()))
+}
+
+/// How late the end of a session, or of a share, may be noticed.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -1,19 +1,23 @@
 //! `vspc-web`: consoles of one or many concentrators in a browser and over HTTP (docs/web.md).
 //!
-//! `upstream` speaks with the concentrators, `fleet` knows what they have, `http` answers. Nothing here is
-//! part of a concentrator: it is one more of its clients.
+//! `upstream` speaks with the concentrators, `fleet` knows what they have, `http` answers; `auth` knows who
+//! asks, `views` what each person sees, and `entrance` lets requests in. Nothing here is part of a
+//! concentrator: it is one more of its clients.
 
 #![forbid(unsafe_code)]
 
 mod assets;
+mod auth;
 mod chance;
 mod connections;
 mod entrance;
 mod fleet;
 mod http;
 mod options;
+mod passwd;
 mod tls;
 mod upstream;
+mod views;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,15 +27,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::auth::Auth;
 use crate::entrance::Entrance;
-use crate::fleet::Fleet;
-use crate::options::Options;
+use crate::options::{Command, Options};
 use crate::tls::Tls;
-use crate::upstream::Upstreams;
+use crate::upstream::Target;
+use crate::views::Views;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    if let Some(Command::Passwd { name, role }) = &options.command {
+        return passwd::run(name, *role).map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("threads cannot be started: {error}")),
@@ -46,8 +54,8 @@ async fn run(options: Options) -> Result<(), String> {
     options.check()?;
     let servers = options.servers()?;
     raise_descriptors();
-    let fleet = Arc::new(Fleet::new(servers.iter().map(|server| server.name.clone()).collect()));
-    let upstreams = Upstreams::start(servers, &fleet)?;
+    let targets = servers.into_iter().map(Target::load).collect::<Result<Vec<_>, _>>()?;
+    let auth = Auth::new(options.auth())?;
     let tls = match options.tls() {
         Some(files) => Some(Arc::new(Tls::load(files).map_err(|fault| fault.to_string())?)),
         None => None,
@@ -62,11 +70,13 @@ async fn run(options: Options) -> Result<(), String> {
             "this build has no page (npm ci && npm run build in web/page makes it); all else is served"
         );
     }
-    let entrance = Arc::new(Entrance::new(http::router(upstreams, fleet, options.host)));
+    let entrance = Arc::new(Entrance::new(auth, Views::new(targets, http::router), options.host));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let serving = connections::serve(listener, tls.clone(), Arc::clone(&entrance), options.max_connections);
     tokio::select! {
-        () = connections::serve(listener, tls.clone(), entrance, options.max_connections) => Ok(()),
-        ended = reload(tls) => ended,
+        () = serving => Ok(()),
+        ended = reload(tls, &entrance) => ended,
+        () = entrance.sweep() => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
@@ -80,7 +90,7 @@ fn raise_descriptors() {
 }
 
 /// Reads files again whenever that is asked for.
-async fn reload(tls: Option<Arc<Tls>>) -> Result<(), String> {
+async fn reload(tls: Option<Arc<Tls>>, entrance: &Entrance) -> Result<(), String> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
     while hangup.recv().await.is_some() {
         match tls.as_ref().map(|tls| tls.reload()) {
@@ -88,6 +98,7 @@ async fn reload(tls: Option<Arc<Tls>>) -> Result<(), String> {
             Some(Err(fault)) => log::error!("{fault}: the certificate from before stays"),
             None => {}
         }
+        entrance.reload();
     }
     Ok(())
 }

@@ -2,19 +2,28 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use axum::http::HeaderName;
+use clap::{Parser, Subcommand};
+use vspc_core::network::Network;
+
+use crate::auth;
+use crate::auth::caller::Proxies;
+use crate::auth::role::Role;
 
 /// Consoles of virtual serial port concentrators in a browser, over HTTP, and as metrics.
 #[derive(Parser, Debug)]
-#[command(name = "vspc-web", version)]
+#[command(name = "vspc-web", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// Where to listen; an address of loopback.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Where to listen. An address that is not of loopback takes TLS (--cert) and people who are known
+    /// (--users or --client-ca), or a proxy that says who they are (--proxy-user-header).
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// A name, or NAME:PORT, by which browsers reach it through a proxy on this machine that passes their
-    /// Host on. The proxy has to ask who they are: whoever it lets through may do what the gateway may.
-    /// Repeat it for several.
+    /// A name, or NAME:PORT, by which browsers reach it, beside those of loopback and its address. Repeat it
+    /// for several.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
     /// Connections at once; those beyond are closed. A quarter of them may come from one address that is none
@@ -41,6 +50,52 @@ pub(crate) struct Options {
     /// Its key, where that is not in the certificate's file.
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// Who may log in, one to a line: NAME:ROLE:PASSWORD, the role read, write or admin, as vspc-web passwd
+    /// prints it. It is read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Certificates that are signed by one in this file say who somebody is, by their common name; his role
+    /// is the one in --users, or --other-role.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    client_ca: Option<PathBuf>,
+    /// A header in which a trusted proxy says who asks; his role is the one in --users, or --other-role.
+    #[arg(long, value_name = "NAME", requires = "trusted_proxy")]
+    proxy_user_header: Option<HeaderName>,
+    /// A proxy that is believed when it says for whom it asks: an address or a network. Repeat it for
+    /// several.
+    #[arg(long, value_name = "NETWORK")]
+    trusted_proxy: Vec<Network>,
+    /// What those may do whom a certificate or a proxy names, and --users does not: read, write or admin.
+    /// Without it they are refused.
+    #[arg(long, value_name = "ROLE")]
+    other_role: Option<Role>,
+    /// After how many minutes without use one has to log in again.
+    #[arg(long, value_name = "MINUTES", default_value_t = 480, value_parser = minutes)]
+    session_idle: u64,
+    /// After how many minutes one has to log in again, whatever he does.
+    #[arg(long, value_name = "MINUTES", default_value_t = 1440, value_parser = minutes)]
+    session_most: u64,
+}
+
+/// What else the program does.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Ask for a password and print a line for --users. Without a terminal, the password is one line of the
+    /// standard input.
+    Passwd {
+        /// Whose password it is.
+        name: String,
+        /// What he may do: read, write or admin.
+        #[arg(long, value_name = "ROLE", default_value = "read")]
+        role: Role,
+    },
+}
+
+fn minutes(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(minutes @ 1..=525_600) => Ok(minutes),
+        _ => Err("give a number of minutes, up to a year".to_owned()),
+    }
 }
 
 /// A concentrator.
@@ -63,20 +118,46 @@ pub(crate) enum Address {
 impl Options {
     /// Says why it would not be safe to start.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.listen.ip().is_loopback() {
+        if self.other_role.is_some() && self.client_ca.is_none() && self.proxy_user_header.is_none() {
+            return Err("--other-role is for --client-ca and --proxy-user-header".to_owned());
+        }
+        let is_vouched_for = self.proxy_user_header.is_some();
+        let has_people = self.users.is_some() || self.client_ca.is_some();
+        if self.listen.ip().is_loopback() || is_vouched_for || (has_people && self.cert.is_some()) {
             return Ok(());
         }
+        let why = match has_people {
+            true => "passwords would cross the network in clear: give a certificate (--cert)",
+            false => {
+                "whoever reaches the port could use the consoles: give a certificate (--cert), and say \
+                      who may log in (--users or --client-ca)"
+            }
+        };
         Err(format!(
-            "--listen {}: only loopback is served: whoever reaches the port may use the consoles; let a \
-             proxy on this machine ask who it is (--host)",
+            "--listen {}: {why}; or have a proxy say who asks (--proxy-user-header, --trusted-proxy)",
             self.listen
         ))
+    }
+
+    /// By what people are known.
+    pub(crate) fn auth(&self) -> auth::Config {
+        auth::Config {
+            users: self.users.clone(),
+            proxies: Proxies {
+                trusted: self.trusted_proxy.clone(),
+                user_header: self.proxy_user_header.clone(),
+            },
+            has_certificates: self.client_ca.is_some(),
+            other_role: self.other_role,
+            idle: Duration::from_secs(self.session_idle * 60),
+            most: Duration::from_secs(self.session_most * 60),
+        }
     }
 
     /// What the listener shows, if it is to speak TLS.
     pub(crate) fn tls(&self) -> Option<vspc_trust::ServerFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone());
-        Some(vspc_trust::ServerFiles { cert, key, ca: None, is_optional: true })
+        Some(vspc_trust::ServerFiles { cert, key, ca: self.client_ca.clone(), is_optional: true })
     }
 
     pub(crate) fn servers(&self) -> Result<Vec<Server>, String> {
@@ -181,11 +262,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_loopback_is_refused() {
-        for (address, is_fine) in
-            [("127.0.0.1:0", true), ("[::1]:80", true), ("0.0.0.0:80", false), ("[::]:80", false)]
-        {
-            assert_eq!(options(&["--listen", address]).check().is_ok(), is_fine, "{address}");
+    fn what_is_not_loopback_takes_tls_and_people_or_a_proxy() {
+        for (words, fault) in [
+            ("127.0.0.1:0", None),
+            ("[::1]:80", None),
+            ("127.0.0.1:0 --users u", None),
+            ("0.0.0.0:80", Some("could use the consoles")),
+            ("[::]:80", Some("could use the consoles")),
+            ("0.0.0.0:80 --cert c", Some("could use the consoles")),
+            ("0.0.0.0:80 --trusted-proxy 10.0.0.1", Some("could use the consoles")),
+            ("0.0.0.0:80 --users u", Some("in clear")),
+            ("0.0.0.0:80 --users u --cert c", None),
+            ("0.0.0.0:80 --client-ca a --cert c", None),
+            ("0.0.0.0:80 --proxy-user-header x-user --trusted-proxy 10.0.0.1", None),
+            ("127.0.0.1:0 --other-role read", Some("--other-role")),
+        ] {
+            let words: Vec<_> = ["--listen"].into_iter().chain(words.split(' ')).collect();
+            let verdict = options(&words).check();
+            match (verdict, fault) {
+                (Ok(()), None) => {}
+                (Err(why), Some(words)) if why.contains(words) && !why.contains("  ") => {}
+                (verdict, _) => panic!("{words:?}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_needs_something_else_says_so() {
+        for words in [&["--client-ca", "a"][..], &["--proxy-user-header", "x"], &["--trusted-proxy", "x"]] {
+            assert!(Options::try_parse_from([&["vspc-web"], words].concat()).is_err(), "{words:?}");
         }
     }
 }

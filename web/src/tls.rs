@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 use vspc_trust::{Fault, ServerFiles};
+use x509_parser::parse_x509_certificate;
 
 /// What connections are opened with from now on.
 pub(crate) struct Tls {
@@ -28,6 +29,17 @@ impl Tls {
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+/// For whom the certificate is that the peer has shown: the common name of its subject, if it has one and no
+/// more.
+pub(crate) fn shown(session: &ServerConnection) -> Option<Arc<str>> {
+    let (_, certificate) = parse_x509_certificate(session.peer_certificates()?.first()?).ok()?;
+    let mut names = certificate.subject().iter_common_name();
+    match (names.next(), names.next()) {
+        (Some(name), None) => name.as_str().ok().map(Arc::from),
+        _ => None,
     }
 }
 

@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Words {
 }
 
 /// The body: an object. Forms of other pages cannot send that type without being asked.
-pub(super) struct Asked(pub(super) Value);
+pub(crate) struct Asked(pub(crate) Value);
 
 impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Problem;

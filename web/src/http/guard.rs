@@ -1,38 +1,33 @@
 //! Which requests are answered at all, and the headers of every answer.
 //!
-//! A page of another site may have a browser on this machine send requests here, and a name of its own may
-//! lead to loopback: so the `Host` has to be a name of loopback or one of `--host`, what a browser sends has
-//! to come from a page of that name, and what changes something has to show that it has read our answers.
+//! A page of another site may have a browser send requests here, and a name of its own may lead here: so the
+//! `Host` has to be a name of ours, what a browser sends has to come from a page of that name, and what
+//! changes something has to show that it has read our answers.
 
-use axum::extract::{Request, State};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::App;
 use super::problem::Problem;
 
-pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = match verdict(&request, &app.csrf, &app.hosts) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
+/// Adds what every answer says.
+pub(crate) fn seal(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
-fn verdict(request: &Request, csrf: &str, ours: &[String]) -> Result<(), Problem> {
+/// Whether this is asked of us, by nobody's page but ours. `local` is the address that it came to.
+pub(crate) fn check_site(request: &Request, ours: &[String], local: SocketAddr) -> Result<(), Problem> {
     let headers = request.headers();
     let refuse = |code, why| Err(Problem::new(StatusCode::FORBIDDEN, code, why));
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(Ok(host)), None) = (hosts.next().map(|host| host.to_str()), hosts.next()) else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "other-host", "one Host has to be named"));
-    };
-    if !is_loopback(host) && !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+    let host = host(headers)?;
+    let is_ours = is_loopback(host) || is_at(host, local.ip());
+    if !is_ours && !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "other-host",
@@ -50,21 +45,48 @@ fn verdict(request: &Request, csrf: &str, ours: &[String]) -> Result<(), Problem
         return refuse("other-site", "this was asked by a page of another site");
     }
     let is_upgrade = headers.contains_key(header::UPGRADE);
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if let Some(origin) = origin
-        && (changes || is_upgrade)
+        && (changes(request) || is_upgrade)
         && !is_same(origin, host)
     {
         return refuse("other-site", "this was asked by a page of another site");
     }
-    if !changes {
+    Ok(())
+}
+
+/// Whether what changes something shows the token. Programs do not have to, where they say with each request
+/// who they are.
+pub(crate) fn check_token(request: &Request, token: &str, is_always: bool) -> Result<(), Problem> {
+    if !changes(request) || !(is_always || is_browser(request.headers())) {
         return Ok(());
     }
-    let is_browser = site.is_some() || origin.is_some();
-    if is_browser && text(headers, "x-csrf-token") != Some(csrf) {
-        return refuse("no-token", "X-CSRF-Token has to be what /api/v1/me tells");
+    if text(request.headers(), "x-csrf-token") == Some(token) {
+        return Ok(());
     }
-    Ok(())
+    Err(Problem::new(StatusCode::FORBIDDEN, "no-token", "X-CSRF-Token has to be what /api/v1/me tells"))
+}
+
+/// Whether something may be another after it.
+pub(crate) fn changes(request: &Request) -> bool {
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// Whether a browser has sent it.
+pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN)
+}
+
+/// Whether it is asked of this machine by a name for this machine alone.
+pub(crate) fn is_for_loopback(headers: &HeaderMap) -> bool {
+    host(headers).is_ok_and(is_loopback)
+}
+
+fn host(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next().map(|host| host.to_str()), hosts.next()) {
+        (Some(Ok(host)), None) => Ok(host),
+        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "other-host", "one Host has to be named")),
+    }
 }
 
 /// A header whose value is text; none if it is there twice.
@@ -78,11 +100,23 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+    let name = name_of(host);
+    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}
+
+/// Whether it is this address. No name of somebody else's leads to a page of which this is the origin.
+fn is_at(host: &str, address: IpAddr) -> bool {
+    let name = name_of(host);
+    let written = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    written.parse::<IpAddr>().is_ok_and(|written| written.to_canonical() == address.to_canonical())
+}
+
+/// Without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => name,
         _ => host,
-    };
-    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+    }
 }
 
 /// Whether a page of this origin is one of ours: the same name and port.
@@ -116,7 +150,9 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        verdict(&request.body(Body::empty()).unwrap(), "secret", &["consoles.example".to_owned()])
+        let request = request.body(Body::empty()).unwrap();
+        check_site(&request, &["consoles.example".to_owned()], "192.0.2.5:80".parse().unwrap())
+            .and_then(|()| check_token(&request, "secret", false))
             .map_err(|problem| problem.code().to_owned())
     }
 
@@ -132,6 +168,10 @@ mod tests {
             ("evil.example", false),
             ("127.0.0.1.evil.example:8080", false),
             ("localhost@evil.example", false),
+            ("192.0.2.5:8080", true),
+            ("192.0.2.5.evil.example", false),
+            ("192.0.2.6", false),
+            ("[::ffff:192.0.2.5]", true),
             ("", false),
         ] {
             assert_eq!(verdict_of("GET", "/", &[("host", host)]).is_ok(), is_ours, "{host}");

@@ -1,12 +1,12 @@
 //! The paths (web/openapi.json).
 
-mod asked;
+pub(crate) mod asked;
 mod cast;
 mod changes;
 mod consoles;
 mod events;
 mod found;
-mod guard;
+pub(crate) mod guard;
 mod handshake;
 mod log;
 mod metrics;
@@ -23,35 +23,36 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
+use axum::{Extension, Router};
 use serde_json::{Value, json};
 
 use self::asked::{Words, bad};
 use self::problem::Problem;
+use crate::assets;
 use crate::fleet::Fleet;
 use crate::upstream::Upstreams;
-use crate::{assets, chance};
 
 /// What every path has at hand.
 #[derive(Clone)]
 pub(crate) struct App {
     upstreams: Upstreams,
     fleet: Arc<Fleet>,
-    /// What only who can read our answers knows.
-    csrf: Arc<str>,
-    /// Names of this gateway beside those of loopback.
-    hosts: Arc<[String]>,
     locks: typing::Locks,
 }
 
-pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, hosts: Vec<String>) -> Router {
-    let app = App {
-        upstreams,
-        fleet,
-        csrf: chance::hex::<16>().into(),
-        hosts: hosts.into(),
-        locks: typing::Locks::default(),
-    };
+/// Who asks, as [`me`] tells it.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    /// What shows that our answers were read.
+    pub(crate) token: String,
+    /// He can log out.
+    pub(crate) has_session: bool,
+}
+
+pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
+    let app = App { upstreams, fleet, locks: typing::Locks::default() };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -68,17 +69,19 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, hosts: Vec<String>
         .merge(typing::routes())
         .route("/api/v1/consoles/{name}/socket", get(socket::open))
         .fallback_service(get(assets::serve))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .with_state(app)
 }
 
-async fn me(State(app): State<App>) -> Response {
-    // Whoever gets here may do what the gateway may.
+async fn me(State(app): State<App>, Extension(known): Extension<Known>) -> Response {
+    // What the concentrators let him do, who asks; without users, what they let the gateway do.
     let rights = app.fleet.servers().iter().fold("none", |most, server| {
         let rights = server["rights"].as_str().unwrap_or_default();
         RIGHTS.iter().rev().find(|&&one| one == most || one == rights).copied().unwrap_or(most)
     });
-    json_of(&json!({"user": "", "rights": rights, "csrf": &*app.csrf, "shares": false}))
+    json_of(&json!({
+        "user": known.name, "role": known.role, "rights": rights, "csrf": known.token,
+        "session": known.has_session, "shares": false,
+    }))
 }
 
 async fn servers(State(app): State<App>) -> Response {

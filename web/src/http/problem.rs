@@ -1,7 +1,7 @@
 //! Errors, as problem details (RFC 9457).
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use vspc_operator::Refusal;
@@ -13,15 +13,27 @@ pub(crate) struct Problem {
     code: String,
     detail: String,
     candidates: Value,
+    header: Option<Box<(HeaderName, String)>>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &str, detail: &str) -> Self {
-        Self { status, code: code.to_owned(), detail: detail.to_owned(), candidates: Value::Null }
+        Self {
+            status,
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+            candidates: Value::Null,
+            header: None,
+        }
     }
 
     pub(crate) fn with_candidates(mut self, candidates: Value) -> Self {
         self.candidates = candidates;
+        self
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        self.header = Some(Box::new((name, value.to_owned())));
         self
     }
 
@@ -70,6 +82,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some((name, value)) = self.header.map(|header| *header)
+            && let Ok(value) = value.parse()
+        {
+            response.headers_mut().insert(name, value);
+        }
         response
     }
 }

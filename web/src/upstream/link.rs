@@ -43,11 +43,12 @@ pub(super) struct State {
 }
 
 impl Link {
-    pub(super) fn new() -> Self {
+    /// A conversation at its start, for whom is asked.
+    pub(super) fn new(behalf: &Value) -> Self {
         let began = Instant::now();
         let seed = chance::bytes::<16>();
         let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]));
-        let hello = json!({"v": 1, "client": CLIENT});
+        let hello = json!({"v": 1, "client": CLIENT, "for": behalf});
         let operator = Operator::new(&hello, [half(0), half(8)], CoreInstant::ZERO);
         let (sender, receiver) = oneshot::channel();
         let state = State {
@@ -117,6 +118,12 @@ impl Link {
         // Dropped on refusal, the attach lets go of its stream.
         let answer = wait(receiver).await?;
         Ok(attach.granted(answer))
+    }
+
+    /// Whether something is open on it, or asked.
+    pub(super) fn is_used(&self) -> bool {
+        let state = self.lock();
+        !state.streams.is_empty() || !state.answers.is_empty()
     }
 
     /// Ends the connection.

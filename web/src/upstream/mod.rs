@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 use vspc_operator::Refusal;
 use vspc_trust::Credentials;
 
@@ -21,41 +22,77 @@ use crate::options::{Address, Server};
 
 /// All of them. Copies share them.
 #[derive(Clone)]
-pub(crate) struct Upstreams(Arc<[Arc<Upstream>]>);
+pub(crate) struct Upstreams {
+    all: Arc<[Arc<Upstream>]>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// A concentrator that can be connected to.
+pub(crate) struct Target {
+    pub(crate) server: Server,
+    credentials: Option<Credentials>,
+}
+
+impl Target {
+    /// Reads the files of its TLS. Waits for the disk.
+    pub(crate) fn load(server: Server) -> Result<Self, String> {
+        let credentials = match (&server.tls, &server.address) {
+            (Some(files), Address::Tcp(host, _)) => {
+                Some(Credentials::load(files, host).map_err(|fault| fault.to_string())?)
+            }
+            _ => None,
+        };
+        Ok(Self { server, credentials })
+    }
+}
 
 /// One concentrator.
 pub(crate) struct Upstream {
     pub(crate) server: Server,
     credentials: Option<Credentials>,
     place: usize,
+    /// For whom is asked (operator.md §3); `Null`: for nobody else.
+    behalf: Value,
     now: Mutex<Option<Arc<Link>>>,
     events: broadcast::Sender<Arc<Value>>,
 }
 
 impl Upstreams {
-    /// Connects to each, for as long as the program runs.
-    pub(crate) fn start(servers: Vec<Server>, fleet: &Arc<Fleet>) -> Result<Self, String> {
+    /// Connects to each, and again, until it ends.
+    pub(crate) fn start(targets: &[Target], fleet: &Arc<Fleet>, behalf: Option<&Value>) -> Self {
+        let mut tasks = JoinSet::new();
         let mut all = Vec::new();
-        for (place, server) in servers.into_iter().enumerate() {
-            let credentials = match (&server.tls, &server.address) {
-                (Some(files), Address::Tcp(host, _)) => {
-                    Some(Credentials::load(files, host).map_err(|fault| fault.to_string())?)
-                }
-                _ => None,
-            };
-            let (events, _) = broadcast::channel(EVENTS);
-            let now = Mutex::new(None);
-            all.push(Arc::new(Upstream { server, credentials, place, now, events }));
+        for (place, target) in targets.iter().enumerate() {
+            let upstream = Arc::new(Upstream {
+                server: target.server.clone(),
+                credentials: target.credentials.clone(),
+                place,
+                behalf: behalf.cloned().unwrap_or_default(),
+                now: Mutex::new(None),
+                events: broadcast::channel(EVENTS).0,
+            });
+            tasks.spawn(keep(Arc::clone(&upstream), Arc::clone(fleet)));
+            tasks.spawn(count(Arc::clone(&upstream), Arc::clone(fleet)));
+            all.push(upstream);
         }
-        for upstream in &all {
-            tokio::spawn(keep(Arc::clone(upstream), Arc::clone(fleet)));
-            tokio::spawn(count(Arc::clone(upstream), Arc::clone(fleet)));
+        Self { all: all.into(), tasks: Arc::new(Mutex::new(tasks)) }
+    }
+
+    /// Ends all connections, and what is open on them.
+    pub(crate) fn end(&self, why: &str) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        for link in self.all.iter().filter_map(|upstream| upstream.link()) {
+            link.end(why);
         }
-        Ok(Self(all.into()))
+    }
+
+    /// Whether somebody is at a console, or waits for an answer.
+    pub(crate) fn is_used(&self) -> bool {
+        self.all.iter().filter_map(|upstream| upstream.link()).any(|link| link.is_used())
     }
 
     pub(crate) fn all(&self) -> &[Arc<Upstream>] {
-        &self.0
+        &self.all
     }
 }
 
@@ -104,8 +141,10 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
             Err(_) => "it does not answer".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(carrier)) => {
-                let link = Arc::new(Link::new());
-                let run = tokio::spawn(Arc::clone(&link).run(
+                let link = Arc::new(Link::new(&upstream.behalf));
+                // It ends with this task.
+                let mut run = JoinSet::new();
+                run.spawn(Arc::clone(&link).run(
                     carrier,
                     Arc::clone(&fleet),
                     upstream.place,
@@ -114,7 +153,10 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                 match link.hello().await {
                     Ok(greeting) => {
                         pause = FIRST_PAUSE;
-                        log::info!("connected to {name} ({})", upstream.server.written);
+                        match upstream.behalf["user"].as_str() {
+                            None => log::info!("connected to {name} ({})", upstream.server.written),
+                            Some(user) => log::debug!("connected to {name} for {user:?}"),
+                        }
                         fleet.greeted(upstream.place, &greeting);
                         upstream.set(Some(Arc::clone(&link)));
                         for to in ["consoles", "events"] {
@@ -130,7 +172,7 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                     }
                     Err(refusal) => link.end(&refusal.message),
                 }
-                let _ = run.await;
+                run.join_next().await;
                 upstream.set(None);
                 link.why()
             }

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// A folder that ends with the test.
@@ -45,6 +48,10 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// A certificate for `localhost`, and its key, in one text.
     pub(crate) fn server(&self) -> String {
         let key = KeyPair::generate().unwrap();
@@ -54,12 +61,29 @@ impl Authority {
 
     /// Trusts what this has signed, and shows nothing.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        Arc::new(self.trusting().with_no_client_auth())
+    }
+
+    /// The same, and shows a certificate of `by` for this name.
+    pub(crate) fn client_as(&self, by: &Self, name: &str) -> Arc<ClientConfig> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        let shown = params.signed_by(&key, &by.0).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Arc::new(self.trusting().with_client_auth_cert(vec![shown.der().clone()], key).unwrap())
+    }
+
+    fn trusting(
+        &self,
+    ) -> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::client::WantsClientCert>
+    {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
-        let trusting = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
-        Arc::new(trusting.with_no_client_auth())
+            .with_root_certificates(roots)
     }
 }

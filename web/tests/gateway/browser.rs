@@ -107,6 +107,12 @@ impl Events {
         }
     }
 
+    /// Reads until they end.
+    pub(crate) fn ends(&mut self) {
+        let mut buf = [0; 4096];
+        while matches!(self.stream.read(&mut buf), Ok(n) if n > 0) {}
+    }
+
     pub(crate) fn next_of(&mut self, kind: &str) -> (Value, Option<String>) {
         loop {
             let (of, data, id) = self.next();

@@ -3,7 +3,9 @@
 mod authority;
 mod browser;
 mod consoles;
+mod logins;
 mod operating;
+mod people;
 mod processes;
 mod sockets;
 mod strangers;

@@ -185,6 +185,14 @@ impl Gateway {
         Self { process, address, tls }
     }
 
+    /// One that people have to log in to, by this file, with more options.
+    pub(crate) fn with_users(server: &Server, users: &str, options: &[&str]) -> Self {
+        let lab = format!("lab={}", server.socket.display());
+        let gateway = Self::with_options(&[&["--server", &lab, "--users", users], options].concat());
+        until(&gateway, "/readyz", |ready| ready["ready"] == true);
+        gateway
+    }
+
     pub(crate) fn connect(&self) -> Box<dyn Wire> {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
