@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::assets;
 use crate::auth::caller::Caller;
+use crate::auth::role::Role;
 use crate::auth::{Auth, By, audit};
 use crate::connections::{Answer, Peer};
 use crate::http::asked::Asked;
@@ -63,7 +64,7 @@ impl Entrance {
         }
     }
 
-    async fn admit(&self, peer: &Peer, request: Request) -> Result<Response, Problem> {
+    async fn admit(&self, peer: &Peer, mut request: Request) -> Result<Response, Problem> {
         let caller = self.auth.caller(peer, request.headers())?;
         guard::check_site(&request, &self.hosts, peer.local)?;
         if !self.auth.is_needed() {
@@ -92,12 +93,28 @@ impl Entrance {
             return self.log_out(&caller, &request);
         }
         let view = self.views.of(&who).await?;
-        let name = who.name.clone();
         let done = what(&request);
-        let known = Known { name, role: who.role.to_string(), token, has_session };
+        let desk = self.auth.shares_for(&who);
+        let known = Known {
+            name: who.name.clone(),
+            role: who.role.to_string(),
+            token,
+            has_session,
+            may_share: desk.is_some() && who.role >= Role::Write,
+            share: match &who.by {
+                By::Share(share) => Some(json!({
+                    "server": share.server, "uuid": share.uuid, "console": share.console,
+                    "expires_ms": share.expires * 1000,
+                })),
+                _ => None,
+            },
+        };
+        if let Some(desk) = desk {
+            request.extensions_mut().insert(desk);
+        }
         let response = answer(&view, request, known).await;
         if let Some(done) = done {
-            audit::note(&who.name, who.from, &done, &response.status().as_u16());
+            audit::note(&who.called(), who.from, &done, &response.status().as_u16());
         }
         Ok(response)
     }

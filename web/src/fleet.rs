@@ -20,6 +20,14 @@ pub(crate) struct Fleet {
     /// Tells numbers of this run from those of another.
     epoch: String,
     asked: Mutex<Option<Instant>>,
+    only: Option<Only>,
+}
+
+/// The console that is known of, where no others are to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Only {
+    pub(crate) uuid: String,
+    pub(crate) suffix: String,
 }
 
 /// Which console: the server's place, and the console's id there.
@@ -84,7 +92,23 @@ impl Fleet {
             state.servers.push(Server { name, state: "connecting", message, greeting, seen: None, seq });
         }
         let (changed, _) = watch::channel(state.seq);
-        Self { state: Mutex::new(state), changed, epoch: chance::hex::<6>(), asked: Mutex::new(None) }
+        Self {
+            state: Mutex::new(state),
+            changed,
+            epoch: chance::hex::<6>(),
+            asked: Mutex::new(None),
+            only: None,
+        }
+    }
+
+    /// The same, of one console alone.
+    pub(crate) fn of(names: Vec<String>, only: Only) -> Self {
+        Self { only: Some(only), ..Self::new(names) }
+    }
+
+    fn is_wanted(&self, console: &Value) -> bool {
+        let suffix = console["suffix"].as_str().unwrap_or_default();
+        self.only.as_ref().is_none_or(|only| console["uuid"] == only.uuid.as_str() && suffix == only.suffix)
     }
 
     // What happened.
@@ -123,6 +147,9 @@ impl Fleet {
     pub(crate) fn console(&self, place: usize, mut value: Value) {
         self.change(|state| {
             let Some(id) = value["id"].as_str().map(str::to_owned) else { return };
+            if !self.is_wanted(&value) {
+                return state.gone((place, id));
+            }
             let server = &mut state.servers[place];
             value["server"] = server.name.clone().into();
             if let Some(seen) = &mut server.seen {
@@ -402,6 +429,21 @@ mod tests {
         let left = fleet.consoles(|_| true);
         assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some("2.1")));
         assert_eq!(fleet.servers()[0]["state"], "up");
+    }
+
+    #[test]
+    fn where_one_console_is_wanted_nobody_hears_of_others() {
+        let only = Only { uuid: "a".into(), suffix: String::new() };
+        let fleet = Fleet::of(vec!["a".into()], only);
+        fleet.greeted(0, &Value::Null);
+        fleet.console(0, json!({"id": "1.1", "uuid": "a"}));
+        fleet.console(0, json!({"id": "2.1", "uuid": "b", "name": "a"}));
+        fleet.console(0, json!({"id": "3.1", "uuid": "a", "suffix": "1"}));
+        fleet.synced(0);
+        let left = fleet.consoles(|_| true);
+        assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some("1.1")));
+        fleet.console(0, json!({"id": "1.1", "uuid": "b"}));
+        assert_eq!(fleet.consoles(|_| true), [] as [Value; 0]);
     }
 
     #[test]

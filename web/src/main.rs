@@ -70,7 +70,8 @@ async fn run(options: Options) -> Result<(), String> {
             "this build has no page (npm ci && npm run build in web/page makes it); all else is served"
         );
     }
-    let entrance = Arc::new(Entrance::new(auth, Views::new(targets, http::router), options.host));
+    let entrance =
+        Arc::new(Entrance::new(auth, Views::new(targets, http::router, http::router_of_share), options.host));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let serving = connections::serve(listener, tls.clone(), Arc::clone(&entrance), options.max_connections);
     tokio::select! {

@@ -75,6 +75,10 @@ pub(crate) struct Options {
     /// After how many minutes one has to log in again, whatever he does.
     #[arg(long, value_name = "MINUTES", default_value_t = 1440, value_parser = minutes)]
     session_most: u64,
+    /// A folder for what is to be known after a restart: the key of share links, and which there are. It is
+    /// made where it is not there. Without it nobody can share a console.
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
 }
 
 /// What else the program does.
@@ -121,6 +125,13 @@ impl Options {
         if self.other_role.is_some() && self.client_ca.is_none() && self.proxy_user_header.is_none() {
             return Err("--other-role is for --client-ca and --proxy-user-header".to_owned());
         }
+        if self.state_dir.is_some() && !self.knows_people() {
+            return Err(
+                "--state-dir is for share links, which take people who are known: --users, --client-ca \
+                        or --proxy-user-header"
+                    .to_owned(),
+            );
+        }
         let is_vouched_for = self.proxy_user_header.is_some();
         let has_people = self.users.is_some() || self.client_ca.is_some();
         if self.listen.ip().is_loopback() || is_vouched_for || (has_people && self.cert.is_some()) {
@@ -139,6 +150,10 @@ impl Options {
         ))
     }
 
+    fn knows_people(&self) -> bool {
+        self.users.is_some() || self.client_ca.is_some() || self.proxy_user_header.is_some()
+    }
+
     /// By what people are known.
     pub(crate) fn auth(&self) -> auth::Config {
         auth::Config {
@@ -151,6 +166,7 @@ impl Options {
             other_role: self.other_role,
             idle: Duration::from_secs(self.session_idle * 60),
             most: Duration::from_secs(self.session_most * 60),
+            state: self.state_dir.clone(),
         }
     }
 

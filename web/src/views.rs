@@ -19,12 +19,12 @@ use axum::response::Response;
 use hyper::body::Frame;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::auth::Who;
-use crate::fleet::Fleet;
+use crate::auth::{By, Who};
+use crate::fleet::{Fleet, Only};
 use crate::http::problem::Problem;
 use crate::upstream::{Target, Upstreams};
 
@@ -35,6 +35,8 @@ pub(crate) type Pages = fn(Upstreams, Arc<Fleet>) -> Router;
 pub(crate) struct Views {
     targets: Vec<Target>,
     pages: Pages,
+    /// What those are served who come by a link.
+    pages_of_share: Pages,
     all: Mutex<HashMap<Who, Arc<View>>>,
 }
 
@@ -50,13 +52,13 @@ pub(crate) struct View {
 }
 
 impl Views {
-    pub(crate) fn new(targets: Vec<Target>, pages: Pages) -> Self {
-        Self { targets, pages, all: Mutex::default() }
+    pub(crate) fn new(targets: Vec<Target>, pages: Pages, pages_of_share: Pages) -> Self {
+        Self { targets, pages, pages_of_share, all: Mutex::default() }
     }
 
     /// The gateway's own: nobody is asked for.
     pub(crate) fn own(&self) -> Arc<View> {
-        Arc::new(View::start(&self.targets, None, self.pages))
+        Arc::new(View::start(&self.targets, None, None, self.pages))
     }
 
     /// This one's. Where it begins, its concentrators are waited for a little.
@@ -72,9 +74,9 @@ impl Views {
             view.touch();
             return Ok(Arc::clone(view));
         }
-        let of_name = all.keys().filter(|other| other.name == who.name).count();
+        let of_name = all.keys().filter(|other| other.is_same_one(who)).count();
         if all.len() >= MOST || of_name >= OF_ONE_NAME {
-            let is_his = |other: &Who| of_name < OF_ONE_NAME || other.name == who.name;
+            let is_his = |other: &Who| of_name < OF_ONE_NAME || other.is_same_one(who);
             let idle = all.iter().filter(|(other, view)| is_his(other) && !view.is_used());
             let Some(idlest) = idle.min_by_key(|(_, view)| view.used()).map(|(who, _)| who.clone()) else {
                 let why = "too many people are here, or too many of your programs";
@@ -84,9 +86,16 @@ impl Views {
                 view.end("somebody else came");
             }
         }
-        let address = who.from.to_string();
-        let behalf = json!({"user": who.name, "address": address, "rights": who.role.rights()});
-        let view = Arc::new(View::start(&self.targets, Some(&behalf), self.pages));
+        let view = match &who.by {
+            By::Share(share) => {
+                let its = |target: &&Target| target.server.name == share.server;
+                let targets: Vec<_> = self.targets.iter().filter(its).cloned().collect();
+                let only = Only { uuid: share.uuid.clone(), suffix: share.suffix.clone() };
+                View::start(&targets, Some(&who.behalf()), Some(only), self.pages_of_share)
+            }
+            _ => View::start(&self.targets, Some(&who.behalf()), None, self.pages),
+        };
+        let view = Arc::new(view);
         all.insert(who.clone(), Arc::clone(&view));
         Ok(view)
     }
@@ -113,8 +122,12 @@ impl Views {
 }
 
 impl View {
-    fn start(targets: &[Target], behalf: Option<&Value>, pages: Pages) -> Self {
-        let fleet = Arc::new(Fleet::new(targets.iter().map(|target| target.server.name.clone()).collect()));
+    fn start(targets: &[Target], behalf: Option<&Value>, only: Option<Only>, pages: Pages) -> Self {
+        let names = targets.iter().map(|target| target.server.name.clone()).collect();
+        let fleet = Arc::new(match only {
+            Some(only) => Fleet::of(names, only),
+            None => Fleet::new(names),
+        });
         let upstreams = Upstreams::start(targets, &fleet, behalf);
         let pages = TowerToHyperService::new(pages(upstreams.clone(), Arc::clone(&fleet)));
         let (over, _) = watch::channel(false);

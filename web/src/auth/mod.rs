@@ -10,6 +10,7 @@ pub(crate) mod caller;
 pub(crate) mod passwords;
 pub(crate) mod role;
 mod sessions;
+pub(crate) mod shares;
 pub(crate) mod users;
 
 use std::net::IpAddr;
@@ -20,12 +21,14 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, StatusCode, header};
 use base64ct::{Base64, Encoding};
 use ring::hmac;
+use serde_json::{Value, json};
 
 use self::attempts::Attempts;
 use self::caller::{Caller, Proxies};
 use self::passwords::{Passwords, Verdict};
 use self::role::Role;
 pub(crate) use self::sessions::{SessionId, Sessions};
+use self::shares::{Share, Shares};
 use self::users::Users;
 use crate::chance;
 use crate::connections::block;
@@ -41,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) other_role: Option<Role>,
     pub(crate) idle: Duration,
     pub(crate) most: Duration,
+    /// Where shares are kept; there are none without it.
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// See above.
@@ -50,6 +55,7 @@ pub(crate) struct Auth {
     sessions: Sessions,
     attempts: Attempts,
     passwords: Passwords,
+    shares: Option<Arc<Shares>>,
     /// Makes tokens that only this process can make.
     key: hmac::Key,
 }
@@ -70,6 +76,36 @@ pub(crate) enum By {
     Password,
     Certificate,
     Proxy,
+    /// The link that the one has made in whose name this is.
+    Share(Box<Share>),
+}
+
+impl Who {
+    /// In words, for the log.
+    pub(crate) fn called(&self) -> String {
+        match &self.by {
+            By::Share(share) => format!("{}, by share {}", self.name, share.id),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// For whom a concentrator is asked (operator.md §3).
+    pub(crate) fn behalf(&self) -> Value {
+        let address = match &self.by {
+            By::Share(share) => format!("{}, by share {}", self.from, share.id),
+            _ => self.from.to_string(),
+        };
+        json!({"user": self.name, "address": address, "rights": self.role.rights()})
+    }
+
+    /// Whether these two take each other's room.
+    pub(crate) fn is_same_one(&self, other: &Self) -> bool {
+        let share = |who: &Self| match &who.by {
+            By::Share(share) => Some(share.id.clone()),
+            _ => None,
+        };
+        self.name == other.name && share(self) == share(other)
+    }
 }
 
 impl Auth {
@@ -81,6 +117,7 @@ impl Auth {
             sessions: Sessions::new(config.idle, config.most),
             attempts: Attempts::default(),
             passwords: Passwords::default(),
+            shares: config.state.as_deref().map(Shares::open).transpose()?.map(Arc::new),
             key: hmac::Key::new(hmac::HMAC_SHA256, &chance::bytes::<32>()),
             config,
         })
@@ -129,6 +166,15 @@ impl Auth {
     /// Who asks; `None`: he has not said. What is said and wrong is refused.
     pub(crate) async fn who(&self, caller: &Caller, headers: &HeaderMap) -> Result<Option<Who>, Problem> {
         let who = |name: String, role, by| Some(Who { name, from: caller.from, role, by });
+        // Whoever comes by a link is nobody else, whoever he may be besides.
+        if let Some(word) = share_word(headers) {
+            let share = self.shares.as_ref().and_then(|shares| shares.of(word));
+            let Some(share) = share.filter(|share| self.is_good(share)) else {
+                let why = "the link has expired, or was revoked";
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "share-ended", why));
+            };
+            return Ok(who(share.by.clone(), share.role, By::Share(Box::new(share))));
+        }
         if let Some(name) = &caller.user {
             return match self.role_of(name) {
                 Some(role) => Ok(who(name.clone(), role, By::Proxy)),
@@ -163,7 +209,26 @@ impl Auth {
             By::Session(id) => self.sessions.is_alive(id, is_used, Instant::now()),
             By::Password => self.users().get(&who.name).is_some_and(|user| user.role == who.role),
             By::Certificate | By::Proxy => self.role_of(&who.name) == Some(who.role),
+            By::Share(share) => {
+                let now = self.shares.as_ref().and_then(|shares| shares.get(&share.id));
+                now.is_some_and(|now| now == **share && self.is_good(share))
+            }
         }
+    }
+
+    /// Whether the one who has made it might make it now.
+    fn is_good(&self, share: &Share) -> bool {
+        let role = match share.is_listed {
+            true => self.users().get(&share.by).map(|user| user.role),
+            false => self.role_of(&share.by),
+        };
+        role.is_some_and(|role| role >= share.role && role >= Role::Write)
+    }
+
+    /// The shares, for whoever may see to them.
+    pub(crate) fn shares_for(&self, who: &Who) -> Option<(Arc<Shares>, Who)> {
+        let shares = self.shares.as_ref().filter(|_| !matches!(who.by, By::Share(_)))?;
+        Some((Arc::clone(shares), who.clone()))
     }
 
     /// The role of whom a certificate or a proxy names.
@@ -304,6 +369,20 @@ fn cookie(caller: &Caller, word: &str, seconds: u64) -> String {
     let secure = if caller.is_secure { "; Secure" } else { "" };
     let name = cookie_name(caller);
     format!("{name}={word}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// The word of a share: in `Authorization`, or, where a browser opens a websocket and can say nothing else,
+/// among the subprotocols.
+fn share_word(headers: &HeaderMap) -> Option<&str> {
+    if let Some(given) = headers.get(header::AUTHORIZATION)
+        && let Some((scheme, word)) = given.to_str().ok()?.split_once(' ')
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
+        return Some(word.trim());
+    }
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut words = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    words.find_map(|word| word.trim().strip_prefix("share."))
 }
 
 /// Name and password out of `Authorization` (RFC 7617).

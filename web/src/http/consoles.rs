@@ -24,7 +24,11 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/consoles/{name}/break", post(send_break))
 }
 
-async fn list(State(app): State<App>, words: Words, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(app): State<App>,
+    words: Words,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     app.fleet.ask();
     let server = words.get("server");
     if let Some(name) = server {
@@ -86,7 +90,7 @@ fn tag(epoch: &str, consoles: &[Value], next: &Value) -> String {
     format!("W/\"{epoch}-{:x}\"", hasher.finish())
 }
 
-async fn show(found: Found) -> Result<Response, Problem> {
+pub(super) async fn show(found: Found) -> Result<Response, Problem> {
     let mut answer = found.call("show", json!({})).await?;
     let mut console = answer["console"].take();
     console["server"] = found.server().into();

@@ -14,6 +14,7 @@ mod piped;
 pub(crate) mod problem;
 mod pulse;
 mod session;
+mod shares;
 mod socket;
 mod typing;
 
@@ -49,6 +50,10 @@ pub(crate) struct Known {
     pub(crate) token: String,
     /// He can log out.
     pub(crate) has_session: bool,
+    /// He can make links for others.
+    pub(crate) may_share: bool,
+    /// He has come by such a link, of this console, until then.
+    pub(crate) share: Option<Value>,
 }
 
 pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
@@ -67,8 +72,24 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
         .route("/api/v1/consoles/{name}/log", get(log::log))
         .merge(consoles::routes())
         .merge(typing::routes())
+        .merge(shares::routes())
         .route("/api/v1/consoles/{name}/socket", get(socket::open))
         .fallback_service(get(assets::serve))
+        .with_state(app)
+}
+
+/// What whoever has a share's link is served: of all consoles there is one in what it is made over.
+pub(crate) fn router_of_share(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
+    let app = App { upstreams, fleet, locks: typing::Locks::default() };
+    Router::new()
+        .route("/api/v1/me", get(me))
+        .route("/api/v1/consoles", get(consoles::list))
+        .route("/api/v1/consoles/{name}", get(consoles::show))
+        .route("/api/v1/consoles/{name}/socket", get(socket::open))
+        .fallback(async || {
+            let why = "the link is for one console, and for nothing else";
+            Problem::new(StatusCode::FORBIDDEN, "not-allowed", why)
+        })
         .with_state(app)
 }
 
@@ -80,7 +101,7 @@ async fn me(State(app): State<App>, Extension(known): Extension<Known>) -> Respo
     });
     json_of(&json!({
         "user": known.name, "role": known.role, "rights": rights, "csrf": known.token,
-        "session": known.has_session, "shares": false,
+        "session": known.has_session, "shares": known.may_share, "share": known.share,
     }))
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Upstreams {
 }
 
 /// A concentrator that can be connected to.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) server: Server,
     credentials: Option<Credentials>,

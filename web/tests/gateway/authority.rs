@@ -31,6 +31,10 @@ impl Folder {
         std::fs::rename(self.0.join("new"), &path).unwrap();
         path.to_str().unwrap().to_owned()
     }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
 }
 
 impl Drop for Folder {

@@ -7,6 +7,7 @@ mod logins;
 mod operating;
 mod people;
 mod processes;
+mod sharing;
 mod sockets;
 mod strangers;
 mod tls;
