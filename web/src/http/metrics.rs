@@ -24,6 +24,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         let name = server["name"].as_str().unwrap_or_default();
         let label = format!("server=\"{name}\"");
         let is_up = u64::from(server["state"] == "up");
+        let version = server["version"].as_str().unwrap_or_default();
+        let version = format!("{label},version=\"{}\"", escaped(version));
+        page.one("vspc_server", "info", "What the concentrator says it is.", &version, 1);
         page.one("vspc_up", "gauge", "Whether the concentrator is connected.", &label, is_up);
         let consoles = app.fleet.consoles(|console| console["server"] == name);
         for state in ["connected", "moving", "waiting"] {
@@ -75,11 +78,16 @@ impl Page {
     fn stats(&mut self, label: &str, stats: &Value) {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         for (name, value) in stats["counters"].as_object().into_iter().flatten().take(COUNTERS_MOST) {
-            // A maximum is no count.
+            // How many consoles there are is told by their state; a maximum is no count.
             if let Some(value) = value.as_u64()
                 && name.chars().all(is_word)
+                && name != "consoles"
                 && !name.ends_with("_max")
             {
+                if name == "connections" {
+                    self.one("vspc_connections", "gauge", "Connections of all kinds.", label, value);
+                    continue;
+                }
                 let help = format!("The concentrator's count {name}.");
                 self.one(&format!("vspc_{name}"), "counter", &help, label, value);
             }
@@ -97,6 +105,11 @@ impl Page {
             }
             let all: u64 = steps.iter().map(|(_, count)| count).sum();
             let _ = writeln!(family, "{name}_bucket{{{label},le=\"+Inf\"}} {all}");
+            // Servers from before do not tell it.
+            if let Some(sum) = stats[field]["sum"].as_u64() {
+                let _ = writeln!(family, "{name}_count{{{label}}} {all}");
+                let _ = writeln!(family, "{name}_sum{{{label}}} {:?}", sum as f64 / scale);
+            }
         }
     }
 
@@ -104,6 +117,17 @@ impl Page {
         let families = self.0.values().map(|(head, lines)| format!("{head}{lines}"));
         families.chain(["# EOF\n".to_owned()]).collect()
     }
+}
+
+/// A label's value, of somebody else's words.
+fn escaped(text: &str) -> String {
+    text.chars().take(LABEL_MOST).filter(|c| !c.is_control()).fold(String::new(), |mut escaped, c| {
+        if matches!(c, '"' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        escaped
+    })
 }
 
 /// Field, name, help, what one of the unit is in the field, bounds.
@@ -118,5 +142,6 @@ const HISTOGRAMS: &[Measured] = &[
 const MICROS: &[u64] =
     &[100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 4_000_000];
 const BYTES: &[u64] = &[0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 2_097_152];
+const LABEL_MOST: usize = 64;
 /// Of a server's own words, so that a strange one cannot make series without end.
 const COUNTERS_MOST: usize = 200;

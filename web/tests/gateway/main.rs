@@ -4,6 +4,8 @@ mod authority;
 mod browser;
 mod consoles;
 mod logins;
+mod metrics;
+mod openmetrics;
 mod operating;
 mod people;
 mod processes;

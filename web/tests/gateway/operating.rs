@@ -123,31 +123,3 @@ fn events_are_told_with_their_server() {
         }
     }
 }
-
-#[test]
-fn there_are_metrics_without_any_vm_and_none_for_each_console() {
-    let server = Server::start("metrics", &[]);
-    let gateway = Gateway::of(&server);
-    until(&gateway, "/readyz", |ready| ready["ready"] == true);
-    let empty = get(&gateway, "/metrics");
-    assert!(empty.header("content-type").unwrap().starts_with("application/openmetrics-text"));
-    assert!(empty.body.contains("# EOF\n"));
-    let ours = empty.body.lines().filter(|line| line.starts_with("# TYPE vspc_")).count();
-    assert!(ours >= 20, "{ours}");
-    assert!(empty.body.contains("vspc_up{server=\"lab\"} 1\n"));
-    assert!(empty.body.contains("openstack_compute_vspc_active_connections 0\n"));
-    // Alerts are about what is told.
-    let rules = include_str!("../../../packaging/prometheus/vspc.rules.yml");
-    let names =
-        rules.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|name| name.starts_with("vspc_"));
-    for name in names {
-        assert!(empty.body.lines().any(|line| line.starts_with(&format!("{name}{{"))), "{name}");
-    }
-    let _vms: Vec<_> = (1..=5).map(|n| server.vm(n, &format!("web{n}"))).collect();
-    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 5);
-    let full = get(&gateway, "/metrics");
-    assert!(full.body.contains("vspc_consoles{server=\"lab\",state=\"connected\"} 5\n"));
-    let series = |body: &str| body.lines().filter(|line| line.starts_with("vspc_")).count();
-    assert_eq!(series(&full.body), series(&empty.body));
-    assert!(get(&gateway, "/api/v1/stats").json()["counters"]["bytes_from_vm"].is_u64());
-}

@@ -1,0 +1,82 @@
+//! `/metrics`, and what is written for it in packaging/.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::browser::{get, until};
+use crate::openmetrics;
+use crate::processes::{Gateway, Server};
+
+#[test]
+fn there_are_metrics_without_any_vm_and_none_for_each_console() {
+    let server = Server::start("metrics", &[]);
+    let gateway = Gateway::of(&server);
+    let empty = get(&gateway, "/metrics");
+    assert!(empty.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    let ours = empty.body.lines().filter(|line| line.starts_with("# TYPE vspc_")).count();
+    assert!(ours >= 20, "{ours}");
+    let series = openmetrics::read(&empty.body);
+    for (name, value) in [
+        ("vspc_up{server=\"lab\"}", 1.0),
+        (concat!("vspc_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ("vspc_consoles{server=\"lab\",state=\"connected\"}", 0.0),
+        ("vspc_goahead_seconds_bucket{server=\"lab\",le=\"+Inf\"}", 0.0),
+        ("openstack_compute_vspc_active_connections", 0.0),
+    ] {
+        assert_eq!(series.get(name), Some(&value), "{name}");
+    }
+    let mut vms: Vec<_> = (1..=5).map(|n| server.vm(n, &format!("web{n}"))).collect();
+    vms[0].print(b"login: ");
+    until(&gateway, "/api/v1/consoles", |list| {
+        list["consoles"].as_array().unwrap().len() == 5 && list["consoles"][0]["out"] == 7
+    });
+    let full = openmetrics::read(&get(&gateway, "/metrics").body);
+    assert_eq!(full["vspc_consoles{server=\"lab\",state=\"connected\"}"], 5.0);
+    assert_eq!(full["vspc_legs{server=\"lab\"}"], 5.0);
+    assert_eq!(full["vspc_bytes_from_vm_total{server=\"lab\"}"], 7.0);
+    // Names of VMs and counts of consoles are in no label.
+    assert!(full.keys().eq(series.keys()), "{full:?}");
+    assert!(get(&gateway, "/api/v1/stats").json()["counters"]["bytes_from_vm"].is_u64());
+}
+
+/// Prometheus's own reader, where it is installed.
+#[test]
+fn promtool_finds_no_fault() {
+    let promtool = |args: &[&str]| Command::new("promtool").args(args).stdin(Stdio::piped()).spawn();
+    let Ok(mut checking) = promtool(&["check", "rules", "../packaging/prometheus/vspc.rules.yml"]) else {
+        eprintln!("skipped: no promtool");
+        return;
+    };
+    assert!(checking.wait().unwrap().success());
+    let server = Server::start("promtool", &[]);
+    let gateway = Gateway::of(&server);
+    let mut checking = promtool(&["check", "metrics", "--lint=none"]).unwrap();
+    let metrics = get(&gateway, "/metrics").body.replace("# EOF\n", "");
+    checking.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    assert!(checking.wait().unwrap().success());
+}
+
+#[test]
+fn alerts_and_the_dashboard_are_about_what_is_told() {
+    let server = Server::start("alerts", &[]);
+    let gateway = Gateway::of(&server);
+    let told = get(&gateway, "/metrics").body;
+    let rules = include_str!("../../../packaging/prometheus/vspc.rules.yml");
+    let dashboard = include_str!("../../../packaging/grafana/vspc.json");
+    let parsed: Value = serde_json::from_str(dashboard).unwrap();
+    let mut places: Vec<_> =
+        parsed["panels"].as_array().unwrap().iter().map(|panel| panel["gridPos"].to_string()).collect();
+    places.sort();
+    places.dedup();
+    assert_eq!(places.len(), parsed["panels"].as_array().unwrap().len(), "panels are over each other");
+    let is_of_a_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let names = [rules, dashboard].into_iter().flat_map(|text| text.split(move |c| !is_of_a_name(c)));
+    let mut count = 0;
+    for name in names.filter(|name| name.starts_with("vspc_")) {
+        assert!(told.lines().any(|line| line.starts_with(&format!("{name}{{"))), "{name}");
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}
