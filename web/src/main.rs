@@ -13,6 +13,7 @@ mod connections;
 mod entrance;
 mod fleet;
 mod http;
+mod manual;
 mod options;
 mod passwd;
 mod tls;
@@ -37,8 +38,13 @@ use crate::views::Views;
 fn main() -> ExitCode {
     let options = Options::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    if let Some(Command::Passwd { name, role }) = &options.command {
-        return passwd::run(name, *role).map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS);
+    let done = match &options.command {
+        Some(Command::Passwd { name, role }) => Some(passwd::run(name, *role)),
+        Some(Command::Man { folder }) => Some(manual::put(folder.as_deref())),
+        None => None,
+    };
+    if let Some(done) = done {
+        return done.map_or_else(|why| fail(&why), |()| ExitCode::SUCCESS);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

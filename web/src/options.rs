@@ -93,6 +93,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ROLE", default_value = "read")]
         role: Role,
     },
+    /// Print the manual page of this program
+    #[command(hide = true)]
+    Man {
+        /// Where to write it, and those of its commands.
+        folder: Option<PathBuf>,
+    },
 }
 
 fn minutes(text: &str) -> Result<u64, String> {

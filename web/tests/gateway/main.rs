@@ -9,6 +9,7 @@ mod openmetrics;
 mod operating;
 mod people;
 mod processes;
+mod proxies;
 mod sharing;
 mod sockets;
 mod strangers;

@@ -1,0 +1,143 @@
+//! The proxies' files of packaging/, with the proxies themselves where they are installed.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::browser::{Events, Socket, ask};
+use crate::processes::{Gateway, PATIENCE, Process, Server};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("vspc-web-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn put(&self, name: &str, text: &str) -> String {
+        let file = self.0.join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program of this name; Debian has some where only root looks.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = places.map(|place| place.join(name)).find(|file| file.exists());
+    if found.is_none() {
+        eprintln!("skipped: no {name}");
+    }
+    found
+}
+
+/// These programs take no port of the system's choosing.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Each of these has to be there, once.
+fn replaced(text: &str, pairs: &[(&str, &str)]) -> String {
+    pairs.iter().fold(text.to_owned(), |text, (what, with)| {
+        assert_eq!(text.matches(what).count(), 1, "{what}");
+        text.replace(what, with)
+    })
+}
+
+fn gateway_of(server: &Server) -> Gateway {
+    let lab = format!("lab={}", server.socket.display());
+    let known = ["--proxy-user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--other-role", "write"];
+    Gateway::with_options(&[&["--server", &lab], &known[..]].concat())
+}
+
+/// What `packaging/` promises of a proxy: it asks who is there and says so, and streams.
+fn is_kept(mut gateway: Gateway, server: &Server, command: &mut Command, at: SocketAddr) {
+    let mut vm = server.vm(1, "web1");
+    let proxy = Process::start(command);
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(at).is_err() {
+        assert!(Instant::now() < deadline, "the proxy does not listen");
+    }
+    gateway.address = at;
+    assert_eq!(ask(&gateway, "GET", "/api/v1/me", &[], "").status, 401);
+    let ann = ("authorization", "Basic YW5uOnNlc2FtZQ==");
+    for said in [&[ann][..], &[ann, ("x-user", "root")]] {
+        assert_eq!(ask(&gateway, "GET", "/api/v1/me", said, "").json()["user"], "ann");
+    }
+    let mut events = Events::of(&gateway, "/api/v1/changes", &[ann]);
+    while events.next_of("console").0["name"] != "web1" {}
+    let path = "/api/v1/consoles/web1/socket";
+    let mut socket = Socket::try_open(&gateway, path, "vspc.v1", &[ann]).unwrap();
+    assert_eq!(socket.notice("attached")["access"], "write");
+    socket.send(2, b"root\r");
+    vm.expect(b"root\r");
+    vm.print(b"Password: ");
+    socket.expect(b"Password: ");
+    let other = [ann, ("origin", "http://evil.example")];
+    assert!(Socket::try_open(&gateway, path, "vspc.v1", &other).err().unwrap().contains(" 403 "));
+    drop(proxy);
+}
+
+#[test]
+fn nginx_asks_who_is_there_and_lets_websockets_through() {
+    let Some(nginx) = program("nginx") else { return };
+    let (server, folder, at) = (Server::start("nginx", &[]), Folder::new("nginx"), free_port());
+    let gateway = gateway_of(&server);
+    let users = folder.put("users", "ann:{PLAIN}sesame\n");
+    let snippet = replaced(
+        include_str!("../../../packaging/nginx/vspc-web.conf"),
+        &[
+            ("listen 443 ssl;", &format!("listen {at};")),
+            ("ssl_certificate /etc/nginx/consoles.pem;", ""),
+            ("ssl_certificate_key /etc/nginx/consoles.key;", ""),
+            ("/etc/nginx/consoles.users", &users),
+            ("http://127.0.0.1:8080", &format!("http://{}", gateway.address)),
+        ],
+    );
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.0.display()))
+        .concat();
+    let config = format!(
+        "daemon off;\nmaster_process off;\npid {}/pid;\nerror_log stderr;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}{snippet}}}\n",
+        folder.0.display()
+    );
+    let config = folder.put("nginx.conf", &config);
+    let mut command = Command::new(nginx);
+    command.args(["-e", "stderr", "-p"]).arg(&folder.0).args(["-c", &config]);
+    is_kept(gateway, &server, &mut command, at);
+}
+
+#[test]
+fn caddy_asks_who_is_there_and_lets_websockets_through() {
+    let Some(caddy) = program("caddy") else { return };
+    let (server, folder, at) = (Server::start("caddy", &[]), Folder::new("caddy"), free_port());
+    let gateway = gateway_of(&server);
+    let hash = |caddy: &Path| {
+        let output = Command::new(caddy).args(["hash-password", "--plaintext", "sesame"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let site = replaced(
+        include_str!("../../../packaging/caddy/Caddyfile"),
+        &[
+            ("consoles.example {", &format!("http://{at} {{")),
+            ("ann HASH", &format!("ann {}", hash(&caddy))),
+            ("reverse_proxy 127.0.0.1:8080", &format!("reverse_proxy {}", gateway.address)),
+        ],
+    );
+    let config = folder.put("Caddyfile", &format!("{{\nadmin off\nauto_https off\n}}\n{site}"));
+    let mut command = Command::new(caddy);
+    command.env("HOME", &folder.0).args(["run", "--adapter", "caddyfile", "--config", &config]);
+    is_kept(gateway, &server, &mut command, at);
+}
