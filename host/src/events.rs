@@ -129,6 +129,9 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::NotConnected(why) => {
                 write!(f, "target is down, or does not stay: {}; trying again", Words(why))
             }
+            EventKind::PortNotSettable => {
+                f.write_str("line knows no COM-PORT (RFC 2217): it is used as telnet, and its settings stay")
+            }
             EventKind::DialRefused { uri, why: None } => {
                 write!(
                     f,

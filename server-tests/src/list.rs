@@ -198,6 +198,7 @@ macro_rules! with_all {
             serial_programs {
                 pyserial_opens_a_console_as_a_port_sets_it_and_sends_every_byte_through_it
                 ser2net_carries_a_console_on_byte_for_byte
+                ser2net_s_port_is_a_console_and_is_set_for_real
             }
             serving {
                 a_client_reads_what_its_vm_prints_and_types_into_it

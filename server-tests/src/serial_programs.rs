@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::process::{PATIENCE, Server};
-use super::programs::{Program, is_here};
+use super::programs::{Folder, Program, is_here};
 
 pub(super) fn pyserial_opens_a_console_as_a_port_sets_it_and_sends_every_byte_through_it() {
     // It comes with pyserial, for the same Python.
@@ -50,6 +52,59 @@ pub(super) fn ser2net_carries_a_console_on_byte_for_byte() {
     let mut got = vec![0; every.len()];
     client.read_exact(&mut got).unwrap();
     assert_eq!(got, every);
+}
+
+/// A real serial device (the terminal side of a pty) behind a real access server: our settings are the
+/// device's, those that a client makes too, and every byte passes.
+pub(super) fn ser2net_s_port_is_a_console_and_is_set_for_real() {
+    if !(is_here("ser2net") && is_here("socat") && is_here("stty")) {
+        return;
+    }
+    let folder = Folder::new("rfc2217");
+    let device = folder.0.join("device");
+    let mut far = Program::start(&["socat", &format!("PTY,link={},raw,echo=0", device.display()), "STDIO"]);
+    wait_until("the device is there", || device.exists());
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let accepter = format!("connection: &port\n  accepter: telnet(rfc2217),tcp,{},{}\n", at.ip(), at.port());
+    let connector = format!("  connector: serialdev,{},9600n81,local\n", device.display());
+    let _ser2net = Program::start(&["ser2net", "-n", "-u", "-Y", &(accepter + &connector)]);
+    let line = format!("plc1=rfc2217://{at}?speed=4800");
+    let server = Server::start(&["--line", &line, "--no-banner"]);
+    let identified = server.line_with("vm identified vm=\"plc1\"");
+    let port: u16 = identified.split_once("port=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    wait_until("it is set as the URI says", || speed(&device) == "4800");
+    let mut client = connect((server.vms.ip(), port).into());
+    client.write_all(b"\xff\xfb\x2c").unwrap();
+    read_until(&mut client, b"\xff\xfa\x2c\x6b");
+    client.write_all(b"\xff\xfa\x2c\x01\x00\x00\x4b\x00\xff\xf0").unwrap();
+    read_until(&mut client, b"\xff\xfa\x2c\x65\x00\x00\x4b\x00\xff\xf0");
+    assert_eq!(speed(&device), "19200");
+    let every: Vec<u8> = (0..255).chain(*b"\r\n\r\0").collect();
+    client.write_all(&every).unwrap();
+    far.expect(&every);
+    far.input.write_all(&every).unwrap();
+    read_until(&mut client, &every);
+}
+
+fn speed(device: &Path) -> String {
+    let stty = Command::new("stty").arg("-F").arg(device).arg("speed").output().unwrap();
+    String::from_utf8_lossy(&stty.stdout).trim().to_owned()
+}
+
+fn read_until(stream: &mut TcpStream, what: &[u8]) {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(what) {
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} behind {seen:x?}"));
+        seen.push(byte[0]);
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A connection to a program that says nothing when it listens.

@@ -162,7 +162,9 @@ impl Concentrator {
 
     /// A client that takes its console for a serial port sets or asks something (com-port.md §2).
     fn client_sets_line(&mut self, id: ConnId, body: &[u8]) {
-        match self.serial_says(id, body) {
+        let at = self.conns.get(id).and_then(Conn::seat).map(|(at, _)| at);
+        let may_set = at.is_some_and(|at| self.may_type(id, at));
+        match self.serial_says(id, body, may_set) {
             Some(Asked::Break) => self.client_commands(id, Command::BRK),
             // What it has typed goes the way of what others have typed, and may be with the VM.
             Some(Asked::Purge { received: true, .. }) => self.skip_output(id),

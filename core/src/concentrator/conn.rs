@@ -179,6 +179,8 @@ pub(super) enum Wire {
     Upgrading,
     /// Telnet alone: it is a serial line's, of which all is known.
     Telnet,
+    /// The same, of a serial port that can be set (RFC 2217).
+    Port,
     /// What the guest of a serial line prints, and nothing else.
     Raw,
 }
@@ -186,7 +188,7 @@ pub(super) enum Wire {
 impl Wire {
     /// It is a serial line's that says nothing of itself.
     pub(super) fn is_lines(self) -> bool {
-        matches!(self, Self::Telnet | Self::Raw)
+        matches!(self, Self::Telnet | Self::Port | Self::Raw)
     }
 }
 

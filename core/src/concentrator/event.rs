@@ -172,6 +172,8 @@ pub enum EventKind {
     /// A target cannot be reached, or does not stay; it is tried again and again. Told once, until it has
     /// stayed.
     NotConnected(CloseReason),
+    /// A line that is to be set by RFC 2217 does not let itself be.
+    PortNotSettable,
     /// A VM asked to be connected to something (direction `C`) that is not allowed, or is no target.
     DialRefused {
         /// What, as it was asked for.
@@ -435,6 +437,7 @@ impl EventKind {
             | Self::TlsFailed(_)
             | Self::AdminRefused(_)
             | Self::NotConnected(_)
+            | Self::PortNotSettable
             | Self::DialRefused { .. }
             | Self::PortShed(_)
             | Self::PortsExhausted

@@ -76,6 +76,7 @@ impl EventKind {
                 ("client-detached", because(closed(*why), of_stay(*stay, json!({}))))
             }
             Self::NotConnected(why) => ("not-connected", because(closed(*why), json!({}))),
+            Self::PortNotSettable => ("port-not-settable", json!({})),
             Self::DialRefused { uri, why } => {
                 let why = if why.is_some() { "no-target" } else { "not-allowed" };
                 ("dial-refused", json!({ "uri": uri, "because": why }))

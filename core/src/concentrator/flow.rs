@@ -7,8 +7,6 @@
 
 use std::io::IoSlice;
 
-use crate::telnet::IAC;
-use crate::telnet::wire_form::{undouble_into, wire_len, wire_prefix};
 use crate::time::Instant;
 use crate::transport::{RECORD, RUNS};
 
@@ -18,6 +16,7 @@ use super::console::READ_MAX;
 use super::consoles::Consoles;
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
+use super::feeding::{offer, offer_port, offer_raw_line, offer_vm};
 use super::id::ConnId;
 use super::journal::SEGMENT;
 use super::output::{Chunk, Sent};
@@ -167,12 +166,18 @@ impl Concentrator {
         id: ConnId,
         take: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) -> Sent {
-        let Self { conns, consoles, scratch, fx, .. } = self;
+        let Self { conns, consoles, remote_ports, scratch, fx, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return Sent::default() };
         match &conn.role {
             Role::Vm(_) => {
-                if conn.vm().is_some_and(|vm| vm.wire == Wire::Raw) {
-                    return offer_raw_line(id, conn, consoles, scratch, fx, take);
+                match conn.vm().map(|vm| vm.wire) {
+                    Some(Wire::Raw) => return offer_raw_line(id, conn, consoles, scratch, fx, take),
+                    Some(Wire::Port) => {
+                        if let Some(port) = remote_ports.get_mut(id) {
+                            return offer_port(id, conn, consoles, port, fx, take);
+                        }
+                    }
+                    _ => {}
                 }
                 let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
                 if is_control_taken {
@@ -450,82 +455,6 @@ impl Concentrator {
     }
 }
 
-/// Offers to a VM: control, and what was typed if it is this connection that gets it. Returns what came of
-/// it, and whether control was taken.
-fn offer_vm(
-    id: ConnId,
-    conn: &mut Conn,
-    consoles: &mut Consoles,
-    fx: &mut Effects,
-    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-) -> (Sent, bool) {
-    let mut fed = conn.console().and_then(|console| consoles.with_buffers(console));
-    let (mut half, mut rest): (&[u8], &[u8]) = (&[], &[]);
-    if let Some((console, _)) = &fed
-        && console.legs.holder() == Some(id)
-    {
-        (half, rest) = console.uplink.halves();
-        if console.legs.input() != Some(id) {
-            rest = &[];
-        }
-    }
-    let control = conn.control.pending();
-    let (halves, controls) = (half.len(), control.len());
-    let (sent, mut left) = offer([half, control, rest], take);
-    let from_uplink = left.min(halves);
-    left -= from_uplink;
-    conn.control.took(left.min(controls));
-    let typed = from_uplink + left.saturating_sub(controls);
-    if typed > 0
-        && let Some((console, buffers)) = &mut fed
-    {
-        console.input_taken(typed, buffers, fx);
-    }
-    (sent, left > 0)
-}
-
-/// Offers to a line that takes a guest's bytes and nothing else what was typed, if it is this connection that
-/// gets it. Commands, such as BREAK, are not for it.
-fn offer_raw_line(
-    id: ConnId,
-    conn: &Conn,
-    consoles: &mut Consoles,
-    scratch: &mut Vec<u8>,
-    fx: &mut Effects,
-    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-) -> Sent {
-    let Some((console, buffers)) = conn.console().and_then(|console| consoles.with_buffers(console)) else {
-        return Sent::default();
-    };
-    if console.legs.input() != Some(id) {
-        return Sent::default();
-    }
-    let commands = leading_commands(console.uplink.halves().1);
-    if commands > 0 {
-        console.input_taken(commands, buffers, fx);
-    }
-    let wire = console.uplink.halves().1;
-    let front = &wire[..wire.len().min(2 * LINE_WRITE_MAX)];
-    let wire = &wire[..wire_prefix(front).0];
-    if wire.is_empty() {
-        return Sent::default();
-    }
-    scratch.clear();
-    undouble_into(wire, LINE_WRITE_MAX, scratch);
-    let offered = scratch.len();
-    let taken = take(&[IoSlice::new(scratch)]).min(offered);
-    let (typed, _) = wire_len(wire, taken);
-    if typed > 0 {
-        console.input_taken(typed, buffers, fx);
-    }
-    Sent { offered, taken }
-}
-
-/// How many bytes at the front of `wire` are commands, of two bytes each as all are that clients can give.
-fn leading_commands(wire: &[u8]) -> usize {
-    2 * wire.chunks_exact(2).take_while(|pair| pair[0] == IAC && pair[1] != IAC).count()
-}
-
 /// Offers to a client: control, and what it is shown of its console. Returns what came of it, and what it has
 /// missed if it was overtaken.
 fn offer_client<const MOST: usize>(
@@ -574,19 +503,6 @@ fn offer_client<const MOST: usize>(
     (Sent { offered, taken }, missed)
 }
 
-/// Offers a few pieces in order; returns what came of it, and how many bytes were taken.
-fn offer<const N: usize>(pieces: [&[u8]; N], take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> (Sent, usize) {
-    let mut runs = [IoSlice::new(&[]); N];
-    let mut count = 0;
-    for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
-        runs[count] = IoSlice::new(piece);
-        count += 1;
-    }
-    let offered = runs[..count].iter().map(|run| run.len()).sum();
-    let taken = if offered == 0 { 0 } else { take(&runs[..count]).min(offered) };
-    (Sent { offered, taken }, taken)
-}
-
 /// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than
 /// it fills, before it come half a pair and control, and a second write for the rest costs as much as the
 /// first.
@@ -599,9 +515,6 @@ pub(super) const NOISY_READ_MAX: usize = 1 << 10;
 
 /// Largest read from one who asks by an old protocol: each says a few hundred bytes at most.
 pub(super) const ASKING_READ_MAX: usize = 4 << 10;
-
-/// Most that is put together for one write to a line that takes a guest's bytes alone.
-const LINE_WRITE_MAX: usize = 16 << 10;
 
 /// Largest read from an operator's connection.
 const OPERATOR_READ_MAX: usize = 32 << 10;

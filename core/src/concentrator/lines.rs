@@ -39,7 +39,7 @@ impl Concentrator {
     pub(super) fn accept_line(&mut self, number: u16, peer: Address) -> Option<ConnId> {
         let line = self.config.lines.get(usize::from(number))?;
         let LinePlace::Listen { is_telnet, .. } = line.place else { return None };
-        let conn = line_conn(peer, !is_telnet);
+        let conn = line_conn(peer, if is_telnet { Wire::Telnet } else { Wire::Raw });
         let source = conn.source();
         let id = self.insert(conn);
         self.admission.admit(id, Kind::Vm, source, false, self.fx.now);
@@ -51,8 +51,15 @@ impl Concentrator {
     pub(super) fn enter_line(&mut self, id: ConnId, number: u16) {
         let Some(before) = self.conns.get_mut(id) else { return };
         let Address::Target(target) = &before.peer else { return };
-        let is_raw = !target.is_telnet();
-        let mut conn = line_conn(before.peer.clone(), is_raw);
+        let wire = match target.port() {
+            Some(settings) => {
+                self.remote_ports.enter(id, number, settings);
+                Wire::Port
+            }
+            None if target.is_telnet() => Wire::Telnet,
+            None => Wire::Raw,
+        };
+        let mut conn = line_conn(before.peer.clone(), wire);
         conn.transport = std::mem::take(&mut before.transport);
         let source = conn.source();
         self.take_up(conn, Some(id));
@@ -71,8 +78,10 @@ impl Concentrator {
         self.emit(id, EventKind::VmConnected);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.spoken = true;
-            if conn.vm().is_some_and(|vm| vm.wire == Wire::Telnet) {
-                for (side, opt) in OFFERS {
+            let wire = conn.vm().map(|vm| vm.wire);
+            if wire != Some(Wire::Raw) {
+                let port = (wire == Some(Wire::Port)).then_some((Side::Us, Opt::COM_PORT));
+                for (side, opt) in OFFERS.into_iter().chain(port) {
                     if let Some((verb, opt)) = conn.negotiator.want(side, opt, true) {
                         put_negotiation(verb, opt, conn.control.buffer());
                     }
@@ -84,7 +93,7 @@ impl Concentrator {
     }
 }
 
-fn line_conn(peer: Address, is_raw: bool) -> Conn {
+fn line_conn(peer: Address, wire: Wire) -> Conn {
     let vm = Vm {
         dialogue: Dialogue::new(),
         place: Place::Unidentified,
@@ -92,9 +101,10 @@ fn line_conn(peer: Address, is_raw: bool) -> Conn {
         early: None,
         fold: None,
         told: false,
-        wire: if is_raw { Wire::Raw } else { Wire::Telnet },
+        wire,
     };
-    Conn::new(peer, Transport::Plain, LINE_POLICY, Role::Vm(vm))
+    let policy = if wire == Wire::Port { PORT_POLICY } else { LINE_POLICY };
+    Conn::new(peer, Transport::Plain, policy, Role::Vm(vm))
 }
 
 /// What we are willing to have switched on towards a line that speaks telnet: it is the server there.
@@ -102,6 +112,14 @@ const LINE_POLICY: &[OptionPolicy] = &[
     OptionPolicy { opt: Opt::BINARY, us: true, him: true },
     OptionPolicy { opt: Opt::SGA, us: true, him: true },
     OptionPolicy { opt: Opt::ECHO, us: false, him: true },
+];
+
+/// The same, and that its settings are ours to make.
+const PORT_POLICY: &[OptionPolicy] = &[
+    OptionPolicy { opt: Opt::BINARY, us: true, him: true },
+    OptionPolicy { opt: Opt::SGA, us: true, him: true },
+    OptionPolicy { opt: Opt::ECHO, us: false, him: true },
+    OptionPolicy { opt: Opt::COM_PORT, us: true, him: false },
 ];
 
 /// What it is offered at once.

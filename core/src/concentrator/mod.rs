@@ -9,6 +9,7 @@
 //! [`Concentrator`] that need connections and consoles together, and *parts*, structs that do not know the
 //! engine. docs/architecture.md has a line about each of them, and says which operations call which.
 
+mod access_server;
 mod address;
 mod admin;
 mod admission;
@@ -35,6 +36,7 @@ mod event;
 mod event_facts;
 mod event_line;
 mod fanout;
+mod feeding;
 mod flow;
 mod foreign;
 mod forwarding;
@@ -65,6 +67,7 @@ mod proxies;
 mod queues;
 mod reader;
 mod reconfigure;
+mod remote_ports;
 mod requests;
 mod restoring;
 mod rules;
@@ -134,6 +137,7 @@ use listen::{Listener, Purpose};
 use moves::Moves;
 use ports::Ports;
 use queues::Queue;
+use remote_ports::RemotePorts;
 use slab::Slab;
 use timers::Timer;
 use tls::TlsPolicy;
@@ -178,6 +182,7 @@ pub struct Concentrator {
     loggers: BTreeSet<ConnId>,
     /// Connections that we have made to serial lines, and which those are.
     dialled_lines: BTreeMap<ConnId, u16>,
+    remote_ports: RemotePorts,
     /// Peers that said nothing, since that was last told.
     silent_peers: u32,
     /// Calls until all invariants are looked at again.
@@ -220,6 +225,7 @@ impl Concentrator {
             watchers: BTreeSet::new(),
             loggers: BTreeSet::new(),
             dialled_lines: BTreeMap::new(),
+            remote_ports: RemotePorts::default(),
             silent_peers: 0,
             #[cfg(debug_assertions)]
             until_check: 0,
@@ -362,6 +368,7 @@ impl Concentrator {
             Timer::Wait(id) => self.end_wait(id),
             Timer::Ports => self.ports_timer(),
             Timer::Dial => self.dial_due(),
+            Timer::Break(id) => self.end_break(id),
             Timer::Summary => self.emit_summary(),
         }
     }

@@ -27,9 +27,9 @@ pub struct SerialLine {
     pub place: LinePlace,
 }
 
-/// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://` or `unix:/PATH` to
-/// be connected to; `tcp://:PORT` or `telnet://:PORT` (`tcp://ADDRESS:PORT?listen`) or `unix:/PATH?listen` if
-/// it connects to us.
+/// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://`, `rfc2217://` or
+/// `unix:/PATH` to be connected to; `tcp://:PORT` or `telnet://:PORT` (`tcp://ADDRESS:PORT?listen`) or
+/// `unix:/PATH?listen` if it connects to us.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinePlace {
     /// We connect to it, again and again.
@@ -69,13 +69,15 @@ impl FromStr for LinePlace {
         let everywhere = ["tcp://:", "telnet://:", "tls://:", "ssl://:", "telnets://:"]
             .into_iter()
             .find(|front| base.get(..front.len()).is_some_and(|own| own.eq_ignore_ascii_case(front)));
+        let is_port = base.get(..PORT_SCHEME.len()).is_some_and(|own| own.eq_ignore_ascii_case(PORT_SCHEME));
         let listens = match option {
             None => everywhere.is_some(),
-            Some("listen") => true,
+            Some("listen") if !is_port => true,
+            Some(_) if is_port => false,
             Some(_) => return Err(NoLine::Option),
         };
         if !listens {
-            return Ok(Self::Dial(Arc::new(base.parse()?)));
+            return Ok(Self::Dial(Arc::new(uri.parse()?)));
         }
         // An address of every machine's in place of none.
         let named = everywhere.map(|front| {
@@ -113,6 +115,9 @@ impl fmt::Display for LinePlace {
     }
 }
 
+/// What a serial port with settings begins with: what stands behind its `?` are those.
+const PORT_SCHEME: &str = "rfc2217://";
+
 /// The UUID of a line that has none of its own: the same for the same name, today and after every update.
 #[must_use]
 pub fn uuid_of_line(name: &str) -> Uuid {
@@ -144,6 +149,7 @@ mod tests {
             ("TELNET://:7002?listen", "telnet://0.0.0.0:7002?listen"),
             ("tcp://[::1]:7003?listen", "tcp://[::1]:7003?listen"),
             ("unix:/run/vm1.sock?listen", "unix:/run/vm1.sock?listen"),
+            ("rfc2217://ports:2217?speed=9600", "rfc2217://ports:2217?speed=9600"),
         ] {
             assert_eq!(shown(uri).as_deref(), Ok(expected), "{uri}");
             assert_eq!(shown(expected).as_deref(), Ok(expected), "{uri}");

@@ -10,17 +10,21 @@ use std::str::FromStr;
 use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
+use crate::telnet::{NoSettings, PortSettings};
+
 use super::rules::Pattern;
 
 /// Something to connect to, as a URI names it: `tcp://HOST:PORT`, `tls://` (or `ssl://`), `telnet://`,
 /// `telnets://`, or a unix socket, `unix:/PATH`. With `?hello` behind it, it is told first which console it
-/// is connected to.
+/// is connected to. `rfc2217://HOST:PORT` is telnet with the port's settings, which may stand behind a `?`
+/// ([`PortSettings`]).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Target {
     place: Place,
     is_telnet: bool,
     is_tls: bool,
     has_hello: bool,
+    port: Option<PortSettings>,
 }
 
 /// Where a target is.
@@ -39,7 +43,7 @@ pub enum NoTarget {
     /// Nothing of the kind stands in front.
     #[error(
         "it has to begin with tcp://, tls://, telnet://, telnets:// or unix:/, as in \
-         tcp://attach.example:2377"
+         tcp://attach.example:2377; a line may also be at rfc2217://"
     )]
     Scheme,
     /// There is none, or one that is no port.
@@ -54,6 +58,9 @@ pub enum NoTarget {
     /// What stands behind `?`.
     #[error("{0:?} behind the ? is unknown: there is only hello")]
     Option(Box<str>),
+    /// What stands behind the `?` of a serial port.
+    #[error("{0}")]
+    Settings(#[from] NoSettings),
 }
 
 impl Target {
@@ -81,6 +88,12 @@ impl Target {
         self.has_hello
     }
 
+    /// It is a serial port with settings of its own (RFC 2217), of which these are to be made.
+    #[must_use]
+    pub fn port(&self) -> Option<&PortSettings> {
+        self.port.as_ref()
+    }
+
     /// A number that stands for it.
     pub(super) fn number(&self) -> u64 {
         let mut hasher = SipHasher13::new();
@@ -100,7 +113,7 @@ impl Target {
     pub(super) fn of_vm(uri: &str) -> Result<Self, NoTarget> {
         let base = uri.split_once('?').map_or(uri, |(base, _)| base);
         match base.parse::<Self>()? {
-            Self { place: Place::Unix(_), .. } => Err(NoTarget::Scheme),
+            Self { place: Place::Unix(_), .. } | Self { port: Some(_), .. } => Err(NoTarget::Scheme),
             target => Ok(target),
         }
     }
@@ -119,14 +132,25 @@ impl FromStr for Target {
 
     fn from_str(uri: &str) -> Result<Self, NoTarget> {
         let (base, option) = uri.split_once('?').map_or((uri, None), |(base, option)| (base, Some(option)));
+        let scheme = |name: &str| {
+            let (front, rest) = base.split_at_checked(name.len())?;
+            front.eq_ignore_ascii_case(name).then_some(rest)
+        };
+        if let Some(rest) = scheme("rfc2217://") {
+            let (host, port) = read_host_and_port(rest)?;
+            let port_settings = option.map_or(Ok(PortSettings::default()), str::parse)?;
+            return Ok(Self {
+                place: Place::Tcp(host, port),
+                is_telnet: true,
+                is_tls: false,
+                has_hello: false,
+                port: Some(port_settings),
+            });
+        }
         let has_hello = match option {
             None => false,
             Some("hello") => true,
             Some(other) => return Err(NoTarget::Option(other.into())),
-        };
-        let scheme = |name: &str| {
-            let (front, rest) = base.split_at_checked(name.len())?;
-            front.eq_ignore_ascii_case(name).then_some(rest)
         };
         if let Some(path) = scheme("unix:") {
             let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
@@ -134,7 +158,7 @@ impl FromStr for Target {
                 path.starts_with('/') && path.len() < PATH_LIMIT && !path.contains(char::is_control);
             let place = is_path.then(|| Place::Unix(path.into()));
             let place = place.ok_or_else(|| NoTarget::Path(path.into()))?;
-            return Ok(Self { place, is_telnet: false, is_tls: false, has_hello });
+            return Ok(Self { place, is_telnet: false, is_tls: false, has_hello, port: None });
         }
         let (rest, is_telnet, is_tls) = [
             ("tcp://", false, false),
@@ -146,15 +170,19 @@ impl FromStr for Target {
         .into_iter()
         .find_map(|(name, is_telnet, is_tls)| Some((scheme(name)?, is_telnet, is_tls)))
         .ok_or(NoTarget::Scheme)?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = rest.rsplit_once(':').ok_or(NoTarget::Port)?;
-        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port =
-            Some(port).filter(|_| is_number).and_then(|port| port.parse().ok()).filter(|&port| port > 0);
-        let port = port.ok_or(NoTarget::Port)?;
-        let host = read_host(host).ok_or_else(|| NoTarget::Host(host.into()))?;
-        Ok(Self { place: Place::Tcp(host, port), is_telnet, is_tls, has_hello })
+        let (host, port) = read_host_and_port(rest)?;
+        Ok(Self { place: Place::Tcp(host, port), is_telnet, is_tls, has_hello, port: None })
     }
+}
+
+fn read_host_and_port(text: &str) -> Result<(Box<str>, u16), NoTarget> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (host, port) = text.rsplit_once(':').ok_or(NoTarget::Port)?;
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = Some(port).filter(|_| is_number).and_then(|port| port.parse().ok()).filter(|&port| port > 0);
+    let port = port.ok_or(NoTarget::Port)?;
+    let host = read_host(host).ok_or_else(|| NoTarget::Host(host.into()))?;
+    Ok((host, port))
 }
 
 /// Whether a pattern of targets has an address, or the front of one, where the host stands: 10.0.0.* does not
@@ -190,6 +218,7 @@ fn read_host(host: &str) -> Option<Box<str>> {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match (self.is_telnet, self.is_tls) {
+            _ if self.port.is_some() => "rfc2217",
             (false, false) => "tcp",
             (false, true) => "tls",
             (true, false) => "telnet",
@@ -200,7 +229,11 @@ impl fmt::Display for Target {
             Place::Tcp(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}")?,
             Place::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}")?,
         }
-        if self.has_hello { f.write_str("?hello") } else { Ok(()) }
+        match &self.port {
+            Some(settings) if *settings != PortSettings::default() => write!(f, "?{settings}"),
+            _ if self.has_hello => f.write_str("?hello"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -226,6 +259,8 @@ mod tests {
             ("telnets://esx_7:992", "telnets://esx_7:992"),
             ("unix:/run/a.sock", "unix:/run/a.sock"),
             ("unix:///run/a.sock", "unix:/run/a.sock"),
+            ("RFC2217://Port.Example:2217/", "rfc2217://port.example:2217"),
+            ("rfc2217://[::1]:1?parity=even&speed=9600", "rfc2217://[::1]:1?speed=9600&parity=even"),
         ] {
             assert_eq!(shown(uri).as_deref(), Ok(expected), "{uri}");
         }
@@ -286,6 +321,7 @@ mod tests {
             "tcp://evil#.lab.example:2377",
             "tcp://x@evil:1@.lab.example:2377",
             "unix:/a.lab.example:2377",
+            "rfc2217://a.lab.example:2377",
         ] {
             assert!(!may(uri), "{uri}");
         }

@@ -53,6 +53,8 @@ pub(super) enum Timer {
     Ports,
     /// Something is to be connected to.
     Dial,
+    /// A break on a serial port is over.
+    Break(ConnId),
     /// Peers that said nothing are told of.
     Summary,
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::telnet::{Command, Item, Malformed, Opt, Side, Verb, fold_all, put_command, put_negotiation};
+use crate::telnet::{
+    Change, Command, Item, Malformed, Opt, Side, Verb, fold_all, put_command, put_negotiation,
+};
 use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, Uuid, VMWARE_TELNET_EXT, message_decoder};
 
 use super::Concentrator;
@@ -129,6 +131,9 @@ impl Concentrator {
                 Item::Negotiation(verb, opt) => self.vm_negotiates(id, verb, opt),
                 Item::Subnegotiation(VMWARE_TELNET_EXT, body) if !self.is_line(id) => self.vm_says(id, body),
                 Item::Subnegotiation(Opt::AUTHENTICATION, body) => self.vm_authenticates(id, body),
+                Item::Subnegotiation(Opt::COM_PORT, body) if self.remote_ports.is_set_by_us(id) => {
+                    self.remote_port_says(id, body);
+                }
                 Item::Subnegotiation(opt, _) => self.malformed(id, Fault::OptionOff(opt)),
                 // Text would be typed into the guest; a NOP shows that someone is here.
                 Item::Command(Command::AYT) => self.reply(id, |out| put_command(Command::NOP, out)),
@@ -285,6 +290,9 @@ impl Concentrator {
         }
         let said = outcome.change.and_then(|change| vm.dialogue.handle_change(&change, &mut answer));
         self.answer(id, answer);
+        if let Some(Change { side: Side::Us, opt: Opt::COM_PORT, on }) = outcome.change {
+            self.remote_port_switched(id, on);
+        }
         if said == Some(Said::NotVm)
             && let Some(conn) = self.conns.get_mut(id)
         {
@@ -525,6 +533,7 @@ impl Concentrator {
     pub(super) fn detach_vm(&mut self, id: ConnId) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
         let (place, moving) = (vm.place, vm.moving);
+        self.remote_port_ends(id);
         self.show_last_words(id);
         self.adopt_early(id);
         self.set_place(id, Place::Detached);

@@ -9,7 +9,8 @@
 //!
 //! **Implements** RFC 854 (commands, NVT), RFC 855 (options, subnegotiation), RFC 856 (BINARY),
 //! RFC 857 (ECHO), RFC 858 (SUPPRESS-GO-AHEAD), RFC 860 (TIMING-MARK), RFC 1143 (the Q method) and of RFC
-//! 2941 what in-band TLS needs ([`auth`]); of RFC 2217 the side that has the line ([`com_port`]).
+//! 2941 what in-band TLS needs ([`auth`]); RFC 2217 both as the side that has the line
+//! ([`com_port`]) and as the one that uses it ([`com_port_client`]).
 //!
 //! It needs nothing else of this crate. Bytes that were read become items, and items answers:
 //!
@@ -36,10 +37,12 @@ pub mod auth;
 mod blocks;
 mod codes;
 pub mod com_port;
+pub mod com_port_client;
 mod decode;
 mod encode;
 mod negotiate;
 mod nvt;
+mod port_settings;
 pub mod qmethod;
 #[cfg_attr(not(feature = "concentrator"), allow(dead_code, reason = "some of it the engine alone uses"))]
 pub(crate) mod wire_form;
@@ -53,4 +56,5 @@ pub use negotiate::{Change, Negotiator, OPTION_LIMIT, OptionPolicy, Outcome, Sid
 pub use nvt::fold;
 #[cfg(feature = "concentrator")]
 pub(crate) use nvt::fold_all;
+pub use port_settings::{NoSettings, PortSettings};
 pub use wire_form::{escape_into, escaped_len, guest_slices};

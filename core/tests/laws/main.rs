@@ -29,6 +29,7 @@ mod operators;
 mod ports;
 mod proxies;
 mod reconfigure;
+mod remote_ports;
 mod rules;
 mod rush;
 mod speech;

@@ -16,9 +16,10 @@ pub(crate) struct DialOptions {
     pub(crate) forward: Vec<Forward>,
 
     /// A serial line that comes without a concentrator's protocol is the console of this name:
-    /// tcp://HOST:PORT, telnet://HOST:PORT, tls://, telnets:// or unix:/PATH is connected to; tcp://:PORT,
-    /// telnet://:PORT (tcp://ADDRESS:PORT?listen) or unix:/PATH?listen is listened at. Its UUID follows from
-    /// its name; [[line]] in the configuration file can give another. Repeat it.
+    /// tcp://HOST:PORT, telnet://HOST:PORT, tls://, telnets://, unix:/PATH or rfc2217://HOST:PORT?speed=9600
+    /// (and data=, parity=, stop=, flow=) is connected to; tcp://:PORT, telnet://:PORT
+    /// (tcp://ADDRESS:PORT?listen) or unix:/PATH?listen is listened at. Its UUID follows from its name;
+    /// [[line]] in the configuration file can give another. Repeat it.
     #[arg(long, value_name = "NAME=URI", value_parser = line)]
     pub(crate) line: Vec<SerialLine>,
 
@@ -76,7 +77,7 @@ fn forward(text: &str) -> Result<Forward, String> {
 
 /// Splits where a URI begins, or at the last =: names may have one, and so may paths.
 pub(super) fn split(text: &str) -> Option<(&str, &str)> {
-    let schemes = ["tcp:", "tls:", "ssl:", "telnet:", "telnets:", "unix:"];
+    let schemes = ["tcp:", "tls:", "ssl:", "telnet:", "telnets:", "rfc2217:", "unix:"];
     let is_uri = |rest: &str| {
         let rest = rest.to_ascii_lowercase();
         schemes.iter().any(|scheme| rest.starts_with(scheme))
@@ -103,5 +104,9 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 /// Something to connect to.
 pub(crate) fn target(uri: &str) -> Result<Arc<Target>, String> {
-    uri.parse().map(Arc::new).map_err(|why: NoTarget| why.to_string())
+    let target: Target = uri.parse().map_err(|why: NoTarget| why.to_string())?;
+    match target.port() {
+        Some(_) => Err("rfc2217:// is for lines: a console is not set".to_owned()),
+        None => Ok(Arc::new(target)),
+    }
 }
