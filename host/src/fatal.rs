@@ -4,11 +4,10 @@
 //! **Owns** the words and the codes. **Refuses to know** who finds the reason, and who prints it.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vspc_core::concentrator::Address;
+use vspc_core::concentrator::{Address, ClientPlace};
 
 use crate::store::{FileError, RedisError};
 
@@ -62,7 +61,7 @@ pub enum Fatal {
     AdminSocket(Address, io::Error),
     /// Client ports cannot be opened on this address.
     #[error("cannot open client ports on {0}: {advice}", advice = interface_advice(.1))]
-    Interface(IpAddr, io::Error),
+    Interface(ClientPlace, io::Error),
     /// Fewer descriptors than a server can work with.
     #[error("descriptor limit {0} is too low, at least {1} are needed: raise it (ulimit -n, LimitNOFILE=)")]
     Descriptors(usize, usize),
@@ -186,6 +185,11 @@ fn interface_advice(why: &io::Error) -> String {
     match why.kind() {
         io::ErrorKind::AddrNotAvailable => {
             "no interface of this machine has that address, choose --interface".to_owned()
+        }
+        io::ErrorKind::NotFound => "there is no such folder: make it, or choose --interface".to_owned(),
+        io::ErrorKind::NotADirectory => "that is no folder: choose --interface".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user may not make sockets there: give it the folder, or choose --interface".to_owned()
         }
         _ => format!("{why}; check --interface"),
     }

@@ -1,4 +1,4 @@
-//! Where a listener goes, as `--vm-listen` and `--admin-listen` take it.
+//! Where a listener goes, as `--vm-listen`, `--admin-listen` and `--interface` take it.
 //!
 //! ```text
 //! tcp://ADDRESS:PORT     ADDRESS:PORT             an IPv6 address in brackets
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vspc_core::concentrator::{ANY_CID, Address, SocketFile};
+use vspc_core::concentrator::{ANY_CID, Address, ClientPlace, SocketFile};
 
 use crate::option_values::{group, mode, user};
 
@@ -36,6 +36,23 @@ pub(crate) fn listen_address(text: &str) -> Result<Address, String> {
     // An IPv6 socket of ours could not be bound to an IPv4 address mapped into IPv6.
     Ok(Address::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())))
 }
+
+/// Reads where client ports are: an address, `unix:/FOLDER` or `vsock:`, of which each port is one.
+pub(crate) fn client_place(text: &str) -> Result<ClientPlace, String> {
+    if text.starts_with("unix:") || text.starts_with('/') {
+        return match unix(text.strip_prefix("unix:").unwrap_or(text))? {
+            Address::Unix(file) => Ok(ClientPlace::Folder(file)),
+            _ => Err(PLACES.to_owned()),
+        };
+    }
+    match text.strip_prefix("vsock:") {
+        Some("") => Ok(ClientPlace::Vsock(ANY_CID)),
+        Some(cid) => cid.parse().map(ClientPlace::Vsock).map_err(|_| PLACES.to_owned()),
+        None => text.parse().map(ClientPlace::Ip).map_err(|_| PLACES.to_owned()),
+    }
+}
+
+const PLACES: &str = "give an IPv4 or IPv6 address, unix:/FOLDER, or vsock: (vsock:CID)";
 
 fn unix(text: &str) -> Result<Address, String> {
     let (path, settings) = text.split_once(',').unwrap_or((text, ""));
@@ -109,6 +126,22 @@ mod tests {
             ("fd:vspc.socket", Address::Inherited("vspc.socket".into())),
         ] {
             assert_eq!(listen_address(text), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn client_ports_are_at_an_address_in_a_folder_or_on_vsock() {
+        let folder = SocketFile { path: "/run/consoles".into(), mode: 0o600, owner: None, group: None };
+        for (text, place) in [
+            ("::1", ClientPlace::Ip("::1".parse().unwrap())),
+            ("unix:/run/consoles,mode=0600", ClientPlace::Folder(Arc::new(folder))),
+            ("vsock:", ClientPlace::Vsock(ANY_CID)),
+            ("vsock:2", ClientPlace::Vsock(2)),
+        ] {
+            assert_eq!(client_place(text), Ok(place), "{text}");
+        }
+        for text in ["", "localhost", "unix:run", "vsock:host", "127.0.0.1:50000"] {
+            assert!(client_place(text).is_err(), "{text}");
         }
     }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
-    Address, Config, LEAST_LAG_LIMIT, LinePlace, PortRange, Proxy, READ_MAX, SerialLine, SlowClient,
-    SocketFile, Takeover, Target,
+    Address, ClientPlace, Config, LEAST_LAG_LIMIT, LinePlace, PortRange, Proxy, READ_MAX, SerialLine,
+    SlowClient, SocketFile, Takeover, Target,
 };
 
 use crate::config::{ConfigOptions, Tables};
 use crate::dialer::DialOptions;
 use crate::doctor::DoctorOptions;
 use crate::hooks::HookOptions;
-use crate::listen_address::listen_address;
+use crate::listen_address::{client_place, listen_address};
 use crate::logging::Place;
 use crate::logs::LogOptions;
 use crate::option_values::{
@@ -98,16 +98,18 @@ pub(crate) struct Options {
     #[arg(help_heading = VMS)]
     pub vm_expire_time: u32,
 
-    /// Address that clients connect to; the default is reachable from this machine only.
+    /// Where clients connect: an address (the default is reachable from this machine only), unix:/FOLDER
+    /// (then ,mode=0660 ,owner=USER ,group=GROUP) for a unix socket a VM, called by its port's number, or
+    /// vsock: for ports of vsock.
     #[arg(
         long,
         short = 'i',
-        value_name = "ADDRESS",
+        value_name = "WHERE",
         default_value = "127.0.0.1",
-        value_parser = address,
+        value_parser = client_place,
         help_heading = CLIENTS
     )]
-    pub interface: IpAddr,
+    pub interface: ClientPlace,
 
     /// First client port; each VM gets the lowest free one. 0 lets the system choose.
     #[arg(long, short = 'r', value_name = "PORT", default_value_t = 50000, value_parser = port)]
@@ -362,7 +364,7 @@ impl Options {
         let mut config = Config {
             vm_listen: self.vm_addresses(),
             proxies: self.proxy_protocol_from.clone(),
-            client_interface: self.interface,
+            client_interface: self.interface.clone(),
             client_ports: (!self.no_vm_ports).then(|| self.port_range()),
             ports_by_grant: self.store.backend == BackendArg::Redis,
             vm_expire: Duration::from_secs(self.vm_expire_time.into()),
@@ -443,7 +445,7 @@ impl Options {
 
     /// The address at which other machines can reach client ports, if they can.
     pub(crate) fn exposed(&self) -> Option<IpAddr> {
-        let ip = self.interface;
+        let ip = self.interface.ip()?;
         (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
     }
 
@@ -536,6 +538,11 @@ impl Options {
             format!(
                 "the lines {:?} and {:?} would be one console: give each a name and a UUID of its own",
                 first.name, second.name
+            )
+        } else if range.first == 0 && self.interface.ip().is_none() {
+            format!(
+                "{} has no ports for the system to choose: give --port-range-start 1 or more",
+                self.interface
             )
         } else if range.first == 0 && range.last != 0 {
             "--port-range-start 0 lets the system choose ports: leave --port-range-end out".to_owned()

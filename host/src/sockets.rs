@@ -11,7 +11,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::fs::Access;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use vspc_core::concentrator::ClientPlace;
 
 /// Opens a listener: not blocking, closed on exec. Costs a dozen system calls and no memory in the
 /// process beyond the descriptor.
@@ -35,10 +37,23 @@ pub(crate) fn listen_vsock(cid: u32, port: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The error that client ports on this address will meet, if any: better told at start than with the
-/// first VM.
-pub(crate) fn check_interface(ip: IpAddr) -> io::Result<()> {
-    check_address(SocketAddr::new(ip, 0))
+/// The error that client ports will meet there, if any: better told at start than with the first VM.
+pub(crate) fn check_place(place: &ClientPlace) -> io::Result<()> {
+    match place {
+        ClientPlace::Ip(ip) => check_address(SocketAddr::new(*ip, 0)),
+        ClientPlace::Folder(folder) => {
+            // Of a path that is too long for a socket's this is the error.
+            SockAddr::unix(folder.path.join(u16::MAX.to_string()))?;
+            rustix::fs::access(&folder.path, Access::WRITE_OK | Access::EXEC_OK)?;
+            match fs::metadata(&folder.path)?.is_dir() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotADirectory.into()),
+            }
+        }
+        ClientPlace::Vsock(_) => {
+            Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None).map(drop)
+        }
+    }
 }
 
 /// The error that a listener at this address will meet, if any. Nothing listens.
@@ -219,8 +234,8 @@ mod tests {
         let again = listen(taken.local_addr().unwrap()).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
         // TEST-NET-1 (RFC 5737) is nobody's address.
-        let foreign = check_interface("192.0.2.1".parse().unwrap()).unwrap_err();
+        let foreign = check_place(&ClientPlace::Ip("192.0.2.1".parse().unwrap())).unwrap_err();
         assert_eq!(foreign.kind(), io::ErrorKind::AddrNotAvailable);
-        check_interface("127.0.0.1".parse().unwrap()).unwrap();
+        check_place(&ClientPlace::Ip("127.0.0.1".parse().unwrap())).unwrap();
     }
 }

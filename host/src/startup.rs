@@ -186,8 +186,8 @@ fn prepare(
     }
     let config = Arc::new(config);
     if let Some(ports) = config.client_ports {
-        let ip = config.client_interface;
-        sockets::check_interface(ip).map_err(|error| Fatal::Interface(ip, error))?;
+        let place = config.client_interface.clone();
+        sockets::check_place(&place).map_err(|error| Fatal::Interface(place, error))?;
         if let Some(line) = local_ports::advice(ports) {
             log::warn!("{line}");
         }

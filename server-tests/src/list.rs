@@ -87,6 +87,8 @@ macro_rules! with_all {
             }
             listeners {
                 a_vm_comes_by_a_unix_socket_with_the_permissions_that_were_asked_for
+                client_ports_are_unix_sockets_in_a_folder_that_go_with_the_server
+                a_folder_for_client_ports_that_is_none_is_named_with_what_to_do
                 a_vm_on_a_unix_socket_is_told_of_by_its_user_and_asked_before_another_takes_its_input
                 where_hosts_connect_may_be_said_instead_of_the_port_that_it_is_by_default
                 listeners_that_were_handed_over_are_served_and_stay_open_when_the_server_ends

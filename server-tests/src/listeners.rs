@@ -67,6 +67,43 @@ pub(super) fn a_vm_comes_by_a_unix_socket_with_the_permissions_that_were_asked_f
     assert!(!path.exists());
 }
 
+pub(super) fn client_ports_are_unix_sockets_in_a_folder_that_go_with_the_server() {
+    let folder = Folder::new("client-sockets");
+    let place = format!("unix:{},mode=0600", folder.0.display());
+    let server = Server::keeping(&["--no-banner", "--interface", &place, "--port-range-start", "7001"]);
+    let mut vm = Peer::connect(server.vms).introduced(1);
+    let line = server.line_with("vm identified");
+    assert!(line.contains("port=7001"), "{line}");
+    let path = folder.0.join("7001");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut client = vm_at(&path);
+    server.line_with("client attached");
+    Peer::talk(&mut vm, &mut client);
+    drop(client);
+    let mut again = vm_at(&path);
+    server.line_with("client attached");
+    Peer::talk(&mut vm, &mut again);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code(), Some(0));
+    assert!(!path.exists(), "its socket is gone");
+}
+
+pub(super) fn a_folder_for_client_ports_that_is_none_is_named_with_what_to_do() {
+    let folder = Folder::new("no-client-sockets");
+    let missing = folder.0.join("missing");
+    for (place, words) in [
+        (format!("unix:{}", missing.display()), "make it"),
+        ("unix:/etc/hostname".to_owned(), "no folder"),
+        (format!("unix:{}/{}", folder.0.display(), "long".repeat(30)), "--interface"),
+        ("localhost".to_owned(), "unix:/FOLDER"),
+    ] {
+        let said = run(&["--proxy-port", "0", "--interface", &place]);
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(2), "{text}");
+        assert!(text.contains(words), "{place}: {text}");
+    }
+}
+
 pub(super) fn a_vm_on_a_unix_socket_is_told_of_by_its_user_and_asked_before_another_takes_its_input() {
     let folder = Folder::new("vm-user");
     let path = folder.0.join("vm");

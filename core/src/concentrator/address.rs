@@ -49,6 +49,16 @@ impl Address {
     }
 }
 
+impl Address {
+    /// The port of TCP.
+    pub(super) fn tcp_port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(address) => Some(address.port()),
+            _ => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Ip(address)
@@ -89,6 +99,52 @@ pub struct SocketFile {
     pub owner: Option<u32>,
     /// Its group, if not that of the process.
     pub group: Option<u32>,
+}
+
+/// Where client ports are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientPlace {
+    /// TCP ports of this address.
+    Ip(IpAddr),
+    /// Unix sockets in this folder, each called by its number, with this mode and owner.
+    Folder(Arc<SocketFile>),
+    /// Ports of vsock in this context, [`ANY_CID`] for any of this machine's own.
+    Vsock(u32),
+}
+
+impl ClientPlace {
+    /// The client port of this number.
+    #[must_use]
+    pub fn port(&self, number: u16) -> Address {
+        match self {
+            Self::Ip(ip) => Address::Ip(SocketAddr::new(*ip, number)),
+            Self::Folder(folder) => {
+                let path = folder.path.join(number.to_string());
+                Address::Unix(Arc::new(SocketFile { path, ..SocketFile::clone(folder) }))
+            }
+            Self::Vsock(cid) => Address::Vsock { cid: *cid, port: number.into() },
+        }
+    }
+
+    /// The IP address. `None`: no network is in between.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(*ip),
+            Self::Folder(_) | Self::Vsock(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ClientPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Folder(folder) => write!(f, "unix:{}", folder.path.display()),
+            Self::Vsock(ANY_CID) => f.write_str("vsock:"),
+            Self::Vsock(cid) => write!(f, "vsock:{cid}"),
+        }
+    }
 }
 
 /// Who connected.

@@ -282,13 +282,13 @@ impl Concentrator {
                 self.fx.outbox.transmit(id);
             }
             OpenStackRequest::Get(uuid) => {
-                let host = self.config.client_interface;
+                let host = self.config.client_interface.ip();
                 let port = uuid.and_then(|uuid| {
                     let mut all = self.consoles.iter().map(|console| &console.label);
                     all.find(|label| label.uuid == Uuid::from_bytes(uuid) && label.port.is_some())?.port
                 });
-                conn.queue_control(id, &mut self.fx, |out| match port {
-                    Some(port) => put_address(SocketAddr::new(host, port), out),
+                conn.queue_control(id, &mut self.fx, |out| match host.zip(port) {
+                    Some((host, port)) => put_address(SocketAddr::new(host, port), out),
                     None => put_none(out),
                 });
                 conn.doom(id, CloseReason::Answered, &mut self.fx);
@@ -362,12 +362,12 @@ impl Concentrator {
                 server.is_ended()
             }
             Asks::Lines { next: Some(next), .. } => {
-                let host = self.config.client_interface;
+                let host = self.config.client_interface.ip();
                 let mut is_done = true;
                 for console in self.consoles.iter_from(*next).take(PAGE) {
                     is_done = false;
                     *next = console.label.id.index + 1;
-                    if let Some(port) = console.label.port {
+                    if let Some((host, port)) = host.zip(console.label.port) {
                         put_entry(*console.label.uuid.as_bytes(), SocketAddr::new(host, port), out);
                     }
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::admin::operator::Rules;
 
-use super::address::Address;
+use super::address::{Address, ClientPlace};
 use super::proxies::Proxy;
 use super::rules::{ConsoleRule, Pattern};
 use super::serial_line::SerialLine;
@@ -22,8 +22,8 @@ pub struct Config {
     /// Who says, by a PROXY header in front of all else, for whom it connects: to hosts' and clients' ports.
     /// Without one its connections are closed, and from others none is looked for.
     pub proxies: Vec<Proxy>,
-    /// Addresses on which each console's client port is opened.
-    pub client_interface: IpAddr,
+    /// Where each console's client port is opened.
+    pub client_interface: ClientPlace,
     /// Client ports are taken from this range, lowest free one first. `None`: no client ports. A range that
     /// ends before it begins is its first port.
     pub client_ports: Option<PortRange>,
@@ -114,7 +114,7 @@ impl Default for Config {
         Self {
             vm_listen: vec![Address::Ip((Ipv4Addr::UNSPECIFIED, 13370).into())],
             proxies: Vec::new(),
-            client_interface: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client_interface: ClientPlace::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             client_ports: Some(PortRange { first: 50000, last: 65535 }),
             ports_by_grant: false,
             vm_expire: Duration::from_secs(86400),

@@ -1,8 +1,8 @@
-//! What was typed, on its way to the VM or the line that takes it: which bytes each is offered, in which form.
+//! What was typed, on its way to the VM or the line that takes it: which bytes each is offered, in what form.
 //!
 //! **Owns** the layout of one write: the second half of a pair whose first half is out, then control, then
-//! what was typed; and what becomes of a BREAK in the middle of that. **Refuses to know** who typed, and which
-//! connection has a console's input.
+//! what was typed; and what becomes of a BREAK in the middle of that. **Refuses to know** who typed, and
+//! which connection has a console's input.
 
 use std::io::IoSlice;
 

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,13 +95,11 @@ impl Concentrator {
                 self.listeners.remove(id);
                 self.emit_event(None, None, EventKind::ListenFailed(id, address, why));
             }
-            (Purpose::Clients(at, _), Ok(bound)) => {
-                listener.address = bound.clone();
+            (Purpose::Clients(at, asked), Ok(bound)) => {
+                let port = bound.tcp_port().unwrap_or(asked);
+                listener.address = bound;
                 let is_late = listener.late;
-                if let Some(console) = self.consoles.get_mut(at)
-                    && let Address::Ip(address) = bound
-                {
-                    let port = address.port();
+                if let Some(console) = self.consoles.get_mut(at) {
                     Arc::make_mut(&mut console.label).port = Some(port);
                     self.fx.outbox.changed(at);
                     if is_late {
@@ -262,7 +259,7 @@ impl Concentrator {
     /// Opens a client port that was taken for this console.
     pub(super) fn open_this_port(&mut self, at: ConsoleId, port: u16) {
         let Some(console) = self.consoles.get_mut(at) else { return };
-        let address = Address::Ip(SocketAddr::new(self.config.client_interface, port));
+        let address = self.config.client_interface.port(port);
         let purpose = Purpose::Clients(at, port);
         let listener = Listener { purpose, address: address.clone(), late: false, is_second: false };
         let listener = self.listeners.insert(listener);

@@ -107,7 +107,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
-pub use address::{ANY_CID, Address, Credentials, Peer, SocketFile};
+pub use address::{ANY_CID, Address, ClientPlace, Credentials, Peer, SocketFile};
 pub use config::{AdminTls, Config, InBandTls, PortRange, SlowClient, Takeover, VmTls};
 pub use console::{LEAST_LAG_LIMIT, READ_MAX};
 pub use counters::Counters;

@@ -28,7 +28,7 @@ impl Concentrator {
         let old = &self.config;
         let config = Config {
             vm_listen: old.vm_listen.clone(),
-            client_interface: old.client_interface,
+            client_interface: old.client_interface.clone(),
             client_ports: old.client_ports,
             ports_by_grant: old.ports_by_grant,
             multi_console: old.multi_console,

@@ -30,8 +30,8 @@ impl Concentrator {
         }
     }
 
-    /// A client has sent a command of COM-PORT. `may_set`: a port that is elsewhere, too. Returns what it asks
-    /// for beyond settings.
+    /// A client has sent a command of COM-PORT. `may_set`: a port that is elsewhere, too. Returns what it
+    /// asks for beyond settings.
     pub(super) fn serial_says(&mut self, id: ConnId, body: &[u8], may_set: bool) -> Option<Asked> {
         let client = self.conns.get_mut(id)?.client_mut()?;
         let at = client.console;

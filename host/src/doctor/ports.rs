@@ -9,7 +9,7 @@ use super::Finding;
 use super::holders::Holders;
 use super::running::Running;
 use crate::options::Options;
-use crate::sockets::{check_address, listen_vsock};
+use crate::sockets::{check_address, check_place, listen_vsock};
 
 pub(super) fn check(options: &Options, holders: &Holders, running: Option<&Running>) -> Vec<Finding> {
     let look = Look { holders, running };
@@ -139,8 +139,19 @@ impl Look<'_> {
     }
 
     fn at_clients(&self, options: &Options) -> Finding {
-        let (range, ip) = (options.port_range(), options.interface);
         let check = "client-ports";
+        let range = options.port_range();
+        let Some(ip) = options.interface.ip() else {
+            let place = &options.interface;
+            return match check_place(place) {
+                Ok(()) => Finding::ok(check, format!("they are opened at {place}")),
+                Err(error) => {
+                    let remedy =
+                        "make the folder writable for the server's user, or choose another --interface";
+                    Finding::error(check, format!("{place}: {error}"), remedy)
+                }
+            };
+        };
         if range.first == 0 {
             return match check_address(SocketAddr::new(ip, 0)) {
                 Ok(()) => Finding::ok(check, format!("the system chooses them on {ip}")),
