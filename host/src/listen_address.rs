@@ -9,7 +9,7 @@
 //!
 //! **Owns** that syntax. **Refuses to know** who listens there, and whether that can be.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,7 +48,10 @@ pub(crate) fn client_place(text: &str) -> Result<ClientPlace, String> {
     match text.strip_prefix("vsock:") {
         Some("") => Ok(ClientPlace::Vsock(ANY_CID)),
         Some(cid) => cid.parse().map(ClientPlace::Vsock).map_err(|_| PLACES.to_owned()),
-        None => text.parse().map(ClientPlace::Ip).map_err(|_| PLACES.to_owned()),
+        None => {
+            let ip: IpAddr = text.parse().map_err(|_| PLACES.to_owned())?;
+            Ok(ClientPlace::Ip(ip.to_canonical()))
+        }
     }
 }
 
