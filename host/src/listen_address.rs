@@ -9,13 +9,13 @@
 //!
 //! **Owns** that syntax. **Refuses to know** who listens there, and whether that can be.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use vspc_core::concentrator::{ANY_CID, Address, ClientPlace, SocketFile};
 
-use crate::option_values::{group, mode, user};
+use crate::option_values::{address, group, mode, user};
 
 /// Reads one address. What is wrong with it is said in one line.
 pub(crate) fn listen_address(text: &str) -> Result<Address, String> {
@@ -48,10 +48,7 @@ pub(crate) fn client_place(text: &str) -> Result<ClientPlace, String> {
     match text.strip_prefix("vsock:") {
         Some("") => Ok(ClientPlace::Vsock(ANY_CID)),
         Some(cid) => cid.parse().map(ClientPlace::Vsock).map_err(|_| PLACES.to_owned()),
-        None => {
-            let ip: IpAddr = text.parse().map_err(|_| PLACES.to_owned())?;
-            Ok(ClientPlace::Ip(ip.to_canonical()))
-        }
+        None => address(text).map(ClientPlace::Ip).map_err(|_| PLACES.to_owned()),
     }
 }
 
