@@ -13,7 +13,7 @@ await mkdir(at('dist'), { recursive: true });
 
 const result = await build({
   absWorkingDir: here,
-  entryPoints: { app: 'src/main.ts' },
+  entryPoints: { app: 'src/start.ts' },
   bundle: true,
   minify: true,
   format: 'esm',

@@ -26,9 +26,23 @@ export interface Client {
 }
 
 export interface Me {
+  /** Empty where the gateway knows nobody. */
   readonly user: string;
+  readonly role: string;
   readonly rights: string;
+  /** One can log out. */
+  readonly session: boolean;
   readonly shares: boolean;
+  readonly share: { readonly server: string; readonly uuid: string; readonly expiresMs: number } | null;
+}
+
+/** A link that others have; `url` only where it has just been made. */
+export interface Share {
+  readonly id: string;
+  readonly by: string;
+  readonly rights: string;
+  readonly expiresMs: number;
+  readonly url: string;
 }
 
 export interface Ref {
@@ -36,8 +50,24 @@ export interface Ref {
   readonly id: string;
 }
 
-/** Proof, in a header, that a request was made by this page; from the cookie beside the session's own. */
+/** Proof, in a header, that a request was made by this page. */
 let token = '';
+/** The word of the share by whose link one has come. */
+let word = '';
+let nobody: (why: Problem) => void = () => undefined;
+
+/** From now on all is asked by this share. */
+export function useShare(given: string): void {
+  word = given;
+}
+
+/** `act` is called when the gateway does not know who asks, or not any more. */
+export function onNobody(act: (why: Problem) => void): void {
+  nobody = act;
+}
+
+/** What a websocket offers: a browser lets it say nothing else. */
+export const protocols = (): string[] => (word === '' ? ['vspc.v1'] : ['vspc.v1', `share.${word}`]);
 
 export function consoleUrl(ref: Ref, rest = '', query: Record<string, string> = {}): string {
   const parameters = new URLSearchParams(query);
@@ -49,7 +79,26 @@ export function consoleUrl(ref: Ref, rest = '', query: Record<string, string> = 
 export async function me(): Promise<Me> {
   const value = (await call('GET', 'api/v1/me')) as Record<string, unknown>;
   token = text(value['csrf']);
-  return { user: text(value['user']), rights: text(value['rights']), shares: value['shares'] === true };
+  const share = value['share'] as Record<string, unknown> | null | undefined;
+  return {
+    user: text(value['user']),
+    role: text(value['role']),
+    rights: text(value['rights']),
+    session: value['session'] === true,
+    shares: value['shares'] === true,
+    share: share
+      ? { server: text(share['server']), uuid: text(share['uuid']), expiresMs: number(share['expires_ms']) ?? 0 }
+      : null,
+  };
+}
+
+export const logIn = (user: string, password: string): Promise<unknown> =>
+  call('POST', 'api/v1/login', { user, password }, () => undefined);
+
+export const logOut = (): Promise<unknown> => call('POST', 'api/v1/logout', {});
+
+export async function show(ref: Ref): Promise<Console | null> {
+  return consoleFrom(await call('GET', consoleUrl(ref)));
 }
 
 export async function clients(ref: Ref): Promise<Client[]> {
@@ -85,9 +134,27 @@ export const bump = (ref: Ref, client: string | null, reason: string): Promise<u
 export const kick = (ref: Ref, client: string, reason: string): Promise<unknown> =>
   call('POST', consoleUrl(ref, '/kick'), { client, reason });
 
-export async function share(ref: Ref, rights: string, minutes: number): Promise<{ url: string }> {
-  const value = await call('POST', consoleUrl(ref, '/shares'), { rights, expires_in_s: minutes * 60 });
-  return { url: text((value as Record<string, unknown>)['url']) };
+export async function share(ref: Ref, rights: string, minutes: number): Promise<Share> {
+  return shareFrom(await call('POST', consoleUrl(ref, '/shares'), { rights, expires_in_s: minutes * 60 }));
+}
+
+export async function shares(ref: Ref): Promise<Share[]> {
+  const value = (await call('GET', consoleUrl(ref, '/shares'))) as { shares?: unknown[] };
+  return (value.shares ?? []).map(shareFrom);
+}
+
+export const revoke = (id: string): Promise<unknown> =>
+  call('POST', `api/v1/shares/${encodeURIComponent(id)}/revoke`, {});
+
+function shareFrom(raw: unknown): Share {
+  const s = raw as Record<string, unknown>;
+  return {
+    id: text(s['id']),
+    by: text(s['by']),
+    rights: text(s['rights']),
+    expiresMs: number(s['expires_ms']) ?? 0,
+    url: text(s['url']),
+  };
 }
 
 export async function cast(ref: Ref, since: string, until: string, stop: AbortSignal): Promise<string> {
@@ -95,14 +162,15 @@ export async function cast(ref: Ref, since: string, until: string, stop: AbortSi
   if (since !== '') query['since'] = since;
   if (until !== '') query['until'] = until;
   const answer = await fetch(consoleUrl(ref, '/log', query), { signal: stop, credentials: 'same-origin' });
-  if (!answer.ok) throw await problem(answer);
+  if (!answer.ok) throw await problem(answer, nobody);
   return answer.text();
 }
 
-async function call(method: string, url: string, body?: unknown): Promise<unknown> {
+async function call(method: string, url: string, body?: unknown, unknown = nobody): Promise<unknown> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (method !== 'GET' && token !== '') headers['x-csrf-token'] = token;
+  if (word !== '') headers['authorization'] = `Bearer ${word}`;
   let answer: Response;
   try {
     answer = await fetch(url, {
@@ -114,15 +182,17 @@ async function call(method: string, url: string, body?: unknown): Promise<unknow
   } catch {
     throw new Problem('The gateway does not answer.', 0);
   }
-  if (!answer.ok) throw await problem(answer);
+  if (!answer.ok) throw await problem(answer, unknown);
   if (answer.status === 204) return {};
   return answer.json().catch(() => ({}));
 }
 
-async function problem(answer: Response): Promise<Problem> {
+async function problem(answer: Response, unknown: (why: Problem) => void): Promise<Problem> {
   const value = (await answer.json().catch(() => ({}))) as Record<string, unknown>;
   const words = text(value['detail']) || text(value['title']) || `The gateway answered ${answer.status}.`;
-  return new Problem(words, answer.status, text(value['code']));
+  const made = new Problem(words, answer.status, text(value['code']));
+  if (answer.status === 401) unknown(made);
+  return made;
 }
 
 export function consoleFrom(raw: unknown): Console | null {

@@ -11,6 +11,7 @@ export class Changes {
   #source: EventSource | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #backoff = new Backoff();
+  #over = false;
   state: Link = 'connecting';
 
   constructor(
@@ -25,6 +26,7 @@ export class Changes {
   }
 
   start(): void {
+    if (this.#over) return;
     clearTimeout(this.#timer);
     this.#source?.close();
     const source = new EventSource('api/v1/changes');
@@ -55,6 +57,14 @@ export class Changes {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.start(), this.#backoff.next());
     });
+  }
+
+  /** For good. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+    this.#over = true;
   }
 
   #count(raw: Record<string, unknown>): void {

@@ -2,13 +2,14 @@
 
 import '@xterm/xterm/css/xterm.css';
 import './style.css';
-import { me, Problem } from './api';
+import { logOut, type Me, me, onNobody } from './api';
 import { dialog, toast } from './ask';
 import { button, h, iconButton, setText } from './dom';
 import { Changes, type Link } from './changes';
 import { Fleet, type Row } from './fleet';
 import { icon } from './dom';
 import { List } from './list';
+import { showLogin } from './login';
 import { Pane } from './pane';
 import { applyTheme, onPrefs, prefs, setPref } from './prefs';
 import { Replay } from './replay';
@@ -17,8 +18,8 @@ import { Wall } from './wall';
 import { count } from './words';
 
 const fleet = new Fleet(Date.now, (tell) => requestAnimationFrame(tell));
-let rights = '';
-let shares = false;
+/** Unknown until the gateway has told; what one may then not do, the concentrators refuse. */
+let known: Me | null = null;
 
 // ---- header
 
@@ -39,6 +40,8 @@ const themeButton = iconButton('half', 'Theme', () => {
   const next = { system: 'light', light: 'dark', dark: 'system' } as const;
   setPref('theme', next[prefs.theme]);
 });
+const who = h('span', { class: 'who', hidden: true });
+const leave = button('Log out', () => void logOutHere(), { class: 'button small', hidden: true });
 const wallButton = iconButton('wall', 'Wall of consoles (w)', () => toggleWall());
 const header = h(
   'header',
@@ -51,6 +54,8 @@ const header = h(
   wallButton,
   themeButton,
   iconButton('help', 'Keys (?)', () => help()),
+  who,
+  leave,
 );
 
 // ---- views
@@ -172,8 +177,9 @@ function addPane(row: Row): void {
     },
     leave: () => focusList(),
     replay: (of) => go({ at: 'replay', of: nameOf(of) }),
-    mayOperate: () => rights === '' || rights === 'operator',
-    mayShare: () => shares,
+    mayWrite: () => known === null || (known.role !== 'read' && known.rights !== 'spectator'),
+    mayOperate: () => known === null || known.rights === 'operator',
+    mayShare: () => known?.shares === true,
   });
   panes.set(row.key, pane);
   tiles.append(pane.element);
@@ -340,6 +346,16 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', themed);
 document.body.replaceChildren(h('a', { class: 'skip', href: '#/', onclick: skip }, 'Skip to the list'), header, link, stage);
 const changes = new Changes(fleet, linkChanged);
 changes.start();
+let isOver = false;
+// Who was known, or never was, logs in: what is on the page is not for whoever sits there now.
+onNobody((why) => {
+  if (isOver) return;
+  isOver = true;
+  changes.stop();
+  panes.forEach((pane) => pane.dispose());
+  wall?.dispose();
+  showLogin(why);
+});
 addEventListener('hashchange', show);
 // The network is back: no console sits out its wait.
 addEventListener('online', () => panes.forEach((pane) => pane.wake()));
@@ -348,14 +364,30 @@ document.addEventListener('visibilitychange', () => {
 });
 list.update();
 show();
+
 /** After each change of the link: a login may have ended, and a gateway that began anew has another token. */
 function whoAmI(): void {
   me().then(
-    (value) => ({ rights, shares } = value),
-    (error: unknown) => {
-      if (error instanceof Problem && error.status === 401) location.assign('login');
+    (value) => {
+      known = value;
+      who.hidden = value.user === '';
+      setText(who, value.user);
+      who.title = value.role === '' ? '' : `Role: ${value.role}`;
+      leave.hidden = !value.session;
+      panes.forEach((pane) => pane.update());
     },
+    // The link's own bar tells of it.
+    () => undefined,
   );
+}
+
+async function logOutHere(): Promise<void> {
+  try {
+    await logOut();
+    location.reload();
+  } catch (error) {
+    toast((error as Error).message, true);
+  }
 }
 
 function skip(event: Event): void {

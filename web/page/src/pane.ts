@@ -20,9 +20,13 @@ export interface PaneActs {
   close(): void;
   leave(): void;
   replay(row: Row): void;
+  mayWrite(): boolean;
   mayOperate(): boolean;
   mayShare(): boolean;
 }
+
+/** `shared`: this console is all that there is; there is no list to go back to, and no log. */
+export type Place = 'beside others' | 'shared';
 
 export class Pane {
   readonly element: HTMLElement;
@@ -51,7 +55,10 @@ export class Pane {
   constructor(
     public row: Row,
     private readonly acts: PaneActs,
+    private readonly place: Place = 'beside others',
   ) {
+    const isShared = place === 'shared';
+    this.#people.disabled = isShared;
     this.#name = h('h2', { class: 'pane-name' }, title(row));
     this.#find = this.#makeFind();
     const holder = h('div', { class: 'terminal' });
@@ -64,7 +71,8 @@ export class Pane {
       h(
         'header',
         { class: 'pane-head' },
-        iconButton('back', 'Back to the list', () => this.acts.close(), { class: 'icon-button only-narrow' }),
+        !isShared &&
+          iconButton('back', 'Back to the list', () => this.acts.close(), { class: 'icon-button only-narrow' }),
         h('div', { class: 'pane-title' }, this.#name, this.#where),
         this.#state,
         h('span', { class: 'grow' }),
@@ -72,7 +80,8 @@ export class Pane {
         this.#mode,
         iconButton('search', 'Search in scrollback (Ctrl+Shift+F)', () => this.openFind()),
         menuButton('more', 'More', () => this.#menu()),
-        iconButton('close', 'Close this console', () => this.acts.close(), { class: 'icon-button only-wide' }),
+        !isShared &&
+          iconButton('close', 'Close this console', () => this.acts.close(), { class: 'icon-button only-wide' }),
       ),
       this.#bar,
       this.#find,
@@ -91,7 +100,7 @@ export class Pane {
     this.terminal.xterm.attachCustomKeyEventHandler((event) => this.#key(event));
     let session: Session | null = null;
     this.session = session = new Session(
-      { lock: 'free-for-all-fallback', scrollback: SCROLLBACK },
+      { lock: '', scrollback: SCROLLBACK },
       {
         output: (data, done) => this.terminal.write(data, done),
         restarted: () => this.terminal.note('The output begins anew here; something may be missing.'),
@@ -124,14 +133,19 @@ export class Pane {
     this.#state.replaceChildren(stateBadge(session.state || row.state));
     const here = Math.max(session.clients, session.phase === 'open' ? 1 : row.clients);
     setText(this.#people, `${here} here`);
-    this.#people.title = 'Who is here';
+    if (this.place !== 'shared') this.#people.title = 'Who is here';
     const writes = session.access === 'write';
     const held = row.lock;
     const locked = session.lock === 'write' || session.lock === 'exclusive';
     setText(this.#mode, writes ? (locked ? `Writing, ${session.lock} lock` : 'Writing') : 'Watching');
     this.#mode.className = writes ? (locked ? 'chip locked' : 'chip writing') : 'chip';
-    this.#mode.title = writes ? 'You can type. Click to watch only.' : 'You only watch. Click to ask to write.';
-    this.#mode.disabled = session.phase !== 'open';
+    const may = this.acts.mayWrite();
+    this.#mode.title = writes
+      ? 'You can type. Click to watch only.'
+      : may
+        ? 'You only watch. Click to ask to write.'
+        : 'You may only watch.';
+    this.#mode.disabled = session.phase !== 'open' || !may;
     this.terminal.writable = writes;
     this.element.classList.toggle('is-lost', session.phase === 'lost' || session.phase === 'ended');
 
@@ -150,7 +164,8 @@ export class Pane {
     } else if (session.state === 'waiting') {
       this.#say('info', 'The VM is not connected: it is off, or its host cannot reach the concentrator.');
     } else if (!writes && this.#wanted === 'write' && held !== null && session.phase === 'open') {
-      this.#say('info', `${held.by || 'Somebody'} holds the ${held.mode} lock. You watch.`, 'Send away…', () =>
+      const does = this.acts.mayOperate() ? 'Send away…' : '';
+      this.#say('info', `${held.by || 'Somebody'} holds the ${held.mode} lock. You watch.`, does, () =>
         void this.#bump(),
       );
     } else {
@@ -233,8 +248,13 @@ export class Pane {
 
   #menu(): Array<Item | null> {
     const { session } = this;
-    const off = session.phase !== 'open';
+    const off = session.phase !== 'open' || !this.acts.mayWrite();
     const locked = session.lock === 'write' || session.lock === 'exclusive';
+    const elsewhere: Item[] = [
+      { text: 'Download log', href: consoleUrl(this.row, '/log', { format: 'raw' }) },
+      { text: 'Replay…', act: () => this.acts.replay(this.row) },
+      { text: 'Share link…', act: () => shareDialog(this.row), off: !this.acts.mayShare() },
+    ];
     return [
       { text: 'Lock for writing', act: () => session.ask('write'), off: off || session.lock === 'write' },
       { text: 'Lock exclusively', act: () => session.ask('exclusive'), off: off || session.lock === 'exclusive' },
@@ -243,9 +263,7 @@ export class Pane {
       null,
       { text: 'Send break', act: () => session.sendBreak(), off: off || session.access !== 'write' },
       { text: 'Copy selection or screen', act: () => void this.#copy() },
-      { text: 'Download log', href: consoleUrl(this.row, '/log', { format: 'raw' }) },
-      { text: 'Replay…', act: () => this.acts.replay(this.row) },
-      { text: 'Share link…', act: () => shareDialog(this.row), off: !this.acts.mayShare() },
+      ...(this.place === 'shared' ? [] : elsewhere),
       null,
       { text: 'Larger text', act: () => setPref('fontSize', Math.min(32, prefs.fontSize + 1)) },
       { text: 'Smaller text', act: () => setPref('fontSize', Math.max(8, prefs.fontSize - 1)) },

@@ -20,6 +20,9 @@ export function parseRoute(hash: string): Route {
   return { at: 'list', open: first === 'open' ? names : [] };
 }
 
+/** The word of the share by whose link one has come; empty: by none. */
+export const shareWord = (hash: string): string => /^#\/share\/([\w.-]+)$/.exec(hash)?.[1] ?? '';
+
 export function writeRoute(route: Route): string {
   if (route.at === 'wall') return '#/wall';
   if (route.at === 'replay') return `#/replay/${writeName(route.of)}`;

@@ -34,6 +34,7 @@ export interface Told {
 }
 
 export interface Start {
+  /** Empty: to write, or to watch where that is all that one may. */
   readonly lock: string;
   readonly scrollback: number;
 }
@@ -120,7 +121,8 @@ export class Session {
   }
 
   #connect(): void {
-    const query: Record<string, string> = { lock: this.#want };
+    const query: Record<string, string> = {};
+    if (this.#want !== '') query['lock'] = this.#want;
     if (this.#epoch !== '') {
       query['epoch'] = this.#epoch;
       query['offset'] = String(this.#offset);

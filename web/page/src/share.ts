@@ -1,8 +1,9 @@
-// A link that lets somebody else see one console for a time.
+// Links that let somebody else see one console for a time: made, listed and taken back.
 
-import { type Ref, share } from './api';
+import { type Ref, revoke, type Share, share, shares } from './api';
 import { dialog, toast } from './ask';
 import { button, h } from './dom';
+import { until } from './words';
 
 const TIMES: ReadonlyArray<readonly [number, string]> = [
   [15, '15 minutes'],
@@ -25,6 +26,7 @@ export function shareDialog(ref: Ref & { name: string }): void {
   const result = h('div', { class: 'share-result', hidden: true }, link, button('Copy', () => void copy()));
   const wrong = h('p', { class: 'warning', role: 'alert', hidden: true });
   const make = button('Make link', () => void create(), { class: 'button primary' });
+  const there = h('div', { class: 'people', hidden: true });
   const made = dialog(
     `Share ${ref.name || ref.id}`,
     [
@@ -33,9 +35,11 @@ export function shareDialog(ref: Ref & { name: string }): void {
       h('label', { class: 'labelled' }, 'For', time),
       result,
       wrong,
+      there,
     ],
     [button('Close', () => made.close()), make],
   );
+  void load();
 
   async function create(): Promise<void> {
     make.disabled = true;
@@ -46,9 +50,9 @@ export function shareDialog(ref: Ref & { name: string }): void {
       result.hidden = false;
       link.focus();
       link.select();
+      await load();
     } catch (error) {
-      wrong.textContent = (error as Error).message;
-      wrong.hidden = false;
+      say(error);
     }
     make.disabled = false;
   }
@@ -60,5 +64,40 @@ export function shareDialog(ref: Ref & { name: string }): void {
     } catch {
       link.select();
     }
+  }
+
+  async function load(): Promise<void> {
+    try {
+      const all = await shares(ref);
+      there.hidden = all.length === 0;
+      there.replaceChildren(h('h3', {}, 'Links that there are'), h('ul', {}, ...all.map(entry)));
+    } catch (error) {
+      say(error);
+    }
+  }
+
+  function entry(one: Share): HTMLElement {
+    const may = one.rights === 'writer' ? 'Watch and type' : 'Watch';
+    const facts = `made by ${one.by}, until ${until(one.expiresMs)}`;
+    const what = h('div', { class: 'person' }, h('strong', {}, may), h('div', { class: 'faint' }, facts));
+    return h('li', {}, what, button('Revoke', () => void end(one), { class: 'button small' }));
+  }
+
+  async function end(one: Share): Promise<void> {
+    try {
+      await revoke(one.id);
+      result.hidden = true;
+      toast('The link is revoked. What was open by it ends.');
+      await load();
+      // The button that had it is gone.
+      make.focus();
+    } catch (error) {
+      say(error);
+    }
+  }
+
+  function say(error: unknown): void {
+    wrong.textContent = (error as Error).message;
+    wrong.hidden = false;
   }
 }

@@ -1,6 +1,6 @@
 // Opens a console's websocket, and lends the session the browser's timers.
 
-import { consoleUrl, type Ref, whyNot } from './api';
+import { consoleUrl, protocols, type Ref, whyNot } from './api';
 import type { Socket, World } from './session';
 
 export function socketTo(ref: Ref): World {
@@ -8,7 +8,7 @@ export function socketTo(ref: Ref): World {
     open(query) {
       const url = new URL(consoleUrl(ref, '/socket', query), document.baseURI);
       url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-      return new WebSocket(url, 'vspc.v1') as unknown as Socket;
+      return new WebSocket(url, protocols()) as unknown as Socket;
     },
     why: () => whyNot(ref),
     after(ms, act) {

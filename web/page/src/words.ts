@@ -32,5 +32,9 @@ export function clock(seconds: number): string {
 export const count = (n: number, one: string, many = `${one}s`): string =>
   `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
 
+/** A time, as it is called where the reader is. */
+export const until = (ms: number): string =>
+  new Date(ms).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+
 /** What a person calls a console. */
 export const title = (c: { name: string; uuid: string; id: string }): string => c.name || c.uuid || c.id;

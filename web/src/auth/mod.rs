@@ -283,8 +283,12 @@ impl Auth {
 
     /// Why nobody is let in. A browser would ask by itself, over our page, where it is told that it may.
     pub(crate) fn nobody(&self, why: &str, is_browser: bool) -> Problem {
+        if !self.has_passwords() {
+            let why = "this takes a certificate, or a proxy that says who asks";
+            return Problem::new(StatusCode::UNAUTHORIZED, "not-known", why);
+        }
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "login-needed", why);
-        match self.has_passwords() && !is_browser {
+        match !is_browser {
             true => {
                 problem.with_header(header::WWW_AUTHENTICATE, "Basic realm=\"vspc-web\", charset=\"UTF-8\"")
             }

@@ -37,9 +37,9 @@ impl Users {
             return Err(fault(&"it is not a file"));
         }
         let mode = facts.permissions().mode() & 0o7777;
-        if mode & READABLE_BY_OTHERS != 0 {
+        if mode & OPEN_TO_OTHERS != 0 {
             let path = path.display();
-            log::warn!("the users in {path} can be read by others (mode {mode:04o}): chmod 600 {path}");
+            log::warn!("{path} is open to others (mode {mode:04o}): chmod 640 {path}");
         }
         let mut text = String::new();
         file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| fault(&error))?;
@@ -115,7 +115,8 @@ pub(crate) fn is_name(name: &str) -> bool {
         && !name.contains(|c: char| c == ':' || c.is_control())
 }
 
-const READABLE_BY_OTHERS: u32 = 0o077;
+/// That a service's own group may read it is customary.
+const OPEN_TO_OTHERS: u32 = 0o027;
 /// Room for tens of thousands.
 const LARGEST: u64 = 4 << 20;
 /// KiB that one comparison may take.

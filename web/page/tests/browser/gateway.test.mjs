@@ -127,6 +127,47 @@ test('an exclusive lock keeps others out until it is given up', { skip }, async 
   await writes(bob);
 });
 
+test('one logs in, types, shares the console by a link, and takes that back', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '200ms', '--print', 'tick']);
+  const people = await servers.people({ ann: 'write', rob: 'read' });
+  const gateway = await servers.gateway({ east }, 0, people);
+  const ends = ['401', 'net::', 'WebSocket'];
+  const logIn = async (name) => {
+    const page = await visit(gateway, '#/open/east/web-01', ends);
+    await page.getByLabel('Name').fill(name);
+    await page.getByLabel('Password').fill(name);
+    await page.keyboard.press('Enter');
+    await page.locator('.who', { hasText: name }).waitFor();
+    return page;
+  };
+  const rob = await logIn('rob');
+  await rob.locator('.chip', { hasText: 'Watching' }).waitFor();
+  const ann = await logIn('ann');
+  await writes(ann);
+  await ann.locator('.pane .xterm').click();
+  await ann.keyboard.type('hello from ann');
+  await sees(ann, 'hello from ann');
+  await sees(rob, 'hello from ann');
+  await ann.locator('.pane').getByRole('button', { name: /here/ }).click();
+  await ann.getByRole('listitem').filter({ hasText: 'rob@127.0.0.1' }).waitFor();
+  await ann.keyboard.press('Escape');
+  await ann.locator('.pane').getByRole('button', { name: 'More' }).click();
+  await ann.getByRole('menuitem', { name: 'Share link' }).click();
+  await ann.getByRole('button', { name: 'Make link' }).click();
+  const link = ann.getByLabel('The link');
+  await until('it is made', async () => (await link.inputValue()) !== '');
+  const guest = await visit(gateway, new URL(await link.inputValue()).hash, ends);
+  await sees(guest, 'tick');
+  await guest.locator('.chip', { hasText: 'Watching' }).waitFor();
+  assert.equal(await guest.locator('.who, .row').count(), 0);
+  await ann.getByRole('button', { name: 'Revoke' }).click();
+  await guest.getByRole('alert').getByText('was revoked').waitFor();
+  await ann.getByRole('button', { name: 'Close', exact: true }).click();
+  await ann.getByRole('button', { name: 'Log out' }).click();
+  await ann.getByLabel('Password').waitFor();
+});
+
 test('a VM whose name is markup is a name in the list, in a console and on the wall', { skip }, async () => {
   const evil = '<img src=x onerror="alert(1)">/+#?%41';
   const east = await servers.concentrator();

@@ -1,7 +1,7 @@
 // Real programs beside the browser: concentrators with a VM each that prints and echoes, and a gateway to them.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,7 +45,7 @@ export class Servers {
     const wanted = ['--proxy-port', `${at.vms}`, '--admin-port', `${at.admin}`, '--port-range-start', '0'];
     const { child, ports } = await this.#start(
       'vspc-mio',
-      [...wanted, '--proxy-iface', '127.0.0.1', '--admin-rights', 'loopback=operator', '--log-dir', log, '--log-index', index],
+      [...wanted, '--proxy-iface', '127.0.0.1', '--admin-rights', 'loopback=operator+delegate', '--log-dir', log, '--log-index', index],
       [/listening on \S+:(\d+)/, /admin port open on \S+:(\d+)/],
     );
     return { child, vms: ports[0], admin: ports[1] };
@@ -58,12 +58,24 @@ export class Servers {
   }
 
   /** `servers`: names and concentrators. */
-  async gateway(servers, port = 0) {
+  async gateway(servers, port = 0, more = []) {
     const args = Object.entries(servers).flatMap(([name, one]) => ['--server', `${name}=127.0.0.1:${one.admin}`]);
-    const { child, ports } = await this.#start('vspc-web', ['--listen', `127.0.0.1:${port}`, ...args], [
+    const { child, ports } = await this.#start('vspc-web', ['--listen', `127.0.0.1:${port}`, ...args, ...more], [
       /listening on \S+:(\d+)/,
     ]);
     return { child, port: ports[0], url: `http://127.0.0.1:${ports[0]}/` };
+  }
+
+  /** Options for a gateway to which `people`, names with roles, log in with their names, and may share. */
+  async people(people) {
+    const folder = await mkdtemp(path.join(tmpdir(), 'vspc-page-'));
+    this.#folders.push(folder);
+    const lines = Object.entries(people).map(([name, role]) => {
+      const made = spawnSync(path.join(BIN, 'vspc-web'), ['passwd', name, '--role', role], { input: `${name}\n` });
+      return made.stdout.toString();
+    });
+    await writeFile(path.join(folder, 'users'), lines.join(''), { mode: 0o600 });
+    return ['--users', path.join(folder, 'users'), '--state-dir', path.join(folder, 'state')];
   }
 
   async stop(child) {

@@ -38,6 +38,13 @@ export class Gateway {
   consoles = new Map();
   servers = new Map();
   rights = 'operator';
+  role = 'admin';
+  /** Who is logged in, and what lets somebody in; empty: nobody has to. */
+  user = 'ann';
+  password = '';
+  /** Of share links: the word that opens a console, and the shares that there are. */
+  shareWord = '';
+  shares = [];
   /** What each console has printed: bytes from offset 0 on. */
   printed = new Map();
   typed = [];
@@ -122,8 +129,36 @@ export class Gateway {
       answer.writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json' });
       answer.end(JSON.stringify(value));
     };
+    const bearer = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1];
+    const isShare = bearer !== undefined && bearer === this.shareWord;
+    if (bearer !== undefined && !isShare) return json(401, { code: 'share-ended', detail: 'the link has expired' });
+    if (url.pathname === '/api/v1/login') {
+      let body = '';
+      for await (const piece of request) body += piece;
+      const given = JSON.parse(body);
+      if (given.password !== this.password) return json(401, { code: 'login-needed', detail: 'the name or the password is wrong' });
+      this.user = given.user;
+      return json(200, {});
+    }
+    if (url.pathname.startsWith('/api/') && this.user === '' && !isShare) {
+      return json(401, { code: 'login-needed', detail: 'log in' });
+    }
     if (url.pathname === '/api/v1/me') {
-      return json(200, { user: 'ann', rights: this.rights, csrf: 'token-1', shares: true });
+      const [first] = this.consoles.values();
+      const share = isShare ? { server: first.server, uuid: first.uuid, expires_ms: Date.now() + 3_600_000 } : null;
+      const me = { user: this.user, role: this.role, rights: this.rights, csrf: 'token-1', session: this.password !== '' };
+      return json(200, { ...me, shares: !isShare && this.role !== 'read', share });
+    }
+    if (url.pathname === '/api/v1/logout') {
+      if (request.headers['x-csrf-token'] !== 'token-1') return json(403, { title: 'No token' });
+      this.user = '';
+      this.cutChanges();
+      return json(200, {});
+    }
+    if (parts[2] === 'shares') {
+      if (request.headers['x-csrf-token'] !== 'token-1') return json(403, { title: 'No token' });
+      this.shares = this.shares.filter((one) => one.id !== parts[3]);
+      return json(200, {});
     }
     if (url.pathname === '/api/v1/changes') {
       if (this.refuseChanges) return json(503, { title: 'Not now' });
@@ -142,9 +177,16 @@ export class Gateway {
         for await (const piece of request) body += piece;
         if (request.headers['x-csrf-token'] !== 'token-1') return json(403, { title: 'No token' });
         this.posts.push({ path: parts.slice(3).join('/'), body: JSON.parse(body) });
-        if (parts[4] === 'shares') return json(201, { url: '/share/abc' });
+        if (parts[4] === 'shares') {
+          const one = { id: `s${this.shares.length}`, by: this.user, rights: this.posts.at(-1).body.rights, expires_ms: Date.now() + 60_000 };
+          this.shares.push(one);
+          return json(200, { ...one, url: '#/share/s0.abc' });
+        }
         return json(200, { bumped: 1 });
       }
+      if (parts[4] === 'shares') return json(200, { shares: this.shares });
+      const one = [...this.consoles.values()].find((c) => parts[3] === c.uuid);
+      if (parts[4] === undefined && one !== undefined) return json(200, one);
       if (parts[4] === undefined) return json(404, { title: 'Not found', detail: this.refusal });
       if (parts[4] === 'clients') {
         const client = { id: '7.1', who: 'bob', from: '192.0.2.8', speaks: 'telnet', access: 'write', since_ms: 90_000 };
@@ -173,9 +215,11 @@ export class Gateway {
   #upgrade(request, socket) {
     const url = new URL(request.url, 'http://mock');
     const id = decodeURIComponent(url.pathname.split('/')[4]);
-    const key = `${url.searchParams.get('server')}/${id}`;
-    const c = this.consoles.get(key);
-    if (this.refuseSockets || c === undefined) {
+    const server = url.searchParams.get('server');
+    const c = this.consoles.get(`${server}/${id}`) ?? [...this.consoles.values()].find((one) => one.uuid === id);
+    const key = `${server}/${c?.id}`;
+    const word = /share\.([\w.-]+)/.exec(request.headers['sec-websocket-protocol'])?.[1];
+    if (this.refuseSockets || c === undefined || (word !== undefined && word !== this.shareWord)) {
       socket.end('HTTP/1.1 503 Service Unavailable\r\n\r\n');
       return;
     }
