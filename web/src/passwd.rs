@@ -3,7 +3,7 @@
 //! Owns the terminal while the password is typed: nothing of it is shown, and whatever ends the typing leaves
 //! the terminal as it was.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
@@ -17,6 +17,8 @@ pub(crate) fn run(name: &str, role: Role) -> Result<(), String> {
     }
     let stdin = io::stdin();
     let password = if stdin.is_terminal() {
+        // Before anything is asked: what is typed fast is not shown either.
+        let _hidden = Hidden::new().map_err(|error| format!("the terminal cannot be used: {error}"))?;
         let first = ask(&format!("Password for {name}: "))?;
         if ask("Again: ")? != first {
             return Err("the two are not the same".to_owned());
@@ -36,15 +38,12 @@ pub(crate) fn run(name: &str, role: Role) -> Result<(), String> {
 }
 
 fn ask(words: &str) -> Result<String, String> {
-    let fault = |error: io::Error| format!("the terminal cannot be read: {error}");
     eprint!("{words}");
-    io::stderr().flush().map_err(fault)?;
-    let typed = {
-        let _hidden = Hidden::new().map_err(fault)?;
-        line(&mut io::stdin().lock()).map_err(fault)
-    };
+    let typed = line(&mut io::stdin().lock());
     eprintln!();
-    typed?.ok_or_else(|| "given up".to_owned())
+    typed
+        .map_err(|error| format!("the terminal cannot be read: {error}"))?
+        .ok_or_else(|| "given up".to_owned())
 }
 
 /// A line, byte by byte, as a terminal gives it where it edits nothing itself. `None`: it was given up.

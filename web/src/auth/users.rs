@@ -31,11 +31,12 @@ impl Users {
     /// Reads the file. Waits for the disk. What is odd but works is said in the log.
     pub(crate) fn load(path: &Path) -> Result<Self, String> {
         let fault = |why: &dyn std::fmt::Display| format!("--users {}: {why}", path.display());
-        let file = fs::File::open(path).map_err(|error| fault(&error))?;
-        let facts = file.metadata().map_err(|error| fault(&error))?;
+        let facts = fs::metadata(path).map_err(|error| fault(&error))?;
+        // A pipe in its place would keep us waiting for somebody to write.
         if !facts.is_file() {
             return Err(fault(&"it is not a file"));
         }
+        let file = fs::File::open(path).map_err(|error| fault(&error))?;
         let mode = facts.permissions().mode() & 0o7777;
         if mode & OPEN_TO_OTHERS != 0 {
             let path = path.display();

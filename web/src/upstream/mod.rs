@@ -178,7 +178,10 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                 link.why()
             }
         };
-        log::warn!("no connection to {name} ({}): {why}", upstream.server.written);
+        match upstream.behalf["user"].as_str() {
+            None => log::warn!("no connection to {name} ({}): {why}", upstream.server.written),
+            Some(user) => log::warn!("no connection to {name} for {user:?}: {why}"),
+        }
         fleet.server(upstream.place, "down", &why);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

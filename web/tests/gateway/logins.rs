@@ -1,14 +1,17 @@
 //! Who is let in, by what, and as whom.
 
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use serde_json::json;
 
 use crate::authority::{Authority, Folder};
 use crate::browser::{Events, Frame, Socket, ask, get};
 use crate::people::{Browser, basic, log_in, user};
-use crate::processes::{Gateway, Server};
+use crate::processes::{Gateway, Server, closed_server};
 
 const SOCKET: &str = "/api/v1/consoles/web1/socket";
 
@@ -46,6 +49,59 @@ fn what_passwd_prints_lets_its_user_in_until_he_logs_out() {
     );
     assert_eq!(browser.post("/api/v1/logout", "{}").status, 200);
     assert_eq!(browser.get("/api/v1/me").status, 401);
+}
+
+/// What `passwd` says, prints and shows where this is typed at a terminal, and how it ends.
+fn at_a_terminal(typed: [&str; 2]) -> (String, String, bool) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let other_end = OpenOptions::new().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+    let found = tcgetattr(&other_end).unwrap();
+    let mut asked = Command::new(env!("CARGO_BIN_EXE_vspc-web"))
+        .args(["passwd", "ann"])
+        .stdin(other_end.try_clone().unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut terminal = File::from(terminal);
+    let mut said = asked.stderr.take().unwrap();
+    for (prompt, words) in ["Password for ann: ", "Again: "].into_iter().zip(typed) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(prompt.as_bytes()) {
+            let mut byte = [0];
+            said.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        terminal.write_all(words.as_bytes()).unwrap();
+    }
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    let made = String::from_utf8(asked.wait_with_output().unwrap().stdout).unwrap();
+    let left = tcgetattr(&other_end).unwrap();
+    // What the terminal shows; the mark is there so that reading ends.
+    let mut other_end = other_end;
+    other_end.write_all(b"mark").unwrap();
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"mark") {
+        let mut byte = [0];
+        terminal.read_exact(&mut byte).unwrap();
+        shown.push(byte[0]);
+    }
+    assert_eq!(shown, b"mark", "{}", String::from_utf8_lossy(&shown));
+    (made, rest, left.local_modes == found.local_modes)
+}
+
+#[test]
+fn a_terminal_asks_twice_shows_nothing_and_is_left_as_it_was() {
+    let (made, _, is_as_before) = at_a_terminal(["secret\r", "secret\r"]);
+    assert!(made.starts_with("ann:read:$argon2id$") && is_as_before, "{made}");
+    let (made, said, is_as_before) = at_a_terminal(["secret\r", "sacred\r"]);
+    assert!(made.is_empty() && said.contains("not the same") && is_as_before, "{said}");
+    let (made, said, is_as_before) = at_a_terminal(["secret\r", "sec\u{3}"]);
+    assert!(made.is_empty() && said.contains("given up") && is_as_before, "{said}");
 }
 
 #[test]
@@ -119,6 +175,29 @@ fn programs_say_who_they_are_with_each_request_and_whoever_guesses_has_to_wait()
 }
 
 #[test]
+fn a_flood_of_logins_is_answered_and_keeps_nobody_else_out() {
+    let server = Server::start("flood", &[]);
+    let folder = Folder::new();
+    let users = folder.write("users", &(user("ann", "read", "a") + &user("bob", "read", "b")));
+    let gateway = Gateway::with_users(&server, &users, &["--trusted-proxy", "127.0.0.1"]);
+    let bob = Browser::of(&gateway, "bob", "b");
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let guess = |n: usize| {
+            let from = format!("192.0.2.{n}");
+            log_in(&gateway, if n < 100 { "ann" } else { "eve" }, "guess", &[("x-forwarded-for", &from)])
+                .status
+        };
+        let all: Vec<_> = (0..200).map(|n| scope.spawn(move || guess(n))).collect();
+        let here = bob.get("/api/v1/consoles").status;
+        all.into_iter().map(|one| one.join().unwrap()).chain([here]).collect()
+    });
+    assert!(statuses[..200].iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    assert!(statuses[..200].contains(&429) && statuses[200] == 200, "{statuses:?}");
+    // Another name is let in at once, and so is one that was guessed, from where its owner has been before.
+    assert_eq!(log_in(&gateway, "bob", "b", &[("x-forwarded-for", "192.0.2.250")]).status, 200);
+}
+
+#[test]
 fn a_login_begins_a_session_of_its_own_whatever_cookie_was_planted() {
     let server = Server::start("fixation", &[]);
     let folder = Folder::new();
@@ -171,6 +250,18 @@ fn another_site_does_nothing_with_somebodys_session() {
     assert_ne!(other.token, ann.token);
 }
 
+/// Waits until the concentrator knows of nobody else at the console: a lock is refused where others type.
+fn alone(browser: &Browser<'_>) {
+    let deadline = std::time::Instant::now() + crate::processes::PATIENCE;
+    loop {
+        let who = browser.get("/api/v1/consoles/web1/clients").json();
+        if who["clients"].as_array().is_some_and(|all| all.len() == 1) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{who}");
+    }
+}
+
 #[test]
 fn whose_line_changes_is_gone_at_once_and_a_damaged_file_changes_nothing() {
     let server = Server::start("swapped", &[]);
@@ -198,7 +289,7 @@ fn whose_line_changes_is_gone_at_once_and_a_damaged_file_changes_nothing() {
     changes.ends();
     assert_eq!(ann_here.get("/api/v1/me").status, 401);
     assert_eq!(Browser::of(&gateway, "ann", "a").get("/api/v1/me").json()["role"], "read");
-    assert_eq!(bob_here.get("/api/v1/me").status, 200);
+    alone(&bob_here);
     of_bob.say(&json!({"op": "lock", "mode": "write"}));
     while of_bob.notice("access")["lock"] != "write" {}
 }
@@ -218,7 +309,7 @@ fn a_session_ends_with_the_logout_and_what_was_open_with_it() {
     });
     assert_eq!(here.post("/api/v1/logout", "{}").status, 200);
     while !matches!(sockets[0].next(), Frame::Close(..)) {}
-    assert_eq!(there.get("/api/v1/me").status, 200);
+    alone(&there);
     sockets[1].say(&json!({"op": "lock", "mode": "write"}));
     while sockets[1].notice("access")["lock"] != "write" {}
 }
@@ -305,6 +396,20 @@ fn a_proxy_says_who_asks_and_nobody_else_does() {
     let refused = me(&gateway, &[("x-user", "ann")]);
     assert_eq!((refused.status, refused.json()["code"].as_str()), (403, Some("other-proxy")));
     gateway.process.line_with("is no proxy that is trusted: refused");
+}
+
+#[test]
+fn a_concentrator_that_does_not_let_the_gateway_ask_for_others_is_said_to_be_the_reason() {
+    let (_server, admin) = closed_server();
+    let folder = Folder::new();
+    let users = folder.write("users", &user("ann", "admin", "a"));
+    let gateway = Gateway::with_options(&["--server", &format!("lab={admin}"), "--users", &users]);
+    let ann = Browser::of(&gateway, "ann", "a");
+    let servers = ann.get("/api/v1/servers").json();
+    assert_eq!(servers["servers"][0]["state"], "down");
+    let why = servers["servers"][0]["message"].as_str().unwrap();
+    assert!(why.contains("delegate"), "{why}");
+    gateway.process.line_with("no connection to lab for \"ann\"");
 }
 
 #[test]

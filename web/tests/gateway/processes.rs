@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A process whose log is read.
 pub(crate) struct Process {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Process {
@@ -32,14 +32,14 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines: Mutex::new(lines) }
     }
 
     /// The next line with these words, from behind them on.
     pub(crate) fn line_with(&self, words: &str) -> String {
         let mut seen = String::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.lock().unwrap().recv_timeout(PATIENCE) {
                 Ok(line) => match line.split_once(words) {
                     Some((_, behind)) => return behind.to_owned(),
                     None => seen = format!("{seen}{line}\n"),
