@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Show who is at a console, and what feeds it
     Who(WhoArgs),
     /// Send a break to a console's VM
-    Break(NameArgs),
+    Break(BreakArgs),
     /// Send people and programs away from a console
     Bump(BumpArgs),
     /// Cut connections of a console: its VM's, or one client's
@@ -202,6 +202,16 @@ pub(crate) struct WhoArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct BreakArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// For the server's log
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct BumpArgs {
     #[command(flatten)]
     pub(crate) console: NameArgs,
@@ -280,6 +290,10 @@ pub(crate) struct ListArgs {
     /// Print one JSON array; with --watch one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Show the last line that each has printed
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) last_line: bool,
 
     /// Go on showing what changes
     #[arg(short, long)]

@@ -191,6 +191,16 @@ impl Connection {
 
     /// The consoles that match, at most `most` of them.
     pub(crate) fn list(&mut self, pattern: Option<&str>, most: usize) -> Result<Vec<Value>, Failure> {
+        self.list_with(&[], pattern, most)
+    }
+
+    /// The same, with more of each than is shown to who does not ask for it (operator.md §5).
+    pub(crate) fn list_with(
+        &mut self,
+        with: &[&str],
+        pattern: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<Value>, Failure> {
         if !self.carries_many() {
             let is_it = |console: &&Value| {
                 let fits = |key: &str| names::fits(text(&console[key]), pattern.unwrap_or_default());
@@ -202,7 +212,11 @@ impl Connection {
         let mut after = Value::Null;
         loop {
             let limit = (most - consoles.len()).min(PAGE);
-            let mut page = self.call("list", json!({"match": pattern, "after": after, "limit": limit}))?;
+            let mut asked = json!({"match": pattern, "after": after, "limit": limit});
+            if !with.is_empty() {
+                asked["with"] = with.into();
+            }
+            let mut page = self.call("list", asked)?;
             if let Value::Array(mut more) = page["consoles"].take() {
                 consoles.append(&mut more);
             }

@@ -24,11 +24,12 @@ pub(crate) fn run(connection: &mut Connection, args: &ListArgs) -> Result<(), Fa
     if args.watch {
         return watch(connection, args);
     }
-    let mut consoles = connection.list(args.pattern.as_deref(), usize::MAX)?;
+    let with = if args.last_line { &["last_line"][..] } else { &[] };
+    let mut consoles = connection.list_with(with, args.pattern.as_deref(), usize::MAX)?;
     sort(&mut consoles);
     match args.json {
         true => output::print([json_text(&Value::Array(consoles))]),
-        false => output::print(lines(&consoles, Duration::ZERO)),
+        false => output::print(lines(&consoles, args.last_line)),
     }
 }
 
@@ -131,15 +132,20 @@ fn sort(consoles: &mut [Value]) {
     consoles.sort_by_cached_key(name_of);
 }
 
-fn lines(consoles: &[Value], age: Duration) -> Vec<String> {
-    let mut heading = &HEADING[..];
-    let mut rows: Vec<Vec<String>> = consoles.iter().map(|console| row(console, age)).collect();
+fn lines(consoles: &[Value], last_line: bool) -> Vec<String> {
+    let mut heading = HEADING.to_vec();
+    let mut rows: Vec<Vec<String>> = consoles.iter().map(|console| row(console, Duration::ZERO)).collect();
     if !consoles.is_empty() && consoles.iter().all(|console| console["state"].is_null()) {
         // vSPC.py's protocol tells no more.
-        heading = &HEADING[..3];
+        heading.truncate(3);
         rows.iter_mut().for_each(|row| row.truncate(heading.len()));
+    } else if last_line {
+        heading.push("LAST LINE");
+        for (row, console) in rows.iter_mut().zip(consoles) {
+            row.push(printable(console["last_line"].as_str().unwrap_or_default()).into_owned());
+        }
     }
-    table(heading, &rows)
+    table(&heading, &rows)
 }
 
 /// A console that was described so long ago.
@@ -200,6 +206,8 @@ mod tests {
         assert_eq!(row(&waiting, Duration::ZERO), expected);
         let port = json!({"name": "web01_com2", "uuid": "00ff", "suffix": "_com2", "port": null});
         assert_eq!(row(&port, Duration::ZERO)[..2], ["web01_com2", "00ff_com2"]);
+        let said = json!({"name": "web01", "state": "waiting", "last_line": "a \u{1b}b"});
+        assert!(lines(&[said], true)[1].ends_with("  a \\x1bb"));
         let old_server = json!({"name": "web01", "uuid": "00ff", "port": 50001});
         assert_eq!(row(&old_server, Duration::ZERO), ["web01", "00ff", "50001", "-", "-", "-", "-", "-"]);
     }

@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::args::{BumpArgs, DrainArgs, GiveInputArgs, KickArgs, NameArgs, ReloadArgs};
+use crate::args::{BreakArgs, BumpArgs, DrainArgs, GiveInputArgs, KickArgs, ReloadArgs};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::names::{self, name_of, reference, resolve};
 use crate::output;
 use crate::printable::printable;
 
-pub(crate) fn send_break(connection: &mut Connection, args: &NameArgs) -> Result<(), Failure> {
-    let console = resolve(connection, &args.name)?;
-    connection.call("break", json!({"console": reference(&console)})).map(drop)
+pub(crate) fn send_break(connection: &mut Connection, args: &BreakArgs) -> Result<(), Failure> {
+    let console = resolve(connection, &args.console.name)?;
+    let fields = json!({"console": reference(&console), "reason": args.reason});
+    connection.call("break", fields).map(drop)
 }
 
 pub(crate) fn bump(connection: &mut Connection, args: &BumpArgs) -> Result<(), Failure> {

@@ -22,6 +22,7 @@
 //! | [`admin`] | who asks from outside: vSPC.py's protocol and others, locks |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
 //! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
+//! | [`plain`] | what of a console's output is text |
 //! | [`proxy_protocol`] | the header by which a proxy says whom it forwards |
 //! | [`transport`] | TLS or nothing, between a connection's bytes and its socket's |
 //! | [`time`] | the caller's clock |
@@ -102,6 +103,7 @@ pub mod mux;
 #[cfg(feature = "operator")]
 pub mod network;
 pub mod pattern;
+pub mod plain;
 #[cfg(feature = "concentrator")]
 pub mod proxy_protocol;
 pub mod telnet;

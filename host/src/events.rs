@@ -113,7 +113,10 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Left { who, because, stay } => {
                 write!(f, "left: {who}, {}, {}", Words(because), Words(stay))
             }
-            EventKind::BreakSent { who } => write!(f, "break sent: {who}"),
+            EventKind::BreakSent { who, reason } if reason.is_empty() => write!(f, "break sent: {who}"),
+            EventKind::BreakSent { who, reason } => {
+                write!(f, "break sent: {who}, because {}", Quoted(reason))
+            }
             EventKind::SentAway { who, by, reason } if reason.is_empty() => {
                 write!(f, "sent away: {who}, by {by}")
             }

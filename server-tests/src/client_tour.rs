@@ -128,7 +128,10 @@ pub(super) fn consoles_are_listed_used_scripted_and_followed() {
     attach.expect(b"up 12 days");
     tail.expect(b"up 12 days");
 
-    client.says(&["break", "vm1"]);
+    let listed = client.says(&["list", "--last-line"]);
+    assert!(listed.lines().nth(1).unwrap().ends_with("  beforelogin: up 12 days"), "{listed}");
+
+    client.says(&["break", "vm1", "--reason", "it hangs"]);
     server.line_with("break sent: 127.0.0.1");
     attach.input.write_all(b"\x1d.").unwrap();
     attach.end();

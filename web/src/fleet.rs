@@ -19,7 +19,7 @@ pub(crate) struct Fleet {
     changed: watch::Sender<u64>,
     /// Tells numbers of this run from those of another.
     epoch: String,
-    asked: Mutex<Option<Instant>>,
+    asked: Mutex<Asked>,
     only: Option<Only>,
 }
 
@@ -28,6 +28,22 @@ pub(crate) struct Fleet {
 pub(crate) struct Only {
     pub(crate) uuid: String,
     pub(crate) suffix: String,
+}
+
+/// When somebody has looked last.
+#[derive(Default)]
+struct Asked {
+    counts: Option<Instant>,
+    lines: Option<Instant>,
+}
+
+/// What somebody looks at, of what is told to who asks alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Interest {
+    Nothing,
+    Counts,
+    /// And the last lines of consoles.
+    Lines,
 }
 
 /// Which console: the server's place, and the console's id there.
@@ -96,7 +112,7 @@ impl Fleet {
             state: Mutex::new(state),
             changed,
             epoch: chance::hex::<6>(),
-            asked: Mutex::new(None),
+            asked: Mutex::default(),
             only: None,
         }
     }
@@ -156,6 +172,13 @@ impl Fleet {
                 seen.insert(id.clone());
             }
             let key = (place, id);
+            // Changes are told without it. Where somebody is alone at a console it is nobody else's.
+            if let Some(old) = state.consoles.get(&key)
+                && value["lock"]["mode"] != "exclusive"
+                && let Some(line) = old.value.get(LAST_LINE)
+            {
+                value[LAST_LINE] = line.clone();
+            }
             let seq = state.note(What::Console(key.clone()));
             let console = Console { value, at: Instant::now(), seq, counted: 0 };
             if let Some(old) = state.consoles.insert(key, console) {
@@ -183,12 +206,14 @@ impl Fleet {
         });
     }
 
-    /// What a list has told of a console: counts may be new.
-    pub(crate) fn counted(&self, place: usize, value: &Value) {
+    /// What a list has told of a console: counts may be new, and the last line, if that was asked for.
+    pub(crate) fn counted(&self, place: usize, value: &Value, interest: Interest) {
         self.change(|state| {
             let key = (place, value["id"].as_str().unwrap_or_default().to_owned());
             let Some(console) = state.consoles.get(&key) else { return };
-            if ["out", "in"].iter().all(|count| console.value[count] == value[count]) {
+            let has_lines = interest == Interest::Lines;
+            let is_same = |field: &str| console.value.get(field) == value.get(field);
+            if is_same("out") && is_same("in") && (!has_lines || is_same(LAST_LINE)) {
                 return;
             }
             let seq = state.note(What::Counted(key.clone()));
@@ -198,6 +223,12 @@ impl Fleet {
             // Nothing but these: a change may have been told since the list was made.
             for field in COUNTS {
                 console.value[*field] = value[*field].clone();
+            }
+            if has_lines && let Some(fields) = console.value.as_object_mut() {
+                match value.get(LAST_LINE) {
+                    Some(line) => fields.insert(LAST_LINE.to_owned(), line.clone()),
+                    None => fields.remove(LAST_LINE),
+                };
             }
             console.value["since_ms"] = now["since_ms"].clone();
             console.at = Instant::now();
@@ -261,10 +292,14 @@ impl Fleet {
                 }
                 What::Counted(key) => {
                     let value = state.consoles[key].now();
-                    counts.push(json!({
+                    let mut count = json!({
                         "server": value["server"], "id": value["id"],
                         "out": value["out"], "idle_ms": value["idle_ms"],
-                    }));
+                    });
+                    if let Some(line) = value.get(LAST_LINE) {
+                        count[LAST_LINE] = line.clone();
+                    }
+                    counts.push(count);
                 }
             }
         }
@@ -286,15 +321,27 @@ impl Fleet {
         state.consoles.values().filter(|console| is_wanted(&console.value)).map(Console::now).collect()
     }
 
-    /// Somebody looks at counts: they are worth being asked for.
-    pub(crate) fn ask(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Somebody looks at this: it is worth being asked for.
+    pub(crate) fn ask(&self, interest: Interest) {
+        let now = Some(Instant::now());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if interest >= Interest::Counts {
+            asked.counts = now;
+        }
+        if interest >= Interest::Lines {
+            asked.lines = now;
+        }
     }
 
-    /// Whether somebody has looked at counts lately.
-    pub(crate) fn is_asked(&self) -> bool {
-        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.is_some_and(|at| at.elapsed() < INTEREST)
+    /// What somebody has looked at lately.
+    pub(crate) fn interest(&self) -> Interest {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_lately = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < LATELY);
+        match (is_lately(asked.lines), is_lately(asked.counts)) {
+            (true, _) => Interest::Lines,
+            (_, true) => Interest::Counts,
+            _ => Interest::Nothing,
+        }
     }
 }
 
@@ -355,7 +402,9 @@ const COUNTS: &[&str] = &["out", "in", "offset", "idle_ms", "stayed_ms"];
 /// Consoles that are gone and remembered.
 const GONE: usize = 4096;
 /// For how long after somebody looked counts are asked for.
-const INTEREST: Duration = Duration::from_secs(15);
+const LATELY: Duration = Duration::from_secs(15);
+/// A field of a console's (operator.md §4).
+pub(crate) const LAST_LINE: &str = "last_line";
 
 #[cfg(test)]
 mod tests {
@@ -406,10 +455,34 @@ mod tests {
         let fleet = Fleet::new(vec!["a".into()]);
         let old = json!({"id": "1.1", "state": "connected", "out": 5, "in": 0, "since_ms": 70_000});
         fleet.console(0, json!({"id": "1.1", "state": "waiting", "out": 1, "in": 0, "since_ms": 5}));
-        fleet.counted(0, &old);
+        fleet.counted(0, &old, Interest::Counts);
         let console = &fleet.consoles(|_| true)[0];
         assert_eq!((&console["state"], &console["out"]), (&json!("waiting"), &json!(5)));
         assert!(console["since_ms"].as_u64().unwrap() < 60_000, "{console}");
+    }
+
+    #[test]
+    fn a_last_line_stays_over_changes_and_goes_where_somebody_is_alone() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        let line_of = || fleet.consoles(|_| true)[0].get(LAST_LINE).cloned();
+        let console = json!({"id": "1.1", "out": 1, "in": 0});
+        fleet.console(0, console.clone());
+        assert_eq!(line_of(), None);
+        let mut listed = console.clone();
+        listed[LAST_LINE] = "login:".into();
+        fleet.counted(0, &listed, Interest::Lines);
+        fleet.console(0, console.clone());
+        assert_eq!(line_of(), Some(json!("login:")));
+        let at = fleet.seq();
+        fleet.counted(0, &console, Interest::Counts);
+        assert_eq!((fleet.seq(), line_of()), (at, Some(json!("login:"))));
+        fleet.counted(0, &console, Interest::Lines);
+        assert_eq!(line_of(), None);
+        fleet.counted(0, &listed, Interest::Lines);
+        let mut locked = console;
+        locked["lock"] = json!({"mode": "exclusive"});
+        fleet.console(0, locked);
+        assert_eq!(line_of(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::admin::lock::LockMode;
-use crate::admin::operator::{self, write_id};
+use crate::admin::operator::{self, Extras, Mode, write_id};
 use crate::pattern::is_like;
 
 use super::Concentrator;
@@ -14,27 +14,49 @@ use super::attaching::mode_of;
 use super::conn::{Conn, Role};
 use super::console::Console;
 use super::id::{ConnId, ConsoleId};
+use super::last_line::last_line;
 use super::operator::Speaks;
 
 impl Concentrator {
-    pub(super) fn page(&self, asker: ConnId, matching: &str, after: Option<u64>, limit: usize) -> Page {
+    pub(super) fn page(
+        &self,
+        asker: ConnId,
+        matching: &str,
+        after: Option<u64>,
+        limit: usize,
+        with: Extras,
+    ) -> Page {
         let from = after.map_or(0, |id| ConsoleId::from_bits(id).index + 1);
         let mut page = Page { consoles: Vec::new(), next: None };
-        let mut last = None;
+        let (mut last, mut lines) = (None, 0);
         for (looked_at, console) in self.consoles.iter_from(from).enumerate() {
             if page.consoles.len() == limit
                 || looked_at == LOOKED_AT_MOST
-                || page.consoles.len() * 640 > PAGE_BYTES
+                || page.consoles.len() * 640 + lines > PAGE_BYTES
             {
                 page.next = last.map(|id: ConsoleId| write_id(id.to_bits()));
                 break;
             }
             last = Some(console.id());
             if matches(matching, console) && self.sees(asker, console.id()) {
-                page.consoles.push(self.describe_console(console));
+                let console = self.describe_with(console, with);
+                // Quotes and backslashes are doubled.
+                lines += console.last_line.as_ref().map_or(0, |line| 2 * line.len());
+                page.consoles.push(console);
             }
         }
         page
+    }
+
+    /// With what was asked for besides.
+    pub(super) fn describe_with(&self, console: &Console, with: Extras) -> operator::Console {
+        let mut shown = self.describe_console(console);
+        // Who has locked a console exclusively is alone there, and nobody else is shown what it prints.
+        let is_alone = shown.lock.as_ref().is_some_and(|lock| lock.mode == Mode::Exclusive);
+        if with.last_line && !is_alone {
+            shown.last_line = Some(last_line(console.fanout().journal()));
+        }
+        shown
     }
 
     pub(super) fn describe(&self, at: ConsoleId) -> Option<operator::Console> {
@@ -68,6 +90,7 @@ impl Concentrator {
             offset,
             shared: self.consoles.is_shared(label),
             kept: console.is_kept(),
+            last_line: None,
         }
     }
 

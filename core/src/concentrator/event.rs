@@ -141,6 +141,8 @@ pub enum EventKind {
     BreakSent {
         /// Who.
         who: Box<str>,
+        /// Why, in that one's words; empty: nothing was said.
+        reason: Box<str>,
     },
     /// An operator sends somebody away.
     SentAway {

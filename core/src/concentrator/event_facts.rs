@@ -58,7 +58,8 @@ impl EventKind {
             Self::Left { who, because: why, stay } => {
                 ("left", because(closed(*why), of_stay(*stay, json!({ "who": who }))))
             }
-            Self::BreakSent { who } => ("break-sent", json!({ "who": who })),
+            Self::BreakSent { who, reason } if reason.is_empty() => ("break-sent", json!({ "who": who })),
+            Self::BreakSent { who, reason } => ("break-sent", json!({ "who": who, "reason": reason })),
             Self::SentAway { who, by, reason } => {
                 ("sent-away", json!({ "who": who, "by": by, "reason": reason }))
             }

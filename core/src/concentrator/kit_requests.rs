@@ -67,7 +67,7 @@ impl Concentrator {
                     let at = attach.and_then(|attach| self.conns.get(attach)).and_then(Conn::console);
                     if let (Some(attach), Some(at)) = (attach, at) {
                         // Where others stand in the way nothing can be said.
-                        let _ = self.send_break(attach, at);
+                        let _ = self.send_break(attach, at, "");
                     }
                 }
                 KitEvent::Negotiated(Some(change)) if change.opt == VSPC_ADMIN => {

@@ -52,6 +52,7 @@ mod judging;
 mod kit;
 mod kit_requests;
 mod label;
+mod last_line;
 mod legs;
 mod lines;
 mod listen;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::admin::lock::LockRefused;
 use crate::admin::operator::{
-    self, Behalf, Candidate, Code, Failure, LogQuery, Mode, Notice, Op, ParseError, ReloadOutcome, Request,
-    Right, Topic, parse_id, put_answer, put_failure, write_id,
+    self, Behalf, Candidate, Code, Extras, Failure, LogQuery, Mode, Notice, Op, ParseError, ReloadOutcome,
+    Request, Right, Topic, parse_id, put_answer, put_failure, write_id,
 };
 use crate::mux::CloseReason as SessionEnd;
 use crate::telnet::{Command, IAC};
@@ -90,6 +90,10 @@ impl Concentrator {
 
     /// Carries out one request and answers it. Returns what it cost, in requests that look up nothing.
     fn answer_request(&mut self, id: ConnId, request: Result<Request, ParseError>) -> usize {
+        let mut work = 1 + self.consoles.len() / CONSOLES_PER_WORK;
+        if let Ok(Request { op: Op::List { with: Extras { last_line: true }, .. }, .. }) = &request {
+            work += LAST_LINES_WORK;
+        }
         let (number, outcome) = match request {
             Err(ParseError::Broken(message)) => {
                 if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
@@ -108,7 +112,7 @@ impl Concentrator {
         {
             put_failure(number, &failure, desk.buffer());
         }
-        1 + self.consoles.len() / CONSOLES_PER_WORK
+        work
     }
 
     fn say(&mut self, id: ConnId, number: u64, ok: &impl Serialize) {
@@ -128,7 +132,7 @@ impl Concentrator {
                 return Err(Failure::new(Code::HelloFirst, "the first request has to be hello"));
             }
             Op::Lock { mode: Mode::ReadOnly, .. } => Right::Spectator,
-            Op::Lock { .. } | Op::BreakAt(_) | Op::Break(_) => Right::Writer,
+            Op::Lock { .. } | Op::BreakAt { .. } | Op::Break { .. } => Right::Writer,
             Op::Bump { .. } | Op::Kick { .. } | Op::GiveInput { .. } | Op::Reload | Op::Drain => {
                 Right::Operator
             }
@@ -139,14 +143,14 @@ impl Concentrator {
         }
         let ok = match op {
             Op::Hello { v, client: _, behalf } => self.hello(id, v, behalf)?,
-            Op::List { matching, after, limit } => {
-                let page = self.page(id, &matching, after, limit);
+            Op::List { matching, after, limit, with } => {
+                let page = self.page(id, &matching, after, limit, with);
                 self.say(id, number, &page);
                 return Ok(());
             }
-            Op::Show(console) => {
+            Op::Show { console, with } => {
                 let at = self.console_for(id, &console, needs)?;
-                json!({ "console": self.describe(at) })
+                json!({ "console": self.consoles.get(at).map(|at| self.describe_with(at, with)) })
             }
             Op::Who(console) => {
                 let at = self.console_for(id, &console, needs)?;
@@ -171,16 +175,16 @@ impl Concentrator {
                 })?;
                 json!({ "access": access(granted), "lock": mode_of(granted.applied) })
             }
-            Op::BreakAt(stream) => {
+            Op::BreakAt { stream, reason } => {
                 let attach = self.attach_of(id, stream)?;
                 let at = self.conns.get(attach).and_then(Conn::console);
                 let at = at.ok_or_else(|| Failure::new(Code::NoSuchStream, "nothing is attached to it"))?;
                 self.needs_right(id, Some(at), needs)?;
-                self.send_break(attach, at)?
+                self.send_break(attach, at, &reason)?
             }
-            Op::Break(console) => {
+            Op::Break { console, reason } => {
                 let at = self.console_for(id, &console, needs)?;
-                self.send_break(id, at)?
+                self.send_break(id, at, &reason)?
             }
             Op::Bump { console, client, reason } => {
                 let at = self.console_for(id, &console, needs)?;
@@ -377,21 +381,21 @@ impl Concentrator {
         json!({})
     }
 
-    pub(super) fn send_break(&mut self, id: ConnId, at: ConsoleId) -> Result<Value, Failure> {
+    pub(super) fn send_break(&mut self, id: ConnId, at: ConsoleId, reason: &str) -> Result<Value, Failure> {
         let holder = self.consoles.get(at).and_then(|console| console.lock().holder());
         let is_attach = self.conns.get(id).is_some_and(Conn::is_visitor);
         let may = if is_attach { self.may_type(id, at) } else { holder.is_none() };
         if !may {
             return Err(self.locked(Some(at), Some(id), LockRefused::Write));
         }
-        let who = self.who(id);
+        let (who, reason) = (self.who(id), printable(reason).into());
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return Ok(json!({})) };
         console.count().breaks += 1;
         if !console.legs.is_empty() {
             console.uplink.push_wire(&[IAC, Command::BRK.0], buffers);
             console.wake_input(&mut self.fx);
         }
-        self.emit_event(Some(id), Some(at), EventKind::BreakSent { who });
+        self.emit_event(Some(id), Some(at), EventKind::BreakSent { who, reason });
         Ok(json!({}))
     }
 
@@ -472,6 +476,9 @@ pub(super) fn printable(text: &str) -> String {
 
 /// Requests that are carried out before others have their turn.
 const WORK_MOST: usize = 32;
+
+/// What the last lines of a page of consoles cost besides, in requests.
+const LAST_LINES_WORK: usize = 8;
 
 /// Consoles that can be looked at for what one request costs.
 const CONSOLES_PER_WORK: usize = 2048;

@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::pattern::Progress;
-use super::text::{Part, Plain};
 use super::watch::{Rate, Watch};
+use vspc_core::plain::{Part, Plain};
 
 /// A console that is watched.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ mod console;
 mod pattern;
 mod selector;
 mod tap;
-mod text;
 mod watch;
 mod watcher;
 

@@ -29,7 +29,7 @@ export class Changes {
     if (this.#over) return;
     clearTimeout(this.#timer);
     this.#source?.close();
-    const source = new EventSource('api/v1/changes');
+    const source = new EventSource('api/v1/changes?with=last_line');
     this.#source = source;
     source.addEventListener('snapshot', () => this.fleet.begin());
     this.#on(source, 'console', (raw) => {

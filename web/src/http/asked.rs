@@ -24,6 +24,11 @@ impl Words {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Whether `with` has this.
+    pub(super) fn has(&self, extra: &str) -> bool {
+        self.get("with").is_some_and(|all| all.split(',').any(|one| one == extra))
+    }
+
     /// The same for one word alone.
     pub(super) fn only(&self, name: &str) -> Self {
         Self(self.0.get(name).map(|value| (name.to_owned(), value.clone())).into_iter().collect())

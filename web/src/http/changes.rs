@@ -7,11 +7,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
-use super::piped::piped;
+use serde_json::Value;
 
-pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Response {
+use super::App;
+use super::asked::Words;
+use super::piped::piped;
+use crate::fleet::{Interest, LAST_LINE};
+
+pub(super) async fn changes(State(app): State<App>, words: Words, headers: HeaderMap) -> Response {
     let fleet = app.fleet;
+    let interest = if words.has(LAST_LINE) { Interest::Lines } else { Interest::Counts };
     let known = headers.get("last-event-id").and_then(|id| {
         let (epoch, seq) = id.to_str().ok()?.split_once('-')?;
         let seq = seq.parse().ok()?;
@@ -28,14 +33,17 @@ pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Respo
         let mut text = if known.is_none() { event("snapshot", "{}", None) } else { String::new() };
         loop {
             changed.borrow_and_update();
-            fleet.ask();
+            fleet.ask(interest);
             let (changes, now) = fleet.since(at, BATCH, began);
             let is_all = now == at;
             at = now;
             if !fleet.knows(at) {
                 return;
             }
-            for change in changes {
+            for mut change in changes {
+                if interest < Interest::Lines {
+                    without_lines(&mut change.value);
+                }
                 text.push_str(&event(change.kind, &change.value.to_string(), None));
             }
             if synced_at.is_some_and(|seq| at >= seq || is_all) {
@@ -61,6 +69,14 @@ pub(super) async fn changes(State(app): State<App>, headers: HeaderMap) -> Respo
         }
     });
     ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// Who has not asked for last lines is not sent them.
+fn without_lines(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove(LAST_LINE);
+        fields.get_mut("counts").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_lines);
+    }
 }
 
 /// JSON has no line ends, so one line of data holds it.

@@ -13,6 +13,7 @@ use super::asked::{Asked, Words, bad};
 use super::found::{Found, upstream};
 use super::problem::Problem;
 use super::{App, json_of};
+use crate::fleet::{Interest, LAST_LINE};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -29,7 +30,8 @@ pub(super) async fn list(
     words: Words,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    app.fleet.ask();
+    let has_lines = words.has(LAST_LINE);
+    app.upstreams.look(&app.fleet, if has_lines { Interest::Lines } else { Interest::Counts }).await;
     let server = words.get("server");
     if let Some(name) = server {
         upstream(&app, name)?;
@@ -63,6 +65,12 @@ pub(super) async fn list(
         }
         _ => Value::Null,
     };
+    if !has_lines {
+        consoles
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|console| drop(console.remove(LAST_LINE)));
+    }
     let tag = tag(app.fleet.epoch(), &consoles, &next);
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
@@ -90,8 +98,9 @@ fn tag(epoch: &str, consoles: &[Value], next: &Value) -> String {
     format!("W/\"{epoch}-{:x}\"", hasher.finish())
 }
 
-pub(super) async fn show(found: Found) -> Result<Response, Problem> {
-    let mut answer = found.call("show", json!({})).await?;
+pub(super) async fn show(found: Found, words: Words) -> Result<Response, Problem> {
+    let with = words.has(LAST_LINE).then(|| json!([LAST_LINE]));
+    let mut answer = found.call("show", json!({"with": with})).await?;
     let mut console = answer["console"].take();
     console["server"] = found.server().into();
     Ok(json_of(&console))
@@ -124,8 +133,8 @@ async fn kick(found: Found, Asked(asked): Asked) -> Result<Response, Problem> {
     Ok(json_of(&json!({})))
 }
 
-async fn send_break(found: Found, _: Asked) -> Result<Response, Problem> {
-    found.call("break", json!({})).await?;
+async fn send_break(found: Found, Asked(asked): Asked) -> Result<Response, Problem> {
+    found.call("break", json!({"reason": asked["reason"]})).await?;
     Ok(json_of(&json!({})))
 }
 

@@ -17,7 +17,7 @@ use vspc_operator::Refusal;
 use vspc_trust::Credentials;
 
 pub(crate) use self::link::Link;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Interest, LAST_LINE};
 use crate::options::{Address, Server};
 
 /// All of them. Copies share them.
@@ -90,6 +90,22 @@ impl Upstreams {
     /// Whether somebody is at a console, or waits for an answer.
     pub(crate) fn is_used(&self) -> bool {
         self.all.iter().filter_map(|upstream| upstream.link()).any(|link| link.is_used())
+    }
+
+    /// Notes that somebody looks at this now. Where nobody has lately, it is asked for first.
+    pub(crate) async fn look(&self, fleet: &Arc<Fleet>, interest: Interest) {
+        let is_old = fleet.interest() < interest;
+        fleet.ask(interest);
+        if !is_old {
+            return;
+        }
+        let mut counts = JoinSet::new();
+        for upstream in self.all().iter().filter(|upstream| upstream.link().is_some()) {
+            let (upstream, fleet) = (Arc::clone(upstream), Arc::clone(fleet));
+            counts.spawn(async move { count_once(&upstream, &fleet).await });
+        }
+        // What one that hangs has told before is shown.
+        let _ = tokio::time::timeout(COUNT_WITHIN, counts.join_all()).await;
     }
 
     pub(crate) fn all(&self) -> &[Arc<Upstream>] {
@@ -192,17 +208,25 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
 async fn count(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
     loop {
         tokio::time::sleep(COUNT_EVERY).await;
-        let mut after = Value::Null;
-        while fleet.is_asked() {
-            let asked = json!({"after": after, "limit": COUNT_PAGE});
-            let Ok(mut page) = upstream.call("list", asked).await else { break };
-            for console in page["consoles"].as_array().into_iter().flatten() {
-                fleet.counted(upstream.place, console);
-            }
-            after = page["next"].take();
-            if after.is_null() {
-                break;
-            }
+        if fleet.interest() > Interest::Nothing {
+            count_once(&upstream, &fleet).await;
+        }
+    }
+}
+
+async fn count_once(upstream: &Upstream, fleet: &Fleet) {
+    let mut after = Value::Null;
+    loop {
+        let interest = fleet.interest();
+        let with = (interest == Interest::Lines).then(|| json!([LAST_LINE]));
+        let asked = json!({"after": after, "limit": COUNT_PAGE, "with": with});
+        let Ok(mut page) = upstream.call("list", asked).await else { return };
+        for console in page["consoles"].as_array().into_iter().flatten() {
+            fleet.counted(upstream.place, console, interest);
+        }
+        after = page["next"].take();
+        if after.is_null() {
+            return;
         }
     }
 }
@@ -210,6 +234,8 @@ async fn count(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
 /// Notices that a slow reader of events may lag behind.
 const EVENTS: usize = 256;
 const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// How long who asks for a list waits for them.
+const COUNT_WITHIN: Duration = Duration::from_secs(1);
 /// The largest (operator.md §5).
 const COUNT_PAGE: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -87,6 +87,40 @@ fn counts_are_told_while_somebody_looks() {
 }
 
 #[test]
+fn the_last_line_is_told_to_who_asks_for_it() {
+    let server = Server::start("last", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut plain = Events::of(&gateway, "/api/v1/changes", &[]);
+    plain.next_of("synced");
+    let mut events = Events::of(&gateway, "/api/v1/changes?with=last_line", &[]);
+    events.next_of("synced");
+    vm.print(b"boot\r\n\x1b[1mlogin:\x1b[0m ");
+    while events.next_of("count").0["counts"][0]["last_line"] != "login:" {}
+    let count = plain.next_of("count").0;
+    assert!(count["counts"][0].get("last_line").is_none(), "{count}");
+    let list = get(&gateway, "/api/v1/consoles?with=other,last_line").json();
+    assert_eq!(list["consoles"][0]["last_line"], "login:");
+    assert!(get(&gateway, "/api/v1/consoles").json()["consoles"][0].get("last_line").is_none());
+    assert_eq!(get(&gateway, "/api/v1/consoles/web1?with=last_line").json()["last_line"], "login:");
+    assert!(get(&gateway, "/api/v1/consoles/web1").json().get("last_line").is_none());
+}
+
+#[test]
+fn a_list_that_nobody_has_looked_at_is_as_of_now() {
+    let server = Server::start("now", &[]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    until(&gateway, "/api/v1/consoles/web1", |console| console["name"] == "web1");
+    vm.print(b"login: ");
+    until(&gateway, "/api/v1/consoles/web1", |console| console["out"] == 7);
+    let list = get(&gateway, "/api/v1/consoles?with=last_line").json();
+    let console = &list["consoles"][0];
+    assert_eq!((&console["out"], &console["last_line"]), (&json!(7), &json!("login:")));
+}
+
+#[test]
 fn a_server_that_is_away_is_said_to_be_and_is_found_again() {
     let server = Server::start("away", &[]);
     let _vm = server.vm(1, "web1");

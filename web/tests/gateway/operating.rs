@@ -122,4 +122,13 @@ fn events_are_told_with_their_server() {
             break;
         }
     }
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    assert_eq!(post(&gateway, "break", &json!({"reason": "it hangs"})), (200, json!({})));
+    loop {
+        let (event, _) = events.next_of("log");
+        if event["kind"] == "break-sent" {
+            assert_eq!(event["reason"], "it hangs");
+            break;
+        }
+    }
 }

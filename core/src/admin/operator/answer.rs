@@ -129,6 +129,9 @@ pub struct Console {
     /// Its port is its own also after a restart.
     #[serde(default)]
     pub kept: bool,
+    /// The last line that its VM has printed, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_line: Option<String>,
 }
 
 /// What came of a reload: the answer to `reload`.

@@ -39,9 +39,16 @@ pub enum Op {
         after: Option<u64>,
         /// How many at most.
         limit: usize,
+        /// What of each besides.
+        with: Extras,
     },
     /// One console.
-    Show(String),
+    Show {
+        /// Which.
+        console: String,
+        /// What of it besides.
+        with: Extras,
+    },
     /// Who is at a console.
     Who(String),
     /// Be told of something from now on.
@@ -83,9 +90,19 @@ pub enum Op {
         mode: Mode,
     },
     /// Send a break, to where this attach is.
-    BreakAt(u64),
+    BreakAt {
+        /// The attach.
+        stream: u64,
+        /// For the log.
+        reason: String,
+    },
     /// Send a break to this console.
-    Break(String),
+    Break {
+        /// Which.
+        console: String,
+        /// For the log.
+        reason: String,
+    },
     /// Send clients away, and say why.
     Bump {
         /// From which console.
@@ -115,6 +132,13 @@ pub enum Op {
     Reload,
     /// End the server in order.
     Drain,
+}
+
+/// What of consoles is shown to who asks for it alone, because it takes work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extras {
+    /// The last line that was printed.
+    pub last_line: bool,
 }
 
 /// What can be subscribed to.
@@ -234,8 +258,9 @@ impl Op {
                         .filter(|limit| (1..=LIST_MOST).contains(limit))
                         .ok_or_else(|| bad(format!("limit is a number from 1 to {LIST_MOST}")))?,
                 },
+                with: fields.extras()?,
             },
-            "show" => Self::Show(fields.needed("console")?),
+            "show" => Self::Show { console: fields.needed("console")?, with: fields.extras()? },
             "who" => Self::Who(fields.needed("console")?),
             "subscribe" => Self::Subscribe {
                 to: fields.word("to")?.ok_or_else(|| missing("to"))?,
@@ -265,8 +290,11 @@ impl Op {
                 mode: fields.word("mode")?.ok_or_else(|| missing("mode"))?,
             },
             "break" => match fields.number("stream")? {
-                Some(stream) => Self::BreakAt(stream),
-                None => Self::Break(fields.needed("console")?),
+                Some(stream) => Self::BreakAt { stream, reason: fields.text("reason")?.unwrap_or_default() },
+                None => Self::Break {
+                    console: fields.needed("console")?,
+                    reason: fields.text("reason")?.unwrap_or_default(),
+                },
             },
             "bump" => Self::Bump {
                 console: fields.needed("console")?,
@@ -332,6 +360,12 @@ impl Fields<'_> {
         T::deserialize(value).map(Some).map_err(|error| bad(format!("{name}: {error}")))
     }
 
+    /// Words that are not known are passed over.
+    fn extras(&self) -> Result<Extras, Failure> {
+        let words: Vec<String> = self.word("with")?.unwrap_or_default();
+        Ok(Extras { last_line: words.iter().any(|word| word == "last_line") })
+    }
+
     fn behalf(&self) -> Result<Option<Behalf>, Failure> {
         let Some(value) = self.get("for") else { return Ok(None) };
         let object = value.as_object().ok_or_else(|| bad("for is an object".into()))?;
@@ -388,12 +422,23 @@ mod tests {
                     behalf: Some(Behalf { user: "ann".into(), address: None, rights: Right::Writer }),
                 },
             ),
-            (r#"{"id":1,"op":"list"}"#, Op::List { matching: String::new(), after: None, limit: 200 }),
             (
-                r#"{"id":1,"op":"list","match":"web*","after":"3.1","limit":500,"more":[1]}"#,
-                Op::List { matching: "web*".into(), after: Some(1 << 32 | 3), limit: 500 },
+                r#"{"id":1,"op":"list"}"#,
+                Op::List { matching: String::new(), after: None, limit: 200, with: Extras::default() },
             ),
-            (r#"{"id":1,"op":"show","console":"a b"}"#, Op::Show("a b".into())),
+            (
+                r#"{"id":1,"op":"list","match":"web*","after":"3.1","limit":500,"more":[1],"with":["new","last_line"]}"#,
+                Op::List {
+                    matching: "web*".into(),
+                    after: Some(1 << 32 | 3),
+                    limit: 500,
+                    with: Extras { last_line: true },
+                },
+            ),
+            (
+                r#"{"id":1,"op":"show","console":"a b"}"#,
+                Op::Show { console: "a b".into(), with: Extras::default() },
+            ),
             (r#"{"id":1,"op":"who","console":"a"}"#, Op::Who("a".into())),
             (
                 r#"{"id":1,"op":"subscribe","to":"consoles","match":null}"#,
@@ -427,8 +472,11 @@ mod tests {
                 },
             ),
             (r#"{"id":1,"op":"lock","stream":7,"mode":"write"}"#, Op::Lock { stream: 7, mode: Mode::Write }),
-            (r#"{"id":1,"op":"break","stream":7}"#, Op::BreakAt(7)),
-            (r#"{"id":1,"op":"break","console":"a"}"#, Op::Break("a".into())),
+            (r#"{"id":1,"op":"break","stream":7}"#, Op::BreakAt { stream: 7, reason: String::new() }),
+            (
+                r#"{"id":1,"op":"break","console":"a","reason":"hung"}"#,
+                Op::Break { console: "a".into(), reason: "hung".into() },
+            ),
             (
                 r#"{"id":1,"op":"bump","console":"a","reason":"r"}"#,
                 Op::Bump { console: "a".into(), client: None, reason: "r".into() },

@@ -387,11 +387,35 @@ fn whoever_is_refused_a_lock_is_told_who_else_is_in_the_way() {
 }
 
 #[test]
+fn the_last_line_is_shown_to_who_asks_for_it_and_of_no_console_that_somebody_has_alone() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_config(1));
+    let mut operator = Operator::known(&mut world);
+    let list = json!({ "op": "list", "with": ["last_line", "something"] });
+    let show = json!({ "op": "show", "console": "vm01", "with": ["last_line"] });
+    assert_eq!(operator.ok(&mut world, list.clone())["consoles"][0]["last_line"], "");
+    world.print(vm, b"boot\r\n\x1b[1mweb01\xff\x1b[0m login: ");
+    world.settle();
+    assert_eq!(operator.ok(&mut world, list.clone())["consoles"][0]["last_line"], "web01\u{fffd} login:");
+    assert_eq!(operator.ok(&mut world, show.clone())["console"]["last_line"], "web01\u{fffd} login:");
+    let plain = operator.ok(&mut world, json!({ "op": "show", "console": "vm01" }));
+    assert!(plain["console"].get("last_line").is_none());
+    let wrong = json!({ "op": "list", "with": "last_line" });
+    assert_eq!(operator.code(&mut world, wrong), "bad-request");
+    Operator::known(&mut world).attach(&mut world, "vm01", "exclusive");
+    assert!(operator.ok(&mut world, list)["consoles"][0].get("last_line").is_none());
+    assert!(operator.ok(&mut world, show)["console"].get("last_line").is_none());
+}
+
+#[test]
 fn a_break_reaches_the_vm_and_counters_are_told() {
     let mut world = World::new(config());
     let vm = world.vm(vm_config(1));
     let mut operator = Operator::known(&mut world);
-    operator.ok(&mut world, json!({ "op": "break", "console": "vm01" }));
+    operator.ok(&mut world, json!({ "op": "break", "console": "vm01", "reason": "it\nhangs" }));
+    let is_sent =
+        |kind: &EventKind| matches!(kind, EventKind::BreakSent { reason, .. } if &**reason == "it hangs");
+    assert!(world.events.iter().any(|event| is_sent(&event.kind)));
     let is_break = |event: &vspc_core::vmware::VmEvent| matches!(event, vspc_core::vmware::VmEvent::Break);
     assert_eq!(world.host(vm).was_told(is_break), 1);
     let stats = operator.ok(&mut world, json!({ "op": "stats" }));

@@ -7,7 +7,7 @@
 
 /// Takes terminal control off what a console prints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Plain {
+pub enum Plain {
     /// In text.
     #[default]
     Text,
@@ -23,7 +23,7 @@ pub(super) enum Plain {
 
 /// A part of what is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part<'a> {
+pub enum Part<'a> {
     /// A piece of a line.
     Text(&'a [u8]),
     /// Its end.
@@ -32,7 +32,7 @@ pub(super) enum Part<'a> {
 
 impl Plain {
     /// Takes in a piece of what is printed. Costs a look at each byte.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut take: impl FnMut(Part<'_>)) {
+    pub fn feed(&mut self, mut bytes: &[u8], mut take: impl FnMut(Part<'_>)) {
         while let Some(&byte) = bytes.first() {
             let mut is_done = true;
             *self = match (*self, byte) {
