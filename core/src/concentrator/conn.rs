@@ -170,6 +170,21 @@ pub(super) struct Vm {
     pub(super) wire: Wire,
 }
 
+impl Vm {
+    /// One that has said nothing.
+    pub(super) fn new(wire: Wire) -> Self {
+        Self {
+            dialogue: Dialogue::new(),
+            place: Place::Unidentified,
+            moving: None,
+            early: None,
+            fold: None,
+            told: false,
+            wire,
+        }
+    }
+}
+
 /// What a VM's connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wire {

@@ -5,7 +5,7 @@
 use super::Concentrator;
 use super::address::Address;
 use super::admission::Kind;
-use super::conn::{Conn, Early, Place, Role, Transport, Vm, Wire};
+use super::conn::{Conn, Early, Role, Transport, Vm, Wire};
 use super::dials::DialKey;
 use super::event::EventKind;
 use super::fanout::Stand;
@@ -15,7 +15,6 @@ use super::listen::Listener;
 use super::output::Output;
 use super::serial_line::LinePlace;
 use crate::telnet::{Opt, OptionPolicy, Side, put_negotiation};
-use crate::vmware::Dialogue;
 
 impl Concentrator {
     /// Has all lines that are configured listened for, and connected to.
@@ -94,17 +93,8 @@ impl Concentrator {
 }
 
 fn line_conn(peer: Address, wire: Wire) -> Conn {
-    let vm = Vm {
-        dialogue: Dialogue::new(),
-        place: Place::Unidentified,
-        moving: None,
-        early: None,
-        fold: None,
-        told: false,
-        wire,
-    };
     let policy = if wire == Wire::Port { PORT_POLICY } else { LINE_POLICY };
-    Conn::new(peer, Transport::Plain, policy, Role::Vm(vm))
+    Conn::new(peer, Transport::Plain, policy, Role::Vm(Vm::new(wire)))
 }
 
 /// What we are willing to have switched on towards a line that speaks telnet: it is the server there.

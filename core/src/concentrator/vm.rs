@@ -30,16 +30,7 @@ impl Concentrator {
         let transport = self.tls.for_vm(&self.config, &peer, now)?;
         let (is_tls, is_upgradable) = (transport.is_tls(), matches!(transport, Transport::Upgradable(_)));
         let policy = if is_upgradable { Dialogue::POLICY_WITH_TLS } else { Dialogue::POLICY };
-        let vm = Vm {
-            dialogue: Dialogue::new(),
-            place: Place::Unidentified,
-            moving: None,
-            early: None,
-            fold: None,
-            told: false,
-            wire: Wire::Vmware,
-        };
-        let mut conn = Conn::new(peer, transport, policy, Role::Vm(vm));
+        let mut conn = Conn::new(peer, transport, policy, Role::Vm(Vm::new(Wire::Vmware)));
         conn.decoder = message_decoder();
         // Goes out as soon as it is known how.
         let mut opening = Vec::new();
