@@ -60,6 +60,11 @@ impl FromStr for Serial {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("telnet:") || text.starts_with("telnets:") {
+            return Err(format!(
+                "{text:?}: a line that speaks telnet is the concentrator's own, as its --line"
+            ));
+        }
         let listener = [("unix-listen:", "unix:"), ("tcp-listen:", "tcp:"), ("vsock-listen:", "vsock:")]
             .iter()
             .find_map(|(prefix, kind)| Some(format!("{kind}{}", text.strip_prefix(prefix)?)));
@@ -215,7 +220,7 @@ mod tests {
             let serial: Serial = text.parse().unwrap();
             assert_eq!((serial.to_string().as_str(), serial.is_listener), (text, is_listener));
         }
-        for text in ["tls://a:1", "tcp-listen://vm1:1", "tty:/dev/ttyS0"] {
+        for text in ["tls://a:1", "telnet://a:1", "tcp-listen://vm1:1", "tty:/dev/ttyS0"] {
             text.parse::<Serial>().unwrap_err();
         }
     }

@@ -10,10 +10,12 @@
 //! What is typed goes to the line as it comes. Without a line, or when its connection ends, it is dropped.
 //! What a move of its VM changes in this is in `moves`.
 
+mod breaks;
 mod moves;
 
 use std::fmt::Display;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use mio::Token;
@@ -26,10 +28,12 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::dial::{Dial, Goal, Progress};
 use crate::link::{Link, Received};
+use crate::orders::Watch;
 use crate::pair::LAST_WORDS;
 use crate::qmp::Watched;
 use crate::speaker::{Speaker, Told};
 use crate::visit::{Next, World};
+use breaks::Breaks;
 use moves::{Moves, Moving};
 
 /// What is known of a line beforehand.
@@ -53,6 +57,8 @@ pub(crate) struct Spec {
 pub(crate) struct Line {
     /// What is there as long as the line is, for whoever watches its QEMU; no other line has had this number.
     life: Option<Arc<u64>>,
+    /// Where a QEMU can be asked for BREAKs.
+    breaks: Option<Box<Breaks>>,
     spec: Arc<Spec>,
     port: Port,
     net: Net,
@@ -107,11 +113,11 @@ struct Retry {
 }
 
 impl Line {
-    /// `number` is one that no other line has had.
-    pub(crate) fn new(spec: Arc<Spec>, number: u64, now: Instant) -> Self {
+    pub(crate) fn new(spec: Arc<Spec>, now: Instant) -> Self {
         let backlog = Backlog::new(spec.backlog);
         Self {
-            life: spec.qmp.is_some().then(|| Arc::new(number)),
+            life: None,
+            breaks: None,
             port: Port::Away(spec.from.is_some().then_some(now)),
             net: Net::Idle,
             backlog,
@@ -152,9 +158,11 @@ impl Line {
         self.life.as_deref() == Some(&number)
     }
 
-    /// Its number, for as long as it is there.
-    pub(crate) fn life(&self) -> Weak<u64> {
-        self.life.as_ref().map(Arc::downgrade).unwrap_or_default()
+    /// For whoever watches its QEMU. `number` is one that no other line has had.
+    pub(crate) fn watch(&mut self, number: u64) -> Watch {
+        let (ask, breaks) = channel();
+        self.breaks = Some(Box::new(Breaks::new(ask)));
+        Watch { line: Arc::downgrade(self.life.insert(Arc::new(number))), breaks }
     }
 
     /// It is spoken for in another way: at once, if the concentrator is to hear of it, and otherwise from the
@@ -334,13 +342,23 @@ impl Line {
     fn hear(&mut self, world: &mut World<'_>) -> bool {
         match &mut self.port {
             Port::Up(link) if self.moves.may_type() => {
-                let n = self.moves.give(&self.typed, link);
+                let before = self.breaks.as_ref().map(|breaks| breaks.bytes_before(self.typed.len()));
+                let n = self.moves.give(&self.typed[..before.unwrap_or(self.typed.len())], link);
                 self.typed.drain(..n);
+                if let Some(breaks) = &mut self.breaks {
+                    breaks.gave(n);
+                    let unread = || link.unread().is_some_and(|unread| unread > 0);
+                    if self.moves.is_given_what_is_typed()
+                        && let Some(why) = breaks.advance(unread, world.now)
+                    {
+                        self.drop_break(why);
+                    }
+                }
             }
             // The VM stands still and reads nothing: its next host gets it.
             Port::Up(_) => {}
             // Nobody is there to read it, and later it would surprise.
-            _ => self.typed.clear(),
+            _ => self.forget_typed(),
         }
         let room = if self.moves.may_type() { 0 } else { TYPED_MEANWHILE };
         if self.typed.len() > room {
@@ -351,9 +369,32 @@ impl Line {
         }
         let Net::Up(speaker) = &mut self.net else { return false };
         let mut buffer = world.buffers.take();
-        let has_more = speaker.hear(&mut buffer[..READ], &mut self.typed);
+        let mut breaks = Vec::new();
+        let has_more = speaker.hear(&mut buffer[..READ], &mut self.typed, &mut breaks);
         world.buffers.put(buffer);
+        match &mut self.breaks {
+            _ if breaks.is_empty() => {}
+            Some(waiting) => waiting.note(breaks),
+            None => self.drop_break("a line of bytes has none, and no qmp is there that QEMU is asked by"),
+        }
         has_more
+    }
+
+    /// Says that a BREAK has reached nobody.
+    fn drop_break(&self, why: &str) {
+        self.log(format_args!("a BREAK is dropped: {why}"));
+    }
+
+    /// What was typed is for nobody.
+    fn forget_typed(&mut self) {
+        self.typed.clear();
+        self.forget_breaks("the VM is not here");
+    }
+
+    fn forget_breaks(&mut self, why: &str) {
+        if self.breaks.as_mut().is_some_and(|breaks| breaks.forget()) {
+            self.drop_break(why);
+        }
     }
 
     /// What has ended, and what follows. Returns whether there is more to do now.
@@ -366,6 +407,7 @@ impl Line {
             let retry = self.spec.from.is_some().then(|| now + self.port_retry.backoff.next());
             self.port = Port::Away(retry);
             self.ending = Some(now + STALL);
+            self.forget_typed();
             self.typed = Vec::new();
             self.forget_move();
         }
@@ -374,7 +416,7 @@ impl Line {
         let to = &spec.to.endpoint;
         let (mut refused, mut has_agreed) = (None, false);
         let mut news = Vec::new();
-        while let Some(told) = speaker.told() {
+        for told in speaker.told() {
             match told {
                 Told::Agreed => {
                     has_agreed = true;
@@ -382,7 +424,6 @@ impl Line {
                     log::info!("{}: {to} serves it", self.spec.config.name);
                 }
                 Told::Refused(why) => refused = Some(why.to_owned()),
-                Told::Break => log::debug!("{}: a line of bytes has no break", self.spec.config.name),
                 of_move => news.push(of_move),
             }
         }
@@ -432,11 +473,12 @@ impl Line {
             }
         };
         let moves = self.moves.deadline(now);
+        let breaks = self.breaks.as_ref().and_then(|breaks| breaks.deadline(now));
         let last_words = match (&self.leaving, &self.port) {
             (Leaving::Now(until), Port::Up(_)) => Some(*until),
             _ => None,
         };
-        [port, net, moves, last_words].into_iter().flatten().min()
+        [port, net, moves, breaks, last_words].into_iter().flatten().min()
     }
 
     fn log(&self, what: impl Display) {

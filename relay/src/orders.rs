@@ -2,6 +2,7 @@
 //!
 //! **Owns** the queue into the loop. Whoever is at its other end waits for the answer and not the loop.
 
+use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
@@ -54,6 +55,17 @@ pub(crate) enum What {
     Still,
     /// Nobody knows whether the VM runs here: do not speak for it for a moment.
     Unknown,
+    /// The guest was given a BREAK, or why not.
+    Broke(Option<String>),
+}
+
+/// What a line gives to whoever watches its QEMU.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Its number, for as long as it is there.
+    pub(crate) line: Weak<u64>,
+    /// The guest is to be given a BREAK.
+    pub(crate) breaks: Receiver<()>,
 }
 
 /// The end of the queue that gives orders.

@@ -8,6 +8,7 @@
 //! | QEMU says | of the source | of the target |
 //! |---|---|---|
 //! | at first: `inmigrate`, `postmigrate` | has left | is expected |
+//! | at first: it runs, and a migration has completed just now | | runs |
 //! | MIGRATION setup, active | may stop soon | |
 //! | MIGRATION pre-switchover, STOP | begins; then QEMU may go on | |
 //! | MIGRATION completed | has left | runs |
@@ -20,13 +21,13 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::orders::{Answer, Orders, What, Whom};
+use crate::endpoint::Place;
+use crate::orders::{Answer, Orders, Watch, What, Whom};
 use crate::secret::Secret;
 
 /// What is watched, and how.
@@ -40,12 +41,18 @@ pub(crate) struct Watched {
 }
 
 /// Watches until the loop is over, or this line.
-pub(crate) fn start(watched: Watched, name: String, line: Weak<u64>, orders: Orders) -> io::Result<()> {
+pub(crate) fn start(
+    watched: Watched,
+    name: String,
+    port: Place,
+    watch: Watch,
+    orders: Orders,
+) -> io::Result<()> {
     thread::Builder::new().name("qmp".to_owned()).spawn(move || {
         let mut complained = false;
-        while !orders.is_over() && line.strong_count() > 0 {
+        while !orders.is_over() && watch.line.strong_count() > 0 {
             let outcome = UnixStream::connect(&watched.socket).and_then(|socket| {
-                let mut qemu = Qemu::new(socket, &watched, &name, &line, &orders)?;
+                let mut qemu = Qemu::new(socket, &watched, &name, &port, &watch, &orders)?;
                 complained = false;
                 qemu.watch()
             });
@@ -80,7 +87,9 @@ struct Qemu<'a> {
     secret_until: Option<Instant>,
     watched: &'a Watched,
     name: &'a str,
-    line: &'a Weak<u64>,
+    /// Where its serial port is.
+    port: &'a Place,
+    watch: &'a Watch,
     orders: &'a Orders,
 }
 
@@ -89,7 +98,8 @@ impl<'a> Qemu<'a> {
         socket: UnixStream,
         watched: &'a Watched,
         name: &'a str,
-        line: &'a Weak<u64>,
+        port: &'a Place,
+        watch: &'a Watch,
         orders: &'a Orders,
     ) -> io::Result<Self> {
         socket.set_read_timeout(Some(LOOK))?;
@@ -107,7 +117,8 @@ impl<'a> Qemu<'a> {
             secret_until: None,
             watched,
             name,
-            line,
+            port,
+            watch,
             orders,
         })
     }
@@ -146,6 +157,11 @@ impl<'a> Qemu<'a> {
             }
             Some("postmigrate") => self.tell(What::Left),
             Some("finish-migrate") => self.is_source = true,
+            _ if migration["status"] == "completed" && self.has_just_come() => {
+                self.is_target = true;
+                self.tell(What::Expect(None));
+                self.runs();
+            }
             _ => self.tell(What::Runs),
         }
         if let Some(status @ ("setup" | "active" | "pre-switchover")) = migration["status"].as_str()
@@ -158,6 +174,10 @@ impl<'a> Qemu<'a> {
                 self.handle(&event)?;
             }
             self.look_for_secret();
+            while self.watch.breaks.try_recv().is_ok() {
+                let refused = self.send_break().err().map(|error| error.to_string());
+                self.tell(What::Broke(refused));
+            }
             if let Some(message) = self.message()? {
                 self.events.push_back(message);
             }
@@ -165,9 +185,25 @@ impl<'a> Qemu<'a> {
         Ok(())
     }
 
+    /// Gives the guest a BREAK.
+    fn send_break(&mut self) -> io::Result<()> {
+        let ports = self.ask("query-chardev", &json!({}))?;
+        let port =
+            label(&ports, self.port).ok_or_else(|| io::Error::other("QEMU has no such serial port"))?;
+        self.ask("chardev-send-break", &json!({"id": port})).map(drop)
+    }
+
     /// Nobody wants to know any more.
     fn is_over(&self) -> bool {
-        self.orders.is_over() || self.line.strong_count() == 0
+        self.orders.is_over() || self.watch.line.strong_count() == 0
+    }
+
+    /// Whether a VM that has come from another host has done so in this moment, while QEMU was asked.
+    fn has_just_come(&self) -> bool {
+        let has_come =
+            |event: &Value| event["event"] == "MIGRATION" && event["data"]["status"] == "completed";
+        let has_secret = || self.watched.secret_file.as_ref().is_some_and(|path| path.exists());
+        self.events.iter().any(has_come) || has_secret()
     }
 
     fn handle(&mut self, event: &Value) -> io::Result<()> {
@@ -265,7 +301,7 @@ impl<'a> Qemu<'a> {
     }
 
     fn order(&self, what: What) -> Option<Answer> {
-        self.orders.ask(Whom::Line(*self.line.upgrade()?), what, ANSWER)
+        self.orders.ask(Whom::Line(*self.watch.line.upgrade()?), what, ANSWER)
     }
 
     /// Asks and waits for the answer. What QEMU tells meanwhile is kept.
@@ -301,6 +337,26 @@ impl<'a> Qemu<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// By what name QEMU knows a serial port that is there; the only one, where none says that it is there.
+fn label<'a>(ports: &'a Value, place: &Place) -> Option<&'a str> {
+    let place = match place {
+        Place::Unix(path) => format!("unix:{}", path.display()),
+        Place::Tcp(_, port) => format!(":{port}"),
+        Place::Vsock(_, port) => format!(":{port}"),
+    };
+    let text = |port: &'a Value, key: &str| port[key].as_str();
+    let is_there = |port: &&'a Value| {
+        let at = text(port, "filename").unwrap_or_default();
+        at.split([',', ' ']).any(|word| word.ends_with(&place))
+    };
+    let ports = ports.as_array()?;
+    if let Some(port) = ports.iter().find(is_there) {
+        return text(port, "label");
+    }
+    let mut serial = ports.iter().filter_map(|port| text(port, "label")).filter(|it| it.contains("serial"));
+    serial.next().filter(|_| serial.next().is_none())
 }
 
 /// Writes a secret so that nobody else reads it, and nobody half of it.
@@ -344,3 +400,27 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long a secret is looked for when the VM runs already.
 const LATE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_port_is_found_by_its_place_or_because_there_is_no_other() {
+        let port = |label: &str, filename: &str| json!({"label": label, "filename": filename});
+        let ports = json!([
+            port("compat_monitor0", "unix:/run/vms/a.qmp,server=on"),
+            port("serial0", "unix:/run/vms/a.sock,server=on"),
+            port("charserial1", "disconnected:unix:/run/vms/b.sock,server=on"),
+            port("charserial2", "tcp:127.0.0.1:4001,server=on <-> 127.0.0.1:33333"),
+        ]);
+        let find = |place: Place| label(&ports, &place);
+        assert_eq!(find(Place::Unix("/run/vms/a.sock".into())), Some("serial0"));
+        assert_eq!(find(Place::Unix("/run/vms/b.sock".into())), Some("charserial1"));
+        assert_eq!(find(Place::Tcp("host".to_owned(), 4001)), Some("charserial2"));
+        assert_eq!(find(Place::Unix("/elsewhere/c.sock".into())), None);
+        // QEMU was given a path of its own folder, or of another name space.
+        let one = json!([port("compat_monitor0", "unix:m"), port("serial0", "unix:c.sock,server=on")]);
+        assert_eq!(label(&one, &Place::Unix("/elsewhere/c.sock".into())), Some("serial0"));
+    }
+}

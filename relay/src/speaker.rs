@@ -21,6 +21,8 @@ pub(crate) struct Speaker {
     session: VmSession,
     /// Pieces of output that are not acknowledged as a whole, oldest first.
     pieces: VecDeque<Piece>,
+    /// What it said and nobody has asked for yet.
+    news: Vec<VmEvent>,
     /// Whether the concentrator has agreed to serve this VM; that of a move's target, after COMPLETE.
     has_agreed: bool,
     /// As a move's target: whether PEER-OK is in.
@@ -46,7 +48,6 @@ pub(crate) enum Told {
     Agreed,
     /// It does not serve this VM, or is no concentrator; why.
     Refused(&'static str),
-    Break,
     /// It holds what is typed until the VM comes by another connection, which says this.
     Goahead(Resume),
     /// It does not do so now.
@@ -61,6 +62,7 @@ impl Speaker {
             link,
             session: VmSession::new(Arc::clone(config)),
             pieces: VecDeque::new(),
+            news: Vec::new(),
             has_agreed: false,
             is_peer: false,
             since: now,
@@ -114,11 +116,21 @@ impl Speaker {
         !self.pieces.is_empty()
     }
 
-    /// Reads once: what was typed is appended to `typed`. Returns whether there may be more.
-    pub(crate) fn hear(&mut self, buffer: &mut [u8], typed: &mut Vec<u8>) -> bool {
+    /// Reads once: what was typed is appended to `typed`, and to `breaks` how much of that stands before each
+    /// BREAK. Returns whether there may be more.
+    pub(crate) fn hear(&mut self, buffer: &mut [u8], typed: &mut Vec<u8>, breaks: &mut Vec<usize>) -> bool {
         match self.link.receive(buffer) {
             Received::Bytes(n) => {
-                self.session.handle_received(&buffer[..n], typed);
+                // A BREAK ends with this byte; its place is known when nothing behind it has been looked at.
+                for piece in buffer[..n].split_inclusive(|byte| *byte == BRK) {
+                    self.session.handle_received(piece, typed);
+                    while let Some(event) = self.session.poll_event() {
+                        match event {
+                            VmEvent::Break => breaks.push(typed.len()),
+                            other => self.news.push(other),
+                        }
+                    }
+                }
                 // There may be an answer to send, too.
                 true
             }
@@ -126,26 +138,28 @@ impl Speaker {
         }
     }
 
-    /// The next thing that it said.
-    pub(crate) fn told(&mut self) -> Option<Told> {
-        loop {
-            return Some(match self.session.poll_event()? {
-                VmEvent::ProxyAgreed => {
-                    self.has_agreed = true;
-                    Told::Agreed
-                }
-                VmEvent::Refused => Told::Refused("the concentrator does not serve it"),
-                VmEvent::NotProxy => Told::Refused("it is no concentrator"),
-                VmEvent::Break => Told::Break,
-                VmEvent::Goahead { sequence, secret } => Told::Goahead(Resume { sequence, secret }),
-                VmEvent::Notnow { .. } => Told::Notnow,
-                VmEvent::PeerOk { .. } => {
-                    self.is_peer = true;
-                    Told::PeerOk
-                }
-                _ => continue,
-            });
-        }
+    /// All that it said.
+    pub(crate) fn told(&mut self) -> Vec<Told> {
+        let news = std::mem::take(&mut self.news);
+        news.into_iter().filter_map(|event| self.told_by(event)).collect()
+    }
+
+    fn told_by(&mut self, event: VmEvent) -> Option<Told> {
+        Some(match event {
+            VmEvent::ProxyAgreed => {
+                self.has_agreed = true;
+                Told::Agreed
+            }
+            VmEvent::Refused => Told::Refused("the concentrator does not serve it"),
+            VmEvent::NotProxy => Told::Refused("it is no concentrator"),
+            VmEvent::Goahead { sequence, secret } => Told::Goahead(Resume { sequence, secret }),
+            VmEvent::Notnow { .. } => Told::Notnow,
+            VmEvent::PeerOk { .. } => {
+                self.is_peer = true;
+                Told::PeerOk
+            }
+            _ => return None,
+        })
     }
 
     /// Sends the dialogue, and output as far as the socket takes it. Returns whether there is more to send
@@ -241,6 +255,9 @@ fn notice(missing: u64) -> String {
 
 /// What telnet doubles.
 const IAC: u8 = 255;
+
+/// The last byte of telnet's BREAK.
+const BRK: u8 = 243;
 
 /// Output that is put into telnet's form at once: one record of TLS.
 const PIECE: usize = 16 << 10;

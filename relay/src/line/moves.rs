@@ -109,6 +109,11 @@ impl Moves {
         matches!(self.state, Moving::No)
     }
 
+    /// Whether what is typed is given to it now.
+    pub(super) const fn is_given_what_is_typed(&self) -> bool {
+        !self.is_still
+    }
+
     /// Gives the line what is typed, as far as it takes it; returns how much that was.
     pub(super) fn give(&mut self, typed: &[u8], link: &mut Link) -> usize {
         let Some(recent) = &mut self.recent else { return link.send(typed) };
@@ -233,11 +238,21 @@ impl Line {
                     self.log("the VM has left this host");
                 }
                 self.become_still(Moving::Left);
+                self.forget_typed();
                 self.typed = Vec::new();
                 done()
             }
             What::Still => {
                 self.moves.is_still = true;
+                done()
+            }
+            What::Broke(refused) => {
+                if let Some(breaks) = &mut self.breaks {
+                    breaks.is_over();
+                }
+                if let Some(why) = refused {
+                    self.drop_break(&why);
+                }
                 done()
             }
             What::Unknown => {
@@ -352,13 +367,14 @@ impl Line {
             Told::Goahead(resume) => self.goahead(resume),
             Told::Notnow => self.call_off("the concentrator does not hold what is typed now", now),
             Told::PeerOk => self.peer_is_ok(),
-            Told::Agreed | Told::Refused(_) | Told::Break => {}
+            Told::Agreed | Told::Refused(_) => {}
         }
     }
 
     fn goahead(&mut self, resume: Resume) {
         let Moving::Begun(begun) = self.moves.state else { return };
         let typed = std::mem::take(&mut self.typed);
+        self.forget_breaks("the VM leaves this host");
         let unread = match &self.port {
             Port::Up(link) => self.moves.unread(link),
             _ => None,
@@ -461,6 +477,7 @@ impl Line {
         let Net::Up(speaker) = &mut self.net else { return };
         speaker.complete(now);
         if let Moving::Arriving { secret, .. } = std::mem::replace(&mut self.moves.state, Moving::No) {
+            self.forget_typed();
             self.typed = secret.typed;
         }
         self.net_retry.is_well();

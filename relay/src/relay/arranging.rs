@@ -13,7 +13,7 @@
 //! | `qmp` of a line that stays, `control` | is named, and takes a restart |
 
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -195,10 +195,15 @@ impl Relay {
         is_first: bool,
         changes: &mut Changes,
     ) -> Result<usize, Fatal> {
-        let (id, life) = self.add_line(route.spec(to));
-        if let Some(watched) = route.qmp.clone() {
-            let started = qmp::start(watched, route.name.clone(), life, self.orders.clone());
-            started.map_err(|error| Fatal::System("start a thread", error))?;
+        let id = self.add_line(route.spec(to));
+        self.lines_ever += 1;
+        let number = self.lines_ever;
+        if let Some(watched) = route.qmp.clone()
+            && let Some(Member { kind: Kind::Line(line), .. }) = &mut self.members[id]
+        {
+            let (name, place) = (route.name.clone(), route.from.at.place.clone());
+            qmp::start(watched, name, place, line.watch(number), self.orders.clone())
+                .map_err(|error| Fatal::System("start a thread", error))?;
         }
         if !is_first {
             changes.made.push(format!("{} is spoken for, as {:?}", route.from, route.name));
@@ -257,12 +262,10 @@ impl Relay {
         Ok(())
     }
 
-    /// Adds a line; returns its place, and its number for as long as it is there.
-    fn add_line(&mut self, spec: Spec) -> (usize, Weak<u64>) {
-        self.lines_ever += 1;
-        let line = Line::new(Arc::new(spec), self.lines_ever, self.now);
-        let life = line.life();
-        (self.add(Kind::Line(Box::new(line))), life)
+    /// Adds a line; returns its place.
+    fn add_line(&mut self, spec: Spec) -> usize {
+        let line = Line::new(Arc::new(spec), self.now);
+        self.add(Kind::Line(Box::new(line)))
     }
 
     fn change_line(&mut self, id: usize, spec: Spec) {
@@ -293,7 +296,7 @@ impl Relay {
         }
         for (path, spec) in come {
             log::info!("{}: {} is there", spec.config.name, spec.place);
-            let (id, _) = self.add_line(spec);
+            let id = self.add_line(spec);
             if let Some(Some(folder)) = self.folders.get_mut(folder) {
                 folder.note(path, id);
             }

@@ -1,9 +1,12 @@
 //! Moves of lines' VMs that a concentrator does not play along with, told of by the program. What it does
 //! with one that does, and with QEMU, is tested against the servers.
 
-use std::io::Write;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use vspc_core::vmware::{Message, Said};
@@ -86,7 +89,7 @@ fn the_secret_of_a_move_is_printed_or_written_and_is_what_the_concentrator_said(
     vm.tell(&Message::VmotionGoahead { sequence_and_secret: &both });
     assert_eq!(printed(begin), "");
     let hex: String = sequence.iter().map(|byte| format!("{byte:02x}")).collect();
-    let word = std::fs::read_to_string(&file).unwrap();
+    let word = fs::read_to_string(&file).unwrap();
     assert_eq!(word, format!("vspc1.{hex}.ff0007.\n"));
     // It may have asked too late; then it is answered by the next move.
     ground.migrate("abort", &[]).join().unwrap();
@@ -174,3 +177,104 @@ fn what_cannot_be_done_is_said() {
 }
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
+
+/// Answers as a QEMU whose VM comes while it is asked, and waits for the end.
+fn qemu_whose_vm_comes(control: &UnixListener) {
+    let (mut socket, _) = control.accept().unwrap();
+    let lines = BufReader::new(socket.try_clone().unwrap()).lines();
+    let mut say = |what: &str| socket.write_all(format!("{what}\n").as_bytes()).unwrap();
+    say(r#"{"QMP": {"version": {}, "capabilities": []}}"#);
+    for line in lines.map_while(Result::ok) {
+        let id = line.rsplit(':').next().unwrap().trim_end_matches('}').to_owned();
+        let answer = if line.contains("query-status") {
+            say(r#"{"event": "RESUME"}"#);
+            say(r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#);
+            r#"{"status": "running"}"#
+        } else if line.contains("query-migrate") {
+            r#"{"status": "completed"}"#
+        } else {
+            "{}"
+        };
+        say(&format!(r#"{{"return": {answer}, "id": {id}}}"#));
+    }
+}
+
+#[test]
+fn a_vm_that_comes_while_its_qemu_is_asked_is_the_target_of_its_move() {
+    let (folder, concentrator) = (Folder::new(), Concentrator::new());
+    let listener = UnixListener::bind(folder.path("vm.sock")).unwrap();
+    let control = UnixListener::bind(folder.path("vm.qmp")).unwrap();
+    let secret = folder.path("secret");
+    let relay = Running::of(&format!(
+        "[[line]]\nfrom = 'unix:{}'\nuuid = '{UUID}'\nto = '{}'\nqmp = 'unix:{}'\nsecret-file = '{secret}'",
+        folder.path("vm.sock"),
+        concentrator.endpoint(),
+        folder.path("vm.qmp")
+    ));
+    let _line = listener.accept().unwrap();
+    let qemu = thread::spawn(move || qemu_whose_vm_comes(&control));
+    // The source's relay may be a moment behind.
+    fs::write(folder.path("secret.new"), "vspc1.01020304.05060708.\n").unwrap();
+    fs::rename(folder.path("secret.new"), &secret).unwrap();
+    let mut vm = concentrator.accept();
+    let Said::VmotionPeer { sequence_and_secret } = vm.of_move() else { panic!("it says something else") };
+    assert_eq!(sequence_and_secret, [1, 2, 3, 4, 5, 6, 7, 8]);
+    vm.tell(&Message::VmotionPeerOk { sequence: &[1, 2, 3, 4] });
+    assert!(matches!(vm.of_move(), Said::VmotionComplete { .. }));
+    drop(relay);
+    qemu.join().unwrap();
+}
+
+/// libvirt's hook at a target: with the arguments and on its standard input the XML that libvirt passes.
+fn hook(ground: &Ground, arguments: &[&str], socket: &str) {
+    let xml = format!(
+        "<domain type='kvm' id='7'>\n  <name>guest-7</name>\n  <devices>\n    <serial type='pty'>\n      \
+         <source path='/dev/pts/3'/>\n    </serial>\n    <serial type='unix'>\n      <source mode='bind' \
+         path='/run/vms/{socket}.sock'/>\n      <target type='isa-serial' port='0'>\n        <model \
+         name='isa-serial'/>\n      </target>\n      <alias name='serial0'/>\n    </serial>\n    \
+         <channel type='unix'>\n      <source mode='bind' path='/run/vms/agent.sock'/>\n    </channel>\n  \
+         </devices>\n</domain>\n"
+    );
+    let program = Path::new(env!("CARGO_BIN_EXE_vspc-relay"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), env::var("PATH").unwrap());
+    let mut hook = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/libvirt/qemu"))
+        .args(arguments)
+        .env("PATH", path)
+        .env("VSPC_RELAY_CONTROL", format!("unix:{}", ground.folder.path("control")))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that has nothing to do reads nothing.
+    let _ = hook.stdin.take().unwrap().write_all(xml.as_bytes());
+    let output = hook.wait_with_output().unwrap();
+    // What it prints would be taken for the machine's new XML, and a failure ends the migration.
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn libvirts_hook_has_nobody_speak_for_a_machine_that_is_on_its_way() {
+    for (name, socket) in [("vm", "else"), ("guest-7", "vm")] {
+        let ground = Ground::new();
+        let mut line = ground.line();
+        let mut vm = ground.concentrator.vm();
+        for arguments in [["migrate", "end"], ["start", "begin"], ["started", "begin"]] {
+            hook(&ground, &[name, arguments[0], arguments[1], "-"], socket);
+        }
+        line.write_all(b"login: ").unwrap();
+        vm.expect(b"login: ");
+        // libvirt asks at the target before its QEMU is started.
+        hook(&ground, &[name, "migrate", "begin", "-"], socket);
+        vm.expect_end();
+        line.write_all(b"it stays away").unwrap();
+        // The migration has failed: the machine there is released.
+        hook(&ground, &[name, "release", "end", "migrated"], socket);
+        let mut vm = ground.concentrator.vm();
+        vm.expect(b"it stays away");
+    }
+    // Without a relay it is in nobody's way.
+    let ground = Ground::new();
+    let _line = ground.line();
+    fs::remove_file(ground.folder.path("control")).unwrap();
+    hook(&ground, &["vm", "migrate", "begin", "-"], "vm");
+}
