@@ -17,6 +17,7 @@ pub mod flood;
 pub mod garbage;
 pub mod half_open;
 pub mod hostile;
+pub mod hosts;
 pub mod keystroke;
 pub mod lines;
 pub mod link;
@@ -64,6 +65,8 @@ enum Scenario {
     Logs(logs::LogsArgs),
     /// VMs that move while lines go both ways
     Vmotion(vmotion::VmotionArgs),
+    /// VMs that move between hosts in network namespaces, with relays in between and without
+    Hosts(hosts::HostsArgs),
     /// A client that never reads beside one that does
     Stalled(stalled::StalledArgs),
     /// A key there and back while another VM floods
@@ -88,6 +91,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Attaches(args) => report::conclude("attaches", args.json, attaches::run(args)),
         Scenario::Logs(args) => report::conclude("logs", args.json, logs::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
+        Scenario::Hosts(args) => report::conclude("hosts", args.json, hosts::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
         Scenario::Garbage(args) => report::conclude("garbage", args.common.json, garbage::run(args)),

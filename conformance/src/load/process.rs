@@ -378,7 +378,7 @@ fn count_named(text: &str, kind: &str, name: &str) -> u64 {
     pairs.find(|&(its, _)| its == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }
 
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
