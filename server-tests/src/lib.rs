@@ -27,6 +27,7 @@ mod fairness;
 mod front_door;
 mod hooks;
 mod leaving;
+mod linux_guest;
 #[macro_use]
 mod list;
 mod listeners;

@@ -128,11 +128,17 @@ macro_rules! with_all {
                 a_full_log_becomes_an_older_one_and_the_oldest_goes
                 each_line_has_the_time_at_which_it_began_where_that_is_asked_for
             }
+            linux_guest {
+                a_linux_guest_boots_lets_people_log_in_and_moves_while_it_counts_and_they_type
+            }
             migration {
                 a_line_whose_vm_moves_keeps_its_client_and_every_byte_in_order
                 what_is_typed_while_a_vm_leaves_reaches_it_where_it_runs_then
                 a_target_whose_relay_dies_can_be_another_one
                 a_qemu_that_is_migrated_live_keeps_its_client_and_every_byte
+                a_qemu_whose_migration_others_steer_is_followed_and_every_byte_that_it_prints
+                a_migration_that_fails_within_qemu_leaves_the_source_with_its_client_and_every_byte
+                a_break_reaches_the_guest_in_its_place_and_one_that_a_line_cannot_carry_is_dropped
             }
             other_servers {
                 a_start_script_of_vspcpys_serves_and_keeps_each_vms_port
@@ -192,6 +198,7 @@ macro_rules! with_all {
             }
             relays {
                 vms_that_move_through_a_relay_lose_nothing
+                vms_that_move_between_hosts_in_other_networks_lose_nothing
                 a_host_that_is_reset_behind_a_relay_is_reset_for_the_server
                 a_relay_says_for_whom_it_connects_and_the_server_believes_it
                 a_line_whose_server_is_killed_goes_on_where_it_was

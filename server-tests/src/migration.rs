@@ -145,7 +145,7 @@ impl Peer {
 }
 
 /// A machine of QEMU's, and its relay on the same host.
-struct Machine {
+pub(super) struct Machine {
     qemu: Child,
     monitor: UnixStream,
     lines: BufReader<UnixStream>,
@@ -153,14 +153,18 @@ struct Machine {
 }
 
 impl Machine {
-    /// Starts one; `more` is for QEMU, `settings` for the line.
+    /// Starts one with a small guest that counts; `more` is for QEMU, `settings` for the line.
     fn start(folder: &Folder, name: &str, to: SocketAddr, more: &[&str], settings: &str) -> Self {
+        let rom = rom(folder).display().to_string();
+        Self::with(folder, name, to, &[&["-m", "16", "-bios", &rom], more].concat(), settings)
+    }
+
+    /// Starts one with a guest that `more` has.
+    pub(super) fn with(folder: &Folder, name: &str, to: SocketAddr, more: &[&str], settings: &str) -> Self {
         let path = |kind: &str| folder.0.join(format!("{name}.{kind}")).display().to_string();
         let (serial, qmp, monitor) = (path("sock"), path("qmp"), path("monitor"));
         let qemu = Command::new(QEMU)
-            .args(["-nodefaults", "-no-user-config", "-machine", "pc,accel=tcg", "-m", "16"])
-            .args(["-display", "none", "-bios"])
-            .arg(rom(folder))
+            .args(["-nodefaults", "-no-user-config", "-machine", "pc,accel=tcg", "-display", "none"])
             .args(["-serial", &format!("unix:{serial},server=on,wait=off")])
             .args(["-qmp", &format!("unix:{qmp},server=on,wait=off")])
             .args(["-qmp", &format!("unix:{monitor},server=on,wait=off")])
@@ -205,7 +209,7 @@ impl Machine {
         }
     }
 
-    fn ask(&mut self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
+    pub(super) fn ask(&mut self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
         let request = serde_json::json!({"execute": command, "arguments": arguments});
         writeln!(self.monitor, "{request}").unwrap();
         self.wait_for("return")["return"].take()
@@ -224,8 +228,14 @@ impl Machine {
         }
     }
 
+    /// Switches a capability of migrations on.
+    fn enable(&mut self, capability: &str) {
+        let capabilities = serde_json::json!([{"capability": capability, "state": true}]);
+        self.ask("migrate-set-capabilities", &serde_json::json!({"capabilities": capabilities}));
+    }
+
     /// Waits for a status of its migration.
-    fn migration_is(&mut self, status: &str) {
+    pub(super) fn migration_is(&mut self, status: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = self.ask("query-migrate", &serde_json::json!({}))["status"].take();
@@ -266,6 +276,19 @@ struct Seen {
 }
 
 impl Seen {
+    fn of(client: Peer) -> Self {
+        Self { client, lines: VecDeque::new(), next: None, echoed: Vec::new() }
+    }
+
+    /// Reads on until so many bytes have come back that were typed.
+    fn read_echo(&mut self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.echoed.len() < count {
+            assert!(Instant::now() < deadline, "only {:?} has come back", self.echoed);
+            self.read();
+        }
+    }
+
     /// Reads one line of the guest's, in which the numbers go on without a gap.
     fn read(&mut self) {
         let deadline = Instant::now() + PATIENCE;
@@ -323,7 +346,7 @@ pub(super) fn a_qemu_that_is_migrated_live_keeps_its_client_and_every_byte() {
     let client = Peer::client(server.next_client_port());
     server.line_with("client attached");
     let typist = Peer::connected(client.stream.try_clone().unwrap());
-    let mut seen = Seen { client, lines: VecDeque::new(), next: None, echoed: Vec::new() };
+    let mut seen = Seen::of(client);
     seen.read_lines(2);
     let stop = Arc::new(AtomicBool::new(false));
     let is_over = Arc::clone(&stop);
@@ -349,7 +372,120 @@ pub(super) fn a_qemu_that_is_migrated_live_keeps_its_client_and_every_byte() {
     seen.read_lines(50);
 }
 
-const QEMU: &str = "qemu-system-x86_64";
+/// A source that counts, its server, and a client that has seen it count.
+fn counting(folder: &Folder, more: &[&str], settings: &str) -> (Server, Machine, Seen) {
+    let server = Server::start(&["--no-banner"]);
+    let source = Machine::start(folder, "host0", server.vms, more, settings);
+    let client = Peer::client(server.next_client_port());
+    server.line_with("client attached");
+    let mut seen = Seen::of(client);
+    seen.read_lines(2);
+    (server, source, seen)
+}
+
+pub(super) fn a_qemu_whose_migration_others_steer_is_followed_and_every_byte_that_it_prints() {
+    if !is_here(QEMU) {
+        return;
+    }
+    let (folder, settings) = (Folder::new("steered"), "qmp-watch-only = true");
+    let (server, mut source, mut seen) = counting(&folder, &[], settings);
+    // In one go, and with a stop that whoever migrates has asked for and goes on from.
+    for (host, has_stop) in [(1, false), (2, true)] {
+        let wire = format!("unix:{}", folder.0.join(format!("wire{host}")).display());
+        let incoming = ["-incoming", &wire];
+        let target = Machine::start(&folder, &format!("host{host}"), server.vms, &incoming, settings);
+        if has_stop {
+            source.enable("pause-before-switchover");
+        }
+        source.ask("migrate", &serde_json::json!({"uri": wire}));
+        if has_stop {
+            source.migration_is("pre-switchover");
+            // The relay has not told it to go on.
+            seen.read();
+            source.migration_is("pre-switchover");
+            source.ask("migrate-continue", &serde_json::json!({"state": "pre-switchover"}));
+        }
+        server.line_with("vmotion completed");
+        source.migration_is("completed");
+        source = target;
+        seen.read_lines(50);
+        let typed = format!("on host {host}");
+        seen.client.print(typed.as_bytes());
+        let count = seen.echoed.len() + typed.len();
+        seen.read_echo(count);
+        assert!(seen.echoed.ends_with(typed.as_bytes()), "{}", String::from_utf8_lossy(&seen.echoed));
+    }
+}
+
+pub(super) fn a_migration_that_fails_within_qemu_leaves_the_source_with_its_client_and_every_byte() {
+    if !is_here(QEMU) {
+        return;
+    }
+    let folder = Folder::new("fails");
+    // The state of this device is the last that goes over, when the VM stands still and the concentrator has
+    // answered. A QEMU that has none ends then.
+    let device = ["-device", "i6300esb"];
+    let (server, mut source, mut seen) = counting(&folder, &device, "");
+    source.enable("return-path");
+    let stop = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&stop);
+    let typist = Peer::connected(seen.client.stream.try_clone().unwrap());
+    let typist = thread::spawn(move || type_on(typist, &is_over));
+    for round in 0..3 {
+        seen.read_lines(30);
+        let wire = format!("unix:{}", folder.0.join(format!("wire{round}")).display());
+        let name = format!("unlike{round}");
+        let mut unlike = Machine::start(&folder, &name, server.vms, &["-incoming", &wire], "");
+        unlike.enable("return-path");
+        source.ask("migrate", &serde_json::json!({"uri": wire}));
+        server.line_with("vmotion aborted");
+        source.migration_is("failed");
+        assert!(!unlike.qemu.wait().unwrap().success());
+        seen.read_lines(30);
+    }
+    // It can move on where it fits.
+    let wire = format!("unix:{}", folder.0.join("wire").display());
+    let incoming = [&device[..], &["-incoming", &wire]].concat();
+    let mut target = Machine::start(&folder, "alike", server.vms, &incoming, "");
+    target.enable("return-path");
+    source.ask("migrate", &serde_json::json!({"uri": wire}));
+    server.line_with("vmotion completed");
+    source.migration_is("completed");
+    seen.read_lines(30);
+    stop.store(true, Ordering::Relaxed);
+    let typed = typist.join().unwrap();
+    seen.read_echo(typed.len());
+    assert_eq!(String::from_utf8_lossy(&seen.echoed), String::from_utf8_lossy(&typed));
+}
+
+pub(super) fn a_break_reaches_the_guest_in_its_place_and_one_that_a_line_cannot_carry_is_dropped() {
+    let folder = Folder::new("break");
+    if is_here(QEMU) {
+        let server = Server::start(&["--no-banner"]);
+        let _machine = Machine::start(&folder, "host", server.vms, &[], "");
+        let client = Peer::client(server.next_client_port());
+        server.line_with("client attached");
+        let mut seen = Seen::of(client);
+        seen.read_lines(2);
+        let mut stream = seen.client.stream.try_clone().unwrap();
+        // What is typed, and BREAKs between, in one segment. The guest reads a BREAK as NUL.
+        for round in 0..5 {
+            stream.write_all(&[b'a', b'b', 255, 243, b'c', 255, 243, b'd']).unwrap();
+            seen.read_echo(6 * (round + 1));
+        }
+        assert_eq!(seen.echoed, b"ab\0c\0d".repeat(5));
+    }
+    let server = Server::start(&["--no-banner"]);
+    let host = Host::new(&folder, "host2", server.vms);
+    let mut line = host.line();
+    let mut client = Peer::client(server.next_client_port());
+    server.line_with("client attached");
+    client.stream.write_all(&[b'a', 255, 243, b'b']).unwrap();
+    expect(&mut line, b"ab");
+    Peer::talk_to_line(&mut line, &mut client);
+}
+
+pub(super) const QEMU: &str = "qemu-system-x86_64";
 
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 

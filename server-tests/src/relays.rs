@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use vspc_conformance::load::hosts::{self, HostsArgs};
 use vspc_conformance::load::vmotion::{self, VmotionArgs};
 use vspc_relay::{Relay, Settings, Stopper};
 
@@ -53,6 +54,14 @@ pub(super) fn vms_that_move_through_a_relay_lose_nothing() {
     let relay = Running::for_hosts(server.vms);
     let report = vmotion::run(&VmotionArgs::brief(relay.at.unwrap(), first)).unwrap();
     assert_eq!(report.problems(), [""; 0], "{:?}", report.fields());
+}
+
+pub(super) fn vms_that_move_between_hosts_in_other_networks_lose_nothing() {
+    let args = HostsArgs { spawn: program().to_owned(), relay: None, moves: 20, limit: None, json: false };
+    let report = hosts::run(&args).unwrap_or_else(|error| panic!("{error}"));
+    println!("{}", report.line("hosts"));
+    assert_eq!(report.problems(), [""; 0], "{:?}", report.fields());
+    assert!(report.fields().contains_key("skipped") || report.fields().contains_key("unix"));
 }
 
 pub(super) fn a_host_that_is_reset_behind_a_relay_is_reset_for_the_server() {
