@@ -1,0 +1,332 @@
+//! What the agent is to do, and what it allows: the command line and the file together.
+//!
+//! Owns the file's keys, and what of them makes no sense. Nothing is allowed that is not written there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vspc_guest::{Code, Connect, Exec, Facts, Name, Pty, Refusal, Secret, Shell};
+
+use crate::args::{LogFile, Options};
+use crate::carrier::{Carrier, Place};
+use crate::connection::{Target, Targets};
+use crate::copy::{Root, Roots};
+use crate::facts::machine;
+use crate::fatal::Fatal;
+use crate::process::{Kind, Recipe};
+use crate::users::User;
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) line: Place,
+    pub(crate) speed: Option<u32>,
+    /// Whether the line loses bytes.
+    pub(crate) sl: bool,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) shell: Option<ShellSettings>,
+    pub(crate) exec: Option<ExecSettings>,
+    pub(crate) processes: usize,
+    pub(crate) roots: Roots,
+    pub(crate) targets: Targets,
+    /// What listens, and where.
+    pub(crate) listen: Vec<(Name, Target)>,
+    pub(crate) logs: Vec<LogFile>,
+    pub(crate) facts: Facts,
+    pub(crate) control: Option<PathBuf>,
+}
+
+/// Shells.
+#[derive(Debug)]
+pub(crate) struct ShellSettings {
+    command: Vec<String>,
+    user: Option<User>,
+    /// Those that are announced.
+    pub(crate) announce: Vec<Name>,
+}
+
+/// Processes.
+#[derive(Debug)]
+pub(crate) struct ExecSettings {
+    /// None: all of them.
+    programs: Option<Vec<String>>,
+    user: Option<User>,
+}
+
+/// The file as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    line: Option<String>,
+    speed: Option<u32>,
+    sl: Option<bool>,
+    key_file: Option<PathBuf>,
+    processes: Option<usize>,
+    control: Option<PathBuf>,
+    shell: Option<ShellTable>,
+    exec: Option<ExecTable>,
+    copy: Vec<CopyTable>,
+    connect: Option<ConnectTable>,
+    listen: Vec<ListenTable>,
+    log: Vec<LogTable>,
+    facts: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ShellTable {
+    command: Vec<String>,
+    user: Option<String>,
+    #[serde(default)]
+    announce: Vec<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ExecTable {
+    programs: Vec<String>,
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct CopyTable {
+    root: PathBuf,
+    #[serde(default)]
+    write: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ConnectTable {
+    to: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ListenTable {
+    name: Name,
+    at: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct LogTable {
+    name: String,
+    path: PathBuf,
+}
+
+impl Settings {
+    /// What the options say, and the file that they name.
+    pub(crate) fn read(options: &Options) -> Result<Self, Fatal> {
+        let file = match &options.config {
+            None => File::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|error| Fatal::File { path: path.clone(), why: error.to_string() })?;
+                parse(&text).map_err(|why| Fatal::File { path: path.clone(), why })?
+            }
+        };
+        let fault = |why: String| match &options.config {
+            Some(path) => Fatal::File { path: path.clone(), why },
+            None => Fatal::Options(why),
+        };
+        let line = match (&options.line, &file.line) {
+            (Some(line), _) => line.clone(),
+            (None, Some(line)) => line.parse().map_err(|why| fault(format!("line: {why}")))?,
+            (None, None) => {
+                return Err(Fatal::Options("there is no line: --line LINE, or --config FILE".to_owned()));
+            }
+        };
+        let sl = match (options.sl, options.raw, file.sl) {
+            (true, ..) => true,
+            (_, true, _) => false,
+            (_, _, Some(sl)) => sl,
+            _ => Carrier::is_terminal(&line),
+        };
+        let secret = file.key_file.as_deref().map(read_key).transpose()?;
+        let shell =
+            file.shell.map(ShellSettings::new).transpose().map_err(|why| fault(format!("shell: {why}")))?;
+        let exec =
+            file.exec.map(ExecSettings::new).transpose().map_err(|why| fault(format!("exec: {why}")))?;
+        let mut facts = machine::facts();
+        for (key, value) in &file.facts {
+            facts.set(key, value).map_err(|why| fault(format!("facts: {key:?}: {}", why.message)))?;
+        }
+        let logs = file.log.into_iter().map(|log| LogFile::new(&log.name, log.path));
+        let logs = options.log.iter().cloned().map(Ok).chain(logs).collect::<Result<Vec<_>, _>>();
+        let to = file.connect.map(|table| table.to).unwrap_or_default();
+        let settings = Self {
+            line,
+            speed: options.speed.or(file.speed),
+            sl,
+            secret,
+            shell,
+            exec,
+            processes: file.processes.unwrap_or(PROCESSES),
+            roots: roots(file.copy).map_err(|why| fault(format!("copy: {why}")))?,
+            targets: Targets::new(&to).map_err(|why| fault(format!("connect: {why}")))?,
+            listen: listen(file.listen).map_err(|why| fault(format!("listen: {why}")))?,
+            logs: logs.map_err(|why| fault(format!("log: {why}")))?,
+            facts,
+            control: options.control.clone().or(file.control),
+        };
+        settings.check().map_err(fault)?;
+        Ok(settings)
+    }
+
+    /// Nothing is announced twice under one name, nor more than there are streams for.
+    fn check(&self) -> Result<(), String> {
+        let shells = self.shell.iter().flat_map(|shell| &shell.announce);
+        let mut names: Vec<&Name> = shells.chain(self.logs.iter().map(|log| &log.name)).collect();
+        names.extend(self.listen.iter().map(|(name, _)| name));
+        if names.len() > ANNOUNCED {
+            return Err(format!("more than {ANNOUNCED} shells, logs and listeners"));
+        }
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("{} is there twice", pair[0].as_str())),
+            None if names.iter().any(|name| name.as_str() == FACTS_NAME) => {
+                Err(format!("{FACTS_NAME} is what facts are called"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The words of `op` that are allowed.
+    pub(crate) fn may(&self) -> Vec<&'static str> {
+        let mut may = Vec::new();
+        if self.shell.is_some() {
+            may.push("shell");
+        }
+        if self.exec.is_some() {
+            may.push("exec");
+        }
+        if self.roots.0.iter().any(|root| root.write) {
+            may.push("put");
+        }
+        if !self.roots.0.is_empty() {
+            may.push("get");
+        }
+        if !self.targets.is_empty() {
+            may.push("connect");
+        }
+        may
+    }
+
+    /// Where a connection goes, if it may.
+    pub(crate) fn target(&self, connect: &Connect) -> Result<Target, Refusal> {
+        let target = connect.to.parse().map_err(|why: String| Refusal::new(Code::BAD_LINE, why))?;
+        if self.targets.allow(&target) {
+            return Ok(target);
+        }
+        Err(not_allowed("no connections there"))
+    }
+
+    /// How a shell starts.
+    pub(crate) fn shell(&self, shell: &Shell) -> Result<Recipe, Refusal> {
+        let settings = self.shell.as_ref().ok_or_else(|| not_allowed("no shells here"))?;
+        Ok(settings.recipe(shell.pty.clone()))
+    }
+
+    /// How a process starts, where it may.
+    pub(crate) fn exec(&self, exec: &Exec) -> Result<Recipe, Refusal> {
+        let settings = self.exec.as_ref().ok_or_else(|| not_allowed("no processes here"))?;
+        if let Some(programs) = &settings.programs {
+            if !exec.argv.first().is_some_and(|program| programs.contains(program)) {
+                return Err(not_allowed("not one of the programs that are allowed here"));
+            }
+            // Both can make another program of it.
+            if !exec.env.is_empty() || exec.cwd.is_some() {
+                return Err(not_allowed("no env and no cwd where not every program is allowed"));
+            }
+        }
+        Ok(Recipe {
+            argv: exec.argv.clone(),
+            env: exec.env.clone(),
+            cwd: exec.cwd.as_ref().map(PathBuf::from),
+            user: settings.user.clone(),
+            kind: exec.pty.clone().map_or(Kind::Pipes, Kind::Terminal),
+        })
+    }
+}
+
+impl ShellSettings {
+    fn new(table: ShellTable) -> Result<Self, String> {
+        if table.command.first().is_none_or(|program| !program.starts_with('/')) {
+            return Err("command has to begin with a program's path from the root".to_owned());
+        }
+        Ok(Self { command: table.command, user: user(table.user)?, announce: table.announce })
+    }
+
+    /// How one starts.
+    pub(crate) fn recipe(&self, pty: Pty) -> Recipe {
+        Recipe {
+            argv: self.command.clone(),
+            env: BTreeMap::new(),
+            cwd: None,
+            user: self.user.clone(),
+            kind: Kind::Terminal(pty),
+        }
+    }
+}
+
+impl ExecSettings {
+    fn new(table: ExecTable) -> Result<Self, String> {
+        let programs = match table.programs.as_slice() {
+            [all] if all == "*" => None,
+            programs => {
+                if let Some(program) = programs.iter().find(|program| !program.starts_with('/')) {
+                    return Err(format!(
+                        "{program:?} is no path from the root, and not the only one as \"*\""
+                    ));
+                }
+                Some(table.programs)
+            }
+        };
+        Ok(Self { programs, user: user(table.user)? })
+    }
+}
+
+fn roots(tables: Vec<CopyTable>) -> Result<Roots, String> {
+    let root = |table: CopyTable| {
+        if table.root.is_absolute() {
+            Ok(Root { path: table.root, write: table.write })
+        } else {
+            Err(format!("{} is not written from the root", table.root.display()))
+        }
+    };
+    tables.into_iter().map(root).collect::<Result<_, _>>().map(Roots)
+}
+
+fn listen(tables: Vec<ListenTable>) -> Result<Vec<(Name, Target)>, String> {
+    tables.into_iter().map(|table| Ok((table.name, table.at.parse()?))).collect()
+}
+
+fn user(name: Option<String>) -> Result<Option<User>, String> {
+    name.map(|name| User::find(&name)).transpose()
+}
+
+fn not_allowed(message: &str) -> Refusal {
+    Refusal::new(Code::NOT_ALLOWED, message)
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+}
+
+/// Thirty-two bytes that nobody can guess, as they are in the file.
+fn read_key(path: &Path) -> Result<Secret, Fatal> {
+    let fault = |why: String| Fatal::File { path: path.to_owned(), why };
+    let bytes = fs::read(path).map_err(|error| fault(error.to_string()))?;
+    Secret::new(&bytes).ok_or_else(|| fault("a key has 32 bytes or more, of /dev/urandom".to_owned()))
+}
+
+/// What facts are announced as.
+pub(crate) const FACTS_NAME: &str = "facts";
+/// Things that are announced: half of the streams that the agent opens, the rest are connections.
+const ANNOUNCED: usize = 64;
+/// Processes at a time.
+const PROCESSES: usize = 64;

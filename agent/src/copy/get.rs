@@ -1,0 +1,104 @@
+//! A copy out of the guest: a file's bytes as they are when it begins, and the checksum of all of them.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use ring::digest::{Context, SHA256};
+use vspc_core::mux::{Priority, Session, StreamId};
+use vspc_guest::copy::{GetOk, Whole, digits};
+use vspc_guest::{Code, Get, Refusal, answer};
+
+use super::Roots;
+use crate::say::{leave, say};
+use crate::task::{Ctx, Fate};
+
+/// A copy out of the guest.
+pub(crate) struct GetTask {
+    id: StreamId,
+    path: String,
+    file: File,
+    sum: Context,
+    /// How much was summed.
+    at: u64,
+    /// Where the bytes begin that are sent.
+    from: u64,
+    size: u64,
+}
+
+impl std::fmt::Debug for GetTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GetTask").field("id", &self.id).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl GetTask {
+    /// Begins, and answers.
+    pub(crate) fn begin(
+        id: StreamId,
+        get: Get,
+        roots: &Roots,
+        session: &mut Session,
+    ) -> Result<Self, Refusal> {
+        let file = File::from(roots.open(&get.path)?);
+        let metadata = file.metadata().map_err(|error| Refusal::system(&get.path, &error))?;
+        if !metadata.is_file() {
+            return Err(Refusal::new(Code::NOT_A_FILE, get.path));
+        }
+        let size = metadata.len();
+        let changed = (metadata.mtime(), metadata.mtime_nsec());
+        let tag = format!("{:x}-{size:x}-{:x}.{:x}", metadata.ino(), changed.0, changed.1);
+        let is_same = get.tag.as_ref() == Some(&tag) && get.offset <= size;
+        let offset = if is_same { get.offset } else { 0 };
+        let _ = session.set_priority(id, Priority::Low);
+        say(session, id, &answer::ok(&GetOk { offset, size, mode: metadata.mode() & 0o7777, tag }));
+        Ok(Self { id, path: get.path, file, sum: Context::new(&SHA256), at: 0, from: offset, size })
+    }
+
+    /// Whether it has something to do that nothing will tell of.
+    pub(crate) fn is_busy(&self, session: &Session) -> bool {
+        self.at < self.from || self.at < self.size && session.credit(self.id) > 0
+    }
+
+    /// Sends what can leave.
+    pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
+        for _ in 0..TURNS {
+            let end = if self.at < self.from { self.from } else { self.size };
+            let mut n = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(ctx.scratch.len());
+            if self.at >= self.from && self.at < self.size {
+                n = n.min(ctx.session.credit(self.id));
+                if n == 0 {
+                    let _ = ctx.session.want_credit(self.id);
+                    return Fate::Stays;
+                }
+            }
+            if self.at == self.size {
+                return self.finish(ctx.session);
+            }
+            let bytes = &mut ctx.scratch[..n];
+            if let Err(error) = self.file.read_exact_at(bytes, self.at) {
+                // It has become shorter, or cannot be read: what was sent is part of nothing.
+                log::info!("{} cannot be read to its end: {error}", self.path);
+                let _ = ctx.session.reset(self.id);
+                return Fate::Over;
+            }
+            self.sum.update(bytes);
+            if self.at >= self.from {
+                let _ = ctx.session.write(self.id, bytes);
+            }
+            self.at += n as u64;
+        }
+        Fate::Stays
+    }
+
+    fn finish(&self, session: &mut Session) -> Fate {
+        let sha256 = digits(self.sum.clone().finish().as_ref());
+        if !say(session, self.id, &answer::done(&Whole { size: self.size, sha256 })) {
+            return Fate::Stays;
+        }
+        leave(session, self.id);
+        Fate::Over
+    }
+}
+
+/// Pieces that are read before others have their turn.
+const TURNS: usize = 16;

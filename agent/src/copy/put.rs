@@ -1,0 +1,180 @@
+//! A copy into the guest: a partial file beside the target, which becomes the target once all of it is there.
+//!
+//! Owns what is left after a cut, and when it is used again: it is named after the checksum of the whole, so
+//! that what is added to it belongs to it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use ring::digest::{Context, SHA256};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use vspc_core::mux::{Received, Session, StreamId};
+use vspc_guest::copy::{PutOk, Whole, digits};
+use vspc_guest::{Code, Put, Refusal, answer};
+
+use super::{Place, Roots};
+use crate::say::{leave, refuse, say};
+use crate::task::{Ctx, Fate};
+
+/// A copy into the guest.
+pub(crate) struct PutTask {
+    id: StreamId,
+    put: Put,
+    place: Place,
+    partial: String,
+    file: File,
+    sum: Context,
+    /// How much was summed.
+    at: u64,
+    /// How much is in the file: until it was all summed nothing is taken.
+    have: u64,
+}
+
+impl std::fmt::Debug for PutTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutTask").field("id", &self.id).field("put", &self.put).finish_non_exhaustive()
+    }
+}
+
+impl PutTask {
+    /// Begins, and answers.
+    pub(crate) fn begin(
+        id: StreamId,
+        put: Put,
+        roots: &Roots,
+        session: &mut Session,
+    ) -> Result<Self, Refusal> {
+        let place = roots.place(&put.path)?;
+        let partial = partial(&place.name, &put.sha256);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let system = |error: io::Error| Refusal::system(&put.path, &error);
+        let file = rustix::fs::openat(&place.folder, &partial, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| system(error.into()))?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Refusal::new(Code::IN_USE, "it is being copied"));
+        }
+        let file = File::from(file);
+        let metadata = file.metadata().map_err(system)?;
+        if !metadata.is_file() {
+            return Err(Refusal::new(Code::NOT_A_FILE, partial));
+        }
+        let mut have = metadata.len();
+        if have > put.size {
+            file.set_len(0).map_err(system)?;
+            have = 0;
+        }
+        say(session, id, &answer::ok(&PutOk { offset: have }));
+        Ok(Self { id, put, place, partial, file, sum: Context::new(&SHA256), at: 0, have })
+    }
+
+    /// Whether it has something to do that nothing will tell of.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.at < self.have
+    }
+
+    /// Takes what has come.
+    pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
+        match self.advance(ctx) {
+            Ok(false) => Fate::Stays,
+            Ok(true) => {
+                let sum = self.put.sha256.clone();
+                log::info!("{} was copied, {} bytes", self.put.path, self.put.size);
+                say(ctx.session, self.id, &answer::done(&Whole { size: self.put.size, sha256: sum }));
+                leave(ctx.session, self.id);
+                Fate::Over
+            }
+            Err(refusal) => {
+                log::info!("{} was not copied: {refusal}", self.put.path);
+                refuse(ctx.session, self.id, &refusal);
+                Fate::Over
+            }
+        }
+    }
+
+    /// Whether it is done.
+    fn advance(&mut self, ctx: &mut Ctx<'_>) -> Result<bool, Refusal> {
+        let system = |error: io::Error| Refusal::system(&self.put.path, &error);
+        for _ in 0..TURNS {
+            if self.at == self.have {
+                break;
+            }
+            let n = (self.have - self.at).min(ctx.scratch.len() as u64) as usize;
+            self.file.read_exact(&mut ctx.scratch[..n]).map_err(system)?;
+            self.sum.update(&ctx.scratch[..n]);
+            self.at += n as u64;
+        }
+        while self.at == self.have {
+            let n = match ctx.session.received(self.id) {
+                Ok(Received::Bytes(bytes)) => {
+                    if bytes.len() as u64 > self.put.size - self.have {
+                        self.remove();
+                        return Err(Refusal::new(Code::BAD_LINE, "more bytes came than it was to have"));
+                    }
+                    self.file.write_all(bytes).map_err(system)?;
+                    self.sum.update(bytes);
+                    bytes.len()
+                }
+                Ok(Received::Pending) => return Ok(false),
+                Ok(Received::End) if self.have < self.put.size => {
+                    return Err(Refusal::new(Code::CUT, format!("{} bytes are there", self.have)));
+                }
+                Ok(Received::End) => return self.finish().map(|()| true),
+                Err(_) => return Err(Refusal::new(Code::CUT, "the stream is gone")),
+            };
+            self.have += n as u64;
+            self.at = self.have;
+            let _ = ctx.session.consume(self.id, n);
+        }
+        Ok(false)
+    }
+
+    /// All of it is there: it becomes the target, if it is what was to come.
+    fn finish(&self) -> Result<(), Refusal> {
+        let sum = digits(self.sum.clone().finish().as_ref());
+        if sum != self.put.sha256 {
+            self.remove();
+            return Err(Refusal::new(Code::CHECKSUM, format!("the sum of what came is {sum}")));
+        }
+        let folder = &self.place.folder;
+        let rename = || -> io::Result<()> {
+            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(self.put.mode & PERMISSIONS))?;
+            self.file.sync_all()?;
+            rustix::fs::renameat(folder, &self.partial, folder, &self.place.name)?;
+            rustix::fs::fsync(folder)?;
+            Ok(())
+        };
+        rename().map_err(|error| Refusal::system(&self.put.path, &error))
+    }
+
+    fn remove(&self) {
+        let _ = rustix::fs::unlinkat(&self.place.folder, &self.partial, AtFlags::empty());
+    }
+}
+
+/// The partial file's name.
+fn partial(name: &str, sum: &str) -> String {
+    let mut end = name.len().min(LONGEST);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}.{}.part", &name[..end], &sum[..16])
+}
+
+/// Bits of `mode` that are taken: nobody becomes another user by a copy.
+const PERMISSIONS: u32 = 0o777;
+/// A name has at most 255 bytes, and so has the partial one.
+const LONGEST: usize = 200;
+/// Pieces that are summed before others have their turn.
+const TURNS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_files_have_names_that_a_folder_can_hold() {
+        let sum = "0123456789abcdef".repeat(4);
+        assert_eq!(partial("x", &sum), ".x.0123456789abcdef.part");
+        assert!(partial(&"ä".repeat(127), &sum).len() < 255);
+    }
+}

@@ -1,0 +1,193 @@
+//! A log: a file that is shown as it grows (APPLICATION §6).
+//!
+//! Owns how far it was read and taken, and what becomes of it when the file is replaced or cut. Refuses to
+//! know what is in it. Files are looked at, not watched: a look costs little, and works on every file system.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use vspc_core::mux::{Priority, Session, StreamId};
+use vspc_core::time::Instant;
+
+use crate::task::{Ctx, Fate};
+
+/// A log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    file: Option<Opened>,
+    stream: Option<StreamId>,
+    /// Whether the next host goes on, and does not begin near the end.
+    begun: bool,
+    /// How much before the end the first host wants.
+    back: u64,
+    look_at: Instant,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    identity: (u64, u64),
+    /// The next byte to be read.
+    at: u64,
+    /// Everything before it was taken by a host.
+    taken: u64,
+}
+
+impl Log {
+    /// Of this file. One that is not there yet will be shown from its beginning.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let begun = !path.exists();
+        Self { path, file: None, stream: None, begun, back: 0, look_at: Instant::ZERO }
+    }
+
+    /// A host takes it.
+    pub(crate) fn attach(&mut self, id: StreamId, back: u64, session: &mut Session) {
+        let _ = session.set_priority(id, Priority::Low);
+        // It says nothing more.
+        let _ = session.stop_reading(id);
+        if let Some(opened) = &mut self.file {
+            opened.at = opened.taken;
+        }
+        if !self.begun {
+            self.back = back;
+        }
+        self.stream = Some(id);
+        self.look_at = Instant::ZERO;
+    }
+
+    /// The session is gone.
+    pub(crate) const fn detach(&mut self) {
+        self.stream = None;
+    }
+
+    /// When it is to be stepped: at once while there is more to read than was sent.
+    pub(crate) fn deadline(&self, session: &Session) -> Option<Instant> {
+        let id = self.stream?;
+        (session.credit(id) > 0).then_some(self.look_at)
+    }
+
+    /// What the host has taken up to now. A stream that is gone tells nothing.
+    pub(crate) fn note_taken(&mut self, session: &Session) {
+        if let (Some(id), Some(opened)) = (self.stream, &mut self.file)
+            && session.received(id).is_ok()
+        {
+            let under_way = crate::wire::SEND_BUFFER - session.send_window(id) as u64;
+            opened.taken = opened.taken.max(opened.at.saturating_sub(under_way));
+        }
+    }
+
+    /// Sends what has been appended, as far as it can leave.
+    pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
+        self.note_taken(ctx.session);
+        if let Some(id) = self.stream
+            && self.look_at <= ctx.now
+        {
+            match self.read(id, ctx) {
+                Ok(true) => {}
+                Ok(false) => self.look_at = ctx.now + LOOK,
+                Err(error) => {
+                    log::debug!("{}: {error}", self.path.display());
+                    self.look_at = ctx.now + AGAIN;
+                }
+            }
+        }
+        Fate::Stays
+    }
+
+    /// Whether there may be more.
+    fn read(&mut self, id: StreamId, ctx: &mut Ctx<'_>) -> io::Result<bool> {
+        if self.file.is_none() {
+            let is_first = !std::mem::replace(&mut self.begun, true);
+            let mut opened = Opened::open(&self.path)?;
+            if is_first {
+                opened.at = opened.back(self.back)?;
+                opened.taken = opened.at;
+            }
+            self.file = Some(opened);
+        }
+        let Some(opened) = &mut self.file else { return Ok(false) };
+        for _ in 0..TURNS {
+            let n = ctx.session.credit(id).min(ctx.scratch.len());
+            if n == 0 {
+                let _ = ctx.session.want_credit(id);
+                return Ok(true);
+            }
+            let n = opened.file.read_at(&mut ctx.scratch[..n], opened.at)?;
+            if n == 0 {
+                break;
+            }
+            let _ = ctx.session.write(id, &ctx.scratch[..n]);
+            opened.at += n as u64;
+        }
+        if opened.file.metadata()?.len() > opened.at {
+            return Ok(true);
+        }
+        self.note_taken(ctx.session);
+        self.turn_over()
+    }
+
+    /// At the end of the file: whether it was cut, or another one has its name.
+    fn turn_over(&mut self) -> io::Result<bool> {
+        let Some(opened) = &mut self.file else { return Ok(false) };
+        if opened.file.metadata()?.len() < opened.at {
+            (opened.at, opened.taken) = (0, 0);
+            return Ok(true);
+        }
+        let Ok(now) = fs::metadata(&self.path) else { return Ok(false) };
+        // What was not taken yet may have to be read again.
+        if identity(&now) == opened.identity || opened.taken < opened.at {
+            return Ok(false);
+        }
+        self.file = None;
+        Ok(true)
+    }
+}
+
+impl Opened {
+    fn open(path: &PathBuf) -> io::Result<Self> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        Ok(Self { file, identity: identity(&metadata), at: 0, taken: 0 })
+    }
+
+    /// The beginning of a line, at most so much before the end.
+    fn back(&self, back: u64) -> io::Result<u64> {
+        let end = self.file.metadata()?.len();
+        let mut at = end.saturating_sub(back);
+        // A place right behind a line feed is a beginning.
+        let mut before = at.saturating_sub(1);
+        let mut bytes = [0; 4096];
+        while at > 0 && at < end {
+            let n = self.file.read_at(&mut bytes, before)?;
+            if n == 0 {
+                break;
+            }
+            if let Some(feed) = bytes[..n].iter().position(|byte| *byte == b'\n') {
+                return Ok(before + feed as u64 + 1);
+            }
+            before += n as u64;
+            at = before;
+        }
+        Ok(at.min(end))
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// A file is looked at so often.
+const LOOK: Duration = Duration::from_millis(250);
+/// One that is not there, or cannot be read, so often.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Pieces that are read before others have their turn.
+const TURNS: usize = 4;

@@ -1,0 +1,148 @@
+//! S2 on the line: a session, and SL under it where the line may lose bytes.
+//!
+//! Owns what becomes of the session when the line goes away. Refuses to know descriptors and streams.
+
+use std::io::IoSlice;
+
+use vspc_core::mux::link::{Link, LinkClosed, LinkConfig, LinkEvent, carry};
+use vspc_core::mux::{Config, Role, Session};
+use vspc_core::time::Instant;
+
+/// A session and what is under it.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) session: Session,
+    link: Option<Link>,
+}
+
+/// What tells this start of the agent from others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chance {
+    pub(crate) nonces: [u32; 2],
+    pub(crate) seed: [u64; 2],
+}
+
+impl Wire {
+    /// A guest that waits for a host; with SL at this speed, if any.
+    pub(crate) fn new(sl: Option<u32>, chance: Chance, now: Instant) -> Self {
+        let config = Config {
+            nonce: chance.nonces[0],
+            seed: chance.seed,
+            // Frames of a lossy line are slow ones: a keystroke waits for one of them.
+            max_frame: if sl.is_some() { 1024 } else { 4096 },
+            window: WINDOW,
+            receive_buffer: WINDOW,
+            send_buffer: SEND_BUFFER as u32,
+            max_peer_streams: PEER_STREAMS,
+            max_own_streams: OWN_STREAMS,
+            ..Config::new(Role::Guest)
+        };
+        // A test makes one of each.
+        let session = Session::new(config, now).expect("sizes that can work");
+        let link = sl.map(|bits_per_second| {
+            let mut link = Link::new(LinkConfig { bits_per_second, ..LinkConfig::new(chance.nonces[1]) });
+            link.open(now);
+            link
+        });
+        Self { session, link }
+    }
+
+    /// How many bytes may be read from the line.
+    pub(crate) fn receive_window(&self) -> usize {
+        if self.link.is_some() { usize::MAX } else { self.session.receive_window() }
+    }
+
+    /// Bytes came.
+    pub(crate) fn handle_received(&mut self, data: &[u8], now: Instant) {
+        match &mut self.link {
+            None => self.session.handle_received(data, now),
+            Some(link) => {
+                link.handle_received(data, now);
+                self.handle_link(now);
+            }
+        }
+    }
+
+    /// The line was lost and has come back.
+    pub(crate) fn handle_reopened(&mut self, now: Instant) {
+        // SL finds out by itself whether its peer is the same, and then loses nothing.
+        if self.link.is_none() {
+            self.session.line_reopened(now);
+        }
+    }
+
+    /// A deadline may have passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.session.handle_timeout(now);
+        if let Some(link) = &mut self.link {
+            link.handle_timeout(now);
+            self.handle_link(now);
+        }
+    }
+
+    /// When [`Wire::handle_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let link = self.link.as_ref().and_then(Link::poll_timeout);
+        [self.session.poll_timeout(), link].into_iter().flatten().min()
+    }
+
+    /// Gives what goes next to `take`; how much of it was taken.
+    pub(crate) fn transmit_with(
+        &mut self,
+        now: Instant,
+        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> usize {
+        let Some(link) = &mut self.link else { return self.session.transmit_with(now, take) };
+        carry(&mut self.session, link, now);
+        link.transmit_with(now, |frame| take(&[IoSlice::new(frame)]))
+    }
+
+    fn handle_link(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        while let Some(event) = link.poll_event() {
+            match event {
+                LinkEvent::Restarted => {
+                    log::info!("the host has begun anew");
+                    self.session.line_reopened(now);
+                }
+                LinkEvent::Ended => link.finish(),
+                LinkEvent::Closed(why) => {
+                    log::info!("the host is gone: {why:?}");
+                    carry(&mut self.session, link, now);
+                    self.session.line_reopened(now);
+                    let rest = link.received().len();
+                    link.consume(rest);
+                    // After a good end the host is the one to begin again.
+                    if why != LinkClosed::Done {
+                        link.open(now);
+                    }
+                }
+                _ => {}
+            }
+        }
+        carry(&mut self.session, link, now);
+    }
+}
+
+/// Bytes that the host may send on a stream before they were taken: a copy's or a paste's at a time.
+const WINDOW: u32 = 16 * 1024;
+/// Bytes that are kept of what a stream says until the host has taken them; a line about a fact fits.
+pub(crate) const SEND_BUFFER: u64 = 2 * WINDOW as u64;
+/// Streams that the host may open: some for each process, copy and connection.
+const PEER_STREAMS: u32 = 256;
+/// Streams that are announced, of which connections to listeners are most.
+const OWN_STREAMS: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wire_of_each_kind_can_work_and_is_bounded() {
+        let chance = Chance { nonces: [1, 2], seed: [3, 4] };
+        for sl in [None, Some(9600)] {
+            let wire = Wire::new(sl, chance, Instant::ZERO);
+            assert!(wire.session.memory() < 1 << 20);
+        }
+    }
+}

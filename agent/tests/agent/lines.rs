@@ -1,0 +1,154 @@
+//! Lines that are bad, slow or gone.
+
+use std::os::fd::OwnedFd;
+
+use rustix::pty::OpenptFlags;
+use vspc_core::mux::StreamId;
+use vspc_guest::answer::Done;
+use vspc_guest::{Exec, Header};
+
+use crate::host::{Host, Noise, key, number};
+use crate::machine::{Folder, Machine, agent};
+
+const EXEC: &str = "[exec]\nprograms = [\"*\"]\n";
+
+fn cat() -> Header {
+    Header::Exec(Exec { argv: vec!["cat".to_owned()], ..Exec::new(key()) })
+}
+
+/// A serial port: the agent's end by its name, the host's as a descriptor.
+struct Port {
+    folder: Folder,
+    child: std::process::Child,
+    /// A serial port is there whether or not somebody is at its other end.
+    _theirs: OwnedFd,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn port(options: &[&str]) -> (Port, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&ours).unwrap();
+    rustix::pty::unlockpt(&ours).unwrap();
+    let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags).unwrap();
+    let folder = Folder::new();
+    let file = folder.write("agent.toml", EXEC);
+    let child = agent().arg("--config").arg(file).arg("--line").arg(name).args(options).spawn().unwrap();
+    (Port { folder, child, _theirs: theirs }, ours)
+}
+
+/// One byte in so many is another one, is not there, or is there twice.
+struct OneIn(u64, u64);
+
+impl Noise for OneIn {
+    fn damage(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            self.1 = self.1.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let chance = self.1 >> 33;
+            match (chance.is_multiple_of(self.0), (chance / self.0) % 3) {
+                (false, _) => out.push(byte),
+                (true, 0) => out.push(byte ^ 0x10),
+                (true, 1) => {}
+                (true, _) => out.extend([byte, byte]),
+            }
+        }
+        out
+    }
+}
+
+fn passes(host: &mut Host, len: u32) {
+    let id = host.open(&cat().line());
+    host.answer::<Done>(id).unwrap();
+    let text: Vec<u8> = (0..len).map(|at| (at ^ at >> 8) as u8).collect();
+    host.write(id, &text);
+    host.finish(id);
+    assert!(host.rest(id) == text, "the bytes are others");
+}
+
+#[test]
+fn a_serial_port_carries_every_byte_as_it_is() {
+    let (port, ours) = port(&["--speed", "115200"]);
+    let mut host = Host::sl(ours);
+    host.hello(None).unwrap();
+    passes(&mut host, 100_000);
+    drop(port);
+}
+
+#[test]
+fn a_line_that_flips_drops_and_doubles_bytes_is_exact_above() {
+    let (port, ours) = port(&[]);
+    let mut host = Host::sl(ours).with_noise(OneIn(10_000, u64::from(number())));
+    host.hello(None).unwrap();
+    passes(&mut host, 300_000);
+    assert!(port.folder.path().exists());
+}
+
+#[test]
+fn a_host_that_is_started_again_on_a_serial_port_begins_anew() {
+    let (port, ours) = port(&[]);
+    let mut host = Host::sl(ours.try_clone().unwrap());
+    host.hello(None).unwrap();
+    let id: StreamId = host.open(&cat().line());
+    host.answer::<Done>(id).unwrap();
+    host.write(id, b"half a wor");
+    host.turn();
+    drop(host);
+    let mut host = Host::sl(ours);
+    host.hello(None).unwrap();
+    passes(&mut host, 10_000);
+    drop(port);
+}
+
+#[test]
+fn a_line_that_goes_away_again_and_again_is_taken_up_again() {
+    let machine = Machine::start(EXEC, &[]);
+    for _ in 0..5 {
+        let mut host = machine.host();
+        passes(&mut host, 20_000);
+        // In the middle of a frame.
+        let id = host.open(&cat().line());
+        host.answer::<Done>(id).unwrap();
+        host.session.write(id, &[7; 10_000]).unwrap();
+        host.turn();
+    }
+}
+
+#[test]
+fn a_line_that_is_not_there_yet_is_waited_for() {
+    let folder = Folder::new();
+    let (file, socket) = (folder.write("agent.toml", EXEC), folder.join("line"));
+    let line = format!("unix:{}", socket.display());
+    let mut child = agent().arg("--config").arg(file).arg("--line").arg(line).spawn().unwrap();
+    // It has looked in vain at least once by the time that its process has a name of its own.
+    let stat = format!("/proc/{}/comm", child.id());
+    while std::fs::read_to_string(&stat).unwrap() != "vspc-agent\n" {
+        std::thread::yield_now();
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut host = Host::raw(listener.accept().unwrap().0);
+    host.hello(None).unwrap();
+    passes(&mut host, 1000);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn told_to_stop_the_agent_says_so_to_its_host() {
+    let mut machine = Machine::start(EXEC, &[]);
+    let mut host = machine.host();
+    let id = host.open(&cat().line());
+    host.answer::<Done>(id).unwrap();
+    let pid = rustix::process::Pid::from_child(&machine.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    host.until_hung_up();
+    assert!(host.closed.is_some(), "nothing was said");
+    assert!(machine.child.wait().unwrap().success());
+}

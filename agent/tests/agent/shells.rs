@@ -1,0 +1,55 @@
+//! Shells that the guest announces (APPLICATION §3.6).
+
+use vspc_guest::answer::Done;
+use vspc_guest::{Announcement, ControlLine, Header};
+
+use crate::machine::Machine;
+
+const SHELL: &str = "[shell]\ncommand = [\"/bin/sh\"]\nannounce = [\"shell\"]\n";
+
+#[test]
+fn an_announced_shell_stays_while_the_line_is_away() {
+    let machine = Machine::start(SHELL, &[]);
+    let mut host = machine.host();
+    let (id, announcement) = host.announced_as("shell");
+    let Announcement::Shell { key, .. } = announcement else { panic!("{announcement:?}") };
+    host.accept(id);
+    host.write(id, b"word=kept; echo ready-$((1 + 1))\n");
+    host.until_text(id, "ready-2");
+    let control = host.open(&Header::Control { key: key.clone() }.line());
+    host.answer::<Done>(control).unwrap();
+    host.write(control, &ControlLine::Size { rows: 11, cols: 22 }.line());
+    host.write(id, b"stty size\n");
+    host.until_text(id, "11 22");
+    drop(host);
+
+    let mut host = machine.host();
+    let (id, announcement) = host.announced_as("shell");
+    assert_eq!(announcement, Announcement::Shell { name: announcement.name().clone(), key });
+    host.accept(id);
+    host.write(id, b"echo it-is-$word\n");
+    host.until_text(id, "it-is-kept");
+
+    // One that has ended is followed by the next.
+    host.write(id, b"exit\n");
+    host.rest(id);
+    host.finish(id);
+    let (id, _) = host.announced_as("shell");
+    host.accept(id);
+    host.write(id, b"echo new-$word-$((1 + 1))\n");
+    host.until_text(id, "new--2");
+}
+
+#[test]
+fn a_shell_that_the_host_gives_up_is_hung_up() {
+    let machine = Machine::start(SHELL, &[]);
+    let mut host = machine.host();
+    let (id, _) = host.announced_as("shell");
+    host.accept(id);
+    host.write(id, b"echo pid-$$-\n");
+    let text = host.until_text(id, "-\r\n");
+    let pid = text.rsplit("pid-").next().unwrap().split('-').next().unwrap().to_owned();
+    host.session.reset(id).unwrap();
+    let place = format!("/proc/{pid}");
+    host.until("the end of the shell", |_| (!std::path::Path::new(&place).exists()).then_some(()));
+}
