@@ -138,7 +138,8 @@ fn a_process_ends_with_the_session_that_started_it() {
     let mut host = machine.host();
     let file = machine.folder.join("alive");
     let mut exec = sh(
-        "trap 'rm \"$0\"; exit' HUP; echo > \"$0\"; echo ready; exec >/dev/null 2>&1; while :; do sleep 0.1; done",
+        "trap 'rm \"$0\"; exit' HUP; echo > \"$0\"; echo ready; exec >/dev/null 2>&1; while :; do \
+         sleep 0.1; done",
     );
     exec.argv.push(file.display().to_string());
     let run = run(&mut host, &exec);
