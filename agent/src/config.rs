@@ -330,3 +330,84 @@ pub(crate) const FACTS_NAME: &str = "facts";
 const ANNOUNCED: usize = 64;
 /// Processes at a time.
 const PROCESSES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use clap::Parser;
+
+    /// What a file and a command line come to.
+    fn read(text: &str, options: &[&str]) -> Result<Settings, String> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vspc-agent-{}-{number}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let config = path.display().to_string();
+        let words = ["vspc-agent", "--config", &config].into_iter().chain(options.iter().copied());
+        let settings = Settings::read(&Options::try_parse_from(words).unwrap());
+        fs::remove_file(&path).unwrap();
+        settings.map_err(|fatal| {
+            assert_eq!(fatal.exit_code(), 2, "{fatal}");
+            fatal.to_string()
+        })
+    }
+
+    const LINE: &str = "line = \"unix:/run/x\"\n";
+
+    #[test]
+    fn nothing_is_allowed_that_is_not_written() {
+        let settings = read(LINE, &[]).unwrap();
+        assert!(settings.may().is_empty());
+        assert!(settings.listen.is_empty() && settings.logs.is_empty() && settings.control.is_none());
+        let all = "[shell]\ncommand = [\"/bin/sh\"]\n[exec]\nprograms = [\"*\"]\n[[copy]]\nroot = \"/\"\n\
+            write = true\n[connect]\nto = [\"*\"]\n";
+        let settings = read(&format!("{LINE}{all}"), &[]).unwrap();
+        assert_eq!(settings.may(), ["shell", "exec", "put", "get", "connect"]);
+    }
+
+    #[test]
+    fn options_go_before_the_file_and_a_socket_loses_nothing() {
+        let settings = read(LINE, &["--speed", "9600", "--log", "a=/var/log/a"]).unwrap();
+        assert_eq!((settings.speed, settings.sl, settings.logs.len()), (Some(9600), false, 1));
+        assert!(read(LINE, &["--sl"]).unwrap().sl);
+        assert!(read("line = \"unix:/run/x\"\nsl = true\n", &[]).unwrap().sl);
+        assert!(!read("line = \"unix:/run/x\"\nsl = true\n", &["--raw"]).unwrap().sl);
+        let settings = read(LINE, &["--line", "/dev/other"]).unwrap();
+        assert_eq!(settings.line, Place::Device("/dev/other".into()));
+    }
+
+    #[test]
+    fn a_fault_is_named() {
+        for (text, fault) in [
+            ("", "no line"),
+            ("line = \"ttyS1\"\n", "a line is"),
+            ("line = \"unix:/run/x\"\nspeling = 1\n", "speling"),
+            ("line = \"unix:/run/x\"\nkey-file = \"/nowhere/key\"\n", "/nowhere/key"),
+            ("line = \"unix:/run/x\"\n[shell]\ncommand = [\"sh\"]\n", "shell: command"),
+            (
+                "line = \"unix:/run/x\"\n[shell]\ncommand = [\"/x\"]\nuser = \"no one\"\n",
+                "no user \"no one\"",
+            ),
+            ("line = \"unix:/run/x\"\n[shell]\ncommand = [\"/x\"]\nannounce = [\"a b\"]\n", "no name"),
+            (
+                "line = \"unix:/run/x\"\n[shell]\ncommand = [\"/x\"]\nannounce = [\"a\", \"a\"]\n",
+                "a is there twice",
+            ),
+            (
+                "line = \"unix:/run/x\"\n[shell]\ncommand = [\"/x\"]\nannounce = [\"facts\"]\n",
+                "facts is what",
+            ),
+            ("line = \"unix:/run/x\"\n[exec]\nprograms = [\"ls\"]\n", "\"ls\" is no path"),
+            ("line = \"unix:/run/x\"\n[exec]\nprograms = [\"*\", \"/x\"]\n", "\"*\" is no path"),
+            ("line = \"unix:/run/x\"\n[[copy]]\nroot = \"srv\"\n", "copy: srv"),
+            ("line = \"unix:/run/x\"\n[connect]\nto = [\"tcp:db:1\"]\n", "connect: \"tcp:db:1\""),
+            ("line = \"unix:/run/x\"\n[[listen]]\nname = \"x\"\nat = \"x\"\n", "listen: \"x\""),
+            ("line = \"unix:/run/x\"\n[[log]]\nname = \"x\"\npath = \"x\"\n", "log: x"),
+            ("line = \"unix:/run/x\"\n[facts]\n\"a b\" = \"\"\n", "facts: \"a b\""),
+        ] {
+            let told = read(text, &[]).unwrap_err();
+            assert!(told.contains(fault), "{text:?}: {told}");
+        }
+    }
+}

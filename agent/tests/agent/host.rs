@@ -37,6 +37,10 @@ pub(crate) struct Host {
     /// Streams of the guest's, in their order, that nobody has taken.
     pub(crate) opened: Vec<StreamId>,
     hung_up: bool,
+    /// Bytes that are read of the line in a turn.
+    pub(crate) reads: usize,
+    /// Bytes that were.
+    pub(crate) have_read: usize,
     /// The guest has ended the session.
     pub(crate) closed: Option<CloseReason>,
 }
@@ -71,6 +75,8 @@ impl Host {
             unread: BTreeSet::new(),
             opened: Vec::new(),
             hung_up: false,
+            reads: 8192,
+            have_read: 0,
             closed: None,
         }
     }
@@ -98,11 +104,12 @@ impl Host {
         let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         let _ = rustix::event::poll(&mut fds, Some(&wait));
         let now = self.now();
-        let mut bytes = vec![0; 8192];
+        let mut bytes = vec![0; self.reads];
         match rustix::io::read(&self.fd, &mut bytes) {
             Ok(0) => self.hung_up = true,
             Ok(n) => {
                 bytes.truncate(n);
+                self.have_read += n;
                 if let Some(noise) = &mut self.noise {
                     bytes = noise.damage(bytes);
                 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::pty::OpenptFlags;
 use vspc_core::mux::StreamId;
 use vspc_guest::answer::Done;
-use vspc_guest::{Exec, Header};
+use vspc_guest::{Exec, Get, Header};
 
 use crate::host::{Host, Noise, key, number};
 use crate::machine::{Folder, Machine, agent};
@@ -39,7 +39,8 @@ fn port(options: &[&str]) -> (Port, OwnedFd) {
     let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags).unwrap();
     let folder = Folder::new();
-    let file = folder.write("agent.toml", EXEC);
+    let copy = format!("[[copy]]\nroot = {:?}\n", folder.path());
+    let file = folder.write("agent.toml", format!("{EXEC}{copy}"));
     let child = agent().arg("--config").arg(file).arg("--line").arg(name).args(options).spawn().unwrap();
     (Port { folder, child, _theirs: theirs }, ours)
 }
@@ -89,6 +90,28 @@ fn a_line_that_flips_drops_and_doubles_bytes_is_exact_above() {
     host.hello(None).unwrap();
     passes(&mut host, 300_000);
     assert!(port.folder.path().exists());
+}
+
+#[test]
+fn what_is_typed_on_a_slow_line_does_not_wait_for_a_copy() {
+    let (port, ours) = port(&[]);
+    let mut host = Host::sl(ours);
+    host.hello(None).unwrap();
+    let typed = host.open(&cat().line());
+    host.answer::<Done>(typed).unwrap();
+    let big = port.folder.write("big", vec![b'x'; 10_000_000]).display().to_string();
+    let get = host.open(&Header::Get(Get { path: big, offset: 0, tag: None }).line());
+    host.until("much of it", |host| (host.waiting(get) > 100_000).then_some(()));
+    host.reads = 256;
+    for _ in 0..5 {
+        let before = host.have_read;
+        host.write(typed, b"k");
+        host.until_text(typed, "k");
+        let behind = host.have_read - before;
+        // What the port itself holds, a window of SL and one frame.
+        assert!(behind < 32 * 1024, "{behind} bytes came before what was typed");
+    }
+    drop(port);
 }
 
 #[test]

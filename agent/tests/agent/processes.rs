@@ -137,10 +137,9 @@ fn a_process_ends_with_the_session_that_started_it() {
     let machine = Machine::start(ALL, &[]);
     let mut host = machine.host();
     let file = machine.folder.join("alive");
-    let mut exec = sh(
-        "trap 'rm \"$0\"; exit' HUP; echo > \"$0\"; echo ready; exec >/dev/null 2>&1; while :; do \
-         sleep 0.1; done",
-    );
+    let mut exec =
+        sh("trap 'rm \"$0\"; exit' HUP; echo > \"$0\"; echo ready; exec >/dev/null 2>&1; while :; do \
+         sleep 0.1; done");
     exec.argv.push(file.display().to_string());
     let run = run(&mut host, &exec);
     assert_eq!(host.line(run.main), b"ready\n");
