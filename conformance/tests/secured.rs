@@ -29,7 +29,8 @@ fn acceptor() -> Acceptor {
 fn secured(vms: VmForm, in_band: InBandTls, clients: bool) -> Secured {
     static PEERS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     let peers = PEERS.get_or_init(|| Trust::default().into_config().unwrap());
-    let acceptors = Acceptors { vms: Some(acceptor()), clients: Some(acceptor()), admin: Some(acceptor()) };
+    let own = || Some(acceptor());
+    let acceptors = Acceptors { vms: own(), clients: own(), admin: own(), lines: None };
     Secured { acceptors, peers: Arc::clone(peers), vms, clients, in_band }
 }
 

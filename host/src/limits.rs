@@ -20,6 +20,8 @@ pub struct Limits {
     pub(crate) before: usize,
     /// How many of them are for files of logs.
     pub(crate) for_logs: usize,
+    /// How many are for serial lines that are this machine's own.
+    pub(crate) for_lines: usize,
 }
 
 impl Limits {
@@ -30,10 +32,10 @@ impl Limits {
         let before = count(limit.current);
         limit.current = limit.maximum;
         match setrlimit(Resource::Nofile, limit) {
-            Ok(()) => Self { descriptors: count(limit.maximum), before, for_logs: 0 },
+            Ok(()) => Self { descriptors: count(limit.maximum), before, for_logs: 0, for_lines: 0 },
             Err(error) => {
                 log::warn!("descriptor limit stays at {before}: {}", io::Error::from(error));
-                Self { descriptors: before, before, for_logs: 0 }
+                Self { descriptors: before, before, for_logs: 0, for_lines: 0 }
             }
         }
     }
@@ -54,6 +56,12 @@ impl Limits {
         Self { for_logs: (self.descriptors / LOG_SHARE).clamp(LEAST_LOGS, MOST_LOGS), ..self }
     }
 
+    /// The same, with what so many serial lines that are this machine's own take beside their connections.
+    #[must_use]
+    pub(crate) fn with_local_lines(self, lines: usize) -> Self {
+        Self { for_lines: lines * LOCAL_LINE, ..self }
+    }
+
     /// What the engine may use for connections and listeners together.
     pub(crate) fn for_engine(&self) -> Result<usize, Fatal> {
         let reserved = self.reserved();
@@ -70,10 +78,11 @@ impl Limits {
     }
 
     fn reserved(&self) -> usize {
-        match self.for_logs {
-            0 => RESERVED,
-            files => RESERVED + LOG_FOLDERS + LOG_READERS + files,
-        }
+        let for_logs = match self.for_logs {
+            0 => 0,
+            files => LOG_FOLDERS + LOG_READERS + files,
+        };
+        RESERVED + for_logs + self.for_lines
     }
 }
 
@@ -97,6 +106,10 @@ fn count(limit: Option<u64>) -> usize {
 /// back, 1 for a connection that is being accepted or refused, 16 that a supervisor may pass on, and 3 to
 /// spare. Sockets that linger are not counted: they are the first to be closed when descriptors run out.
 const RESERVED: usize = 32;
+
+/// What a program takes that is a line: its end of that, its standard error, and one that tells its end. A
+/// pseudoterminal takes as many, and a serial port one less.
+const LOCAL_LINE: usize = 3;
 
 /// Files of logs have a sixteenth of the descriptors: one that is not open is opened when its VM prints.
 const LOG_SHARE: usize = 16;
@@ -142,15 +155,16 @@ mod tests {
 
     #[test]
     fn the_engine_gets_what_the_process_does_not_need_itself() {
-        let limits = Limits { descriptors: 20_000, before: 1024, for_logs: 0 };
+        let limits = Limits { descriptors: 20_000, before: 1024, for_logs: 0, for_lines: 0 };
         assert_eq!(limits.for_engine().unwrap(), 20_000 - RESERVED);
+        assert_eq!(limits.with_local_lines(10).for_engine().unwrap(), 20_000 - RESERVED - 30);
         assert_eq!(limits.fleet(2), (20_000 - RESERVED) / 2);
         assert_eq!(limits.to_string(), "descriptor limit 20000 (was 1024)");
     }
 
     #[test]
     fn a_limit_that_leaves_nothing_is_a_reason_not_to_start() {
-        let limits = Limits { descriptors: 33, before: 33, for_logs: 0 };
+        let limits = Limits { descriptors: 33, before: 33, for_logs: 0, for_lines: 0 };
         let fatal = limits.for_engine().unwrap_err();
         assert_eq!(fatal.exit_code(), 2);
         assert!(fatal.to_string().contains("ulimit -n"), "{fatal}");

@@ -10,7 +10,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
     Address, ClientPlace, Config, LEAST_LAG_LIMIT, LinePlace, PortRange, Proxy, READ_MAX, SerialLine,
-    SlowClient, SocketFile, Takeover, Target,
+    SlowClient, SocketFile, Takeover, Target, TargetPlace,
 };
 
 use crate::config::{ConfigOptions, Tables};
@@ -419,9 +419,20 @@ impl Options {
         self.targets().any(Target::is_tls)
     }
 
+    /// Serial lines connect to the server over TLS.
+    pub(crate) fn listens_for_lines_by_tls(&self) -> bool {
+        let mut lines = self.dial.line.iter().chain(&self.tables.lines);
+        lines.any(|line| matches!(line.place, LinePlace::Listen { is_tls: true, .. }))
+    }
+
     /// Serial lines that are consoles, those of the command line first.
     pub(crate) fn lines(&self) -> Vec<SerialLine> {
         [&self.dial.line[..], &self.tables.lines].concat()
+    }
+
+    /// How many of them are this machine's own.
+    pub(crate) fn local_lines(&self) -> usize {
+        self.targets().filter(|target| matches!(target.place(), TargetPlace::Local(_))).count()
     }
 
     fn targets(&self) -> impl Iterator<Item = &Target> {

@@ -1,7 +1,7 @@
-//! Connections that a server makes over TLS.
+//! Connections that a server makes over TLS, and serial lines that make them.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
@@ -72,4 +72,41 @@ pub(super) fn a_target_is_connected_to_over_tls_if_its_certificate_is_trusted() 
     let _vm = Peer::vm_without_port(&server, 1);
     server.line_with("tls failed");
     server.line_with("target is down");
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(super) fn a_line_that_connects_over_tls_is_a_console_once_its_handshake_is_over() {
+    let files = Files::new("tls-line");
+    let lines = ["plc1=tls", "plc2=telnets"];
+    let [raw, telnet] = lines.map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let options = [(lines[0], raw), (lines[1], telnet)].map(|(line, at)| format!("{line}://{at}?listen"));
+    let without = super::process::run(&["--line", &options[0]]);
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(
+        !without.status.success() && said.contains("a line at tls://:PORT needs a certificate"),
+        "{said}"
+    );
+    let server = Server::start(&files.options(&["--line", &options[0], "--line", &options[1]]));
+    let mut stranger = Peer::connect(raw);
+    stranger.send(b"no TLS");
+    assert!(stranger.is_cut_off());
+    let line = server.line_with("tls failed: ");
+    assert!(!line.contains("plc1"), "{line}");
+    for (name, at) in [("plc1", raw), ("plc2", telnet)] {
+        let mut line = files.connect(at);
+        if name == "plc2" {
+            line = line.answering();
+        }
+        line.send(b"early ");
+        let identified = server.line_with("vm identified");
+        assert!(identified.contains(name), "{identified}");
+        let port: u16 = identified.split_once("port=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+        let mut client = Peer::client((server.vms.ip(), port).into());
+        server.line_with("client attached");
+        Peer::talk(&mut line, &mut client);
+    }
 }

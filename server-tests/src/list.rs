@@ -47,9 +47,18 @@ macro_rules! with_all {
                 a_serial_line_is_a_console_whoever_of_the_two_connects
                 consoles_go_where_the_file_says_from_one_hangup_to_the_next
             }
+            dialling_local {
+                a_line_that_is_a_program_is_run_again_when_it_ends
+                a_program_that_is_missing_or_fails_is_told_of_and_not_run_without_pause
+                a_program_has_nothing_of_the_servers_and_ends_with_it
+                a_line_that_is_a_pseudoterminal_outlasts_those_who_open_it
+                a_serial_port_is_set_as_clients_say_and_put_back_at_the_end
+                a_serial_port_that_vanishes_is_opened_again_as_it_was_set
+            }
             #[cfg(feature = "tls")]
             dialling_tls {
                 a_target_is_connected_to_over_tls_if_its_certificate_is_trusted
+                a_line_that_connects_over_tls_is_a_console_once_its_handshake_is_over
             }
             doctor {
                 the_doctor_tells_the_server_that_runs_from_whoever_else_has_its_port

@@ -161,6 +161,16 @@ impl Peer {
         }
     }
 
+    /// Waits for what a serial port says with this code (RFC 2217).
+    pub(super) fn hear_port(&mut self, code: u8) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.told.iter().position(|told| told.starts_with(&[COM_PORT, code])) {
+                return self.told.remove(at).split_off(2);
+            }
+            assert!(self.read() > 0, "the end, and no code {code}");
+        }
+    }
+
     /// Waits for a subnegotiation with this code; false if the connection ends before.
     fn hears(&mut self, code: u8) -> bool {
         let mut bytes = [0; 4096];
@@ -361,6 +371,8 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 pub(super) const IAC: u8 = 255;
 pub(super) const WONT: u8 = 252;
+/// COM-PORT (RFC 2217).
+const COM_PORT: u8 = 44;
 pub(super) const EXT: u8 = 232;
 pub(super) const SE: u8 = 240;
 pub(super) const NOP: u8 = 241;

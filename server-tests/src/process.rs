@@ -174,6 +174,14 @@ impl Server {
         length.trim().parse().unwrap()
     }
 
+    /// What the process has taken of the processors' time.
+    pub(super) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        // utime and stime, in hundredths of a second (proc_pid_stat(5)).
+        Duration::from_millis(fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+    }
+
     /// Open descriptors of the process.
     pub(super) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()

@@ -136,6 +136,7 @@ impl Concentrator {
     }
 
     fn detach(&mut self, id: ConnId, reason: CloseReason) {
+        self.arriving_lines.remove(&id);
         self.note_end_of_forward(id, reason);
         let Some(conn) = self.conns.get(id) else { return };
         match conn.role {

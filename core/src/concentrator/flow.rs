@@ -365,7 +365,10 @@ impl Concentrator {
             Some(Role::Dialled(_)) => self.let_in(id),
             Some(Role::Asking(_)) => self.admin_comes_up(id),
             // What was kept back until now.
-            _ => self.fx.outbox.transmit(id),
+            _ => {
+                self.line_comes_up(id);
+                self.fx.outbox.transmit(id);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use super::label::Identity;
 use super::listen::Listener;
 use super::output::Output;
 use super::serial_line::LinePlace;
+use super::tls::await_handshake;
 use crate::telnet::{Opt, OptionPolicy, Side, put_negotiation};
 
 impl Concentrator {
@@ -37,13 +38,28 @@ impl Concentrator {
     /// A connection at a line's listener.
     pub(super) fn accept_line(&mut self, number: u16, peer: Address) -> Option<ConnId> {
         let line = self.config.lines.get(usize::from(number))?;
-        let LinePlace::Listen { is_telnet, .. } = line.place else { return None };
-        let conn = line_conn(peer, if is_telnet { Wire::Telnet } else { Wire::Raw });
+        let LinePlace::Listen { is_telnet, is_tls, .. } = line.place else { return None };
+        let mut conn = line_conn(peer, if is_telnet { Wire::Telnet } else { Wire::Raw });
+        if is_tls {
+            conn.transport = self.tls.for_line()?;
+        }
         let source = conn.source();
         let id = self.insert(conn);
-        self.admission.admit(id, Kind::Vm, source, false, self.fx.now);
-        self.begin_line(id, number);
+        self.admission.admit(id, Kind::Vm, source, is_tls, self.fx.now);
+        if is_tls {
+            self.arriving_lines.insert(id, number);
+            await_handshake(id, &mut self.fx);
+        } else {
+            self.begin_line(id, number);
+        }
         Some(id)
+    }
+
+    /// A line's handshake is over. Nothing happens where it is none of theirs.
+    pub(super) fn line_comes_up(&mut self, id: ConnId) {
+        if let Some(number) = self.arriving_lines.remove(&id) {
+            self.begin_line(id, number);
+        }
     }
 
     /// A line that we have connected to is there.
@@ -68,15 +84,16 @@ impl Concentrator {
         self.begin_line(id, number);
     }
 
-    /// It is the VM of its console from its first moment.
+    /// It is the VM of its console from its first moment, or from when its handshake is over.
     fn begin_line(&mut self, id: ConnId, number: u16) {
         let Some(line) = self.config.lines.get(usize::from(number)) else { return };
         let early = Early { uuid: Some(line.uuid), name: Some(line.name.clone()), ..Early::default() };
         let identity = Identity::of(line.uuid);
         let placed = self.consoles.place(&identity, Some(&line.name));
-        self.emit(id, EventKind::VmConnected);
+        if self.conns.get_mut(id).is_some_and(|conn| !std::mem::replace(&mut conn.spoken, true)) {
+            self.emit(id, EventKind::VmConnected);
+        }
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.spoken = true;
             let wire = conn.vm().map(|vm| vm.wire);
             if wire != Some(Wire::Raw) {
                 let port = (wire == Some(Wire::Port)).then_some((Side::Us, Opt::COM_PORT));

@@ -56,6 +56,7 @@ mod last_line;
 mod legs;
 mod lines;
 mod listen;
+mod local_line;
 mod making_room;
 mod moves;
 mod moving;
@@ -119,6 +120,7 @@ pub use event::{
 pub use foreign::Foreign;
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use label::{Identity, Label, Quoted};
+pub use local_line::LocalLine;
 pub use operator::{
     ClientView, CommandError, ConsoleView, LegView, LocalKind, LocalOptions, Reservation, Speaks,
 };
@@ -183,6 +185,8 @@ pub struct Concentrator {
     loggers: BTreeSet<ConnId>,
     /// Connections that we have made to serial lines, and which those are.
     dialled_lines: BTreeMap<ConnId, u16>,
+    /// Connections at the listeners of serial lines whose handshakes are not done.
+    arriving_lines: BTreeMap<ConnId, u16>,
     remote_ports: RemotePorts,
     /// Peers that said nothing, since that was last told.
     silent_peers: u32,
@@ -226,6 +230,7 @@ impl Concentrator {
             watchers: BTreeSet::new(),
             loggers: BTreeSet::new(),
             dialled_lines: BTreeMap::new(),
+            arriving_lines: BTreeMap::new(),
             remote_ports: RemotePorts::default(),
             silent_peers: 0,
             #[cfg(debug_assertions)]

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::vmware::Uuid;
 
 use super::address::{Address, SocketFile};
+use super::local_line::LocalLine;
 use super::target::{NoTarget, Place, Target};
 
 /// A serial line that is a console.
@@ -28,8 +29,9 @@ pub struct SerialLine {
 }
 
 /// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://`, `rfc2217://` or
-/// `unix:/PATH` to be connected to; `tcp://:PORT` or `telnet://:PORT` (`tcp://ADDRESS:PORT?listen`) or
-/// `unix:/PATH?listen` if it connects to us.
+/// `unix:/PATH` to be connected to; `exec:COMMAND`, `pty:/PATH` and `tty:/PATH`, which are this machine's
+/// own ([`LocalLine`]); `tcp://:PORT`, `telnet://:PORT`, `tls://`, `telnets://` (`tcp://ADDRESS:PORT?listen`)
+/// or `unix:/PATH?listen` if it connects to us.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LinePlace {
     /// We connect to it, again and again.
@@ -40,6 +42,8 @@ pub enum LinePlace {
         address: Address,
         /// It speaks telnet there, and not only a guest's bytes.
         is_telnet: bool,
+        /// It does so within TLS.
+        is_tls: bool,
     },
 }
 
@@ -50,9 +54,6 @@ pub enum NoLine {
     /// It is no target either.
     #[error("{0}")]
     Target(#[from] NoTarget),
-    /// It is to be listened at, within TLS.
-    #[error("lines that connect to us do so in clear: let vspc-relay take TLS off, in front of it")]
-    Tls,
     /// It is to be listened at, and is not one of this machine's addresses.
     #[error("{0:?} is no IP address of this machine's: leave it out for all of them, as in tcp://:7001")]
     Address(Box<str>),
@@ -65,6 +66,9 @@ impl FromStr for LinePlace {
     type Err = NoLine;
 
     fn from_str(uri: &str) -> Result<Self, NoLine> {
+        if LocalLine::read(uri).is_some() {
+            return Ok(Self::Dial(Arc::new(Target::of_line(uri)?)));
+        }
         let (base, option) = uri.split_once('?').map_or((uri, None), |(base, option)| (base, Some(option)));
         let everywhere = ["tcp://:", "telnet://:", "tls://:", "ssl://:", "telnets://:"]
             .into_iter()
@@ -85,20 +89,19 @@ impl FromStr for LinePlace {
             format!("{front}{}{port}", Ipv4Addr::UNSPECIFIED)
         });
         let target: Target = named.as_deref().unwrap_or(base).parse()?;
-        if target.is_tls() {
-            return Err(NoLine::Tls);
-        }
         let address = match target.place() {
             Place::Unix(path) => {
                 let path = (**path).into();
                 Address::Unix(Arc::new(SocketFile { path, mode: 0o660, owner: None, group: None }))
             }
+            // There is none here: those are looked for first.
+            Place::Local(_) => return Err(NoLine::Option),
             Place::Tcp(host, port) => {
                 let ip: IpAddr = host.parse().map_err(|_| NoLine::Address(host.clone()))?;
                 Address::Ip(SocketAddr::new(ip, *port))
             }
         };
-        Ok(Self::Listen { address, is_telnet: target.is_telnet() })
+        Ok(Self::Listen { address, is_telnet: target.is_telnet(), is_tls: target.is_tls() })
     }
 }
 
@@ -106,8 +109,13 @@ impl fmt::Display for LinePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dial(target) => target.fmt(f),
-            Self::Listen { address: Address::Ip(at), is_telnet } => {
-                let scheme = if *is_telnet { "telnet" } else { "tcp" };
+            Self::Listen { address: Address::Ip(at), is_telnet, is_tls } => {
+                let scheme = match (is_telnet, is_tls) {
+                    (false, false) => "tcp",
+                    (false, true) => "tls",
+                    (true, false) => "telnet",
+                    (true, true) => "telnets",
+                };
                 write!(f, "{scheme}://{at}?listen")
             }
             Self::Listen { address, .. } => write!(f, "unix:{address}?listen"),
@@ -134,6 +142,7 @@ pub fn uuid_of_line(name: &str) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telnet::NoSettings;
 
     fn shown(uri: &str) -> Result<String, NoLine> {
         uri.parse().map(|place: LinePlace| place.to_string())
@@ -149,15 +158,24 @@ mod tests {
             ("TELNET://:7002?listen", "telnet://0.0.0.0:7002?listen"),
             ("tcp://[::1]:7003?listen", "tcp://[::1]:7003?listen"),
             ("unix:/run/vm1.sock?listen", "unix:/run/vm1.sock?listen"),
+            ("telnets://:7001", "telnets://0.0.0.0:7001?listen"),
+            ("ssl://[::1]:7001?listen", "tls://[::1]:7001?listen"),
+            ("pty:/run/vspc/plc1", "pty:/run/vspc/plc1"),
+            ("/dev/ttyS0", "tty:/dev/ttyS0"),
+            ("tty:/run/plc?speed=9600&flow=rtscts", "tty:/run/plc?speed=9600&flow=rtscts"),
+            ("exec:ssh -t a 'b?listen'", "exec:ssh -t a 'b?listen'"),
             ("rfc2217://ports:2217?speed=9600", "rfc2217://ports:2217?speed=9600"),
         ] {
             assert_eq!(shown(uri).as_deref(), Ok(expected), "{uri}");
             assert_eq!(shown(expected).as_deref(), Ok(expected), "{uri}");
         }
-        assert_eq!(shown("telnets://:7001"), Err(NoLine::Tls));
+        let speed = NoSettings::Value("speed=fast".into());
+        assert_eq!(shown("/dev/ttyS0?speed=fast"), Err(NoLine::Target(NoTarget::Settings(speed))));
+        assert_eq!(shown("exec:").unwrap_err(), NoLine::Target(NoTarget::Command));
+        assert_eq!(shown("exec:a\nb").unwrap_err(), NoLine::Target(NoTarget::Command));
         assert_eq!(shown("tcp://esx7:1?listen"), Err(NoLine::Address("esx7".into())));
         assert_eq!(shown("tcp://esx7:1?hello"), Err(NoLine::Option));
-        assert_eq!(shown("pty:/dev/pts/1"), Err(NoLine::Target(NoTarget::Scheme)));
+        assert_eq!(shown("pty:run/plc1"), Err(NoLine::Target(NoTarget::LocalPath("run/plc1".into()))));
         assert_eq!(shown("tcp://:0"), Err(NoLine::Target(NoTarget::Port)));
     }
 

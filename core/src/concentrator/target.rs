@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::telnet::{NoSettings, PortSettings};
 
+use super::local_line::LocalLine;
 use super::rules::Pattern;
 
 /// Something to connect to, as a URI names it: `tcp://HOST:PORT`, `tls://` (or `ssl://`), `telnet://`,
@@ -34,6 +35,8 @@ pub enum Place {
     Tcp(Box<str>, u16),
     /// At this path.
     Unix(Box<str>),
+    /// In this machine: of serial lines only.
+    Local(LocalLine),
 }
 
 /// Why a text is no target.
@@ -58,6 +61,12 @@ pub enum NoTarget {
     /// What stands behind `?`.
     #[error("{0:?} behind the ? is unknown: there is only hello")]
     Option(Box<str>),
+    /// A path on this machine has to be absolute.
+    #[error("{0:?} is no path: it has to begin with /")]
+    LocalPath(Box<str>),
+    /// What a line is to run.
+    #[error("behind exec: has to stand a command, in one line")]
+    Command,
     /// What stands behind the `?` of a serial port.
     #[error("{0}")]
     Settings(#[from] NoSettings),
@@ -88,7 +97,8 @@ impl Target {
         self.has_hello
     }
 
-    /// It is a serial port with settings of its own (RFC 2217), of which these are to be made.
+    /// It is a serial port with settings of its own (RFC 2217), of which these are to be made. One of this
+    /// machine's is, too.
     #[must_use]
     pub fn port(&self) -> Option<&PortSettings> {
         self.port.as_ref()
@@ -101,11 +111,20 @@ impl Target {
         hasher.finish()
     }
 
-    /// The host that it is at, for whom its certificate has to be; the path of a unix socket.
+    /// The host that it is at, for whom its certificate has to be; the path of a unix socket; the command.
     pub(super) fn host(&self) -> &str {
         match &self.place {
             Place::Tcp(name, _) | Place::Unix(name) => name,
+            Place::Local(line) => line.place(),
         }
+    }
+
+    /// What a serial line is: a target, or something that this machine has.
+    pub(super) fn of_line(uri: &str) -> Result<Self, NoTarget> {
+        let Some(local) = LocalLine::read(uri) else { return uri.parse() };
+        let (local, port) = local?;
+        let is_telnet = port.is_some();
+        Ok(Self { place: Place::Local(local), is_telnet, is_tls: false, has_hello: false, port })
     }
 
     /// What a VM asks to have dialled, in direction `C`: what stands behind `?` is for others, and unix
@@ -225,6 +244,7 @@ impl fmt::Display for Target {
             (true, true) => "telnets",
         };
         match &self.place {
+            Place::Local(line) => write!(f, "{line}")?,
             Place::Unix(path) => write!(f, "unix:{path}")?,
             Place::Tcp(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}")?,
             Place::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}")?,

@@ -73,6 +73,11 @@ impl TlsPolicy {
         }
     }
 
+    /// How a connection to a serial line's listener begins that has TLS. `None`: it cannot.
+    pub(super) fn for_line(&self) -> Option<Transport> {
+        begin(self.acceptors.lines.as_ref()?)
+    }
+
     /// How a connection to an admin listener begins; of a process on this machine, without. `None`: it
     /// cannot.
     pub(super) fn for_admin(&self, config: &Config, peer: &Address) -> Option<Transport> {

@@ -29,6 +29,8 @@ pub struct Acceptors {
     pub clients: Option<Acceptor>,
     /// For those on the admin port.
     pub admin: Option<Acceptor>,
+    /// For serial lines that connect to us.
+    pub lines: Option<Acceptor>,
 }
 
 /// Largest plaintext of one record (RFC 8446 §5.1): what is sealed ahead of the socket.

@@ -64,7 +64,8 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Acceptors for hosts and for clients; `ask`: clients have to show a certificate.
 pub(crate) fn acceptors(ask: bool) -> Acceptors {
-    Acceptors { vms: Some(acceptor(false)), clients: Some(acceptor(ask)), admin: Some(acceptor(ask)) }
+    let [vms, clients, admin] = [false, ask, ask].map(|ask| Some(acceptor(ask)));
+    Acceptors { vms, clients, admin, lines: None }
 }
 
 fn acceptor(ask: bool) -> Acceptor {

@@ -232,6 +232,7 @@ fn a_fault_in_the_file_is_one_line_that_says_where_and_what_to_do() {
         ("[[watch]]\npattern = 'x'\n[[watch]]\npattern = 'x'", "FILE:1: two [[watch]] have the name \"x\""),
         ("[[line]]\nname = 'a'", "FILE:1: [[line]]: uri is missing"),
         ("[[line]]\nname = 'a'\nuri = 'x'", "FILE:3: uri it has to begin with tcp://"),
+        ("[[line]]\nname = 'a'\nuri = \"exec:sh 'x\"", "FILE:3: uri \"sh 'x\" has a quote without an end"),
         ("[[line]]\nname = 'a'\nuri = 'tcp://:1'\nuuid = 'x'", "FILE:4: uuid is a UUID"),
         (
             "[[line]]\nname = 'a'\nuri = 'tcp://:1'\n[[line]]\nname = 'a'\nuri = 'tcp://:2'",

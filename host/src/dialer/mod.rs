@@ -8,7 +8,14 @@
 //! meanwhile is made all the same, and closed when nobody wants it.
 
 mod attempt;
+mod local;
 mod options;
+mod pending;
+mod program;
+mod pty;
+mod tty;
+mod tty_settings;
+mod voice;
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -17,9 +24,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use socket2::Socket;
+
 use vspc_core::concentrator::{ConnId, Target, TargetPlace};
 
 use crate::commands::{Command, Sender, TrySendError};
+use crate::outlets::Ending;
+
+use local::LocalLines;
 
 pub(crate) use options::{DialOptions, line_name, line_place, target};
 
@@ -32,6 +44,7 @@ struct Shared {
     jobs: Mutex<Jobs>,
     came: Condvar,
     commands: Sender,
+    local: LocalLines,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +59,9 @@ struct Jobs {
 
 impl Dialer {
     /// What hands connections to the loop by these commands.
-    pub(crate) fn new(commands: Sender) -> Self {
-        Self(Some(Arc::new(Shared { jobs: Mutex::default(), came: Condvar::new(), commands })))
+    pub(crate) fn new(commands: Sender, ending: Ending) -> Self {
+        let (jobs, came, local) = (Mutex::default(), Condvar::new(), LocalLines::new(ending));
+        Self(Some(Arc::new(Shared { jobs, came, commands, local })))
     }
 
     /// Begins to connect to this; the outcome comes as a [`Command::Connected`]. On `Err` none comes.
@@ -87,12 +101,18 @@ impl Shared {
     /// A thread's life.
     fn work(&self) {
         while let Some((id, target)) = self.next() {
-            let found = addresses(target.place());
-            if needs_look_up(&target) {
-                self.lock().looking_up -= 1;
-                self.came.notify_one();
-            }
-            let outcome = found.and_then(|to| attempt::connect(&to, &|| self.lock().running.contains(&id)));
+            let outcome = match target.place() {
+                TargetPlace::Local(line) => self.local.open(line),
+                TargetPlace::Unix(path) => self.connect(id, &attempt::Where::Unix(path.clone())),
+                TargetPlace::Tcp(host, port) => {
+                    let found = addresses(host, *port);
+                    if needs_look_up(&target) {
+                        self.lock().looking_up -= 1;
+                        self.came.notify_one();
+                    }
+                    found.and_then(|to| self.connect(id, &attempt::Where::Tcp(to)))
+                }
+            };
             if !self.lock().running.remove(&id) {
                 continue;
             }
@@ -106,6 +126,10 @@ impl Shared {
                 thread::sleep(FULL_PAUSE);
             }
         }
+    }
+
+    fn connect(&self, id: ConnId, to: &attempt::Where) -> io::Result<Socket> {
+        attempt::connect(to, &|| self.lock().running.contains(&id))
     }
 
     /// The next to connect to; `None`: the thread is to end.
@@ -136,24 +160,19 @@ fn needs_look_up(target: &Target) -> bool {
     matches!(target.place(), TargetPlace::Tcp(host, _) if host.parse::<IpAddr>().is_err())
 }
 
-/// Where a target is, each of its addresses once, and no more than a few.
-fn addresses(place: &TargetPlace) -> io::Result<attempt::Where> {
-    match place {
-        TargetPlace::Unix(path) => Ok(attempt::Where::Unix(path.clone())),
-        TargetPlace::Tcp(host, port) => {
-            if let Ok(ip) = host.parse::<IpAddr>() {
-                return Ok(attempt::Where::Tcp(vec![SocketAddr::new(ip, *port)]));
-            }
-            let found = (&**host, *port).to_socket_addrs().map_err(|_| ErrorKind::HostUnreachable)?;
-            let mut all: Vec<SocketAddr> = Vec::new();
-            for address in found {
-                if all.len() < MOST_ADDRESSES && !all.contains(&address) {
-                    all.push(address);
-                }
-            }
-            Ok(attempt::Where::Tcp(all))
+/// Where a host is, each of its addresses once, and no more than a few.
+fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(|_| ErrorKind::HostUnreachable)?;
+    let mut all: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if all.len() < MOST_ADDRESSES && !all.contains(&address) {
+            all.push(address);
         }
     }
+    Ok(all)
 }
 
 /// Threads at a time. The engine has eight connections to one target made at a time: seven targets that never
@@ -184,7 +203,7 @@ mod tests {
     use crate::commands::{self, Receiver};
 
     /// The next that comes of dialling.
-    fn outcome(receiver: &mut Receiver, woken: &UnixStream) -> (ConnId, io::Result<socket2::Socket>) {
+    fn outcome(receiver: &mut Receiver, woken: &UnixStream) -> (ConnId, io::Result<Socket>) {
         woken.set_nonblocking(false).unwrap();
         woken.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         (&*woken).read_exact(&mut [0]).expect("an outcome in time");
@@ -195,10 +214,10 @@ mod tests {
         }
     }
 
-    fn dialled(uri: &str) -> io::Result<socket2::Socket> {
+    fn dialled(uri: &str) -> io::Result<Socket> {
         let (sender, mut receiver, woken) = commands::pair().unwrap();
         let id = ConnId::from_bits(7);
-        Dialer::new(sender).dial(id, Arc::new(uri.parse().unwrap())).unwrap();
+        Dialer::new(sender, Ending::default()).dial(id, Arc::new(uri.parse().unwrap())).unwrap();
         let (its, outcome) = outcome(&mut receiver, &woken);
         assert_eq!(its, id);
         outcome
@@ -240,14 +259,13 @@ mod tests {
     #[test]
     fn one_that_never_answers_keeps_no_other_waiting() {
         // Its queue is full, so that nothing more is answered there.
-        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let silent = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         silent.listen(0).unwrap();
         let full = silent.local_addr().unwrap().as_socket().unwrap();
         let _queue: Vec<_> = (0..4)
             .map(|_| {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
                 socket.set_nonblocking(true).unwrap();
                 let _ = socket.connect(&full.into());
                 socket
@@ -255,7 +273,7 @@ mod tests {
             .collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (sender, mut receiver, woken) = commands::pair().unwrap();
-        let dialer = Dialer::new(sender);
+        let dialer = Dialer::new(sender, Ending::default());
         let begun = Instant::now();
         for at in 0..8 {
             dialer.dial(ConnId::from_bits(at), Arc::new(format!("tcp://{full}").parse().unwrap())).unwrap();

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use vspc_core::concentrator::{LinePlace, NoLine, NoTarget, Pattern, SerialLine, Target, uuid_of_line};
+use vspc_core::concentrator::{
+    LinePlace, LocalLine, NoLine, NoTarget, Pattern, SerialLine, Target, TargetPlace, uuid_of_line,
+};
+
+use super::program::words;
 
 /// What consoles are connected to.
 #[derive(Clone, PartialEq, Eq, Debug, clap::Args)]
@@ -17,9 +21,11 @@ pub(crate) struct DialOptions {
 
     /// A serial line that comes without a concentrator's protocol is the console of this name:
     /// tcp://HOST:PORT, telnet://HOST:PORT, tls://, telnets://, unix:/PATH or rfc2217://HOST:PORT?speed=9600
-    /// (and data=, parity=, stop=, flow=) is connected to; tcp://:PORT, telnet://:PORT
-    /// (tcp://ADDRESS:PORT?listen) or unix:/PATH?listen is listened at. Its UUID follows from its name;
-    /// [[line]] in the configuration file can give another. Repeat it.
+    /// (and data=, parity=, stop=, flow=) is connected to; tcp://:PORT, telnet://:PORT, tls://:PORT,
+    /// telnets://:PORT (tcp://ADDRESS:PORT?listen) or unix:/PATH?listen is listened at;
+    /// tty:/dev/ttyS0?speed=9600 (or /dev/ttyS0) is opened; exec:COMMAND is run, and run again when it ends;
+    /// pty:/PATH is a pseudoterminal that is made. Its UUID follows from its name; [[line]] in the
+    /// configuration file can give another. Repeat it.
     #[arg(long, value_name = "NAME=URI", value_parser = line)]
     pub(crate) line: Vec<SerialLine>,
 
@@ -60,11 +66,16 @@ pub(crate) fn line_name(name: &str) -> Result<&str, String> {
 
 /// Where a line is.
 pub(crate) fn line_place(uri: &str) -> Result<LinePlace, String> {
-    let others = ["pty:", "/dev/", "exec:"].iter().any(|front| uri.starts_with(front));
-    uri.parse().map_err(|why: NoLine| match others {
-        true => format!("{uri} is no line of a server's: a program that has it as a socket goes in between"),
-        false => why.to_string(),
-    })
+    let place = uri.parse().map_err(|why: NoLine| why.to_string())?;
+    match &place {
+        LinePlace::Dial(target) => match target.place() {
+            TargetPlace::Local(LocalLine::Program(command)) if words(command).is_none() => {
+                Err(format!("{command:?} has a quote without an end, or no word"))
+            }
+            _ => Ok(place),
+        },
+        LinePlace::Listen { .. } => Ok(place),
+    }
 }
 
 fn forward(text: &str) -> Result<Forward, String> {
@@ -77,7 +88,9 @@ fn forward(text: &str) -> Result<Forward, String> {
 
 /// Splits where a URI begins, or at the last =: names may have one, and so may paths.
 pub(super) fn split(text: &str) -> Option<(&str, &str)> {
-    let schemes = ["tcp:", "tls:", "ssl:", "telnet:", "telnets:", "rfc2217:", "unix:"];
+    let schemes = [
+        "tcp:", "tls:", "ssl:", "telnet:", "telnets:", "rfc2217:", "unix:", "exec:", "pty:", "tty:", "/dev/",
+    ];
     let is_uri = |rest: &str| {
         let rest = rest.to_ascii_lowercase();
         schemes.iter().any(|scheme| rest.starts_with(scheme))

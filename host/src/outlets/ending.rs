@@ -1,5 +1,7 @@
-//! The threads of all that is told to others, and how they end with the server.
+//! The threads of all that is told to others, and of lines that are programs, and how they end with the
+//! server.
 
+use std::io;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,13 +16,17 @@ pub(crate) struct Ending(Arc<Mutex<Vec<Receiver<()>>>>);
 impl Ending {
     /// Starts a thread, which ends soon after the loop has, or is told to before.
     pub(crate) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fatal> {
+        self.try_spawn(name, run).map_err(|error| Fatal::System("start a thread for events", error))
+    }
+
+    /// The same where the server can do without.
+    pub(crate) fn try_spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let (ended, ends) = channel::<()>();
         let run = move || {
             run();
             drop(ended);
         };
-        let thread = thread::Builder::new().name(name.to_owned());
-        thread.spawn(run).map_err(|error| Fatal::System("start a thread for events", error))?;
+        thread::Builder::new().name(name.to_owned()).spawn(run)?;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|ends| ends.try_recv() != Err(TryRecvError::Disconnected));
         all.push(ends);

@@ -20,6 +20,9 @@ impl TlsOptions {
         match () {
             () if options.names_certificates() => Some(fault.to_owned()),
             () if options.dials_by_tls() => Some(dials.to_owned()),
+            () if options.listens_for_lines_by_tls() => {
+                Some("--line (or [[line]]) has a port with TLS, and this build has no TLS".to_owned())
+            }
             () => None,
         }
     }

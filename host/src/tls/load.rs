@@ -40,6 +40,7 @@ pub(crate) struct Loader {
     pub(super) clients: bool,
     pub(super) admin: bool,
     pub(super) admin_ca: Option<PathBuf>,
+    pub(super) lines: bool,
     /// The URI by which hosts find the server, if it has TLS for them.
     pub(super) hosts: Option<ProxyUri>,
 }
@@ -145,6 +146,7 @@ impl Loader {
             vms: acceptor(self.hosts.is_some(), None)?,
             clients: acceptor(self.clients, of_clients)?,
             admin: acceptor(self.admin, of_operators)?,
+            lines: acceptor(self.lines, None)?,
         };
         Ok(Credentials { acceptors: Some(acceptors), notes, ..Credentials::default() })
     }

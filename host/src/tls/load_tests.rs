@@ -25,6 +25,7 @@ fn loader(cert: PathBuf, key: Option<PathBuf>) -> Loader {
         clients: true,
         admin: false,
         admin_ca: None,
+        lines: true,
         hosts: Some(ProxyUri { scheme: "telnets", port: 13370 }),
     }
 }

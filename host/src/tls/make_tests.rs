@@ -37,6 +37,7 @@ fn loader(folder: &Folder) -> Loader {
         clients: true,
         admin: false,
         admin_ca: None,
+        lines: true,
         hosts: None,
     }
 }

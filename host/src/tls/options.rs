@@ -109,7 +109,7 @@ pub(crate) enum AdminTlsArg {
 impl TlsOptions {
     /// Says which options contradict each other, and what to do.
     pub(crate) fn fault(&self, options: &Options) -> Option<String> {
-        let user = self.user();
+        let user = self.user(options);
         let fault = match (self.ssl, self.tls) {
             (true, Some(VmTlsArg::Off)) => "--ssl and --tls off contradict each other: drop one",
             (true, Some(VmTlsArg::Auto)) => "--ssl and --tls auto contradict each other: drop one",
@@ -145,8 +145,8 @@ impl TlsOptions {
                 "--key is given without its certificate: add --cert FILE"
             }
             _ if self.cert.is_some() && user.is_none() => {
-                "--cert is given, but nothing uses it: add --tls on (or auto), --in-band-tls, --client-tls \
-                 or --admin-tls"
+                "--cert is given, but nothing uses it: add --tls on (or auto), --in-band-tls, --client-tls, \
+                 --admin-tls or --line NAME=tls://:PORT"
             }
             _ => match (user, exposed_in_clear(options), admin_in_clear(options)) {
                 (Some(user), ..) if self.cert.is_none() => {
@@ -212,6 +212,7 @@ impl TlsOptions {
             client_ca: self.client_ca.clone(),
             clients: self.client_tls,
             admin: self.admin_tls != AdminTlsArg::Off,
+            lines: options.listens_for_lines_by_tls(),
             admin_ca: self.admin_ca.clone(),
             hosts: scheme.map(|scheme| ProxyUri { scheme, port: options.vm_port() }),
         })
@@ -232,7 +233,7 @@ impl TlsOptions {
     }
 
     /// The option that makes use of a certificate.
-    fn user(&self) -> Option<&'static str> {
+    fn user(&self, options: &Options) -> Option<&'static str> {
         match (self.on_connect(), self.in_band_tls) {
             _ if self.ssl => Some("--ssl"),
             (VmTlsArg::On, _) => Some("--tls on"),
@@ -243,6 +244,7 @@ impl TlsOptions {
                 _ if self.client_tls => Some("--client-tls"),
                 AdminTlsArg::On => Some("--admin-tls on"),
                 AdminTlsArg::Auto => Some("--admin-tls auto"),
+                AdminTlsArg::Off if options.listens_for_lines_by_tls() => Some("a line at tls://:PORT"),
                 AdminTlsArg::Off => None,
             },
         }
