@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use ring::digest::{SHA256, digest};
 
 use crate::http::problem::Problem;
@@ -19,7 +19,14 @@ pub(crate) fn has(path: &str) -> bool {
 }
 
 /// A file, by the path of the request. There is nothing but this list to be found.
-pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response<Body>, Problem> {
+pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Result<Response<Body>, Problem> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-such-page",
+            "there is nothing to be changed here",
+        ));
+    }
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
         path => path,

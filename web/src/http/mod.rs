@@ -74,7 +74,11 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
         .merge(typing::routes())
         .merge(shares::routes())
         .route("/api/v1/consoles/{name}/socket", get(socket::open))
-        .fallback_service(get(assets::serve))
+        .fallback(assets::serve)
+        .method_not_allowed_fallback(async || {
+            let why = "what is here is asked for in another way";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "bad-request", why)
+        })
         .with_state(app)
 }
 

@@ -5,6 +5,7 @@ mod browser;
 mod consoles;
 mod logins;
 mod metrics;
+mod openapi;
 mod openmetrics;
 mod operating;
 mod people;
