@@ -3,6 +3,7 @@
 mod authority;
 mod browser;
 mod consoles;
+mod figures;
 mod logins;
 mod metrics;
 mod openapi;

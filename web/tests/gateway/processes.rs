@@ -86,7 +86,7 @@ impl Server {
     }
 
     pub(crate) fn vm(&self, number: u8, name: &str) -> Vm {
-        let vm = Vm::connect(self.vms, number, name);
+        let vm = Vm::connect(self.vms, number.into(), name);
         self.process.line_with("vm identified");
         vm
     }
@@ -98,9 +98,17 @@ impl Drop for Server {
     }
 }
 
+/// Where programs are that are built already, if it is not these that are to be tried.
+fn built() -> Option<PathBuf> {
+    std::env::var_os("VSPC_PROGRAMS").map(PathBuf::from)
+}
+
 /// The server's program, beside this test's. It is built where it is not there.
 fn program() -> PathBuf {
     static BUILD: Once = Once::new();
+    if let Some(folder) = built() {
+        return folder.join("vspc-mio");
+    }
     let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("vspc-mio");
     BUILD.call_once(|| {
         if !program.exists() {
@@ -118,7 +126,7 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    fn connect(to: SocketAddr, number: u8, name: &str) -> Self {
+    pub(crate) fn connect(to: SocketAddr, number: u32, name: &str) -> Self {
         let mut stream = TcpStream::connect(to).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let message = |words: &[u8]| [&[255, 250, 232], words, &[255, 240]].concat();
@@ -126,7 +134,7 @@ impl Vm {
             vec![255, 251, 232, 255, 253, 0, 255, 253, 3, 255, 251, 0, 255, 251, 3],
             message(&[0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83]),
             message(b"\x46Stest"),
-            message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb cc dd ee {number:02x}").as_bytes()),
+            message(format!("\x5000 11 22 33 44 55 66 77-88 99 aa bb {}", spaced(number)).as_bytes()),
             message(format!("\x52{name}").as_bytes()),
         ];
         stream.write_all(&wire.concat()).unwrap();
@@ -135,6 +143,20 @@ impl Vm {
 
     pub(crate) fn print(&mut self, text: &[u8]) {
         self.stream.write_all(text).unwrap();
+    }
+
+    /// Prints what is typed, until the server closes.
+    pub(crate) fn echo(mut self) {
+        let _ = self.stream.set_nodelay(true);
+        let mut buf = [0; 4096];
+        self.stream.set_read_timeout(None).unwrap();
+        while let Ok(n @ 1..) = self.stream.read(&mut buf) {
+            // What the server says of telnet is no typing.
+            let typed: Vec<u8> = buf[..n].iter().copied().filter(u8::is_ascii_lowercase).collect();
+            if self.stream.write_all(&typed).is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until this was typed.
@@ -146,6 +168,14 @@ impl Vm {
             self.received.extend_from_slice(&buf[..n]);
         }
     }
+}
+
+/// The end of a UUID, as VMware writes it.
+fn spaced(number: u32) -> String {
+    let [a, b, c, d] = number.to_be_bytes();
+    // Small numbers are as they always were here.
+    let high = (u16::from_be_bytes([a, b]) ^ 0xccdd).to_be_bytes();
+    format!("{:02x} {:02x} {:02x} {d:02x}", high[0], high[1], c ^ 0xee)
 }
 
 /// A gateway that is connected to these.
@@ -178,7 +208,8 @@ impl Gateway {
     }
 
     pub(crate) fn start(options: &[&str], tls: Option<Arc<ClientConfig>>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vspc-web"));
+        let gateway = built().map(|folder| folder.join("vspc-web"));
+        let mut command = Command::new(gateway.unwrap_or_else(|| env!("CARGO_BIN_EXE_vspc-web").into()));
         command.args(["--listen", "127.0.0.1:0"]).args(options);
         let process = Process::start(&mut command);
         let address = process.line_with("listening on ").parse().unwrap();
