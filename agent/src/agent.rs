@@ -224,7 +224,9 @@ impl Agent {
             return;
         }
         if id.is_guests() {
-            if let Some((which, id, line)) = self.announcing.handle_readable(id, &mut self.wire.session) {
+            if let Some((which, id, line)) =
+                self.announcing.handle_readable(id, &mut self.wire.session, self.now)
+            {
                 self.handle_taken(which, id, &line);
             }
             return;

@@ -21,6 +21,9 @@ pub(crate) struct Announcing {
 struct Item {
     announcement: Announcement,
     state: State,
+    /// How often in a row it has ended soon after it was taken.
+    short: u32,
+    taken_at: Instant,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub(crate) type Taken = (usize, StreamId, Vec<u8>);
 impl Announcing {
     /// These, in this order.
     pub(crate) fn new(announcements: Vec<Announcement>) -> Self {
-        let item = |announcement| Item { announcement, state: State::Off };
+        let item = |announcement| Item { announcement, state: State::Off, short: 0, taken_at: Instant::ZERO };
         Self { items: announcements.into_iter().map(item).collect() }
     }
 
@@ -61,8 +64,9 @@ impl Announcing {
     /// The thing has ended, and comes again.
     pub(crate) fn handle_over(&mut self, which: usize, now: Instant) {
         let Some(item) = self.items.get_mut(which) else { return };
+        item.short = if now.duration_since(item.taken_at) < LONG { item.short + 1 } else { 0 };
         if !matches!(item.state, State::Off) {
-            item.state = State::Due(now + AGAIN);
+            item.state = State::Due(now + AGAIN * (1 << item.short.min(MOST)));
         }
     }
 
@@ -97,7 +101,12 @@ impl Announcing {
     }
 
     /// Bytes came on a stream of the agent's: whether it was asked about, and was taken.
-    pub(crate) fn handle_readable(&mut self, id: StreamId, session: &mut Session) -> Option<Taken> {
+    pub(crate) fn handle_readable(
+        &mut self,
+        id: StreamId,
+        session: &mut Session,
+        now: Instant,
+    ) -> Option<Taken> {
         let is_asked = |item: &Item| matches!(item.state, State::Asked(stream, _) if stream == id);
         let which = self.items.iter().position(is_asked)?;
         let item = &mut self.items[which];
@@ -111,6 +120,7 @@ impl Announcing {
                 match vspc_guest::answer::parse::<vspc_guest::answer::Done>(&line) {
                     Ok(_) => {
                         item.state = State::On(id);
+                        item.taken_at = now;
                         return Some((which, id, line));
                     }
                     Err(why) => refused(&why),
@@ -128,5 +138,10 @@ impl Announcing {
     }
 }
 
-/// What has ended comes again after so long: a shell that cannot start must not fill the line.
-const AGAIN: Duration = Duration::from_secs(1);
+/// What has ended comes again after so long, and each time later, up to a minute: a shell that cannot start
+/// must not fill the line;
+const AGAIN: Duration = Duration::from_millis(500);
+/// the most doublings of it.
+const MOST: u32 = 7;
+/// What has lasted so long had begun well.
+const LONG: Duration = Duration::from_secs(10);

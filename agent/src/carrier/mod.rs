@@ -59,10 +59,13 @@ impl Carrier {
         Self { place, speed, state, wait: FIRST_WAIT, told: None, blocked: false }
     }
 
-    /// Whether it is a serial port, as far as can be told now.
+    /// Whether it is a serial port; one that is not there yet is told by its name.
     pub(crate) fn is_terminal(place: &Place) -> bool {
         let Place::Device(path) = place else { return false };
-        rustix::fs::open(path, OFLAGS, Mode::empty()).is_ok_and(rustix::termios::isatty)
+        if is_virtio(path) {
+            return false;
+        }
+        rustix::fs::open(path, OFLAGS, Mode::empty()).map_or(true, rustix::termios::isatty)
     }
 
     /// Looks after a line that is away; true where it has come back.

@@ -5,16 +5,20 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use ring::digest::{Context, SHA256};
+use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::pipe::PipeFlags;
 use vspc_core::mux::{Received, Session, StreamId};
 use vspc_guest::copy::{PutOk, Whole, digits};
 use vspc_guest::{Code, Put, Refusal, answer};
 
 use super::{Place, Roots};
 use crate::say::{leave, refuse, say};
-use crate::task::{Ctx, Fate};
+use crate::task::{Ctx, Fate, Interest};
 
 /// A copy into the guest.
 pub(crate) struct PutTask {
@@ -28,6 +32,15 @@ pub(crate) struct PutTask {
     at: u64,
     /// How much is in the file: until it was all summed nothing is taken.
     have: u64,
+    /// All of it is there.
+    ending: Option<Ending>,
+}
+
+/// What can take long is done by a thread: the disk is waited for by nobody else.
+struct Ending {
+    thread: JoinHandle<io::Result<()>>,
+    /// Ends with the thread.
+    over: OwnedFd,
 }
 
 impl std::fmt::Debug for PutTask {
@@ -64,12 +77,19 @@ impl PutTask {
             have = 0;
         }
         say(session, id, &answer::ok(&PutOk { offset: have }));
-        Ok(Self { id, put, place, partial, file, sum: Context::new(&SHA256), at: 0, have })
+        Ok(Self { id, put, place, partial, file, sum: Context::new(&SHA256), at: 0, have, ending: None })
     }
 
     /// Whether it has something to do that nothing will tell of.
     pub(crate) const fn is_busy(&self) -> bool {
         self.at < self.have
+    }
+
+    /// What it waits for.
+    pub(crate) fn interest<'a>(&'a self, into: &mut Interest<'a>) {
+        if let Some(ending) = &self.ending {
+            into.push((ending.over.as_fd(), PollFlags::IN));
+        }
     }
 
     /// Takes what has come.
@@ -94,6 +114,13 @@ impl PutTask {
     /// Whether it is done.
     fn advance(&mut self, ctx: &mut Ctx<'_>) -> Result<bool, Refusal> {
         let system = |error: io::Error| Refusal::system(&self.put.path, &error);
+        if let Some(ending) = self.ending.take_if(|ending| ending.thread.is_finished()) {
+            let outcome = ending.thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+            return outcome.map(|()| true).map_err(system);
+        }
+        if self.ending.is_some() {
+            return Ok(false);
+        }
         for _ in 0..TURNS {
             if self.at == self.have {
                 break;
@@ -118,7 +145,10 @@ impl PutTask {
                 Ok(Received::End) if self.have < self.put.size => {
                     return Err(Refusal::new(Code::CUT, format!("{} bytes are there", self.have)));
                 }
-                Ok(Received::End) => return self.finish().map(|()| true),
+                Ok(Received::End) => {
+                    self.ending = Some(self.finish()?);
+                    return Ok(false);
+                }
                 Err(_) => return Err(Refusal::new(Code::CUT, "the stream is gone")),
             };
             self.have += n as u64;
@@ -129,21 +159,29 @@ impl PutTask {
     }
 
     /// All of it is there: it becomes the target, if it is what was to come.
-    fn finish(&self) -> Result<(), Refusal> {
+    fn finish(&self) -> Result<Ending, Refusal> {
         let sum = digits(self.sum.clone().finish().as_ref());
         if sum != self.put.sha256 {
             self.remove();
             return Err(Refusal::new(Code::CHECKSUM, format!("the sum of what came is {sum}")));
         }
-        let folder = &self.place.folder;
-        let rename = || -> io::Result<()> {
-            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(self.put.mode & PERMISSIONS))?;
-            self.file.sync_all()?;
-            rustix::fs::renameat(folder, &self.partial, folder, &self.place.name)?;
-            rustix::fs::fsync(folder)?;
-            Ok(())
+        let begin = || -> io::Result<Ending> {
+            let (over, ends) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            let (file, folder) = (self.file.try_clone()?, self.place.folder.try_clone()?);
+            let (partial, name) = (self.partial.clone(), self.place.name.clone());
+            let mode = Mode::from_raw_mode(self.put.mode & PERMISSIONS);
+            let rename = move || {
+                rustix::fs::fchmod(&file, mode)?;
+                file.sync_all()?;
+                rustix::fs::renameat(&folder, &partial, &folder, &name)?;
+                rustix::fs::fsync(&folder)?;
+                drop(ends);
+                Ok(())
+            };
+            let thread = std::thread::Builder::new().name("copy".to_owned()).spawn(rename)?;
+            Ok(Ending { thread, over })
         };
-        rename().map_err(|error| Refusal::system(&self.put.path, &error))
+        begin().map_err(|error| Refusal::system(&self.put.path, &error))
     }
 
     fn remove(&self) {

@@ -61,7 +61,8 @@ impl Task {
         match self {
             Self::Process(process) => process.interest(session, into),
             Self::Connection(connection) => connection.interest(session, into),
-            Self::Put(_) | Self::Get(_) | Self::Log(_) | Self::Facts(_) => {}
+            Self::Put(put) => put.interest(into),
+            Self::Get(_) | Self::Log(_) | Self::Facts(_) => {}
         }
     }
 
