@@ -232,7 +232,7 @@ impl Agent {
             return;
         }
         let (random, may) = (&self.random, self.settings.may());
-        let welcome = || (bytes(random).unwrap_or_default(), may);
+        let welcome = || Some((bytes(random).ok()?, may));
         match self.opening.handle_readable(id, &mut self.wire.session, welcome, self.now) {
             None => {}
             Some(Opened::LetIn) => self.announcing.begin(self.now),

@@ -59,7 +59,8 @@ impl Agent {
 
     /// Somebody has connected to a listener.
     pub(crate) fn accept(&mut self, listener: usize) {
-        while let Some((socket, from)) = self.listeners[listener].accept() {
+        for _ in 0..ACCEPTED {
+            let Some((socket, from)) = self.listeners[listener].accept() else { return };
             // Without a host, or where there are too many already, it is closed again.
             let opened = if self.is_let_in() { self.wire.session.open_announced().ok() } else { None };
             let Some(id) = opened else { continue };
@@ -135,7 +136,8 @@ impl Agent {
     }
 
     fn has_room(&self) -> Result<(), Refusal> {
-        let processes = self.tasks.values().filter(|task| matches!(task, Task::Process(_))).count();
+        let is_hosts = |task: &&Task| matches!(task, Task::Process(process) if process.announced.is_none());
+        let processes = self.tasks.values().filter(is_hosts).count();
         if processes < self.settings.processes {
             return Ok(());
         }
@@ -188,3 +190,6 @@ impl Agent {
         }
     }
 }
+
+/// Connections that are taken in a row before others have their turn.
+const ACCEPTED: usize = 16;

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -320,7 +322,13 @@ fn parse(text: &str) -> Result<File, String> {
 /// Thirty-two bytes that nobody can guess, as they are in the file.
 fn read_key(path: &Path) -> Result<Secret, Fatal> {
     let fault = |why: String| Fatal::File { path: path.to_owned(), why };
-    let bytes = fs::read(path).map_err(|error| fault(error.to_string()))?;
+    let system = |error: io::Error| fault(error.to_string());
+    let mut file = fs::File::open(path).map_err(system)?;
+    if file.metadata().map_err(system)?.mode() & OTHERS != 0 {
+        return Err(fault("others may read it, and it is no secret: chmod 600".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(system)?;
     Secret::new(&bytes).ok_or_else(|| fault("a key has 32 bytes or more, of /dev/urandom".to_owned()))
 }
 
@@ -328,6 +336,8 @@ fn read_key(path: &Path) -> Result<Secret, Fatal> {
 pub(crate) const FACTS_NAME: &str = "facts";
 /// Things that are announced: half of the streams that the agent opens, the rest are connections.
 const ANNOUNCED: usize = 64;
+/// What others may do with a file.
+const OTHERS: u32 = 0o007;
 /// Processes at a time.
 const PROCESSES: usize = 64;
 
@@ -375,6 +385,23 @@ mod tests {
         assert!(!read("line = \"unix:/run/x\"\nsl = true\n", &["--raw"]).unwrap().sl);
         let settings = read(LINE, &["--line", "/dev/other"]).unwrap();
         assert_eq!(settings.line, Place::Device("/dev/other".into()));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_or_that_is_short_is_none() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("vspc-agent-{}.key", std::process::id()));
+        let text = format!("{LINE}key-file = {path:?}\n");
+        for (len, mode, fault) in
+            [(32, 0o600, None), (32, 0o604, Some("others")), (31, 0o600, Some("32 bytes"))]
+        {
+            fs::write(&path, vec![7; len]).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let told = read(&text, &[]).err();
+            assert_eq!(told.is_some(), fault.is_some(), "{told:?}");
+            assert!(told.is_none_or(|told| fault.is_some_and(|fault| told.contains(fault))));
+        }
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

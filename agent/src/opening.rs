@@ -70,12 +70,12 @@ impl Opening {
         }
     }
 
-    /// Bytes came on a stream; `nonce` makes random ones.
+    /// Bytes came on a stream; `welcome` makes a nonce, and says what is allowed.
     pub(crate) fn handle_readable(
         &mut self,
         id: StreamId,
         session: &mut Session,
-        welcome: impl FnOnce() -> ([u8; 32], Vec<&'static str>),
+        welcome: impl FnOnce() -> Option<([u8; 32], Vec<&'static str>)>,
         now: Instant,
     ) -> Option<Opened> {
         if let HelloState::Asked(hello, ..) = &self.hello
@@ -118,7 +118,7 @@ impl Opening {
         id: StreamId,
         hello: &Hello,
         session: &mut Session,
-        welcome: impl FnOnce() -> ([u8; 32], Vec<&'static str>),
+        welcome: impl FnOnce() -> Option<([u8; 32], Vec<&'static str>)>,
         now: Instant,
     ) -> Result<Option<Opened>, Refusal> {
         if !matches!(self.hello, HelloState::Strange) {
@@ -127,7 +127,8 @@ impl Opening {
         if now < self.closed_until {
             return Err(Refusal::new(Code::NOT_AUTHENTIC, "a wrong proof came a moment ago"));
         }
-        let (nonce, may) = welcome();
+        let no_random = || Refusal::new(Code::FAILED, "the system has no random numbers");
+        let (nonce, may) = welcome().ok_or_else(no_random)?;
         let welcome = Welcome::new(hello, self.secret.clone(), nonce)?;
         let (line, is_all) = welcome.line(PROGRAM, &may);
         say(session, id, &line);

@@ -68,6 +68,10 @@ pub(crate) fn start(
     for id in typed.into_iter().chain(streams.control) {
         let _ = session.set_priority(id, Priority::High);
     }
+    if let Some(err) = streams.err {
+        // The host says nothing on it.
+        let _ = session.stop_reading(err);
+    }
     let control = streams.control.map(|id| Control { id, line: LineBuffer::new(MAX_LINE), told: false });
     Ok(Process {
         key,

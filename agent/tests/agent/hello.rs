@@ -28,6 +28,7 @@ fn nothing_is_done_before_hello_and_what_is_not_configured_never() {
 fn only_a_host_that_has_the_key_is_let_in() {
     let folder = Folder::new();
     let file = folder.write("key", [7; 32]);
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let machine = Machine::start_in(folder, &format!("key-file = {file:?}\n{EXEC}"), &[]);
     let right = || Secret::new(&[7; 32]);
     let mut host = Host::raw(machine.line());

@@ -1,6 +1,7 @@
 //! Lines that are bad, slow or gone.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 
 use rustix::pty::OpenptFlags;
 use vspc_core::mux::StreamId;
@@ -21,7 +22,7 @@ struct Port {
     folder: Folder,
     child: std::process::Child,
     /// A serial port is there whether or not somebody is at its other end.
-    _theirs: OwnedFd,
+    theirs: Option<OwnedFd>,
 }
 
 impl Drop for Port {
@@ -31,18 +32,32 @@ impl Drop for Port {
     }
 }
 
-fn port(options: &[&str]) -> (Port, OwnedFd) {
+/// Both ends of a serial port, and its name.
+fn pair() -> (OwnedFd, OwnedFd, String) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let ours = rustix::pty::openpt(flags).unwrap();
     rustix::pty::grantpt(&ours).unwrap();
     rustix::pty::unlockpt(&ours).unwrap();
     let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags).unwrap();
+    (ours, theirs, name)
+}
+
+fn port(options: &[&str]) -> (Port, OwnedFd) {
+    let (ours, theirs, name) = pair();
     let folder = Folder::new();
+    symlink(name, folder.join("port")).unwrap();
     let copy = format!("[[copy]]\nroot = {:?}\n", folder.path());
     let file = folder.write("agent.toml", format!("{EXEC}{copy}"));
-    let child = agent().arg("--config").arg(file).arg("--line").arg(name).args(options).spawn().unwrap();
-    (Port { folder, child, _theirs: theirs }, ours)
+    let child = agent()
+        .arg("--config")
+        .arg(file)
+        .arg("--line")
+        .arg(folder.join("port"))
+        .args(options)
+        .spawn()
+        .unwrap();
+    (Port { folder, child, theirs: Some(theirs) }, ours)
 }
 
 /// One byte in so many is another one, is not there, or is there twice.
@@ -128,6 +143,25 @@ fn a_host_that_is_started_again_on_a_serial_port_begins_anew() {
     host.hello(None).unwrap();
     passes(&mut host, 10_000);
     drop(port);
+}
+
+#[test]
+fn a_port_that_fails_is_opened_again() {
+    let (mut port, ours) = port(&[]);
+    let mut host = Host::sl(ours);
+    host.hello(None).unwrap();
+    let id = host.open(&cat().line());
+    host.answer::<Done>(id).unwrap();
+    // From now on it says EIO, and then it is not there.
+    port.theirs = None;
+    drop(host);
+    let (ours, theirs, name) = pair();
+    port.theirs = Some(theirs);
+    symlink(name, port.folder.join("new")).unwrap();
+    std::fs::rename(port.folder.join("new"), port.folder.join("port")).unwrap();
+    let mut host = Host::sl(ours);
+    host.hello(None).unwrap();
+    passes(&mut host, 10_000);
 }
 
 #[test]
