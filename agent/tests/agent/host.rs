@@ -12,7 +12,7 @@ use vspc_core::time::Instant;
 use vspc_guest::{Announcement, Code, Greeting, Guest, Header, Key, Next, Refusal, Secret, answer};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What a line does to what is on it.
 pub(crate) trait Noise {
