@@ -212,7 +212,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 pub(crate) fn listen_error(error: &io::Error) -> ListenError {
     match error.kind() {
         _ if is_exhaustion(error) => ListenError::Exhausted,
-        io::ErrorKind::AddrInUse => ListenError::InUse,
+        // A file that is no socket keeps a port as another server does.
+        io::ErrorKind::AddrInUse | io::ErrorKind::AlreadyExists => ListenError::InUse,
         io::ErrorKind::PermissionDenied => ListenError::Denied,
         other => ListenError::Other(other),
     }

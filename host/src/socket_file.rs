@@ -41,12 +41,22 @@ pub(crate) fn listen(file: &Arc<SocketFile>) -> io::Result<(Socket, Claim)> {
         outcome => outcome?,
     }
     let claim = Claim { file: Arc::clone(file), identity: identity(&fs::symlink_metadata(&file.path)?) };
+    match set_up(file, &socket) {
+        Ok(()) => Ok((socket, claim)),
+        Err(error) => {
+            // While the turn is ours: the claim would not get it.
+            claim.remove();
+            Err(error)
+        }
+    }
+}
+
+fn set_up(file: &SocketFile, socket: &Socket) -> io::Result<()> {
     if file.owner.is_some() || file.group.is_some() {
         chown(&file.path, file.owner, file.group)?;
     }
     fs::set_permissions(&file.path, Permissions::from_mode(file.mode))?;
-    socket.listen(MOST_WAITING)?;
-    Ok((socket, claim))
+    socket.listen(MOST_WAITING)
 }
 
 /// Removes the file of a socket at which nobody listens.
@@ -72,15 +82,20 @@ impl Claim {
     pub(crate) fn file(&self) -> Arc<SocketFile> {
         Arc::clone(&self.file)
     }
+
+    /// Removes the file, if it is still ours.
+    fn remove(&self) {
+        if fs::symlink_metadata(&self.file.path).is_ok_and(|found| identity(&found) == self.identity) {
+            let _ = fs::remove_file(&self.file.path);
+        }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // Who has the turn finds nobody listening here, and replaces the file.
         let Ok(_turn) = Turn::take(&self.file.path) else { return };
-        if fs::symlink_metadata(&self.file.path).is_ok_and(|found| identity(&found) == self.identity) {
-            let _ = fs::remove_file(&self.file.path);
-        }
+        self.remove();
     }
 }
 

@@ -9,11 +9,13 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::Access;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
-use vspc_core::concentrator::ClientPlace;
+use vspc_core::concentrator::{ClientPlace, SocketFile};
+
+use crate::socket_file;
 
 /// Opens a listener: not blocking, closed on exec. Costs a dozen system calls and no memory in the
 /// process beyond the descriptor.
@@ -44,17 +46,21 @@ pub(crate) fn check_place(place: &ClientPlace) -> io::Result<()> {
         ClientPlace::Folder(folder) => {
             // Of a path that is too long for a socket's this is the error.
             SockAddr::unix(folder.path.join(u16::MAX.to_string()))?;
-            rustix::fs::access(&folder.path, Access::WRITE_OK | Access::EXEC_OK)?;
-            match fs::metadata(&folder.path)?.is_dir() {
-                true => Ok(()),
-                false => Err(io::ErrorKind::NotADirectory.into()),
+            if !fs::metadata(&folder.path)?.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
             }
+            let path = folder.path.join(format!(".{}", std::process::id()));
+            socket_file::listen(&Arc::new(SocketFile { path, ..SocketFile::clone(folder) })).map(drop)
         }
-        ClientPlace::Vsock(_) => {
-            Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None).map(drop)
+        ClientPlace::Vsock(cid) => {
+            let socket = Socket::new(Domain::VSOCK, Type::STREAM.nonblocking().cloexec(), None)?;
+            socket.bind(&SockAddr::vsock(*cid, ANY_PORT))
         }
     }
 }
+
+/// VMADDR_PORT_ANY: the system chooses one.
+const ANY_PORT: u32 = u32::MAX;
 
 /// The error that a listener at this address will meet, if any. Nothing listens.
 pub(crate) fn check_address(address: SocketAddr) -> io::Result<()> {

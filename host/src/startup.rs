@@ -189,7 +189,9 @@ fn prepare(
     if let Some(ports) = config.client_ports {
         let place = config.client_interface.clone();
         sockets::check_place(&place).map_err(|error| Fatal::Interface(place, error))?;
-        if let Some(line) = local_ports::advice(ports) {
+        if config.client_interface.ip().is_some()
+            && let Some(line) = local_ports::advice(ports)
+        {
             log::warn!("{line}");
         }
     }

@@ -70,11 +70,13 @@ pub(super) fn a_vm_comes_by_a_unix_socket_with_the_permissions_that_were_asked_f
 pub(super) fn client_ports_are_unix_sockets_in_a_folder_that_go_with_the_server() {
     let folder = Folder::new("client-sockets");
     let place = format!("unix:{},mode=0600", folder.0.display());
+    // What somebody has put there stays, and its number is passed over.
+    fs::write(folder.0.join("7001"), "not a socket").unwrap();
     let server = Server::keeping(&["--no-banner", "--interface", &place, "--port-range-start", "7001"]);
     let mut vm = Peer::connect(server.vms).introduced(1);
     let line = server.line_with("vm identified");
-    assert!(line.contains("port=7001"), "{line}");
-    let path = folder.0.join("7001");
+    assert!(line.contains("port=7002"), "{line}");
+    let path = folder.0.join("7002");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut client = vm_at(&path);
     server.line_with("client attached");
@@ -85,7 +87,7 @@ pub(super) fn client_ports_are_unix_sockets_in_a_folder_that_go_with_the_server(
     Peer::talk(&mut vm, &mut again);
     server.signal(Signal::TERM);
     assert_eq!(server.end().code(), Some(0));
-    assert!(!path.exists(), "its socket is gone");
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "its sockets are gone");
 }
 
 pub(super) fn a_folder_for_client_ports_that_is_none_is_named_with_what_to_do() {

@@ -1,6 +1,5 @@
 //! What access servers say of their serial ports, which are consoles here (com-port.md §3), and who is told.
 
-use crate::telnet::com_port::Session;
 use crate::telnet::com_port_client::{self, Heard, Subject, put_command_of, put_masks};
 
 use super::Concentrator;
@@ -12,19 +11,26 @@ use super::timers::Timer;
 impl Concentrator {
     /// A line has agreed to be set, or not.
     pub(super) fn remote_port_switched(&mut self, id: ConnId, on: bool) {
-        let opening = self.remote_ports.switch(id, on);
+        let (opening, unanswered) = self.remote_ports.switch(id, on, self.fx.now);
+        for timer in [Timer::Break(id), Timer::Answers(id)] {
+            self.fx.timers.cancel(timer);
+        }
+        let at = self.conns.get(id).and_then(Conn::console);
+        if let Some(at) = at {
+            self.answer_askers(at, unanswered);
+            self.tell_modems(at);
+        }
+        // It may have been suspended.
+        self.fx.outbox.transmit(id);
         if !on {
-            self.answer_for(id);
             return self.emit(id, EventKind::PortNotSettable);
         }
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.queue_control(id, &mut self.fx, |out| {
-                for (_, body) in &opening {
-                    put_command_of(body, out);
-                }
-                put_masks(out);
-            });
-        }
+        self.reply(id, |out| {
+            for body in &opening {
+                put_command_of(body, out);
+            }
+            put_masks(out);
+        });
     }
 
     /// An access server says something of its port.
@@ -38,9 +44,7 @@ impl Concentrator {
                 port.modem = Some(signals);
                 self.tell_modems(at);
             }
-            Ok(Heard::LineState(state)) => {
-                self.tell_serial_clients(at, |session, _, out| session.tell_line(state, out));
-            }
+            Ok(Heard::LineState(state)) => self.tell_line_state(at, state),
             Ok(Heard::Suspend) => port.is_suspended = true,
             Ok(Heard::Resume) => {
                 port.is_suspended = false;
@@ -52,26 +56,30 @@ impl Concentrator {
     }
 
     fn port_confirms(&mut self, id: ConnId, at: ConsoleId, subject: Subject, body: &[u8]) {
-        if self.remote_ports.confirms(id, subject, body, self.consoles.keep_line(at)) {
-            self.tell_serial_clients(at, |session, line, out| {
-                session.confirmed(subject, &body[1..], line, out);
-            });
+        let line = *self.consoles.keep_line(at);
+        let answered = self.remote_ports.confirms(id, subject, body, &line);
+        self.answer_askers(at, answered);
+    }
+
+    /// What a port was asked may have waited too long: whoever has asked hears what holds.
+    pub(super) fn answers_timer(&mut self, id: ConnId) {
+        let (late, next) = self.remote_ports.expired(id, self.fx.now);
+        if let Some(at) = self.conns.get(id).and_then(Conn::console) {
+            self.answer_askers(at, late);
+        }
+        if let Some(next) = next {
+            self.fx.timers.set(Timer::Answers(id), next);
         }
     }
 
     /// A connection ends, which may be one of a port's.
     pub(super) fn remote_port_ends(&mut self, id: ConnId) {
-        if self.remote_ports.remove(id) {
-            self.answer_for(id);
-            self.fx.timers.cancel(Timer::Break(id));
+        let Some(unanswered) = self.remote_ports.remove(id) else { return };
+        for timer in [Timer::Break(id), Timer::Answers(id)] {
+            self.fx.timers.cancel(timer);
         }
-    }
-
-    /// It will not answer: whoever has asked it hears what it was last known to have.
-    fn answer_for(&mut self, id: ConnId) {
-        let Some(at) = self.conns.get(id).and_then(Conn::console) else { return };
-        if self.consoles.has_line(at) {
-            self.tell_serial_clients(at, Session::stop_waiting);
+        if let Some(at) = self.conns.get(id).and_then(Conn::console) {
+            self.answer_askers(at, unanswered);
         }
     }
 }

@@ -351,7 +351,8 @@ impl Concentrator {
                             }
                             let uuid = dashed(label.uuid) + &label.suffix;
                             let name = if label.name.is_empty() { &label.title() } else { &label.name };
-                            let entry = EntryText { name, uuid: &uuid, port: label.port };
+                            let port = label.port.filter(|_| self.config.client_interface.ip().is_some());
+                            let entry = EntryText { name, uuid: &uuid, port };
                             let one_more = out.len() + 1;
                             server.entries(&mut [entry].into_iter(), one_more, out);
                         }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::telnet::com_port::Asked;
 use crate::telnet::wire_form::count_pairs;
 use crate::telnet::{Change, Command, IAC, Item, Opt, Side, Verb, fold_all, put_command, put_negotiation};
 use crate::time::Instant;
@@ -17,6 +16,8 @@ use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
 use super::foreign::Foreign;
 use super::id::{ConnId, ConsoleId};
+use super::remote_ports::COMMAND_MARK;
+use super::serial::Upshot;
 use super::speech::{Act, Mode, Speech};
 use super::timers::Timer;
 use super::uplink::{Buffers, Uplink};
@@ -165,11 +166,17 @@ impl Concentrator {
         let at = self.conns.get(id).and_then(Conn::seat).map(|(at, _)| at);
         let may_set = at.is_some_and(|at| self.may_type(id, at));
         match self.serial_says(id, body, may_set) {
-            Some(Asked::Break) => self.client_commands(id, Command::BRK),
+            Some(Upshot::Break) => self.client_commands(id, Command::BRK),
             // What it has typed goes the way of what others have typed, and may be with the VM.
-            Some(Asked::Purge { received: true, .. }) => self.skip_output(id),
-            Some(Asked::Resume) => self.fx.outbox.transmit(id),
-            Some(Asked::Purge { .. } | Asked::Suspend) | None => {}
+            Some(Upshot::Skip) => self.skip_output(id),
+            Some(Upshot::Resume) => self.fx.outbox.transmit(id),
+            Some(Upshot::Carried { skips }) => {
+                if skips {
+                    self.skip_output(id);
+                }
+                self.queue_input(id, 0, |uplink, buffers| uplink.push_wire(&COMMAND_MARK, buffers));
+            }
+            None => {}
         }
     }
 

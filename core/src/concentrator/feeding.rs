@@ -6,8 +6,8 @@
 
 use std::io::IoSlice;
 
-use crate::telnet::IAC;
 use crate::telnet::wire_form::{undouble_into, wire_len, wire_prefix};
+use crate::telnet::{Command, IAC};
 
 use super::conn::Conn;
 use super::consoles::Consoles;
@@ -108,8 +108,9 @@ pub(super) fn offer<const N: usize>(
     (Sent { offered, taken }, taken)
 }
 
-/// Offers to a serial port that is set by RFC 2217: as to a VM, but that a BREAK is a command of its own
-/// kind, behind which what was typed waits until it is over, as it does while the port takes nothing.
+/// Offers to a serial port that is set by RFC 2217: as to a VM, but that commands among what was typed become
+/// those of that. Behind a BREAK what was typed waits until it is over, as it does while the port takes
+/// nothing.
 pub(super) fn offer_port(
     id: ConnId,
     conn: &mut Conn,
@@ -120,13 +121,13 @@ pub(super) fn offer_port(
 ) -> Sent {
     let mut fed = conn.console().and_then(|console| consoles.with_buffers(console));
     fed = fed.filter(|(console, _)| console.legs.input() == Some(id));
-    if let Some((console, buffers)) = &mut fed
-        && !port.holds()
-    {
-        let commands = leading_commands(console.uplink.halves().1);
-        if commands > 0 {
-            console.input_taken(commands, buffers, fx);
-            port.begin_break(id, conn.control.buffer(), fx);
+    if let Some((console, buffers)) = &mut fed {
+        while !port.holds()
+            && let (&[], &[IAC, command, ..]) = console.uplink.halves()
+            && command != IAC
+        {
+            console.input_taken(2, buffers, fx);
+            port.put_command(Command(command), conn.control.buffer());
         }
     }
     let (half, mut rest) = fed.as_ref().map_or((&[][..], &[][..]), |(console, _)| console.uplink.halves());
@@ -143,6 +144,9 @@ pub(super) fn offer_port(
         && let Some((console, buffers)) = &mut fed
     {
         console.input_taken(typed, buffers, fx);
+    }
+    if conn.control.pending().is_empty() {
+        port.commands_are_out(id, fx);
     }
     sent
 }

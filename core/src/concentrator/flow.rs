@@ -186,7 +186,11 @@ impl Concentrator {
                 sent
             }
             Role::Client(_) => {
+                let was_over_limit = conn.control.is_over_limit();
                 let (sent, missed) = offer_client::<MOST>(id, conn, consoles, scratch, fx, take);
+                if was_over_limit && !conn.control.is_over_limit() {
+                    self.catch_up_on_modem(id);
+                }
                 if let Some(missed) = missed {
                     self.emit(id, EventKind::ReaderSkipped(missed));
                 }

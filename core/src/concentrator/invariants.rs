@@ -95,7 +95,7 @@ impl Concentrator {
                 | Timer::Inherit(id)
                 | Timer::Legs(id)
                 | Timer::Wait(id) => self.consoles.get(id).is_some(),
-                Timer::Break(id) => self.remote_ports.is_set_by_us(id),
+                Timer::Break(id) | Timer::Answers(id) => self.remote_ports.is_set_by_us(id),
                 Timer::Ports | Timer::Dial | Timer::Summary => true,
             };
             assert!(is_alive, "{timer:?} is armed for something that is gone");

@@ -375,6 +375,7 @@ impl Concentrator {
             Timer::Ports => self.ports_timer(),
             Timer::Dial => self.dial_due(),
             Timer::Break(id) => self.end_break(id),
+            Timer::Answers(id) => self.answers_timer(id),
             Timer::Summary => self.emit_summary(),
         }
     }

@@ -5,13 +5,30 @@
 //! means nothing else; the carrier is there while the VM is. Where the console is a port that can be set, it
 //! is that which is set and answers. A program reads what the VM prints: no line of text is put into that.
 
-use crate::telnet::com_port::{Asked, CARRIER, CLEAR_TO_SEND, DATA_SET_READY, Line, Session};
-use crate::telnet::com_port_client::Subject;
+use crate::telnet::com_port::{Asked, CARRIER, CLEAR_TO_SEND, DATA_SET_READY, PURGE, put_what_holds};
+use crate::telnet::com_port_client::{self, Subject};
 
 use super::Concentrator;
 use super::conn::Conn;
 use super::event::Fault;
 use super::id::{ConnId, ConsoleId};
+use super::remote_ports::Asking;
+
+/// What comes of a command beyond settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Upshot {
+    /// A break.
+    Break,
+    /// It skips what it was not shown yet.
+    Skip,
+    /// It takes output again.
+    Resume,
+    /// The port was asked, and is to come to that behind what was typed.
+    Carried {
+        /// The same as [`Skip`](Self::Skip), too.
+        skips: bool,
+    },
+}
 
 impl Concentrator {
     /// A client has switched COM-PORT on or off.
@@ -30,16 +47,19 @@ impl Concentrator {
         }
     }
 
-    /// A client has sent a command of COM-PORT. `may_set`: a port that is elsewhere, too. Returns what it
-    /// asks for beyond settings.
-    pub(super) fn serial_says(&mut self, id: ConnId, body: &[u8], may_set: bool) -> Option<Asked> {
-        let client = self.conns.get_mut(id)?.client_mut()?;
-        let at = client.console;
-        if let Some(subject) = Subject::of(body)
-            && let Some(port) = self.port_at(at)
-        {
-            let line = *self.consoles.keep_line(at);
-            return self.asks_port(id, may_set.then_some(port), subject, body, &line);
+    /// A client has sent a command of COM-PORT. `may_set`: a port that is elsewhere, too. Returns what comes
+    /// of it beyond settings.
+    pub(super) fn serial_says(&mut self, id: ConnId, body: &[u8], may_set: bool) -> Option<Upshot> {
+        let at = self.conns.get(id)?.client()?.console;
+        let line = *self.consoles.keep_line(at);
+        let is_ports = matches!(Subject::of(body), Some(subject) if subject != Subject::Break)
+            && com_port_client::has_known_value(body);
+        if let Some(port) = self.port_at(at).filter(|_| is_ports) {
+            if !may_set || !self.ask_port(port, id, body) {
+                self.reply(id, |out| put_what_holds(body, &line, out));
+                return None;
+            }
+            return Some(Upshot::Carried { skips: matches!(body, [PURGE, 1 | 3]) });
         }
         let session = self.conns.get_mut(id)?.client_mut()?.serial.as_mut()?;
         let mut answer = std::mem::take(&mut self.answer);
@@ -52,10 +72,12 @@ impl Concentrator {
         match asked {
             Ok(Some(Asked::Resume)) => {
                 // It may have missed one, where too much was waiting for it.
-                self.tell_modem(id, self.modem(at));
-                Some(Asked::Resume)
+                self.catch_up_on_modem(id);
+                Some(Upshot::Resume)
             }
-            Ok(asked) => asked,
+            Ok(Some(Asked::Break)) => Some(Upshot::Break),
+            Ok(Some(Asked::Purge { received: true, .. })) => Some(Upshot::Skip),
+            Ok(Some(Asked::Purge { .. } | Asked::Suspend) | None) => None,
             Err(_) => {
                 self.malformed(id, Fault::ComPort);
                 None
@@ -63,53 +85,22 @@ impl Concentrator {
         }
     }
 
-    /// A client has sent a command for the port that its console is, whose line was this last. Without a port
-    /// that it may set it hears what holds.
-    fn asks_port(
-        &mut self,
-        id: ConnId,
-        port: Option<ConnId>,
-        subject: Subject,
-        body: &[u8],
-        line: &Line,
-    ) -> Option<Asked> {
-        let session = self.conns.get_mut(id)?.client_mut()?.serial.as_mut()?;
-        session.wait_for(subject, body);
-        if let Some(port) = port {
-            self.ask_port(port, subject, body);
-        } else {
-            let mut answer = Vec::new();
-            session.stop_waiting(line, &mut answer);
-            self.reply(id, |out| out.extend_from_slice(&answer));
+    /// These are answered, or never will be: whoever has asked hears what holds.
+    pub(super) fn answer_askers(&mut self, at: ConsoleId, answered: Vec<Asking>) {
+        if answered.is_empty() {
+            return;
         }
-        match *body {
-            // Its peer forgets what it has; so do we.
-            [_, what] if subject == Subject::Purge => {
-                Some(Asked::Purge { received: what & 1 != 0, unsent: what & 2 != 0 })
-            }
-            _ => None,
-        }
-    }
-
-    /// Tells those clients of a console's that take it for a serial port something; `tell` appends it.
-    pub(super) fn tell_serial_clients(
-        &mut self,
-        at: ConsoleId,
-        mut tell: impl FnMut(&mut Session, &Line, &mut Vec<u8>),
-    ) {
         let line = *self.consoles.keep_line(at);
-        let clients = self.consoles.get(at).map(|console| console.clients().collect::<Vec<_>>());
-        let mut told = Vec::new();
-        for id in clients.unwrap_or_default() {
-            let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.control.is_over_limit()) else {
-                continue;
-            };
-            let Some(session) = conn.client_mut().and_then(|client| client.serial.as_mut()) else { continue };
-            tell(session, &line, &mut told);
-            if !told.is_empty() {
-                self.reply(id, |out| out.append(&mut told));
+        for asking in answered {
+            let Some(who) = asking.who else { continue };
+            let Some(conn) = self.conns.get_mut(who) else { continue };
+            let put = |out: &mut Vec<u8>| put_what_holds(&asking.body, &line, out);
+            match conn.client() {
+                // It goes on being read.
+                Some(client) if client.is_suspended() => self.reply(who, put),
+                Some(_) => conn.queue_control(who, &mut self.fx, put),
+                None => {}
             }
-            told.clear();
         }
     }
 
@@ -119,7 +110,36 @@ impl Concentrator {
             return;
         }
         let modem = self.modem(at);
-        self.tell_serial_clients(at, |session, _, out| session.tell_modem(modem, out));
+        for id in self.serial_clients(at) {
+            self.tell_modem(id, modem);
+        }
+    }
+
+    /// Something has happened on the line of the port that a console is.
+    pub(super) fn tell_line_state(&mut self, at: ConsoleId, state: u8) {
+        for id in self.serial_clients(at) {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let Some(session) = conn.client_mut().and_then(|client| client.serial.as_mut()) else { continue };
+            let mut told = Vec::new();
+            session.tell_line(state, &mut told);
+            if !told.is_empty() {
+                self.reply(id, |out| out.append(&mut told));
+            }
+        }
+    }
+
+    /// A client takes what it is told again: it may have missed a change of the modem's signals.
+    pub(super) fn catch_up_on_modem(&mut self, id: ConnId) {
+        if let Some(at) = self.conns.get(id).and_then(Conn::client).map(|client| client.console) {
+            self.tell_modem(id, self.modem(at));
+        }
+    }
+
+    fn serial_clients(&self, at: ConsoleId) -> Vec<ConnId> {
+        let is_serial = |id: &ConnId| {
+            self.conns.get(*id).and_then(Conn::client).is_some_and(|client| client.serial.is_some())
+        };
+        self.consoles.get(at).map(|console| console.clients().filter(is_serial).collect()).unwrap_or_default()
     }
 
     fn tell_modem(&mut self, id: ConnId, modem: u8) {

@@ -55,6 +55,8 @@ pub(super) enum Timer {
     Dial,
     /// A break on a serial port is over.
     Break(ConnId),
+    /// What a serial port was asked has had its time to be answered.
+    Answers(ConnId),
     /// Peers that said nothing are told of.
     Summary,
 }

@@ -8,7 +8,6 @@
 //! nothing. Commands that only the side with the line may send are ignored, as is one that is cut short.
 
 use super::codes::Opt;
-use super::com_port_client::Subject;
 use super::encode::put_subnegotiation;
 
 /// The settings of a serial line: the latest that anybody asked for.
@@ -82,22 +81,11 @@ pub struct Session {
     is_suspended: bool,
     /// It holds the line at break.
     is_break: bool,
-    /// What it has asked a line that is elsewhere, by [`Subject`]; and that its rate was one byte.
-    waits: u16,
-    asked_old_rate: bool,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self {
-            modem_mask: 0xff,
-            line_mask: 0,
-            modem: None,
-            is_suspended: false,
-            is_break: false,
-            waits: 0,
-            asked_old_rate: false,
-        }
+        Self { modem_mask: 0xff, line_mask: 0, modem: None, is_suspended: false, is_break: false }
     }
 }
 
@@ -134,7 +122,10 @@ impl Session {
             // As before the RFC, and still by some routers: a code for the rate.
             [BAUD, code] => {
                 line.baud = old_rate(code).unwrap_or(line.baud);
-                Self::answer_rate(line, out);
+                match OLD_RATES.iter().find(|&&(_, rate)| rate == line.baud) {
+                    Some(&(code, _)) => answer(BAUD, &[code], out),
+                    None => answer(BAUD, &line.baud.to_be_bytes(), out),
+                }
             }
             [DATA_SIZE, value] => {
                 line.data = if (5..=8).contains(&value) { value } else { line.data };
@@ -192,68 +183,11 @@ impl Session {
         }
     }
 
-    /// The line itself is asked, which is elsewhere: what it [confirms](Self::confirmed) is the answer.
-    pub fn wait_for(&mut self, subject: Subject, body: &[u8]) {
-        self.waits |= 1 << subject as u16;
-        if subject == Subject::Speed {
-            self.asked_old_rate = body.len() == 2;
-        }
-    }
-
-    /// This holds at the line now. Appends the answer, if that was asked for. Returns whether it was.
-    pub fn confirmed(&mut self, subject: Subject, value: &[u8], line: &Line, out: &mut Vec<u8>) -> bool {
-        let bit = 1 << subject as u16;
-        if self.waits & bit == 0 {
-            return false;
-        }
-        self.waits &= !bit;
-        match subject {
-            Subject::Speed if self.asked_old_rate => {
-                Self::answer_rate(line, out);
-            }
-            Subject::Speed => answer(BAUD, &line.baud.to_be_bytes(), out),
-            Subject::Data => answer(DATA_SIZE, &[line.data], out),
-            Subject::Parity => answer(PARITY, &[line.parity], out),
-            Subject::Stop => answer(STOP_SIZE, &[line.stop], out),
-            Subject::Purge => answer(PURGE, value, out),
-            Subject::FlowOut | Subject::FlowIn | Subject::Break | Subject::Dtr | Subject::Rts => {
-                answer(CONTROL, value, out);
-            }
-        }
-        true
-    }
-
-    /// The line is gone, which was asked: what it was last known to have is the answer.
-    pub fn stop_waiting(&mut self, line: &Line, out: &mut Vec<u8>) {
-        for (subject, value) in [
-            (Subject::Speed, 0),
-            (Subject::Data, 0),
-            (Subject::Parity, 0),
-            (Subject::Stop, 0),
-            (Subject::FlowOut, line.flow_out),
-            (Subject::Break, 6),
-            (Subject::Dtr, 9 - u8::from(line.dtr)),
-            (Subject::Rts, 12 - u8::from(line.rts)),
-            (Subject::FlowIn, line.flow_in),
-            (Subject::Purge, 3),
-        ] {
-            self.confirmed(subject, &[value], line, out);
-        }
-    }
-
     /// Appends what is to be told of what has happened on the line: nothing where its mask leaves nothing.
     pub fn tell_line(&mut self, state: u8, out: &mut Vec<u8>) {
         let told = state & self.line_mask;
         if told != 0 {
             answer(LINE_STATE, &[told], out);
-        }
-    }
-
-    /// To a rate of one byte: with one byte, if there is one for the rate.
-    fn answer_rate(line: &Line, out: &mut Vec<u8>) {
-        match OLD_RATES.iter().find(|&&(_, rate)| rate == line.baud) {
-            Some(&(code, _)) => answer(BAUD, &[code], out),
-            None => answer(BAUD, &line.baud.to_be_bytes(), out),
         }
     }
 
@@ -276,6 +210,26 @@ impl Session {
             _ => line.flow_out,
         }
     }
+}
+
+/// Appends the answer to a command that says what holds, whatever was asked for.
+pub fn put_what_holds(body: &[u8], line: &Line, out: &mut Vec<u8>) {
+    let query = match *body {
+        [BAUD, _] => &[BAUD, 0][..],
+        [BAUD, ..] => &[BAUD, 0, 0, 0, 0],
+        [CONTROL, value] => match value {
+            4..=6 => &[CONTROL, 4],
+            7..=9 => &[CONTROL, 7],
+            10..=12 => &[CONTROL, 10],
+            13..=16 | 18 => &[CONTROL, 13],
+            _ => &[CONTROL, 0],
+        },
+        [PURGE, _] => body,
+        [command, _] => &[command, 0],
+        _ => return,
+    };
+    // A query changes nothing, and asks for nothing.
+    let _ = Session::default().handle(query, &mut line.clone(), "", out);
 }
 
 /// Carrier detect, in the modem's state.
@@ -306,7 +260,8 @@ pub(super) const SUSPEND: u8 = 8;
 pub(super) const RESUME: u8 = 9;
 pub(super) const LINE_MASK: u8 = 10;
 pub(super) const MODEM_MASK: u8 = 11;
-pub(super) const PURGE: u8 = 12;
+/// PURGE-DATA.
+pub(crate) const PURGE: u8 = 12;
 
 /// What the side with the line says has the code that it answers, and this.
 pub(super) const ANSWER: u8 = 100;

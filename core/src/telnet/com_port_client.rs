@@ -12,31 +12,28 @@ use super::port_settings::PortSettings;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
     /// Bits per second.
-    Speed = 0,
+    Speed,
     /// Bits of a character.
-    Data = 1,
+    Data,
     /// Parity.
-    Parity = 2,
+    Parity,
     /// Stop bits.
-    Stop = 3,
+    Stop,
     /// Flow control towards the line.
-    FlowOut = 4,
+    FlowOut,
     /// Break.
-    Break = 5,
+    Break,
     /// Data terminal ready.
-    Dtr = 6,
+    Dtr,
     /// Request to send.
-    Rts = 7,
+    Rts,
     /// Flow control from the line.
-    FlowIn = 8,
+    FlowIn,
     /// Forgetting what waits.
-    Purge = 9,
+    Purge,
 }
 
 impl Subject {
-    /// How many there are.
-    pub const COUNT: usize = 10;
-
     /// What a command, or an answer whose code is brought down to its command's, is about. `None`: nothing
     /// that the line has to answer.
     #[must_use]
@@ -79,17 +76,16 @@ pub enum Heard {
 /// What an access server is asked first, once the option is on: the settings that are wanted are made, the
 /// others are asked for.
 #[must_use]
-pub fn opening(wanted: &PortSettings) -> Vec<(Subject, Vec<u8>)> {
-    let speed = [[code::BAUD].as_slice(), &wanted.speed.unwrap_or(0).to_be_bytes()].concat();
-    vec![
-        (Subject::Speed, speed),
-        (Subject::Data, vec![code::DATA_SIZE, wanted.data.unwrap_or(0)]),
-        (Subject::Parity, vec![code::PARITY, wanted.parity.unwrap_or(0)]),
-        (Subject::Stop, vec![code::STOP_SIZE, wanted.stop.unwrap_or(0)]),
-        (Subject::FlowOut, vec![code::CONTROL, wanted.flow.unwrap_or(0)]),
-        (Subject::Dtr, vec![code::CONTROL, DTR_QUERY]),
-        (Subject::Rts, vec![code::CONTROL, RTS_QUERY]),
-        (Subject::FlowIn, vec![code::CONTROL, FLOW_IN_QUERY]),
+pub fn opening(wanted: &PortSettings) -> [Vec<u8>; 8] {
+    [
+        [[code::BAUD].as_slice(), &wanted.speed.unwrap_or(0).to_be_bytes()].concat(),
+        vec![code::DATA_SIZE, wanted.data.unwrap_or(0)],
+        vec![code::PARITY, wanted.parity.unwrap_or(0)],
+        vec![code::STOP_SIZE, wanted.stop.unwrap_or(0)],
+        vec![code::CONTROL, wanted.flow.unwrap_or(0)],
+        vec![code::CONTROL, DTR_QUERY],
+        vec![code::CONTROL, RTS_QUERY],
+        vec![code::CONTROL, FLOW_IN_QUERY],
     ]
 }
 
@@ -99,10 +95,24 @@ pub fn put_masks(out: &mut Vec<u8>) {
     put(&[code::MODEM_MASK, ALL_SIGNALS], out);
 }
 
+/// Whether there is the value that a command sets, or it is a query.
+#[must_use]
+pub fn has_known_value(body: &[u8]) -> bool {
+    match *body {
+        [code::BAUD, old] => old == 0 || code::old_rate(old).is_some(),
+        [code::DATA_SIZE, value] => value == 0 || (5..=8).contains(&value),
+        [code::PARITY, value] => value <= 5,
+        [code::STOP_SIZE, value] => value <= 3,
+        [code::CONTROL, value] => value <= 19,
+        _ => true,
+    }
+}
+
 /// The value behind a command or an answer, a rate of one byte as what it stands for. 0: it is a query.
 #[must_use]
 pub fn value(body: &[u8]) -> u32 {
     match *body {
+        [code::CONTROL, 0 | 4 | 7 | 10 | 13] => 0,
         [command, old] if command % ANSWER == code::BAUD => code::old_rate(old).unwrap_or(0),
         [_, a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
         [_, value] => u32::from(value),
@@ -142,12 +152,13 @@ pub fn handle(body: &[u8], line: &mut Line) -> Result<Heard, Malformed> {
         (code::SUSPEND, []) => return Ok(Heard::Suspend),
         (code::RESUME, []) => return Ok(Heard::Resume),
         (code::BAUD, &[a, b, c, d]) => match u32::from_be_bytes([a, b, c, d]) {
-            // It does not know.
             0 => {}
             baud => line.baud = baud,
         },
         (code::BAUD, &[old]) => line.baud = code::old_rate(old).unwrap_or(line.baud),
         (code::DATA_SIZE, &[data @ 5..=8]) => line.data = data,
+        // It does not know.
+        (code::DATA_SIZE | code::PARITY | code::STOP_SIZE | code::CONTROL, &[0]) => {}
         (code::PARITY, &[parity @ 1..=5]) => line.parity = parity,
         (code::STOP_SIZE, &[stop @ 1..=3]) => line.stop = stop,
         (code::CONTROL, &[value]) => match value {
@@ -173,8 +184,13 @@ impl PortSettings {
             Subject::Data => self.data = Some(line.data),
             Subject::Parity => self.parity = Some(line.parity),
             Subject::Stop => self.stop = Some(line.stop),
-            Subject::FlowOut => self.flow = Some(line.flow_out).filter(|flow| *flow <= 3),
-            Subject::Break | Subject::Dtr | Subject::Rts | Subject::FlowIn | Subject::Purge => {}
+            Subject::FlowOut if line.flow_out <= 3 => self.flow = Some(line.flow_out),
+            Subject::FlowOut
+            | Subject::Break
+            | Subject::Dtr
+            | Subject::Rts
+            | Subject::FlowIn
+            | Subject::Purge => {}
         }
     }
 }
@@ -214,8 +230,7 @@ mod tests {
     #[test]
     fn what_is_wanted_is_set_and_the_rest_is_asked_for() {
         let mut out = Vec::new();
-        for (subject, body) in opening(&"speed=65535&parity=even".parse().unwrap()) {
-            assert_eq!(Subject::of(&body), Some(subject));
+        for body in opening(&"speed=65535&parity=even".parse().unwrap()) {
             put_command_of(&body, &mut out);
         }
         put_masks(&mut out);

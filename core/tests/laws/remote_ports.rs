@@ -182,6 +182,100 @@ fn a_break_is_a_command_that_takes_its_time_and_what_is_typed_behind_it_waits_fo
 }
 
 #[test]
+fn a_break_behind_a_doubled_byte_leaves_that_whole_wherever_the_socket_stops() {
+    for room in 1..12 {
+        let mut world = World::new(config("rfc2217://ports:2217"));
+        let port = there(&mut world);
+        let client = world.client(uuid(), Kind::Telnet);
+        told(&mut world, port);
+        world.stall(port, 0);
+        world.type_wire(client, &[b'a', IAC, IAC, IAC, Command::BRK.0, b'b']);
+        world.stall(port, room);
+        world.settle();
+        world.unstall(port);
+        world.settle();
+        world.pass(Duration::from_millis(300));
+        let (said, data) = told(&mut world, port);
+        assert_eq!((said, data), (vec![vec![5, 5], vec![5, 6]], b"a\xffb".to_vec()), "{room}");
+    }
+}
+
+#[test]
+fn a_client_that_commands_a_break_has_one_that_ends() {
+    let mut world = World::new(config("rfc2217://ports:2217"));
+    let port = there(&mut world);
+    let serial = opened(&mut world);
+    told(&mut world, port);
+    world.type_wire(serial, &[&command(&[5, 5])[..], b"x"].concat());
+    assert_eq!(told(&mut world, serial).0, [[5 + 100, 5]]);
+    assert_eq!(told(&mut world, port), (vec![vec![5, 5]], Vec::new()));
+    world.end(serial);
+    world.pass(Duration::from_millis(300));
+    assert_eq!(told(&mut world, port), (vec![vec![5, 6]], b"x".to_vec()));
+}
+
+#[test]
+fn commands_go_to_the_port_where_they_stand_among_what_is_typed() {
+    let mut world = World::new(config("rfc2217://ports:2217"));
+    let port = there(&mut world);
+    let serial = opened(&mut world);
+    told(&mut world, port);
+    let typed = [b"abc", &command(&[1, 0, 0, 0x4b, 0])[..], b"def", &command(&[5, 9]), b"g"].concat();
+    world.type_wire(serial, &typed);
+    assert!(*world.wire(port) == typed, "{:x?}", world.wire(port));
+}
+
+#[test]
+fn what_a_port_does_not_answer_is_answered_with_what_holds_and_a_flood_keeps_nobody_waiting() {
+    let mut world = World::new(config("rfc2217://ports:2217"));
+    let port = there(&mut world);
+    let (flood, other) = (opened(&mut world), opened(&mut world));
+    told(&mut world, port);
+    world.type_wire(flood, &command(&[5, 7]).repeat(300));
+    let asked = told(&mut world, port).0.len();
+    let (at_once, _) = told(&mut world, flood);
+    assert_eq!(asked, 64);
+    assert!(!at_once.is_empty() && at_once.iter().all(|answer| *answer == [105, 8]), "{at_once:?}");
+    // Values that there are not are no business of the port's.
+    world.type_wire(other, &command(&[2, 99]));
+    assert_eq!(told(&mut world, other).0, [[102, 8]]);
+    world.pass(Duration::from_secs(3));
+    let (late, _) = told(&mut world, flood);
+    assert_eq!(late.len(), asked);
+    world.type_wire(other, &command(&[5, 7]));
+    assert_eq!(told(&mut world, port).0, [[5, 7]]);
+    world.type_wire(port, &command(&[105, 9]));
+    assert_eq!(told(&mut world, other).0, [[105, 9]]);
+}
+
+#[test]
+fn a_port_that_changes_its_mind_holds_nothing_up_and_costs_no_memory() {
+    let mut world = World::new(config("rfc2217://ports:2217"));
+    let port = there(&mut world);
+    let client = world.client(uuid(), Kind::Telnet);
+    let serial = opened(&mut world);
+    world.type_wire(port, &command(&[107, 0]));
+    told(&mut world, serial);
+    world.type_wire(port, &command(&[108]));
+    world.type_wire(client, &[IAC, Command::BRK.0]);
+    world.type_wire(port, &[IAC, 254, 44]);
+    // As long as it does not say otherwise its carrier is there, as a VM's is.
+    assert_eq!(told(&mut world, serial).0, [[107, 0xbb]]);
+    world.pass(Duration::from_secs(1));
+    world.type_wire(port, DO_COM_PORT);
+    told(&mut world, port);
+    world.type_wire(client, b"x");
+    assert_eq!(told(&mut world, port).1, b"x");
+    world.stall(port, 0);
+    for _ in 0..1000 {
+        world.type_wire(port, &[IAC, 254, 44, IAC, 253, 44]);
+    }
+    world.unstall(port);
+    world.settle();
+    assert!(world.wire(port).len() < 8 << 10, "{} bytes", world.wire(port).len());
+}
+
+#[test]
 fn a_port_that_takes_nothing_for_now_is_sent_nothing_typed_until_it_does() {
     let mut world = World::new(config("rfc2217://ports:2217"));
     let port = there(&mut world);

@@ -9,7 +9,7 @@ use crate::sockets::{BACKLOG, short_backlog};
 
 pub(super) fn check(options: &Options) -> Vec<Finding> {
     let mut findings = vec![backlog(short_backlog())];
-    if !options.no_vm_ports && options.port_range_start != 0 {
+    if !options.no_vm_ports && options.port_range_start != 0 && options.interface.ip().is_some() {
         findings.push(local(local_ports::overlap(options.port_range())));
     }
     let tracked = read("/proc/sys/net/netfilter/nf_conntrack_max").and_then(|text| text.trim().parse().ok());
