@@ -23,6 +23,7 @@ use super::id::ConsoleId;
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
+use super::reader::Kind;
 use super::rules::{ConsoleRule, Pattern, RulePort, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
@@ -489,7 +490,11 @@ impl Consoles {
         fx: &mut Effects,
     ) -> Took {
         let Some(console) = self.table.get_mut(id) else { return Took::default() };
-        fx.histograms.lag.record(console.fanout().lag(seat));
+        let lag = match console.fanout().kind(seat) {
+            Some(Kind::Witness) => &mut fx.histograms.log_lag,
+            _ => &mut fx.histograms.lag,
+        };
+        lag.record(console.fanout().lag(seat));
         let took = console.fanout_mut().took(seat, offer, n);
         if took.data > 0 {
             console.count().bytes_to_clients += took.data as u64;

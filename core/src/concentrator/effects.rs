@@ -49,6 +49,8 @@ pub(super) struct Histograms {
     pub(super) handshake: Histogram,
     /// How far readers were behind when they took output, in bytes as they are kept.
     pub(super) lag: Histogram,
+    /// The same of logs and whatever else nobody waits for.
+    pub(super) log_lag: Histogram,
 }
 
 /// A console that needs a client port.

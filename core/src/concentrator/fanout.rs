@@ -477,6 +477,11 @@ impl<K: Copy> Fanout<K> {
         assert!(self.readers.last().is_none_or(Option::is_some), "an empty seat is kept at the end");
     }
 
+    /// What sits there.
+    pub(super) fn kind(&self, seat: Seat) -> Option<Kind> {
+        self.reader(seat).map(|reader| reader.kind)
+    }
+
     fn reader(&self, seat: Seat) -> Option<&Reader<K>> {
         let reader = self.readers.get(seat.index as usize)?.as_ref()?;
         (reader.generation == seat.generation).then_some(reader)

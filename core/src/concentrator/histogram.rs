@@ -10,6 +10,7 @@ use serde::Serialize;
 pub(super) struct Histogram {
     counts: Option<Box<[u32; STEPS]>>,
     count: u64,
+    sum: u64,
     max: u64,
 }
 
@@ -18,6 +19,8 @@ pub(super) struct Histogram {
 pub(super) struct Summary {
     /// How many values there were.
     pub(super) count: u64,
+    /// All of them together.
+    pub(super) sum: u64,
     /// Half of them are no greater than this, as far as the steps tell.
     pub(super) p50: u64,
     /// Ninety-nine of a hundred are no greater.
@@ -35,6 +38,7 @@ impl Histogram {
         let count = &mut counts[step(value)];
         *count = count.saturating_add(1);
         self.count += 1;
+        self.sum = self.sum.saturating_add(value);
         self.max = self.max.max(value);
     }
 
@@ -51,7 +55,7 @@ impl Histogram {
             });
             step.map_or(0, |&(top, _)| top.min(self.max))
         };
-        Summary { count: self.count, p50: below(50), p99: below(99), max: self.max, steps }
+        Summary { count: self.count, sum: self.sum, p50: below(50), p99: below(99), max: self.max, steps }
     }
 }
 
@@ -99,10 +103,11 @@ mod tests {
     #[test]
     fn a_summary_tells_what_was_recorded() {
         let mut histogram = Histogram::default();
-        assert_eq!(histogram.summary(), Summary { count: 0, p50: 0, p99: 0, max: 0, steps: Vec::new() });
+        let nothing = Summary { count: 0, sum: 0, p50: 0, p99: 0, max: 0, steps: Vec::new() };
+        assert_eq!(histogram.summary(), nothing);
         (1..=100).for_each(|value| histogram.record(value));
         let summary = histogram.summary();
-        assert_eq!((summary.count, summary.max), (100, 100));
+        assert_eq!((summary.count, summary.sum, summary.max), (100, 5050, 100));
         assert!((50..=55).contains(&summary.p50), "{summary:?}");
         assert!((99..=100).contains(&summary.p99), "{summary:?}");
         assert_eq!(summary.steps.iter().map(|&(_, count)| count).sum::<u32>(), 100);

@@ -214,6 +214,11 @@ impl Concentrator {
                     self.totals().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
                 counts.insert("consoles".into(), self.consoles.len().into());
                 counts.insert("connections".into(), self.conns.len().into());
+                let (mut shown, mut typed) = (0, 0);
+                for console in self.consoles.iter() {
+                    shown += console.fanout().lags().map(|(_, lag)| lag).sum::<u64>();
+                    typed += console.uplink.len();
+                }
                 let times = &self.fx.histograms;
                 json!({
                     "counters": counts,
@@ -221,6 +226,8 @@ impl Concentrator {
                     "typing_us": times.typing.summary(),
                     "tls_handshake_us": times.handshake.summary(),
                     "reader_lag_bytes": times.lag.summary(),
+                    "log_lag_bytes": times.log_lag.summary(),
+                    "waiting_bytes": { "shown": shown, "typed": typed },
                 })
             }
         };

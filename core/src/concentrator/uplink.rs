@@ -87,7 +87,7 @@ impl Uplink {
         self.len() == 0
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.pending().len() + usize::from(self.half.is_some())
     }
 

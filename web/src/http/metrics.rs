@@ -1,6 +1,6 @@
 //! `/metrics`: OpenMetrics 1.0.
 //!
-//! Owns the names, all of which begin with `vspc_` but one of OpenStack's exporter. There are labels for
+//! Owns the names, all of which begin with `vspc_` but those of OpenStack's exporter. There are labels for
 //! servers and for the few words of the protocol, none for consoles: as many series as there are servers,
 //! times a constant.
 
@@ -19,7 +19,7 @@ use super::App;
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let mut page = Page::default();
     page.one("vspc_build", "info", "What runs.", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
-    let mut connections = 0;
+    let (mut connections, mut waiting) = (0, 0);
     for (upstream, server) in app.upstreams.all().iter().zip(app.fleet.servers()) {
         let name = server["name"].as_str().unwrap_or_default();
         let label = format!("server=\"{name}\"");
@@ -43,9 +43,17 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         // One that hangs must not keep others from being seen.
         let Ok(Ok(stats)) = timeout(PATIENCE, upstream.call("stats", json!({}))).await else { continue };
         page.stats(&label, &stats);
+        for way in ["shown", "typed"] {
+            let Some(bytes) = stats["waiting_bytes"][way].as_u64() else { continue };
+            let label = format!("{label},way=\"{way}\"");
+            page.one("vspc_waiting_bytes", "gauge", "Received, and taken by no socket yet.", &label, bytes);
+            waiting += bytes;
+        }
     }
     let name = "openstack_compute_vspc_active_connections";
     page.one(name, "gauge", "Connections of VMs and of clients.", "", connections);
+    let name = "openstack_compute_vspc_waiting_bytes_in_receive_queue";
+    page.one(name, "gauge", "Bytes that were received and wait to be passed on.", "", waiting);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page.text()).into_response()
 }
@@ -138,6 +146,7 @@ const HISTOGRAMS: &[Measured] = &[
     ("typing_us", "vspc_typing_seconds", "From something typed until its VM's socket takes it.", 1e6, MICROS),
     ("tls_handshake_us", "vspc_tls_handshake_seconds", "TLS handshakes.", 1e6, MICROS),
     ("reader_lag_bytes", "vspc_reader_lag_bytes", "How far readers are behind.", 1.0, BYTES),
+    ("log_lag_bytes", "vspc_log_lag_bytes", "How far logs and watches are behind.", 1.0, BYTES),
 ];
 const MICROS: &[u64] =
     &[100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 4_000_000];

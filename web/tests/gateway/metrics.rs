@@ -23,7 +23,11 @@ fn there_are_metrics_without_any_vm_and_none_for_each_console() {
         (concat!("vspc_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
         ("vspc_consoles{server=\"lab\",state=\"connected\"}", 0.0),
         ("vspc_goahead_seconds_bucket{server=\"lab\",le=\"+Inf\"}", 0.0),
+        ("vspc_log_lag_bytes_count{server=\"lab\"}", 0.0),
+        ("vspc_typing_seconds_sum{server=\"lab\"}", 0.0),
+        ("vspc_waiting_bytes{server=\"lab\",way=\"typed\"}", 0.0),
         ("openstack_compute_vspc_active_connections", 0.0),
+        ("openstack_compute_vspc_waiting_bytes_in_receive_queue", 0.0),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name}");
     }

@@ -421,6 +421,17 @@ fn a_break_reaches_the_vm_and_counters_are_told() {
     let stats = operator.ok(&mut world, json!({ "op": "stats" }));
     let counters = &stats["counters"];
     assert_eq!((&counters["breaks"], &counters["consoles"]), (&json!(1), &json!(1)));
+    assert_eq!(stats["waiting_bytes"], json!({ "shown": 0, "typed": 0 }));
+    // What is printed waits for who has no room for it.
+    let stream = operator.attach(&mut world, "vm01", "free-for-all");
+    world.print(vm, &[b'x'; 300_000]);
+    operator.pass(&mut world);
+    let stats = operator.ok(&mut world, json!({ "op": "stats" }));
+    let taken = operator.take(stream, usize::MAX).len() as u64;
+    let shown = stats["waiting_bytes"]["shown"].as_u64().unwrap();
+    assert!(shown > 0 && shown + taken <= 300_000, "{shown} {taken}");
+    assert!(stats["reader_lag_bytes"]["sum"].as_u64().unwrap() >= shown);
+    assert_eq!(stats["log_lag_bytes"]["count"], 0);
 }
 
 #[test]
