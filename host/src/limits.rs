@@ -22,6 +22,8 @@ pub struct Limits {
     pub(crate) for_logs: usize,
     /// How many are for serial lines that are this machine's own.
     pub(crate) for_lines: usize,
+    /// How many are for connections that are being made, beyond one for each.
+    pub(crate) for_dials: usize,
 }
 
 impl Limits {
@@ -32,10 +34,12 @@ impl Limits {
         let before = count(limit.current);
         limit.current = limit.maximum;
         match setrlimit(Resource::Nofile, limit) {
-            Ok(()) => Self { descriptors: count(limit.maximum), before, for_logs: 0, for_lines: 0 },
+            Ok(()) => {
+                Self { descriptors: count(limit.maximum), before, for_logs: 0, for_lines: 0, for_dials: 0 }
+            }
             Err(error) => {
                 log::warn!("descriptor limit stays at {before}: {}", io::Error::from(error));
-                Self { descriptors: before, before, for_logs: 0, for_lines: 0 }
+                Self { descriptors: before, before, for_logs: 0, for_lines: 0, for_dials: 0 }
             }
         }
     }
@@ -62,6 +66,12 @@ impl Limits {
         Self { for_lines: lines * LOCAL_LINE, ..self }
     }
 
+    /// The same, with what attempts to connect to somebody take who has several addresses.
+    #[must_use]
+    pub(crate) fn with_dials(self) -> Self {
+        Self { for_dials: (self.descriptors / DIAL_SHARE).clamp(LEAST_DIALS, MOST_DIALS), ..self }
+    }
+
     /// What the engine may use for connections and listeners together.
     pub(crate) fn for_engine(&self) -> Result<usize, Fatal> {
         let reserved = self.reserved();
@@ -82,7 +92,7 @@ impl Limits {
             0 => 0,
             files => LOG_FOLDERS + LOG_READERS + files,
         };
-        RESERVED + for_logs + self.for_lines
+        RESERVED + for_logs + self.for_lines + self.for_dials
     }
 }
 
@@ -110,6 +120,12 @@ const RESERVED: usize = 32;
 /// What a program takes that is a line: its end of that, its standard error, and one that tells its end. A
 /// pseudoterminal takes as many, and a serial port one less.
 const LOCAL_LINE: usize = 3;
+
+/// Addresses that are tried beside another have a sixteenth of the descriptors, up to a few: it is a matter
+/// of moments.
+const DIAL_SHARE: usize = 16;
+const LEAST_DIALS: usize = 1;
+const MOST_DIALS: usize = 16;
 
 /// Files of logs have a sixteenth of the descriptors: one that is not open is opened when its VM prints.
 const LOG_SHARE: usize = 16;
@@ -155,16 +171,17 @@ mod tests {
 
     #[test]
     fn the_engine_gets_what_the_process_does_not_need_itself() {
-        let limits = Limits { descriptors: 20_000, before: 1024, for_logs: 0, for_lines: 0 };
+        let limits = Limits { descriptors: 20_000, before: 1024, for_logs: 0, for_lines: 0, for_dials: 0 };
         assert_eq!(limits.for_engine().unwrap(), 20_000 - RESERVED);
         assert_eq!(limits.with_local_lines(10).for_engine().unwrap(), 20_000 - RESERVED - 30);
+        assert_eq!(limits.with_dials().for_engine().unwrap(), 20_000 - RESERVED - MOST_DIALS);
         assert_eq!(limits.fleet(2), (20_000 - RESERVED) / 2);
         assert_eq!(limits.to_string(), "descriptor limit 20000 (was 1024)");
     }
 
     #[test]
     fn a_limit_that_leaves_nothing_is_a_reason_not_to_start() {
-        let limits = Limits { descriptors: 33, before: 33, for_logs: 0, for_lines: 0 };
+        let limits = Limits { descriptors: 33, before: 33, for_logs: 0, for_lines: 0, for_dials: 0 };
         let fatal = limits.for_engine().unwrap_err();
         assert_eq!(fatal.exit_code(), 2);
         assert!(fatal.to_string().contains("ulimit -n"), "{fatal}");

@@ -409,7 +409,6 @@ impl Options {
     }
 
     /// The server may connect to somebody.
-    #[cfg(feature = "tls")]
     pub(crate) fn dials(&self) -> bool {
         !self.dial.dial_allow.is_empty() || self.targets().next().is_some()
     }

@@ -158,6 +158,9 @@ fn prepare(
         limits = limits.with_logs();
     }
     limits = limits.with_local_lines(options.local_lines());
+    if options.dials() {
+        limits = limits.with_dials();
+    }
     let for_engine = limits.for_engine()?;
     let configure = move |options: &Options| engine_config(program, options, for_engine);
     let mut config = configure(options);
@@ -234,7 +237,7 @@ fn prepare(
     for listener in Listener::all(options) {
         outlets.add(listener.start(&events_end, &sender)?, None);
     }
-    let dialer = Dialer::new(sender.clone(), events_end.clone());
+    let dialer = Dialer::new(sender.clone(), events_end.clone(), limits.for_dials);
     let args = env::args_os().collect();
     let askers = Askers::default();
     let hangup = Hangup::new(program, args, options.clone(), configure, events_end.clone(), sender.clone());

@@ -1,9 +1,11 @@
 //! One connection to a target that may have several addresses (RFC 8305): they are tried in turn, IPv6 and
 //! IPv4 alternating, each a little after the one before and while that is still being tried. The first that
-//! answers is taken, and the others are closed.
+//! answers is taken, and the others are closed. The engine counts one descriptor for each attempt: what it
+//! takes beyond that is of a bounded store, and where that is empty, the oldest makes room.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,14 +21,40 @@ pub(super) enum Where {
     Unix(Box<str>),
 }
 
+/// Descriptors for all attempts together, beyond one for each.
+#[derive(Debug)]
+pub(super) struct Spare(AtomicUsize);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Taken<'a>(&'a Spare);
+
+impl Spare {
+    pub(super) fn new(count: usize) -> Self {
+        Self(count.into())
+    }
+
+    fn take(&self) -> Option<Taken<'_>> {
+        let one_less = |count: usize| count.checked_sub(1);
+        let taken = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        taken.ok().map(|_| Taken(self))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 /// Connects; takes [`PATIENCE`] at most, and gives up soon when it is not wanted any more. The socket does
 /// not block, and has the options of those that connect to us.
-pub(super) fn connect(to: &Where, is_wanted: &dyn Fn() -> bool) -> io::Result<Socket> {
+pub(super) fn connect(to: &Where, spare: &Spare, is_wanted: &dyn Fn() -> bool) -> io::Result<Socket> {
     let until = Instant::now() + PATIENCE;
     match to {
         Where::Unix(path) => connect_unix(path, until),
         Where::Tcp(addresses) => {
-            let socket = race(alternating(addresses), until, is_wanted)?;
+            let socket = race(alternating(addresses), until, spare, is_wanted)?;
             sockets::serve_well(&SockRef::from(&socket))?;
             Ok(socket)
         }
@@ -61,9 +89,15 @@ fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     all
 }
 
-fn race(addresses: Vec<SocketAddr>, until: Instant, is_wanted: &dyn Fn() -> bool) -> io::Result<Socket> {
+fn race(
+    addresses: Vec<SocketAddr>,
+    until: Instant,
+    spare: &Spare,
+    is_wanted: &dyn Fn() -> bool,
+) -> io::Result<Socket> {
     let mut rest = addresses.into_iter();
-    let mut tried: Vec<Socket> = Vec::new();
+    // The first needs nothing of what is spare.
+    let mut tried: Vec<(Socket, Option<Taken<'_>>)> = Vec::new();
     let mut why = ErrorKind::HostUnreachable.into();
     let mut next_at = Instant::now();
     loop {
@@ -74,8 +108,13 @@ fn race(addresses: Vec<SocketAddr>, until: Instant, is_wanted: &dyn Fn() -> bool
         if (now >= next_at || tried.is_empty())
             && let Some(address) = rest.next()
         {
+            let taken = if tried.is_empty() { None } else { spare.take() };
+            let taken = match taken {
+                None if !tried.is_empty() => tried.remove(0).1,
+                taken => taken,
+            };
             match begin(address) {
-                Ok(socket) => tried.push(socket),
+                Ok(socket) => tried.push((socket, taken)),
                 Err(error) => why = error,
             }
             next_at = now + NEXT_AFTER;
@@ -90,7 +129,7 @@ fn race(addresses: Vec<SocketAddr>, until: Instant, is_wanted: &dyn Fn() -> bool
         let answered = answered(&tried, wait.saturating_duration_since(now))?;
         // From the last, so that the others stay where they are.
         for at in answered.into_iter().rev() {
-            let socket = tried.remove(at);
+            let (socket, _taken) = tried.remove(at);
             match socket.take_error()? {
                 None if is_with_itself(&socket) => why = ErrorKind::ConnectionRefused.into(),
                 None => return Ok(socket),
@@ -123,9 +162,9 @@ fn begin(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Which of these have become connected, or have failed, after at most `wait`.
-fn answered(sockets: &[Socket], wait: Duration) -> io::Result<Vec<usize>> {
+fn answered(tried: &[(Socket, Option<Taken<'_>>)], wait: Duration) -> io::Result<Vec<usize>> {
     let mut polled: Vec<PollFd<'_>> =
-        sockets.iter().map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+        tried.iter().map(|(socket, _)| PollFd::new(socket, PollFlags::OUT)).collect();
     // Rounded up, so that it is not polled again and again for less than it can wait.
     let wait = wait + Duration::from_micros(999);
     let wait = Timespec::try_from(wait).map_err(|_| ErrorKind::InvalidInput)?;
@@ -167,9 +206,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
         let refuses = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let socket = connect(&Where::Tcp(vec![refuses, refuses, there]), &|| true).unwrap();
+        let socket = connect(&Where::Tcp(vec![refuses, refuses, there]), &Spare::new(9), &|| true).unwrap();
         assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(there));
-        let why = connect(&Where::Tcp(vec![refuses]), &|| true).unwrap_err();
+        let why = connect(&Where::Tcp(vec![refuses]), &Spare::new(9), &|| true).unwrap_err();
         assert_eq!(why.kind(), ErrorKind::ConnectionRefused);
         // Its queue is full.
         let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -178,7 +217,7 @@ mod tests {
         let full = silent.local_addr().unwrap().as_socket().unwrap();
         let _queue: Vec<_> = (0..4).map(|_| begin(full).unwrap()).collect();
         let begun = Instant::now();
-        let socket = connect(&Where::Tcp(vec![full, there]), &|| true).unwrap();
+        let socket = connect(&Where::Tcp(vec![full, there]), &Spare::new(9), &|| true).unwrap();
         assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(there));
         assert!(begun.elapsed() < PATIENCE);
     }
@@ -193,7 +232,7 @@ mod tests {
         let asked = std::cell::Cell::new(0);
         let is_wanted = || asked.replace(asked.get() + 1) == 0;
         let begun = Instant::now();
-        assert!(connect(&Where::Tcp(vec![full]), &is_wanted).is_err());
+        assert!(connect(&Where::Tcp(vec![full]), &Spare::new(9), &is_wanted).is_err());
         assert!(begun.elapsed() < PATIENCE);
     }
 
@@ -207,5 +246,29 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = begin(listener.local_addr().unwrap()).unwrap();
         assert!(!is_with_itself(&other));
+    }
+
+    #[test]
+    fn where_no_descriptor_is_spare_the_addresses_are_tried_one_after_the_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent.bind(&at("127.0.0.1:0").into()).unwrap();
+        silent.listen(0).unwrap();
+        let full = silent.local_addr().unwrap().as_socket().unwrap();
+        let _queue: Vec<_> = (0..4).map(|_| begin(full).unwrap()).collect();
+        for count in [0, 1] {
+            let spare = Spare::new(count);
+            // It looks whether it is wanted in each turn, and then no more is taken than there was.
+            let least = std::cell::Cell::new(count);
+            let is_wanted = || {
+                least.set(least.get().min(spare.0.load(Ordering::Acquire)));
+                true
+            };
+            let socket = connect(&Where::Tcp(vec![full, full, full, there]), &spare, &is_wanted).unwrap();
+            assert_eq!(socket.peer_addr().unwrap().as_socket(), Some(there));
+            assert_eq!(least.get(), 0);
+            assert_eq!(spare.0.load(Ordering::Acquire), count, "what was taken is there again");
+        }
     }
 }

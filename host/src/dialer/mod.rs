@@ -45,6 +45,8 @@ struct Shared {
     came: Condvar,
     commands: Sender,
     local: LocalLines,
+    /// What attempts may take beyond a descriptor each.
+    spare: attempt::Spare,
 }
 
 #[derive(Debug, Default)]
@@ -58,10 +60,11 @@ struct Jobs {
 }
 
 impl Dialer {
-    /// What hands connections to the loop by these commands.
-    pub(crate) fn new(commands: Sender, ending: Ending) -> Self {
+    /// What hands connections to the loop by these commands. `spare`: how many descriptors it may have open
+    /// beside one for each connection.
+    pub(crate) fn new(commands: Sender, ending: Ending, spare: usize) -> Self {
         let (jobs, came, local) = (Mutex::default(), Condvar::new(), LocalLines::new(ending));
-        Self(Some(Arc::new(Shared { jobs, came, commands, local })))
+        Self(Some(Arc::new(Shared { jobs, came, commands, local, spare: attempt::Spare::new(spare) })))
     }
 
     /// Begins to connect to this; the outcome comes as a [`Command::Connected`]. On `Err` none comes.
@@ -129,7 +132,7 @@ impl Shared {
     }
 
     fn connect(&self, id: ConnId, to: &attempt::Where) -> io::Result<Socket> {
-        attempt::connect(to, &|| self.lock().running.contains(&id))
+        attempt::connect(to, &self.spare, &|| self.lock().running.contains(&id))
     }
 
     /// The next to connect to; `None`: the thread is to end.
@@ -183,7 +186,7 @@ const MOST_THREADS: usize = 64;
 /// and what has an address must not wait for that.
 const MOST_LOOKING_UP: usize = MOST_THREADS / 2;
 
-/// Addresses of one name that are tried: each holds a descriptor until one of them answers.
+/// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 6;
 
 /// How long a thread waits for something to do.
@@ -217,7 +220,7 @@ mod tests {
     fn dialled(uri: &str) -> io::Result<Socket> {
         let (sender, mut receiver, woken) = commands::pair().unwrap();
         let id = ConnId::from_bits(7);
-        Dialer::new(sender, Ending::default()).dial(id, Arc::new(uri.parse().unwrap())).unwrap();
+        Dialer::new(sender, Ending::default(), 4).dial(id, Arc::new(uri.parse().unwrap())).unwrap();
         let (its, outcome) = outcome(&mut receiver, &woken);
         assert_eq!(its, id);
         outcome
@@ -273,7 +276,7 @@ mod tests {
             .collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (sender, mut receiver, woken) = commands::pair().unwrap();
-        let dialer = Dialer::new(sender, Ending::default());
+        let dialer = Dialer::new(sender, Ending::default(), 4);
         let begun = Instant::now();
         for at in 0..8 {
             dialer.dial(ConnId::from_bits(at), Arc::new(format!("tcp://{full}").parse().unwrap())).unwrap();

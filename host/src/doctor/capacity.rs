@@ -93,7 +93,13 @@ mod tests {
 
     #[test]
     fn descriptors_are_held_against_the_fleet() {
-        let limits = |descriptors| Limits { descriptors, before: descriptors, for_logs: 0, for_lines: 0 };
+        let limits = |descriptors| Limits {
+            descriptors,
+            before: descriptors,
+            for_logs: 0,
+            for_lines: 0,
+            for_dials: 0,
+        };
         for (have, asked, ports, level, words) in [
             (1024, None, None, Level::Ok, "enough for 496 VMs"),
             (1024, Some(100), Some(100), Level::Ok, ""),
