@@ -19,7 +19,7 @@ use super::process::{PATIENCE, Server};
 use super::programs::Folder;
 
 /// The client port of the line of this name, once it is there.
-fn port_of(server: &Server, name: &str) -> SocketAddr {
+pub(super) fn port_of(server: &Server, name: &str) -> SocketAddr {
     let line = server.line_with(&format!("vm identified vm=\"{name}\""));
     let port: u16 = line.split_once("port=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     SocketAddr::new(server.vms.ip(), port)
@@ -135,7 +135,7 @@ pub(super) fn a_program_has_nothing_of_the_servers_and_ends_with_it() {
 }
 
 /// A terminal, as a program has it open.
-struct Terminal(File);
+pub(super) struct Terminal(File);
 
 impl Terminal {
     fn open(path: &Path) -> Self {
@@ -215,7 +215,7 @@ pub(super) fn a_line_that_is_a_pseudoterminal_outlasts_those_who_open_it() {
 }
 
 /// What stands for a serial port: a terminal, and the cable at its other side.
-fn cable(device: &Path) -> Terminal {
+pub(super) fn cable(device: &Path) -> Terminal {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();

@@ -19,6 +19,7 @@ mod client_tour;
 mod configuring;
 pub mod corpus;
 mod dialling;
+mod dialling_drill;
 mod dialling_local;
 mod dialling_tls;
 mod doctor;

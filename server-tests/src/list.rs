@@ -47,6 +47,9 @@ macro_rules! with_all {
                 a_serial_line_is_a_console_whoever_of_the_two_connects
                 consoles_go_where_the_file_says_from_one_hangup_to_the_next
             }
+            dialling_drill {
+                lines_that_flap_or_find_no_descriptor_are_no_trouble_to_others
+            }
             dialling_local {
                 a_line_that_is_a_program_is_run_again_when_it_ends
                 a_program_that_is_missing_or_fails_is_told_of_and_not_run_without_pause

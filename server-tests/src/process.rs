@@ -113,6 +113,11 @@ impl Server {
         }
     }
 
+    /// What it has logged since that was last looked at.
+    pub(super) fn lines_so_far(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// The client port of the VM that is identified next.
     pub(super) fn next_client_port(&self) -> SocketAddr {
         let line = self.line_with("vm identified");
