@@ -142,10 +142,7 @@ impl Auth {
             Arc::clone(&new),
         );
         self.passwords.forget();
-        let is_same = move |name: &str| match (old.get(name), new.get(name)) {
-            (Some(old), Some(new)) => old.role == new.role && old.hash == new.hash,
-            (old, new) => old.is_none() && new.is_none(),
-        };
+        let is_same = move |name: &str| is_same(&old, &new, name);
         self.sessions.keep(&is_same);
         log::info!("the users were read again: {}", self.users().len());
         Ok(Some(is_same))
@@ -185,7 +182,7 @@ impl Auth {
             let Some((name, password)) = basic(given.as_bytes()) else {
                 return Err(self.nobody("Authorization is no user and password (Basic)", false));
             };
-            let role = self.check(caller, &name, &password, "basic").await?;
+            let role = self.check(&self.users(), caller, (&name, &password), "basic").await?;
             return Ok(who(name, role, By::Password));
         }
         if let Some(word) = self.cookie(caller, headers)
@@ -245,8 +242,13 @@ impl Auth {
     }
 
     /// Checks a password. Returns the role.
-    async fn check(&self, caller: &Caller, name: &str, password: &str, what: &str) -> Result<Role, Problem> {
-        let users = self.users();
+    async fn check(
+        &self,
+        users: &Users,
+        caller: &Caller,
+        (name, password): (&str, &str),
+        what: &str,
+    ) -> Result<Role, Problem> {
         let (from, now) = (block(caller.from), Instant::now());
         let wrong = || self.nobody("the name or the password is wrong", false);
         if !users::is_name(name) || password.len() > passwords::LONGEST {
@@ -255,7 +257,7 @@ impl Auth {
             audit::note(&some, caller.from, what, &"failed: no such name");
             return Err(wrong());
         }
-        if self.passwords.knows(name, password)
+        if self.passwords.knows(users, name, password)
             && let Some(user) = users.get(name)
         {
             return Ok(user.role);
@@ -264,7 +266,7 @@ impl Auth {
             audit::note(name, caller.from, what, &"refused: too many attempts");
             return Err(too_many("too many attempts: wait a little", wait));
         }
-        match (self.passwords.compare(&users, name, password).await, users.get(name)) {
+        match (self.passwords.compare(users, name, password).await, users.get(name)) {
             (Verdict::Right, Some(user)) => {
                 self.attempts.was_right(from, name, now);
                 audit::note(name, caller.from, what, &"ok");
@@ -310,12 +312,20 @@ impl Auth {
             let why = "nobody has a password here";
             return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-page", why));
         }
-        self.check(caller, name, password, "login").await?;
+        let users = self.users();
+        self.check(&users, caller, (name, password), "login").await?;
         // Whatever word was there before is none of the new session's.
         self.log_out(caller, headers);
         let Some(word) = self.sessions.begin(name, Instant::now()) else {
             return Err(too_many("too many are logged in", Duration::from_secs(60)));
         };
+        // Meanwhile the file may have been read again, which ended the sessions that there were by then.
+        if !is_same(&users, &self.users(), name) {
+            if let Some((id, _)) = self.sessions.of(&word, Instant::now()) {
+                self.sessions.end(&id);
+            }
+            return Err(self.nobody("log in again", false));
+        }
         Ok(cookie(caller, &word, self.sessions.longest().as_secs()))
     }
 
@@ -356,6 +366,14 @@ impl Auth {
         };
         let tag = hmac::sign(&self.key, of.as_bytes());
         tag.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Whether one's line is the same in both.
+fn is_same(old: &Users, new: &Users, name: &str) -> bool {
+    match (old.get(name), new.get(name)) {
+        (Some(old), Some(new)) => old.role == new.role && old.hash == new.hash,
+        (old, new) => old.is_none() && new.is_none(),
     }
 }
 

@@ -46,9 +46,10 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Whether this was right a moment ago.
-    pub(super) fn knows(&self, name: &str, password: &str) -> bool {
-        let code = self.code(name, password);
+    /// Whether this was right a moment ago, for what the file has of this name now.
+    pub(super) fn knows(&self, users: &Users, name: &str, password: &str) -> bool {
+        let Some(hash) = users.get(name).and_then(|user| user.hash.as_ref()) else { return false };
+        let code = self.code(name, password, hash);
         let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         right.get(&code).is_some_and(|at| at.elapsed() < KNOWN_FOR)
     }
@@ -61,6 +62,7 @@ impl Passwords {
         // Where nobody has a password there is nothing to be found out by the time that it takes.
         let Some(hash) = known.or_else(|| users.dearest().cloned()) else { return Verdict::Wrong };
         let Ok(turn) = Arc::clone(&self.at_once).acquire_owned().await else { return Verdict::Busy };
+        let code = self.code(name, password, &hash);
         let given = password.to_owned();
         let compared = tokio::task::spawn_blocking(move || {
             // Held by the thread: who asked may have gone.
@@ -75,7 +77,7 @@ impl Passwords {
             right.retain(|_, at| at.elapsed() < KNOWN_FOR);
         }
         if right.len() < KNOWN_MOST {
-            right.insert(self.code(name, password), Instant::now());
+            right.insert(code, Instant::now());
         }
         Verdict::Right
     }
@@ -85,9 +87,9 @@ impl Passwords {
         self.right.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn code(&self, name: &str, password: &str) -> [u8; 32] {
-        // A name has no NUL.
-        let tag = hmac::sign(&self.key, format!("{name}\0{password}").as_bytes());
+    fn code(&self, name: &str, password: &str, hash: &PasswordHash) -> [u8; 32] {
+        // Neither a name nor a hash has a NUL.
+        let tag = hmac::sign(&self.key, format!("{name}\0{hash}\0{password}").as_bytes());
         std::array::from_fn(|i| tag.as_ref()[i])
     }
 }
@@ -127,12 +129,15 @@ mod tests {
         let passwords = Passwords::default();
         for (name, password) in [("ann", "Secret"), ("bob", ""), ("bob", "*"), ("eve", "secret")] {
             assert_eq!(passwords.compare(&users, name, password).await, Verdict::Wrong, "{name}");
-            assert!(!passwords.knows(name, password));
+            assert!(!passwords.knows(&users, name, password));
         }
         assert_eq!(passwords.compare(&users, "ann", "secret").await, Verdict::Right);
-        assert!(passwords.knows("ann", "secret") && !passwords.knows("bob", "secret"));
+        assert!(passwords.knows(&users, "ann", "secret") && !passwords.knows(&users, "bob", "secret"));
+        // One that was compared with the file from before is not known of the new one.
+        let changed = Users::read(&format!("ann:read:{}\n", cheap("other"))).unwrap();
+        assert!(!passwords.knows(&changed, "ann", "secret"));
         passwords.forget();
-        assert!(!passwords.knows("ann", "secret"));
+        assert!(!passwords.knows(&users, "ann", "secret"));
     }
 
     #[test]
