@@ -321,6 +321,34 @@ impl Fleet {
         state.consoles.values().filter(|console| is_wanted(&console.value)).map(Console::now).collect()
     }
 
+    /// Of those for which `is_wanted` holds, by server, name and id, the first `most` behind `after`; and
+    /// whether there are more. No others are copied.
+    pub(crate) fn page(
+        &self,
+        is_wanted: impl Fn(&Value) -> bool,
+        after: Option<[&str; 3]>,
+        most: usize,
+    ) -> (Vec<Value>, bool) {
+        let state = self.lock();
+        let of =
+            |console: &Console, field: &str| console.value[field].as_str().unwrap_or_default().to_owned();
+        let key = |console: &Console| ["server", "name", "id"].map(|field| of(console, field));
+        let mut found: Vec<_> = state
+            .consoles
+            .values()
+            .filter(|console| is_wanted(&console.value))
+            .map(|console| (key(console), console))
+            .filter(|(key, _)| after.is_none_or(|after| key.each_ref().map(String::as_str) > after))
+            .collect();
+        let has_more = found.len() > most;
+        if has_more {
+            found.select_nth_unstable_by(most, |(a, _), (b, _)| a.cmp(b));
+            found.truncate(most);
+        }
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        (found.into_iter().map(|(_, console)| console.now()).collect(), has_more)
+    }
+
     /// Somebody looks at this: it is worth being asked for.
     pub(crate) fn ask(&self, interest: Interest) {
         let now = Some(Instant::now());

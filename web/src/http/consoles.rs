@@ -42,25 +42,21 @@ pub(super) async fn list(
         Some(_) => return Err(bad("limit is a number from 1 to 1000")),
     };
     let pattern = Pattern::new(words.get("q").unwrap_or_default())?;
-    let mut consoles = app.fleet.consoles(|console| {
+    let is_wanted = |console: &Value| {
         server.is_none_or(|name| console["server"] == name)
             && (pattern.fits(text(&console["name"])) || pattern.fits(text(&console["uuid"])))
-    });
-    // By server and name; the id makes the order one.
-    let key = |console: &Value| ["server", "name", "id"].map(|field| text(&console[field]).to_owned());
-    consoles.sort_by_cached_key(key);
-    if let Some(after) = words.get("after") {
-        let mut parts = after.splitn(3, '/');
-        let (Some(server), Some(id), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(bad("after is the `next` of another page"));
-        };
-        let after = [server, name, id].map(str::to_owned);
-        consoles.retain(|console| key(console) > after);
-    }
-    let is_last = consoles.len() <= limit;
-    consoles.truncate(limit);
+    };
+    let after = match words.get("after").map(|after| after.splitn(3, '/').collect::<Vec<_>>()) {
+        None => None,
+        // The name is last, because there may be a slash in it.
+        Some(parts) => match parts[..] {
+            [server, id, name] => Some([server, name, id]),
+            _ => return Err(bad("after is the `next` of another page")),
+        },
+    };
+    let (mut consoles, has_more) = app.fleet.page(is_wanted, after, limit);
     let next = match consoles.last() {
-        Some(last) if !is_last => {
+        Some(last) if has_more => {
             format!("{}/{}/{}", text(&last["server"]), text(&last["id"]), text(&last["name"])).into()
         }
         _ => Value::Null,
