@@ -12,6 +12,7 @@ pub mod attaches;
 pub mod bare;
 pub mod bulk;
 pub mod bystanders;
+pub mod channels;
 pub mod fleet;
 pub mod flood;
 pub mod garbage;
@@ -65,6 +66,8 @@ enum Scenario {
     Logs(logs::LogsArgs),
     /// VMs that move while lines go both ways
     Vmotion(vmotion::VmotionArgs),
+    /// The ways from a guest to a client side by side, with what they cost
+    Channels(channels::ChannelsArgs),
     /// VMs that move between hosts in network namespaces, with relays in between and without
     Hosts(hosts::HostsArgs),
     /// A client that never reads beside one that does
@@ -91,6 +94,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Attaches(args) => report::conclude("attaches", args.json, attaches::run(args)),
         Scenario::Logs(args) => report::conclude("logs", args.json, logs::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
+        Scenario::Channels(args) => report::conclude("channels", args.is_json(), channels::run(args)),
         Scenario::Hosts(args) => report::conclude("hosts", args.json, hosts::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
