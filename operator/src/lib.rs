@@ -126,6 +126,12 @@ impl Operator {
         id
     }
 
+    /// Bytes of requests that the server has no room for yet; whoever asks on has to bound them.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
     /// A stream for an attach, announced to the server. `None`: too many are open, or all is over.
     pub fn open(&mut self) -> Option<StreamId> {
         self.session.open_announced().ok()

@@ -58,8 +58,13 @@ impl Entrance {
 
     /// Ends what has had its time, for as long as the program runs.
     pub(crate) async fn sweep(&self) {
+        let mut again = tokio::time::interval(AGAIN_EVERY);
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                _ = again.tick() => self.auth.catch_up(),
+                () = self.auth.revoked() => {}
+            }
             self.views.sweep(|who, is_used| self.auth.stays(who, is_used));
         }
     }
@@ -93,7 +98,7 @@ impl Entrance {
             return self.log_out(&caller, &request);
         }
         let view = self.views.of(&who).await?;
-        let done = what(&request);
+        let entry = what(&request).map(|done| audit::Entry::begin(&who, done));
         let desk = self.auth.shares_for(&who);
         let known = Known {
             name: who.name.clone(),
@@ -112,9 +117,14 @@ impl Entrance {
         if let Some(desk) = desk {
             request.extensions_mut().insert(desk);
         }
+        if let Some(entry) = &entry {
+            request.extensions_mut().insert(Arc::clone(entry));
+        }
         let response = answer(&view, request, known).await;
-        if let Some(done) = done {
-            audit::note(&who.called(), who.from, &done, &response.status().as_u16());
+        if let Some(entry) = entry
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            entry.ends(&response.status().as_u16());
         }
         Ok(response)
     }
@@ -168,3 +178,5 @@ fn what(request: &Request) -> Option<String> {
 
 /// How late the end of a session, or of a share, may be noticed.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often what could not be written is tried again.
+const AGAIN_EVERY: Duration = Duration::from_secs(10);

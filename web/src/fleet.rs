@@ -122,9 +122,13 @@ impl Fleet {
         Self { only: Some(only), ..Self::new(names) }
     }
 
-    fn is_wanted(&self, console: &Value) -> bool {
+    /// Whether it may be known of here. Where one console alone is, and two VMs have its UUID, it is neither
+    /// of them: nothing tells which of the two was meant.
+    pub(crate) fn is_wanted(&self, console: &Value) -> bool {
         let suffix = console["suffix"].as_str().unwrap_or_default();
-        self.only.as_ref().is_none_or(|only| console["uuid"] == only.uuid.as_str() && suffix == only.suffix)
+        self.only.as_ref().is_none_or(|only| {
+            console["uuid"] == only.uuid.as_str() && suffix == only.suffix && console["shared"] != true
+        })
     }
 
     // What happened.
@@ -543,6 +547,11 @@ mod tests {
         fleet.synced(0);
         let left = fleet.consoles(|_| true);
         assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some("1.1")));
+        fleet.console(0, json!({"id": "1.1", "uuid": "a", "shared": true}));
+        fleet.console(0, json!({"id": "4.1", "uuid": "a", "name": "copy", "shared": true}));
+        assert_eq!(fleet.consoles(|_| true), [] as [Value; 0]);
+        fleet.console(0, json!({"id": "1.1", "uuid": "a", "shared": false}));
+        assert_eq!(fleet.consoles(|_| true).len(), 1);
         fleet.console(0, json!({"id": "1.1", "uuid": "b"}));
         assert_eq!(fleet.consoles(|_| true), [] as [Value; 0]);
     }

@@ -81,14 +81,6 @@ pub(crate) enum By {
 }
 
 impl Who {
-    /// In words, for the log.
-    pub(crate) fn called(&self) -> String {
-        match &self.by {
-            By::Share(share) => format!("{}, by share {}", self.name, share.id),
-            _ => self.name.clone(),
-        }
-    }
-
     /// For whom a concentrator is asked (operator.md §3).
     pub(crate) fn behalf(&self) -> Value {
         let address = match &self.by {
@@ -228,6 +220,21 @@ impl Auth {
         Some((Arc::clone(shares), who.clone()))
     }
 
+    /// Waits until a share is revoked.
+    pub(crate) async fn revoked(&self) {
+        match &self.shares {
+            Some(shares) => shares.revoked().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has the disk told of shares that were revoked, where it could not be.
+    pub(crate) fn catch_up(&self) {
+        if let Some(shares) = self.shares.clone() {
+            tokio::spawn(async move { shares.catch_up().await });
+        }
+    }
+
     /// The role of whom a certificate or a proxy names.
     fn role_of(&self, name: &str) -> Option<Role> {
         if !users::is_name(name) {
@@ -262,22 +269,24 @@ impl Auth {
         {
             return Ok(user.role);
         }
+        let entry = audit::Entry::of(name, caller.from, what);
         if let Err(wait) = self.attempts.begin(from, name, now) {
-            audit::note(name, caller.from, what, &"refused: too many attempts");
+            entry.ends(&"refused: too many attempts");
             return Err(too_many("too many attempts: wait a little", wait));
         }
         match (self.passwords.compare(users, name, password).await, users.get(name)) {
-            (Verdict::Right, Some(user)) => {
+            // It may be another by now, or nobody's.
+            (Verdict::Right, Some(user)) if is_same(users, &self.users(), name) => {
                 self.attempts.was_right(from, name, now);
-                audit::note(name, caller.from, what, &"ok");
+                entry.ends(&"ok");
                 Ok(user.role)
             }
             (Verdict::Busy, _) => {
-                audit::note(name, caller.from, what, &"refused: too many at once");
+                entry.ends(&"refused: too many at once");
                 Err(too_many("too many log in at once: wait a little", Duration::from_secs(1)))
             }
             _ => {
-                audit::note(name, caller.from, what, &"failed: wrong name or password");
+                entry.ends(&"failed: wrong name or password");
                 Err(wrong())
             }
         }

@@ -8,12 +8,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::role::Role;
 use crate::chance;
@@ -24,7 +26,22 @@ pub(crate) struct Shares {
     key: hmac::Key,
     all: Mutex<Arc<[Share]>>,
     /// One change after the other is written.
-    writing: tokio::sync::Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<()>>,
+    /// Something was revoked that the disk does not know of.
+    is_behind: AtomicBool,
+    revoked: Notify,
+    /// The folder, which is locked for as long as this is open: another process would write over what this
+    /// one has written.
+    lock: File,
+}
+
+/// What came of a revocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Revoked {
+    WasNone,
+    Kept,
+    /// It holds, and is not on the disk yet.
+    NotKept,
 }
 
 /// What one lets whoever has its link do.
@@ -52,40 +69,96 @@ impl Shares {
     pub(crate) fn open(folder: &Path) -> Result<Self, String> {
         let fault = |error: io::Error| format!("--state-dir {}: {error}", folder.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
+        let lock = File::open(folder).map_err(fault)?;
+        lock.try_lock().map_err(|_| fault(io::Error::other("another process uses it")))?;
+        remove_unfinished(folder).map_err(fault)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key(folder).map_err(fault)?);
         let all = match fs::read_to_string(folder.join(FILE)) {
             Ok(text) => read(&text).ok_or_else(|| fault(io::Error::other(format!("{FILE} is damaged"))))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(fault(error)),
         };
-        let all = Mutex::new(all.into());
-        Ok(Self { folder: folder.to_owned(), key, all, writing: tokio::sync::Mutex::default() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+            all: Mutex::new(all.into()),
+            writing: Arc::default(),
+            is_behind: AtomicBool::new(false),
+            revoked: Notify::new(),
+            lock,
+        })
     }
 
     /// Adds one. Returns the word of its link once it is on the disk.
     pub(crate) async fn add(self: &Arc<Self>, share: Share) -> Result<String, Fault> {
-        let _turn = self.writing.lock().await;
-        let now = now();
-        let mut all: Vec<_> = self.all().iter().filter(|one| one.expires > now).cloned().collect();
-        if all.len() >= MOST || all.iter().filter(|one| one.by == share.by).count() >= OF_ONE_USER {
-            return Err(Fault::TooMany);
-        }
         let word = self.word(&share);
-        all.push(share);
-        self.write(all).await?;
+        self.change(move |shares| {
+            let mut all = shares.list();
+            if all.len() >= MOST || all.iter().filter(|one| one.by == share.by).count() >= OF_ONE_USER {
+                return Err(Fault::TooMany);
+            }
+            all.push(share.clone());
+            shares.write(&all)?;
+            // Another may have been revoked meanwhile, and is written next.
+            let mut all = shares.lock();
+            *all = all.iter().cloned().chain([share]).collect();
+            Ok(())
+        })
+        .await?;
         Ok(word)
     }
 
-    /// Takes one away. Returns whether there was one.
-    pub(crate) async fn revoke(self: &Arc<Self>, id: &str) -> Result<bool, Fault> {
-        let _turn = self.writing.lock().await;
-        let (old, now) = (self.all(), now());
-        let left: Vec<_> = old.iter().filter(|one| one.id != id && one.expires > now).cloned().collect();
-        if !old.iter().any(|one| one.id == id) {
-            return Ok(false);
+    /// Takes one away, at once. Returns whether the disk knows; where it does not, it is told later.
+    pub(crate) async fn revoke(self: &Arc<Self>, id: &str) -> Revoked {
+        {
+            let mut all = self.lock();
+            if !all.iter().any(|one| one.id == id) {
+                return Revoked::WasNone;
+            }
+            *all = all.iter().filter(|one| one.id != id).cloned().collect();
         }
-        self.write(left).await?;
-        Ok(true)
+        self.is_behind.store(true, Ordering::SeqCst);
+        self.revoked.notify_one();
+        match self.catch_up().await {
+            Ok(()) => Revoked::Kept,
+            Err(_) => Revoked::NotKept,
+        }
+    }
+
+    /// Tells the disk of what was revoked, if it does not know.
+    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Fault> {
+        if !self.is_behind.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.change(|shares| {
+            if shares.is_behind.swap(false, Ordering::SeqCst)
+                && let Err(fault) = shares.write(&shares.list())
+            {
+                shares.is_behind.store(true, Ordering::SeqCst);
+                return Err(fault);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until one is revoked.
+    pub(crate) async fn revoked(&self) {
+        self.revoked.notified().await;
+    }
+
+    /// One change after the other, each as a whole: who asked may have gone.
+    async fn change(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Self) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let turn = Arc::clone(&self.writing).lock_owned().await;
+        let shares = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            act(&shares)
+        });
+        done.await.unwrap_or(Err(Fault::Disk))
     }
 
     /// The share that this is the word of, if it still is one.
@@ -114,26 +187,17 @@ impl Shares {
         format!("{}.{}", share.id, Base64UrlUnpadded::encode_string(code.as_ref()))
     }
 
-    async fn write(self: &Arc<Self>, all: Vec<Share>) -> Result<(), Fault> {
-        let shares = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || {
-            let lines: Vec<Value> = all.iter().map(value).collect();
-            let folder = &shares.folder;
-            let new = folder.join(format!("{FILE}.new"));
-            create(&new, json!({"v": 1, "shares": lines}).to_string().as_bytes())?;
-            fs::rename(&new, folder.join(FILE))?;
-            File::open(folder)?.sync_all()?;
-            *shares.lock() = all.into();
-            Ok::<_, io::Error>(())
-        });
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                log::error!("--state-dir {}: {error}", self.folder.display());
-                Err(Fault::Disk)
-            }
-            Err(_) => Err(Fault::Disk),
-        }
+    fn write(&self, all: &[Share]) -> Result<(), Fault> {
+        let lines: Vec<Value> = all.iter().map(value).collect();
+        let new = self.folder.join(format!("{FILE}.{}.new", chance::hex::<8>()));
+        let written = create(&new, json!({"v": 1, "shares": lines}).to_string().as_bytes())
+            .and_then(|()| fs::rename(&new, self.folder.join(FILE)))
+            .and_then(|()| self.lock.sync_all());
+        written.map_err(|error| {
+            let _ = fs::remove_file(&new);
+            log::error!("--state-dir {}: {error}", self.folder.display());
+            Fault::Disk
+        })
     }
 
     fn all(&self) -> Arc<[Share]> {
@@ -221,6 +285,17 @@ fn key(folder: &Path) -> io::Result<[u8; 32]> {
     bytes.try_into().map_err(|_| io::Error::other(format!("{} is no key of 32 bytes", path.display())))
 }
 
+/// What was being written when a process ended is nothing.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(FILE) && name.ends_with(".new")) {
+            fs::remove_file(folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// A file for us alone, on the disk.
 fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -279,9 +354,13 @@ mod tests {
         }
         assert_eq!(shares.of(&words[0]), Some(one.clone()));
         assert_eq!(shares.of(&words[2]), None);
+        assert!(Shares::open(&folder.0).err().unwrap().contains("another process"));
+        drop(shares);
         let shares = Arc::new(Shares::open(&folder.0).unwrap());
         assert_eq!(shares.of(&words[1]), Some(two.clone()));
-        assert_eq!((shares.revoke(&one.id).await, shares.revoke(&one.id).await), (Ok(true), Ok(false)));
+        let outcomes = (shares.revoke(&one.id).await, shares.revoke(&one.id).await);
+        assert_eq!(outcomes, (Revoked::Kept, Revoked::WasNone));
+        drop(shares);
         let shares = Shares::open(&folder.0).unwrap();
         assert_eq!((shares.of(&words[0]), shares.list()), (None, vec![two]));
     }
@@ -304,6 +383,7 @@ mod tests {
         ] {
             assert_eq!(shares.of(&word), None, "{word}");
         }
+        drop(shares);
         let file = folder.0.join(FILE);
         let text = fs::read_to_string(&file).unwrap();
         for (was, is) in [("\"read\"", "\"admin\""), ("\"lab\"", "\"other\""), ("\"ann\"", "\"bob\"")] {
@@ -312,6 +392,43 @@ mod tests {
         }
         fs::write(&file, "{}").unwrap();
         assert!(Shares::open(&folder.0).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_revoked_is_so_at_once_and_the_disk_is_told_when_it_can_be() {
+        let folder = Folder::new();
+        let shares = Arc::new(Shares::open(&folder.0).unwrap());
+        let one = share_of("ann", now() + 60);
+        let word = shares.add(one.clone()).await.unwrap();
+        // A folder in the file's place, as good as a full disk.
+        let file = folder.0.join(FILE);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert_eq!(shares.revoke(&one.id).await, Revoked::NotKept);
+        shares.revoked().await;
+        assert_eq!(shares.of(&word), None);
+        assert_eq!(shares.add(share_of("ann", now() + 60)).await, Err(Fault::Disk));
+        assert_eq!((shares.list(), shares.catch_up().await), (vec![], Err(Fault::Disk)));
+        fs::remove_dir(&file).unwrap();
+        assert_eq!(shares.catch_up().await, Ok(()));
+        assert_eq!(read(&fs::read_to_string(&file).unwrap()), Some(vec![]));
+        let names = fs::read_dir(&folder.0).unwrap().count();
+        assert_eq!(names, 2, "what could not be written is left");
+    }
+
+    #[tokio::test]
+    async fn changes_whose_askers_have_gone_are_on_the_disk_as_they_are_here() {
+        let folder = Folder::new();
+        let shares = Arc::new(Shares::open(&folder.0).unwrap());
+        for _ in 0..20 {
+            let share = share_of("ann", now() + 60);
+            // Dropped once its write has begun.
+            let _ = tokio::time::timeout(std::time::Duration::ZERO, shares.add(share)).await;
+            shares.add(share_of("bob", now() + 60)).await.unwrap();
+        }
+        assert_eq!(shares.list().len(), 40);
+        let text = fs::read_to_string(folder.0.join(FILE)).unwrap();
+        assert_eq!(read(&text), Some(shares.list()));
     }
 
     #[tokio::test]
@@ -330,8 +447,9 @@ mod tests {
         let path = folder.0.join(KEY);
         let made = fs::read(&path).unwrap();
         assert_eq!((made.len(), fs::metadata(&path).unwrap().permissions().mode() & 0o777), (32, 0o600));
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
+        fs::write(folder.0.join(format!("{FILE}.0.new")), "{").unwrap();
         Shares::open(&folder.0).unwrap();
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
         assert_eq!(fs::read(&path).unwrap(), made);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Shares::open(&folder.0).err().unwrap().contains("read by others"));

@@ -98,6 +98,9 @@ pub(super) async fn show(found: Found, words: Words) -> Result<Response, Problem
     let with = words.has(LAST_LINE).then(|| json!([LAST_LINE]));
     let mut answer = found.call("show", json!({"with": with})).await?;
     let mut console = answer["console"].take();
+    if !found.is_wanted(&console) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-console", "there is no such console"));
+    }
     console["server"] = found.server().into();
     Ok(json_of(&console))
 }

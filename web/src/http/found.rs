@@ -10,13 +10,17 @@ use serde_json::{Value, json};
 use super::App;
 use super::asked::{Words, bad};
 use super::problem::Problem;
+use crate::auth::audit::Entry;
+use crate::fleet::Fleet;
 use crate::upstream::attach::Attach;
 use crate::upstream::{Upstream, not_connected};
 
 /// A console, and who has it.
 pub(super) struct Found {
     upstream: Arc<Upstream>,
+    fleet: Arc<Fleet>,
     id: String,
+    name: String,
 }
 
 impl FromRequestParts<App> for Found {
@@ -26,7 +30,11 @@ impl FromRequestParts<App> for Found {
         let Path(name): Path<String> =
             Path::from_request_parts(parts, app).await.map_err(|rejection| bad(&rejection.body_text()))?;
         let words = Words::from_request_parts(parts, app).await?;
-        find(app, &name, &words)
+        let found = find(app, &name, &words)?;
+        if let Some(entry) = parts.extensions.get::<Arc<Entry>>() {
+            found.note(entry);
+        }
+        Ok(found)
     }
 }
 
@@ -34,6 +42,16 @@ impl Found {
     /// Its concentrator's name.
     pub(super) fn server(&self) -> &str {
         &self.upstream.server.name
+    }
+
+    /// Says in the log at which console something is done.
+    pub(super) fn note(&self, entry: &Entry) {
+        entry.at(self.server(), &self.name);
+    }
+
+    /// Whether this is of the console still, as far as who asks may know of it.
+    pub(super) fn is_wanted(&self, console: &Value) -> bool {
+        self.fleet.is_wanted(console)
     }
 
     /// What tells it from all others.
@@ -56,11 +74,17 @@ impl Found {
     pub(super) async fn open(&self, op: &str, mut fields: Value) -> Result<Attach, Problem> {
         let link = self.upstream.link().ok_or_else(|| not_connected(self.server()))?;
         fields["console"] = self.id.as_str().into();
-        Ok(link.open(op, fields).await?)
+        let attach = link.open(op, fields).await?;
+        // It may have become another's since it was found.
+        match attach.answer.get("console") {
+            Some(console) if !self.is_wanted(console) => Err(none(&self.name)),
+            _ => Ok(attach),
+        }
     }
 }
 
-/// The console that is meant: by its id, its name, or its UUID; and `?server=`, or the server before a slash.
+/// The console that is meant: by its id, else its UUID, else its name; and `?server=`, or the server before a
+/// slash. A name is whatever a VM says, and hides no console that is called so by its id or its UUID.
 pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Problem> {
     let mut wanted = name;
     let mut server = words.get("server");
@@ -72,30 +96,47 @@ pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Proble
         (server, wanted) = (Some(before), behind);
     }
     let uuid: String = wanted.chars().filter(|c| !" -".contains(*c)).flat_map(char::to_lowercase).collect();
-    let found = app.fleet.consoles(|console| {
-        server.is_none_or(|name| console["server"] == name)
-            && (console["id"] == wanted
-                || (!wanted.is_empty() && console["name"] == wanted)
-                || (uuid.len() == 32 && console["uuid"] == uuid.as_str()))
-    });
-    match &found[..] {
+    let is_there = |console: &Value| server.is_none_or(|name| console["server"] == name);
+    let by = |field: &str, wanted: &str| {
+        app.fleet.consoles(|console| !wanted.is_empty() && is_there(console) && console[field] == wanted)
+    };
+    let found = std::iter::once(by("id", wanted))
+        .chain((uuid.len() == 32).then(|| by("uuid", &uuid)))
+        .find(|found| !found.is_empty())
+        .unwrap_or_else(|| by("name", wanted));
+    only(app, wanted, server, &found)
+}
+
+/// The console of this UUID, in lower case and without dashes, and of no other name.
+pub(super) fn find_by_uuid(app: &App, uuid: &str, words: &Words) -> Result<Found, Problem> {
+    let server = words.get("server");
+    if let Some(name) = server {
+        upstream(app, name)?;
+    }
+    let found = app
+        .fleet
+        .consoles(|console| server.is_none_or(|name| console["server"] == name) && console["uuid"] == uuid);
+    only(app, uuid, server, &found)
+}
+
+/// The one that was found, or why it is none.
+fn only(app: &App, wanted: &str, server: Option<&str>, found: &[Value]) -> Result<Found, Problem> {
+    match found {
         [console] => {
             let text = |field: &str| console[field].as_str().unwrap_or_default();
             let upstream = Arc::clone(upstream(app, text("server"))?);
             if upstream.link().is_none() {
                 return Err(not_connected(&upstream.server.name).into());
             }
-            Ok(Found { upstream, id: text("id").to_owned() })
+            let (id, name) = (text("id").to_owned(), text("name").to_owned());
+            Ok(Found { upstream, fleet: Arc::clone(&app.fleet), id, name })
         }
         [] => {
             let is_away =
                 |of: &&Arc<Upstream>| server.is_none_or(|name| of.server.name == name) && of.link().is_none();
             match app.upstreams.all().iter().find(is_away) {
                 Some(upstream) => Err(not_connected(&upstream.server.name).into()),
-                None => {
-                    let why = format!("there is no console {wanted}");
-                    Err(Problem::new(StatusCode::NOT_FOUND, "no-such-console", &why))
-                }
+                None => Err(none(wanted)),
             }
         }
         several => {
@@ -106,6 +147,10 @@ pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Proble
             Err(Problem::new(StatusCode::CONFLICT, "ambiguous", why).with_candidates(candidates.collect()))
         }
     }
+}
+
+fn none(wanted: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no-such-console", &format!("there is no console {wanted}"))
 }
 
 /// The concentrator of this name.

@@ -4,9 +4,10 @@
 //! read: the concentrator reads one piece ahead.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use memchr::memmem;
@@ -19,9 +20,10 @@ use vspc_operator::strip::Strip;
 use super::App;
 use super::asked::{Words, bad};
 use super::cast::Cast;
-use super::found::{Found, find};
+use super::found::{Found, find_by_uuid};
 use super::piped::piped;
 use super::problem::Problem;
+use crate::auth::audit::Entry;
 use crate::upstream::attach::{Attach, Next};
 
 pub(super) async fn log(Path(name): Path<String>, found: Found, words: Words) -> Result<Response, Problem> {
@@ -33,6 +35,7 @@ pub(super) async fn log(Path(name): Path<String>, found: Found, words: Words) ->
 pub(super) async fn by_uuid(
     State(app): State<App>,
     Path(uuid): Path<String>,
+    entry: Option<Extension<Arc<Entry>>>,
     words: Words,
 ) -> Result<Response, Problem> {
     let digits = uuid.chars().filter(|&c| c != '-');
@@ -42,7 +45,10 @@ pub(super) async fn by_uuid(
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-console", why));
     }
     let words = words.only("server");
-    let found = find(&app, &digits.collect::<String>(), &words)?;
+    let found = find_by_uuid(&app, &digits.collect::<String>().to_ascii_lowercase(), &words)?;
+    if let Some(Extension(entry)) = entry {
+        found.note(&entry);
+    }
     serve(&found, &uuid, &Words::default()).await
 }
 

@@ -78,6 +78,10 @@ impl<'a> Session<'a> {
             self.tell(&notice)?;
         }
         loop {
+            // Whoever does not read is told nothing, and must not type on.
+            if self.attach.is_cut() {
+                return Err(close(OVER, ""));
+            }
             if !self.unsent {
                 self.pull()?;
             }

@@ -14,7 +14,7 @@ use super::found::Found;
 use super::problem::Problem;
 use super::{App, json_of};
 use crate::auth::role::Role;
-use crate::auth::shares::{self, Share, Shares};
+use crate::auth::shares::{self, Revoked, Share, Shares};
 use crate::auth::{By, Who, audit};
 
 /// The shares, and who asks for them; absent where there are none.
@@ -83,12 +83,14 @@ async fn revoke(desk: Desk, Path(id): Path<String>, Asked(_): Asked) -> Result<R
     let (shares, who) = at(desk)?;
     let none = || Problem::new(StatusCode::NOT_FOUND, "no-such-share", "there is no such share");
     let share = shares.get(&id).filter(|share| is_his(share, &who)).ok_or_else(none)?;
-    if !shares.revoke(&share.id).await.map_err(fault)? {
-        return Err(none());
-    }
+    let (is_kept, outcome) = match shares.revoke(&share.id).await {
+        Revoked::WasNone => return Err(none()),
+        Revoked::Kept => (true, "revoked"),
+        Revoked::NotKept => (false, "revoked, and not on the disk yet"),
+    };
     let what = format!("share {} of {:?}", share.id, share.console);
-    audit::note(&who.name, who.from, &what, &"revoked");
-    Ok(json_of(&json!({})))
+    audit::note(&who.name, who.from, &what, &outcome);
+    Ok(json_of(&json!({"kept": is_kept})))
 }
 
 /// Who may make shares: who may type himself.

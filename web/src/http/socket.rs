@@ -1,5 +1,6 @@
 //! A console as a websocket (docs/web.md): opened, and ended with a code.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -17,6 +18,7 @@ use super::found::find;
 use super::handshake::{Handshake, Socket, Speech};
 use super::problem::Problem;
 use super::session::{Ending, LOST, NOT_ALLOWED, Session};
+use crate::auth::audit::Entry;
 
 pub(super) async fn open(
     State(app): State<App>,
@@ -24,15 +26,25 @@ pub(super) async fn open(
     words: Words,
     request: Request,
 ) -> Result<Response, Problem> {
+    let entry = request.extensions().get::<Arc<Entry>>().cloned();
     let (handshake, speech, response) = Handshake::of(request)?;
     let fields = asked(&words)?;
     tokio::spawn(async move {
         let Some(mut socket) = handshake.done().await else { return };
         // A browser tells its page nothing of an answer that is no websocket, so faults are told here.
         let granted = match find(&app, &name, &words) {
-            Ok(found) => found.open("attach", fields).await,
+            Ok(found) => {
+                entry.iter().for_each(|entry| found.note(entry));
+                found.open("attach", fields).await
+            }
             Err(problem) => Err(problem),
         };
+        if let Some(entry) = entry {
+            match &granted {
+                Ok(attach) => entry.ends(&attach.answer["access"].as_str().unwrap_or("attached")),
+                Err(problem) => entry.ends(&problem.code()),
+            }
+        }
         let ending = match granted {
             Ok(attach) => Session::new(&mut socket, attach, speech).serve().await,
             Err(problem) => refuse(&mut socket, speech, &problem).await,

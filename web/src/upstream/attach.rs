@@ -17,11 +17,23 @@ pub(super) struct Stream {
     notices: VecDeque<Value>,
     /// The stream was taken away, or the connection has ended.
     pub(super) is_gone: bool,
+    /// The console it is of is none of its reader's any more, nor is what has come already.
+    is_cut: bool,
+    /// The console's id.
+    console: String,
 }
 
 impl Stream {
-    pub(super) const fn new(woken: Arc<Notify>) -> Self {
-        Self { woken, notices: VecDeque::new(), is_gone: false }
+    pub(super) const fn new(woken: Arc<Notify>, console: String) -> Self {
+        Self { woken, notices: VecDeque::new(), is_gone: false, is_cut: false, console }
+    }
+
+    /// This console is not for those who are here.
+    pub(super) fn cut(&mut self, console: &Value) {
+        if *console == self.console.as_str() {
+            self.is_cut = true;
+            self.woken.notify_one();
+        }
     }
 
     /// Something happened to it. Of two notices of one kind whose reader did not come the newer counts; what
@@ -78,6 +90,9 @@ impl Attach {
         let mut state = self.link.lock();
         let state = &mut *state;
         let Some(stream) = state.streams.get_mut(&self.stream) else { return Next::Lost };
+        if stream.is_cut {
+            return Next::End;
+        }
         let mut most = most;
         if let Some(notice) = stream.notices.front() {
             match notice["event"].as_str() {
@@ -125,11 +140,22 @@ impl Attach {
 
     /// Types what the server has room for; returns how much that was.
     pub(crate) fn write(&self, bytes: &[u8]) -> usize {
-        let n = self.link.lock().operator.write(self.stream, bytes);
+        let n = {
+            let mut state = self.link.lock();
+            if state.streams.get(&self.stream).is_some_and(|stream| stream.is_cut) {
+                return 0;
+            }
+            state.operator.write(self.stream, bytes)
+        };
         if n > 0 {
             self.link.wake();
         }
         n
+    }
+
+    /// Whether the console is none of its reader's any more.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.link.lock().streams.get(&self.stream).is_some_and(|stream| stream.is_cut)
     }
 
     /// How much the server takes now; as much as at first: it has taken all that was typed.

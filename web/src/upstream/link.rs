@@ -73,7 +73,7 @@ impl Link {
     pub(super) async fn hello(&self) -> Outcome {
         let receiver = self.lock().hello.take();
         match receiver {
-            Some(receiver) => wait(receiver).await,
+            Some(mut receiver) => wait(&mut receiver).await,
             None => Err(lost("hello was said already")),
         }
     }
@@ -81,49 +81,47 @@ impl Link {
     /// Asks, and waits for the answer.
     pub(crate) async fn call(&self, op: &str, fields: Value) -> Outcome {
         fits(&fields)?;
-        let receiver = {
+        let call = {
             let mut state = self.lock();
-            if let Some(why) = &state.over {
-                return Err(lost(why));
-            }
-            let (sender, receiver) = oneshot::channel();
-            let id = state.operator.request(op, fields);
-            state.answers.insert(id, sender);
-            receiver
+            state.takes_more()?;
+            self.ask(&mut state, op, fields)
         };
         self.wake();
-        wait(receiver).await
+        call.answer().await
+    }
+
+    fn ask<'a>(&'a self, state: &mut State, op: &str, fields: Value) -> Call<'a> {
+        let (sender, receiver) = oneshot::channel();
+        let id = state.operator.request(op, fields);
+        state.answers.insert(id, sender);
+        Call { link: self, id, receiver }
     }
 
     /// Opens a stream for `op`, `attach` or `log`, and waits until it is granted.
     pub(crate) async fn open(self: &Arc<Self>, op: &str, mut fields: Value) -> Result<Attach, Refusal> {
         fits(&fields)?;
-        let (attach, receiver) = {
+        let (attach, call) = {
             let mut state = self.lock();
-            if let Some(why) = &state.over {
-                return Err(lost(why));
-            }
+            state.takes_more()?;
             let Some(stream) = state.operator.open() else {
                 return Err(lost("no more consoles can be attached to on one connection"));
             };
             fields["stream"] = stream.number().into();
-            let (sender, receiver) = oneshot::channel();
-            let id = state.operator.request(op, fields);
-            state.answers.insert(id, sender);
+            let console = fields["console"].as_str().unwrap_or_default().to_owned();
+            let call = self.ask(&mut state, op, fields);
             let woken = Arc::new(Notify::new());
-            state.streams.insert(stream, Stream::new(Arc::clone(&woken)));
-            (Attach::new(Arc::clone(self), stream, woken), receiver)
+            state.streams.insert(stream, Stream::new(Arc::clone(&woken), console));
+            (Attach::new(Arc::clone(self), stream, woken), call)
         };
         self.wake();
         // Dropped on refusal, the attach lets go of its stream.
-        let answer = wait(receiver).await?;
+        let answer = call.answer().await?;
         Ok(attach.granted(answer))
     }
 
-    /// Whether something is open on it, or asked.
+    /// Whether a console is open on it. What is asked does not count: the gateway asks by itself.
     pub(super) fn is_used(&self) -> bool {
-        let state = self.lock();
-        !state.streams.is_empty() || !state.answers.is_empty()
+        !self.lock().streams.is_empty()
     }
 
     /// Ends the connection.
@@ -230,7 +228,38 @@ impl Link {
     }
 }
 
+/// Something that was asked. Nobody waits for its answer any more when this is dropped.
+struct Call<'a> {
+    link: &'a Link,
+    id: u64,
+    receiver: oneshot::Receiver<Outcome>,
+}
+
+impl Call<'_> {
+    async fn answer(mut self) -> Outcome {
+        wait(&mut self.receiver).await
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.link.lock().answers.remove(&self.id);
+    }
+}
+
 impl State {
+    /// Whether more can be asked. A server that takes nothing has this wait here.
+    fn takes_more(&self) -> Result<(), Refusal> {
+        if let Some(why) = &self.over {
+            return Err(lost(why));
+        }
+        if self.operator.unsent() < UNSENT_MOST {
+            return Ok(());
+        }
+        let message = "the concentrator does not take what is asked, and too much waits already".to_owned();
+        Err(Refusal { code: "too-many".to_owned(), message, details: Value::Null })
+    }
+
     pub(super) const fn is_over(&self) -> bool {
         self.over.is_some()
     }
@@ -243,7 +272,13 @@ impl State {
         events: &broadcast::Sender<Arc<Value>>,
     ) {
         match notice["event"].as_str().unwrap_or_default() {
-            "console" => fleet.console(place, notice["console"].take()),
+            "console" => {
+                let console = notice["console"].take();
+                if !fleet.is_wanted(&console) {
+                    self.streams.values_mut().for_each(|stream| stream.cut(&console["id"]));
+                }
+                fleet.console(place, console);
+            }
             "console-gone" => fleet.gone(place, notice["id"].as_str().unwrap_or_default()),
             "synced" => fleet.synced(place),
             "rights" => fleet.rights(place, notice["rights"].as_str().unwrap_or_default()),
@@ -278,7 +313,7 @@ enum Moved {
     Nothing,
 }
 
-async fn wait(receiver: oneshot::Receiver<Outcome>) -> Outcome {
+async fn wait(receiver: &mut oneshot::Receiver<Outcome>) -> Outcome {
     match tokio::time::timeout(ANSWER, receiver).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(lost("the connection to the concentrator was lost")),
@@ -316,6 +351,8 @@ fn said(error: &io::Error) -> Option<String> {
     Some(error.to_string())
 }
 
+/// Bytes of requests that may wait to be sent.
+const UNSENT_MOST: usize = 256 * 1024;
 /// What this client calls itself.
 const CLIENT: &str = concat!("vspc-web ", env!("CARGO_PKG_VERSION"));
 /// Read and sent at a time.
@@ -324,3 +361,28 @@ const READ: usize = 32 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long an answer may take. A server answers from memory; this is for one that is stopped.
 const ANSWER: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_any_more_is_forgotten_and_a_server_that_takes_nothing_is_not_asked_on() {
+        let link = Arc::new(Link::new(&Value::Null));
+        let left = || link.lock().answers.len();
+        assert_eq!(left(), 1, "hello");
+        let _ = tokio::time::timeout(Duration::from_secs(1), link.call("show", json!({}))).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), link.open("attach", json!({}))).await;
+        assert_eq!((left(), link.is_used()), (1, false), "dropped");
+        assert_eq!(link.call("show", json!({})).await.unwrap_err().code, "not-connected");
+        assert_eq!(left(), 1, "timed out");
+        let long = json!({"reason": "x".repeat(8 * 1024)});
+        let mut asked = 0;
+        while tokio::time::timeout(Duration::ZERO, link.call("break", long.clone())).await.is_err() {
+            asked += 1;
+            assert!(asked < 1000, "everything is taken");
+        }
+        assert_eq!(link.call("show", json!({})).await.unwrap_err().code, "too-many");
+        assert_eq!(link.open("attach", json!({})).await.err().unwrap().code, "too-many");
+    }
+}

@@ -87,7 +87,7 @@ impl Upstreams {
         }
     }
 
-    /// Whether somebody is at a console, or waits for an answer.
+    /// Whether somebody is at a console, or reads a log.
     pub(crate) fn is_used(&self) -> bool {
         self.all.iter().filter_map(|upstream| upstream.link()).any(|link| link.is_used())
     }

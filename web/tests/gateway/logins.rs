@@ -143,7 +143,8 @@ fn a_role_bounds_what_is_done_and_the_concentrator_knows_who_does_it() {
     let who = ada.get("/api/v1/consoles/web1/clients").json();
     let name = who["clients"][0]["who"].as_str().unwrap();
     assert!(name.starts_with("rob@127.0.0.1 (via "), "{name}");
-    gateway.process.line_with("POST \"/api/v1/consoles/web1/bump\" user=\"ada\" from=127.0.0.1: 200");
+    let at = "from=127.0.0.1 server=\"lab\" console=\"web1\"";
+    gateway.process.line_with(&format!("POST \"/api/v1/consoles/web1/bump\" user=\"ada\" {at}: 200"));
 }
 
 #[test]
@@ -391,7 +392,7 @@ fn a_proxy_says_who_asks_and_nobody_else_does() {
     assert_eq!(ask(&gateway, "GET", "/metrics", &[("x-forwarded-for", "192.0.2.1")], "").status, 401);
     let from = [("x-user", "ann"), ("x-forwarded-for", "198.51.100.1, 192.0.2.7")];
     assert_eq!(ask(&gateway, "POST", "/api/v1/consoles/web1/bump", &from, "{}").status, 200);
-    gateway.process.line_with("bump\" user=\"ann\" from=192.0.2.7: 200");
+    gateway.process.line_with("bump\" user=\"ann\" from=192.0.2.7 server=\"lab\" console=\"web1\": 200");
     let gateway = proxied("192.0.2.0/24");
     let refused = me(&gateway, &[("x-user", "ann")]);
     assert_eq!((refused.status, refused.json()["code"].as_str()), (403, Some("other-proxy")));
@@ -436,4 +437,30 @@ fn probes_of_this_machine_need_no_login_and_nobody_elses_are_answered() {
         }
         assert_eq!(ask(&gateway, "GET", path, &[("authorization", &basic("ann", "a"))], "").status, 200);
     }
+}
+
+#[test]
+fn what_is_abandoned_has_its_line_too() {
+    let server = Server::start("abandoned", &[]);
+    // It reads nothing of what is typed.
+    let _vm = server.vm(1, "web1");
+    let folder = Folder::new();
+    let gateway = Gateway::with_users(&server, &folder.write("users", &user("wim", "write", "w")), &[]);
+    let of_wim = basic("wim", "w");
+    let list = ask(&gateway, "GET", "/api/v1/consoles", &[("authorization", &of_wim)], "").json();
+    assert_eq!(list["consoles"][0]["name"], "web1");
+    let body = json!({"text": "x".repeat(900_000)}).to_string();
+    let mut wire = gateway.connect();
+    let head = format!(
+        "POST /api/v1/consoles/web1/send HTTP/1.1\r\nhost: {}\r\nauthorization: {of_wim}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        gateway.address,
+        body.len()
+    );
+    wire.write_all(head.as_bytes()).unwrap();
+    wire.write_all(body.as_bytes()).unwrap();
+    drop(wire);
+    gateway
+        .process
+        .line_with("send\" user=\"wim\" from=127.0.0.1 server=\"lab\" console=\"web1\": abandoned");
 }

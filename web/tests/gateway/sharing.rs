@@ -107,7 +107,10 @@ fn a_link_opens_its_console_without_a_login_and_nothing_else() {
     let name = who["clients"][0]["who"].as_str().unwrap();
     let id = share["id"].as_str().unwrap();
     assert!(name.starts_with(&format!("wim@127.0.0.1, by share {id} (via ")), "{name}");
-    scene.gateway.process.line_with(&format!("user=\"wim, by share {id}\" from=127.0.0.1: 101"));
+    scene
+        .gateway
+        .process
+        .line_with(&format!("user=\"wim\" share={id} from=127.0.0.1 server=\"lab\" console=\"web1\": read"));
 }
 
 #[test]
@@ -206,19 +209,28 @@ fn a_uuid_that_two_vms_have_is_shared_with_nobody() {
     let wim = Browser::of(&scene.gateway, "wim", "w");
     let body = json!({"rights": "spectator", "expires_in_s": 600});
     let (share, word) = scene.make(&wim, &body);
+    let mut watching = scene.open(&word, share["uuid"].as_str().unwrap()).unwrap();
+    watching.notice("attached");
     let mut copy = scene.server.vm(1, "copy");
-    let lists = |n: usize| move |list: &Value| list["consoles"].as_array().is_some_and(|all| all.len() == n);
+    let is_empty = |list: &Value| list["consoles"].as_array().is_some_and(Vec::is_empty);
     let bearer = format!("Bearer {word}");
     let deadline = std::time::Instant::now() + crate::processes::PATIENCE;
-    while !lists(2)(&ask(&scene.gateway, "GET", "/api/v1/consoles", &[("authorization", &bearer)], "").json())
+    while !is_empty(&ask(&scene.gateway, "GET", "/api/v1/consoles", &[("authorization", &bearer)], "").json())
     {
         // Both live: neither is the other, renamed.
         vm.print(b"1");
         copy.print(b"2");
         assert!(std::time::Instant::now() < deadline, "the copy is not there");
     }
-    let mut refused = scene.open(&word, share["uuid"].as_str().unwrap()).unwrap();
-    assert_eq!(refused.notice("error")["code"], "ambiguous");
+    // What was open has ended, and neither of the two is there, whatever it is called.
+    closes(&mut watching);
+    let all = wim.get("/api/v1/consoles").json();
+    let ids = all["consoles"].as_array().unwrap().iter().map(|console| console["id"].as_str().unwrap());
+    for name in ids.chain(["web1", "copy", share["uuid"].as_str().unwrap()]) {
+        let mut refused = scene.open(&word, name).unwrap();
+        assert_eq!(refused.notice("error")["code"], "no-such-console", "{name}");
+        assert_eq!(scene.ask(&word, "GET", &format!("/api/v1/consoles/{name}")).status, 404, "{name}");
+    }
     let answer = wim.post("/api/v1/consoles/web1/shares", &body.to_string());
     assert_eq!((answer.status, answer.json()["code"].as_str()), (409, Some("ambiguous")));
 }

@@ -92,3 +92,22 @@ fn connections_are_counted_and_those_beyond_are_closed() {
         assert!(Instant::now() < deadline, "the slot never came free");
     }
 }
+
+#[test]
+fn a_vm_that_is_called_like_anothers_id_or_uuid_hides_nothing() {
+    let server = Server::start("liars", &[]);
+    let _vm = server.vm(1, "web1");
+    let gateway = Gateway::of(&server);
+    let list = until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let [id, uuid] = ["id", "uuid"].map(|field| list["consoles"][0][field].as_str().unwrap().to_owned());
+    let _liars = [server.vm(2, &id), server.vm(3, &uuid), server.vm(4, &uuid.replace('3', "4"))];
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 4);
+    for name in [&id, &uuid] {
+        let found = get(&gateway, &format!("/api/v1/consoles/{name}"));
+        assert_eq!((found.status, &found.json()["name"]), (200, &"web1".into()), "{name}");
+    }
+    // A log by UUID is of no VM that is merely called so.
+    let other = uuid.replace('3', "4");
+    assert_eq!(get(&gateway, &format!("/api/v1/consoles/{other}")).status, 200);
+    assert_eq!(get(&gateway, &format!("/console_log/{other}")).status, 404);
+}
