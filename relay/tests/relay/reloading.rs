@@ -114,6 +114,11 @@ fn what_takes_a_restart_is_named() {
     let text = format!("control = 'unix:{control}'\n{}", relay("", &target));
     ground.reload(&text, "control has changed, which takes a restart");
     assert!(!fs::exists(control).unwrap());
+    let line = format!("[[line]]\nfrom = 'unix:{}'\nto = 'a:1'\n", ground.folder.path("vm.sock"));
+    ground.reload(&relay(&line, &target), "is spoken for");
+    let watched = format!("{line}qmp = 'unix:/vm.qmp'");
+    ground.reload(&relay(&watched, &target), "qmp of unix:");
+    ground.reload(&relay("", &target), "is spoken for no more");
     ground.reload(&relay("", &target), "nothing has changed");
 }
 
