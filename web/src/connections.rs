@@ -18,11 +18,12 @@ use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::tls::{self, Tls};
+use crate::tls::{self, Shown, Tls};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -31,8 +32,7 @@ pub(crate) struct Peer {
     /// Our end.
     pub(crate) local: SocketAddr,
     pub(crate) is_tls: bool,
-    /// For whom the certificate is that was shown.
-    pub(crate) shown: Option<Arc<str>>,
+    pub(crate) shown: Option<Shown>,
 }
 
 /// Answers requests.
@@ -57,7 +57,19 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, of: Arc<
         let Some(slot) = slots.take(peer.ip()) else { continue };
         // A key and its echo are small, and must not wait for each other.
         let _ = stream.set_nodelay(true);
+        watch_over(&stream);
         tokio::spawn(open(Counted { stream, _slot: slot }, peer, tls.clone(), Arc::clone(&of)));
+    }
+}
+
+/// Has the system end a connection whose peer has gone, or takes nothing of what was sent: it would hold its
+/// slot for ever.
+fn watch_over(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let alive = TcpKeepalive::new().with_time(SILENT_FOR).with_interval(ASKED_EACH).with_retries(3);
+    let set = socket.set_tcp_keepalive(&alive).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_FOR)));
+    if let Err(error) = set {
+        log::debug!("a connection cannot be watched over: {error}");
     }
 }
 
@@ -67,9 +79,10 @@ async fn open(stream: Counted, address: SocketAddr, tls: Option<Arc<Tls>>, of: A
     let Ok(local) = stream.stream.local_addr() else { return };
     let mut peer = Peer { address, local, is_tls: tls.is_some(), shown: None };
     let Some(tls) = tls else { return converse(stream, peer, of).await };
-    match timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
+    let (acceptor, generation) = tls.acceptor();
+    match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            peer.shown = tls::shown(stream.get_ref().1);
+            peer.shown = tls::shown(stream.get_ref().1, generation);
             converse(stream, peer, of).await;
         }
         Ok(Err(error)) => log::debug!("{address}: no TLS: {error}"),
@@ -215,6 +228,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// They are short.
 const HEAD_MOST: usize = 64 * 1024;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// After how long it is asked whether a silent peer is still there, and how often before it has gone.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+const ASKED_EACH: Duration = Duration::from_secs(20);
+/// How long what was sent may not be taken.
+const UNREAD_FOR: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -248,6 +266,16 @@ mod tests {
             let end = timeout(HEAD_WITHIN + Duration::from_secs(1), client.read_to_end(&mut answer)).await;
             assert!(end.is_ok(), "{begun:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_or_takes_nothing_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        watch_over(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNREAD_FOR));
     }
 
     #[test]

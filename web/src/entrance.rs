@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -33,8 +33,17 @@ pub(crate) struct Entrance {
 
 impl Answer for Entrance {
     async fn answer(self: Arc<Self>, peer: Peer, request: Request) -> Response {
-        let mut response = self.admit(&peer, request).await.unwrap_or_else(IntoResponse::into_response);
-        guard::seal(&mut response);
+        let is_loopback = guard::is_for_loopback(request.headers());
+        let (response, is_secure) = match self.auth.caller(&peer, request.headers()) {
+            Ok(caller) => {
+                let is_secure = caller.is_secure;
+                (self.admit(&peer, caller, request).await, is_secure)
+            }
+            Err(problem) => (Err(problem), peer.is_tls),
+        };
+        let mut response = response.unwrap_or_else(IntoResponse::into_response);
+        // It would hold for all that this machine has at other ports.
+        guard::seal(&mut response, is_secure && !is_loopback);
         response
     }
 }
@@ -51,7 +60,8 @@ impl Entrance {
             Ok(Some(is_same)) => {
                 self.views.sweep(|who, is_used| is_same(&who.name) && self.auth.stays(who, is_used));
             }
-            Ok(None) => {}
+            // By whom certificates are trusted may be another, though.
+            Ok(None) => self.views.sweep(|who, is_used| self.auth.stays(who, is_used)),
             Err(why) => log::error!("{why}: the users from before stay"),
         }
     }
@@ -69,9 +79,8 @@ impl Entrance {
         }
     }
 
-    async fn admit(&self, peer: &Peer, mut request: Request) -> Result<Response, Problem> {
-        let caller = self.auth.caller(peer, request.headers())?;
-        guard::check_site(&request, &self.hosts, peer.local)?;
+    async fn admit(&self, peer: &Peer, caller: Caller, mut request: Request) -> Result<Response, Problem> {
+        guard::check_site(&request, &self.hosts, peer.local, caller.is_secure)?;
         if !self.auth.is_needed() {
             let known = Known { token: self.auth.token(None), ..Known::default() };
             guard::check_token(&request, &known.token, false)?;
@@ -132,7 +141,7 @@ impl Entrance {
     async fn log_in(&self, caller: &Caller, request: Request) -> Result<Response, Problem> {
         only_post(&request)?;
         let headers = request.headers().clone();
-        let Asked(asked) = Asked::from_request(request, &()).await?;
+        let Asked(asked) = Asked::of(request, LOGIN_MOST).await?;
         let (Some(name), Some(password)) = (asked["user"].as_str(), asked["password"].as_str()) else {
             let why = "user and password are texts";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-request", why));
@@ -178,5 +187,7 @@ fn what(request: &Request) -> Option<String> {
 
 /// How late the end of a session, or of a share, may be noticed.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// A name and a password.
+const LOGIN_MOST: usize = 8 * 1024;
 /// How often what could not be written is tried again.
 const AGAIN_EVERY: Duration = Duration::from_secs(10);

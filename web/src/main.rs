@@ -61,11 +61,12 @@ async fn run(options: Options) -> Result<(), String> {
     let servers = options.servers()?;
     raise_descriptors();
     let targets = servers.into_iter().map(Target::load).collect::<Result<Vec<_>, _>>()?;
-    let auth = Auth::new(options.auth())?;
     let tls = match options.tls() {
         Some(files) => Some(Arc::new(Tls::load(files).map_err(|fault| fault.to_string())?)),
         None => None,
     };
+    let generation = tls.as_ref().map(|tls| tls.generation()).unwrap_or_default();
+    let auth = Auth::new(auth::Config { generation, ..options.auth() })?;
     let listener = TcpListener::bind(options.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;

@@ -11,6 +11,7 @@ use vspc_core::network::Network;
 use crate::auth;
 use crate::auth::caller::Proxies;
 use crate::auth::role::Role;
+use crate::tls::Generation;
 
 /// Consoles of virtual serial port concentrators in a browser, over HTTP, and as metrics.
 #[derive(Parser, Debug)]
@@ -169,6 +170,7 @@ impl Options {
                 user_header: self.proxy_user_header.clone(),
             },
             has_certificates: self.client_ca.is_some(),
+            generation: Generation::default(),
             other_role: self.other_role,
             idle: Duration::from_secs(self.session_idle * 60),
             most: Duration::from_secs(self.session_most * 60),

@@ -25,11 +25,12 @@ use tokio::time::timeout;
 
 use crate::auth::{By, Who};
 use crate::fleet::{Fleet, Only};
+use crate::http::Locks;
 use crate::http::problem::Problem;
 use crate::upstream::{Target, Upstreams};
 
 /// What one of them is served.
-pub(crate) type Pages = fn(Upstreams, Arc<Fleet>) -> Router;
+pub(crate) type Pages = fn(Upstreams, Arc<Fleet>, Locks) -> Router;
 
 /// Everybody's.
 pub(crate) struct Views {
@@ -38,6 +39,42 @@ pub(crate) struct Views {
     /// What those are served who come by a link.
     pages_of_share: Pages,
     all: Mutex<HashMap<Who, Arc<View>>>,
+    locks: Mutex<HashMap<String, Locks>>,
+}
+
+/// Who has views when one comes.
+struct Seats {
+    all: usize,
+    of_same: usize,
+    by_shares: usize,
+    is_by_share: bool,
+}
+
+impl Seats {
+    fn of<'a>(all: impl Iterator<Item = &'a Who>, who: &Who) -> Self {
+        let mut seats = Self { all: 0, of_same: 0, by_shares: 0, is_by_share: who.is_by_share() };
+        for other in all {
+            seats.all += 1;
+            seats.of_same += usize::from(other.is_same_one(who));
+            seats.by_shares += usize::from(other.is_by_share());
+        }
+        seats
+    }
+
+    fn is_full(&self) -> bool {
+        self.all >= MOST || self.of_same >= OF_ONE_NAME || self.has_all_of_shares()
+    }
+
+    /// Those who have logged in have room of their own.
+    const fn has_all_of_shares(&self) -> bool {
+        self.is_by_share && self.by_shares >= BY_SHARES
+    }
+
+    /// Whether this other one makes room, if he does nothing.
+    fn yields(&self, other: &Who, who: &Who) -> bool {
+        (self.of_same < OF_ONE_NAME || other.is_same_one(who))
+            && (!self.has_all_of_shares() || other.is_by_share())
+    }
 }
 
 /// One person's, or the gateway's own.
@@ -53,12 +90,12 @@ pub(crate) struct View {
 
 impl Views {
     pub(crate) fn new(targets: Vec<Target>, pages: Pages, pages_of_share: Pages) -> Self {
-        Self { targets, pages, pages_of_share, all: Mutex::default() }
+        Self { targets, pages, pages_of_share, all: Mutex::default(), locks: Mutex::default() }
     }
 
     /// The gateway's own: nobody is asked for.
     pub(crate) fn own(&self) -> Arc<View> {
-        Arc::new(View::start(&self.targets, None, None, self.pages))
+        Arc::new(View::start(&self.targets, None, None, self.pages, Locks::default()))
     }
 
     /// This one's. Where it begins, its concentrators are waited for a little.
@@ -69,15 +106,15 @@ impl Views {
     }
 
     fn find_or_start(&self, who: &Who) -> Result<Arc<View>, Problem> {
+        let who = &who.seat();
         let mut all = self.lock();
         if let Some(view) = all.get(who) {
             view.touch();
             return Ok(Arc::clone(view));
         }
-        let of_name = all.keys().filter(|other| other.is_same_one(who)).count();
-        if all.len() >= MOST || of_name >= OF_ONE_NAME {
-            let is_his = |other: &Who| of_name < OF_ONE_NAME || other.is_same_one(who);
-            let idle = all.iter().filter(|(other, view)| is_his(other) && !view.is_used());
+        let seats = Seats::of(all.keys(), who);
+        if seats.is_full() {
+            let idle = all.iter().filter(|(other, view)| seats.yields(other, who) && !view.is_used());
             let Some(idlest) = idle.min_by_key(|(_, view)| view.used()).map(|(who, _)| who.clone()) else {
                 let why = "too many people are here, or too many of your programs";
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", why));
@@ -91,13 +128,20 @@ impl Views {
                 let its = |target: &&Target| target.server.name == share.server;
                 let targets: Vec<_> = self.targets.iter().filter(its).cloned().collect();
                 let only = Only { uuid: share.uuid.clone(), suffix: share.suffix.clone() };
-                View::start(&targets, Some(&who.behalf()), Some(only), self.pages_of_share)
+                View::start(&targets, Some(&who.behalf()), Some(only), self.pages_of_share, Locks::default())
             }
-            _ => View::start(&self.targets, Some(&who.behalf()), None, self.pages),
+            _ => View::start(&self.targets, Some(&who.behalf()), None, self.pages, self.locks_of(&who.name)),
         };
         let view = Arc::new(view);
         all.insert(who.clone(), Arc::clone(&view));
         Ok(view)
+    }
+
+    /// What this one holds locked, from wherever he has done it.
+    fn locks_of(&self, name: &str) -> Locks {
+        let mut all = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, locks| !locks.is_unused());
+        all.entry(name.to_owned()).or_default().clone()
     }
 
     /// Ends those of people who do not stay, and those that nobody has used for a while. `stays` is told
@@ -122,14 +166,20 @@ impl Views {
 }
 
 impl View {
-    fn start(targets: &[Target], behalf: Option<&Value>, only: Option<Only>, pages: Pages) -> Self {
+    fn start(
+        targets: &[Target],
+        behalf: Option<&Value>,
+        only: Option<Only>,
+        pages: Pages,
+        locks: Locks,
+    ) -> Self {
         let names = targets.iter().map(|target| target.server.name.clone()).collect();
         let fleet = Arc::new(match only {
             Some(only) => Fleet::of(names, only),
             None => Fleet::new(names),
         });
         let upstreams = Upstreams::start(targets, &fleet, behalf);
-        let pages = TowerToHyperService::new(pages(upstreams.clone(), Arc::clone(&fleet)));
+        let pages = TowerToHyperService::new(pages(upstreams.clone(), Arc::clone(&fleet), locks));
         let (over, _) = watch::channel(false);
         let used = Mutex::new(Instant::now());
         Self { pages, upstreams, fleet, used, answers: AtomicUsize::new(0), over }
@@ -229,6 +279,73 @@ impl HttpBody for Until {
 
 const MOST: usize = 256;
 const OF_ONE_NAME: usize = 48;
+/// Of all who come by links.
+const BY_SHARES: usize = 128;
 const IDLE: Duration = Duration::from_secs(60);
 /// For the concentrators of one who has just come.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::role::Role;
+    use crate::auth::shares::Share;
+
+    fn by_link(of: &str, id: &str, from: &str) -> Who {
+        let share = Share {
+            id: id.to_owned(),
+            by: of.to_owned(),
+            is_listed: true,
+            server: String::new(),
+            uuid: String::new(),
+            suffix: String::new(),
+            console: String::new(),
+            role: Role::Read,
+            made: 0,
+            expires: 0,
+        };
+        let (from, by) = (from.parse().unwrap(), By::Share(Box::new(share)));
+        Who { name: of.to_owned(), from, role: Role::Read, by }
+    }
+
+    fn person(name: &str) -> Who {
+        Who { name: name.to_owned(), from: [192, 0, 2, 1].into(), role: Role::Read, by: By::Proxy }
+    }
+
+    #[tokio::test]
+    async fn links_take_no_room_of_people_and_those_of_one_maker_none_of_anothers() {
+        let pages: Pages = |_, _, _| Router::new();
+        let views = Views::new(Vec::new(), pages, pages);
+        let mut held = Vec::new();
+        let mut open = |who: Who| {
+            let view = views.find_or_start(&who).ok()?;
+            held.push(InUse::of(&view));
+            Some(())
+        };
+        // Neighbours are one.
+        for n in 1..=100 {
+            assert!(open(by_link("ann", "0", &format!("2001:db8::{n}"))).is_some());
+        }
+        let opened = |open: &mut dyn FnMut(Who) -> Option<()>, of: &str| {
+            let from = |n: usize| format!("2001:db8:{n:x}::1");
+            (1..=100).filter(|n| open(by_link(of, &(n % 6).to_string(), &from(*n))).is_some()).count()
+        };
+        assert_eq!(opened(&mut open, "ann"), OF_ONE_NAME - 1);
+        assert_eq!(opened(&mut open, "bob"), OF_ONE_NAME);
+        assert_eq!(opened(&mut open, "cid"), BY_SHARES - 2 * OF_ONE_NAME);
+        for n in 0..MOST - BY_SHARES {
+            assert!(open(person(&format!("user{n}"))).is_some(), "{n}");
+        }
+        assert!(open(person("ann")).is_none());
+        held.clear();
+        assert!(views.find_or_start(&person("ann")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_somebody_holds_locked_is_his_wherever_he_comes_from() {
+        let pages: Pages = |_, _, _| Router::new();
+        let views = Views::new(Vec::new(), pages, pages);
+        let (here, there) = (views.locks_of("ann"), views.locks_of("ann"));
+        assert!(here.is_same(&there) && !here.is_same(&views.locks_of("bob")));
+    }
+}

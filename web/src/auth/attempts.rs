@@ -33,6 +33,12 @@ impl Attempts {
         tables.names.take(name.to_owned(), OF_NAME, now)
     }
 
+    /// Whether this one has logged in from there.
+    pub(super) fn knows(&self, from: IpAddr, name: &str) -> bool {
+        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.known.0.contains_key(&(name.to_owned(), from))
+    }
+
     /// The one that was begun was right: it does not count.
     pub(super) fn was_right(&self, from: IpAddr, name: &str, now: Instant) {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use vspc_core::network::Network;
 
 use crate::connections::Peer;
 use crate::http::problem::Problem;
+use crate::tls::Shown;
 
 /// Proxies that are believed.
 #[derive(Clone, Default, Debug)]
@@ -27,8 +28,7 @@ pub(crate) struct Caller {
     pub(crate) is_secure: bool,
     /// Whom the proxy has asked who he is.
     pub(crate) user: Option<String>,
-    /// Whom the certificate is for that was shown.
-    pub(crate) certificate: Option<String>,
+    pub(crate) certificate: Option<Shown>,
     /// A program on this machine, and no proxy.
     pub(crate) is_local: bool,
 }
@@ -42,7 +42,7 @@ impl Proxies {
             from: address,
             is_secure: peer.is_tls,
             user: None,
-            certificate: peer.shown.as_deref().map(str::to_owned),
+            certificate: peer.shown.clone(),
             is_local: address.is_loopback() && !is_forwarded,
         };
         if let Some(name) = &self.user_header {
@@ -112,7 +112,7 @@ mod tests {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let address = format!("{from}:9").parse().unwrap();
-        let peer = Peer { address, local: address, is_tls: false, shown: Some("ann".into()) };
+        let peer = Peer { address, local: address, is_tls: false, shown: Some(Shown::of("ann", i64::MAX)) };
         proxies.caller(&peer, &map).map_err(|problem| problem.code().to_owned())
     }
 
@@ -127,7 +127,7 @@ mod tests {
         }
         assert_eq!(caller("10.0.0.1", &[("x_user", "bob")]).unwrap().user, None);
         assert_eq!(caller("10.0.0.1", &[]).unwrap().certificate, None);
-        assert_eq!(caller("192.0.2.1", &[]).unwrap().certificate.as_deref(), Some("ann"));
+        assert_eq!(caller("192.0.2.1", &[]).unwrap().certificate.unwrap().name.as_ref(), "ann");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use self::attempts::Attempts;
 use self::caller::{Caller, Proxies};
-use self::passwords::{Passwords, Verdict};
+use self::passwords::{Passwords, Place, Verdict};
 use self::role::Role;
 pub(crate) use self::sessions::{SessionId, Sessions};
 use self::shares::{Share, Shares};
@@ -33,6 +33,7 @@ use self::users::Users;
 use crate::chance;
 use crate::connections::block;
 use crate::http::problem::Problem;
+use crate::tls::{Generation, Proof};
 
 /// What it goes by.
 #[derive(Default)]
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) users: Option<PathBuf>,
     pub(crate) proxies: Proxies,
     pub(crate) has_certificates: bool,
+    /// Of those by whom certificates are trusted.
+    pub(crate) generation: Generation,
     /// The role of whom a certificate or a proxy names and the file of users does not.
     pub(crate) other_role: Option<Role>,
     pub(crate) idle: Duration,
@@ -74,7 +77,7 @@ pub(crate) struct Who {
 pub(crate) enum By {
     Session(SessionId),
     Password,
-    Certificate,
+    Certificate(Proof),
     Proxy,
     /// The link that the one has made in whose name this is.
     Share(Box<Share>),
@@ -90,13 +93,19 @@ impl Who {
         json!({"user": self.name, "address": address, "rights": self.role.rights()})
     }
 
-    /// Whether these two take each other's room.
+    /// Whether these two take each other's room: all who come by links of one maker do.
     pub(crate) fn is_same_one(&self, other: &Self) -> bool {
-        let share = |who: &Self| match &who.by {
-            By::Share(share) => Some(share.id.clone()),
-            _ => None,
-        };
-        self.name == other.name && share(self) == share(other)
+        self.name == other.name && self.is_by_share() == other.is_by_share()
+    }
+
+    pub(crate) const fn is_by_share(&self) -> bool {
+        matches!(self.by, By::Share(_))
+    }
+
+    /// As whom he has a place here: whoever has a link is one with his neighbours, who have it as well.
+    pub(crate) fn seat(&self) -> Self {
+        let from = if self.is_by_share() { block(self.from) } else { self.from };
+        Self { from, ..self.clone() }
     }
 }
 
@@ -183,9 +192,17 @@ impl Auth {
         {
             return Ok(who(name, role, By::Session(id)));
         }
-        if let Some(name) = caller.certificate.as_ref().filter(|_| self.config.has_certificates) {
+        if let Some(shown) = caller.certificate.as_ref().filter(|_| self.config.has_certificates) {
+            let name = &*shown.name;
+            if !shown.proof.holds(&self.config.generation) {
+                audit::note(name, caller.from, "certificate", &"refused: it was trusted once");
+                // On another connection another may be shown.
+                let why = "the certificate is not trusted any more: connect again";
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "not-known", why);
+                return Err(problem.with_header(header::CONNECTION, "close"));
+            }
             return match self.role_of(name) {
-                Some(role) => Ok(who(name.clone(), role, By::Certificate)),
+                Some(role) => Ok(who(name.to_owned(), role, By::Certificate(shown.proof))),
                 None => Err(self.unknown(name, caller, "certificate")),
             };
         }
@@ -197,7 +214,10 @@ impl Auth {
         match &who.by {
             By::Session(id) => self.sessions.is_alive(id, is_used, Instant::now()),
             By::Password => self.users().get(&who.name).is_some_and(|user| user.role == who.role),
-            By::Certificate | By::Proxy => self.role_of(&who.name) == Some(who.role),
+            By::Certificate(proof) => {
+                proof.holds(&self.config.generation) && self.role_of(&who.name) == Some(who.role)
+            }
+            By::Proxy => self.role_of(&who.name) == Some(who.role),
             By::Share(share) => {
                 let now = self.shares.as_ref().and_then(|shares| shares.get(&share.id));
                 now.is_some_and(|now| now == **share && self.is_good(share))
@@ -274,7 +294,8 @@ impl Auth {
             entry.ends(&"refused: too many attempts");
             return Err(too_many("too many attempts: wait a little", wait));
         }
-        match (self.passwords.compare(users, name, password).await, users.get(name)) {
+        let place = if self.attempts.knows(from, name) { Place::Known } else { Place::Of(from) };
+        match (self.passwords.compare(users, name, password, place).await, users.get(name)) {
             // It may be another by now, or nobody's.
             (Verdict::Right, Some(user)) if is_same(users, &self.users(), name) => {
                 self.attempts.was_right(from, name, now);

@@ -5,6 +5,7 @@
 //! say it with each request.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,65 @@ use crate::chance;
 /// See above.
 pub(super) struct Passwords {
     at_once: Arc<Semaphore>,
-    waiting: Semaphore,
+    waiting: Mutex<Waiting>,
     /// What was right, as a code that only this process can make.
     right: Mutex<HashMap<[u8; 32], Instant>>,
     key: hmac::Key,
+}
+
+/// Those whose passwords are compared, or are about to be.
+#[derive(Default)]
+struct Waiting {
+    /// Of those who have logged in from where they are.
+    known: usize,
+    others: HashMap<IpAddr, usize>,
+}
+
+/// Where somebody waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// Among those who have logged in before from where they are: nobody else is there.
+    Known,
+    /// Among all others, of this block of addresses.
+    Of(IpAddr),
+}
+
+/// A place that is taken; free again when dropped.
+struct Taken<'a>(&'a Mutex<Waiting>, Place);
+
+impl<'a> Taken<'a> {
+    fn take(waiting: &'a Mutex<Waiting>, place: Place) -> Option<Self> {
+        let mut all = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Place::Known if all.known < WAITING_KNOWN => all.known += 1,
+            Place::Of(from) if all.others.values().sum::<usize>() < WAITING => {
+                let of_block = all.others.entry(from).or_default();
+                if *of_block >= WAITING_OF_BLOCK {
+                    return None;
+                }
+                *of_block += 1;
+            }
+            _ => return None,
+        }
+        Some(Self(waiting, place))
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.1 {
+            Place::Known => all.known -= 1,
+            Place::Of(from) => {
+                if let Some(count) = all.others.get_mut(&from) {
+                    *count -= 1;
+                    if *count == 0 {
+                        all.others.remove(&from);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +94,7 @@ impl Default for Passwords {
     fn default() -> Self {
         Self {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: Semaphore::new(WAITING),
+            waiting: Mutex::default(),
             right: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &chance::bytes::<32>()),
         }
@@ -55,8 +111,8 @@ impl Passwords {
     }
 
     /// Compares, on a thread that may take its time.
-    pub(super) async fn compare(&self, users: &Users, name: &str, password: &str) -> Verdict {
-        let Ok(_waits) = self.waiting.try_acquire() else { return Verdict::Busy };
+    pub(super) async fn compare(&self, users: &Users, name: &str, password: &str, place: Place) -> Verdict {
+        let Some(_waits) = Taken::take(&self.waiting, place) else { return Verdict::Busy };
         let known = users.get(name).and_then(|user| user.hash.clone());
         let is_known = known.is_some();
         // Where nobody has a password there is nothing to be found out by the time that it takes.
@@ -109,6 +165,8 @@ const MEMORY: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const AT_ONCE: usize = 2;
 const WAITING: usize = 32;
+const WAITING_OF_BLOCK: usize = 8;
+const WAITING_KNOWN: usize = 16;
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 const KNOWN_MOST: usize = 1024;
 /// Of a password that is compared.
@@ -117,6 +175,23 @@ pub(crate) const LONGEST: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: Place = Place::Of(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    #[tokio::test]
+    async fn a_flood_of_logins_leaves_room_for_who_was_here_before_and_one_address_for_others() {
+        let users = Users::read(&format!("ann:read:{}\n", cheap("secret"))).unwrap();
+        let passwords = Passwords::default();
+        let of = |n: u8| Place::Of([192, 0, 2, n].into());
+        let here: Vec<_> = (0..100).filter_map(|_| Taken::take(&passwords.waiting, of(1))).collect();
+        assert_eq!(passwords.compare(&users, "ann", "secret", of(1)).await, Verdict::Busy);
+        assert_eq!(passwords.compare(&users, "ann", "secret", of(2)).await, Verdict::Right);
+        let flood: Vec<_> = (2..=200).filter_map(|n| Taken::take(&passwords.waiting, of(n))).collect();
+        assert_eq!(passwords.compare(&users, "ann", "secret", of(201)).await, Verdict::Busy);
+        assert_eq!(passwords.compare(&users, "ann", "secret", Place::Known).await, Verdict::Right);
+        drop((here, flood));
+        assert_eq!(passwords.waiting.lock().unwrap().others.len(), 0);
+    }
 
     fn cheap(password: &str) -> String {
         let argon = Argon2::from(Params::new(64, 1, 1, None).unwrap());
@@ -128,10 +203,10 @@ mod tests {
         let users = Users::read(&format!("ann:read:{}\nbob:read:*\n", cheap("secret"))).unwrap();
         let passwords = Passwords::default();
         for (name, password) in [("ann", "Secret"), ("bob", ""), ("bob", "*"), ("eve", "secret")] {
-            assert_eq!(passwords.compare(&users, name, password).await, Verdict::Wrong, "{name}");
+            assert_eq!(passwords.compare(&users, name, password, HERE).await, Verdict::Wrong, "{name}");
             assert!(!passwords.knows(&users, name, password));
         }
-        assert_eq!(passwords.compare(&users, "ann", "secret").await, Verdict::Right);
+        assert_eq!(passwords.compare(&users, "ann", "secret", HERE).await, Verdict::Right);
         assert!(passwords.knows(&users, "ann", "secret") && !passwords.knows(&users, "bob", "secret"));
         // One that was compared with the file from before is not known of the new one.
         let changed = Users::read(&format!("ann:read:{}\n", cheap("other"))).unwrap();

@@ -85,7 +85,7 @@ fn parse(line: &str) -> Result<(&str, User), String> {
         return Err("a line is NAME:ROLE:HASH".to_owned());
     };
     if !is_name(name) {
-        return Err(format!("{name:?} is no name: 1 to 64 bytes, no colon, no blanks at its ends"));
+        return Err(format!("{name:?} is no name: 1 to 64 of A-Z, a-z, 0-9, . _ - + and blanks inside"));
     }
     let role = role.parse()?;
     if hash == "*" {
@@ -108,12 +108,12 @@ fn cost(hash: &PasswordHash) -> u64 {
     Params::try_from(hash).map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
 }
 
-/// Whether somebody may be called so.
+/// Whether somebody may be called so. Concentrators show people as `ann@192.0.2.7 (via …)`: no name may look
+/// like more than a name, or like another's.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.trim() == name
-        && !name.starts_with('#')
-        && !name.contains(|c: char| c == ':' || c.is_control())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-+ ".contains(c))
 }
 
 /// That a service's own group may read it is customary.
@@ -143,6 +143,12 @@ mod tests {
             ("ann:root:*", "no role"),
             (":read:*", "no name"),
             ("a\tn:read:*", "no name"),
+            ("ann@192.0.2.7:read:*", "no name"),
+            ("ann, by share 1:read:*", "no name"),
+            ("ann (via x):read:*", "no name"),
+            ("\u{202e}nna:read:*", "no name"),
+            ("ann\u{200b}:read:*", "no name"),
+            ("\u{430}nn:read:*", "no name"),
             ("ann:read:secret", "vspc-web passwd"),
             ("ann:read:$2a$14$abcdefghijklmnopqrstuv", "vspc-web passwd"),
             ("ann:read:$argon2i$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$AAAAAAAAAAAAAAAAAAAAAA", "passwd"),

@@ -53,16 +53,23 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Self::of(request, BODY_MOST).await
+    }
+}
+
+impl Asked {
+    /// With a body of at most so many bytes.
+    pub(crate) async fn of(request: Request, most: usize) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
             let why = "the body has to be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad-request", why));
         }
-        let body = match timeout(BODY_WITHIN, to_bytes(request.into_body(), BODY_MOST)).await {
+        let body = match timeout(BODY_WITHIN, to_bytes(request.into_body(), most)).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => {
-                let why = format!("the body was cut off, or has more than {BODY_MOST} bytes");
+                let why = format!("the body was cut off, or has more than {most} bytes");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "bad-request", &why));
             }
             Err(_) => {

@@ -13,16 +13,27 @@ use axum::response::Response;
 use super::problem::Problem;
 
 /// Adds what every answer says.
-pub(crate) fn seal(response: &mut Response) {
+pub(crate) fn seal(response: &mut Response, is_secure: bool) {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    if is_secure {
+        // Whoever was here once in TLS is asked for no password in clear.
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// Whether this is asked of us, by nobody's page but ours. `local` is the address that it came to.
-pub(crate) fn check_site(request: &Request, ours: &[String], local: SocketAddr) -> Result<(), Problem> {
+/// Whether this is asked of us, by nobody's page but ours. `local` is the address that it came to;
+/// `is_secure`: by TLS, and a page that did not come by that is another.
+pub(crate) fn check_site(
+    request: &Request,
+    ours: &[String],
+    local: SocketAddr,
+    is_secure: bool,
+) -> Result<(), Problem> {
     let headers = request.headers();
     let refuse = |code, why| Err(Problem::new(StatusCode::FORBIDDEN, code, why));
     let host = host(headers)?;
@@ -47,7 +58,7 @@ pub(crate) fn check_site(request: &Request, ours: &[String], local: SocketAddr) 
     let is_upgrade = headers.contains_key(header::UPGRADE);
     if let Some(origin) = origin
         && (changes(request) || is_upgrade)
-        && !is_same(origin, host)
+        && !is_same(origin, host, is_secure)
     {
         return refuse("other-site", "this was asked by a page of another site");
     }
@@ -119,9 +130,11 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// Whether a page of this origin is one of ours: the same name and port.
-fn is_same(origin: &str, host: &str) -> bool {
-    let of = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+/// Whether a page of this origin is one of ours: the same name and port, and in TLS where we are. Where a
+/// proxy does that and is not believed, it is not known.
+fn is_same(origin: &str, host: &str, is_secure: bool) -> bool {
+    let clear = if is_secure { None } else { origin.strip_prefix("http://") };
+    let of = clear.or_else(|| origin.strip_prefix("https://"));
     of.is_some_and(|of| of.eq_ignore_ascii_case(host))
 }
 
@@ -151,7 +164,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).unwrap();
-        check_site(&request, &["consoles.example".to_owned()], "192.0.2.5:80".parse().unwrap())
+        check_site(&request, &["consoles.example".to_owned()], "192.0.2.5:80".parse().unwrap(), false)
             .and_then(|()| check_token(&request, "secret", false))
             .map_err(|problem| problem.code().to_owned())
     }
@@ -178,6 +191,25 @@ mod tests {
         }
         assert!(verdict_of("GET", "/", &[]).is_err());
         assert!(verdict_of("GET", "/", &[("host", "localhost"), ("host", "evil.example")]).is_err());
+    }
+
+    #[test]
+    fn a_page_in_clear_is_none_of_ours_where_we_are_in_tls() {
+        for (origin, is_secure, is_ours) in [
+            ("https://a.example", true, true),
+            ("http://a.example", true, false),
+            ("http://a.example", false, true),
+            ("https://a.example", false, true),
+            ("ftp://a.example", false, false),
+        ] {
+            assert_eq!(is_same(origin, "a.example", is_secure), is_ours, "{origin} {is_secure}");
+        }
+        let headers_of = |is_secure| {
+            let mut response = Response::new(Body::empty());
+            seal(&mut response, is_secure);
+            response.headers().contains_key("strict-transport-security")
+        };
+        assert!(headers_of(true) && !headers_of(false));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use self::asked::{Words, bad};
 use self::problem::Problem;
+pub(crate) use self::typing::Locks;
 use crate::assets;
 use crate::fleet::Fleet;
 use crate::upstream::Upstreams;
@@ -38,7 +39,7 @@ use crate::upstream::Upstreams;
 pub(crate) struct App {
     upstreams: Upstreams,
     fleet: Arc<Fleet>,
-    locks: typing::Locks,
+    locks: Locks,
 }
 
 /// Who asks, as [`me`] tells it.
@@ -56,8 +57,8 @@ pub(crate) struct Known {
     pub(crate) share: Option<Value>,
 }
 
-pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
-    let app = App { upstreams, fleet, locks: typing::Locks::default() };
+pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Router {
+    let app = App { upstreams, fleet, locks };
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -83,8 +84,8 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
 }
 
 /// What whoever has a share's link is served: of all consoles there is one in what it is made over.
-pub(crate) fn router_of_share(upstreams: Upstreams, fleet: Arc<Fleet>) -> Router {
-    let app = App { upstreams, fleet, locks: typing::Locks::default() };
+pub(crate) fn router_of_share(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Router {
+    let app = App { upstreams, fleet, locks };
     Router::new()
         .route("/api/v1/me", get(me))
         .route("/api/v1/consoles", get(consoles::list))

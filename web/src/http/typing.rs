@@ -23,7 +23,19 @@ use crate::upstream::not_connected;
 
 /// Locks that are held here, by server and console.
 #[derive(Clone, Default)]
-pub(super) struct Locks(Arc<Mutex<Held>>);
+pub(crate) struct Locks(Arc<Mutex<Held>>);
+
+impl Locks {
+    /// Whether nobody has these, and nothing is held.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1 && self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 /// What ends each.
 type Held = HashMap<(String, String), Arc<Notify>>;

@@ -44,3 +44,41 @@ fn a_file_that_cannot_be_used_ends_it_at_start() {
     let words = String::from_utf8(ended.stderr).unwrap();
     assert!(words.contains(&cert) && words.contains("no certificate in it"), "{words}");
 }
+
+#[test]
+fn who_was_trusted_by_a_ca_that_is_not_any_more_is_gone_with_all_that_he_has_open() {
+    let server = Server::start("distrusted", &[]);
+    let _vm = server.vm(1, "web1");
+    let (folder, own, old, new) = (Folder::new(), Authority::new(), Authority::new(), Authority::new());
+    let (cert, ca) = (folder.write("cert.pem", &own.server()), folder.write("ca.pem", &old.pem()));
+    let lab = format!("lab={}", server.socket.display());
+    let options = ["--server", &lab, "--cert", &cert, "--client-ca", &ca, "--other-role", "read"];
+    let mut gateway = Gateway::start(&options, Some(own.client_as(&old, "ann")));
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == "web1");
+    let mut socket = Socket::open(&gateway, "/api/v1/consoles/web1/socket", "vspc.v1");
+    socket.notice("attached");
+    let mut wire = gateway.connect();
+    let request = format!("GET /api/v1/me HTTP/1.1\r\nhost: {}\r\n\r\n", gateway.address);
+    let answer = |wire: &mut dyn crate::processes::Wire, until: &str| {
+        wire.write_all(request.as_bytes()).unwrap();
+        let mut seen = Vec::new();
+        let mut buf = [0; 4096];
+        while !String::from_utf8_lossy(&seen).contains(until) {
+            let n = wire.read(&mut buf).unwrap();
+            assert!(n > 0, "{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&buf[..n]);
+        }
+    };
+    answer(&mut *wire, "\"user\":\"ann\"");
+    // What is read again and is the same ends nothing.
+    gateway.hang_up();
+    gateway.process.line_with("the certificate was read again");
+    answer(&mut *wire, "\"user\":\"ann\"");
+    folder.write("ca.pem", &new.pem());
+    gateway.hang_up();
+    gateway.process.line_with("the certificate was read again");
+    while !matches!(socket.next(), Frame::Close(..)) {}
+    answer(&mut *wire, "not-known");
+    gateway.tls = Some(own.client_as(&new, "bob"));
+    assert_eq!(get(&gateway, "/api/v1/me").json()["user"], "bob");
+}
