@@ -161,9 +161,9 @@ impl Agent {
         }
     }
 
-    /// Whether the host of this session was let in.
+    /// Whether the host of this session was let in. While there is no session, nobody is.
     pub(crate) const fn is_let_in(&self) -> bool {
-        self.opening.is_in()
+        self.opening.is_in() && self.wire.session.terms().is_some()
     }
 
     /// Programs of this machine ask for something.
@@ -182,11 +182,13 @@ impl Agent {
     fn handle_timeouts(&mut self) {
         self.carrier.handle_timeout(self.now);
         self.wire.handle_timeout(self.now);
+        // The session may have ended: nothing may be announced to whoever comes next.
+        self.handle_events();
         self.refuse_late();
         if self.desk.as_ref().and_then(Desk::deadline).is_some_and(|due| due <= self.now) {
             self.serve();
         }
-        if self.opening.is_in() {
+        if self.is_let_in() {
             self.announcing.handle_timeout(&mut self.wire.session, self.now);
         }
         let session = &self.wire.session;
@@ -196,6 +198,9 @@ impl Agent {
 
     /// What the session has to say.
     fn handle_events(&mut self) {
+        if self.wire.take_anew() {
+            self.handle_session();
+        }
         while let Some(event) = self.wire.session.poll_event() {
             match event {
                 Event::Started(_) | Event::Restarted(_) | Event::Closed(_) => self.handle_session(),
@@ -309,9 +314,15 @@ impl Agent {
                     self.handle_events();
                 }
                 Turn::Waits => return,
-                Turn::Gone => return self.wire.handle_reopened(self.now),
+                Turn::Gone => return self.handle_reopened(),
             }
         }
+    }
+
+    /// The line is gone: so is whoever was let in, before anything else happens.
+    fn handle_reopened(&mut self) {
+        self.wire.handle_reopened(self.now);
+        self.handle_events();
     }
 
     /// What the host has taken of logs, before the session can end that it has taken it in.
@@ -332,7 +343,7 @@ impl Agent {
                 if let Turn::Took(n) = turn { n } else { 0 }
             });
             if turn == Turn::Gone {
-                return self.wire.handle_reopened(now);
+                return self.handle_reopened();
             }
             if n == 0 {
                 return;
@@ -411,7 +422,7 @@ impl Agent {
         if !self.awake.is_empty() {
             due = Some(Instant::ZERO);
         }
-        let announcing = if self.opening.is_in() { self.announcing.poll_timeout() } else { None };
+        let announcing = if self.is_let_in() { self.announcing.poll_timeout() } else { None };
         let others = [
             self.carrier.poll_timeout(),
             self.wire.poll_timeout(),

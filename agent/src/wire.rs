@@ -13,6 +13,8 @@ use vspc_core::time::Instant;
 pub(crate) struct Wire {
     pub(crate) session: Session,
     link: Option<Link>,
+    /// The line has begun anew, and nobody was told of it yet.
+    is_anew: bool,
 }
 
 /// What tells this start of the agent from others.
@@ -49,7 +51,7 @@ impl Wire {
             link.open(now);
             link
         });
-        Self { session, link }
+        Self { session, link, is_anew: false }
     }
 
     /// How many bytes may be read from the line.
@@ -73,7 +75,14 @@ impl Wire {
         // SL finds out by itself whether its peer is the same, and then loses nothing.
         if self.link.is_none() {
             self.session.line_reopened(now);
+            self.is_anew = true;
         }
+    }
+
+    /// Whether whoever was at the other end may be gone since the last call. The session's events do not tell
+    /// before the next host says something.
+    pub(crate) const fn take_anew(&mut self) -> bool {
+        std::mem::replace(&mut self.is_anew, false)
     }
 
     /// A deadline may have passed.
@@ -109,12 +118,14 @@ impl Wire {
                 LinkEvent::Restarted => {
                     log::info!("the host has begun anew");
                     self.session.line_reopened(now);
+                    self.is_anew = true;
                 }
                 LinkEvent::Ended => link.finish(),
                 LinkEvent::Closed(why) => {
                     log::info!("the host is gone: {why:?}");
                     carry(&mut self.session, link, now);
                     self.session.line_reopened(now);
+                    self.is_anew = true;
                     let rest = link.received().len();
                     link.consume(rest);
                     // After a good end the host is the one to begin again.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use vspc_guest::answer::Done;
-use vspc_guest::{Announcement, Code, Connect, Header};
+use vspc_guest::{Announcement, Code, Connect, Header, Secret};
 
 use crate::host::Host;
 use crate::machine::{Folder, Machine};
@@ -131,4 +131,27 @@ fn who_connects_to_a_listener_is_carried_to_the_host() {
     host.write(id, &vspc_guest::Refusal::new(Code::REFUSED, "no db").line());
     host.finish(id);
     assert_eq!(ending(&mut host, &mut client), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn who_connects_between_two_hosts_is_not_carried_to_the_next_one() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = Folder::new();
+    let key = folder.write("key", [7; 32]);
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let listen = format!("[[listen]]\nname = \"db\"\nat = \"tcp:{port}\"\n");
+    let machine = Machine::start_in(folder, &format!("key-file = {key:?}\n{listen}"), &[]);
+    let mut host = Host::raw(machine.line());
+    host.hello(Secret::new(&[7; 32])).unwrap();
+    host.announced_as("facts");
+    drop(host);
+
+    // The line is open again, and its host has not said anything yet.
+    let mut stranger = Host::raw(machine.line());
+    let mut client = TcpStream::connect(port).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let came = client.read(&mut [0; 10]).map_err(|error| error.kind());
+    assert_eq!(stranger.refusal(&connect("tcp:127.0.0.1:1")).code, Code::HELLO_FIRST);
+    assert!(stranger.opened.is_empty(), "a stream was opened to a host that was not let in");
+    assert!(matches!(came, Ok(0) | Err(ErrorKind::ConnectionReset)), "{came:?}");
 }
