@@ -1,4 +1,4 @@
-//! Shells that the guest announces (APPLICATION §3.6).
+//! Shells that the guest announces (APPLICATION §3).
 
 use vspc_guest::answer::Done;
 use vspc_guest::{Announcement, ControlLine, Header};
