@@ -66,7 +66,7 @@ async fn run(options: Options) -> Result<(), String> {
         None => None,
     };
     let generation = tls.as_ref().map(|tls| tls.generation()).unwrap_or_default();
-    let auth = Auth::new(auth::Config { generation, ..options.auth() })?;
+    let auth = Auth::new(auth::Config { generation, ..options.auth()? })?;
     let listener = TcpListener::bind(options.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use vspc_core::network::Network;
 
 use crate::auth;
-use crate::auth::caller::Proxies;
+use crate::auth::caller::{Proxies, Secret};
 use crate::auth::role::Role;
 use crate::tls::Generation;
 
@@ -66,6 +66,10 @@ pub(crate) struct Options {
     /// several.
     #[arg(long, value_name = "NETWORK")]
     trusted_proxy: Vec<Network>,
+    /// A file whose first line trusted proxies have to send as X-Proxy-Secret. Without it, whoever connects
+    /// from their addresses is believed.
+    #[arg(long, value_name = "FILE", requires = "trusted_proxy")]
+    proxy_secret_file: Option<PathBuf>,
     /// What those may do whom a certificate or a proxy names, and --users does not: read, write or admin.
     /// Without it they are refused.
     #[arg(long, value_name = "ROLE")]
@@ -162,12 +166,13 @@ impl Options {
     }
 
     /// By what people are known.
-    pub(crate) fn auth(&self) -> auth::Config {
-        auth::Config {
+    pub(crate) fn auth(&self) -> Result<auth::Config, String> {
+        Ok(auth::Config {
             users: self.users.clone(),
             proxies: Proxies {
                 trusted: self.trusted_proxy.clone(),
                 user_header: self.proxy_user_header.clone(),
+                secret: self.proxy_secret_file.as_deref().map(Secret::load).transpose()?,
             },
             has_certificates: self.client_ca.is_some(),
             generation: Generation::default(),
@@ -175,7 +180,7 @@ impl Options {
             idle: Duration::from_secs(self.session_idle * 60),
             most: Duration::from_secs(self.session_most * 60),
             state: self.state_dir.clone(),
-        }
+        })
     }
 
     /// What the listener shows, if it is to speak TLS.

@@ -4,8 +4,10 @@
 //! proxy may send is refused from others, not passed over, so that a mistake is seen.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use ring::digest::{SHA256, digest};
 use vspc_core::network::Network;
 
 use crate::connections::Peer;
@@ -18,6 +20,30 @@ pub(crate) struct Proxies {
     pub(crate) trusted: Vec<Network>,
     /// The header in which they say who asks.
     pub(crate) user_header: Option<HeaderName>,
+    /// What they say of themselves, where others may connect from their addresses.
+    pub(crate) secret: Option<Secret>,
+}
+
+/// A word that proxies know, as its hash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Secret([u8; 32]);
+
+impl Secret {
+    /// Reads the first line of a file. Waits for the disk.
+    pub(crate) fn load(path: &Path) -> Result<Self, String> {
+        let fault = |why: &dyn std::fmt::Display| format!("--proxy-secret-file {}: {why}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
+        let word = text.lines().next().unwrap_or_default().trim();
+        if word.len() < SECRET_LEAST {
+            return Err(fault(&format!("its first line has less than {SECRET_LEAST} bytes")));
+        }
+        Ok(Self::of(word.as_bytes()))
+    }
+
+    fn of(word: &[u8]) -> Self {
+        let hash = digest(&SHA256, word);
+        Self(std::array::from_fn(|i| hash.as_ref()[i]))
+    }
 }
 
 /// Who asks, as far as the connection and its proxy tell.
@@ -36,7 +62,7 @@ pub(crate) struct Caller {
 impl Proxies {
     pub(crate) fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
         let address = peer.address.ip().to_canonical();
-        let is_proxy = self.trusts(address);
+        let is_proxy = self.trusts(address) && self.is_proved(headers);
         let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
         let mut caller = Caller {
             from: address,
@@ -71,6 +97,12 @@ impl Proxies {
         Ok(caller)
     }
 
+    /// Whether the secret is said, if there is one.
+    fn is_proved(&self, headers: &HeaderMap) -> bool {
+        let said = || headers.get(SECRET_HEADER).map(|word| Secret::of(word.as_bytes()));
+        self.secret.as_ref().is_none_or(|secret| said().as_ref() == Some(secret))
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
@@ -95,6 +127,8 @@ fn refused(why: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "other-proxy", why)
 }
 
+const SECRET_HEADER: &str = "x-proxy-secret";
+const SECRET_LEAST: usize = 16;
 /// Whoever sends one of these speaks for somebody else.
 const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
@@ -106,7 +140,12 @@ mod tests {
         let proxies = Proxies {
             trusted: vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1".parse().unwrap()],
             user_header: Some(HeaderName::from_static("x-user")),
+            secret: None,
         };
+        said_to(&proxies, from, headers)
+    }
+
+    fn said_to(proxies: &Proxies, from: &str, headers: &[(&str, &str)]) -> Result<Caller, String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
@@ -140,6 +179,24 @@ mod tests {
         assert_eq!(from("10.0.0.1", "nonsense"), "10.0.0.1");
         let secure = |peer| caller(peer, &[("x-forwarded-proto", "https")]).unwrap().is_secure;
         assert!(secure("10.0.0.1") && !secure("192.0.2.1"));
+    }
+
+    #[test]
+    fn where_proxies_have_a_secret_whoever_does_not_say_it_is_none() {
+        let proxies = Proxies {
+            trusted: vec!["127.0.0.1".parse().unwrap()],
+            user_header: Some(HeaderName::from_static("x-user")),
+            secret: Some(Secret::of(b"correct horse battery")),
+        };
+        let said = |word| said_to(&proxies, "127.0.0.1", &[("x-user", "ann"), ("x-proxy-secret", word)]);
+        assert_eq!(said("correct horse battery").unwrap().user.as_deref(), Some("ann"));
+        for wrong in ["", "correct horse"] {
+            assert_eq!(said(wrong), Err("other-proxy".to_owned()), "{wrong}");
+        }
+        assert!(said_to(&proxies, "127.0.0.1", &[("x-user", "ann")]).is_err());
+        let forwarded = [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-proto", "https")];
+        let caller = said_to(&proxies, "127.0.0.1", &forwarded).unwrap();
+        assert_eq!((caller.from.to_string().as_str(), caller.is_secure), ("127.0.0.1", false));
     }
 
     #[test]

@@ -464,3 +464,12 @@ fn what_is_abandoned_has_its_line_too() {
         .process
         .line_with("send\" user=\"wim\" from=127.0.0.1 server=\"lab\" console=\"web1\": abandoned");
 }
+
+#[test]
+fn a_login_is_short() {
+    let server = Server::start("short", &[]);
+    let folder = Folder::new();
+    let gateway = Gateway::with_users(&server, &folder.write("users", &user("wim", "write", "w")), &[]);
+    assert_eq!(log_in(&gateway, "wim", &"w".repeat(9000), &[]).status, 413);
+    assert_eq!(log_in(&gateway, "wim", "w", &[]).status, 200);
+}
