@@ -99,21 +99,30 @@ impl Drop for Claim {
     }
 }
 
-/// Among servers that ask for one path, the only one that may put a socket there or take one away. Ends with
+/// Among servers that ask for one path, the only one that may put something there or take it away. Ends with
 /// the process, however that ends.
 #[derive(Debug)]
-struct Turn {
-    /// A file beside the socket, which is locked and goes with this.
+pub(crate) struct Turn {
+    /// A file beside that, which is locked and goes with this.
     path: PathBuf,
     _locked: File,
 }
 
 impl Turn {
-    /// `AddrInUse`: another server has it.
-    fn take(socket: &Path) -> io::Result<Self> {
-        let mut path = socket.as_os_str().to_owned();
+    /// Somebody has it, or was killed that had.
+    pub(crate) fn was_taken(place: &Path) -> bool {
+        fs::symlink_metadata(Self::path(place)).is_ok()
+    }
+
+    fn path(place: &Path) -> PathBuf {
+        let mut path = place.as_os_str().to_owned();
         path.push(".lock");
-        let path = PathBuf::from(path);
+        PathBuf::from(path)
+    }
+
+    /// `AddrInUse`: another server has it.
+    pub(crate) fn take(place: &Path) -> io::Result<Self> {
+        let path = Self::path(place);
         let mut open = OpenOptions::new();
         open.write(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         loop {

@@ -41,8 +41,10 @@ impl LocalLines {
         // The thread opens it: without the one there is not the other.
         self.ending.try_spawn("line", move || stay(&its, &its_voice, &opened))?;
         let outcome = outcome.recv().unwrap_or_else(|_| Err(ErrorKind::Other.into()));
-        if let Err(error) = &outcome {
-            say(&voice, |left_out| log::warn!("{line} cannot be opened: {error}{left_out}"));
+        let fault = outcome.as_ref().err().map(ToString::to_string);
+        let is_news = voice.lock().unwrap_or_else(PoisonError::into_inner).is_news(fault.as_deref());
+        if let Some(fault) = fault.filter(|_| is_news) {
+            say(&voice, |left_out| log::warn!("{line} cannot be opened: {fault}{left_out}"));
         }
         outcome
     }

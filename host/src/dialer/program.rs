@@ -1,8 +1,8 @@
 //! A serial line that is a program's standard input and output (`exec:`).
 //!
 //! **Owns** the program's process group, from its start to its end: what of it still runs when the line is
-//! given up is told to end, and killed two seconds later. **Refuses to know** what the program prints: that
-//! the loop reads, from its end of a pair of sockets.
+//! given up is told to end, and killed two and a half seconds later. **Refuses to know** what the program
+//! prints: that the loop reads, from its end of a pair of sockets.
 //!
 //! Each program has a thread that waits: for its end, for what it says on its standard error, and for the
 //! loop to close the line.
@@ -72,7 +72,7 @@ impl Program {
             Ok(ended)
         });
         let ended = prepared.inspect_err(|_| {
-            let _ = child.kill();
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
             let _ = child.wait();
         })?;
         let command = command.into();
@@ -177,8 +177,9 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// How long a program may take to end that is told to.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a program may take to end that is told to: longer than script(1) gives what it runs, and less
+/// than the server waits for its threads.
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// How often its standard error is read once it has ended: all that a pipe holds.
 const LAST_READS: usize = 16;

@@ -9,7 +9,7 @@
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -18,19 +18,23 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::process::getegid;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use socket2::Socket;
+
+use crate::socket_file::Turn;
 
 use super::pending::{Pending, Step};
 
 /// A pseudoterminal that is a line.
 #[derive(Debug)]
 pub(super) struct Pty {
+    /// Goes first: as long as it is there it leads to this terminal.
+    _link: Link,
     ours: OwnedFd,
     line: UnixStream,
     poller: OwnedFd,
-    _link: Link,
 }
 
 impl Pty {
@@ -48,6 +52,8 @@ impl Pty {
         settings.make_raw();
         tcsetattr(&theirs, OptionalActions::Now, &settings)?;
         drop(theirs);
+        // Its group is that of all terminals.
+        chown(&device, None, Some(getegid().as_raw()))?;
         fs::set_permissions(&device, Permissions::from_mode(MODE))?;
         let (loops, line) = UnixStream::pair()?;
         loops.set_nonblocking(true)?;
@@ -58,7 +64,7 @@ impl Pty {
         epoll::add(&poller, &ours, EventData::new_u64(0), edges)?;
         epoll::add(&poller, &line, EventData::new_u64(1), edges)?;
         let _link = Link::put(Path::new(path), device)?;
-        Ok((Self { ours, line, poller, _link }, Socket::from(OwnedFd::from(loops))))
+        Ok((Self { _link, ours, line, poller }, Socket::from(OwnedFd::from(loops))))
     }
 
     /// Carries bytes until the loop closes the line.
@@ -71,7 +77,7 @@ impl Pty {
             let is_open = self.is_open()?;
             if was_open && !is_open {
                 // Who opens it next has not been typed to.
-                let _ = tcflush(&self.ours, QueueSelector::OFlush);
+                self.forget_unread();
             }
             was_open = is_open;
             if printed.is_empty() {
@@ -92,7 +98,11 @@ impl Pty {
             }
             match typed.is_empty() {
                 false if is_open => has_moved |= typed.write(&self.ours)? == Step::Done,
-                false => typed.clear(),
+                false => {
+                    typed.clear();
+                    // There may be more, of which nothing else tells.
+                    has_moved = true;
+                }
                 true => {}
             }
             if !has_moved {
@@ -102,6 +112,15 @@ impl Pty {
                     Err(error) => return Err(error.into()),
                 }
             }
+        }
+    }
+
+    /// What was typed, and not read on its other side, is lost.
+    fn forget_unread(&self) {
+        // It waits there, and only there it can be taken away.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        if let Ok(theirs) = ioctl_tiocgptpeer(&self.ours, flags) {
+            let _ = tcflush(&theirs, QueueSelector::IFlush);
         }
     }
 
@@ -120,19 +139,23 @@ impl Pty {
 struct Link {
     path: PathBuf,
     device: PathBuf,
+    _turn: Turn,
 }
 
 impl Link {
-    /// Puts one there. One that a server has left behind gives way, and nothing else does.
+    /// Puts one there. One that a server has left behind that was killed gives way, and nothing else does:
+    /// such a server has left its lock as well, which nobody has any more.
     fn put(path: &Path, device: PathBuf) -> io::Result<Self> {
+        let was_ours = Turn::was_taken(path);
+        let turn = Turn::take(path)?;
         match fs::read_link(path) {
-            Ok(before) if before.starts_with(TERMINALS) => fs::remove_file(path)?,
-            Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+            Ok(before) if was_ours && before.starts_with(TERMINALS) => fs::remove_file(path)?,
+            Ok(_) => return Err(io::Error::new(ErrorKind::AlreadyExists, "another program's link is there")),
             // There is nothing, or no link: then the next step fails.
             Err(_) => {}
         }
         symlink(&device, path)?;
-        Ok(Self { path: path.to_owned(), device })
+        Ok(Self { path: path.to_owned(), device, _turn: turn })
     }
 }
 

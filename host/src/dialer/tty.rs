@@ -52,11 +52,16 @@ pub(super) struct Tty {
     settings: Line,
     /// A break lasts until then, and what was typed behind it waits.
     break_until: Option<Instant>,
+    /// When the device has sent what it was given, as far as its speed tells.
+    sent_by: Instant,
+    /// A command that waits for that: it is not for what was typed before it.
+    waiting: Option<Heard>,
     /// When the modem's signals are looked at next.
     look_at: Instant,
 }
 
 /// What the loop has said, but for data.
+#[derive(Debug)]
 enum Heard {
     Nothing,
     Command(Command),
@@ -84,6 +89,8 @@ impl Tty {
             session: None,
             settings,
             break_until: None,
+            sent_by: Instant::now(),
+            waiting: None,
             look_at: Instant::now(),
         };
         Ok((tty, Socket::from(OwnedFd::from(loops))))
@@ -102,6 +109,8 @@ impl Tty {
             match self.exchange() {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
+                // What reading and writing say where it has gone meanwhile.
+                Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(gone()),
                 Err(error) => return Err(error),
             }
         }
@@ -122,7 +131,8 @@ impl Tty {
             PollFd::new(&self.device.port, events(may_print, !self.typed.is_empty())),
         ];
         let looks = self.session.is_some().then_some(self.look_at);
-        let until = self.break_until.into_iter().chain(looks).min();
+        let sent = self.waiting.is_some().then_some(self.sent_by);
+        let until = self.break_until.into_iter().chain(looks).chain(sent).min();
         let wait =
             until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_micros(999));
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
@@ -142,7 +152,11 @@ impl Tty {
             return Err(gone());
         }
         if device.contains(PollFlags::OUT) {
+            let before = self.typed.rest().len();
             self.typed.write(&self.device.port)?;
+            let written = before - self.typed.rest().len();
+            let begun = self.sent_by.max(Instant::now());
+            self.sent_by = begun + tty_settings::time_for(written, &self.settings);
         }
         // An error here is an end: nobody reads or writes there any more.
         if line.contains(PollFlags::OUT) && self.printed.write(&self.line).is_err() {
@@ -163,8 +177,10 @@ impl Tty {
     /// Takes in what the loop has said, up to what has to wait: what is typed behind a break, or behind more
     /// than the device takes.
     fn hear(&mut self) {
+        self.carry_out_waiting();
         while self.typed.is_empty()
             && self.break_until.is_none()
+            && self.waiting.is_none()
             && self.printed.rest().len() < MOST_ANSWERS
             && !self.said.is_empty()
         {
@@ -190,15 +206,28 @@ impl Tty {
             let taken = all - rest.len();
             self.said.take(taken);
             match heard {
-                Heard::Command(Command::BRK) => {
-                    if self.device.port.set_break(true).is_ok() {
-                        self.break_until = Some(Instant::now() + BREAK);
-                    }
-                }
                 Heard::Negotiation(verb, opt) => self.negotiate(verb, opt),
-                Heard::Order(body) => self.obey(&body),
-                Heard::Command(_) | Heard::Nothing => {}
+                Heard::Nothing => {}
+                heard => {
+                    self.waiting = Some(heard);
+                    self.carry_out_waiting();
+                }
             }
+        }
+    }
+
+    /// Carries out the command that waits, once the device has sent what was typed before it.
+    fn carry_out_waiting(&mut self) {
+        // One that is held up by its flow control may take for ever.
+        if self.sent_by.saturating_duration_since(Instant::now()) > LONGEST_WAIT {
+            self.sent_by = Instant::now() + LONGEST_WAIT;
+        }
+        match self.waiting.take_if(|_| self.sent_by <= Instant::now()) {
+            Some(Heard::Command(Command::BRK)) if self.device.port.set_break(true).is_ok() => {
+                self.break_until = Some(Instant::now() + BREAK);
+            }
+            Some(Heard::Order(body)) => self.obey(&body),
+            _ => {}
         }
     }
 
@@ -280,6 +309,10 @@ impl Device {
         let device = Self { port: SerialPort::from(OwnedFd::from(file)), before };
         let mut raw = device.before.clone();
         raw.make_raw();
+        // Data size and parity go with that, which are a port's: what nobody sets stays. XON/XOFF does not: a
+        // terminal has it unless somebody took it away, and two bytes are none on such a line.
+        let port = ControlModes::CSIZE | ControlModes::PARENB | ControlModes::PARODD | ControlModes::CMSPAR;
+        raw.control_modes = (raw.control_modes - port) | (device.before.control_modes & port);
         // It is read whatever the modem says, and no program's end is another's hangup.
         raw.control_modes.insert(ControlModes::CLOCAL | ControlModes::CREAD);
         tcsetattr(&device.port, OptionalActions::Now, &raw)?;
@@ -371,6 +404,9 @@ const RING: u8 = 0x40;
 
 /// How long a BREAK lasts that has no length of its own.
 const BREAK: Duration = Duration::from_millis(250);
+
+/// No command waits longer for what was typed before it to be sent.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the modem's signals are looked at. To be told of them by the kernel takes a thread of its own.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 //! something reads what holds.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::termios::{ControlModes, InputModes, Termios};
 use vspc_core::telnet::com_port::Line;
@@ -36,6 +37,13 @@ pub(super) fn read(termios: &Termios, before: Line) -> Line {
     let flow = |is_software| if is_hardware { HARDWARE } else { NONE + u8::from(is_software) };
     let (flow_out, flow_in) = (flow(out), flow(into) + INWARDS);
     Line { baud: termios.output_speed(), data, parity, stop, flow_out, flow_in, ..before }
+}
+
+/// How long so many bytes take on the line.
+pub(super) fn time_for(bytes: usize, line: &Line) -> Duration {
+    // A start bit, and a stop bit or two; parity.
+    let bits = 2 + u32::from(line.data) + u32::from(line.stop != 1) + u32::from(line.parity != NONE);
+    Duration::from_secs(1) * bits / line.baud.max(1) * u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Has `termios` say what differs between these two.

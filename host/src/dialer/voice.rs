@@ -13,6 +13,8 @@ pub(super) struct Voice {
     /// Up to when that was counted.
     counted: Instant,
     left_out: LeftOut,
+    /// Why it could not be opened the last time.
+    fault: Option<Box<str>>,
 }
 
 /// How many lines were left out before one, as it stands behind that.
@@ -21,7 +23,14 @@ pub(super) struct LeftOut(u64);
 
 impl Voice {
     pub(super) fn new(now: Instant) -> Self {
-        Self { left: MOST, counted: now, left_out: LeftOut::default() }
+        Self { left: MOST, counted: now, left_out: LeftOut::default(), fault: None }
+    }
+
+    /// It could not be opened, for this reason, or could (`None`). Returns whether that was not so before.
+    pub(super) fn is_news(&mut self, fault: Option<&str>) -> bool {
+        let is_news = self.fault.as_deref() != fault;
+        self.fault = fault.map(Into::into);
+        is_news
     }
 
     /// Whether one more line may be said now, and how many were not since the last.
@@ -110,6 +119,14 @@ mod tests {
         assert_eq!(voice.may_say(start + 2 * EACH), Some(LeftOut(1)));
         let said = (0..100).filter(|_| voice.may_say(start + 1000 * EACH).is_some()).count();
         assert_eq!(said, 20, "a long silence is worth no more");
+    }
+
+    #[test]
+    fn why_a_line_cannot_be_opened_is_news_once_until_it_could() {
+        let mut voice = Voice::new(Instant::now());
+        let told: Vec<bool> =
+            [Some("a"), Some("a"), Some("b"), None, None, Some("b")].map(|fault| voice.is_news(fault)).into();
+        assert_eq!(told, [true, false, true, true, false, true]);
     }
 
     #[test]
