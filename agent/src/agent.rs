@@ -209,18 +209,27 @@ impl Agent {
                 Event::Writable(id) | Event::Credit(id) => self.awake.extend(self.owners.get(&id)),
                 Event::Reset(id, why) => self.handle_reset(id, why),
                 Event::Retired(id) => {
-                    self.owners.remove(&id);
                     self.opening.handle_reset(id);
+                    let task = self.owners.remove(&id).and_then(|task| self.tasks.get_mut(&task));
+                    if let Some(task) = task {
+                        task.handle_retired(id);
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    /// Another host, or none: nobody is let in.
+    /// Another host, or none: nobody is let in, and what the last one has started is over.
     fn handle_session(&mut self) {
         self.opening.handle_session();
         self.announcing.end();
+        for (number, task) in &mut self.tasks {
+            if let Task::Process(process) = task {
+                process.handle_session(self.now);
+                self.awake.insert(*number);
+            }
+        }
     }
 
     fn handle_readable(&mut self, id: StreamId) {
@@ -240,8 +249,21 @@ impl Agent {
         let welcome = || Some((bytes(random).ok()?, may));
         match self.opening.handle_readable(id, &mut self.wire.session, welcome, self.now) {
             None => {}
-            Some(Opened::LetIn) => self.announcing.begin(self.now),
+            Some(Opened::LetIn) => self.announce(),
             Some(Opened::Header(id, header)) => self.begin(id, header),
+        }
+    }
+
+    /// Announces everything but shells that the last host has given up and that are not over yet.
+    fn announce(&mut self) {
+        self.announcing.begin(self.now);
+        for task in self.tasks.values() {
+            if let Task::Process(process) = task
+                && let Some(which) = process.announced
+                && process.is_hung_up()
+            {
+                self.announcing.put_off(which);
+            }
         }
     }
 
@@ -351,10 +373,10 @@ impl Agent {
         }
     }
 
-    fn reap(&mut self) {
+    fn handle_children(&mut self) {
         for (number, task) in &mut self.tasks {
             if let Task::Process(process) = task
-                && process.reap()
+                && process.handle_child()
             {
                 self.awake.insert(*number);
             }
@@ -410,7 +432,7 @@ impl Agent {
         }
         let came = self.signals.take();
         if came.child {
-            self.reap();
+            self.handle_children();
         }
         let stop = came.stop;
         Ok((ready.into_iter().map(|(owner, _)| owner).collect(), stop))

@@ -33,6 +33,8 @@ enum State {
     Asked(StreamId, LineBuffer),
     /// The host takes it.
     On(StreamId),
+    /// Once what is left of it is over.
+    Later,
     /// Not in this session.
     Off,
 }
@@ -54,6 +56,13 @@ impl Announcing {
         }
     }
 
+    /// The thing is there and of no use any more: it is announced once it is over.
+    pub(crate) fn put_off(&mut self, which: usize) {
+        if let Some(item) = self.items.get_mut(which) {
+            item.state = State::Later;
+        }
+    }
+
     /// The session is over.
     pub(crate) fn end(&mut self) {
         for item in &mut self.items {
@@ -65,7 +74,8 @@ impl Announcing {
     pub(crate) fn handle_over(&mut self, which: usize, now: Instant) {
         let Some(item) = self.items.get_mut(which) else { return };
         item.short = if now.duration_since(item.taken_at) < LONG { item.short + 1 } else { 0 };
-        if !matches!(item.state, State::Off) {
+        // Where the host is asked about it, it may take the next one on the same stream.
+        if !matches!(item.state, State::Off | State::Asked(..)) {
             item.state = State::Due(now + AGAIN * (1 << item.short.min(MOST)));
         }
     }

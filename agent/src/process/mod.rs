@@ -2,16 +2,15 @@
 //!
 //! Owns how it is signalled, hung up and reaped, and when it is over. Refuses to know whether it may be.
 
+mod group;
 mod spawn;
 mod waiting;
 
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Signal, WaitIdStatus};
 use rustix::termios::Winsize;
 use vspc_core::mux::{ResetReason, Session, StreamId};
 use vspc_core::time::Instant;
@@ -21,6 +20,7 @@ use crate::flow::{Sink, Source};
 use crate::say::{Line, leave, say, take_line};
 use crate::task::{Ctx, Fate, Interest};
 
+use group::Group;
 pub(crate) use spawn::{Kind, ON_TERMINAL, Recipe, Streams, on_terminal, start};
 pub(crate) use waiting::{Ready, Waiting, Wanted};
 
@@ -28,17 +28,28 @@ pub(crate) use waiting::{Ready, Waiting, Wanted};
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) key: Key,
-    child: Child,
+    group: Group,
     /// The terminal's end that is ours.
     terminal: Option<Rc<OwnedFd>>,
     main: Option<Main>,
     err: Option<(StreamId, Source)>,
     control: Option<Control>,
     ending: Option<Ending>,
-    /// It was hung up, and is killed if it is there then.
-    kill_at: Option<Instant>,
+    grace: Grace,
     /// It outlives its main stream: which of the announced shells it is.
     pub(crate) announced: Option<usize>,
+}
+
+/// What it has to end in, once it was hung up.
+#[derive(Debug)]
+enum Grace {
+    /// It was not.
+    None,
+    /// What is left of its group is killed then. Once its leader has ended, it is looked at whether anything
+    /// is.
+    Until { kill: Instant, look: Instant },
+    /// All of it was killed.
+    Over,
 }
 
 #[derive(Debug)]
@@ -59,9 +70,11 @@ struct Control {
 impl Process {
     /// Does what can be done.
     pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
-        if self.kill_at.is_some_and(|at| at <= ctx.now) {
-            self.kill_at = None;
-            self.signal(Signal::KILL);
+        if let Grace::Until { kill, .. } = self.grace
+            && kill <= ctx.now
+        {
+            self.group.signal(Signal::KILL);
+            self.grace = Grace::Over;
         }
         if let Some(main) = &mut self.main {
             main.sink.pump(ctx.session);
@@ -72,16 +85,15 @@ impl Process {
         }
         self.listen(ctx.session);
         self.tell(ctx.session);
-        self.fate(ctx.session)
+        self.fate(ctx.session, ctx.now)
     }
 
     /// It may have ended.
-    pub(crate) fn reap(&mut self) -> bool {
+    pub(crate) fn handle_child(&mut self) -> bool {
         if self.ending.is_none()
-            && let Ok(Some(status)) = self.child.try_wait()
+            && let Some(status) = self.group.status()
         {
-            self.ending = Some(ending(status));
-            self.kill_at = None;
+            self.ending = Some(ending(&status));
             return true;
         }
         false
@@ -100,7 +112,11 @@ impl Process {
 
     /// When it is to be stepped.
     pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.kill_at
+        match self.grace {
+            Grace::Until { look, .. } if self.ending.is_some() => Some(look),
+            Grace::Until { kill, .. } => Some(kill),
+            Grace::None | Grace::Over => None,
+        }
     }
 
     /// One of its streams is gone.
@@ -115,6 +131,21 @@ impl Process {
             self.err = None;
         } else if self.control.as_ref().is_some_and(|control| control.id == id) {
             self.control = None;
+        }
+    }
+
+    /// One of its streams has ended in good order: another session's may have its number.
+    pub(crate) fn handle_retired(&mut self, id: StreamId) {
+        self.main.take_if(|main| main.id == id);
+        self.err.take_if(|(err, _)| *err == id);
+        self.control.take_if(|control| control.id == id);
+    }
+
+    /// The session is over, and with it what was started in it; a shell that was announced stays.
+    pub(crate) fn handle_session(&mut self, now: Instant) {
+        (self.main, self.err, self.control) = (None, None, None);
+        if self.announced.is_none() {
+            self.hang_up(now);
         }
     }
 
@@ -136,34 +167,32 @@ impl Process {
 
     /// The agent ends, or nobody is there any more.
     pub(crate) fn hang_up(&mut self, now: Instant) {
-        log::debug!("process {}: hung up", self.child.id());
         self.main = None;
         self.err = None;
         self.terminal = None;
-        if self.ending.is_none() && self.kill_at.is_none() {
-            self.signal(Signal::HUP);
+        if matches!(self.grace, Grace::None) {
+            log::debug!("{:?}: hung up", self.group);
+            self.group.signal(Signal::HUP);
             // One that is stopped would not hear it.
-            self.signal(Signal::CONT);
-            self.kill_at = Some(now + GRACE);
+            self.group.signal(Signal::CONT);
+            self.grace = Grace::Until { kill: now + GRACE, look: now };
         }
     }
 
-    /// Signals its group, as long as its number is its own.
+    /// Whether it was hung up: nobody can be connected to it any more.
+    pub(crate) const fn is_hung_up(&self) -> bool {
+        !matches!(self.grace, Grace::None)
+    }
+
+    /// Signals its group.
     fn signal(&self, signal: Signal) {
-        if self.ending.is_some() {
-            return;
-        }
-        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
         // At a terminal it is the job in the foreground that hears of INT and its like.
         let foreground = self.terminal.as_ref().and_then(|fd| rustix::termios::tcgetpgrp(fd).ok());
         if let Some(group) = foreground.filter(|_| signal != Signal::HUP && signal != Signal::KILL) {
             let _ = rustix::process::kill_process_group(group, signal);
             return;
         }
-        if rustix::process::kill_process_group(pid, signal).is_err() {
-            // It has no group of its own yet.
-            let _ = rustix::process::kill_process(pid, signal);
-        }
+        self.group.signal(signal);
     }
 
     /// Reads what is said on `control`.
@@ -215,26 +244,40 @@ impl Process {
         }
     }
 
-    fn fate(&mut self, session: &mut Session) -> Fate {
+    /// Whether it was hung up and something of it is left.
+    fn is_dying(&mut self, now: Instant) -> bool {
+        let Grace::Until { kill, look } = &mut self.grace else { return false };
+        if self.ending.is_some() && *look <= now {
+            if !self.group.has_others() {
+                self.grace = Grace::Over;
+                return false;
+            }
+            *look = (now + LOOK).min(*kill);
+        }
+        true
+    }
+
+    fn fate(&mut self, session: &mut Session, now: Instant) -> Fate {
         let has_output = self.main.as_ref().is_some_and(|main| !main.source.is_over())
             || self.err.as_ref().is_some_and(|(_, source)| !source.is_over());
         let has_news = self.control.as_ref().is_some_and(|control| !control.told);
-        if self.ending.is_none() || has_output || has_news {
+        if self.is_dying(now) || self.ending.is_none() || has_output || has_news {
             return Fate::Stays;
         }
         if let Some(main) = &mut self.main {
             main.sink.stop(session);
             leave(session, main.id);
         }
+        self.group.reap();
         Fate::Over
     }
 }
 
-fn ending(status: ExitStatus) -> Ending {
-    if let Some(code) = status.code() {
+fn ending(status: &WaitIdStatus) -> Ending {
+    if let Some(code) = status.exit_status() {
         return Ending::Exit(u8::try_from(code).unwrap_or(u8::MAX));
     }
-    let number = status.signal().unwrap_or_default();
+    let number = status.terminating_signal().unwrap_or_default();
     let mut names = NUMBERS.into_iter().zip(SIGNALS).chain(DEADLY);
     let name = names.find(|(signal, _)| signal.as_raw() == number);
     Ending::Killed(name.map_or_else(|| number.to_string(), |(_, name)| name.to_owned()))
@@ -269,3 +312,5 @@ const DEADLY: [(Signal, &str); 8] = [
 
 /// What a process has to end in, once it was hung up.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked at what is left of one whose leader has ended.
+const LOOK: Duration = Duration::from_millis(200);

@@ -20,7 +20,8 @@ use rustix::termios::Winsize;
 use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_guest::{Key, LineBuffer, MAX_LINE, Pty, Refusal};
 
-use super::{Control, Main, Process};
+use super::group::Group;
+use super::{Control, Grace, Main, Process};
 use crate::flow::{AtEnd, Sink, Source};
 use crate::users::User;
 
@@ -75,13 +76,13 @@ pub(crate) fn start(
     let control = streams.control.map(|id| Control { id, line: LineBuffer::new(MAX_LINE), told: false });
     Ok(Process {
         key,
-        child,
+        group: Group::new(child),
         terminal,
         main: Some(main),
         err,
         control,
         ending: None,
-        kill_at: None,
+        grace: Grace::None,
         announced,
     })
 }

@@ -79,6 +79,16 @@ impl Task {
         }
     }
 
+    /// One of its streams has ended in both directions: its number is another stream's in the next session.
+    pub(crate) fn handle_retired(&mut self, id: StreamId) {
+        match self {
+            Self::Process(process) => process.handle_retired(id),
+            Self::Log(log) => log.detach(),
+            Self::Facts(facts) => facts.detach(),
+            Self::Put(_) | Self::Get(_) | Self::Connection(_) => {}
+        }
+    }
+
     /// One of its streams is gone; what is only there for the stream is over.
     pub(crate) fn handle_reset(&mut self, id: StreamId, why: ResetReason, ctx: &mut Ctx<'_>) -> Fate {
         match self {

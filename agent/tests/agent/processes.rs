@@ -149,6 +149,65 @@ fn a_process_ends_with_the_session_that_started_it() {
     host.until("the end of the process", |_| (!file.exists()).then_some(()));
 }
 
+/// Whether this process runs; one that nobody has reaped does not.
+fn runs(pid: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+/// A process whose only stream has ended in both directions while it runs on; its stream and its number.
+fn silent(host: &mut Host, script: &str) -> (StreamId, String) {
+    let exec = Exec { with: Vec::new(), ..sh(&format!("echo $$; exec >&- 2>&-; {script}")) };
+    let main = host.open(&Header::Exec(exec).line());
+    host.answer::<Done>(main).unwrap();
+    let pid = String::from_utf8(host.line(main)).unwrap().trim().to_owned();
+    host.finish(main);
+    host.rest(main);
+    (main, pid)
+}
+
+#[test]
+fn a_process_that_has_let_go_of_its_streams_ends_with_the_session_too() {
+    let machine = Machine::start(ALL, &[]);
+    let mut host = machine.host();
+    let (_, pid) = silent(&mut host, "exec sleep 1000");
+    assert!(runs(&pid));
+    drop(host);
+    let mut host = machine.host();
+    host.until("the end of the process", |_| (!runs(&pid)).then_some(()));
+}
+
+#[test]
+fn a_process_of_the_last_session_does_nothing_to_a_stream_of_this_one() {
+    let machine = Machine::start(ALL, &[]);
+    let mut host = machine.host();
+    let go = machine.folder.join("go");
+    let (old, pid) = silent(&mut host, &format!("trap '' HUP; while ! test -e {go:?}; do sleep 0.05; done"));
+    drop(host);
+    let mut host = machine.host();
+    let exec = Exec { argv: vec!["cat".to_owned()], with: Vec::new(), ..sh("") };
+    let main = host.open(&Header::Exec(exec).line());
+    host.answer::<Done>(main).unwrap();
+    assert_eq!(main, old, "the streams have the same number");
+    std::fs::write(go, "").unwrap();
+    let place = format!("/proc/{pid}");
+    host.until("the end of the process", |_| (!std::path::Path::new(&place).exists()).then_some(()));
+    host.write(main, b"word\n");
+    assert_eq!(host.line(main), b"word\n");
+}
+
+#[test]
+fn what_a_process_leaves_behind_is_killed_even_if_it_does_not_hear_that_it_is_hung_up() {
+    let machine = Machine::start(ALL, &[]);
+    let mut host = machine.host();
+    let script = "sh -c 'trap \"\" HUP; echo $$; exec sleep 1000' & wait";
+    let run = run(&mut host, &sh(script));
+    let pid = String::from_utf8(host.line(run.main)).unwrap().trim().to_owned();
+    host.session.reset(run.main).unwrap();
+    assert_eq!(run.ending(&mut host), Ending::Killed("HUP".to_owned()));
+    assert!(runs(&pid));
+    host.until("the end of the group", |_| (!runs(&pid)).then_some(()));
+}
+
 #[test]
 fn a_thousand_short_processes_leave_nothing_behind() {
     let machine = Machine::start(ALL, &[]);

@@ -53,3 +53,22 @@ fn a_shell_that_the_host_gives_up_is_hung_up() {
     let place = format!("/proc/{pid}");
     host.until("the end of the shell", |_| (!std::path::Path::new(&place).exists()).then_some(()));
 }
+
+#[test]
+fn a_shell_that_was_given_up_is_announced_again_once_it_is_over() {
+    let machine = Machine::start(SHELL, &[]);
+    let mut host = machine.host();
+    let (id, _) = host.announced_as("shell");
+    host.accept(id);
+    host.write(id, b"trap '' HUP; echo deaf-$((1 + 1)); exec sleep 1000\n");
+    host.until_text(id, "deaf-2");
+    host.session.reset(id).unwrap();
+    host.until("the reset to leave", |host| (!host.session.has_output()).then_some(()));
+    drop(host);
+
+    let mut host = machine.host();
+    let (id, _) = host.announced_as("shell");
+    host.accept(id);
+    host.write(id, b"echo new-$((1 + 1))\n");
+    host.until_text(id, "new-2");
+}
