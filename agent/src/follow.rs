@@ -36,6 +36,8 @@ struct Opened {
     at: u64,
     /// Everything before it was taken by a host.
     taken: u64,
+    /// The last bytes before `at`: where others are in their place, the file was cut and has grown again.
+    tail: Vec<u8>,
 }
 
 impl Log {
@@ -51,7 +53,10 @@ impl Log {
         // It says nothing more.
         let _ = session.stop_reading(id);
         if let Some(opened) = &mut self.file {
-            opened.at = opened.taken;
+            if opened.is_cut().unwrap_or_default() {
+                opened.begin_anew();
+            }
+            opened.go_to(opened.taken);
         }
         if !self.begun {
             self.back = back;
@@ -67,7 +72,8 @@ impl Log {
 
     /// When it is to be stepped: at once while there is more to read than was sent.
     pub(crate) fn deadline(&self, session: &Session) -> Option<Instant> {
-        let id = self.stream?;
+        // A file that is cut twice while no host is there would lose what was in between unseen.
+        let Some(id) = self.stream else { return self.file.as_ref().map(|_| self.look_at) };
         (session.credit(id) > 0).then_some(self.look_at)
     }
 
@@ -84,9 +90,10 @@ impl Log {
     /// Sends what has been appended, as far as it can leave.
     pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
         self.note_taken(ctx.session);
-        if let Some(id) = self.stream
-            && self.look_at <= ctx.now
-        {
+        if self.look_at > ctx.now {
+            return Fate::Stays;
+        }
+        if let Some(id) = self.stream {
             match self.read(id, ctx) {
                 Ok(true) => {}
                 Ok(false) => self.look_at = ctx.now + LOOK,
@@ -95,6 +102,13 @@ impl Log {
                     self.look_at = ctx.now + AGAIN;
                 }
             }
+        } else {
+            if let Some(opened) = &mut self.file
+                && opened.is_cut().unwrap_or_default()
+            {
+                opened.begin_anew();
+            }
+            self.look_at = ctx.now + AGAIN;
         }
         Fate::Stays
     }
@@ -105,12 +119,15 @@ impl Log {
             let is_first = !std::mem::replace(&mut self.begun, true);
             let mut opened = Opened::open(&self.path)?;
             if is_first {
-                opened.at = opened.back(self.back)?;
-                opened.taken = opened.at;
+                opened.taken = opened.back(self.back)?;
+                opened.go_to(opened.taken);
             }
             self.file = Some(opened);
         }
         let Some(opened) = &mut self.file else { return Ok(false) };
+        if opened.is_cut()? {
+            opened.begin_anew();
+        }
         for _ in 0..TURNS {
             let n = ctx.session.credit(id).min(ctx.scratch.len());
             if n == 0 {
@@ -123,6 +140,7 @@ impl Log {
             }
             let _ = ctx.session.write(id, &ctx.scratch[..n]);
             opened.at += n as u64;
+            opened.note_read(&ctx.scratch[..n]);
         }
         if opened.file.metadata()?.len() > opened.at {
             return Ok(true);
@@ -135,7 +153,7 @@ impl Log {
     fn turn_over(&mut self) -> io::Result<bool> {
         let Some(opened) = &mut self.file else { return Ok(false) };
         if opened.file.metadata()?.len() < opened.at {
-            (opened.at, opened.taken) = (0, 0);
+            opened.begin_anew();
             return Ok(true);
         }
         let Ok(now) = fs::metadata(&self.path) else { return Ok(false) };
@@ -156,7 +174,41 @@ impl Opened {
         if !metadata.is_file() {
             return Err(io::Error::other("it is no file"));
         }
-        Ok(Self { file, identity: identity(&metadata), at: 0, taken: 0 })
+        Ok(Self { file, identity: identity(&metadata), at: 0, taken: 0, tail: Vec::new() })
+    }
+
+    /// Whether other bytes are where the last ones were read.
+    fn is_cut(&self) -> io::Result<bool> {
+        let mut bytes = [0; TAIL];
+        let now = &mut bytes[..self.tail.len()];
+        match self.file.read_exact_at(now, self.at - self.tail.len() as u64) {
+            Ok(()) => Ok(*now != self.tail[..]),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// It was cut.
+    fn begin_anew(&mut self) {
+        (self.at, self.taken) = (0, 0);
+        self.tail.clear();
+    }
+
+    /// Goes on at another place.
+    fn go_to(&mut self, at: u64) {
+        self.at = at;
+        self.tail = vec![0; TAIL.min(usize::try_from(at).unwrap_or(TAIL))];
+        let from = at - self.tail.len() as u64;
+        if self.file.read_exact_at(&mut self.tail, from).is_err() {
+            self.tail.clear();
+        }
+    }
+
+    /// These are the bytes before `at`.
+    fn note_read(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let old = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..old);
     }
 
     /// The beginning of a line, at most so much before the end.
@@ -189,5 +241,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 const LOOK: Duration = Duration::from_millis(250);
 /// One that is not there, or cannot be read, so often.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Bytes by which a file is known again: part of a line, with its time.
+const TAIL: usize = 64;
 /// Pieces that are read before others have their turn.
 const TURNS: usize = 4;

@@ -55,10 +55,29 @@ fn a_log_that_is_replaced_or_cut_loses_nothing_that_was_appended() {
     append(&path, "three\n");
     assert_eq!([host.line(id), host.line(id)], [&b"two\n"[..], b"three\n"]);
     File::create(&path).unwrap();
-    host.until("a look at the file", |host| {
-        append(&path, "x\n");
-        (host.waiting(id) > 0).then_some(())
-    });
+    append(&path, "the first of many\nand the second\n");
+    assert_eq!([host.line(id), host.line(id)], [&b"the first of many\n"[..], b"and the second\n"]);
+}
+
+#[test]
+fn a_log_that_is_cut_while_no_host_is_there_begins_anew_for_the_next() {
+    let (machine, path) = start("");
+    let mut host = machine.host();
+    let id = take(&mut host, 0);
+    append(&path, "one\n");
+    assert_eq!(host.line(id), b"one\n");
+    host.until("nothing under way", |host| (!host.session.has_output()).then_some(()));
+    append(&path, "two\n");
+    assert_eq!(host.line(id), b"two\n");
+    drop(host);
+    let line = machine.line();
+    File::create(&path).unwrap();
+    append(&path, "the first of many\nand the second\n");
+
+    let mut host = Host::raw(line);
+    host.hello(None).unwrap();
+    let id = take(&mut host, 0);
+    assert_eq!([host.line(id), host.line(id)], [&b"the first of many\n"[..], b"and the second\n"]);
 }
 
 #[test]
