@@ -175,7 +175,8 @@ fn command(recipe: &Recipe, program: &str) -> Command {
         command.uid(*uid).gid(*gid);
         command.env("USER", name).env("LOGNAME", name).env("HOME", home).env("SHELL", shell);
         if recipe.cwd.is_none() {
-            command.current_dir(home);
+            // Users that nobody logs in as often have none.
+            command.current_dir(if home.is_dir() { home } else { Path::new("/") });
         }
     } else if let Some(home) = std::env::var_os("HOME") {
         command.env("HOME", home);

@@ -250,6 +250,19 @@ fn environment_folder_and_faults_are_told() {
 }
 
 #[test]
+fn who_has_no_home_is_in_the_root_and_has_one_group() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let machine = Machine::start("[exec]\nprograms = [\"*\"]\nuser = \"nobody\"\n", &[]);
+    let mut host = machine.host();
+    let run = run(&mut host, &sh("pwd; id -un; id -G | wc -w"));
+    let lines = [host.line(run.main), host.line(run.main), host.line(run.main)];
+    assert_eq!(lines, [&b"/\n"[..], b"nobody\n", b"1\n"]);
+    run.close(&mut host);
+}
+
+#[test]
 fn a_list_of_programs_allows_these_and_nothing_that_changes_them() {
     let machine = Machine::start("processes = 1\n[exec]\nprograms = [\"/bin/cat\"]\n", &[]);
     let mut host = machine.host();
