@@ -39,7 +39,8 @@ impl Roots {
     /// Opens a file to be read.
     fn open(&self, path: &str) -> Result<OwnedFd, Refusal> {
         let (root, rest) = self.find(path, false)?;
-        open_beneath(root, rest, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        open_beneath(root, rest, flags, ResolveFlags::empty())
             .map_err(|error| Refusal::system(path, &error.into()))
     }
 
@@ -50,7 +51,9 @@ impl Roots {
         let name = name.ok_or_else(|| Refusal::new(Code::NOT_A_FILE, path))?.to_owned();
         let folder = rest.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
-        let folder = open_beneath(root, folder, OFlags::RDONLY | OFlags::DIRECTORY)
+        // A link could lead into a root inside this one that may only be read; `..` is in no path.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let folder = open_beneath(root, folder, flags, ResolveFlags::NO_SYMLINKS)
             .map_err(|error| Refusal::system(path, &error.into()))?;
         Ok(Place { folder, name })
     }
@@ -69,10 +72,10 @@ impl Roots {
     }
 }
 
-fn open_beneath(root: &Path, rest: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_beneath(root: &Path, rest: &Path, flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
     let root =
         rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | how;
     rustix::fs::openat2(&root, rest, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 

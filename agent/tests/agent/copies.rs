@@ -211,3 +211,22 @@ fn what_may_be_read_only_is_not_written() {
     assert_eq!(host.hello(None).unwrap().may, ["get"]);
     assert_eq!(host.refusal(&put(&machine, "x", b"x")).code, Code::NOT_ALLOWED);
 }
+
+#[test]
+fn nothing_of_a_folder_that_may_be_written_leads_into_one_inside_it_that_may_only_be_read() {
+    let folder = Folder::new();
+    let (outer, inner) = (folder.join("srv"), folder.join("srv/inner"));
+    fs::create_dir_all(&inner).unwrap();
+    fs::create_dir(outer.join("other")).unwrap();
+    symlink("inner", outer.join("link")).unwrap();
+    let roots =
+        format!("[[copy]]\nroot = {outer:?}\nwrite = true\n[[copy]]\nroot = {inner:?}\nwrite = false\n");
+    let machine = Machine::start_in(folder, &roots, &[]);
+    let mut host = machine.host();
+    assert_eq!(host.refusal(&put(&machine, "inner/x", b"x")).code, Code::NOT_ALLOWED);
+    assert_eq!(host.refusal(&put(&machine, "other/../inner/x", b"x")).code, Code::BAD_LINE);
+    let refusal = host.refusal(&put(&machine, "link/x", b"x"));
+    assert_eq!(refusal.code, Code::FAILED, "{refusal}");
+    assert_eq!(fs::read_dir(inner).unwrap().count(), 0);
+    copy(&mut host, &put(&machine, "other/x", b"x"), b"x");
+}
