@@ -15,6 +15,7 @@ use crate::announcing::Announcing;
 use crate::carrier::{Carrier, Turn};
 use crate::config::{FACTS_NAME, Settings};
 use crate::connection::Listener;
+use crate::copy::Ends;
 use crate::facts::FactTask;
 use crate::facts::local::Desk;
 use crate::fatal::Fatal;
@@ -47,6 +48,7 @@ pub(crate) struct Agent {
     scratch: Vec<u8>,
     pub(crate) listeners: Vec<Listener>,
     desk: Option<Desk>,
+    pub(crate) ends: Ends,
 }
 
 /// What is announced, in the order of the announcements.
@@ -130,6 +132,7 @@ impl Agent {
             scratch: vec![0; SCRATCH],
             listeners,
             desk: desk.transpose()?,
+            ends: Ends::default(),
         })
     }
 
@@ -402,8 +405,10 @@ impl Agent {
             owners.resize(fds.len(), Owner::Task(*number));
         }
         for (number, listener) in self.listeners.iter().enumerate() {
-            fds.push((listener.as_fd(), PollFlags::IN));
-            owners.push(Owner::Listener(number));
+            if let Some(fd) = listener.interest(self.now) {
+                fds.push((fd, PollFlags::IN));
+                owners.push(Owner::Listener(number));
+            }
         }
         if let Some(desk) = &self.desk {
             desk.interest(&mut fds);
@@ -451,6 +456,7 @@ impl Agent {
             self.waiting.poll_timeout(),
             announcing,
             self.desk.as_ref().and_then(Desk::deadline),
+            self.listeners.iter().filter_map(|listener| listener.poll_timeout(self.now)).min(),
         ];
         let due = others.into_iter().flatten().chain(due).min()?;
         let wait = due.duration_since(self.now);

@@ -39,7 +39,7 @@ impl Agent {
     }
 
     fn put(&mut self, id: StreamId, put: Put) -> Result<(), Refusal> {
-        let put = PutTask::begin(id, put, &self.settings.roots, &mut self.wire.session)?;
+        let put = PutTask::begin(id, put, &self.settings.roots, &self.ends, &mut self.wire.session)?;
         self.add(Task::Put(Box::new(put)), [id]);
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Agent {
     /// Somebody has connected to a listener.
     pub(crate) fn accept(&mut self, listener: usize) {
         for _ in 0..ACCEPTED {
-            let Some((socket, from)) = self.listeners[listener].accept() else { return };
+            let Some((socket, from)) = self.listeners[listener].accept(self.now) else { return };
             // Without a host, or where there are too many already, it is closed again.
             let opened = if self.is_let_in() { self.wire.session.open_announced().ok() } else { None };
             let Some(id) = opened else { continue };

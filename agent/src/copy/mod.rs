@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use vspc_guest::{Code, Refusal};
 
 pub(crate) use get::GetTask;
-pub(crate) use put::PutTask;
+pub(crate) use put::{Ends, PutTask};
 
 /// A folder of which files may be copied.
 #[derive(Clone, PartialEq, Eq, Debug)]

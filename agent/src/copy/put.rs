@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use ring::digest::{Context, SHA256};
@@ -34,7 +36,16 @@ pub(crate) struct PutTask {
     have: u64,
     /// All of it is there.
     ending: Option<Ending>,
+    ends: Ends,
 }
+
+/// Ends of copies that the disk is waited for: they go on when their copy is given up, so they are counted.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Ends(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
 
 /// What can take long is done by a thread: the disk is waited for by nobody else.
 struct Ending {
@@ -55,8 +66,10 @@ impl PutTask {
         id: StreamId,
         put: Put,
         roots: &Roots,
+        ends: &Ends,
         session: &mut Session,
     ) -> Result<Self, Refusal> {
+        ends.has_room()?;
         let place = roots.place(&put.path)?;
         let partial = partial(&place.name, &put.sha256);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -77,7 +90,8 @@ impl PutTask {
             have = 0;
         }
         say(session, id, &answer::ok(&PutOk { offset: have }));
-        Ok(Self { id, put, place, partial, file, sum: Context::new(&SHA256), at: 0, have, ending: None })
+        let (sum, ends) = (Context::new(&SHA256), ends.clone());
+        Ok(Self { id, put, place, partial, file, sum, at: 0, have, ending: None, ends })
     }
 
     /// Whether it has something to do that nothing will tell of.
@@ -170,7 +184,9 @@ impl PutTask {
             let (file, folder) = (self.file.try_clone()?, self.place.folder.try_clone()?);
             let (partial, name) = (self.partial.clone(), self.place.name.clone());
             let mode = Mode::from_raw_mode(self.put.mode & PERMISSIONS);
+            let end = self.ends.begin();
             let rename = move || {
+                let _counted = end;
                 rustix::fs::fchmod(&file, mode)?;
                 file.sync_all()?;
                 rustix::fs::renameat(&folder, &partial, &folder, &name)?;
@@ -189,6 +205,27 @@ impl PutTask {
     }
 }
 
+impl Ends {
+    fn has_room(&self) -> Result<(), Refusal> {
+        let ends = self.0.load(Ordering::Relaxed);
+        if ends < MOST {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::TOO_MANY, format!("{ends} copies wait for the disk")))
+    }
+
+    fn begin(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The partial file's name.
 fn partial(name: &str, sum: &str) -> String {
     let mut end = name.len().min(LONGEST);
@@ -202,12 +239,35 @@ fn partial(name: &str, sum: &str) -> String {
 const PERMISSIONS: u32 = 0o777;
 /// A name has at most 255 bytes, and so has the partial one.
 const LONGEST: usize = 200;
+/// Ends that the disk is waited for: then no copy begins.
+const MOST: usize = 64;
 /// Pieces that are summed before others have their turn.
 const TURNS: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::Root;
+    use vspc_core::mux::{Config, Role};
+    use vspc_core::time::Instant;
+
+    #[test]
+    fn no_copy_begins_while_too_many_wait_for_the_disk() {
+        let folder = std::env::temp_dir().join(format!("vspc-agent-put-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let roots = Roots(vec![Root { path: folder.clone(), write: true }]);
+        let mut session = Session::new(Config::new(Role::Guest), Instant::ZERO).unwrap();
+        let path = folder.join("x").display().to_string();
+        let put = Put { path, size: 1, mode: 0o600, sha256: "0".repeat(64) };
+        let ends = Ends::default();
+        let many: Vec<_> = (0..MOST).map(|_| ends.begin()).collect();
+        let refused = PutTask::begin(StreamId(0), put.clone(), &roots, &ends, &mut session).map(|_| ());
+        assert_eq!(refused.unwrap_err().code, Code::TOO_MANY);
+        drop(many);
+        let begun = PutTask::begin(StreamId(0), put, &roots, &ends, &mut session).map(|_| ());
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(begun, Ok(()));
+    }
 
     #[test]
     fn partial_files_have_names_that_a_folder_can_hold() {

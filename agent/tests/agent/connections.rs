@@ -155,3 +155,39 @@ fn who_connects_between_two_hosts_is_not_carried_to_the_next_one() {
     assert!(stranger.opened.is_empty(), "a stream was opened to a host that was not let in");
     assert!(matches!(came, Ok(0) | Err(ErrorKind::ConnectionReset)), "{came:?}");
 }
+
+#[test]
+fn who_connects_while_there_are_no_descriptors_waits_and_costs_nothing() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let machine = Machine::start(&format!("[[listen]]\nname = \"db\"\nat = \"tcp:{port}\"\n"), &[]);
+    let mut host = machine.host();
+    let (facts, _) = host.announced_as("facts");
+    host.accept(facts);
+    let pid = Pid::from_child(&machine.child);
+    let Rlimit { maximum, current } = getrlimit(Resource::Nofile);
+    let limit = |current| prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    // Those that it has, and no more.
+    let place = format!("/proc/{}/fd", machine.child.id());
+    let is_free = |fd: &u64| std::fs::symlink_metadata(format!("{place}/{fd}")).is_err();
+    limit((0..).find(is_free));
+    let before = ticks(&machine);
+    let client = TcpStream::connect(port).unwrap();
+    let begun = std::time::Instant::now();
+    host.until("a second", |_| (begun.elapsed() > Duration::from_secs(1)).then_some(()));
+    let used = ticks(&machine) - before;
+    assert!(host.opened.is_empty());
+    assert!(used < 10, "{used} ticks were used");
+    limit(current);
+    let (_, announcement) = host.announced();
+    let from = client.local_addr().unwrap().to_string();
+    assert!(matches!(announcement, Announcement::Connection { from: who, .. } if who == from));
+}
+
+/// Hundredths of a second that the agent has used.
+fn ticks(machine: &Machine) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", machine.child.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
