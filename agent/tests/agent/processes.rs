@@ -149,9 +149,11 @@ fn a_process_ends_with_the_session_that_started_it() {
     host.until("the end of the process", |_| (!file.exists()).then_some(()));
 }
 
-/// Whether this process runs; one that nobody has reaped does not.
+/// Whether this process runs; one that nobody has reaped does not. (Its command line is empty while it
+/// becomes another program.)
 fn runs(pid: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// A process whose only stream has ended in both directions while it runs on; its stream and its number.
