@@ -25,6 +25,7 @@ impl Concentrator {
         if !on {
             return self.emit(id, EventKind::PortNotSettable);
         }
+        self.await_answers(id);
         self.reply(id, |out| {
             for body in &opening {
                 put_command_of(body, out);

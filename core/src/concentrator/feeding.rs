@@ -11,6 +11,7 @@ use crate::telnet::{Command, IAC};
 
 use super::conn::Conn;
 use super::consoles::Consoles;
+use super::control::Control;
 use super::effects::Effects;
 use super::id::ConnId;
 use super::output::Sent;
@@ -35,19 +36,36 @@ pub(super) fn offer_vm(
             rest = &[];
         }
     }
-    let control = conn.control.pending();
-    let (halves, controls) = (half.len(), control.len());
-    let (sent, mut left) = offer([half, control, rest], take);
-    let from_uplink = left.min(halves);
-    left -= from_uplink;
-    conn.control.took(left.min(controls));
-    let typed = from_uplink + left.saturating_sub(controls);
-    if typed > 0
+    let taken = offer_in_order(half, &mut conn.control, rest, take);
+    if taken.typed > 0
         && let Some((console, buffers)) = &mut fed
     {
-        console.input_taken(typed, buffers, fx);
+        console.input_taken(taken.typed, buffers, fx);
     }
-    (sent, left > 0)
+    (taken.sent, taken.control > 0)
+}
+
+/// What a socket took of what it was offered in order.
+struct Taken {
+    sent: Sent,
+    /// Of what was typed, the half among it.
+    typed: usize,
+    control: usize,
+}
+
+/// Offers the half of a pair whose first half is out, then control, then what was typed.
+fn offer_in_order(
+    half: &[u8],
+    control: &mut Control,
+    rest: &[u8],
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> Taken {
+    let (halves, controls) = (half.len(), control.pending().len());
+    let (sent, taken) = offer([half, control.pending(), rest], take);
+    let from_half = taken.min(halves);
+    let from_control = (taken - from_half).min(controls);
+    control.took(from_control);
+    Taken { sent, typed: taken - from_control, control: from_control }
 }
 
 /// Offers to a line that takes a guest's bytes and nothing else what was typed, if it is this connection that
@@ -133,22 +151,16 @@ pub(super) fn offer_port(
     let (half, mut rest) = fed.as_ref().map_or((&[][..], &[][..]), |(console, _)| console.uplink.halves());
     rest = &rest[..rest.len().min(PORT_WRITE_MAX)];
     rest = if port.holds() { &[] } else { &rest[..wire_prefix(rest).0] };
-    let control = conn.control.pending();
-    let (halves, controls) = (half.len(), control.len());
-    let (sent, mut left) = offer([half, control, rest], take);
-    let from_uplink = left.min(halves);
-    left -= from_uplink;
-    conn.control.took(left.min(controls));
-    let typed = from_uplink + left.saturating_sub(controls);
-    if typed > 0
+    let taken = offer_in_order(half, &mut conn.control, rest, take);
+    if taken.typed > 0
         && let Some((console, buffers)) = &mut fed
     {
-        console.input_taken(typed, buffers, fx);
+        console.input_taken(taken.typed, buffers, fx);
     }
     if conn.control.pending().is_empty() {
         port.commands_are_out(id, fx);
     }
-    sent
+    taken.sent
 }
 
 /// Most of what was typed that is offered to a serial port in one write.

@@ -211,10 +211,17 @@ impl Concentrator {
     /// port has too much to answer as it is.
     pub(super) fn ask_port(&mut self, port: ConnId, who: ConnId, body: &[u8]) -> bool {
         let is_carried = self.remote_ports.carry(port, who, body, self.fx.now);
-        if is_carried && !self.fx.timers.is_set(Timer::Answers(port)) {
-            self.fx.timers.set(Timer::Answers(port), self.fx.now + ANSWER_WITHIN);
+        if is_carried {
+            self.await_answers(port);
         }
         is_carried
+    }
+
+    /// A port was asked something: it has its time.
+    pub(super) fn await_answers(&mut self, port: ConnId) {
+        if !self.fx.timers.is_set(Timer::Answers(port)) {
+            self.fx.timers.set(Timer::Answers(port), self.fx.now + ANSWER_WITHIN);
+        }
     }
 
     /// A break has had its time.

@@ -249,6 +249,18 @@ fn what_a_port_does_not_answer_is_answered_with_what_holds_and_a_flood_keeps_nob
 }
 
 #[test]
+fn what_a_port_leaves_out_at_first_is_in_nobodys_way_later() {
+    let mut world = World::new(config("rfc2217://ports:2217"));
+    let port = world.answer_dial(Part::Client(Client::new(Kind::Raw)));
+    world.type_wire(port, DO_COM_PORT);
+    world.pass(Duration::from_secs(3));
+    let serial = opened(&mut world);
+    world.type_wire(serial, &command(&[5, 7]));
+    world.type_wire(port, &command(&[105, 9]));
+    assert_eq!(told(&mut world, serial).0, [[105, 9]]);
+}
+
+#[test]
 fn a_port_that_changes_its_mind_holds_nothing_up_and_costs_no_memory() {
     let mut world = World::new(config("rfc2217://ports:2217"));
     let port = there(&mut world);

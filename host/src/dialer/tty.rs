@@ -208,6 +208,8 @@ impl Tty {
             match heard {
                 Heard::Negotiation(verb, opt) => self.negotiate(verb, opt),
                 Heard::Nothing => {}
+                // It takes away what is not sent.
+                Heard::Order(body) if body.first() == Some(&PURGE) => self.obey(&body),
                 heard => {
                     self.waiting = Some(heard);
                     self.carry_out_waiting();
@@ -394,6 +396,9 @@ const POLICY: &[OptionPolicy] = &[
 ];
 
 const SIGNATURE: &str = "vspc";
+
+/// PURGE-DATA (RFC 2217).
+const PURGE: u8 = 12;
 
 /// SET-CONTROL, and with it the end of a break (RFC 2217).
 const CONTROL: u8 = 5;
