@@ -20,4 +20,5 @@ mod payload;
 mod races;
 mod restarts;
 mod simulation;
+mod trunk;
 mod vectors;

@@ -286,6 +286,11 @@ impl FrameDecoder {
     }
 }
 
+/// The most bytes that a frame of so much payload has on the line, each of them escaped, with its flags.
+pub(in super::super) const fn longest_frame(max_payload: usize) -> usize {
+    2 * (HEADER + max_payload + CHECKSUM) + 2
+}
+
 fn judge(bytes: &[u8]) -> Result<(Frame<'_>, bool), Bad> {
     let Some((&[kind, flags, s0, s1, a0, a1, w0, w1], rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Bad::Short);

@@ -52,3 +52,4 @@ pub use config::{LinkConfig, Repeat};
 pub use connection::{Link, LinkState};
 pub use event::{LinkClosed, LinkCounters, LinkEvent};
 pub use frame::EscapeSet;
+pub(super) use frame::{FLAG, FrameDecoder, longest_frame};

@@ -1,0 +1,264 @@
+//! A host's end of a line that has streams on it and may have text beside them: a session, SL under it where
+//! the line loses bytes, and what of the line is neither.
+//!
+//! Owns what happens when a session ends: another one calls, again and again, for a guest may start at any
+//! time. Refuses to know what streams carry.
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use crate::time::Instant;
+
+use super::config::Config;
+use super::error::ConfigError;
+use super::event::{CloseReason, Event};
+use super::link::{Link, LinkConfig, LinkEvent, carry};
+use super::session::{Session, SessionState};
+use super::sift::{LinkSift, RawSift};
+
+/// One end of such a line. See the [module](super) for what is done with its [session](Self::session).
+#[derive(Debug)]
+pub struct Trunk {
+    config: Config,
+    session: Session,
+    under: Under,
+    /// The next session may call from then on; `None`: one calls, or is there.
+    calls_at: Option<Instant>,
+    called: Instant,
+    /// The line is open.
+    is_open: bool,
+}
+
+#[derive(Debug)]
+enum Under {
+    Raw(Box<RawSift>),
+    Link(Box<(Link, LinkSift)>),
+}
+
+impl Trunk {
+    /// On a line that loses nothing and says when it opens and closes. It is closed at first.
+    ///
+    /// # Errors
+    ///
+    /// Sizes that cannot work.
+    pub fn raw(config: Config, now: Instant) -> Result<Self, ConfigError> {
+        Self::new(config, Under::Raw(Box::new(RawSift::new())), now)
+    }
+
+    /// On a line that may lose bytes, in SL's frames.
+    ///
+    /// # Errors
+    ///
+    /// Sizes that cannot work.
+    pub fn linked(config: Config, link: LinkConfig, now: Instant) -> Result<Self, ConfigError> {
+        let sift = LinkSift::new(link.max_payload.into());
+        Self::new(config, Under::Link(Box::new((Link::new(link), sift))), now)
+    }
+
+    fn new(config: Config, under: Under, now: Instant) -> Result<Self, ConfigError> {
+        let session = Session::new(config.clone(), now)?;
+        Ok(Self { config, session, under, calls_at: None, called: now, is_open: false })
+    }
+
+    /// Whether it has SL.
+    #[must_use]
+    pub const fn has_link(&self) -> bool {
+        matches!(self.under, Under::Link(_))
+    }
+
+    /// The session: streams are opened, written and read there. After that there may be something to
+    /// [transmit](Self::transmit_with).
+    pub const fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Whether a guest has answered, and the session goes on.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.session.state == SessionState::Open && self.session.terms().is_some()
+    }
+
+    /// The line is there: a guest is called. With SL one that was called before may not have noticed that the
+    /// line was away, and loses nothing; without it, all streams were reset when the line was
+    /// [closed](Self::handle_closed).
+    pub fn handle_opened(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.is_open, true) {
+            return;
+        }
+        if let Under::Link(both) = &mut self.under {
+            both.0.open(now);
+        }
+    }
+
+    /// The line has closed, and what was under way on it is lost. Text that was waited with goes to `text`.
+    pub fn handle_closed(&mut self, now: Instant, text: &mut Vec<u8>) {
+        self.is_open = false;
+        match &mut self.under {
+            Under::Raw(sift) => {
+                sift.reset(text);
+                if self.calls_at.is_none() {
+                    self.session.line_reopened(now);
+                }
+            }
+            Under::Link(both) => both.1.reset(text),
+        }
+    }
+
+    /// Bytes came from the line, cut anywhere. What is text goes to `text`. Work in proportion to `data`, and
+    /// one copy of payload, into its stream's buffer.
+    pub fn handle_received(&mut self, data: &[u8], now: Instant, text: &mut Vec<u8>) {
+        match &mut self.under {
+            Under::Link(both) => {
+                both.1.handle_received(data, now, text);
+                both.0.handle_received(data, now);
+                self.handle_link(now);
+            }
+            Under::Raw(sift) => {
+                let mut rest = data;
+                while !rest.is_empty() {
+                    if self.session.state != SessionState::Open {
+                        text.extend_from_slice(rest);
+                        return;
+                    }
+                    if self.session.terms().is_none() {
+                        let n = sift.before_hello(rest, text);
+                        self.session.handle_received(&rest[..n], now);
+                        rest = &rest[n..];
+                        continue;
+                    }
+                    let (piece, behind) = rest.split_at(sift.piece(rest));
+                    rest = behind;
+                    self.session.handle_received(piece, now);
+                    if self.session.state == SessionState::Open {
+                        sift.confirm(piece, now);
+                    } else {
+                        sift.give_up(piece, text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A deadline may have passed.
+    pub fn handle_timeout(&mut self, now: Instant, text: &mut Vec<u8>) {
+        if self.calls_at.is_some_and(|at| at <= now)
+            && let Ok(session) = Session::new(Config { nonce: self.next_nonce(), ..self.config.clone() }, now)
+        {
+            self.calls_at = None;
+            self.called = now;
+            self.session = session;
+        }
+        self.session.handle_timeout(now);
+        match &mut self.under {
+            Under::Raw(sift) => sift.handle_timeout(now, text),
+            Under::Link(both) => {
+                both.1.handle_timeout(now, text);
+                both.0.handle_timeout(now);
+                self.handle_link(now);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called at the latest. While the line is closed nothing is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.is_open {
+            return None;
+        }
+        let under = match &self.under {
+            Under::Raw(sift) => [sift.poll_timeout(), None],
+            Under::Link(both) => [both.1.poll_timeout(), both.0.poll_timeout()],
+        };
+        let own = [self.session.poll_timeout(), self.calls_at];
+        own.into_iter().chain(under).flatten().min()
+    }
+
+    /// The next event of the session; after [`Event::Closed`] another session calls, a second after the last
+    /// one did.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.session.poll_event()?;
+        if let Event::Closed(_) = event {
+            self.calls_at = Some(self.called + CALL_AGAIN);
+        }
+        Some(event)
+    }
+
+    /// Ends the session, for this reason; another one calls.
+    pub fn end(&mut self) {
+        self.session.close();
+    }
+
+    /// Gives what goes next to `take`, as [`Session::transmit_with`] does. Nothing goes while the line is
+    /// closed.
+    pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> usize {
+        if !self.is_open {
+            return 0;
+        }
+        match &mut self.under {
+            Under::Raw(_) => self.session.transmit_with(now, take),
+            Under::Link(both) => {
+                let link = &mut both.0;
+                carry(&mut self.session, link, now);
+                link.transmit_with(now, |frame| take(&[IoSlice::new(frame)]))
+            }
+        }
+    }
+
+    /// Bytes of heap held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let under = match &self.under {
+            Under::Raw(sift) => size_of::<RawSift>() + sift.memory(),
+            Under::Link(both) => size_of::<(Link, LinkSift)>() + both.0.memory() + both.1.memory(),
+        };
+        self.session.memory() + under
+    }
+
+    fn next_nonce(&self) -> u32 {
+        match self.config.nonce {
+            0 => 0,
+            nonce => nonce.wrapping_add(self.called.as_micros() as u32),
+        }
+    }
+
+    fn handle_link(&mut self, now: Instant) {
+        let Under::Link(both) = &mut self.under else { return };
+        let link = &mut both.0;
+        carry(&mut self.session, link, now);
+        while let Some(event) = link.poll_event() {
+            match event {
+                LinkEvent::Restarted => self.session.line_reopened(now),
+                LinkEvent::Ended => link.finish(),
+                LinkEvent::Closed(_) => {
+                    let rest = link.received().len();
+                    link.consume(rest);
+                    self.session.line_reopened(now);
+                    link.open(now);
+                }
+                _ => {}
+            }
+        }
+        carry(&mut self.session, link, now);
+    }
+}
+
+/// Why a session ended, for people.
+impl std::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local => f.write_str("it was ended here"),
+            Self::Remote(code) => write!(f, "the guest has ended it ({code:?})"),
+            Self::Violation(violation) => write!(f, "what came is no frame ({violation:?})"),
+            Self::Version => f.write_str("no common version"),
+            Self::Silent => f.write_str("the guest is silent"),
+            Self::NotS2 => f.write_str("the other side speaks something else"),
+            Self::NoHello => f.write_str("nobody has answered"),
+            Self::Echo => f.write_str("the line is looped"),
+            Self::Misuse => f.write_str("it was used wrongly"),
+        }
+    }
+}
+
+/// How long after one session has called the next one does, at the least: a guest that breaks each costs no
+/// more than one HELLO a second.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
