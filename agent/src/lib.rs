@@ -2,9 +2,9 @@
 //! to give (APPLICATION.md of the multiplexer says how).
 //!
 //! One loop on one thread (`agent`) that waits for descriptors. `carrier` is the line as the system has it,
-//! `wire` S2 on it; `opening` and `announcing` are how streams begin, on either side; what is under way on
-//! streams are *tasks* (`task`), and `flow` is how a task moves bytes between a stream and a descriptor
-//! without keeping any. `config` says what is allowed.
+//! `wire` S2 on it, `pace` how much of it is under way; `opening` and `announcing` are how streams begin, on
+//! either side; what is under way on streams are *tasks* (`task`), and `flow` is how a task moves bytes
+//! between a stream and a descriptor without keeping any. `config` says what is allowed.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -21,6 +21,7 @@ mod flow;
 mod follow;
 mod manual;
 mod opening;
+mod pace;
 mod process;
 mod say;
 mod signals;

@@ -4,9 +4,11 @@
 
 use std::io::IoSlice;
 
-use vspc_core::mux::link::{Link, LinkClosed, LinkConfig, LinkEvent, carry};
+use vspc_core::mux::link::{Link, LinkClosed, LinkEvent, carry};
 use vspc_core::mux::{Config, Role, Session};
 use vspc_core::time::Instant;
+
+use crate::pace;
 
 /// A session and what is under it.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Wire {
             nonce: chance.nonces[0],
             seed: chance.seed,
             // Frames of a lossy line are slow ones: a keystroke waits for one of them.
-            max_frame: if sl.is_some() { 1024 } else { 4096 },
+            max_frame: sl.map_or(4096, pace::max_frame),
             window: WINDOW,
             receive_buffer: WINDOW,
             send_buffer: SEND_BUFFER as u32,
@@ -42,12 +44,7 @@ impl Wire {
         // A test makes one of each.
         let session = Session::new(config, now).expect("sizes that can work");
         let link = sl.map(|bits_per_second| {
-            let config = LinkConfig::new(chance.nonces[1]);
-            let mut link = Link::new(LinkConfig {
-                bits_per_second,
-                window: under_way(&config, bits_per_second),
-                ..config
-            });
+            let mut link = Link::new(pace::link_config(chance.nonces[1], bits_per_second));
             link.open(now);
             link
         });
@@ -140,18 +137,6 @@ impl Wire {
     }
 }
 
-/// Frames under way: what a keystroke waits for, so a quarter of a second's where the speed is known, but
-/// enough that the line is never without one.
-fn under_way(config: &LinkConfig, bits_per_second: u32) -> u16 {
-    let bytes = bits_per_second / BITS / 4;
-    let frames = u16::try_from(bytes / u32::from(config.max_payload)).unwrap_or(u16::MAX);
-    if bits_per_second == 0 { config.window } else { frames.clamp(LEAST, config.window) }
-}
-
-/// Bits of a byte on a serial line.
-const BITS: u32 = 10;
-/// One that is sent, one that is acked, and two for a machine that is late.
-const LEAST: u16 = 4;
 /// Bytes that the host may send on a stream before they were taken: a copy's or a paste's at a time.
 const WINDOW: u32 = 16 * 1024;
 /// Bytes that are kept of what a stream says until the host has taken them; a line about a fact fits.
@@ -164,13 +149,6 @@ const OWN_STREAMS: u32 = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slow_line_has_less_under_way() {
-        let config = LinkConfig::new(1);
-        let frames = [0, 9600, 115_200, 921_600].map(|speed| under_way(&config, speed));
-        assert_eq!(frames, [16, 4, 11, 16]);
-    }
 
     #[test]
     fn a_wire_of_each_kind_can_work_and_is_bounded() {

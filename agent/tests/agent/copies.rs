@@ -11,11 +11,11 @@ use crate::host::Host;
 use crate::machine::{Folder, Machine};
 
 /// Bytes that no line likes.
-fn text(len: u32) -> Vec<u8> {
+pub(crate) fn text(len: u32) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-fn sum(bytes: &[u8]) -> String {
+pub(crate) fn sum(bytes: &[u8]) -> String {
     digits(digest(&SHA256, bytes).as_ref())
 }
 

@@ -11,6 +11,9 @@ use vspc_core::mux::{CloseReason, Config, Event, Received, ResetReason, Role, Se
 use vspc_core::time::Instant;
 use vspc_guest::{Announcement, Code, Greeting, Guest, Header, Key, Next, Refusal, Secret, answer};
 
+/// Directions of the line.
+const TO_GUEST: usize = 0;
+const TO_HOST: usize = 1;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -43,6 +46,10 @@ pub(crate) struct Host {
     pub(crate) have_read: usize,
     /// The guest has ended the session.
     pub(crate) closed: Option<CloseReason>,
+    /// How often a session has begun.
+    pub(crate) sessions: u32,
+    /// What the line carries each way in a second, and what it has carried.
+    pace: Option<(u64, [u64; 2])>,
 }
 
 impl Host {
@@ -78,7 +85,36 @@ impl Host {
             reads: 8192,
             have_read: 0,
             closed: None,
+            sessions: 0,
+            pace: None,
         }
+    }
+
+    /// From now on the line carries so many bytes a second each way.
+    pub(crate) fn set_pace(&mut self, bytes: u64) {
+        let so_far = self.started.elapsed().as_micros() as u64 * bytes / 1_000_000;
+        self.pace = Some((bytes, [so_far; 2]));
+    }
+
+    /// How many bytes the line can carry now.
+    fn room(&self, which: usize) -> usize {
+        let Some((bytes, carried)) = self.pace else { return usize::MAX };
+        let so_far = self.started.elapsed().as_micros() as u64 * bytes / 1_000_000;
+        so_far.saturating_sub(carried[which]) as usize
+    }
+
+    fn note_carried(&mut self, which: usize, n: usize) {
+        if let Some((_, carried)) = &mut self.pace {
+            carried[which] += n as u64;
+        }
+    }
+
+    /// Another port has the name of the line. What was on its way is lost.
+    pub(crate) fn replace_line(&mut self, fd: OwnedFd) {
+        rustix::io::ioctl_fionbio(&fd, true).unwrap();
+        self.fd = fd;
+        self.out.clear();
+        self.hung_up = false;
     }
 
     pub(crate) fn with_noise(mut self, noise: impl Noise + 'static) -> Self {
@@ -98,18 +134,23 @@ impl Host {
             link.handle_timeout(now);
         }
         self.transmit(now);
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, !self.out.is_empty());
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, self.room(TO_HOST) > 0);
+        flags.set(PollFlags::OUT, !self.out.is_empty() && self.room(TO_GUEST) > 0);
         let mut fds = [PollFd::from_borrowed_fd(self.fd.as_fd(), flags)];
-        let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        let wait = Timespec { tv_sec: 0, tv_nsec: if self.pace.is_some() { 1_000_000 } else { 20_000_000 } };
         let _ = rustix::event::poll(&mut fds, Some(&wait));
         let now = self.now();
-        let mut bytes = vec![0; self.reads];
+        let mut bytes = vec![0; self.reads.min(self.room(TO_HOST))];
+        if bytes.is_empty() {
+            return;
+        }
         match rustix::io::read(&self.fd, &mut bytes) {
             Ok(0) => self.hung_up = true,
             Ok(n) => {
                 bytes.truncate(n);
                 self.have_read += n;
+                self.note_carried(TO_HOST, n);
                 if let Some(noise) = &mut self.noise {
                     bytes = noise.damage(bytes);
                 }
@@ -136,8 +177,15 @@ impl Host {
     fn transmit(&mut self, now: Instant) {
         loop {
             if !self.out.is_empty() {
-                match rustix::io::write(&self.fd, &self.out) {
-                    Ok(n) => drop(self.out.drain(..n)),
+                let room = self.out.len().min(self.room(TO_GUEST));
+                if room == 0 {
+                    return;
+                }
+                match rustix::io::write(&self.fd, &self.out[..room]) {
+                    Ok(n) => {
+                        self.out.drain(..n);
+                        self.note_carried(TO_GUEST, n);
+                    }
                     Err(Errno::AGAIN) => return,
                     Err(_) => {
                         self.hung_up = true;
@@ -176,7 +224,14 @@ impl Host {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Closed(why) => self.closed = Some(why),
-                Event::Opened(id) => self.opened.push(id),
+                Event::Started(_) | Event::Restarted(_) => {
+                    self.sessions += 1;
+                    self.opened.clear();
+                }
+                Event::Opened(id) => {
+                    self.forget(id);
+                    self.opened.push(id);
+                }
                 Event::Reset(id, why) => {
                     self.resets.insert(id, why);
                 }
@@ -259,8 +314,16 @@ impl Host {
     /// Opens a stream with this header.
     pub(crate) fn open(&mut self, header: &[u8]) -> StreamId {
         let id = self.session.open().unwrap();
+        self.forget(id);
         self.write(id, header);
         id
+    }
+
+    /// The stream that had this number in an earlier session is another one.
+    fn forget(&mut self, id: StreamId) {
+        self.came.remove(&id);
+        self.ended.remove(&id);
+        self.resets.remove(&id);
     }
 
     /// Writes all of it.

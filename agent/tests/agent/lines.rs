@@ -1,83 +1,15 @@
 //! Lines that are bad, slow or gone.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
-
-use rustix::pty::OpenptFlags;
 use vspc_core::mux::StreamId;
 use vspc_guest::answer::Done;
 use vspc_guest::{ControlLine, Exec, Get, Header};
 
-use crate::host::{Host, Noise, key, number};
+use crate::host::{Host, key};
 use crate::machine::{Folder, Machine, agent};
-
-const EXEC: &str = "[exec]\nprograms = [\"*\"]\n";
+use crate::port::{self, EXEC, port};
 
 fn cat() -> Header {
     Header::Exec(Exec { argv: vec!["cat".to_owned()], ..Exec::new(key()) })
-}
-
-/// A serial port: the agent's end by its name, the host's as a descriptor.
-struct Port {
-    folder: Folder,
-    child: std::process::Child,
-    /// A serial port is there whether or not somebody is at its other end.
-    theirs: Option<OwnedFd>,
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Both ends of a serial port, and its name.
-fn pair() -> (OwnedFd, OwnedFd, String) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let ours = rustix::pty::openpt(flags).unwrap();
-    rustix::pty::grantpt(&ours).unwrap();
-    rustix::pty::unlockpt(&ours).unwrap();
-    let name = rustix::pty::ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags).unwrap();
-    (ours, theirs, name)
-}
-
-fn port(options: &[&str]) -> (Port, OwnedFd) {
-    let (ours, theirs, name) = pair();
-    let folder = Folder::new();
-    symlink(name, folder.join("port")).unwrap();
-    let copy = format!("[[copy]]\nroot = {:?}\n", folder.path());
-    let file = folder.write("agent.toml", format!("{EXEC}{copy}"));
-    let child = agent()
-        .arg("--config")
-        .arg(file)
-        .arg("--line")
-        .arg(folder.join("port"))
-        .args(options)
-        .spawn()
-        .unwrap();
-    (Port { folder, child, theirs: Some(theirs) }, ours)
-}
-
-/// One byte in so many is another one, is not there, or is there twice.
-struct OneIn(u64, u64);
-
-impl Noise for OneIn {
-    fn damage(&mut self, bytes: Vec<u8>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(bytes.len());
-        for byte in bytes {
-            self.1 = self.1.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let chance = self.1 >> 33;
-            match (chance.is_multiple_of(self.0), (chance / self.0) % 3) {
-                (false, _) => out.push(byte),
-                (true, 0) => out.push(byte ^ 0x10),
-                (true, 1) => {}
-                (true, _) => out.extend([byte, byte]),
-            }
-        }
-        out
-    }
 }
 
 fn passes(host: &mut Host, len: u32) {
@@ -96,15 +28,6 @@ fn a_serial_port_carries_every_byte_as_it_is() {
     host.hello(None).unwrap();
     passes(&mut host, 100_000);
     drop(port);
-}
-
-#[test]
-fn a_line_that_flips_drops_and_doubles_bytes_is_exact_above() {
-    let (port, ours) = port(&[]);
-    let mut host = Host::sl(ours).with_noise(OneIn(10_000, u64::from(number())));
-    host.hello(None).unwrap();
-    passes(&mut host, 300_000);
-    assert!(port.folder.path().exists());
 }
 
 #[test]
@@ -156,15 +79,8 @@ fn a_port_that_fails_is_opened_again() {
     host.hello(None).unwrap();
     let id = host.open(&cat().line());
     host.answer::<Done>(id).unwrap();
-    // From now on it says EIO, and then it is not there.
-    port.theirs = None;
     drop(host);
-    let (ours, theirs, name) = pair();
-    port.theirs = Some(theirs);
-    symlink(name, port.folder.join("new")).unwrap();
-    std::fs::rename(port.folder.join("new"), port.folder.join("port")).unwrap();
-    let mut host = Host::sl(ours);
-    host.hello(None).unwrap();
+    let mut host = port::host(&port.replace());
     passes(&mut host, 10_000);
 }
 

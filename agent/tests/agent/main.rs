@@ -9,5 +9,7 @@ mod hostile;
 mod lines;
 mod logs;
 mod machine;
+mod port;
 mod processes;
+mod serial;
 mod shells;
