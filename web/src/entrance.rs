@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::assets;
 use crate::auth::caller::Caller;
 use crate::auth::role::Role;
-use crate::auth::{Auth, By, audit};
+use crate::auth::{Auth, By, Who, audit};
 use crate::connections::{Answer, Peer};
 use crate::http::asked::Asked;
 use crate::http::problem::Problem;
 use crate::http::{Known, guard};
+use crate::links;
 use crate::views::{View, Views};
 
 /// Answers what is asked on connections.
@@ -80,8 +81,14 @@ impl Entrance {
     }
 
     async fn admit(&self, peer: &Peer, caller: Caller, mut request: Request) -> Result<Response, Problem> {
+        let is_guest = links::enter(&mut request);
         guard::check_site(&request, &self.hosts, peer.local, caller.is_secure)?;
         if !self.auth.is_needed() {
+            // A proxy may ask people who they are without telling us, and lets everybody come here.
+            if is_guest {
+                let why = "nothing can be shared here: nobody is known";
+                return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-page", why));
+            }
             let known = Known { token: self.auth.token(None), ..Known::default() };
             guard::check_token(&request, &known.token, false)?;
             return Ok(answer(&self.own, request, known).await);
@@ -89,21 +96,23 @@ impl Entrance {
         let path = request.uri().path();
         let is_probe = matches!(path, "/healthz" | "/readyz" | "/metrics")
             && caller.is_local
+            && !is_guest
             && guard::is_for_loopback(request.headers());
         // The page is nobody's secret; a probe of this machine's sees what it can see of the process.
         if (assets::has(path) || is_probe) && !guard::changes(&request) {
             return Ok(answer(&self.own, request, Known::default()).await);
         }
-        if path == "/api/v1/login" {
+        if path == "/api/v1/login" && !is_guest {
             return self.log_in(&caller, request).await;
         }
-        let Some(who) = self.auth.who(&caller, request.headers()).await? else {
-            return Err(self.auth.nobody("log in", guard::is_browser(request.headers())));
+        let who = match is_guest {
+            true => self.auth.guest(&caller, request.headers())?,
+            false => self.known(&caller, request.headers()).await?,
         };
         let has_session = matches!(who.by, By::Session(_));
         let token = self.auth.token(Some(&who));
         guard::check_token(&request, &token, has_session)?;
-        if path == "/api/v1/logout" {
+        if path == "/api/v1/logout" && !is_guest {
             return self.log_out(&caller, &request);
         }
         let view = self.views.of(&who).await?;
@@ -136,6 +145,11 @@ impl Entrance {
             entry.ends(&response.status().as_u16());
         }
         Ok(response)
+    }
+
+    async fn known(&self, caller: &Caller, headers: &HeaderMap) -> Result<Who, Problem> {
+        let who = self.auth.who(caller, headers).await?;
+        who.ok_or_else(|| self.auth.nobody("log in", guard::is_browser(headers)))
     }
 
     async fn log_in(&self, caller: &Caller, request: Request) -> Result<Response, Problem> {

@@ -13,6 +13,7 @@ mod connections;
 mod entrance;
 mod fleet;
 mod http;
+mod links;
 mod manual;
 mod options;
 mod passwd;

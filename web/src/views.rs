@@ -149,7 +149,7 @@ impl Views {
     pub(crate) fn sweep(&self, stays: impl Fn(&Who, bool) -> bool) {
         self.lock().retain(|who, view| {
             if !stays(who, view.upstreams.is_used()) {
-                view.end("who asked may not be here any more");
+                view.dismiss(who.by.ending());
                 return false;
             }
             if view.is_used() || view.used().elapsed() < IDLE {
@@ -215,6 +215,12 @@ impl View {
     fn end(&self, why: &str) {
         self.over.send_replace(true);
         self.upstreams.end(why);
+    }
+
+    /// Ends it because its person may not be here any more.
+    fn dismiss(&self, why: &'static str) {
+        self.over.send_replace(true);
+        self.upstreams.dismiss(why);
     }
 
     fn touch(&self) {

@@ -6,6 +6,7 @@
 import { Backoff } from './backoff';
 import { lockFrom, number, text } from './api';
 import { pieces } from './paste';
+import { sentence } from './words';
 import type { Lock } from './fleet';
 
 export type Phase = 'connecting' | 'open' | 'lost' | 'ended';
@@ -253,7 +254,9 @@ export class Session {
     if (this.phase === 'ended') return;
     this.stopSending();
     if (event.code === POLICY) {
-      this.#end(event.reason || 'The gateway does not allow this.');
+      this.#end(sentence(event.reason) || 'The gateway does not allow this.');
+      // Where it is of a login or a link that has ended, the page has more to give up than this console.
+      void this.world.why();
       return;
     }
     this.phase = 'lost';

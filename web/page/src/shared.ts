@@ -8,7 +8,7 @@ import { Fleet } from './fleet';
 import { Pane } from './pane';
 import { applyTheme, onPrefs, prefs, setPref } from './prefs';
 import { shareWord } from './route';
-import { title, until } from './words';
+import { sentence, title, until } from './words';
 
 const ends = h('span', { class: 'total', role: 'status' });
 const themeButton = iconButton('half', 'Theme', () => {
@@ -72,7 +72,7 @@ document.body.replaceChildren(
   stage,
 );
 useShare(shareWord(location.hash));
-onNobody((why: Problem) => over(`${why.message.replace(/^./, (first) => first.toUpperCase()).replace(/\.?$/, '.')}`));
+onNobody((why: Problem) => over(sentence(why.message)));
 addEventListener('online', () => pane?.wake());
 open().catch((error: unknown) => {
   if (stage.querySelector('[role=alert]') === null) over((error as Error).message);

@@ -36,5 +36,11 @@ export const count = (n: number, one: string, many = `${one}s`): string =>
 export const until = (ms: number): string =>
   new Date(ms).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
 
+/** What a gateway says, as a sentence. */
+export function sentence(words: string): string {
+  const bare = words.replace(/[.\s]*$/, '');
+  return bare === '' ? '' : `${bare[0]!.toUpperCase()}${bare.slice(1)}.`;
+}
+
 /** What a person calls a console. */
 export const title = (c: { name: string; uuid: string; id: string }): string => c.name || c.uuid || c.id;

@@ -83,6 +83,18 @@ pub(crate) enum By {
     Share(Box<Share>),
 }
 
+impl By {
+    /// What whoever is here by this is told when that ends.
+    pub(crate) const fn ending(&self) -> &'static str {
+        match self {
+            Self::Session(_) => "the session has ended: log in again",
+            Self::Share(_) => SHARE_ENDED,
+            Self::Certificate(_) => "the certificate counts no more, or its role is another",
+            Self::Password | Self::Proxy => "who asks may not be here any more, or in another role",
+        }
+    }
+}
+
 impl Who {
     /// For whom a concentrator is asked (operator.md §3).
     pub(crate) fn behalf(&self) -> Value {
@@ -166,12 +178,7 @@ impl Auth {
         let who = |name: String, role, by| Some(Who { name, from: caller.from, role, by });
         // Whoever comes by a link is nobody else, whoever he may be besides.
         if let Some(word) = share_word(headers) {
-            let share = self.shares.as_ref().and_then(|shares| shares.of(word));
-            let Some(share) = share.filter(|share| self.is_good(share)) else {
-                let why = "the link has expired, or was revoked";
-                return Err(Problem::new(StatusCode::UNAUTHORIZED, "share-ended", why));
-            };
-            return Ok(who(share.by.clone(), share.role, By::Share(Box::new(share))));
+            return self.holder(caller, word).map(Some);
         }
         if let Some(name) = &caller.user {
             return match self.role_of(name) {
@@ -207,6 +214,25 @@ impl Auth {
             };
         }
         Ok(None)
+    }
+
+    /// Who asks where links alone count, whatever else is said there.
+    pub(crate) fn guest(&self, caller: &Caller, headers: &HeaderMap) -> Result<Who, Problem> {
+        let Some(word) = share_word(headers) else {
+            let why = "this takes a link by which a console is shared";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "not-known", why));
+        };
+        self.holder(caller, word)
+    }
+
+    /// Whoever has the link of this word.
+    fn holder(&self, caller: &Caller, word: &str) -> Result<Who, Problem> {
+        let share = self.shares.as_ref().and_then(|shares| shares.of(word));
+        let Some(share) = share.filter(|share| self.is_good(share)) else {
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "share-ended", SHARE_ENDED));
+        };
+        let (name, role) = (share.by.clone(), share.role);
+        Ok(Who { name, from: caller.from, role, by: By::Share(Box::new(share)) })
     }
 
     /// Whether somebody is who he was, in the same role.
@@ -411,6 +437,8 @@ fn too_many(why: &str, wait: Duration) -> Problem {
     let seconds = (wait.as_secs() + 1).to_string();
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", why).with_header(header::RETRY_AFTER, &seconds)
 }
+
+const SHARE_ENDED: &str = "the link has expired, or was revoked";
 
 /// With `__Host-` a browser takes it from us alone, over TLS alone.
 fn cookie_name(caller: &Caller) -> &'static str {

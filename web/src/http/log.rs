@@ -138,8 +138,10 @@ async fn read(
         if !out.is_empty() && sender.send(Ok(out.into())).await.is_err() {
             return;
         }
-        if matches!(next, Next::Lost) {
-            fault = Some("the connection to the concentrator was lost".to_owned());
+        match next {
+            Next::Lost => fault = Some("the connection to the concentrator was lost".to_owned()),
+            Next::Refused(why) => fault = Some(why.to_owned()),
+            _ => {}
         }
         if let Some(why) = fault {
             // The body is cut short, which whoever reads it notices.

@@ -79,8 +79,8 @@ impl<'a> Session<'a> {
         }
         loop {
             // Whoever does not read is told nothing, and must not type on.
-            if self.attach.is_cut() {
-                return Err(close(OVER, ""));
+            if let Some(why) = self.attach.refused() {
+                return Err(close(NOT_ALLOWED, why));
             }
             if !self.unsent {
                 self.pull()?;
@@ -154,6 +154,7 @@ impl<'a> Session<'a> {
                 Next::Notice(_) => {}
                 Next::Nothing => return Ok(()),
                 Next::End => return Err(close(OVER, "")),
+                Next::Refused(why) => return Err(close(NOT_ALLOWED, why)),
                 Next::Lost => return Err(close(LOST, "the connection to the concentrator was lost")),
             }
         }

@@ -16,6 +16,7 @@ use super::{App, json_of};
 use crate::auth::role::Role;
 use crate::auth::shares::{self, Revoked, Share, Shares};
 use crate::auth::{By, Who, audit};
+use crate::links;
 
 /// The shares, and who asks for them; absent where there are none.
 type Desk = Option<Extension<(Arc<Shares>, Who)>>;
@@ -58,8 +59,7 @@ async fn make(desk: Desk, found: Found, Asked(asked): Asked) -> Result<Response,
     let what = format!("share {} of {:?} for {span} s, {role}", share.id, share.console);
     audit::note(&who.name, who.from, &what, &"made");
     let mut answer = told(&share);
-    // Behind #, where it is in no log of a server's or a proxy's, and in no Referer.
-    answer["url"] = format!("#/share/{word}").into();
+    answer["url"] = links::of(&word).into();
     Ok(json_of(&answer))
 }
 

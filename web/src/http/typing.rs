@@ -143,7 +143,7 @@ fn drain(attach: &mut Attach) -> bool {
             Next::Notice(notice) if notice["event"] == "detached" => return false,
             Next::Notice(_) => {}
             Next::Nothing => return true,
-            Next::End | Next::Lost => return false,
+            Next::End | Next::Refused(_) | Next::Lost => return false,
         }
     }
 }

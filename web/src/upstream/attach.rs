@@ -17,23 +17,28 @@ pub(super) struct Stream {
     notices: VecDeque<Value>,
     /// The stream was taken away, or the connection has ended.
     pub(super) is_gone: bool,
-    /// The console it is of is none of its reader's any more, nor is what has come already.
-    is_cut: bool,
+    /// Why the console it is of is none of its reader's any more, nor what has come already.
+    refused: Option<&'static str>,
     /// The console's id.
     console: String,
 }
 
 impl Stream {
     pub(super) const fn new(woken: Arc<Notify>, console: String) -> Self {
-        Self { woken, notices: VecDeque::new(), is_gone: false, is_cut: false, console }
+        Self { woken, notices: VecDeque::new(), is_gone: false, refused: None, console }
     }
 
     /// This console is not for those who are here.
     pub(super) fn cut(&mut self, console: &Value) {
         if *console == self.console.as_str() {
-            self.is_cut = true;
-            self.woken.notify_one();
+            self.refuse("the console is not to be told from another VM's any more");
         }
+    }
+
+    /// Nothing of it is for its reader any more.
+    pub(super) fn refuse(&mut self, why: &'static str) {
+        self.refused.get_or_insert(why);
+        self.woken.notify_one();
     }
 
     /// Something happened to it. Of two notices of one kind whose reader did not come the newer counts; what
@@ -59,6 +64,8 @@ pub(crate) enum Next {
     Nothing,
     /// The server has ended the stream.
     End,
+    /// It is not for its reader any more, for this reason.
+    Refused(&'static str),
     /// The connection has ended.
     Lost,
 }
@@ -90,8 +97,8 @@ impl Attach {
         let mut state = self.link.lock();
         let state = &mut *state;
         let Some(stream) = state.streams.get_mut(&self.stream) else { return Next::Lost };
-        if stream.is_cut {
-            return Next::End;
+        if let Some(why) = stream.refused {
+            return Next::Refused(why);
         }
         let mut most = most;
         if let Some(notice) = stream.notices.front() {
@@ -142,7 +149,7 @@ impl Attach {
     pub(crate) fn write(&self, bytes: &[u8]) -> usize {
         let n = {
             let mut state = self.link.lock();
-            if state.streams.get(&self.stream).is_some_and(|stream| stream.is_cut) {
+            if state.streams.get(&self.stream).is_some_and(|stream| stream.refused.is_some()) {
                 return 0;
             }
             state.operator.write(self.stream, bytes)
@@ -153,9 +160,9 @@ impl Attach {
         n
     }
 
-    /// Whether the console is none of its reader's any more.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.link.lock().streams.get(&self.stream).is_some_and(|stream| stream.is_cut)
+    /// Why the console is none of its reader's any more, if it is not.
+    pub(crate) fn refused(&self) -> Option<&'static str> {
+        self.link.lock().streams.get(&self.stream)?.refused
     }
 
     /// How much the server takes now; as much as at first: it has taken all that was typed.

@@ -40,6 +40,8 @@ pub(super) struct State {
     hello: Option<oneshot::Receiver<Outcome>>,
     /// Why it has ended.
     over: Option<String>,
+    /// Why those whose it was may not be here any more.
+    dismissed: Option<&'static str>,
 }
 
 impl Link {
@@ -57,6 +59,7 @@ impl Link {
             streams: HashMap::new(),
             hello: Some(receiver),
             over: None,
+            dismissed: None,
         };
         Self { state: Mutex::new(state), wake: Notify::new(), began }
     }
@@ -127,6 +130,16 @@ impl Link {
     /// Ends the connection.
     pub(super) fn end(&self, why: &str) {
         self.lock().end(why);
+        self.wake();
+    }
+
+    /// Ends the connection of somebody who may not be here any more: whoever reads from it is told so.
+    pub(super) fn dismiss(&self, why: &'static str) {
+        let mut state = self.lock();
+        state.dismissed = Some(why);
+        state.streams.values_mut().for_each(|stream| stream.refuse(why));
+        state.end(why);
+        drop(state);
         self.wake();
     }
 
@@ -250,6 +263,10 @@ impl Drop for Call<'_> {
 impl State {
     /// Whether more can be asked. A server that takes nothing has this wait here.
     fn takes_more(&self) -> Result<(), Refusal> {
+        if let Some(why) = self.dismissed {
+            let code = "not-allowed".to_owned();
+            return Err(Refusal { code, message: why.to_owned(), details: Value::Null });
+        }
         if let Some(why) = &self.over {
             return Err(lost(why));
         }

@@ -81,10 +81,17 @@ impl Upstreams {
 
     /// Ends all connections, and what is open on them.
     pub(crate) fn end(&self, why: &str) {
+        self.stop(|link| link.end(why));
+    }
+
+    /// The same where those whose they are may not be here any more.
+    pub(crate) fn dismiss(&self, why: &'static str) {
+        self.stop(|link| link.dismiss(why));
+    }
+
+    fn stop(&self, end: impl Fn(&Link)) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        for link in self.all.iter().filter_map(|upstream| upstream.link()) {
-            link.end(why);
-        }
+        self.all.iter().filter_map(|upstream| upstream.link()).for_each(|link| end(&link));
     }
 
     /// Whether somebody is at a console, or reads a log.

@@ -234,6 +234,16 @@ impl Socket {
         }
     }
 
+    /// Reads until the gateway closes, which has to be with this code and for this reason.
+    pub(crate) fn closes(&mut self, code: u16, why: &str) {
+        loop {
+            if let Frame::Close(of, words) = self.next() {
+                assert_eq!((of, words.as_str()), (code, why));
+                return;
+            }
+        }
+    }
+
     /// Reads as much output as this, and compares.
     pub(crate) fn expect(&mut self, text: &[u8]) {
         let mut seen = Vec::new();

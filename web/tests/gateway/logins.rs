@@ -9,7 +9,7 @@ use rustix::termios::tcgetattr;
 use serde_json::json;
 
 use crate::authority::{Authority, Folder};
-use crate::browser::{Events, Frame, Socket, ask, get};
+use crate::browser::{Events, Socket, ask, get};
 use crate::people::{Browser, basic, log_in, user};
 use crate::processes::{Gateway, Server, closed_server};
 
@@ -286,7 +286,7 @@ fn whose_line_changes_is_gone_at_once_and_a_damaged_file_changes_nothing() {
     assert_eq!(ann_here.get("/api/v1/me").status, 200);
     folder.write("users", &(bob + &user("ann", "read", "a")));
     gateway.hang_up();
-    while !matches!(of_ann.next(), Frame::Close(..)) {}
+    of_ann.closes(1008, "the session has ended: log in again");
     changes.ends();
     assert_eq!(ann_here.get("/api/v1/me").status, 401);
     assert_eq!(Browser::of(&gateway, "ann", "a").get("/api/v1/me").json()["role"], "read");
@@ -309,7 +309,7 @@ fn a_session_ends_with_the_logout_and_what_was_open_with_it() {
         socket
     });
     assert_eq!(here.post("/api/v1/logout", "{}").status, 200);
-    while !matches!(sockets[0].next(), Frame::Close(..)) {}
+    sockets[0].closes(1008, "the session has ended: log in again");
     alone(&there);
     sockets[1].say(&json!({"op": "lock", "mode": "write"}));
     while sockets[1].notice("access")["lock"] != "write" {}

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::browser::{Events, Socket, ask};
-use crate::processes::{Gateway, PATIENCE, Process, Server};
+use crate::processes::{Gateway, PATIENCE, Process, Server, Vm};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -55,13 +57,15 @@ fn replaced(text: &str, pairs: &[(&str, &str)]) -> String {
     })
 }
 
-fn gateway_of(server: &Server) -> Gateway {
+fn gateway_of(server: &Server, folder: &Folder) -> Gateway {
     let lab = format!("lab={}", server.socket.display());
+    let state = folder.0.join("state").display().to_string();
     let known = ["--proxy-user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--other-role", "write"];
-    Gateway::with_options(&[&["--server", &lab], &known[..]].concat())
+    Gateway::with_options(&[&["--server", &lab, "--state-dir", &state], &known[..]].concat())
 }
 
-/// What `packaging/` promises of a proxy: it asks who is there and says so, and streams.
+/// What `packaging/` promises of a proxy: it asks who is there and says so, streams, and asks nobody who has
+/// a link.
 fn is_kept(mut gateway: Gateway, server: &Server, command: &mut Command, at: SocketAddr) {
     let mut vm = server.vm(1, "web1");
     let proxy = Process::start(command);
@@ -86,14 +90,68 @@ fn is_kept(mut gateway: Gateway, server: &Server, command: &mut Command, at: Soc
     socket.expect(b"Password: ");
     let other = [ann, ("origin", "http://evil.example")];
     assert!(Socket::try_open(&gateway, path, "vspc.v1", &other).err().unwrap().contains(" 403 "));
+    is_open_for_links_alone(&gateway, &mut vm);
     drop(proxy);
+}
+
+fn is_open_for_links_alone(gateway: &Gateway, vm: &mut Vm) {
+    let ann = ("authorization", "Basic YW5uOnNlc2FtZQ==");
+    let body = json!({"rights": "writer", "expires_in_s": 600}).to_string();
+    let share = ask(gateway, "POST", "/api/v1/consoles/web1/shares", &[ann], &body).json();
+    let word = share["url"].as_str().unwrap().strip_prefix("s/#/share/").unwrap().to_owned();
+    let uuid = share["uuid"].as_str().unwrap();
+    // The page, as far as this build has one.
+    let page = ask(gateway, "GET", "/s/", &[], "");
+    assert_eq!(page.status, ask(gateway, "GET", "/", &[ann], "").status);
+    for part in page.body.split('"').filter(|part| part.starts_with("assets/")) {
+        assert_eq!(ask(gateway, "GET", &format!("/s/{part}"), &[], "").status, 200, "{part}");
+    }
+    let link = ("authorization", &*format!("Bearer {word}"));
+    assert_eq!(ask(gateway, "GET", "/s/api/v1/me", &[link], "").json()["share"]["console"], "web1");
+    let socket = format!("/s/api/v1/consoles/{uuid}/socket?server=lab");
+    let mut guest = Socket::try_open(gateway, &socket, &format!("vspc.v1, share.{word}"), &[]).unwrap();
+    assert_eq!(guest.notice("attached")["access"], "write");
+    guest.send(2, b"by a link");
+    vm.expect(b"by a link");
+    // Nobody else comes in there, whoever he says he is, and the link opens nothing where people are asked.
+    let guess = ("authorization", "Basic YW5uOmd1ZXNz");
+    for said in [&[][..], &[("x-user", "ann")], &[guess], &[ann]] {
+        for path in
+            ["/s/api/v1/me", "/s/api/v1/consoles", "/s/api/v1/consoles/web1", "/s/metrics", "/s/healthz"]
+        {
+            assert_eq!(ask(gateway, "GET", path, said, "").status, 401, "{path} {said:?}");
+        }
+        assert!(Socket::try_open(gateway, &socket, "vspc.v1", said).is_err());
+    }
+    // However it is written that something else is asked for.
+    for path in [
+        "/s/../api/v1/me",
+        "/s/%2e%2e/api/v1/me",
+        "/s%2f..%2fapi/v1/me",
+        "/s/..%2fapi/v1/me",
+        "//s/../api/v1/me",
+        "/api/v1/me?/s/",
+        "/S/../api/v1/me",
+        "/api/v1/consoles/../../../s/",
+        "/api/v1/me/%2e%2e/%2e%2e/%2e%2e/s/",
+    ] {
+        for said in [&[][..], &[("x-user", "ann")], &[guess], &[link]] {
+            let status = ask(gateway, "GET", path, said, "").status;
+            assert!(matches!(status, 400 | 401 | 403 | 404), "{path} {said:?}: {status}");
+        }
+    }
+    for path in ["/s/api/v1/consoles", "/s/api/v1/changes", "/s/api/v1/shares", "/s/metrics"] {
+        let answer = ask(gateway, "GET", path, &[link], "");
+        let is_one = answer.status == 200 && answer.json()["consoles"].as_array().unwrap().len() == 1;
+        assert!(is_one || answer.status == 403, "{path}: {}", answer.status);
+    }
 }
 
 #[test]
 fn nginx_asks_who_is_there_and_lets_websockets_through() {
     let Some(nginx) = program("nginx") else { return };
     let (server, folder, at) = (Server::start("nginx", &[]), Folder::new("nginx"), free_port());
-    let gateway = gateway_of(&server);
+    let gateway = gateway_of(&server, &folder);
     let users = folder.put("users", "ann:{PLAIN}sesame\n");
     let snippet = replaced(
         include_str!("../../../packaging/nginx/vspc-web.conf"),
@@ -102,7 +160,7 @@ fn nginx_asks_who_is_there_and_lets_websockets_through() {
             ("ssl_certificate /etc/nginx/consoles.pem;", ""),
             ("ssl_certificate_key /etc/nginx/consoles.key;", ""),
             ("/etc/nginx/consoles.users", &users),
-            ("http://127.0.0.1:8080", &format!("http://{}", gateway.address)),
+            ("server 127.0.0.1:8080;", &format!("server {};", gateway.address)),
         ],
     );
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -123,7 +181,7 @@ fn nginx_asks_who_is_there_and_lets_websockets_through() {
 fn caddy_asks_who_is_there_and_lets_websockets_through() {
     let Some(caddy) = program("caddy") else { return };
     let (server, folder, at) = (Server::start("caddy", &[]), Folder::new("caddy"), free_port());
-    let gateway = gateway_of(&server);
+    let gateway = gateway_of(&server, &folder);
     let hash = |caddy: &Path| {
         let output = Command::new(caddy).args(["hash-password", "--plaintext", "sesame"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

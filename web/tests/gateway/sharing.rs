@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::Folder;
-use crate::browser::{Answer, Frame, Socket, ask, until};
+use crate::browser::{Answer, Socket, ask, until};
 use crate::people::{Browser, basic, user};
 use crate::processes::{Gateway, Server};
 
@@ -40,7 +40,7 @@ impl Scene {
         let answer = browser.post("/api/v1/consoles/web1/shares", &body.to_string());
         assert_eq!(answer.status, 200, "{}", answer.body);
         let share = answer.json();
-        let word = share["url"].as_str().unwrap().strip_prefix("#/share/").unwrap().to_owned();
+        let word = share["url"].as_str().unwrap().strip_prefix("s/#/share/").unwrap().to_owned();
         (share, word)
     }
 
@@ -62,7 +62,7 @@ impl Scene {
 }
 
 fn closes(socket: &mut Socket) {
-    while !matches!(socket.next(), Frame::Close(..)) {}
+    socket.closes(1008, "the link has expired, or was revoked");
 }
 
 #[test]
@@ -111,6 +111,44 @@ fn a_link_opens_its_console_without_a_login_and_nothing_else() {
         .gateway
         .process
         .line_with(&format!("user=\"wim\" share={id} from=127.0.0.1 server=\"lab\" console=\"web1\": read"));
+}
+
+#[test]
+fn where_links_lead_nothing_but_a_link_counts() {
+    let scene = Scene::new("place");
+    let _vm = scene.server.vm(1, "web1");
+    let wim = Browser::of(&scene.gateway, "wim", "w");
+    let (share, word) = scene.make(&wim, &json!({"rights": "spectator", "expires_in_s": 600}));
+    let console = format!("/s/api/v1/consoles/{}", share["uuid"].as_str().unwrap());
+    assert_eq!(scene.ask(&word, "GET", "/s/api/v1/me").json()["share"]["console"], "web1");
+    assert_eq!(scene.ask(&word, "GET", &console).json()["name"], "web1");
+    // A browser that knows a password sends it along.
+    let (of_ada, speech) = (basic("ada", "a"), format!("vspc.v1, share.{word}"));
+    let known = [("authorization", of_ada.as_str())];
+    let mut socket = Socket::try_open(&scene.gateway, &format!("{console}/socket"), &speech, &known).unwrap();
+    assert_eq!(socket.notice("attached")["access"], "read");
+    let logged_in = [("cookie", wim.cookie.as_str()), ("x-csrf-token", wim.token.as_str())];
+    for headers in [&[][..], &known, &logged_in] {
+        for path in
+            ["/s/api/v1/me", "/s/api/v1/consoles", "/s/metrics", "/s/healthz", "/s/api/v1/openapi.json"]
+        {
+            let answer = ask(&scene.gateway, "GET", path, headers, "");
+            assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("not-known")), "{path}");
+            assert_eq!(answer.header("www-authenticate"), None);
+        }
+        assert!(Socket::try_open(&scene.gateway, &format!("{console}/socket"), "vspc.v1", headers).is_err());
+    }
+    let login = json!({"user": "ada", "password": "a"}).to_string();
+    assert_eq!(ask(&scene.gateway, "POST", "/s/api/v1/login", &[], &login).status, 401);
+    assert_eq!(ask(&scene.gateway, "POST", "/s/api/v1/logout", &logged_in, "{}").status, 401);
+    assert_eq!(wim.get("/api/v1/me").status, 200);
+    let page = ["/", "/s/"].map(|path| ask(&scene.gateway, "GET", path, &[], "").status);
+    assert_eq!(page[0], page[1]);
+    // Whom a proxy has asked before is not known to us, and the place is not for all.
+    let open = Gateway::of(&scene.server);
+    for path in ["/s/", "/s/api/v1/consoles", "/s/api/v1/me"] {
+        assert_eq!(ask(&open, "GET", path, &[], "").status, 404, "{path}");
+    }
 }
 
 #[test]
@@ -223,7 +261,7 @@ fn a_uuid_that_two_vms_have_is_shared_with_nobody() {
         assert!(std::time::Instant::now() < deadline, "the copy is not there");
     }
     // What was open has ended, and neither of the two is there, whatever it is called.
-    closes(&mut watching);
+    watching.closes(1008, "the console is not to be told from another VM's any more");
     let all = wim.get("/api/v1/consoles").json();
     let ids = all["consoles"].as_array().unwrap().iter().map(|console| console["id"].as_str().unwrap());
     for name in ids.chain(["web1", "copy", share["uuid"].as_str().unwrap()]) {

@@ -77,7 +77,7 @@ fn who_was_trusted_by_a_ca_that_is_not_any_more_is_gone_with_all_that_he_has_ope
     folder.write("ca.pem", &new.pem());
     gateway.hang_up();
     gateway.process.line_with("the certificate was read again");
-    while !matches!(socket.next(), Frame::Close(..)) {}
+    socket.closes(1008, "the certificate counts no more, or its role is another");
     answer(&mut *wire, "not-known");
     gateway.tls = Some(own.client_as(&new, "bob"));
     assert_eq!(get(&gateway, "/api/v1/me").json()["user"], "bob");

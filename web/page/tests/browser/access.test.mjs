@@ -73,7 +73,7 @@ for (const scheme of ['light', 'dark']) {
     await page.getByLabel('Password').waitFor();
     await check(page, 'login');
     gateway.shareWord = 's0.abc';
-    await page.goto(`${gateway.url}#/share/s0.abc`);
+    await page.goto(`${gateway.url}s/#/share/s0.abc`);
     await page.getByText('Shared until').waitFor();
     await page.addScriptTag({ content: await readFile(AXE, 'utf8') });
     await check(page, 'shared');

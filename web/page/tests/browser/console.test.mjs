@@ -259,7 +259,7 @@ test('a link to share is made and shown', { skip: missing }, async () => {
   await page.locator('.pane').getByRole('button', { name: 'More' }).click();
   await page.getByRole('menuitem', { name: 'Share link' }).click();
   await page.getByRole('button', { name: 'Make link' }).click();
-  await until('it is shown', async () => (await page.getByLabel('The link').inputValue()) === `${gateway.url}#/share/s0.abc`);
+  await until('it is shown', async () => (await page.getByLabel('The link').inputValue()) === `${gateway.url}s/#/share/s0.abc`);
   assert.deepEqual(gateway.posts[0].body, { rights: 'spectator', expires_in_s: 3600 });
   await page.screenshot({ path: path.join(SHOTS, 'share.png') });
 });

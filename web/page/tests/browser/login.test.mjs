@@ -83,7 +83,7 @@ test('links are listed and taken back', { skip: missing }, async () => {
   await page.getByRole('button', { name: 'Make link' }).click();
   await page.getByText('Watch and type', { exact: true }).waitFor();
   await page.getByRole('button', { name: 'Copy' }).click();
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${gateway.url}#/share/s0.abc`);
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${gateway.url}s/#/share/s0.abc`);
   await page.getByRole('button', { name: 'Revoke' }).click();
   await page.getByText('The link is revoked').waitFor();
   await page.getByRole('button', { name: 'Revoke' }).waitFor({ state: 'detached' });
@@ -94,7 +94,7 @@ test('a link opens its console and nothing else, and its end is told', { skip: m
   gateway.user = '';
   gateway.shareWord = 's0.abc';
   gateway.print(WEB, 'web-01 login: ');
-  const page = await visit('#/share/s0.abc');
+  const page = await visit('s/#/share/s0.abc');
   await until('it is connected', async () => (await screen(page)).includes('login:'));
   await page.getByText('Shared until').waitFor();
   await page.locator('.pane .xterm').click();

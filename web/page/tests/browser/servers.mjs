@@ -99,9 +99,9 @@ export async function lendPage(context, gateway) {
   await context.grantPermissions(['local-network-access', 'clipboard-read', 'clipboard-write']);
   const policy = answer.headers.get('content-security-policy');
   await context.route(
-    (url) => url.origin === new URL(gateway.url).origin && !url.pathname.startsWith('/api/'),
+    (url) => url.origin === new URL(gateway.url).origin && !/^(\/s)?\/api\//.test(url.pathname),
     async (route) => {
-      const name = new URL(route.request().url()).pathname.slice(1) || 'index.html';
+      const name = new URL(route.request().url()).pathname.replace(/^\/(s\/)?/, '') || 'index.html';
       const headers = { 'content-type': TYPES[name.split('.').pop()] ?? 'text/plain' };
       if (policy !== null) headers['content-security-policy'] = policy;
       await route.fulfill({ headers, body: await readFile(path.join(DIST, name)) });

@@ -12,6 +12,12 @@ export const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
   "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
+/** What is asked, and whether at the place of share links. */
+function asked(request) {
+  const place = /^\/s(?=\/)/;
+  return { url: new URL(request.url.replace(place, ''), 'http://mock'), isGuest: place.test(request.url) };
+}
+
 export function vm(i, over = {}) {
   const states = ['connected', 'connected', 'connected', 'moving', 'waiting'];
   return {
@@ -123,7 +129,7 @@ export class Gateway {
   }
 
   async #serve(request, answer) {
-    const url = new URL(request.url, 'http://mock');
+    const { url, isGuest } = asked(request);
     const parts = url.pathname.split('/').slice(1).map(decodeURIComponent);
     const json = (status, value) => {
       answer.writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json' });
@@ -132,6 +138,7 @@ export class Gateway {
     const bearer = /^Bearer (.*)$/.exec(request.headers.authorization ?? '')?.[1];
     const isShare = bearer !== undefined && bearer === this.shareWord;
     if (bearer !== undefined && !isShare) return json(401, { code: 'share-ended', detail: 'the link has expired' });
+    if (url.pathname.startsWith('/api/') && isGuest && !isShare) return json(401, { code: 'not-known', detail: 'this takes a link' });
     if (url.pathname === '/api/v1/login') {
       let body = '';
       for await (const piece of request) body += piece;
@@ -180,7 +187,7 @@ export class Gateway {
         if (parts[4] === 'shares') {
           const one = { id: `s${this.shares.length}`, by: this.user, rights: this.posts.at(-1).body.rights, expires_ms: Date.now() + 60_000 };
           this.shares.push(one);
-          return json(200, { ...one, url: '#/share/s0.abc' });
+          return json(200, { ...one, url: 's/#/share/s0.abc' });
         }
         return json(200, { bumped: 1 });
       }
@@ -213,7 +220,7 @@ export class Gateway {
   }
 
   #upgrade(request, socket) {
-    const url = new URL(request.url, 'http://mock');
+    const { url } = asked(request);
     const id = decodeURIComponent(url.pathname.split('/')[4]);
     const server = url.searchParams.get('server');
     const c = this.consoles.get(`${server}/${id}`) ?? [...this.consoles.values()].find((one) => one.uuid === id);

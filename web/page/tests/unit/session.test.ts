@@ -43,7 +43,10 @@ function setUp(why = ''): {
   log: string[];
   shown: () => void;
   pass: () => number[];
+  /** How often the gateway was asked why. */
+  asked: () => number;
 } {
+  let asked = 0;
   const sockets: FakeSocket[] = [];
   const log: string[] = [];
   const done: Array<() => void> = [];
@@ -66,7 +69,10 @@ function setUp(why = ''): {
         sockets.push(socket);
         return socket;
       },
-      why: () => Promise.resolve(why),
+      why: () => {
+        asked += 1;
+        return Promise.resolve(why);
+      },
       after: (ms, act) => {
         const timer = { ms, act };
         timers.push(timer);
@@ -77,6 +83,7 @@ function setUp(why = ''): {
   );
   return {
     session,
+    asked: () => asked,
     sockets,
     log,
     shown: () => done.splice(0).forEach((ready) => ready()),
@@ -156,12 +163,13 @@ test('who is sent away does not come back by itself, and may ask to', () => {
   expect(sockets.length).toBe(2);
 });
 
-test('a policy is not tried again', () => {
-  const { session, sockets, pass } = setUp();
-  sockets[0]!.fail(1008, 'Your session has ended.');
+test('a policy is told of in words, is not tried again, and the gateway is asked whether it knows us still', () => {
+  const { session, sockets, pass, asked } = setUp();
+  sockets[0]!.fail(1008, 'the session has ended: log in again');
   expect(session.phase).toBe('ended');
-  expect(session.message).toBe('Your session has ended.');
+  expect(session.message).toBe('The session has ended: log in again.');
   expect(pass()).toEqual([]);
+  expect(asked()).toBe(1);
 });
 
 test('a paste of 100 kB leaves whole, in order, as the socket takes it', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bytes, clock, count, duration } from '../../src/words';
+import { bytes, clock, count, duration, sentence } from '../../src/words';
 
 test('figures are short and do not lie at their edges', () => {
   expect([0, 999, 1000, 9949, 9951, 999_499, 999_501, 1.5e9].map(bytes)).toEqual([
@@ -10,4 +10,8 @@ test('figures are short and do not lie at their edges', () => {
   ]);
   expect([0, 75.4, 3723].map(clock)).toEqual(['0:00', '1:15', '1:02:03']);
   expect([count(1, 'line'), count(10_000, 'line')]).toEqual(['1 line', '10,000 lines']);
+});
+
+test('what a gateway says is a sentence', () => {
+  expect(['the link has expired', 'It is. ', ''].map(sentence)).toEqual(['The link has expired.', 'It is.', '']);
 });
