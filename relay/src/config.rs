@@ -75,7 +75,7 @@ impl Settings {
         let mut settings = match &options.config {
             None => Self::default(),
             Some(path) => {
-                let fault = |why| Fatal::Config { path: path.clone(), why };
+                let fault = |why| Fatal::File { path: path.clone(), why };
                 let text = fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
                 Self::parse_in(&text, path.parent().unwrap_or(path)).map_err(fault)?
             }

@@ -14,20 +14,12 @@ pub enum Fatal {
     /// A command line that makes no sense; the text says which option and what to do.
     #[error("{0}")]
     Options(String),
-    /// A configuration file that cannot be used.
+    /// A configuration file, a certificate or a key that cannot be used.
     #[error("{}: {why}", .path.display())]
-    Config {
+    File {
         /// Its path.
         path: PathBuf,
         /// What is wrong, and where.
-        why: String,
-    },
-    /// A certificate or key that cannot be used.
-    #[error("{}: {why}", .path.display())]
-    Certificate {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong.
         why: String,
     },
     /// A listener cannot be opened.

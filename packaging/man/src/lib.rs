@@ -15,7 +15,7 @@ use std::path::Path;
 
 use clap::{Arg, Command};
 
-pub use lint::lint;
+pub use lint::{faults, lint};
 pub use page::Page;
 
 /// What a program's page has that its command line does not tell.

@@ -71,6 +71,19 @@ fn a_command_has_a_page_that_leads_back() {
 }
 
 #[test]
+fn options_and_commands_that_are_not_in_the_pages_are_faults() {
+    let written = pages(program(), &facts());
+    let more = Arg::new("more").long("more");
+    let grown = program().arg(more.clone()).subcommand(Command::new("new"));
+    let grown = grown.mut_subcommand("stop", |stop| stop.arg(more));
+    assert_eq!(lint::forgotten(&program(), "prog", &written), "");
+    assert_eq!(
+        lint::forgotten(&grown, "prog", &written),
+        "prog.1: no --more\nprog-new: no page\nprog-stop.1: no --more\n"
+    );
+}
+
+#[test]
 fn mandoc_finds_no_fault() {
     let mut pages = pages(program(), &facts());
     let mut page = Page::new("odd", 7, "page of odd lines");

@@ -45,7 +45,7 @@ impl Server {
 /// What is wrong, and what to do where the fault does not say it.
 fn fatal(fault: Fault) -> Fatal {
     match fault {
-        Fault::File { path, why } => Fatal::Certificate { path, why },
+        Fault::File { path, why } => Fatal::File { path, why },
         Fault::NoSystemRoots(_) => {
             Fatal::Options(format!("{fault}: name the target's, or its CA's, with --ca FILE"))
         }

@@ -110,15 +110,11 @@ fn what_the_concentrators_system_has_not_acknowledged_is_sent_again_from_there()
         move || line.write_all(&all).unwrap()
     });
     vm.printed(100_000);
-    // Nobody reads any more, until nothing more fits. Nothing tells when that is.
-    let mut has = 0;
-    loop {
-        thread::sleep(Duration::from_millis(300));
-        let before = std::mem::replace(&mut has, vm.arrived());
-        if before == has {
-            break;
-        }
+    // Nobody reads any more, until nothing more fits.
+    while !vm.is_full() {
+        thread::yield_now();
     }
+    let has = vm.arrived();
     vm.reset();
     let mut vm = ground.concentrator.vm();
     writer.join().unwrap();

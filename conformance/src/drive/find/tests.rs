@@ -1,7 +1,7 @@
 //! Searches among consoles on real sockets.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +12,14 @@ use crate::load::process::raise_descriptor_limit;
 struct Server {
     first: u16,
     others: Vec<TcpListener>,
-    printed: Vec<Arc<Mutex<Vec<u8>>>>,
+    consoles: Vec<Arc<Mutex<Console>>>,
+}
+
+/// A console has printed something, and has shown all of it to these.
+#[derive(Default)]
+struct Console {
+    printed: Vec<u8>,
+    clients: Vec<TcpStream>,
 }
 
 impl Server {
@@ -20,24 +27,22 @@ impl Server {
     fn new(first: u16, others: u16) -> Self {
         raise_descriptor_limit();
         let others = (first..first + others).filter_map(|port| listen(port).ok()).collect();
-        Self { first, others, printed: Vec::new() }
+        Self { first, others, consoles: Vec::new() }
     }
 
     /// One more console, on `port` or the next one that is free.
     fn console(&mut self, port: u16) -> u16 {
         let (port, listener) = (port..).find_map(|port| Some((port, listen(port).ok()?))).unwrap();
-        let printed = Arc::new(Mutex::new(Vec::new()));
-        self.printed.push(Arc::clone(&printed));
+        listener.set_nonblocking(false).unwrap();
+        let console = Arc::<Mutex<Console>>::default();
+        self.consoles.push(Arc::clone(&console));
         std::thread::spawn(move || {
-            let mut clients: Vec<(std::net::TcpStream, usize)> = Vec::new();
-            loop {
-                clients.extend(listener.accept().ok().map(|(stream, _)| (stream, 0)));
-                let printed = printed.lock().unwrap().clone();
-                for (stream, shown) in &mut clients {
-                    let _ = stream.write_all(&printed[*shown..]);
-                    *shown = printed.len();
+            for mut client in listener.incoming().map_while(Result::ok) {
+                let mut console = console.lock().unwrap();
+                // One that has gone already is none.
+                if client.write_all(&console.printed).is_ok() {
+                    console.clients.push(client);
                 }
-                std::thread::sleep(Duration::from_millis(1));
             }
         });
         port
@@ -55,7 +60,9 @@ impl Server {
 
 impl Printing for Server {
     fn print(&mut self, vm: usize, bytes: &[u8]) -> bool {
-        self.printed[vm].lock().unwrap().extend(bytes);
+        let mut console = self.consoles[vm].lock().unwrap();
+        console.printed.extend(bytes);
+        console.clients.retain_mut(|client| client.write_all(bytes).is_ok());
         true
     }
 
@@ -131,7 +138,7 @@ struct Only<'a>(&'a mut Server);
 
 impl Printing for Only<'_> {
     fn print(&mut self, _vm: usize, bytes: &[u8]) -> bool {
-        let last = self.0.printed.len() - 1;
+        let last = self.0.consoles.len() - 1;
         self.0.print(last, bytes)
     }
 
