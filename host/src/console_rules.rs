@@ -22,10 +22,10 @@ pub(crate) struct Rule {
 pub(crate) struct Rules(pub(crate) Vec<Rule>);
 
 impl Rules {
-    /// Whether a console is logged.
+    /// Whether a console is logged. A stream of an agent's in a VM is where a rule says so.
     pub(crate) fn logs(&self, label: &Label) -> bool {
         let rule = self.0.iter().find(|rule| rule.engines.iter().any(|rule| rule.matches(label)));
-        rule.and_then(|rule| rule.log).unwrap_or(true)
+        rule.and_then(|rule| rule.log).unwrap_or(!label.of_guest)
     }
 
     /// Whether that depends on what a console is called.
@@ -79,5 +79,8 @@ mod tests {
         ] {
             assert_eq!(rules(given).logs(&vm1), is_logged, "{given:?}");
         }
+        // What an agent in a VM announces is logged where that is asked for.
+        let stream = Label { of_guest: true, ..vm1 };
+        assert!(!rules(&[]).logs(&stream) && rules(&[("vm*", Some(true))]).logs(&stream));
     }
 }

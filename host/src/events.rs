@@ -113,6 +113,14 @@ impl fmt::Display for Words<'_, EventKind> {
             EventKind::Left { who, because, stay } => {
                 write!(f, "left: {who}, {}, {}", Words(because), Words(stay))
             }
+            EventKind::GuestUp { agent } => write!(f, "the guest's agent is there: {}", Quoted(agent)),
+            EventKind::GuestDown(why) => write!(f, "no session with the guest's agent: {why}"),
+            EventKind::GuestReached { who, op, detail } if detail.is_empty() => {
+                write!(f, "{op} in the guest: {who}")
+            }
+            EventKind::GuestReached { who, op, detail } => {
+                write!(f, "{op} {} in the guest: {who}", Quoted(detail))
+            }
             EventKind::BreakSent { who, reason } if reason.is_empty() => write!(f, "break sent: {who}"),
             EventKind::BreakSent { who, reason } => {
                 write!(f, "break sent: {who}, because {}", Quoted(reason))

@@ -22,6 +22,7 @@ pub mod fatal;
 #[cfg(test)]
 mod folder;
 pub mod grace;
+mod guests;
 pub mod hangup;
 mod hooks;
 pub mod housekeeping;

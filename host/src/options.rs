@@ -16,6 +16,7 @@ use vspc_core::concentrator::{
 use crate::config::{ConfigOptions, Tables};
 use crate::dialer::DialOptions;
 use crate::doctor::DoctorOptions;
+use crate::guests::GuestOptions;
 use crate::hooks::HookOptions;
 use crate::listen_address::{client_place, listen_address};
 use crate::logging::Place;
@@ -216,6 +217,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) dial: DialOptions,
 
+    /// Agents in VMs.
+    #[command(flatten)]
+    pub(crate) guests: GuestOptions,
+
     /// State that outlives the server.
     #[command(flatten)]
     pub store: StoreOptions,
@@ -401,6 +406,7 @@ impl Options {
             console_rules: self.tables.consoles.engines(),
             forwards: self.dial.forwards(),
             dial_allow: self.dial.dial_allow.clone(),
+            guest_key: self.guests.guest_key_file.as_ref().map(|file| file.0.clone()),
             lines: self.lines(),
             ..Config::default()
         };

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use super::Concentrator;
 use super::admission::Source;
 use super::allowance::Payer;
-use super::conn::{Conn, Wire};
+use super::conn::Conn;
 use super::console::Console;
 use super::counters::Counters;
 use super::event::{Event, EventKind, Fault};
@@ -79,7 +79,7 @@ impl Concentrator {
     pub(super) fn reply(&mut self, id: ConnId, put: impl FnOnce(&mut Vec<u8>)) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         // To a line that takes a guest's bytes it would be input.
-        if conn.vm().is_some_and(|vm| vm.wire == Wire::Raw) {
+        if conn.vm().is_some_and(|vm| vm.wire.is_raw()) {
             return;
         }
         if !conn.queue_reply(id, &mut self.fx, put) {

@@ -15,6 +15,7 @@ use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
 use super::foreign::Foreign;
+use super::guest::Guest;
 use super::id::{ConnId, ConsoleId};
 use super::remote_ports::COMMAND_MARK;
 use super::serial::Upshot;
@@ -333,8 +334,11 @@ impl Concentrator {
             Some(Role::Attach(attach)) => &mut attach.epoch,
             _ => return,
         };
+        // It would be in the middle of a guest's frames.
+        let has_guest = self.consoles.get(at).is_some_and(|console| console.has_guest);
+        let is_taken = has_guest && self.consoles.guests.get(at).is_some_and(Guest::owns_line);
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
-        let has_vm = !console.legs.is_empty();
+        let has_vm = !console.legs.is_empty() && !is_taken;
         let counters = console.count();
         counters.bytes_from_clients += guest as u64;
         if !has_vm || !may_type {

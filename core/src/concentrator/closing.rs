@@ -7,7 +7,7 @@ use crate::telnet::{Command, put_command};
 use crate::time::Instant;
 
 use super::Concentrator;
-use super::conn::{Client, Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role};
+use super::conn::{Client, Closing, Conn, Ended, HALF_CLOSED_PATIENCE, Role, Wire};
 use super::console::Console;
 use super::desk::Desk;
 use super::dials::DialKey;
@@ -48,6 +48,9 @@ impl Concentrator {
             while let Some((id, why)) = self.fx.next_doomed() {
                 self.close(id, why);
             }
+            while let Some((at, was_cut)) = self.fx.next_guest() {
+                self.look_after_guest(at, was_cut);
+            }
             while let Some(at) = self.fx.next_roomy() {
                 self.take_in(at);
             }
@@ -58,7 +61,8 @@ impl Concentrator {
                 self.yield_console(id, newcomer);
             }
             let has_parted = self.part_others();
-            if !has_parted && !self.fx.has_doomed() && !self.consoles.dials.has_changed() {
+            let has_more = self.fx.has_doomed() || self.fx.has_guest() || self.consoles.dials.has_changed();
+            if !has_parted && !has_more {
                 break;
             }
         }
@@ -167,6 +171,7 @@ impl Concentrator {
                 self.admission.stop_judging(id);
                 self.watchers.remove(&id);
                 self.loggers.remove(&id);
+                self.leave_guests(id, None);
                 let desk = self.conns.get(id).and_then(Conn::desk);
                 let attaches: Vec<ConnId> = desk.into_iter().flat_map(Desk::attaches).collect();
                 for attach in attaches {
@@ -235,7 +240,16 @@ impl Concentrator {
         for id in readers {
             self.close(id, CloseReason::Gone);
         }
+        self.end_members_of(at);
         self.consoles.remove(at, &mut self.fx);
+    }
+
+    /// Forgets the consoles that were streams of a guest, with that.
+    fn end_members_of(&mut self, at: ConsoleId) {
+        self.lose_guest(at);
+        for member in self.consoles.guests.members(at).collect::<Vec<_>>() {
+            self.end_console(member, EventKind::ConsoleExpired);
+        }
     }
 
     /// A console that nobody used was picked to yield, to `newcomer` if that needs a port.
@@ -371,6 +385,7 @@ impl Concentrator {
             }
             match conn.role {
                 Role::Attach(_) => self.fx.outbox.forget(id),
+                Role::Vm(vm) if vm.wire == Wire::Stream => self.fx.outbox.forget(id),
                 _ => self.fx.outbox.close(id, how),
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::admin::operator::Rules;
 
 use super::address::{Address, ClientPlace};
+use super::guest::GuestKey;
 use super::proxies::Proxy;
 use super::rules::{ConsoleRule, Pattern};
 use super::serial_line::SerialLine;
@@ -95,6 +96,8 @@ pub struct Config {
     /// What VMs may ask to be connected to (direction `C`): targets as they are
     /// [shown](std::fmt::Display), without `?hello`. None: nothing.
     pub dial_allow: Vec<Pattern>,
+    /// What agents in VMs have to know, where no rule says so; `None`: nothing.
+    pub guest_key: Option<GuestKey>,
     /// Serial lines that come without a concentrator's protocol. They stay as they are.
     pub lines: Vec<SerialLine>,
     /// When a connection takes the input from a live one of the same VM.
@@ -144,6 +147,7 @@ impl Default for Config {
             console_rules: Vec::new(),
             forwards: Vec::new(),
             dial_allow: Vec::new(),
+            guest_key: None,
             lines: Vec::new(),
             takeover: Takeover::Probe,
             max_consoles: 100_000,

@@ -15,6 +15,7 @@ use super::dials::DialKey;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
+use super::guest::Mux;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::output::Sent;
 use super::speech::{Mode, Speech};
@@ -198,12 +199,19 @@ pub(super) enum Wire {
     Port,
     /// What the guest of a serial line prints, and nothing else.
     Raw,
+    /// The same, of a stream on the line of a guest with an agent: it has no socket.
+    Stream,
 }
 
 impl Wire {
     /// It is a serial line's that says nothing of itself.
     pub(super) fn is_lines(self) -> bool {
-        matches!(self, Self::Telnet | Self::Port | Self::Raw)
+        matches!(self, Self::Telnet | Self::Port | Self::Raw | Self::Stream)
+    }
+
+    /// Nothing goes over it but a guest's bytes.
+    pub(super) fn is_raw(self) -> bool {
+        matches!(self, Self::Raw | Self::Stream)
     }
 }
 
@@ -242,6 +250,8 @@ pub(super) struct Early {
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
     pub(super) suffix: Option<String>,
+    /// Its URI says that it carries streams.
+    pub(super) mux: Option<Mux>,
     /// Which console is its depends on its name, for which it is given time.
     pub(super) awaits_name: bool,
 }
@@ -445,6 +455,7 @@ impl Conn {
     /// On which side it holds a descriptor; a reader inside the process holds none.
     pub(super) fn side(&self) -> Option<Kind> {
         match &self.role {
+            Role::Vm(vm) if vm.wire == Wire::Stream => None,
             Role::Vm(_) => Some(Kind::Vm),
             Role::Announced(announced) if announced.console.is_none() => Some(Kind::Vm),
             Role::Client(_)

@@ -74,6 +74,8 @@ pub(super) struct Console {
     pub(super) last_output: Instant,
     /// Its VM is not read until its slowest reader has caught up (`--slow-client wait`).
     pub(super) paused: bool,
+    /// What goes over its line are a guest's streams, and text beside them.
+    pub(super) has_guest: bool,
     /// What is otherwise here than elsewhere.
     pub(super) rule: RuleId,
     /// Room for output from before the start, in units of [`ROOM_UNIT`]: its own begins behind that.
@@ -97,6 +99,7 @@ impl Console {
             tenure: Tenure::default(),
             last_output: now,
             paused: false,
+            has_guest: false,
             kept_port: None,
         }
     }
@@ -197,6 +200,9 @@ impl Console {
     pub(super) fn input_passes(&mut self, to: Option<IpAddr>, fx: &mut Effects) {
         self.tenure.pass(Some(to), fx.now);
         fx.outbox.changed(self.id());
+        if self.has_guest {
+            fx.cut_guest(self.id());
+        }
         self.wake_input(fx);
     }
 
@@ -207,6 +213,9 @@ impl Console {
         fx.outbox.changed(self.id());
         if !self.legs.is_empty() {
             return;
+        }
+        if self.has_guest {
+            fx.cut_guest(self.id());
         }
         let (lost, reopened) = self.uplink.clear(buffers);
         if lost > 0 {
@@ -251,6 +260,9 @@ impl Console {
         }
         if self.uplink.took(n, buffers) {
             self.reopen_input(fx);
+        }
+        if self.has_guest && self.uplink.len() <= GUEST_AHEAD / 2 {
+            fx.look_after_guest(self.id());
         }
     }
 
@@ -375,6 +387,10 @@ fn pause_above(limits: Limits) -> u64 {
 fn resume_at(limits: Limits) -> u64 {
     pause_above(limits) - limits.lag / 4
 }
+
+/// How much of what a guest is sent waits for its VM's socket at most: beyond that its session decides still
+/// what goes first.
+pub(super) const GUEST_AHEAD: usize = 64 << 10;
 
 /// In what steps room is made for output from before the start.
 pub(super) const ROOM_UNIT: usize = 16 << 10;

@@ -11,20 +11,22 @@ use std::time::Duration;
 use crate::admin::operator::Rules as Rights;
 use crate::keyed::Keyed;
 use crate::telnet::com_port::Line;
+use crate::telnet::wire_form::{escape_into, undouble_into};
 use crate::time::Instant;
 
 use super::config::{Config, SlowClient};
-use super::console::{Console, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
+use super::console::{Console, GUEST_AHEAD, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
 use super::dials::{By, DialKey, Dials};
 use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Stand, Took};
+use super::guests::Guests;
 use super::id::ConsoleId;
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
 use super::reader::Kind;
-use super::rules::{ConsoleRule, Pattern, RulePort, Rules};
+use super::rules::{ConsoleRule, Pattern, RuleId, RulePort, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::target::Target;
@@ -52,6 +54,8 @@ pub(super) struct Consoles {
     forwards_by_name: Vec<(Pattern, Arc<Target>)>,
     /// What they are connected to.
     pub(super) dials: Dials,
+    /// What agents in VMs have on their lines.
+    pub(super) guests: Guests,
     /// The settings of consoles that somebody has taken for a serial port.
     lines: BTreeMap<ConsoleId, Line>,
     /// Consoles that have had another list of who may use them, and where what they printed under that ends.
@@ -76,6 +80,7 @@ impl Consoles {
             rules: Rules::new(&config.console_rules),
             forwards_by_name: config.forwards.clone(),
             dials: Dials::default(),
+            guests: Guests::default(),
             lines: BTreeMap::new(),
             shown_from: BTreeMap::new(),
             room_before: config.restored_output.div_ceil(ROOM_UNIT).try_into().unwrap_or(u8::MAX),
@@ -204,6 +209,7 @@ impl Consoles {
             clone,
             name: String::new(),
             port: None,
+            of_guest: false,
         };
         let id = self.table.insert(Console::new(label, self.room_before, fx.now));
         if let Some(opened) = self.table.get_mut(id) {
@@ -215,12 +221,30 @@ impl Consoles {
         id
     }
 
+    /// A console is a stream of the guest's at another one.
+    pub(super) fn add_member(&mut self, member: ConsoleId, of: ConsoleId) {
+        self.guests.add_member(member, of);
+        if let Some(console) = self.table.get_mut(member) {
+            Arc::make_mut(&mut console.label).of_guest = true;
+        }
+        self.find_rule(member);
+    }
+
     /// Looks for the rule of a console, which has come or is called otherwise. Returns whether it is another.
     pub(super) fn find_rule(&mut self, id: ConsoleId) -> bool {
         let Some(console) = self.table.get_mut(id) else { return false };
-        let rule = self.rules.find(&console.label);
+        let mut rule = self.rules.find(&console.label);
+        // A stream of a guest's is for those whom the guest's console is for, where nothing else is said.
+        let is_inherited = rule == RuleId::default();
+        if is_inherited && let Some(parent) = self.guests.parent(id).and_then(|parent| self.table.get(parent))
+        {
+            rule = parent.rule;
+        }
+        let Some(console) = self.table.get_mut(id) else { return false };
         let is_another = std::mem::replace(&mut console.rule, rule) != rule;
-        self.want(id, By::Rule, self.forward_of(id));
+        if self.guests.parent(id).is_none() {
+            self.want(id, By::Rule, self.forward_of(id));
+        }
         is_another
     }
 
@@ -317,6 +341,17 @@ impl Consoles {
         self.rules.get(self.rules.find(label)).map_or(RulePort::Any, |rule| rule.port)
     }
 
+    /// Whether a console is a stream of a guest's that has no client port: no rule gives it one by its name.
+    pub(super) fn is_stream_without_port(&self, id: ConsoleId) -> bool {
+        self.guests.parent(id).is_some() && !self.has_own_port(id)
+    }
+
+    /// Whether a rule gives a console a client port of its own.
+    pub(super) fn has_own_port(&self, id: ConsoleId) -> bool {
+        let own = self.table.get(id).and_then(|console| self.rules.get(self.rules.find(&console.label)));
+        own.is_some_and(|rule| matches!(rule.port, RulePort::This(_)))
+    }
+
     /// What is otherwise at a console than elsewhere.
     pub(super) fn rule(&self, id: ConsoleId) -> Option<&ConsoleRule> {
         self.rules.get(self.table.get(id)?.rule)
@@ -355,6 +390,7 @@ impl Consoles {
         self.by_silence.remove(id.index);
         self.shown_from.remove(&id);
         self.dials.forget(id);
+        self.guests.remove(id);
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
@@ -368,6 +404,9 @@ impl Consoles {
     /// one copy and a look at each reader.
     pub(super) fn print(&mut self, id: ConsoleId, wire: &[u8], pairs: usize, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
+        if console.has_guest {
+            return self.print_beside_streams(id, wire, fx);
+        }
         console.fanout_mut().print(wire, pairs, &mut self.pools.vms);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
         let waits = self.rules.slow_client(console.rule).unwrap_or(self.slow) == SlowClient::Wait;
@@ -376,12 +415,62 @@ impl Consoles {
         self.trim_memory(fx);
     }
 
+    /// The same of a line that has a guest's streams on it: those go to its session, and what is left is
+    /// printed. A reader of that never makes the VM wait: the streams are others'.
+    fn print_beside_streams(&mut self, id: ConsoleId, wire: &[u8], fx: &mut Effects) {
+        let Some(guest) = self.guests.get_mut(id) else { return };
+        let (mut came, mut text) = (Vec::with_capacity(wire.len()), Vec::new());
+        undouble_into(wire, usize::MAX, &mut came);
+        guest.trunk.handle_received(&came, fx.now, &mut text);
+        fx.look_after_guest(id);
+        if let Some(console) = self.table.get_mut(id) {
+            console.count().bytes_from_vm += came.len() as u64;
+        }
+        self.print_text(id, &text, fx);
+    }
+
+    /// What on such a line is no stream's.
+    pub(super) fn print_text(&mut self, id: ConsoleId, text: &[u8], fx: &mut Effects) {
+        let Some(console) = self.table.get_mut(id).filter(|_| !text.is_empty()) else { return };
+        let mut wire = Vec::with_capacity(text.len());
+        escape_into(text, &mut wire);
+        let pairs = wire.len() - text.len();
+        console.fanout_mut().print(&wire, pairs, &mut self.pools.vms);
+        after_print(console, self.limits, false, &mut self.pools.vms, fx);
+        self.by_silence.touch(id.index);
+        self.trim_memory(fx);
+    }
+
+    /// Puts into the uplink what a guest is sent, as much as may wait there.
+    pub(super) fn send_to_guest(&mut self, id: ConsoleId, fx: &mut Effects) {
+        let Some(console) = self.table.get_mut(id).filter(|console| console.legs.has_holder()) else {
+            return;
+        };
+        let Some(guest) = self.guests.get_mut(id) else { return };
+        let (uplink, buffers) = (&mut console.uplink, &mut self.buffers);
+        while uplink.len() < GUEST_AHEAD {
+            let sent = guest.trunk.transmit_with(fx.now, |runs| {
+                runs.iter().for_each(|run| uplink.push_guest(run, buffers));
+                runs.iter().map(|run| run.len()).sum()
+            });
+            if sent == 0 {
+                break;
+            }
+        }
+        console.wake_input(fx);
+    }
+
     /// Takes over what was printed before its console was known.
     pub(super) fn adopt(&mut self, id: ConsoleId, unshown: Unshown, fx: &mut Effects) {
         if unshown.kept() == 0 || self.table.get(id).is_none() {
             return self.drop_unshown(unshown);
         }
         let Some(console) = self.table.get_mut(id) else { return };
+        if console.has_guest {
+            let mut unshown = unshown;
+            let wire = unshown.take_wire(&mut self.pools);
+            return self.print_beside_streams(id, &wire, fx);
+        }
         let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
         if printed > 0 {
             console.count().bytes_from_vm += printed;

@@ -11,6 +11,8 @@
 //!                               ◀─ show  (output, as far as there is credit)
 //! ```
 
+mod joins;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use crate::time::Instant;
 use super::id::{ConnId, ConsoleId};
 use super::output::LogReader;
 use super::standing::Standing;
+use joins::Joins;
+pub(super) use joins::{Join, JoinState};
 
 /// One operator's connection.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub(super) struct Desk {
     ready: VecDeque<u64>,
     /// Logs that it reads, by the stream that carries each.
     logs: BTreeMap<u64, Reading>,
+    joins: Joins,
     /// Who asks, and what it may do.
     pub(super) standing: Standing,
     /// Consoles of which it wants to hear.
@@ -97,6 +102,12 @@ pub(super) enum Asked {
     Request(Result<Request, ParseError>),
     /// There is something to be typed on this stream.
     Typed(ConnId),
+    /// There is something on a stream that is joined with one of a guest's, or its end.
+    Said(u64),
+    /// Such a stream, or one that tells of facts, takes more.
+    Room(u64),
+    /// The client has left such a stream; whether both had said all.
+    LeftJoin(Join, bool),
     /// An attach was left.
     Left(ConnId),
     /// The log on this stream is read no more.
@@ -140,6 +151,7 @@ impl Desk {
             attaches: BTreeMap::new(),
             ready: VecDeque::new(),
             logs: BTreeMap::new(),
+            joins: Joins::default(),
             standing,
             watch: None,
             log: None,
@@ -188,9 +200,21 @@ impl Desk {
                     if let Some(attached) = self.attaches.get(&id.0) {
                         return Some(Asked::Typed(attached.conn));
                     }
+                    if self.joined(id.0).is_some() {
+                        return Some(Asked::Said(id.0));
+                    }
+                    if self.joins.has(id.0) {
+                        self.hear_telling(id.0);
+                    }
+                }
+                SessionEvent::Credit(id) | SessionEvent::Writable(id) if self.joins.has(id.0) => {
+                    return Some(Asked::Room(id.0));
                 }
                 SessionEvent::Credit(id) | SessionEvent::Writable(id) => self.mark_ready(id.0),
                 SessionEvent::Reset(id, _) | SessionEvent::Retired(id) => {
+                    if let Some(join) = self.joins.remove(id.0) {
+                        return Some(Asked::LeftJoin(join, matches!(event, SessionEvent::Retired(_))));
+                    }
                     if let Some(attached) = self.attaches.remove(&id.0) {
                         return Some(Asked::Left(attached.conn));
                     }
@@ -256,7 +280,7 @@ impl Desk {
         if id == CONTROL || id.is_guests() || self.session.received(id).is_err() {
             return Err(Failure::new(Code::NoSuchStream, format!("stream {stream} is not open")));
         }
-        if self.attaches.contains_key(&stream) || self.logs.contains_key(&stream) {
+        if self.attaches.contains_key(&stream) || self.logs.contains_key(&stream) || self.joins.has(stream) {
             let message = format!("stream {stream} carries something already");
             return Err(Failure::new(Code::StreamInUse, message));
         }

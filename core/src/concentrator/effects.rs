@@ -4,7 +4,7 @@
 //! A part is given `&mut Effects` beside its own `&mut self`, so that it needs neither the engine nor its
 //! neighbours: a test makes an `Effects` of its own and looks at what is in it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::time::Instant;
 
@@ -33,6 +33,10 @@ pub(super) struct Effects {
     roomy: VecDeque<ConsoleId>,
     /// Consoles whose rule may be another now, and with it their client port.
     ruled: VecDeque<ConsoleId>,
+    /// Consoles with a guest that has said something, or whose line takes more.
+    guests: BTreeSet<ConsoleId>,
+    /// Those of them whose line was lost meanwhile.
+    cut: BTreeSet<ConsoleId>,
     /// Consoles that yield, and who needs their ports.
     yielding: VecDeque<(ConsoleId, Option<Newcomer>)>,
 }
@@ -123,6 +127,28 @@ impl Effects {
     /// The next leg to get a console of its own, and which it has now.
     pub(super) fn next_parted(&mut self) -> Option<(ConnId, ConsoleId, String)> {
         self.parted.pop_front()
+    }
+
+    /// Has the guest at a console be looked after, before the present call returns.
+    pub(super) fn look_after_guest(&mut self, at: ConsoleId) {
+        self.guests.insert(at);
+    }
+
+    /// The line of a console's guest is another one, and what was under way on it is lost.
+    pub(super) fn cut_guest(&mut self, at: ConsoleId) {
+        self.cut.insert(at);
+        self.guests.insert(at);
+    }
+
+    /// The next guest to be looked after, and whether its line was cut.
+    pub(super) fn next_guest(&mut self) -> Option<(ConsoleId, bool)> {
+        let at = self.guests.pop_first()?;
+        Some((at, self.cut.remove(&at)))
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_guest(&self) -> bool {
+        !self.guests.is_empty()
     }
 
     /// Whether there is one.

@@ -144,6 +144,22 @@ pub enum EventKind {
         /// Why, in that one's words; empty: nothing was said.
         reason: Box<str>,
     },
+    /// The agent in a VM has said who it is: its streams are served.
+    GuestUp {
+        /// Its name and version, as it tells them.
+        agent: Box<str>,
+    },
+    /// The session with the agent in a VM is over, or never came to be; this says why.
+    GuestDown(Box<str>),
+    /// Somebody has opened a stream in a guest.
+    GuestReached {
+        /// Who.
+        who: Box<str>,
+        /// What it is: `exec`, `shell`, `put`, `get` or `connect`.
+        op: Box<str>,
+        /// A program with what it is given, a path or an address.
+        detail: Box<str>,
+    },
     /// An operator sends somebody away.
     SentAway {
         /// Whom.
@@ -443,6 +459,7 @@ impl EventKind {
             | Self::DialRefused { .. }
             | Self::PortShed(_)
             | Self::PortsExhausted
+            | Self::GuestDown(_)
             | Self::PortTaken(..) => Warn,
             Self::VmDisconnected(why) => why.severity(),
             Self::Vmotion(step) => step.severity(),
@@ -460,6 +477,8 @@ impl EventKind {
             | Self::BreakSent { .. }
             | Self::SentAway { .. }
             | Self::Ordered { .. }
+            | Self::GuestUp { .. }
+            | Self::GuestReached { .. }
             | Self::ClientAttached { .. }
             | Self::ClientDetached(..)
             | Self::ClientNotLetIn(_)
@@ -484,6 +503,7 @@ impl EventKind {
             | Self::LockChanged { .. }
             | Self::BreakSent { .. }
             | Self::Ordered { .. }
+            | Self::GuestReached { .. }
             | Self::SentAway { .. } => true,
             Self::Vmotion(step) => !matches!(step, VmotionStep::BadPeer | VmotionStep::OutOfPlace(_)),
             other => other.is_last(),

@@ -58,6 +58,11 @@ impl EventKind {
             Self::Left { who, because: why, stay } => {
                 ("left", because(closed(*why), of_stay(*stay, json!({ "who": who }))))
             }
+            Self::GuestUp { agent } => ("guest-up", json!({ "agent": agent })),
+            Self::GuestDown(why) => ("guest-down", json!({ "message": why })),
+            Self::GuestReached { who, op, detail } => {
+                ("guest-reached", json!({ "who": who, "op": op, "detail": detail }))
+            }
             Self::BreakSent { who, reason } if reason.is_empty() => ("break-sent", json!({ "who": who })),
             Self::BreakSent { who, reason } => ("break-sent", json!({ "who": who, "reason": reason })),
             Self::SentAway { who, by, reason } => {

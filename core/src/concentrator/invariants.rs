@@ -94,7 +94,8 @@ impl Concentrator {
                 | Timer::Takeover(id)
                 | Timer::Inherit(id)
                 | Timer::Legs(id)
-                | Timer::Wait(id) => self.consoles.get(id).is_some(),
+                | Timer::Wait(id)
+                | Timer::Guest(id) => self.consoles.get(id).is_some(),
                 Timer::Break(id) | Timer::Answers(id) => self.remote_ports.is_set_by_us(id),
                 Timer::Ports | Timer::Dial | Timer::Summary => true,
             };

@@ -63,6 +63,11 @@ impl Concentrator {
         self.set_place(id, Place::Console(at));
         self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
         let (welcome, because) = self.welcome(at, id, is_other);
+        if let Some(mux) = early.mux.or(self.consoles.rule(at).and_then(|rule| rule.mux))
+            && !is_other
+        {
+            self.expect_guest(at, mux);
+        }
         let name = early.name.take();
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);

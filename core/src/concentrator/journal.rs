@@ -219,6 +219,11 @@ impl Journal {
         Some(len)
     }
 
+    /// Appends all that it holds, in wire form, to `into`.
+    pub(super) fn copy_wire(&self, into: &mut Vec<u8>) {
+        self.segments.iter().for_each(|segment| into.extend_from_slice(&segment.bytes));
+    }
+
     /// Gives everything back.
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         while self.drop_oldest(pool).is_some() {}

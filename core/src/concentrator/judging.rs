@@ -63,6 +63,23 @@ impl Concentrator {
             self.judge(id, at);
         }
         self.end_logs_of(at);
+        for id in self.desks() {
+            self.judge_in_guest(id, at);
+        }
+    }
+
+    /// One who may not reach into a console's guest any more leaves it.
+    fn judge_in_guest(&mut self, id: ConnId, at: ConsoleId) {
+        let right = self.right_at(id, at);
+        if right < Right::Writer {
+            self.leave_guests(id, Some(at));
+        }
+        if right < Right::Spectator
+            && let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut)
+        {
+            desk.end_tellings_of(at);
+            self.fx.outbox.transmit(id);
+        }
     }
 
     fn judge(&mut self, id: ConnId, at: ConsoleId) {
@@ -129,12 +146,16 @@ impl Concentrator {
             let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
             let before = desk.standing.right;
             desk.standing.judge(&self.config.admin_rights);
+            let guests = desk.guests();
             if desk.standing.right != before && desk.standing.is_known {
                 desk.notify(&Notice::Rights { rights: desk.standing.right.name().into() });
                 if let Some(watch) = &mut desk.watch {
                     watch.changed.extend(self.consoles.iter().map(Console::id));
                 }
                 self.fx.outbox.transmit(id);
+            }
+            for at in guests {
+                self.judge_in_guest(id, at);
             }
         }
     }

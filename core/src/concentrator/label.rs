@@ -41,6 +41,8 @@ pub struct Label {
     pub name: String,
     /// Where clients connect, once that is open.
     pub port: Option<u16>,
+    /// It is a stream of the agent's in that VM, and no serial port.
+    pub of_guest: bool,
 }
 
 impl Label {
@@ -123,6 +125,7 @@ mod tests {
             clone: Box::default(),
             name: name.into(),
             port: Some(50000),
+            of_guest: false,
         }
     }
 

@@ -87,7 +87,8 @@ impl Concentrator {
     /// It is the VM of its console from its first moment, or from when its handshake is over.
     fn begin_line(&mut self, id: ConnId, number: u16) {
         let Some(line) = self.config.lines.get(usize::from(number)) else { return };
-        let early = Early { uuid: Some(line.uuid), name: Some(line.name.clone()), ..Early::default() };
+        let early =
+            Early { uuid: Some(line.uuid), name: Some(line.name.clone()), mux: line.mux, ..Early::default() };
         let identity = Identity::of(line.uuid);
         let placed = self.consoles.place(&identity, Some(&line.name));
         if self.conns.get_mut(id).is_some_and(|conn| !std::mem::replace(&mut conn.spoken, true)) {

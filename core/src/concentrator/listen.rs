@@ -170,7 +170,7 @@ impl Concentrator {
             return;
         }
         let rule = self.consoles.rule(at).map(|rule| rule.port);
-        if rule == Some(RulePort::None) {
+        if rule == Some(RulePort::None) || self.consoles.is_stream_without_port(at) {
             return self.emit_identified(at);
         }
         // None was kept for it where there were open ports to spare, of VMs that may come again.
@@ -209,6 +209,15 @@ impl Concentrator {
         let list = self.consoles.may(at).cloned();
         let (watching, had_list) = (self.watching(at), self.consoles.has_list(at));
         self.consoles.find_rule(at);
+        for member in self.consoles.guests.members(at).collect::<Vec<_>>() {
+            self.fx.apply_rule(member);
+        }
+        let has_vm = self.consoles.get(at).is_some_and(|console| !console.legs.is_empty());
+        if let Some(mux) = self.consoles.rule(at).and_then(|rule| rule.mux).filter(|_| has_vm)
+            && self.consoles.guests.parent(at).is_none()
+        {
+            self.expect_guest(at, mux);
+        }
         if self.consoles.may(at) != list.as_ref() {
             self.list_has_changed(at, had_list);
             self.lose_sight(at, &watching);
@@ -246,6 +255,9 @@ impl Concentrator {
     /// Whether a console has the client port that its rule says, or none if that says so.
     fn has_port_of_rule(&self, at: ConsoleId) -> bool {
         let Some(console) = self.consoles.get(at) else { return true };
+        if self.consoles.is_stream_without_port(at) {
+            return console.listener.is_none();
+        }
         let has = console.listener.and_then(|id| self.port_asked_for(id));
         let is_own = |port| self.ports.as_ref().is_some_and(|ports| ports.is_own(port));
         match (self.consoles.rule(at).map_or(RulePort::Any, |rule| rule.port), has) {

@@ -19,6 +19,7 @@ mod announced;
 mod aside;
 mod attach;
 mod attaching;
+mod bonds;
 mod client;
 mod closing;
 mod config;
@@ -40,6 +41,8 @@ mod feeding;
 mod flow;
 mod foreign;
 mod forwarding;
+mod guest;
+mod guests;
 mod histogram;
 mod id;
 mod index;
@@ -67,6 +70,7 @@ mod output;
 mod ports;
 mod proxies;
 mod queues;
+mod reaching;
 mod reader;
 mod reconfigure;
 mod remote_ports;
@@ -83,6 +87,7 @@ mod silence;
 mod slab;
 mod speech;
 mod standing;
+mod streams;
 mod takeover;
 mod target;
 mod tenure;
@@ -118,6 +123,7 @@ pub use event::{
     TakenBecause, VmotionStep,
 };
 pub use foreign::Foreign;
+pub use guest::{GuestKey, Mux, NoMux};
 pub use id::{ConnId, ConsoleId, ListenerId};
 pub use label::{Identity, Label, Quoted};
 pub use local_line::LocalLine;
@@ -128,7 +134,7 @@ pub use output::{Chunk, Closed, LogOrder, LogReader, Order, Output, Sent, Shutdo
 pub use ports::BLOCK;
 pub use proxies::{NoProxy, Proxy};
 pub use rules::{ConsoleRule, NoPattern, Pattern, RulePort};
-pub use serial_line::{LinePlace, NoLine, SerialLine, uuid_of_line};
+pub use serial_line::{LinePlace, NoLine, SerialLine, take_mux, uuid_of_line};
 pub use target::{NoTarget, Place as TargetPlace, Target};
 
 use crate::keyed::Keyed;
@@ -183,6 +189,8 @@ pub struct Concentrator {
     /// Operators' connections that want to hear of consoles, and of what is logged.
     watchers: BTreeSet<ConnId>,
     loggers: BTreeSet<ConnId>,
+    /// Operators' connections that want to hear of facts.
+    fact_readers: BTreeSet<ConnId>,
     /// Connections that we have made to serial lines, and which those are.
     dialled_lines: BTreeMap<ConnId, u16>,
     /// Connections at the listeners of serial lines whose handshakes are not done.
@@ -229,6 +237,7 @@ impl Concentrator {
             epoch: 0,
             watchers: BTreeSet::new(),
             loggers: BTreeSet::new(),
+            fact_readers: BTreeSet::new(),
             dialled_lines: BTreeMap::new(),
             arriving_lines: BTreeMap::new(),
             remote_ports: RemotePorts::default(),
@@ -372,6 +381,7 @@ impl Concentrator {
             Timer::Inherit(id) => self.inherit(id),
             Timer::Legs(id) => self.legs_timer(id),
             Timer::Wait(id) => self.end_wait(id),
+            Timer::Guest(id) => self.guest_timer(id),
             Timer::Ports => self.ports_timer(),
             Timer::Dial => self.dial_due(),
             Timer::Break(id) => self.end_break(id),
@@ -397,6 +407,14 @@ impl Concentrator {
                 // Of connections without a socket their operator's is told.
                 Output::Receive(id) if self.is_attach(id) => {
                     self.take_typed(id);
+                    self.settle();
+                }
+                Output::Receive(id) if let Some((at, stream)) = self.consoles.guests.stream_of(id) => {
+                    self.read_stream(at, stream);
+                    self.settle();
+                }
+                Output::Transmit(id) if self.consoles.guests.stream_of(id).is_some() => {
+                    self.feed_leg(id);
                     self.settle();
                 }
                 Output::Local(id) if self.is_attach(id) => self.wake_attach(id),

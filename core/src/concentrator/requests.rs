@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::admin::lock::LockRefused;
 use crate::admin::operator::{
-    self, Behalf, Candidate, Code, Extras, Failure, LogQuery, Mode, Notice, Op, ParseError, ReloadOutcome,
-    Request, Right, Topic, parse_id, put_answer, put_failure, write_id,
+    self, Behalf, Candidate, Code, Extras, FactsOf, Failure, LogQuery, Mode, Notice, Op, ParseError,
+    ReloadOutcome, Request, Right, Topic, parse_id, put_answer, put_failure, write_id,
 };
 use crate::mux::CloseReason as SessionEnd;
 use crate::telnet::{Command, IAC};
@@ -57,6 +57,9 @@ impl Concentrator {
                 None => break,
                 Some(Asked::Request(request)) => work += self.answer_request(id, request),
                 Some(Asked::Typed(attach)) => self.take_typed(attach),
+                Some(Asked::Said(stream)) => self.hear_joined(id, stream),
+                Some(Asked::Room(stream)) => self.more_for(id, stream),
+                Some(Asked::LeftJoin(join, in_order)) => self.left_joined(&join, in_order),
                 Some(Asked::LeftLog(stream)) => {
                     self.fx.outbox.push(Output::Log(LogOrder::Stop(LogReader { conn: id, stream })));
                 }
@@ -133,6 +136,7 @@ impl Concentrator {
             }
             Op::Lock { mode: Mode::ReadOnly, .. } => Right::Spectator,
             Op::Lock { .. } | Op::BreakAt { .. } | Op::Break { .. } => Right::Writer,
+            Op::Open { .. } | Op::SetFact { .. } | Op::Accept { .. } | Op::Take { .. } => Right::Writer,
             Op::Bump { .. } | Op::Kick { .. } | Op::GiveInput { .. } | Op::Reload | Op::Drain => {
                 Right::Operator
             }
@@ -198,6 +202,30 @@ impl Concentrator {
                     .map_err(|error| Failure::new(Code::NoSuchClient, error.to_string()))?;
                 json!({})
             }
+            Op::Streams(console) => {
+                let at = self.console_for(id, &console, needs)?;
+                self.describe_streams(at)?
+            }
+            Op::Open { console, stream } => {
+                let at = self.console_for(id, &console, needs)?;
+                self.open_in_guest(id, at, stream)?
+            }
+            Op::Facts { console, stream, of } => {
+                let at = self.console_for(id, &console, needs)?;
+                self.read_facts(id, at, stream, of == FactsOf::Host)?
+            }
+            Op::SetFact { console, key, value } => {
+                let at = self.console_for(id, &console, needs)?;
+                self.set_fact(at, &key, value.as_deref())?
+            }
+            Op::Accept { console, name } => {
+                let at = self.console_for(id, &console, needs)?;
+                self.accept_from_guest(id, at, &name)?
+            }
+            Op::Take { console, number, stream } => {
+                let at = self.console_for(id, &console, needs)?;
+                self.take_from_guest(id, at, number, stream)?
+            }
             Op::Reload => {
                 self.order(id, Order::Reload(id));
                 if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
@@ -261,7 +289,7 @@ impl Concentrator {
             "server": server,
             "rights": right.name(),
             "as": who,
-            "features": if self.config.has_logs { &["log"][..] } else { &[] },
+            "features": if self.config.has_logs { &["guests", "log"][..] } else { &["guests"] },
         }))
     }
 

@@ -80,7 +80,7 @@ impl Reservation {
     fn label(&self) -> Label {
         let Identity { uuid, suffix, clone } = self.identity.clone();
         let id = ConsoleId { index: 0, generation: 0 };
-        Label { id, uuid, suffix, clone, name: self.name.clone(), port: None }
+        Label { id, uuid, suffix, clone, name: self.name.clone(), port: None, of_guest: false }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::pattern::is_like;
 use crate::vmware::Uuid;
 
 use super::config::SlowClient;
+use super::guest::{GuestKey, Mux};
 use super::label::Label;
 use super::target::Target;
 
@@ -36,6 +37,10 @@ pub struct ConsoleRule {
     pub may: Option<operator::Rules>,
     /// What they are connected to, as to one of their clients.
     pub forward: Option<Arc<Target>>,
+    /// Their lines carry streams of an agent in the VM.
+    pub mux: Option<Mux>,
+    /// What that agent has to know, where it is not the same everywhere.
+    pub guest_key: Option<GuestKey>,
 }
 
 /// Which client port a console has by a rule.

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::vmware::Uuid;
 
 use super::address::{Address, SocketFile};
+use super::guest::{Mux, NoMux};
 use super::local_line::LocalLine;
 use super::target::{NoTarget, Place, Target};
 
@@ -26,6 +27,8 @@ pub struct SerialLine {
     pub uuid: Uuid,
     /// Where it is.
     pub place: LinePlace,
+    /// It carries streams of an agent in the VM.
+    pub mux: Option<Mux>,
 }
 
 /// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://`, `rfc2217://` or
@@ -123,6 +126,22 @@ impl fmt::Display for LinePlace {
     }
 }
 
+/// Takes `mux=…` out of what stands behind the `?` of a line's URI: how streams are carried on it. Not of a
+/// program's: all of that is its own.
+///
+/// # Errors
+///
+/// It names no way to carry them.
+pub fn take_mux(uri: &str) -> Result<(String, Option<Mux>), NoMux> {
+    let Some((base, query)) = uri.split_once('?').filter(|_| !uri.starts_with("exec:")) else {
+        return Ok((uri.to_owned(), None));
+    };
+    let (own, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|pair| pair.starts_with("mux="));
+    let mux = own.last().map(|pair| pair["mux=".len()..].parse()).transpose()?;
+    let uri = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    Ok((uri, mux))
+}
+
 /// What a serial port with settings begins with: what stands behind its `?` are those.
 const PORT_SCHEME: &str = "rfc2217://";
 
@@ -177,6 +196,20 @@ mod tests {
         assert_eq!(shown("tcp://esx7:1?hello"), Err(NoLine::Option));
         assert_eq!(shown("pty:run/plc1"), Err(NoLine::Target(NoTarget::LocalPath("run/plc1".into()))));
         assert_eq!(shown("tcp://:0"), Err(NoLine::Target(NoTarget::Port)));
+    }
+
+    #[test]
+    fn how_streams_are_carried_is_told_from_where_a_line_is() {
+        for (uri, place, mux) in [
+            ("unix:/run/a.sock", "unix:/run/a.sock", None),
+            ("unix:/run/a.sock?mux=s2", "unix:/run/a.sock", Some(Mux::S2)),
+            ("unix:/run/a.sock?listen&mux=s2+sl", "unix:/run/a.sock?listen", Some(Mux::S2OverSl)),
+            ("tty:/dev/ttyS1?mux=s2+sl&speed=115200", "tty:/dev/ttyS1?speed=115200", Some(Mux::S2OverSl)),
+            ("exec:a?mux=s2", "exec:a?mux=s2", None),
+        ] {
+            assert_eq!(take_mux(uri), Ok((place.to_owned(), mux)), "{uri}");
+        }
+        assert!(take_mux("tcp://:1?mux=v9").unwrap_err().to_string().contains("v9"));
     }
 
     #[test]

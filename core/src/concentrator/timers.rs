@@ -49,6 +49,8 @@ pub(super) enum Timer {
     Legs(ConsoleId),
     /// A reader that a VM waits for has had its time.
     Wait(ConsoleId),
+    /// The line of a console's guest has something due.
+    Guest(ConsoleId),
     /// Ports that were not to be had are tried again.
     Ports,
     /// Something is to be connected to.
@@ -110,8 +112,14 @@ impl Timers {
 
     /// Cancels whatever is armed for a console that is forgotten.
     pub(super) fn forget_console(&mut self, id: ConsoleId) {
-        let all =
-            [Timer::Expire(id), Timer::Takeover(id), Timer::Inherit(id), Timer::Legs(id), Timer::Wait(id)];
+        let all = [
+            Timer::Expire(id),
+            Timer::Takeover(id),
+            Timer::Inherit(id),
+            Timer::Legs(id),
+            Timer::Wait(id),
+            Timer::Guest(id),
+        ];
         all.into_iter().for_each(|timer| self.cancel(timer));
     }
 

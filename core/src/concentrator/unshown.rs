@@ -97,6 +97,14 @@ impl Unshown {
         fanout.adopt(self.journal, (!self.is_a_vms).then_some(strangers), vms)
     }
 
+    /// Takes all of it out, in wire form.
+    pub(super) fn take_wire(&mut self, pools: &mut Pools) -> Vec<u8> {
+        let mut wire = Vec::new();
+        self.journal.copy_wire(&mut wire);
+        self.clear(pools);
+        wire
+    }
+
     /// Nobody will read it.
     pub(super) fn clear(&mut self, pools: &mut Pools) {
         self.journal.clear(self.pool(pools));

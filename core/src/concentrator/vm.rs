@@ -56,7 +56,7 @@ impl Concentrator {
     /// Bytes from a host. One pass; what is left of a command stays in the decoder. Returns how many bytes at
     /// the end are TLS, if that has begun among them.
     pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
-        if self.conns.get(id)?.vm().is_some_and(|vm| vm.wire == Wire::Raw) {
+        if self.conns.get(id)?.vm().is_some_and(|vm| vm.wire.is_raw()) {
             self.receive_raw_line(id, data);
             return None;
         }
@@ -387,7 +387,9 @@ impl Concentrator {
         let may_count = self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
         let suffix = if may_count { uri.suffix() } else { String::new() };
         self.consoles.dials.wishes(id, dial);
+        let mux = uri.option("mux").and_then(|mux| mux.parse().ok());
         if let Some(early) = self.early_mut(id) {
+            early.mux = early.mux.or(mux);
             early.suffix.get_or_insert(suffix);
             self.identify(id);
         }
@@ -523,8 +525,11 @@ impl Concentrator {
     /// Takes a VM connection out of everything it has part in. It will not be heard again.
     pub(super) fn detach_vm(&mut self, id: ConnId) {
         let Some(vm) = self.conns.get(id).and_then(Conn::vm) else { return };
-        let (place, moving) = (vm.place, vm.moving);
+        let (place, moving, wire) = (vm.place, vm.moving, vm.wire);
         self.remote_port_ends(id);
+        if wire == Wire::Stream {
+            self.end_stream_of(id);
+        }
         self.show_last_words(id);
         self.adopt_early(id);
         self.set_place(id, Place::Detached);

@@ -38,12 +38,13 @@ impl<'a> ServiceUri<'a> {
     /// What tells this port from the VM's others: the value of `port` in the query where there is
     /// one (`vSPC.py?port=console`, as VMware's kit takes it), else the whole URI (as vSPC.py does it).
     pub fn port_key(&self) -> &str {
+        self.option("port").filter(|value| !value.is_empty()).unwrap_or(&self.text)
+    }
+
+    /// The value of this name in the query.
+    pub fn option(&self, name: &str) -> Option<&str> {
         let query = self.text.split_once('?').map_or("", |(_, query)| query);
-        query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("port="))
-            .filter(|value| !value.is_empty())
-            .unwrap_or(&self.text)
+        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// What multi-console servers append to UUID and name: `_` and the [`port_key`](Self::port_key). Of a key

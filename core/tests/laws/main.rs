@@ -16,6 +16,7 @@ mod config;
 mod forwarding;
 #[cfg(feature = "tls")]
 mod fuzz;
+mod guests;
 mod honest;
 mod kit;
 mod law;

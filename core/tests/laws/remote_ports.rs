@@ -15,7 +15,7 @@ fn uuid() -> Uuid {
 }
 
 fn config(place: &str) -> Config {
-    let line = SerialLine { name: "plc1".into(), uuid: uuid(), place: place.parse().unwrap() };
+    let line = SerialLine { name: "plc1".into(), uuid: uuid(), place: place.parse().unwrap(), mux: None };
     let client_ports = Some(PortRange { first: 50000, last: 50009 });
     Config { lines: vec![line], client_ports, banner: false, ..Config::default() }
 }

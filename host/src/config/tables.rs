@@ -7,11 +7,14 @@ use std::fmt::{self, Write as _};
 
 use toml::de::{DeTable, DeValue};
 use vspc_core::admin::operator;
-use vspc_core::concentrator::{ConsoleRule, Pattern, RulePort, SerialLine, SlowClient, uuid_of_line};
+use vspc_core::concentrator::{
+    ConsoleRule, Mux, NoMux, Pattern, RulePort, SerialLine, SlowClient, take_mux, uuid_of_line,
+};
 use vspc_core::vmware::Uuid;
 
 use crate::console_rules::{Rule, Rules};
 use crate::dialer;
+use crate::guests::KeyFile;
 use crate::watching::{self, MOST_WATCHES, Rate, Selector, Watch};
 
 /// What the file has in tables.
@@ -119,9 +122,12 @@ impl fmt::Display for Tables {
                 writeln!(f, "{key} = {value}")?;
             }
         }
-        for SerialLine { name, uuid, place } in &self.lines {
+        for SerialLine { name, uuid, place, mux } in &self.lines {
             let [name, place] = [name, &place.to_string()].map(|text| super::print::literal(text));
             writeln!(f, "\n[[{LINE}]]\nname = {name}\nuri = {place}\nuuid = \"{}\"", uuid.simple())?;
+            if let Some(mux) = mux {
+                writeln!(f, "mux = \"{mux}\"")?;
+            }
         }
         Ok(())
     }
@@ -137,7 +143,9 @@ pub(super) fn selector_of(rule: &Rule) -> Vec<(&'static str, String)> {
 
 /// What is otherwise there, as a file says it.
 pub(super) fn effects_of(Rule { engines, log, multi }: &Rule) -> Vec<(&'static str, String)> {
-    let Some(ConsoleRule { port, raw, slow_client, max_clients, may, forward, .. }) = engines.first() else {
+    let Some(ConsoleRule { port, raw, slow_client, max_clients, may, forward, mux, guest_key, .. }) =
+        engines.first()
+    else {
         return Vec::new();
     };
     let port = match port {
@@ -162,6 +170,8 @@ pub(super) fn effects_of(Rule { engines, log, multi }: &Rule) -> Vec<(&'static s
         ("max-clients", max_clients),
         ("may", may),
         ("forward", forward.as_ref().map(|target| super::print::literal(&target.to_string()))),
+        ("mux", mux.map(|mux| format!("\"{mux}\""))),
+        (GUEST_KEY, guest_key.as_ref().map(|key| super::print::literal(key.file()))),
         (MULTI_CONSOLE, multi.map(|multi| multi.to_string())),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
@@ -201,20 +211,26 @@ fn watch(fields: &mut Fields<'_, '_>) -> Option<Watch> {
 
 fn line(fields: &mut Fields<'_, '_>) -> Option<SerialLine> {
     let name = fields.take("name", |value| dialer::line_name(text(value)?).map(str::to_owned));
-    let place = fields.take("uri", |value| dialer::line_place(text(value)?));
+    let mut mux = None;
+    let place = fields.take("uri", |value| {
+        let (uri, own) = take_mux(text(value)?).map_err(|why| why.to_string())?;
+        mux = own;
+        dialer::line_place(&uri)
+    });
+    let mux = fields.take("mux", multiplexer).or(mux);
     let uuid = fields.take("uuid", |value| {
         let uuid = Uuid::parse(text(value)?.as_bytes()).ok().filter(|uuid| !uuid.is_nil());
         uuid.ok_or_else(|| "is a UUID: 32 hexadecimal digits, with or without dashes".to_owned())
     });
     let lacks = ["name", "uri"].map(|key| !fields.had(key));
-    fields.end(&["name", "uri", "uuid"]);
+    fields.end(&["name", "uri", "uuid", "mux"]);
     for (key, lacks) in ["name", "uri"].into_iter().zip(lacks) {
         if lacks {
             fields.fault(key, "is missing: a line has a name, and a uri that says where it is");
         }
     }
     let name = name?;
-    Some(SerialLine { uuid: uuid.unwrap_or_else(|| uuid_of_line(&name)), place: place?, name })
+    Some(SerialLine { uuid: uuid.unwrap_or_else(|| uuid_of_line(&name)), place: place?, name, mux })
 }
 
 /// The rule of a table: it is about each of its names with each of its UUIDs.
@@ -241,6 +257,8 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
     });
     let may = fields.take("may", rights);
     let forward = fields.take("forward", |value| dialer::target(text(value)?));
+    let mux = fields.take("mux", multiplexer);
+    let guest_key = fields.take(GUEST_KEY, |value| text(value)?.parse::<KeyFile>().map(|file| file.0));
     let multi = fields.take(MULTI_CONSOLE, flag);
     let is_about_nobody = !fields.had("name") && !fields.had("uuid");
     fields.end(&[
@@ -253,6 +271,8 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
         "max-clients",
         "may",
         "forward",
+        "mux",
+        GUEST_KEY,
         MULTI_CONSOLE,
     ]);
     if may.is_some() {
@@ -283,8 +303,8 @@ fn rule(fields: &mut Fields<'_, '_>) -> Rule {
     let (names, uuids, port): (Vec<_>, Vec<_>, _) = (all(names), all(uuids), port.unwrap_or_default());
     let each = names.iter().flat_map(|name| uuids.iter().map(move |uuid| (name.clone(), uuid.clone())));
     let engines = each.map(|(name, uuid)| {
-        let (may, forward) = (may.clone(), forward.clone());
-        ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may, forward }
+        let (may, forward, guest_key) = (may.clone(), forward.clone(), guest_key.clone());
+        ConsoleRule { name, uuid, port, raw, slow_client, max_clients, may, forward, mux, guest_key }
     });
     Rule { engines: engines.collect(), log, multi }
 }
@@ -299,6 +319,11 @@ fn own_port(rule: &Rule) -> Option<u16> {
 fn lower(pattern: &Pattern) -> Pattern {
     // Never empty: the other is not.
     pattern.to_string().to_lowercase().parse().unwrap_or_else(|_| pattern.clone())
+}
+
+/// How streams are carried on a line.
+fn multiplexer(value: &DeValue<'_>) -> Result<Mux, String> {
+    text(value)?.parse().map_err(|why: NoMux| why.to_string())
 }
 
 /// Patterns of whole names: one, or a list.
@@ -444,6 +469,9 @@ const WATCH: &str = "watch";
 /// The name of the tables of serial lines.
 pub(super) const LINE: &str = "line";
 const CONSOLE: &str = "console";
+
+/// The file with what the agents there have to know.
+const GUEST_KEY: &str = "guest-key-file";
 
 /// What of a rule takes a restart.
 pub(super) const MULTI_CONSOLE: &str = "multi-console";

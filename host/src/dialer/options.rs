@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vspc_core::concentrator::{
-    LinePlace, LocalLine, NoLine, NoTarget, Pattern, SerialLine, Target, TargetPlace, uuid_of_line,
+    LinePlace, LocalLine, NoLine, NoTarget, Pattern, SerialLine, Target, TargetPlace, take_mux, uuid_of_line,
 };
 
 use super::program::words;
@@ -55,7 +55,8 @@ fn line(text: &str) -> Result<SerialLine, String> {
         return Err("give a name, = and where it is, as in plc1=tcp://10.0.0.5:2001".to_owned());
     };
     let name = line_name(name)?.to_owned();
-    Ok(SerialLine { uuid: uuid_of_line(&name), name, place: line_place(uri)? })
+    let (uri, mux) = take_mux(uri).map_err(|why| why.to_string())?;
+    Ok(SerialLine { uuid: uuid_of_line(&name), name, place: line_place(&uri)?, mux })
 }
 
 /// What a line may be called.

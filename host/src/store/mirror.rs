@@ -138,7 +138,7 @@ impl Mirror {
     /// copy of all that is kept.
     pub(crate) fn freeze(&mut self, engine: &Concentrator) {
         if let Some(end) = self.0.take() {
-            let all = engine.consoles().map(|console| (console.label.id, know(&console)));
+            let all = engine.consoles().filter(is_kept).map(|console| (console.label.id, know(&console)));
             end.send(Message::All(all.collect()));
         }
     }
@@ -157,13 +157,18 @@ impl End {
 
     fn tell(&self, engine: &Concentrator, id: ConsoleId) {
         self.room.free.fetch_sub(1, Ordering::AcqRel);
-        self.send(Message::One(id, engine.console(id).map(|console| know(&console))));
+        self.send(Message::One(id, engine.console(id).filter(is_kept).map(|console| know(&console))));
     }
 
     fn send(&self, message: Message) {
         // Fails when the thread has ended, with the process.
         let _ = self.messages.send(message);
     }
+}
+
+/// Whether it is kept at all: not what is a stream of an agent's in a VM, unless a rule gives it a port.
+fn is_kept(console: &ConsoleView<'_>) -> bool {
+    !console.label.of_guest || console.claims.is_some()
 }
 
 fn know(console: &ConsoleView<'_>) -> Known {

@@ -35,6 +35,8 @@ pub enum Code {
     Locked,
     /// What was asked to be resumed is no longer kept.
     Gone,
+    /// No agent has answered on the console's line.
+    NoAgent,
     /// A limit is reached.
     TooMany,
     /// Nothing new begins.
@@ -207,6 +209,17 @@ pub enum Notice {
     LogDropped {
         /// How many.
         count: u64,
+    },
+    /// Somebody has connected to a listener in a guest.
+    Connection {
+        /// The console whose guest.
+        console: String,
+        /// The listener's name.
+        name: String,
+        /// Which it is.
+        number: u64,
+        /// Who, for people.
+        from: String,
     },
     /// A reader has missed output.
     Missed {

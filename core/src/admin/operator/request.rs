@@ -126,6 +126,49 @@ pub enum Op {
         /// To which connection.
         leg: u64,
     },
+    /// What streams a console's guest has.
+    Streams(String),
+    /// Open a stream in a guest.
+    Open {
+        /// The console whose guest.
+        console: String,
+        /// The client's stream that is joined with it.
+        stream: u64,
+    },
+    /// Be told of a guest's facts.
+    Facts {
+        /// The console whose guest.
+        console: String,
+        /// The stream that carries them.
+        stream: u64,
+        /// Whose.
+        of: FactsOf,
+    },
+    /// Set a fact for a guest.
+    SetFact {
+        /// The console whose guest.
+        console: String,
+        /// Its name.
+        key: String,
+        /// `None`: it is taken back.
+        value: Option<String>,
+    },
+    /// Take what connects to a listener in a guest.
+    Accept {
+        /// The console whose guest.
+        console: String,
+        /// The listener's name.
+        name: String,
+    },
+    /// Join a stream with one that has connected.
+    Take {
+        /// The console whose guest.
+        console: String,
+        /// Which, as it was told.
+        number: u64,
+        /// The client's stream.
+        stream: u64,
+    },
     /// The server's counters.
     Stats,
     /// Load again what can be loaded while serving.
@@ -139,6 +182,17 @@ pub enum Op {
 pub struct Extras {
     /// The last line that was printed.
     pub last_line: bool,
+}
+
+/// Who tells facts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FactsOf {
+    /// The guest, of itself.
+    #[default]
+    Guest,
+    /// Operators, to the guest.
+    Host,
 }
 
 /// What can be subscribed to.
@@ -269,14 +323,14 @@ impl Op {
             "unsubscribe" => Self::Unsubscribe(fields.word("to")?.ok_or_else(|| missing("to"))?),
             "attach" => Self::Attach {
                 console: fields.needed("console")?,
-                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                stream: fields.stream()?,
                 lock: fields.word("lock")?,
                 scrollback: fields.number("scrollback")?.unwrap_or_default(),
                 from: fields.word("from")?,
             },
             "log" => Self::Log {
                 console: fields.needed("console")?,
-                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                stream: fields.stream()?,
                 query: LogQuery {
                     since: fields.word("since")?,
                     until: fields.word("until")?,
@@ -286,7 +340,7 @@ impl Op {
                 },
             },
             "lock" => Self::Lock {
-                stream: fields.number("stream")?.ok_or_else(|| missing("stream"))?,
+                stream: fields.stream()?,
                 mode: fields.word("mode")?.ok_or_else(|| missing("mode"))?,
             },
             "break" => match fields.number("stream")? {
@@ -308,6 +362,24 @@ impl Op {
             "give-input" => Self::GiveInput {
                 console: fields.needed("console")?,
                 leg: fields.id("leg")?.ok_or_else(|| missing("leg"))?,
+            },
+            "streams" => Self::Streams(fields.needed("console")?),
+            "open" => Self::Open { console: fields.needed("console")?, stream: fields.stream()? },
+            "facts" => Self::Facts {
+                console: fields.needed("console")?,
+                stream: fields.stream()?,
+                of: fields.word("of")?.unwrap_or_default(),
+            },
+            "set-fact" => Self::SetFact {
+                console: fields.needed("console")?,
+                key: fields.needed("key")?,
+                value: fields.text("value")?,
+            },
+            "accept" => Self::Accept { console: fields.needed("console")?, name: fields.needed("name")? },
+            "take" => Self::Take {
+                console: fields.needed("console")?,
+                number: fields.number("number")?.ok_or_else(|| missing("number"))?,
+                stream: fields.stream()?,
             },
             "stats" => Self::Stats,
             "reload" => Self::Reload,
@@ -332,6 +404,10 @@ impl Fields<'_> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_u64().filter(|&number| number <= ID_MOST);
         number.map(Some).ok_or_else(|| bad(format!("{name} is a number from 0 to 2^53 - 1")))
+    }
+
+    fn stream(&self) -> Result<u64, Failure> {
+        self.number("stream")?.ok_or_else(|| missing("stream"))
     }
 
     fn text(&self, name: &str) -> Result<Option<String>, Failure> {
@@ -488,6 +564,32 @@ mod tests {
             (
                 r#"{"id":1,"op":"give-input","console":"a","leg":"1.2"}"#,
                 Op::GiveInput { console: "a".into(), leg: 2 << 32 | 1 },
+            ),
+            (r#"{"id":1,"op":"streams","console":"a"}"#, Op::Streams("a".into())),
+            (r#"{"id":1,"op":"open","console":"a","stream":7}"#, Op::Open { console: "a".into(), stream: 7 }),
+            (
+                r#"{"id":1,"op":"facts","console":"a","stream":7}"#,
+                Op::Facts { console: "a".into(), stream: 7, of: FactsOf::Guest },
+            ),
+            (
+                r#"{"id":1,"op":"facts","console":"a","stream":7,"of":"host"}"#,
+                Op::Facts { console: "a".into(), stream: 7, of: FactsOf::Host },
+            ),
+            (
+                r#"{"id":1,"op":"set-fact","console":"a","key":"k","value":""}"#,
+                Op::SetFact { console: "a".into(), key: "k".into(), value: Some(String::new()) },
+            ),
+            (
+                r#"{"id":1,"op":"set-fact","console":"a","key":"k"}"#,
+                Op::SetFact { console: "a".into(), key: "k".into(), value: None },
+            ),
+            (
+                r#"{"id":1,"op":"accept","console":"a","name":"db"}"#,
+                Op::Accept { console: "a".into(), name: "db".into() },
+            ),
+            (
+                r#"{"id":1,"op":"take","console":"a","number":4,"stream":7}"#,
+                Op::Take { console: "a".into(), number: 4, stream: 7 },
             ),
             (r#"{"id":1,"op":"stats"}"#, Op::Stats),
             (r#"{"id":1,"op":"reload"}"#, Op::Reload),

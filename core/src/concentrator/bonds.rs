@@ -1,0 +1,113 @@
+//! What ties streams of guests to connections here is tied, and cut when either end goes.
+
+use rand_chacha::rand_core::Rng;
+
+use super::Concentrator;
+use super::conn::Conn;
+use super::desk::{Join, JoinState};
+use super::event::CloseReason;
+use super::guest::{Carried, Chance, Guest, Mux};
+use super::id::{ConnId, ConsoleId};
+
+impl Concentrator {
+    /// A console's line carries streams from now on, or goes on doing so.
+    pub(super) fn expect_guest(&mut self, at: ConsoleId, mux: Mux) {
+        if self.consoles.guests.get(at).is_some_and(|guest| guest.mux == mux) {
+            return self.fx.look_after_guest(at);
+        }
+        let mut number = || self.rng.next_u64();
+        let chance = Chance { nonces: [number() as u32, number() as u32], seed: [number(), number()] };
+        let key = self.consoles.rule(at).and_then(|rule| rule.guest_key.as_ref());
+        let key = key.or(self.config.guest_key.as_ref());
+        let guest = Guest::new(mux, key, &self.config.server, chance, self.fx.now);
+        self.lose_guest(at);
+        self.consoles.guests.insert(at, guest);
+        if let Some(console) = self.consoles.get_mut(at) {
+            console.has_guest = true;
+        }
+        self.fx.look_after_guest(at);
+    }
+
+    /// All that a guest has here ends.
+    pub(super) fn lose_guest(&mut self, at: ConsoleId) {
+        let Some(guest) = self.consoles.guests.get(at) else { return };
+        let ends: Vec<(Option<ConnId>, Option<(ConnId, u64)>)> = guest
+            .streams()
+            .map(|(_, carried)| match carried {
+                Carried::Leg(leg) => (Some(*leg), None),
+                Carried::Joined(joined) => (None, Some((joined.operator, joined.stream))),
+                _ => (None, None),
+            })
+            .collect();
+        for (leg, joined) in ends {
+            if let Some(leg) = leg {
+                self.fx.doom(leg, CloseReason::PeerClosed);
+            }
+            if let Some((operator, stream)) = joined {
+                self.cut_joined(operator, stream);
+            }
+        }
+        self.consoles.guests.remove(at);
+    }
+
+    /// The guest's end of a joined stream is gone.
+    pub(super) fn cut_joined(&mut self, operator: ConnId, stream: u64) {
+        if let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) {
+            desk.reset_joined(stream);
+            self.fx.outbox.transmit(operator);
+        }
+    }
+
+    /// A client has left a stream that is joined with one of a guest's.
+    pub(super) fn left_joined(&mut self, join: &Join, in_order: bool) {
+        let JoinState::Open(with) = join.state else { return };
+        let Some(guest) = self.consoles.guests.get_mut(join.at) else { return };
+        if !in_order {
+            guest.reset(with);
+            self.fx.look_after_guest(join.at);
+        }
+    }
+
+    /// Both ends of a joined stream are cut.
+    pub(super) fn leave_guest(&mut self, id: ConnId, stream: u64) {
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+        let with = desk.joined_with(stream);
+        desk.reset_joined(stream);
+        self.fx.outbox.transmit(id);
+        if let Some((at, with)) = with
+            && let Some(guest) = self.consoles.guests.get_mut(at)
+        {
+            guest.reset(with);
+            self.fx.look_after_guest(at);
+        }
+    }
+
+    /// An operator's connection has ended, or may not reach into this guest any more (`None`: any of them).
+    pub(super) fn leave_guests(&mut self, id: ConnId, at: Option<ConsoleId>) {
+        let desk = self.conns.get(id).and_then(Conn::desk);
+        let all: Vec<u64> = desk
+            .into_iter()
+            .flat_map(|desk| desk.all_joined())
+            .filter(|&(_, of, _)| at.is_none_or(|at| at == of))
+            .map(|(stream, ..)| stream)
+            .collect();
+        for stream in all {
+            self.leave_guest(id, stream);
+        }
+        if at.is_none() {
+            self.consoles.guests.forget_taker(id);
+            self.fact_readers.remove(&id);
+        }
+    }
+
+    /// A connection that is a stream has ended here.
+    pub(super) fn end_stream_of(&mut self, leg: ConnId) {
+        let Some((at, id)) = self.consoles.guests.remove_leg(leg) else { return };
+        if let Some(guest) = self.consoles.guests.get_mut(at)
+            && matches!(guest.carried(id), Some(Carried::Leg(own)) if *own == leg)
+        {
+            guest.reset(id);
+            self.fx.look_after_guest(at);
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! The agent in a VM, at the other end of a console's line: its session, what its streams are, its facts.
+//!
+//! **Owns** what is said to it on the host's behalf (hello, the answers to what it announces) and what it has
+//! told. **Refuses to know** consoles and operators beyond their ids: who is fed by a stream, and who feeds
+//! it, is told by [`Carried`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+use vspc_guest::{
+    Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_FACT_LINE, MAX_LINE, Next, Refusal,
+    Secret, Teller, answer,
+};
+
+use crate::mux::link::LinkConfig;
+use crate::mux::{Config as SessionConfig, Dialect, Event, Priority, Received, Role, StreamId, Trunk};
+use crate::time::Instant;
+
+use super::id::ConnId;
+
+/// How streams are carried on a console's line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mux {
+    /// `s2`: the line loses nothing, and says when it opens and closes.
+    S2,
+    /// `s2+sl`: it may lose bytes: a serial port of the guest's.
+    S2OverSl,
+}
+
+/// A text names no way to carry streams.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0:?} is no multiplexer: there are s2 (a virtio port, a socket) and s2+sl (a serial port)")]
+pub struct NoMux(Box<str>);
+
+impl FromStr for Mux {
+    type Err = NoMux;
+
+    fn from_str(text: &str) -> Result<Self, NoMux> {
+        match text {
+            "s2" => Ok(Self::S2),
+            // A + in a query string is a space to some.
+            "s2+sl" | "s2 sl" | "s2%2Bsl" | "s2%2bsl" => Ok(Self::S2OverSl),
+            _ => Err(NoMux(text.chars().take(32).collect::<String>().into())),
+        }
+    }
+}
+
+impl fmt::Display for Mux {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::S2 => "s2",
+            Self::S2OverSl => "s2+sl",
+        })
+    }
+}
+
+/// What a guest has to prove that it knows, 32 bytes or more.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GuestKey {
+    bytes: Box<[u8]>,
+    file: Box<str>,
+}
+
+impl GuestKey {
+    /// What a file holds. `None`: it is too short.
+    #[must_use]
+    pub fn new(bytes: &[u8], file: &str) -> Option<Self> {
+        Secret::new(bytes).map(|_| Self { bytes: bytes.into(), file: file.into() })
+    }
+
+    /// Where it comes from, for people.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn secret(&self) -> Option<Secret> {
+        Secret::new(&self.bytes)
+    }
+}
+
+impl fmt::Debug for GuestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuestKey(…)")
+    }
+}
+
+/// Numbers that nobody can foresee, for one guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    pub(super) nonces: [u32; 2],
+    pub(super) seed: [u64; 2],
+}
+
+/// What a stream carries.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// What it is comes in its first line.
+    Unread(LineBuffer),
+    /// Who we are, and who it is.
+    Hello(Box<(Greeting, LineBuffer)>),
+    /// What both sides tell of themselves.
+    Facts(LineBuffer),
+    /// It feeds a console, as this connection.
+    Leg(ConnId),
+    /// It is joined with a stream of an operator's.
+    Joined(Joined),
+    /// Somebody has connected to a listener in the guest, and waits to be taken until then.
+    Waiting { name: Box<str>, until: Instant },
+    /// It was refused, or is over here.
+    Over,
+}
+
+/// A stream of the guest's that an operator has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Joined {
+    pub(super) operator: ConnId,
+    pub(super) stream: u64,
+    /// What it is, in a word.
+    pub(super) op: Box<str>,
+    /// What of its header is for people.
+    pub(super) detail: Box<str>,
+}
+
+/// What came of a guest's words.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It has said who it is.
+    Up,
+    /// Its session is over, for this reason. One that was never up, and is over for the same reason as the
+    /// last, is not told of.
+    Down(String),
+    /// It has announced this.
+    Announced(StreamId, Announcement),
+    /// There is something to read on a stream that feeds a console or is joined, or its end.
+    Said(StreamId),
+    /// Such a stream takes bytes again.
+    Room(StreamId),
+    /// A stream is gone; whether in good order.
+    Gone(Carried, bool),
+    /// These facts have changed.
+    Told(Vec<String>),
+}
+
+/// One guest.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) trunk: Trunk,
+    pub(super) mux: Mux,
+    secret: Option<Secret>,
+    server: Box<str>,
+    agent: Option<vspc_guest::Guest>,
+    streams: BTreeMap<u64, Carried>,
+    told: Listener,
+    own: Facts,
+    teller: Teller,
+    /// The stream for facts, and what of a line it has not taken yet.
+    facts: Option<StreamId>,
+    unsaid: Vec<u8>,
+    pending: VecDeque<News>,
+    /// Why the session was ended here.
+    complaint: Option<String>,
+    /// Who it says it is, while we have not proved who we are.
+    half_known: Option<vspc_guest::Guest>,
+    last_complaint: Option<String>,
+}
+
+impl Guest {
+    /// A guest that was not heard of yet, on a line that is closed.
+    pub(super) fn new(mux: Mux, key: Option<&GuestKey>, server: &str, chance: Chance, now: Instant) -> Self {
+        let config = SessionConfig {
+            nonce: chance.nonces[0] | 1,
+            seed: chance.seed,
+            max_frame: if mux == Mux::S2 { 4096 } else { 1024 },
+            window: WINDOW,
+            receive_buffer: WINDOW,
+            send_buffer: 2 * WINDOW,
+            max_peer_streams: PEER_STREAMS,
+            max_own_streams: OWN_STREAMS,
+            ..SessionConfig::new(Role::Host)
+        };
+        let trunk = match mux {
+            Mux::S2 => Trunk::raw(config, now),
+            Mux::S2OverSl => Trunk::linked(config, LinkConfig::new(chance.nonces[1] | 1), now),
+        };
+        Self {
+            trunk: trunk.expect("a test makes one of each"),
+            mux,
+            secret: key.and_then(GuestKey::secret),
+            server: server.into(),
+            agent: None,
+            streams: BTreeMap::new(),
+            told: Listener::default(),
+            own: Facts::default(),
+            teller: Teller::default(),
+            facts: None,
+            unsaid: Vec::new(),
+            pending: VecDeque::new(),
+            complaint: None,
+            half_known: None,
+            last_complaint: None,
+        }
+    }
+
+    /// Who it is, once it has said so.
+    pub(super) fn agent(&self) -> Option<&vspc_guest::Guest> {
+        self.agent.as_ref()
+    }
+
+    /// Nothing but frames may be sent on its line now.
+    pub(super) fn owns_line(&self) -> bool {
+        self.mux == Mux::S2 && self.trunk.is_up()
+    }
+
+    /// What it has told of itself.
+    pub(super) fn told(&self) -> &Facts {
+        self.told.facts()
+    }
+
+    /// What it is told.
+    pub(super) fn own(&self) -> &Facts {
+        &self.own
+    }
+
+    pub(super) fn carried(&self, id: StreamId) -> Option<&Carried> {
+        self.streams.get(&id.0)
+    }
+
+    /// Every stream.
+    pub(super) fn streams(&self) -> impl Iterator<Item = (StreamId, &Carried)> {
+        self.streams.iter().map(|(&id, carried)| (StreamId(id), carried))
+    }
+
+    /// The next thing that came of its words; to be asked until there is none. `chance` gives bytes that
+    /// nobody can foresee.
+    pub(super) fn poll(&mut self, chance: &mut dyn FnMut() -> [u8; 32]) -> Option<News> {
+        // After a new start the ends of the old streams come, whose ids begin anew.
+        let mut are_old = false;
+        loop {
+            if let Some(news) = self.pending.pop_front() {
+                return Some(news);
+            }
+            match self.trunk.poll_event()? {
+                Event::Started(terms) | Event::Restarted(terms) => {
+                    are_old = true;
+                    self.lose_all("it has started anew");
+                    if terms.dialect == Dialect::S2 {
+                        self.say_hello(chance());
+                    } else {
+                        self.complain("it speaks hyperstart's protocol, which is not served".to_owned());
+                    }
+                }
+                Event::Opened(id) => {
+                    self.streams.insert(id.0, Carried::Unread(LineBuffer::new(MAX_LINE)));
+                }
+                Event::Readable(id) => self.read(id),
+                Event::Writable(id) | Event::Credit(id) => match self.streams.get(&id.0) {
+                    Some(Carried::Facts(_)) => self.tell(),
+                    Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Room(id)),
+                    _ => {}
+                },
+                Event::Reset(..) if are_old => {}
+                Event::Reset(id, _) => self.lose(id, false),
+                Event::Retired(id) => self.lose(id, true),
+                Event::Closed(why) => {
+                    let why = self.complaint.take().unwrap_or_else(|| why.to_string());
+                    let was_up = self.agent.is_some();
+                    self.lose_all(&why);
+                    if !was_up && self.last_complaint.as_ref() != Some(&why) {
+                        self.pending.push_back(News::Down(why.clone()));
+                    }
+                    self.last_complaint = Some(why);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was under way on its line is lost. With SL that finds out by itself whether its guest is another
+    /// one, and loses nothing otherwise. Text that was waited with goes to `text`.
+    pub(super) fn handle_closed(&mut self, now: Instant, text: &mut Vec<u8>) {
+        self.trunk.handle_closed(now, text);
+        if self.mux == Mux::S2 {
+            self.lose_all("its line is gone");
+        }
+    }
+
+    fn lose_all(&mut self, why: &str) {
+        for carried in std::mem::take(&mut self.streams).into_values() {
+            self.pending.push_back(News::Gone(carried, false));
+        }
+        self.facts = None;
+        self.unsaid.clear();
+        if self.agent.take().is_some() {
+            self.pending.push_back(News::Down(why.to_owned()));
+        }
+    }
+
+    fn lose(&mut self, id: StreamId, in_order: bool) {
+        let Some(carried) = self.streams.remove(&id.0) else { return };
+        if matches!(carried, Carried::Hello(_)) && self.agent.is_none() && self.complaint.is_none() {
+            self.complain("it does not let us say hello".to_owned());
+        }
+        if self.facts == Some(id) {
+            self.facts = None;
+            self.unsaid.clear();
+        }
+        self.pending.push_back(News::Gone(carried, in_order));
+    }
+
+    /// Ends the session, for this reason; another one calls.
+    fn complain(&mut self, why: String) {
+        self.complaint = Some(why);
+        self.trunk.end();
+    }
+
+    fn say_hello(&mut self, nonce: [u8; 32]) {
+        self.half_known = None;
+        let greeting = Greeting::new(self.secret.clone(), nonce);
+        let header = greeting.header(&self.server);
+        let Ok(id) = self.trunk.session().open() else { return };
+        let _ = self.trunk.session().set_priority(id, Priority::High);
+        let _ = self.trunk.session().write(id, &header);
+        let hello = Box::new((greeting, LineBuffer::new(MAX_LINE)));
+        self.streams.insert(id.0, Carried::Hello(hello));
+    }
+
+    /// There is something to read on a stream.
+    fn read(&mut self, id: StreamId) {
+        let Some(carried) = self.streams.get_mut(&id.0) else { return };
+        match carried {
+            Carried::Leg(_) | Carried::Joined(_) => self.pending.push_back(News::Said(id)),
+            Carried::Waiting { .. } => {}
+            Carried::Over => drop(self.trunk.session().stop_reading(id)),
+            Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
+                None => {}
+                Some(Err(refusal)) => self.refuse(id, &refusal),
+                Some(Ok(line)) => self.read_announcement(id, &line),
+            },
+            Carried::Hello(hello) => {
+                let (greeting, buffer) = &mut **hello;
+                let outcome = match next_line(&mut self.trunk, id, buffer) {
+                    None => return,
+                    Some(line) => line.and_then(|line| greeting.handle_line(&line)),
+                };
+                match outcome {
+                    Err(refusal) => self.complain(refusal.to_string()),
+                    Ok((who, next)) => {
+                        let who = who.or_else(|| self.half_known.take());
+                        match next {
+                            Next::Say(line) => {
+                                self.half_known = who;
+                                let _ = self.trunk.session().write(id, &line);
+                                // The answer may be there.
+                                self.read(id);
+                            }
+                            Next::Over => {
+                                let _ = self.trunk.session().finish(id);
+                                let _ = self.trunk.session().stop_reading(id);
+                                self.agent = who;
+                                self.last_complaint = None;
+                                self.pending.push_back(News::Up);
+                            }
+                        }
+                    }
+                }
+            }
+            Carried::Facts(buffer) => {
+                let mut changed = Vec::new();
+                let outcome = loop {
+                    match next_line(&mut self.trunk, id, buffer) {
+                        None => break Ok(()),
+                        Some(line) => match line.and_then(|line| self.told.handle_line(&line)) {
+                            Ok(keys) => changed.extend(keys),
+                            Err(refusal) => break Err(refusal),
+                        },
+                    }
+                };
+                if !changed.is_empty() {
+                    self.pending.push_back(News::Told(changed));
+                }
+                if outcome.is_err() {
+                    let _ = self.trunk.session().reset(id);
+                }
+            }
+        }
+    }
+
+    fn read_announcement(&mut self, id: StreamId, line: &[u8]) {
+        if self.agent.is_none() {
+            return self.refuse(id, &Refusal::new(Code::HELLO_FIRST, "hello is not over"));
+        }
+        match Announcement::parse(line) {
+            Err(refusal) => self.refuse(id, &refusal),
+            Ok(Announcement::Facts { .. }) if self.facts.is_some() => {
+                self.refuse(id, &Refusal::new(Code::IN_USE, "there are facts already"));
+            }
+            Ok(Announcement::Facts { .. }) => {
+                self.told.begin();
+                self.teller = Teller::new(&self.own);
+                self.facts = Some(id);
+                self.streams.insert(id.0, Carried::Facts(LineBuffer::new(MAX_FACT_LINE)));
+                self.unsaid = answer::ok(&answer::Done {});
+                self.tell();
+                self.read(id);
+            }
+            Ok(announcement) => self.pending.push_back(News::Announced(id, announcement)),
+        }
+    }
+
+    /// Answers that this may not be.
+    pub(super) fn refuse(&mut self, id: StreamId, refusal: &Refusal) {
+        let session = self.trunk.session();
+        let _ = session.write(id, &refusal.line());
+        let _ = session.finish(id);
+        let _ = session.stop_reading(id);
+        self.streams.insert(id.0, Carried::Over);
+    }
+
+    /// A stream that was announced is this from now on, and the guest is answered this.
+    pub(super) fn accept(&mut self, id: StreamId, carried: Carried, ok: &[u8]) {
+        let _ = self.trunk.session().write(id, ok);
+        self.streams.insert(id.0, carried);
+    }
+
+    /// A stream that was announced is this from now on, and is answered by somebody else.
+    pub(super) fn set(&mut self, id: StreamId, carried: Carried) {
+        self.streams.insert(id.0, carried);
+    }
+
+    /// Opens a stream for an operator.
+    ///
+    /// # Errors
+    ///
+    /// There are as many as there may be, or the guest takes none.
+    pub(super) fn open(&mut self, joined: Joined, header: &[u8]) -> Result<StreamId, Refusal> {
+        let too_many = |_| Refusal::new(Code::TOO_MANY, "the guest's line carries as many streams as it may");
+        let id = self.trunk.session().open().map_err(too_many)?;
+        let priority = match &*joined.op {
+            "put" | "get" => Priority::Low,
+            "connect" | "exec" => Priority::Normal,
+            _ => Priority::High,
+        };
+        let _ = self.trunk.session().set_priority(id, priority);
+        let _ = self.trunk.session().write(id, header);
+        self.streams.insert(id.0, Carried::Joined(joined));
+        Ok(id)
+    }
+
+    /// Nobody wants this stream any more.
+    pub(super) fn reset(&mut self, id: StreamId) {
+        if self.streams.insert(id.0, Carried::Over).is_some() {
+            let _ = self.trunk.session().reset(id);
+        } else {
+            self.streams.remove(&id.0);
+        }
+    }
+
+    /// Both have said all on this stream, as far as this side goes.
+    pub(super) fn is_over(&mut self, id: StreamId) {
+        self.streams.insert(id.0, Carried::Over);
+    }
+
+    /// Sets a fact for the guest to read; `None`: takes it back. Whether that is news.
+    ///
+    /// # Errors
+    ///
+    /// It is no fact, or there are as many as there may be.
+    pub(super) fn set_own(&mut self, key: &str, value: Option<&str>) -> Result<bool, Refusal> {
+        let is_news = match value {
+            Some(value) => self.own.set(key, value)?,
+            None => self.own.unset(key),
+        };
+        if is_news && self.facts.is_some() {
+            self.teller.handle_changed(key);
+            self.tell();
+        }
+        Ok(is_news)
+    }
+
+    /// Tells the guest what it is to know, as far as it takes that.
+    fn tell(&mut self) {
+        let Some(id) = self.facts else { return };
+        loop {
+            if self.unsaid.is_empty() {
+                let Some(line) = self.teller.poll(&self.own) else { return };
+                self.unsaid = line;
+            }
+            let taken = self.trunk.session().write(id, &self.unsaid).unwrap_or(self.unsaid.len());
+            self.unsaid.drain(..taken);
+            if !self.unsaid.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Of those who have connected to the guest and were not taken, the next to be given up, and when.
+    pub(super) fn next_untaken(&self) -> Option<(StreamId, Instant)> {
+        let waiting = self.streams.iter().filter_map(|(&id, carried)| match carried {
+            Carried::Waiting { until, .. } => Some((StreamId(id), *until)),
+            _ => None,
+        });
+        waiting.min_by_key(|&(_, until)| until)
+    }
+
+    /// Bytes that may be written to a stream now and leave at once; a [`News::Room`] comes where that is 0.
+    pub(super) fn room(&mut self, id: StreamId) -> usize {
+        let credit = self.trunk.session().credit(id);
+        if credit == 0 {
+            let _ = self.trunk.session().want_credit(id);
+        }
+        credit
+    }
+
+    /// Up to `most` bytes of a stream, put into `into`; and whether that was its end.
+    pub(super) fn take(&mut self, id: StreamId, most: usize, into: &mut Vec<u8>) -> (usize, bool) {
+        let mut taken = 0;
+        loop {
+            match self.trunk.session().received(id) {
+                Ok(Received::Bytes(bytes)) if taken < most => {
+                    let n = bytes.len().min(most - taken);
+                    into.extend_from_slice(&bytes[..n]);
+                    taken += n;
+                    let _ = self.trunk.session().consume(id, n);
+                }
+                Ok(Received::End) => return (taken, true),
+                _ => return (taken, false),
+            }
+        }
+    }
+}
+
+/// The next line of a stream, or that it is too long; `None`: it has not come.
+fn next_line(trunk: &mut Trunk, id: StreamId, buffer: &mut LineBuffer) -> Option<Result<Vec<u8>, Refusal>> {
+    while let Ok(Received::Bytes(bytes)) = trunk.session().received(id) {
+        let taken = buffer.take(bytes);
+        let _ = trunk.session().consume(id, taken);
+        let line = buffer.line().map(|line| line.map(<[u8]>::to_vec));
+        if line.is_some() {
+            buffer.clear();
+            return line;
+        }
+    }
+    None
+}
+
+/// What a stream may have under way towards us.
+const WINDOW: u32 = 64 << 10;
+/// Streams that a guest may have announced at a time.
+const PEER_STREAMS: u32 = 72;
+/// Streams that operators may have opened in a guest at a time.
+const OWN_STREAMS: u32 = 200;

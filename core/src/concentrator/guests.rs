@@ -1,0 +1,87 @@
+//! Which consoles have a guest with an agent, which connections and consoles are streams of it, and who takes
+//! what connects to it.
+//!
+//! **Owns** these tables. **Refuses to know** what is on the streams.
+
+use std::collections::BTreeMap;
+
+use crate::mux::StreamId;
+
+use super::guest::Guest;
+use super::id::{ConnId, ConsoleId};
+
+/// All guests of one concentrator.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    guests: BTreeMap<ConsoleId, Box<Guest>>,
+    /// Connections that are streams: whose, and which.
+    legs: BTreeMap<ConnId, (ConsoleId, StreamId)>,
+    /// Consoles that are streams of the guest at another one.
+    members: BTreeMap<ConsoleId, ConsoleId>,
+    /// Who takes what connects to a listener of this name in a guest.
+    takers: BTreeMap<(ConsoleId, Box<str>), ConnId>,
+}
+
+impl Guests {
+    pub(super) fn get(&self, at: ConsoleId) -> Option<&Guest> {
+        self.guests.get(&at).map(|guest| &**guest)
+    }
+
+    pub(super) fn get_mut(&mut self, at: ConsoleId) -> Option<&mut Guest> {
+        self.guests.get_mut(&at).map(|guest| &mut **guest)
+    }
+
+    pub(super) fn insert(&mut self, at: ConsoleId, guest: Guest) {
+        self.guests.insert(at, Box::new(guest));
+    }
+
+    /// There is no guest at this console any more.
+    pub(super) fn remove(&mut self, at: ConsoleId) {
+        self.guests.remove(&at);
+        self.members.remove(&at);
+        self.takers.retain(|(of, _), _| *of != at);
+    }
+
+    /// A connection is this stream.
+    pub(super) fn add_leg(&mut self, leg: ConnId, at: ConsoleId, stream: StreamId) {
+        self.legs.insert(leg, (at, stream));
+    }
+
+    /// Which stream a connection is.
+    pub(super) fn stream_of(&self, leg: ConnId) -> Option<(ConsoleId, StreamId)> {
+        self.legs.get(&leg).copied()
+    }
+
+    pub(super) fn remove_leg(&mut self, leg: ConnId) -> Option<(ConsoleId, StreamId)> {
+        self.legs.remove(&leg)
+    }
+
+    /// A console is a stream of the guest at another one.
+    pub(super) fn add_member(&mut self, member: ConsoleId, of: ConsoleId) {
+        self.members.insert(member, of);
+    }
+
+    /// The console whose guest a console is a stream of.
+    pub(super) fn parent(&self, member: ConsoleId) -> Option<ConsoleId> {
+        self.members.get(&member).copied()
+    }
+
+    /// Consoles that are streams of this guest. Costs a look at all there are.
+    pub(super) fn members(&self, of: ConsoleId) -> impl Iterator<Item = ConsoleId> {
+        self.members.iter().filter(move |(_, parent)| **parent == of).map(|(&member, _)| member)
+    }
+
+    /// Somebody takes what connects to this listener. `false`: another one does.
+    pub(super) fn take(&mut self, at: ConsoleId, name: &str, who: ConnId) -> bool {
+        *self.takers.entry((at, name.into())).or_insert(who) == who
+    }
+
+    pub(super) fn taker(&self, at: ConsoleId, name: &str) -> Option<ConnId> {
+        self.takers.get(&(at, name.into())).copied()
+    }
+
+    /// An operator's connection has ended.
+    pub(super) fn forget_taker(&mut self, who: ConnId) {
+        self.takers.retain(|_, taker| *taker != who);
+    }
+}
