@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Type what comes from the standard input, and wait for an answer
     Send(SendArgs),
+    /// Run a program in a guest that has an agent
+    Exec(ExecArgs),
+    /// Use a shell in a guest that has an agent, from this terminal
+    Shell(ShellArgs),
     /// Show who is at a console, and what feeds it
     Who(WhoArgs),
     /// Send a break to a console's VM
@@ -189,6 +193,42 @@ pub(crate) struct NameArgs {
     /// Name or UUID, or the beginning of one
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// Give it a terminal
+    #[arg(short = 't', long)]
+    pub(crate) pty: bool,
+
+    /// The folder in which it starts
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) cwd: Option<String>,
+
+    /// Set in its environment; may be given several times
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// With a terminal, the key that opens the menu: ^X, a character, or none; default: ^]
+    #[arg(long, value_name = "KEY", requires = "pty")]
+    pub(crate) escape: Option<Escape>,
+
+    /// The program and what it is given
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// The key that opens the menu: ^X, a character, or none; default: ^]
+    #[arg(short, long, value_name = "KEY")]
+    pub(crate) escape: Option<Escape>,
 }
 
 #[derive(Args, Debug)]
@@ -452,6 +492,13 @@ impl Lock {
     }
 }
 
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give it like KEY=VALUE".to_owned()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
@@ -467,7 +514,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 error, 2 wrong use, 3 no such console, 4 refused (a lock, or no right),
-5 no connection, 6 timed out.
+5 no connection, 6 timed out. exec and shell end as what they ran; 125 to 127: it has not run.
 
 Servers are named in ~/.config/vspc/config.toml; the default is 127.0.0.1:13371.";
 

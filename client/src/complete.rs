@@ -87,7 +87,8 @@ const MOST: usize = 10_000;
 
 const BASH: &str = r#"
 _vspc_consoles() {
-    local at words line="${COMP_LINE:0:COMP_POINT}" server=() current="${COMP_WORDS[COMP_CWORD]}" takes_name=
+    local at words line="${COMP_LINE:0:COMP_POINT}" server=() current="${COMP_WORDS[COMP_CWORD]}"
+    local takes_name= guest=
     # COMP_WORDS has an address in pieces, for its colons.
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
@@ -96,6 +97,10 @@ _vspc_consoles() {
             -s|--server|--protocol|--ca|--cert|--key) server+=("${words[at]}" "${words[at + 1]}") ;;
             --server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=("${words[at]}") ;;
             attach|tail|log|send|who|break|bump|kick|give-input) takes_name=1 ;;
+            # What follows the name is the guest's.
+            exec|shell) takes_name=1; guest=1 ;;
+            -*) ;;
+            *) [[ -z $guest ]] || takes_name= ;;
         esac
     done
     case "${COMP_WORDS[COMP_CWORD - 1]}" in -*) takes_name= ;; esac
@@ -123,7 +128,7 @@ function __vspc_consoles
     end
     vspc $server names 2>/dev/null
 end
-set -l commands attach tail log send who break bump kick give-input
+set -l commands attach tail log send exec shell who break bump kick give-input
 complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
 "#;
 

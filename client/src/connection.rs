@@ -265,12 +265,13 @@ impl Connection {
         Some((operator.request("attach", fields), stream))
     }
 
-    /// Asks for a log: the id of the answer, and the stream that it will be on. `None` where there are none.
-    pub(crate) fn request_log(&mut self, mut fields: Value) -> Option<(u64, StreamId)> {
+    /// Asks for something that comes on a stream of its own: the id of the answer, and that stream. `None`
+    /// where there are none.
+    pub(crate) fn request_stream(&mut self, op: &str, mut fields: Value) -> Option<(u64, StreamId)> {
         let Speech::Operator(operator) = &mut self.speech else { return None };
         let stream = operator.open()?;
         fields["stream"] = stream.number().into();
-        Some((operator.request("log", fields), stream))
+        Some((operator.request(op, fields), stream))
     }
 
     /// Sends a request. Its answer will be among the news.
@@ -298,6 +299,16 @@ impl Connection {
     /// See [`Speech::read`].
     pub(crate) fn read(&mut self, stream: StreamId, most: usize, take: impl FnMut(&[u8])) -> bool {
         self.speech.read(stream, most, take)
+    }
+
+    /// See [`Speech::receive`].
+    pub(crate) fn receive(&mut self, stream: StreamId, take: impl FnMut(&[u8]) -> usize) -> bool {
+        self.speech.receive(stream, take)
+    }
+
+    /// See [`Speech::leave`].
+    pub(crate) fn leave(&mut self, stream: StreamId) {
+        self.speech.leave(stream);
     }
 
     /// See [`Speech::write`].

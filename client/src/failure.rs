@@ -19,17 +19,43 @@ pub(crate) struct Failure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Code {
     /// Anything that has no code of its own.
-    Error = 1,
+    Error,
     /// The command line or the configuration file makes no sense.
-    Usage = 2,
+    Usage,
     /// No console has this name, or several have.
-    NoSuchConsole = 3,
+    NoSuchConsole,
     /// Somebody's lock is in the way, or a right is missing.
-    Refused = 4,
+    Refused,
     /// The server cannot be reached, or went away.
-    NoConnection = 5,
+    NoConnection,
     /// What was waited for did not come in time.
-    TimedOut = 6,
+    TimedOut,
+    /// What was to run in a guest has not run, or was lost: all others are its own.
+    NotRun,
+    /// The guest cannot run it, or does not allow it.
+    CannotRun,
+    /// The guest has no such program.
+    NoSuchProgram,
+    /// How a process in a guest has ended.
+    Status(u8),
+}
+
+impl Code {
+    /// What a shell sees.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::NoSuchConsole => 3,
+            Self::Refused => 4,
+            Self::NoConnection => 5,
+            Self::TimedOut => 6,
+            Self::NotRun => 125,
+            Self::CannotRun => 126,
+            Self::NoSuchProgram => 127,
+            Self::Status(status) => status,
+        }
+    }
 }
 
 impl Failure {
@@ -59,7 +85,7 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code as u8)
+        ExitCode::from(self.code.number())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns which command does what. The layers, from the wire up: `link` (sockets) and `tls`, `speech` (the
 //! protocols, without I/O: `operator` and `v3`), `connection` (both, and calls that wait), `names` (what a
-//! user means), and one file or folder for each command.
+//! user means), `guest` (streams into VMs with an agent), and one file or folder for each command.
 
 mod args;
 mod attach;
@@ -14,6 +14,7 @@ mod door;
 mod endings;
 mod events;
 mod failure;
+mod guest;
 mod link;
 mod list;
 mod log;
@@ -21,6 +22,7 @@ mod names;
 mod operate;
 mod output;
 mod printable;
+mod process;
 mod send;
 mod server;
 mod signals;
@@ -80,6 +82,8 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Tail(args) => tail::run(open()?, &args),
         Command::Log(args) => log::run(open, &args),
         Command::Send(args) => send::run(open()?, &args),
+        Command::Exec(args) => process::exec(open, &config, &args),
+        Command::Shell(args) => process::shell(open, &config, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),
         Command::Bump(args) => operate::bump(&mut open()?, &args),

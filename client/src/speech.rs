@@ -33,6 +33,21 @@ impl Speech {
         }
     }
 
+    /// See [`Operator::receive`]. vSPC.py's protocol has no stream whose directions end apart.
+    pub(crate) fn receive(&mut self, stream: StreamId, take: impl FnMut(&[u8]) -> usize) -> bool {
+        match self {
+            Self::Operator(operator) => operator.receive(stream, take),
+            Self::V3(_) => true,
+        }
+    }
+
+    /// See [`Operator::leave`].
+    pub(crate) fn leave(&mut self, stream: StreamId) {
+        if let Self::Operator(operator) = self {
+            operator.leave(stream);
+        }
+    }
+
     /// See [`Operator::write`].
     pub(crate) fn write(&mut self, stream: StreamId, bytes: &[u8], now: Instant) -> usize {
         match self {

@@ -160,6 +160,26 @@ impl Operator {
         }
     }
 
+    /// Gives what the stream has to `take`, piece by piece, until that says that it took less than it was
+    /// given. Returns whether the stream has ended, or is gone, of which [`News::Reset`] tells. This side's
+    /// direction stays open when the server's ends, other than after [`Operator::read`].
+    pub fn receive(&mut self, stream: StreamId, mut take: impl FnMut(&[u8]) -> usize) -> bool {
+        loop {
+            match self.session.received(stream) {
+                Ok(Received::Bytes(bytes)) => {
+                    let len = bytes.len();
+                    let n = take(bytes).min(len);
+                    let _ = self.session.consume(stream, n);
+                    if n < len {
+                        return false;
+                    }
+                }
+                Ok(Received::Pending) => return false,
+                Ok(Received::End) | Err(_) => return true,
+            }
+        }
+    }
+
     /// Writes what the stream takes; [`News::Writable`] follows where that was not all. 0 on a stream that is
     /// gone.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> usize {

@@ -152,7 +152,7 @@ fn again(server: &Server, console: &Value) -> Result<(Connection, String), Failu
 
 /// Reads until the log or the connection ends. The request knows afterwards where it stands.
 fn stream(connection: &mut Connection, request: &mut Value, output: &mut Output) -> Result<End, Failure> {
-    let Some((id, stream)) = connection.request_log(request.clone()) else {
+    let Some((id, stream)) = connection.request_stream("log", request.clone()) else {
         return Err(Failure::error("the server speaks vSPC.py's protocol, in which there are no logs"));
     };
     let mut records = LogRecords::default();

@@ -2,6 +2,7 @@
 
 mod attach;
 mod commands;
+mod guests;
 mod logs;
 mod old;
 mod old_server;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vspc_core::mux::StreamId;
 
+use super::guest::Joint;
 use super::serving::{Attach, Peer};
 use super::{Console, State};
 
@@ -30,7 +31,8 @@ impl Peer {
         };
         match request["op"].as_str().unwrap() {
             "hello" => {
-                Ok(json!({"v": 1, "server": "fake 1", "rights": rights, "as": "test", "features": []}))
+                let features: &[&str] = if state.knows_no_guests { &[] } else { &["guests"] };
+                Ok(json!({"v": 1, "server": "fake 1", "rights": rights, "as": "test", "features": features}))
             }
             "list" => {
                 let pattern = request["match"].as_str().unwrap_or("").to_lowercase();
@@ -111,6 +113,38 @@ impl Peer {
                 attach.access = grant(console, request["mode"].as_str().unwrap(), number)?;
                 Ok(json!({"access": attach.access, "lock": request["mode"]}))
             }
+            "open" | "accept" if state.guest.is_away => {
+                Err(json!({"code": "no-agent", "message": "no agent has answered"}))
+            }
+            "open" | "take" => {
+                console()?;
+                let header = if request["op"] == "take" { json!({"op": "taken"}) } else { Value::Null };
+                let stream = StreamId(request["stream"].as_u64().unwrap());
+                self.joints.push(Joint::new(stream, header));
+                Ok(json!({}))
+            }
+            "accept" => {
+                self.accepts = true;
+                Ok(json!({}))
+            }
+            "facts" => {
+                let stream = StreamId(request["stream"].as_u64().unwrap());
+                let mut joint = Joint::new(stream, json!({"op": "facts"}));
+                for (key, value) in &state.guest.facts {
+                    joint.say(&json!({"set": key, "to": value}));
+                }
+                joint.say(&json!({"all": true}));
+                self.joints.push(joint);
+                Ok(json!({}))
+            }
+            "set-fact" => Ok(json!({})),
+            "streams" => Ok(json!({
+                "agent": "vspc-agent 0.1.0", "may": ["exec", "put"],
+                "streams": [
+                    {"kind": "shell", "name": "shell", "console": "1.2"},
+                    {"kind": "exec", "who": "ann@192.0.2.7", "detail": "/bin/true\u{1b}[31m"},
+                ],
+            })),
             "break" => need("writer").map(|()| json!({})),
             "bump" => need("operator").map(|()| json!({"bumped": 2})),
             "kick" | "give-input" | "reload" | "drain" => need("operator").map(|()| json!({})),

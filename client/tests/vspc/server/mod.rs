@@ -5,6 +5,7 @@
 //! Here is what the test has in hand; `serving` has the sockets, `answering` the answers.
 
 mod answering;
+mod guest;
 mod serving;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use vspc_core::admin::operator::LogRecord;
 
+use self::guest::Guest;
 use self::serving::Loop;
 
 /// A running server. It ends with the test.
@@ -39,6 +41,8 @@ struct State {
     rights: Option<&'static str>,
     /// It has waited for HELLO, and has offered VMware's option first.
     is_impatient: bool,
+    guest: Guest,
+    knows_no_guests: bool,
     orders: VecDeque<Order>,
     requests: Vec<Value>,
     connections: usize,
@@ -69,6 +73,8 @@ enum Order {
     Tell(String, Value),
     /// End each attach of the console.
     Detach(String, Value),
+    /// Reset what is joined with the guest.
+    LoseGuest,
     /// Send this to those that subscribed to events.
     Log(Value),
     /// Send the console's state to those that subscribed to consoles.
@@ -228,6 +234,29 @@ impl FakeServer {
     /// A request that came, if one did. It stays.
     pub(crate) fn noted(&self, op: &str) -> Option<Value> {
         self.state().requests.iter().find(|request| request["op"] == op).cloned()
+    }
+
+    /// A server from before guests had agents.
+    pub(crate) fn knows_no_guests(&self) {
+        self.state().knows_no_guests = true;
+    }
+
+    /// The guest's agent does not answer, or does again.
+    pub(crate) fn agent_is_away(&self, is_away: bool) {
+        self.state().guest.is_away = is_away;
+    }
+
+    /// The line to the guest is lost, and comes back at once.
+    pub(crate) fn lose_guest(&self) {
+        self.order(Order::LoseGuest);
+    }
+
+    /// Waits until this has happened in the guest.
+    pub(crate) fn await_note(&self, note: &str) {
+        self.wait(&format!("{note} in the guest"), |state| {
+            let notes = &mut state.guest.notes;
+            notes.iter().position(|of| of == note).map(|at| drop(notes.remove(at))).is_some()
+        });
     }
 
     fn wait(&self, what: &str, mut condition: impl FnMut(&mut State) -> bool) {

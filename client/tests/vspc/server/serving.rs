@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use vspc_core::mux::{Carrier, Config, Event, Features, Priority, Received, Role, Session, Start, StreamId};
 use vspc_core::time;
 
+use super::guest::Joint;
 use super::{Order, Shared, State};
 
 /// The thread of a server.
@@ -27,7 +28,7 @@ pub(super) struct Loop {
 pub(super) struct Peer {
     pub(super) number: u64,
     socket: TcpStream,
-    session: Session,
+    pub(super) session: Session,
     control: StreamId,
     line: Vec<u8>,
     said: Vec<u8>,
@@ -36,6 +37,10 @@ pub(super) struct Peer {
     pub(super) attaches: Vec<Attach>,
     /// What is still to be sent of logs, by stream.
     pub(super) logs: Vec<(StreamId, Vec<u8>)>,
+    /// Streams that are joined with the guest's.
+    pub(super) joints: Vec<Joint>,
+    /// Takes what connects to listeners of the guest's.
+    pub(super) accepts: bool,
     pub(super) to_consoles: bool,
     pub(super) to_events: bool,
     gone: bool,
@@ -133,6 +138,8 @@ impl Loop {
                 ending: Vec::new(),
                 attaches: Vec::new(),
                 logs: Vec::new(),
+                joints: Vec::new(),
+                accepts: false,
                 to_consoles: false,
                 to_events: false,
                 gone: false,
@@ -170,6 +177,7 @@ impl Loop {
                     peer.tell(&name, &notice, state);
                 }
             }
+            Order::LoseGuest => self.peers.iter_mut().for_each(Peer::lose_guest),
             Order::Detach(name, mut fields) => {
                 fields["event"] = "detached".into();
                 for peer in &mut self.peers {
@@ -226,6 +234,7 @@ impl Peer {
         }
         self.session.handle_timeout(now);
         self.settle(state);
+        self.turn_guest(&mut state.guest);
         self.show(state);
         loop {
             let n = self.session.write(self.control, &self.said).unwrap_or(0);
@@ -240,6 +249,9 @@ impl Peer {
                     }
                     continue;
                 }
+                if !self.session.has_output() && self.cut() {
+                    continue;
+                }
                 break;
             }
             self.show(state);
@@ -248,6 +260,7 @@ impl Peer {
     }
 
     fn show(&mut self, state: &mut State) {
+        self.show_guest();
         for (stream, log) in &mut self.logs {
             let most = self.session.credit(*stream).min(log.len());
             let n = self.session.write(*stream, &log[..most]).unwrap_or(0);
@@ -277,8 +290,14 @@ impl Peer {
                     self.session.set_priority(id, Priority::High).unwrap();
                 }
                 Event::Readable(id) if id == self.control => self.read_control(state),
-                Event::Readable(id) => self.read_typed(id, state),
-                Event::Reset(id, _) => self.attaches.retain(|attach| attach.stream != id),
+                // The others are the guest's, or will be.
+                Event::Readable(id) if self.attaches.iter().any(|attach| attach.stream == id) => {
+                    self.read_typed(id, state);
+                }
+                Event::Reset(id, _) => {
+                    self.attaches.retain(|attach| attach.stream != id);
+                    self.handle_joint_reset(id, &mut state.guest);
+                }
                 Event::Closed(_) => self.gone = true,
                 _ => {}
             }
