@@ -485,7 +485,8 @@ fn connections_to_a_guest_go_to_who_takes_them_and_to_nobody_else() {
     agent.pass(&mut world);
     let notice = operator.notices(&mut world, "connection").remove(0);
     assert_eq!((&notice["name"], &notice["from"]), (&json!("db"), &json!("127.0.0.1:4")));
-    let take = |stream: u64| json!({ "op": "take", "console": notice["console"], "number": notice["number"], "stream": stream });
+    let (console, number) = (&notice["console"], &notice["number"]);
+    let take = |stream: u64| json!({ "op": "take", "console": console, "number": number, "stream": stream });
     let stream = other.session.open_announced().unwrap().0;
     assert_eq!(other.code(&mut world, take(stream)), "gone");
     let stream = operator.session.open_announced().unwrap().0;
