@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Use a shell in a guest that has an agent, from this terminal
     Shell(ShellArgs),
+    /// Copy files into a guest that has an agent, or out of it
+    Cp(CpArgs),
     /// Show who is at a console, and what feeds it
     Who(WhoArgs),
     /// Send a break to a console's VM
@@ -229,6 +231,25 @@ pub(crate) struct ShellArgs {
     /// The key that opens the menu: ^X, a character, or none; default: ^]
     #[arg(short, long, value_name = "KEY")]
     pub(crate) escape: Option<Escape>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CpArgs {
+    /// Keep the permissions, whatever the umask says
+    #[arg(short, long)]
+    pub(crate) preserve: bool,
+
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// For how long a copy that was cut is tried again; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) retry: Duration,
+
+    /// Files, and where they go: paths here, or NAME:/PATH in a guest; - is the standard input or output
+    #[arg(value_name = "FILE", required = true, num_args = 2.., allow_hyphen_values = false)]
+    pub(crate) places: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -88,7 +88,7 @@ const MOST: usize = 10_000;
 const BASH: &str = r#"
 _vspc_consoles() {
     local at words line="${COMP_LINE:0:COMP_POINT}" server=() current="${COMP_WORDS[COMP_CWORD]}"
-    local takes_name= guest=
+    local takes_name= takes_place= guest=
     # COMP_WORDS has an address in pieces, for its colons.
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
@@ -99,6 +99,7 @@ _vspc_consoles() {
             attach|tail|log|send|who|break|bump|kick|give-input) takes_name=1 ;;
             # What follows the name is the guest's.
             exec|shell) takes_name=1; guest=1 ;;
+            cp) takes_place=1 ;;
             -*) ;;
             *) [[ -z $guest ]] || takes_name= ;;
         esac
@@ -107,6 +108,13 @@ _vspc_consoles() {
     if [[ -n $takes_name && $current != -* ]]; then
         local IFS=$'\n'
         COMPREPLY=($(compgen -W "$(vspc "${server[@]}" names 2>/dev/null)" -- "$current"))
+    elif [[ -n $takes_place && $current != -* && $line != *:/* ]]; then
+        # Files are what bash completes where this finds nothing.
+        local IFS=$'\n'
+        COMPREPLY=($(compgen -S :/ -W "$(vspc "${server[@]}" names 2>/dev/null)" -- "$current"))
+        compopt -o nospace
+    elif [[ -n $takes_place && $current != -* ]]; then
+        COMPREPLY=()
     else
         _vspc "$@"
     fi
@@ -130,6 +138,7 @@ function __vspc_consoles
 end
 set -l commands attach tail log send exec shell who break bump kick give-input
 complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
+complete -c vspc -n "__fish_seen_subcommand_from cp" -a "(__vspc_consoles | string replace -r '$' ':/')"
 "#;
 
 const ZSH: &str = r#"_vspc_consoles() {

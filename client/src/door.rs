@@ -8,6 +8,7 @@ use std::env;
 use clap::Parser;
 
 use crate::args::{Command, DoorArgs, Options};
+use crate::copy;
 use crate::failure::Failure;
 use crate::server::Behalf;
 
@@ -50,6 +51,9 @@ fn parse(words: &str) -> Result<Options, Failure> {
         Command::Log(args) if args.dir.is_some() => {
             Err(Failure::usage("this door leads to a server: --dir has no place here"))
         }
+        Command::Cp(args) if args.places.iter().any(|place| copy::is_here(place)) => {
+            Err(Failure::usage("no file of the server's machine is copied: give - instead"))
+        }
         Command::Door(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command has no place here"))
         }
@@ -80,6 +84,8 @@ mod tests {
             ("attach web01", |command| matches!(command, Command::Attach(_))),
             ("vspc attach --lock write web01", |command| matches!(command, Command::Attach(_))),
             ("log --cast - web01", |command| matches!(command, Command::Log(_))),
+            ("exec web01 -- cat /etc/hostname", |command| matches!(command, Command::Exec(_))),
+            ("cp web01:/srv/x -", |command| matches!(command, Command::Cp(_))),
             ("who web01", |command| matches!(command, Command::Who(_))),
         ] {
             let options = parse(words).unwrap();
@@ -105,6 +111,9 @@ mod tests {
             "completions bash",
             "log --cast /root/.profile web01",
             "log --dir /etc passwd",
+            "cp /etc/shadow web01:/srv/x",
+            "cp web01:/srv/x /root/.profile",
+            "cp -p web01:/srv/x",
             "sh -c id",
             "attach web01; id",
         ] {

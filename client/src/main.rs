@@ -9,6 +9,7 @@ mod attach;
 mod clock;
 mod complete;
 mod connection;
+mod copy;
 mod doctor;
 mod door;
 mod endings;
@@ -84,6 +85,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Send(args) => send::run(open()?, &args),
         Command::Exec(args) => process::exec(open, &config, &args),
         Command::Shell(args) => process::shell(open, &config, &args),
+        Command::Cp(args) => copy::run(&server, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),
         Command::Bump(args) => operate::bump(&mut open()?, &args),

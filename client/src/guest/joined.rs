@@ -137,9 +137,14 @@ impl Joined {
 
     /// Gives the stream what it takes.
     pub(crate) fn push(&mut self, connection: &mut Connection) {
-        if !self.unsent.is_empty() {
+        while !self.unsent.is_empty() {
             let n = connection.write(self.stream, &self.unsent);
             self.unsent.drain(..n);
+            if n == 0 {
+                break;
+            }
+            // What has left makes room for more.
+            connection.push();
         }
         if self.said_all && self.unsent.is_empty() && !self.finished {
             self.finished = true;

@@ -1,19 +1,20 @@
 //! What reaches into a guest that has an agent (operator.md §11).
 //!
-//! Owns whether the server knows of guests, and which of them is meant. Parts: `joined`
-//! (a stream that the server joins with one in the guest), `trouble` (why one is no more).
+//! Owns whether the server knows of guests, which of them is meant, and how it is found again. Parts:
+//! `joined` (a stream that the server joins with one in the guest), `trouble` (why one is no more).
 
 mod joined;
 mod trouble;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::Value;
+use serde_json::{Value, json};
 use vspc_guest::Key;
 
 pub(crate) use self::joined::{Came, Joined};
 pub(crate) use self::trouble::Trouble;
 use crate::connection::Connection;
-use crate::failure::Failure;
+use crate::endings::failure;
+use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
 
 /// A guest, by its console.
@@ -23,6 +24,7 @@ pub(crate) struct Guest {
     pub(crate) name: String,
     /// What names it in requests, as long as the server runs.
     pub(crate) reference: String,
+    uuid: String,
 }
 
 impl Guest {
@@ -40,7 +42,25 @@ impl Guest {
     }
 
     fn of(console: &Value) -> Self {
-        Self { name: name_of(console), reference: reference(console) }
+        let uuid = console["uuid"].as_str().unwrap_or_default().to_owned();
+        Self { name: name_of(console), reference: reference(console), uuid }
+    }
+
+    /// Finds it again on another connection: its id may have been another run's of the server. The UUID is
+    /// the VM's, and its name where several have that.
+    pub(crate) fn find_again(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+        let mut refused = Failure::new(Code::NoSuchConsole, format!("{} is gone", self.name));
+        for text in [self.reference.clone(), self.uuid.clone(), self.name.clone()] {
+            match connection.ask("show", json!({"console": text}))? {
+                Ok(answer) if answer["console"]["uuid"] == self.uuid => {
+                    self.reference = reference(&answer["console"]);
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(refusal) => refused = failure(&refusal),
+            }
+        }
+        Err(refused)
     }
 }
 

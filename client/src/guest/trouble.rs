@@ -1,6 +1,6 @@
 //! Why a joined stream is no more.
 //!
-//! Owns the words for people.
+//! Owns the words for people, and which of it may be over soon.
 
 use vspc_guest::Code as Word;
 use vspc_operator::Refusal;
@@ -23,6 +23,17 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether it helps to try again: the guest or the server comes back.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Server(refusal) => matches!(refusal.code.as_str(), "no-agent" | "shutting-down"),
+            Self::Guest(refusal) => {
+                [Word::CUT, Word::HELLO_FIRST, Word::SHUTTING_DOWN].contains(&refusal.code)
+            }
+            Self::Reset | Self::Over(_) => true,
+        }
+    }
+
     /// What it means for the user.
     pub(crate) fn failure(&self, guest: &str) -> Failure {
         match self {

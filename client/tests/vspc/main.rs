@@ -2,6 +2,7 @@
 
 mod attach;
 mod commands;
+mod copies;
 mod guests;
 mod logs;
 mod old;

@@ -242,6 +242,7 @@ fn put(joint: &mut Joint, guest: &mut Guest) {
         if path.starts_with("/forbidden") {
             return joint.refuse("not-allowed");
         }
+        guest.notes.push(format!("put from {}", part.len()));
         joint.say(&json!({"ok": {"offset": part.len()}}));
     }
     part.append(&mut joint.came);

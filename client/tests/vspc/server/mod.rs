@@ -251,6 +251,27 @@ impl FakeServer {
         self.order(Order::LoseGuest);
     }
 
+    pub(crate) fn put_file(&self, path: &str, bytes: &[u8], mode: u64) {
+        self.state().guest.files.insert(path.to_owned(), (bytes.to_owned(), mode));
+    }
+
+    /// A file in the guest, and its permissions.
+    pub(crate) fn file(&self, path: &str) -> Option<(Vec<u8>, u64)> {
+        self.state().guest.files.get(path).cloned()
+    }
+
+    /// The next copy is cut once so many of its bytes have passed.
+    pub(crate) fn cut_after(&self, bytes: usize) {
+        self.state().guest.cut_after = Some(bytes);
+    }
+
+    /// Takes the first note of what has happened in the guest that begins so.
+    pub(crate) fn note(&self, begins: &str) -> Option<String> {
+        let notes = &mut self.state().guest.notes;
+        let at = notes.iter().position(|note| note.starts_with(begins))?;
+        Some(notes.remove(at))
+    }
+
     /// Waits until this has happened in the guest.
     pub(crate) fn await_note(&self, note: &str) {
         self.wait(&format!("{note} in the guest"), |state| {
