@@ -4,7 +4,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::Concentrator;
 use super::conn::Conn;
-use super::desk::{Join, JoinState};
+use super::desk::{Desk, Join, JoinState};
 use super::event::CloseReason;
 use super::guest::{Carried, Chance, Guest, Mux};
 use super::id::{ConnId, ConsoleId};
@@ -31,22 +31,16 @@ impl Concentrator {
     /// All that a guest has here ends.
     pub(super) fn lose_guest(&mut self, at: ConsoleId) {
         let Some(guest) = self.consoles.guests.get(at) else { return };
-        let ends: Vec<(Option<ConnId>, Option<(ConnId, u64)>)> = guest
-            .streams()
-            .map(|(_, carried)| match carried {
-                Carried::Leg(leg) => (Some(*leg), None),
-                Carried::Joined(joined) => (None, Some((joined.operator, joined.stream))),
-                _ => (None, None),
-            })
-            .collect();
-        for (leg, joined) in ends {
-            if let Some(leg) = leg {
-                self.fx.doom(leg, CloseReason::PeerClosed);
-            }
-            if let Some((operator, stream)) = joined {
-                self.cut_joined(operator, stream);
+        let (mut legs, mut joined) = (Vec::new(), Vec::new());
+        for (_, carried) in guest.streams() {
+            match carried {
+                Carried::Leg(leg) => legs.push(*leg),
+                Carried::Joined(with) => joined.push((with.operator, with.stream)),
+                _ => {}
             }
         }
+        legs.into_iter().for_each(|leg| self.fx.doom(leg, CloseReason::PeerClosed));
+        joined.into_iter().for_each(|(operator, stream)| self.cut_joined(operator, stream));
         self.consoles.guests.remove(at);
     }
 
@@ -87,7 +81,7 @@ impl Concentrator {
         let desk = self.conns.get(id).and_then(Conn::desk);
         let all: Vec<u64> = desk
             .into_iter()
-            .flat_map(|desk| desk.all_joined())
+            .flat_map(Desk::all_joined)
             .filter(|&(_, of, _)| at.is_none_or(|at| at == of))
             .map(|(stream, ..)| stream)
             .collect();

@@ -99,6 +99,8 @@ pub(super) struct Chance {
 pub(super) enum Carried {
     /// What it is comes in its first line.
     Unread(LineBuffer),
+    /// What it is came while hello was not over, as far as is known here: streams have no order.
+    Early(Vec<u8>),
     /// Who we are, and who it is.
     Hello(Box<(Greeting, LineBuffer)>),
     /// What both sides tell of themselves.
@@ -332,7 +334,7 @@ impl Guest {
         let Some(carried) = self.streams.get_mut(&id.0) else { return };
         match carried {
             Carried::Leg(_) | Carried::Joined(_) => self.pending.push_back(News::Said(id)),
-            Carried::Waiting { .. } => {}
+            Carried::Waiting { .. } | Carried::Early(_) => {}
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
             Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
                 None => {}
@@ -362,6 +364,7 @@ impl Guest {
                                 self.agent = who;
                                 self.last_complaint = None;
                                 self.pending.push_back(News::Up);
+                                self.read_early();
                             }
                         }
                     }
@@ -388,9 +391,21 @@ impl Guest {
         }
     }
 
+    /// Hello is over: what was announced before that was known is heard now.
+    fn read_early(&mut self) {
+        let early = self.streams.iter().filter_map(|(&id, carried)| match carried {
+            Carried::Early(line) => Some((StreamId(id), line.clone())),
+            _ => None,
+        });
+        for (id, line) in early.collect::<Vec<_>>() {
+            self.read_announcement(id, &line);
+        }
+    }
+
     fn read_announcement(&mut self, id: StreamId, line: &[u8]) {
         if self.agent.is_none() {
-            return self.refuse(id, &Refusal::new(Code::HELLO_FIRST, "hello is not over"));
+            self.streams.insert(id.0, Carried::Early(line.to_vec()));
+            return;
         }
         match Announcement::parse(line) {
             Err(refusal) => self.refuse(id, &refusal),

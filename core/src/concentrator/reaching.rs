@@ -155,7 +155,7 @@ impl Concentrator {
                     "detail": joined.detail,
                 })),
                 Carried::Waiting { name, .. } => Some(json!({ "kind": "connection", "detail": name })),
-                Carried::Unread(_) | Carried::Hello(_) | Carried::Over => None,
+                Carried::Unread(_) | Carried::Early(_) | Carried::Hello(_) | Carried::Over => None,
             })
             .take(SHOWN_STREAMS)
             .collect();

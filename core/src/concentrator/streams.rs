@@ -85,7 +85,7 @@ impl Concentrator {
                 self.emit_of_console(at, EventKind::GuestUp { agent });
             }
             News::Down(why) => self.emit_of_console(at, EventKind::GuestDown(why.into())),
-            News::Announced(id, announcement) => self.take_announced(at, id, announcement),
+            News::Announced(id, announcement) => self.take_announced(at, id, &announcement),
             News::Said(id) => self.read_stream(at, id),
             News::Room(id) => self.write_stream(at, id),
             News::Gone(Carried::Leg(leg), _) => self.fx.doom(leg, CloseReason::PeerClosed),
@@ -101,8 +101,8 @@ impl Concentrator {
         }
     }
 
-    fn take_announced(&mut self, at: ConsoleId, id: StreamId, announcement: Announcement) {
-        let outcome = match &announcement {
+    fn take_announced(&mut self, at: ConsoleId, id: StreamId, announcement: &Announcement) {
+        let outcome = match announcement {
             Announcement::Shell { name, .. } => self.open_member(at, id, name, &answer::ok(&answer::Done {})),
             Announcement::Log { name } => {
                 self.open_member(at, id, name, &answer::ok(&LogOk { back: LOG_BACK }))

@@ -136,6 +136,28 @@ fn each_announced_stream_is_a_console_without_a_port_and_carries_every_byte_both
 }
 
 #[test]
+fn what_is_announced_in_one_breath_with_the_end_of_hello_is_heard() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_with_streams(1, "s2"));
+    let mut agent = Agent::new(&world, vm, 9);
+    let typed = std::mem::take(&mut world.host(vm).typed);
+    agent.receive(&typed, &world);
+    let answer = agent.says(&world);
+    world.print(vm, &answer);
+    let typed = std::mem::take(&mut world.host(vm).typed);
+    agent.receive(&typed, &world);
+    assert!(agent.is_known);
+    let ids = ["a", "b", "c"].map(|name| agent.announce(&shell(name)));
+    // The streams' bytes come in the order of their ids, or in any other.
+    let said = agent.says(&world);
+    world.print(vm, &said);
+    agent.pass(&mut world);
+    for id in ids {
+        assert_eq!(agent.line(id).unwrap(), answer::ok(&answer::Done {}));
+    }
+}
+
+#[test]
 fn a_stream_that_ends_leaves_its_console_and_one_of_its_name_comes_back_to_it() {
     let (mut world, mut agent) = world_with_agent("s2");
     let first = agent.announce(&shell("shell"));
