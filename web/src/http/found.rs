@@ -84,17 +84,28 @@ impl Found {
 }
 
 /// The console that is meant: by its id, else its UUID, else its name; and `?server=`, or the server before a
-/// slash. A name is whatever a VM says, and hides no console that is called so by its id or its UUID.
+/// slash. A name is whatever a VM says, and hides no console that is called so by its id or its UUID, nor by
+/// its server before a slash.
 pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Problem> {
-    let mut wanted = name;
-    let mut server = words.get("server");
-    if let Some(name) = server {
-        upstream(app, name)?;
-    } else if let Some((before, behind)) = name.split_once('/')
-        && upstream(app, before).is_ok()
-    {
-        (server, wanted) = (Some(before), behind);
+    if let Some(server) = words.get("server") {
+        upstream(app, server)?;
+        return only(app, name, Some(server), &called(app, name, Some(server)));
     }
+    let all = called(app, name, None);
+    if let Some((server, wanted)) = name.split_once('/')
+        && upstream(app, server).is_ok()
+    {
+        let there = called(app, wanted, Some(server));
+        // Names may have slashes, too.
+        if !there.is_empty() || all.is_empty() {
+            return only(app, wanted, Some(server), &there);
+        }
+    }
+    only(app, name, None, &all)
+}
+
+/// The consoles that are called so, of all servers or of one.
+fn called(app: &App, wanted: &str, server: Option<&str>) -> Vec<Value> {
     let uuid: String = wanted.chars().filter(|c| !" -".contains(*c)).flat_map(char::to_lowercase).collect();
     let is_there = |console: &Value| server.is_none_or(|name| console["server"] == name);
     let by = |field: &str, wanted: &str| {
@@ -102,9 +113,18 @@ pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Proble
     };
     let found = std::iter::once(by("id", wanted))
         .chain((uuid.len() == 32).then(|| by("uuid", &uuid)))
-        .find(|found| !found.is_empty())
-        .unwrap_or_else(|| by("name", wanted));
-    only(app, wanted, server, &found)
+        .find(|found| !found.is_empty());
+    found.map_or_else(|| by("name", wanted), whole)
+}
+
+/// Of consoles of one VM that is meant as a whole, its own: what else there is of it has a suffix.
+fn whole(of_vm: Vec<Value>) -> Vec<Value> {
+    let is_own = |console: &&Value| console["suffix"].as_str().is_none_or(str::is_empty);
+    let mut own = of_vm.iter().filter(is_own);
+    match (own.next(), own.next()) {
+        (Some(only), None) => vec![only.clone()],
+        _ => of_vm,
+    }
 }
 
 /// The console of this UUID, in lower case and without dashes, and of no other name.
@@ -116,7 +136,7 @@ pub(super) fn find_by_uuid(app: &App, uuid: &str, words: &Words) -> Result<Found
     let found = app
         .fleet
         .consoles(|console| server.is_none_or(|name| console["server"] == name) && console["uuid"] == uuid);
-    only(app, uuid, server, &found)
+    only(app, uuid, server, &whole(found))
 }
 
 /// The one that was found, or why it is none.
@@ -158,4 +178,20 @@ pub(super) fn upstream<'a>(app: &'a App, name: &str) -> Result<&'a Arc<Upstream>
     app.upstreams.all().iter().find(|upstream| upstream.server.name == name).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "no-such-server", "there is no concentrator of this name")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_is_meant_as_a_whole_is_its_own_console_where_that_is_one() {
+        let all = |suffixes: &[&str]| suffixes.iter().map(|suffix| json!({"suffix": suffix})).collect();
+        let mut of_guest: Vec<Value> = all(&["/shell", "/log/syslog"]);
+        of_guest.insert(1, json!({"name": "web01"}));
+        assert_eq!(whole(of_guest), [json!({"name": "web01"})]);
+        for several in [&["", ""][..], &["_com1", "_com2"], &[]] {
+            assert_eq!(whole(all(several)).len(), several.len());
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::{Events, ask, get, until};
+use crate::browser::{Events, Socket, ask, get, until};
 use crate::processes::{Gateway, Server, closed_server};
 
 #[test]
@@ -50,6 +50,40 @@ fn a_console_is_shown_by_any_of_its_names_and_what_is_none_is_a_problem() {
     assert_eq!(none.header("content-type"), Some("application/problem+json"));
     assert_eq!(none.json()["code"], "no-such-console");
     assert_eq!(get(&gateway, "/api/v1/consoles/web?server=other").json()["code"], "no-such-server");
+}
+
+#[test]
+fn a_name_with_a_slash_is_a_name_on_every_path_and_hides_no_console_of_a_server_that_is_called_so() {
+    let server = Server::start("slashes", &[]);
+    let mut vms = [(1, "web1"), (2, "web1/shell"), (3, "web1/web1")].map(|(n, name)| server.vm(n, name));
+    let gateway = Gateway::with(&[&format!("web1={}", server.socket.display())]);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 3);
+    let name_of = |path: &str| get(&gateway, &format!("/api/v1/consoles/{path}")).json()["name"].clone();
+    for (path, name) in [
+        ("web1%2fshell", "web1/shell"),
+        ("web1%2Fweb1%2Fshell", "web1/shell"),
+        ("web1%2Fshell?server=web1", "web1/shell"),
+        ("web1%2Fweb1", "web1"),
+        ("web1%2Fweb1?server=web1", "web1/web1"),
+        ("web1%2Fweb1%2Fweb1", "web1/web1"),
+        ("web1", "web1"),
+    ] {
+        assert_eq!(name_of(path), name, "{path}");
+    }
+    assert_eq!(get(&gateway, "/api/v1/consoles/web1/shell").status, 404);
+    let mut socket = Socket::open(&gateway, "/api/v1/consoles/web1%2Fshell/socket", "vspc.v1");
+    assert_eq!(socket.notice("attached")["console"]["name"], "web1/shell");
+    let send = |text: &str| {
+        let body = json!({"text": text}).to_string();
+        ask(&gateway, "POST", "/api/v1/consoles/web1%2Fshell/send", &[], &body).json()
+    };
+    assert_eq!(send("typed"), json!({"sent": 5}));
+    vms[1].expect(b"typed");
+    vms[1].print(b"printed");
+    socket.expect(b"printed");
+    let clients = get(&gateway, "/api/v1/consoles/web1%2Fshell/clients").json();
+    assert_eq!(clients["clients"].as_array().unwrap().len(), 1);
+    assert_eq!(get(&gateway, "/api/v1/consoles/web1%2Fshell/log").json()["code"], "unsupported");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::Folder;
-use crate::browser::{Answer, Socket, ask, until};
+use crate::browser::{Answer, Frame, Socket, ask, until};
 use crate::people::{Browser, basic, user};
 use crate::processes::{Gateway, Server};
 
@@ -111,6 +111,26 @@ fn a_link_opens_its_console_without_a_login_and_nothing_else() {
         .gateway
         .process
         .line_with(&format!("user=\"wim\" share={id} from=127.0.0.1 server=\"lab\" console=\"web1\": read"));
+}
+
+#[test]
+fn a_console_whose_name_has_a_slash_is_shared_as_any_other() {
+    let scene = Scene::new("slash");
+    let (_vm, mut shell) = (scene.server.vm(1, "web1"), scene.server.vm(2, "web1/shell"));
+    let wim = Browser::of(&scene.gateway, "wim", "w");
+    let path = "/api/v1/consoles/web1%2Fshell/shares";
+    let share = wim.post(path, &json!({"rights": "spectator", "expires_in_s": 600}).to_string()).json();
+    assert_eq!(share["console"], "web1/shell");
+    assert_eq!(wim.get(path).json()["shares"][0]["id"], share["id"]);
+    let word = share["url"].as_str().unwrap().strip_prefix("s/#/share/").unwrap();
+    for name in [share["uuid"].as_str().unwrap(), "web1%2Fshell"] {
+        let mut socket = scene.open(word, name).unwrap();
+        assert_eq!(socket.notice("attached")["console"]["name"], "web1/shell");
+        shell.print(b"$ ");
+        while socket.next() != Frame::Bytes(b"$ ".to_vec()) {}
+    }
+    let mut refused = scene.open(word, "web1").unwrap();
+    assert_eq!(refused.notice("error")["code"], "no-such-console");
 }
 
 #[test]
