@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::App;
+use super::{App, counts};
 
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let mut page = Page::default();
     page.one("vspc_build", "info", "What runs.", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
-    let (mut connections, mut waiting) = (0, 0);
+    let (mut connections, mut waiting) = (0_u64, 0_u64);
     for (upstream, server) in app.upstreams.all().iter().zip(app.fleet.servers()) {
         let name = server["name"].as_str().unwrap_or_default();
         let label = format!("server=\"{name}\"");
@@ -34,12 +34,12 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
             let label = format!("{label},state=\"{state}\"");
             page.one("vspc_consoles", "gauge", "Consoles, by the state of their VM.", &label, count);
         }
-        let sum = |field: &str| consoles.iter().filter_map(|console| console[field].as_u64()).sum::<u64>();
+        let sum_of = |field: &str| sum(consoles.iter().filter_map(|console| console[field].as_u64()));
         let locked = consoles.iter().filter(|console| !console["lock"].is_null()).count() as u64;
-        page.one("vspc_clients", "gauge", "People and programs at consoles.", &label, sum("clients"));
-        page.one("vspc_legs", "gauge", "Connections that feed consoles.", &label, sum("legs"));
+        page.one("vspc_clients", "gauge", "People and programs at consoles.", &label, sum_of("clients"));
+        page.one("vspc_legs", "gauge", "Connections that feed consoles.", &label, sum_of("legs"));
         page.one("vspc_locked_consoles", "gauge", "Consoles that somebody has locked.", &label, locked);
-        connections += sum("clients") + sum("legs");
+        connections = sum([connections, sum_of("clients"), sum_of("legs")].into_iter());
         // One that hangs must not keep others from being seen.
         let Ok(Ok(stats)) = timeout(PATIENCE, upstream.call("stats", json!({}))).await else { continue };
         page.stats(&label, &stats);
@@ -47,7 +47,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
             let Some(bytes) = stats["waiting_bytes"][way].as_u64() else { continue };
             let label = format!("{label},way=\"{way}\"");
             page.one("vspc_waiting_bytes", "gauge", "Received, and taken by no socket yet.", &label, bytes);
-            waiting += bytes;
+            waiting = waiting.saturating_add(bytes);
         }
     }
     let name = "openstack_compute_vspc_active_connections";
@@ -96,7 +96,10 @@ impl Page {
                     self.one("vspc_connections", "gauge", "Connections of all kinds.", label, value);
                     continue;
                 }
-                let help = format!("The concentrator's count {name}.");
+                let help = match counts::help(name) {
+                    Some(help) => format!("{help}."),
+                    None => format!("What the concentrator counts as {name}."),
+                };
                 self.one(&format!("vspc_{name}"), "counter", &help, label, value);
             }
         }
@@ -107,11 +110,11 @@ impl Page {
             let family = self.family(name, "histogram", help);
             for &bound in *bounds {
                 // A step counts where all of it is below.
-                let below: u64 = steps.iter().filter(|(top, _)| *top <= bound).map(|(_, count)| count).sum();
+                let below = sum(steps.iter().filter(|(top, _)| *top <= bound).map(|(_, count)| *count));
                 let le = bound as f64 / scale;
                 let _ = writeln!(family, "{name}_bucket{{{label},le=\"{le:?}\"}} {below}");
             }
-            let all: u64 = steps.iter().map(|(_, count)| count).sum();
+            let all = sum(steps.iter().map(|(_, count)| *count));
             let _ = writeln!(family, "{name}_bucket{{{label},le=\"+Inf\"}} {all}");
             // Servers from before do not tell it.
             if let Some(sum) = stats[field]["sum"].as_u64() {
@@ -125,6 +128,11 @@ impl Page {
         let families = self.0.values().map(|(head, lines)| format!("{head}{lines}"));
         families.chain(["# EOF\n".to_owned()]).collect()
     }
+}
+
+/// Of numbers that are a concentrator's, and may be any.
+fn sum(of: impl Iterator<Item = u64>) -> u64 {
+    of.fold(0, u64::saturating_add)
 }
 
 /// A label's value, of somebody else's words.

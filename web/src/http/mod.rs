@@ -4,6 +4,7 @@ pub(crate) mod asked;
 mod cast;
 mod changes;
 mod consoles;
+mod counts;
 mod events;
 mod found;
 pub(crate) mod guard;

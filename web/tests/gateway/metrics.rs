@@ -45,6 +45,28 @@ fn there_are_metrics_without_any_vm_and_none_for_each_console() {
     assert!(get(&gateway, "/api/v1/stats").json()["counters"]["bytes_from_vm"].is_u64());
 }
 
+#[test]
+fn each_count_says_what_is_counted() {
+    let server = Server::start("counts", &[]);
+    let gateway = Gateway::of(&server);
+    let told = get(&gateway, "/metrics").body;
+    let stats = get(&gateway, "/api/v1/stats").json();
+    let mut helps: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    let unsaid: Vec<_> =
+        helps.iter().filter(|help| help.contains("What the concentrator counts as")).collect();
+    assert!(unsaid.is_empty(), "{unsaid:?}");
+    assert!(helps.contains(&"vspc_breaks Breaks passed on to VMs."), "{helps:?}");
+    // All of the server's are there, and no two say the same.
+    for name in stats["counters"].as_object().unwrap().keys().filter(|name| !name.ends_with("_max")) {
+        assert!(helps.iter().any(|help| help.starts_with(&format!("vspc_{name} "))), "{name}");
+    }
+    let names = helps.len();
+    helps.iter_mut().for_each(|help| *help = help.split_once(' ').unwrap().1);
+    helps.sort_unstable();
+    helps.dedup();
+    assert_eq!(helps.len(), names);
+}
+
 /// Prometheus's own reader, where it is installed.
 #[test]
 fn promtool_finds_no_fault() {
@@ -57,7 +79,8 @@ fn promtool_finds_no_fault() {
     let server = Server::start("promtool", &[]);
     let gateway = Gateway::of(&server);
     let mut checking = promtool(&["check", "metrics"]).unwrap();
-    let metrics = get(&gateway, "/metrics").body.replace("# EOF\n", "");
+    // It reads the older form, which has no end and no infos.
+    let metrics = get(&gateway, "/metrics").body.replace("# EOF\n", "").replace(" info\n", " gauge\n");
     checking.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
     // 3 is what it says of names that it would have chosen otherwise.
     assert!(matches!(checking.wait().unwrap().code(), Some(0 | 3)));
