@@ -91,7 +91,7 @@ async fn open(stream: Counted, address: SocketAddr, tls: Option<Arc<Tls>>, of: A
 }
 
 /// Answers what is asked on one connection. What becomes of it as a websocket is that one's.
-async fn converse(
+pub(crate) async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: Peer,
     of: Arc<impl Answer>,

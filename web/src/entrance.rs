@@ -52,6 +52,11 @@ impl Answer for Entrance {
 impl Entrance {
     pub(crate) fn new(auth: Auth, views: Views, hosts: Vec<String>) -> Self {
         let own = views.own();
+        Self::with(auth, views, own, hosts)
+    }
+
+    /// `own`: what the gateway itself sees.
+    pub(crate) const fn with(auth: Auth, views: Views, own: Arc<View>, hosts: Vec<String>) -> Self {
         Self { auth, views, own, hosts }
     }
 

@@ -12,6 +12,9 @@ mod chance;
 mod connections;
 mod entrance;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod links;
 mod manual;
@@ -36,7 +39,8 @@ use crate::tls::Tls;
 use crate::upstream::Target;
 use crate::views::Views;
 
-fn main() -> ExitCode {
+/// What the program does.
+pub fn run_program() -> ExitCode {
     let options = Options::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let done = match &options.command {

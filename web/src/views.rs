@@ -178,7 +178,11 @@ impl View {
             Some(only) => Fleet::of(names, only),
             None => Fleet::new(names),
         });
-        let upstreams = Upstreams::start(targets, &fleet, behalf);
+        Self::over(Upstreams::start(targets, &fleet, behalf), fleet, pages, locks)
+    }
+
+    /// A view of what is connected already.
+    pub(crate) fn over(upstreams: Upstreams, fleet: Arc<Fleet>, pages: Pages, locks: Locks) -> Self {
         let pages = TowerToHyperService::new(pages(upstreams.clone(), Arc::clone(&fleet), locks));
         let (over, _) = watch::channel(false);
         let used = Mutex::new(Instant::now());

@@ -1,6 +1,7 @@
 //! What a concentrator's counts count, in words for who reads `/metrics`.
 
-/// What the count of this name is of, without the full stop. Servers may have counts that are newer than this.
+/// What the count of this name is of, without the full stop. Servers may have counts that are newer than
+/// this.
 pub(super) fn help(name: &str) -> Option<&'static str> {
     HELP.iter().find(|(of, _)| *of == name).map(|(_, help)| *help)
 }

@@ -122,7 +122,7 @@ impl Attach {
             taken += bytes.len();
             take(bytes);
         });
-        self.offset += taken as u64;
+        self.offset = self.offset.saturating_add(taken as u64);
         if taken > 0 {
             // There may be more room for the server to send into.
             self.link.wake();

@@ -209,6 +209,7 @@ impl Link {
         while let Some(news) = state.operator.poll_news() {
             match news {
                 News::Answer(id, outcome) => {
+                    let outcome = outcome.and_then(fields_of);
                     if let Some(sender) = state.answers.remove(&id) {
                         let _ = sender.send(outcome);
                     }
@@ -349,6 +350,14 @@ fn fits(fields: &Value) -> Result<(), Refusal> {
 
 /// Room in a request's line for its number, its name and its stream's.
 const REST_OF_LINE: usize = 256;
+
+/// What is answered has fields, of which readers ask, and to which they add.
+fn fields_of(answer: Value) -> Outcome {
+    match answer {
+        Value::Object(_) => Ok(answer),
+        _ => Err(lost("the concentrator answers what is no answer")),
+    }
+}
 
 fn lost(why: &str) -> Refusal {
     Refusal { code: "not-connected".to_owned(), message: why.to_owned(), details: Value::Null }

@@ -64,19 +64,25 @@ impl Upstreams {
         let mut tasks = JoinSet::new();
         let mut all = Vec::new();
         for (place, target) in targets.iter().enumerate() {
-            let upstream = Arc::new(Upstream {
-                server: target.server.clone(),
-                credentials: target.credentials.clone(),
-                place,
-                behalf: behalf.cloned().unwrap_or_default(),
-                now: Mutex::new(None),
-                events: broadcast::channel(EVENTS).0,
-            });
+            let upstream = Arc::new(Upstream::new(target.clone(), place, behalf));
             tasks.spawn(keep(Arc::clone(&upstream), Arc::clone(fleet)));
             tasks.spawn(count(Arc::clone(&upstream), Arc::clone(fleet)));
             all.push(upstream);
         }
         Self { all: all.into(), tasks: Arc::new(Mutex::new(tasks)) }
+    }
+
+    /// One concentrator at the other end of this, and none when that has ended.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn on(carrier: impl carrier::Carry + 'static, server: Server, fleet: &Arc<Fleet>) -> Self {
+        let upstream = Arc::new(Upstream::new(Target { server, credentials: None }, 0, None));
+        let (of, fleet) = (Arc::clone(&upstream), Arc::clone(fleet));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (_, why) = converse(&of, &fleet, Box::new(carrier)).await;
+            fleet.server(of.place, "down", &why);
+        });
+        Self { all: [upstream].into(), tasks: Arc::new(Mutex::new(tasks)) }
     }
 
     /// Ends all connections, and what is open on them.
@@ -121,6 +127,17 @@ impl Upstreams {
 }
 
 impl Upstream {
+    fn new(target: Target, place: usize, behalf: Option<&Value>) -> Self {
+        Self {
+            server: target.server,
+            credentials: target.credentials,
+            place,
+            behalf: behalf.cloned().unwrap_or_default(),
+            now: Mutex::new(None),
+            events: broadcast::channel(EVENTS).0,
+        }
+    }
+
     /// The connection, if there is one.
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -165,40 +182,11 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
             Err(_) => "it does not answer".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Ok(Ok(carrier)) => {
-                let link = Arc::new(Link::new(&upstream.behalf));
-                // It ends with this task.
-                let mut run = JoinSet::new();
-                run.spawn(Arc::clone(&link).run(
-                    carrier,
-                    Arc::clone(&fleet),
-                    upstream.place,
-                    upstream.events.clone(),
-                ));
-                match link.hello().await {
-                    Ok(greeting) => {
-                        pause = FIRST_PAUSE;
-                        match upstream.behalf["user"].as_str() {
-                            None => log::info!("connected to {name} ({})", upstream.server.written),
-                            Some(user) => log::debug!("connected to {name} for {user:?}"),
-                        }
-                        fleet.greeted(upstream.place, &greeting);
-                        upstream.set(Some(Arc::clone(&link)));
-                        for to in ["consoles", "events"] {
-                            if let Err(refusal) = link.call("subscribe", json!({"to": to})).await {
-                                // Without the list nothing can be shown of it.
-                                let why = format!("no news of its {to}: {}", refusal.message);
-                                log::warn!("{name}: {why}");
-                                if to == "consoles" {
-                                    fleet.server(upstream.place, "down", &why);
-                                }
-                            }
-                        }
-                    }
-                    Err(refusal) => link.end(&refusal.message),
+                let (is_greeted, why) = converse(&upstream, &fleet, carrier).await;
+                if is_greeted {
+                    pause = FIRST_PAUSE;
                 }
-                run.join_next().await;
-                upstream.set(None);
-                link.why()
+                why
             }
         };
         match upstream.behalf["user"].as_str() {
@@ -209,6 +197,45 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Speaks with it for as long as the connection lasts. Returns whether it has greeted, and why it is over.
+async fn converse(
+    upstream: &Upstream,
+    fleet: &Arc<Fleet>,
+    carrier: Box<dyn carrier::Carry>,
+) -> (bool, String) {
+    let name = &upstream.server.name;
+    let link = Arc::new(Link::new(&upstream.behalf));
+    // It ends with this task.
+    let mut run = JoinSet::new();
+    run.spawn(Arc::clone(&link).run(carrier, Arc::clone(fleet), upstream.place, upstream.events.clone()));
+    let greeting = link.hello().await;
+    let is_greeted = greeting.is_ok();
+    match greeting {
+        Ok(greeting) => {
+            match upstream.behalf["user"].as_str() {
+                None => log::info!("connected to {name} ({})", upstream.server.written),
+                Some(user) => log::debug!("connected to {name} for {user:?}"),
+            }
+            fleet.greeted(upstream.place, &greeting);
+            upstream.set(Some(Arc::clone(&link)));
+            for to in ["consoles", "events"] {
+                if let Err(refusal) = link.call("subscribe", json!({"to": to})).await {
+                    // Without the list nothing can be shown of it.
+                    let why = format!("no news of its {to}: {}", refusal.message);
+                    log::warn!("{name}: {why}");
+                    if to == "consoles" {
+                        fleet.server(upstream.place, "down", &why);
+                    }
+                }
+            }
+        }
+        Err(refusal) => link.end(&refusal.message),
+    }
+    run.join_next().await;
+    upstream.set(None);
+    (is_greeted, link.why())
 }
 
 /// Asks for counts while somebody looks at them: they alone are no change that is told (operator.md §5).
