@@ -486,7 +486,7 @@ fn bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], Fatal> {
 
 /// The number of the task that tells facts.
 const FACTS: u64 = 0;
-/// What is read at a time, of the line or of anything else.
-const SCRATCH: usize = 16 * 1024;
+/// What is read at a time, of the line or of anything else: a block that is packed well, or unpacked.
+const SCRATCH: usize = vspc_guest::MAX_BLOCK;
 /// Reads of the line in a row before others have their turn.
 const READS: usize = 4;

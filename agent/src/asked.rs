@@ -161,8 +161,8 @@ impl Agent {
         match self.tasks.get_mut(&number) {
             Some(Task::Process(process)) => process.attach(id),
             Some(Task::Log(log)) => {
-                let LogOk { back } = answer::parse(line).unwrap_or_default();
-                log.attach(id, back, &mut self.wire.session);
+                let ok: LogOk = answer::parse(line).unwrap_or_default();
+                log.attach(id, ok, &mut self.wire.session);
             }
             Some(Task::Facts(facts)) => facts.attach(id),
             _ => {}

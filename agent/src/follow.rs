@@ -3,6 +3,7 @@
 //! Owns how far it was read and taken, and what becomes of it when the file is replaced or cut. Refuses to
 //! know what is in it. Files are looked at, not watched: a look costs little, and works on every file system.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -12,7 +13,9 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_core::time::Instant;
+use vspc_guest::{LogOk, MAX_BLOCK, Pack};
 
+use crate::packed::Packed;
 use crate::task::{Ctx, Fate};
 
 /// A log.
@@ -26,6 +29,18 @@ pub(crate) struct Log {
     /// How much before the end the first host wants.
     back: u64,
     look_at: Instant,
+    /// Where the host wants packed bytes.
+    blocks: Option<Blocks>,
+}
+
+/// Blocks of a session that the host has not taken yet.
+#[derive(Default, Debug)]
+struct Blocks {
+    leaving: Packed,
+    /// Bytes of all blocks on the stream.
+    packed: u64,
+    /// Where on the stream a block ends, and where in the file.
+    ends: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -44,11 +59,11 @@ impl Log {
     /// Of this file. One that is not there yet will be shown from its beginning.
     pub(crate) fn new(path: PathBuf) -> Self {
         let begun = !path.exists();
-        Self { path, file: None, stream: None, begun, back: 0, look_at: Instant::ZERO }
+        Self { path, file: None, stream: None, begun, back: 0, look_at: Instant::ZERO, blocks: None }
     }
 
     /// A host takes it.
-    pub(crate) fn attach(&mut self, id: StreamId, back: u64, session: &mut Session) {
+    pub(crate) fn attach(&mut self, id: StreamId, ok: LogOk, session: &mut Session) {
         let _ = session.set_priority(id, Priority::Low);
         // It says nothing more.
         let _ = session.stop_reading(id);
@@ -59,8 +74,9 @@ impl Log {
             opened.go_to(opened.taken);
         }
         if !self.begun {
-            self.back = back;
+            self.back = ok.back;
         }
+        self.blocks = ok.pack.map(|Pack::Lz4| Blocks::default());
         self.stream = Some(id);
         self.look_at = Instant::ZERO;
     }
@@ -83,7 +99,11 @@ impl Log {
             && session.received(id).is_ok()
         {
             let under_way = crate::wire::SEND_BUFFER - session.send_window(id) as u64;
-            opened.taken = opened.taken.max(opened.at.saturating_sub(under_way));
+            let taken = match &mut self.blocks {
+                None => opened.at.saturating_sub(under_way),
+                Some(blocks) => blocks.taken(under_way),
+            };
+            opened.taken = opened.taken.max(taken);
         }
     }
 
@@ -127,22 +147,36 @@ impl Log {
         let Some(opened) = &mut self.file else { return Ok(false) };
         if opened.is_cut()? {
             opened.begin_anew();
+            if let Some(blocks) = &mut self.blocks {
+                blocks.ends.clear();
+            }
         }
         for _ in 0..TURNS {
-            let n = ctx.session.credit(id).min(ctx.scratch.len());
-            if n == 0 {
+            if let Some(blocks) = &mut self.blocks
+                && !blocks.leaving.send(id, ctx.session)
+            {
+                return Ok(true);
+            }
+            let credit = ctx.session.credit(id);
+            if credit == 0 {
                 let _ = ctx.session.want_credit(id);
                 return Ok(true);
             }
+            let n = if self.blocks.is_some() { MAX_BLOCK } else { credit }.min(ctx.scratch.len());
             let n = opened.file.read_at(&mut ctx.scratch[..n], opened.at)?;
             if n == 0 {
                 break;
             }
-            let _ = ctx.session.write(id, &ctx.scratch[..n]);
+            let bytes = &ctx.scratch[..n];
             opened.at += n as u64;
-            opened.note_read(&ctx.scratch[..n]);
+            opened.note_read(bytes);
+            match &mut self.blocks {
+                Some(blocks) => blocks.put(bytes, opened.at),
+                None => drop(ctx.session.write(id, bytes)),
+            }
         }
-        if opened.file.metadata()?.len() > opened.at {
+        let is_leaving = self.blocks.as_ref().is_some_and(|blocks| !blocks.leaving.is_empty());
+        if is_leaving || opened.file.metadata()?.len() > opened.at {
             return Ok(true);
         }
         self.note_taken(ctx.session);
@@ -154,6 +188,9 @@ impl Log {
         let Some(opened) = &mut self.file else { return Ok(false) };
         if opened.file.metadata()?.len() < opened.at {
             opened.begin_anew();
+            if let Some(blocks) = &mut self.blocks {
+                blocks.ends.clear();
+            }
             return Ok(true);
         }
         let Ok(now) = fs::metadata(&self.path) else { return Ok(false) };
@@ -163,6 +200,31 @@ impl Log {
         }
         self.file = None;
         Ok(true)
+    }
+}
+
+impl Blocks {
+    /// Packs bytes that end here in the file.
+    fn put(&mut self, bytes: &[u8], end: u64) {
+        self.leaving.put(bytes);
+        self.packed += self.leaving.rest() as u64;
+        if self.ends.len() == ENDS {
+            self.ends.pop_back();
+        }
+        self.ends.push_back((self.packed, end));
+    }
+
+    /// Up to where in the file all was taken, with so much of the stream under way; 0 where no block was.
+    fn taken(&mut self, under_way: u64) -> u64 {
+        let taken = self.packed.saturating_sub(under_way + self.leaving.rest() as u64);
+        let mut end = 0;
+        while let Some(&(stream, file)) = self.ends.front()
+            && stream <= taken
+        {
+            end = file;
+            self.ends.pop_front();
+        }
+        end
     }
 }
 
@@ -245,3 +307,5 @@ const AGAIN: Duration = Duration::from_secs(1);
 const TAIL: usize = 64;
 /// Pieces that are read before others have their turn.
 const TURNS: usize = 4;
+/// Blocks under way whose ends are known each by itself; those beyond it are taken together.
+const ENDS: usize = 256;

@@ -22,6 +22,7 @@ mod follow;
 mod manual;
 mod opening;
 mod pace;
+mod packed;
 mod process;
 mod say;
 mod signals;

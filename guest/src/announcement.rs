@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Code, Refusal, bad_line};
 use crate::line;
 use crate::name::{Key, Name};
+use crate::pack::Pack;
 
 /// What a stream is that the guest opens.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct LogOk {
     /// Begin up to so many bytes before the end.
     #[serde(default)]
     pub back: u64,
+    /// How the bytes are packed; only a guest that can is asked.
+    #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
 }
 
 impl Announcement {
@@ -103,6 +107,6 @@ mod tests {
         {
             assert_eq!(code(line), Code::BAD_LINE, "{line}");
         }
-        assert_eq!(crate::answer::parse::<LogOk>(b"{\"ok\":{}}\n"), Ok(LogOk { back: 0 }));
+        assert_eq!(crate::answer::parse::<LogOk>(b"{\"ok\":{}}\n"), Ok(LogOk::default()));
     }
 }

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pack::Pack;
+
 /// The answer to `put`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PutOk {
     /// How much is there from an earlier try.
     pub offset: u64,
+    /// How the bytes are packed: as the header says, or not.
+    #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
 }
 
 /// The answer to `get`.
@@ -20,6 +25,9 @@ pub struct GetOk {
     pub mode: u32,
     /// Tells this state of the file from others.
     pub tag: String,
+    /// How the bytes are packed: as the header says, or not.
+    #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
 }
 
 /// The last line.

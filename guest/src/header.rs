@@ -10,6 +10,7 @@ use crate::answer::{Code, Refusal, bad_line};
 use crate::hello::Hello;
 use crate::line;
 use crate::name::Key;
+use crate::pack::Pack;
 use crate::process::{Belongs, Pty};
 
 /// What a stream is that the host opens.
@@ -96,6 +97,9 @@ pub struct Put {
     pub mode: u32,
     /// Of all of it: 64 hexadecimal digits.
     pub sha256: String,
+    /// How its bytes are to be packed, where the guest can.
+    #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
 }
 
 /// A copy out of the guest.
@@ -109,6 +113,9 @@ pub struct Get {
     /// Which state of the file that was of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// How its bytes are to be packed, where the guest can.
+    #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
 }
 
 /// A connection that the guest makes.
@@ -234,15 +241,22 @@ mod tests {
             with: vec![Belongs::Err, Belongs::Control],
             ..Exec::new(key())
         };
-        let put = Put { path: "/srv/x".to_owned(), size: 1 << 40, mode: 0o644, sha256: "0a".repeat(32) };
+        let put = Put {
+            path: "/srv/x".to_owned(),
+            size: 1 << 40,
+            mode: 0o644,
+            sha256: "0a".repeat(32),
+            pack: None,
+        };
         for header in [
             Header::Shell(Shell { key: key(), pty: pty.clone(), with: vec![Belongs::Control] }),
             Header::Exec(Exec { pty: Some(pty), with: Vec::new(), ..exec.clone() }),
             Header::Exec(exec),
             Header::Err { key: key() },
             Header::Control { key: key() },
+            Header::Put(Put { pack: Some(Pack::Lz4), ..put.clone() }),
             Header::Put(put),
-            Header::Get(Get { path: "/x".to_owned(), offset: 7, tag: Some("a".to_owned()) }),
+            Header::Get(Get { path: "/x".to_owned(), offset: 7, tag: Some("a".to_owned()), pack: None }),
             Header::Connect(Connect { to: "tcp:127.0.0.1:80".to_owned() }),
         ] {
             let line = header.line();
@@ -253,8 +267,11 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_ignored_or_refused_by_name() {
-        let header = Header::parse(b"{\"op\":\"get\",\"path\":\"/x\",\"later\":{\"a\":[]}}\n").unwrap();
-        assert_eq!(header, Header::Get(Get { path: "/x".to_owned(), offset: 0, tag: None }));
+        let get = Header::Get(Get { path: "/x".to_owned(), offset: 0, tag: None, pack: None });
+        for member in [r#""later":{"a":[]}"#, r#""pack":"zstd""#, r#""pack":null"#] {
+            let line = format!(r#"{{"op":"get","path":"/x",{member}}}"#);
+            assert_eq!(Header::parse(line.as_bytes()).as_ref(), Ok(&get), "{line}");
+        }
         let refusal = Header::parse(b"{\"op\":\"fly\"}\n").unwrap_err();
         assert_eq!(refusal.code, Code::UNSUPPORTED);
     }

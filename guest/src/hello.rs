@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{self, Code, Done, Refusal};
 use crate::header::Header;
 use crate::line;
+use crate::pack::Pack;
 
 /// The version of the page.
 pub const VERSION: u32 = 1;
@@ -51,6 +52,8 @@ struct HelloOk {
     agent: String,
     #[serde(default)]
     may: Vec<String>,
+    #[serde(default)]
+    packs: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nonce: Option<Nonce>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,6 +121,8 @@ pub struct Guest {
     pub agent: String,
     /// The words of `op` that it allows.
     pub may: Vec<String>,
+    /// How it can pack bytes: words of [`crate::Pack`].
+    pub packs: Vec<String>,
 }
 
 /// What the host does next.
@@ -147,11 +152,11 @@ impl Greeting {
         if self.proved {
             return answer::parse::<Done>(line).map(|Done {}| (None, Next::Over));
         }
-        let HelloOk { v, agent, may, nonce, proof } = answer::parse(line)?;
+        let HelloOk { v, agent, may, packs, nonce, proof } = answer::parse(line)?;
         if v != VERSION {
             return Err(Refusal::new(Code::VERSION, format!("the guest speaks version {v}")));
         }
-        let guest = Guest { agent, may };
+        let guest = Guest { agent, may, packs };
         let wrong = |message: &str| Refusal::new(Code::NOT_AUTHENTIC, message);
         match (&self.secret, nonce, proof) {
             (None, None, None) => Ok((Some(guest), Next::Over)),
@@ -194,6 +199,7 @@ impl Welcome {
             v: VERSION,
             agent: program.to_owned(),
             may: may.iter().map(|&op| op.to_owned()).collect(),
+            packs: Pack::WORDS.map(str::to_owned).to_vec(),
             nonce: secret.map(|_| self.nonce),
             proof: secret.map(|secret| secret.prove(Side::Guest, self.host, self.nonce)),
         };
@@ -282,7 +288,11 @@ mod tests {
 
     #[test]
     fn both_sides_prove_the_same_key_or_neither_has_one() {
-        let who = Guest { agent: "agent 1".to_owned(), may: vec!["exec".to_owned()] };
+        let who = Guest {
+            agent: "agent 1".to_owned(),
+            may: vec!["exec".to_owned()],
+            packs: vec!["lz4".to_owned()],
+        };
         assert_eq!(play(None, None), (Ok(who.clone()), Ok(())));
         assert_eq!(play(secret(1), secret(1)), (Ok(who), Ok(())));
         assert_eq!(play(secret(1), secret(2)).0, Err(Code::NOT_AUTHENTIC));

@@ -32,6 +32,7 @@ mod header;
 mod hello;
 mod line;
 mod name;
+mod pack;
 mod process;
 
 pub use announcement::{Announcement, LogOk};
@@ -41,4 +42,5 @@ pub use header::{Connect, Exec, Get, Header, OPS, Put, Shell};
 pub use hello::{Greeting, Guest, Hello, KEY, Next, Nonce, Proof, Secret, VERSION, Welcome};
 pub use line::{LineBuffer, MAX_LINE};
 pub use name::{Key, Name};
+pub use pack::{MAX_BLOCK, MAX_PACKED, Pack, Unpacker, pack};
 pub use process::{Belongs, ControlLine, Ending, Pty, SIGNALS};

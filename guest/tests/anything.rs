@@ -2,15 +2,21 @@
 
 use quickcheck::{TestResult, quickcheck};
 use vspc_guest::{
-    Announcement, ControlLine, Ending, Exec, FactLine, Header, Key, Listener, MAX_LINE, Pty, Put, Refusal,
-    Shell, answer,
+    Announcement, ControlLine, Ending, Exec, FactLine, Header, Key, Listener, MAX_BLOCK, MAX_LINE,
+    MAX_PACKED, Pack, Pty, Put, Refusal, Shell, Unpacker, answer, pack,
 };
 
 /// Lines that are right, to begin with.
 fn seeds() -> Vec<Vec<u8>> {
     let key = Key::random([7; 16]);
     let exec = Exec { argv: vec!["/bin/sh".to_owned(), "-c".to_owned()], ..Exec::new(key.clone()) };
-    let put = Put { path: "/srv/x".to_owned(), size: 7, mode: 0o644, sha256: "0a".repeat(32) };
+    let put = Put {
+        path: "/srv/x".to_owned(),
+        size: 7,
+        mode: 0o644,
+        sha256: "0a".repeat(32),
+        pack: Some(Pack::Lz4),
+    };
     vec![
         Header::Exec(Exec { pty: Some(Pty::default()), ..exec }).line(),
         Header::Shell(Shell { key: key.clone(), pty: Pty::default(), with: Vec::new() }).line(),
@@ -47,4 +53,50 @@ quickcheck! {
         let heard = listener.handle_line(&line).map_or_else(fits, |_| true);
         TestResult::from_bool(header && announcement && control && answered && heard)
     }
+
+    /// What was packed comes out again, however the line cuts it.
+    fn blocks_come_out_as_they_went_in(pieces: Vec<(Vec<u8>, u16)>, cut: u16) -> bool {
+        let repeated = pieces.iter().map(|(bytes, n)| bytes.repeat(usize::from(*n % 999)));
+        let bytes: Vec<u8> = repeated.flatten().collect();
+        let (mut packed, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let begin = packed.len();
+            at += pack(&bytes[at..], &mut packed);
+            assert!(packed.len() - begin <= MAX_PACKED);
+        }
+        let (came, fault) = unpacked(&packed, usize::from(cut) + 1);
+        came == bytes && !fault
+    }
+
+    /// Anything is unpacked or refused, and no more is kept than a block.
+    fn anything_is_unpacked_or_refused(bytes: Vec<u8>, which: usize, to: u8, cut: u16) -> bool {
+        let (come, _) = unpacked(&bytes, usize::from(cut) + 1);
+        let mut packed = Vec::new();
+        pack(&bytes.repeat(50), &mut packed);
+        if !packed.is_empty() {
+            let which = which % packed.len();
+            packed[which] = to;
+        }
+        let (spoilt, _) = unpacked(&packed, usize::from(cut) + 1);
+        come.len() <= bytes.len() / 5 * MAX_BLOCK && spoilt.len() <= packed.len() / 5 * MAX_BLOCK
+    }
+}
+
+/// What blocks hold that come so many bytes at a time, up to a fault.
+fn unpacked(mut bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
+    let (mut unpacker, mut scratch, mut came) = (Unpacker::new(), vec![0; MAX_BLOCK], Vec::new());
+    while !bytes.is_empty() {
+        let taken = unpacker.take(&bytes[..cut.min(bytes.len())]);
+        bytes = &bytes[taken..];
+        match unpacker.block(&mut scratch) {
+            None => continue,
+            Some(Ok(block)) => came.extend_from_slice(block),
+            Some(Err(refusal)) => {
+                assert!(refusal.line().len() <= MAX_LINE);
+                return (came, true);
+            }
+        }
+        unpacker.clear();
+    }
+    (came, !unpacker.is_empty())
 }

@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use ring::digest::{Context, SHA256};
 use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_guest::copy::{GetOk, Whole, digits};
-use vspc_guest::{Code, Get, Refusal, answer};
+use vspc_guest::{Code, Get, MAX_BLOCK, Pack, Refusal, answer};
 
 use super::Roots;
+use crate::packed::Packed;
 use crate::say::{leave, say};
 use crate::task::{Ctx, Fate};
 
@@ -23,6 +24,8 @@ pub(crate) struct GetTask {
     /// Where the bytes begin that are sent.
     from: u64,
     size: u64,
+    /// Where the bytes are packed: the block that leaves.
+    packed: Option<Packed>,
 }
 
 impl std::fmt::Debug for GetTask {
@@ -50,29 +53,38 @@ impl GetTask {
         let is_same = get.tag.as_ref() == Some(&tag) && get.offset <= size;
         let offset = if is_same { get.offset } else { 0 };
         let _ = session.set_priority(id, Priority::Low);
-        say(session, id, &answer::ok(&GetOk { offset, size, mode: metadata.mode() & 0o7777, tag }));
-        Ok(Self { id, path: get.path, file, sum: Context::new(&SHA256), at: 0, from: offset, size })
+        let (mode, pack) = (metadata.mode() & 0o7777, get.pack);
+        say(session, id, &answer::ok(&GetOk { offset, size, mode, tag, pack }));
+        let packed = pack.map(|Pack::Lz4| Packed::default());
+        Ok(Self { id, path: get.path, file, sum: Context::new(&SHA256), at: 0, from: offset, size, packed })
     }
 
     /// Whether it has something to do that nothing will tell of.
     pub(crate) fn is_busy(&self, session: &Session) -> bool {
-        self.at < self.from || self.at < self.size && session.credit(self.id) > 0
+        let is_waiting = self.packed.as_ref().is_some_and(|packed| !packed.is_empty());
+        self.at < self.from || (self.at < self.size || is_waiting) && session.credit(self.id) > 0
     }
 
     /// Sends what can leave.
     pub(crate) fn step(&mut self, ctx: &mut Ctx<'_>) -> Fate {
         for _ in 0..TURNS {
-            let end = if self.at < self.from { self.from } else { self.size };
-            let mut n = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(ctx.scratch.len());
-            if self.at >= self.from && self.at < self.size {
-                n = n.min(ctx.session.credit(self.id));
-                if n == 0 {
-                    let _ = ctx.session.want_credit(self.id);
-                    return Fate::Stays;
-                }
+            if let Some(packed) = &mut self.packed
+                && !packed.send(self.id, ctx.session)
+            {
+                return Fate::Stays;
             }
             if self.at == self.size {
                 return self.finish(ctx.session);
+            }
+            let end = if self.at < self.from { self.from } else { self.size };
+            let mut n = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(ctx.scratch.len());
+            if self.at >= self.from {
+                let credit = ctx.session.credit(self.id);
+                if credit == 0 {
+                    let _ = ctx.session.want_credit(self.id);
+                    return Fate::Stays;
+                }
+                n = n.min(if self.packed.is_some() { MAX_BLOCK } else { credit });
             }
             let bytes = &mut ctx.scratch[..n];
             if let Err(error) = self.file.read_exact_at(bytes, self.at) {
@@ -83,7 +95,10 @@ impl GetTask {
             }
             self.sum.update(bytes);
             if self.at >= self.from {
-                let _ = ctx.session.write(self.id, bytes);
+                match &mut self.packed {
+                    Some(packed) => packed.put(bytes),
+                    None => drop(ctx.session.write(self.id, bytes)),
+                }
             }
             self.at += n as u64;
         }

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use vspc_core::mux::{Received, Session, StreamId};
 use vspc_guest::copy::{PutOk, Whole, digits};
-use vspc_guest::{Code, Put, Refusal, answer};
+use vspc_guest::{Code, Pack, Put, Refusal, Unpacker, answer};
 
 use super::{Place, Roots};
 use crate::say::{leave, refuse, say};
@@ -34,6 +34,8 @@ pub(crate) struct PutTask {
     at: u64,
     /// How much is in the file: until it was all summed nothing is taken.
     have: u64,
+    /// Where the bytes are packed: the block that comes.
+    unpacker: Option<Unpacker>,
     /// All of it is there.
     ending: Option<Ending>,
     ends: Ends,
@@ -89,9 +91,11 @@ impl PutTask {
             file.set_len(0).map_err(system)?;
             have = 0;
         }
-        say(session, id, &answer::ok(&PutOk { offset: have }));
+        let pack = put.pack;
+        say(session, id, &answer::ok(&PutOk { offset: have, pack }));
+        let unpacker = pack.map(|Pack::Lz4| Unpacker::new());
         let (sum, ends) = (Context::new(&SHA256), ends.clone());
-        Ok(Self { id, put, place, partial, file, sum, at: 0, have, ending: None, ends })
+        Ok(Self { id, put, place, partial, file, sum, at: 0, have, unpacker, ending: None, ends })
     }
 
     /// Whether it has something to do that nothing will tell of.
@@ -145,15 +149,30 @@ impl PutTask {
             self.at += n as u64;
         }
         while self.at == self.have {
-            let n = match ctx.session.received(self.id) {
+            let taken = match ctx.session.received(self.id) {
                 Ok(Received::Bytes(bytes)) => {
+                    let (taken, bytes) = match &mut self.unpacker {
+                        None => (bytes.len(), bytes),
+                        Some(unpacker) => {
+                            let taken = unpacker.take(bytes);
+                            let block = unpacker.block(ctx.scratch).unwrap_or(Ok(&[]));
+                            (taken, block.inspect_err(|_| remove(&self.place, &self.partial))?)
+                        }
+                    };
                     if bytes.len() as u64 > self.put.size - self.have {
-                        self.remove();
+                        remove(&self.place, &self.partial);
                         return Err(Refusal::new(Code::BAD_LINE, "more bytes came than it was to have"));
                     }
                     self.file.write_all(bytes).map_err(system)?;
                     self.sum.update(bytes);
-                    bytes.len()
+                    self.have += bytes.len() as u64;
+                    self.at = self.have;
+                    if !bytes.is_empty()
+                        && let Some(unpacker) = &mut self.unpacker
+                    {
+                        unpacker.clear();
+                    }
+                    taken
                 }
                 Ok(Received::Pending) => return Ok(false),
                 Ok(Received::End) if self.have < self.put.size => {
@@ -165,9 +184,7 @@ impl PutTask {
                 }
                 Err(_) => return Err(Refusal::new(Code::CUT, "the stream is gone")),
             };
-            self.have += n as u64;
-            self.at = self.have;
-            let _ = ctx.session.consume(self.id, n);
+            let _ = ctx.session.consume(self.id, taken);
         }
         Ok(false)
     }
@@ -176,7 +193,7 @@ impl PutTask {
     fn finish(&self) -> Result<Ending, Refusal> {
         let sum = digits(self.sum.clone().finish().as_ref());
         if sum != self.put.sha256 {
-            self.remove();
+            remove(&self.place, &self.partial);
             return Err(Refusal::new(Code::CHECKSUM, format!("the sum of what came is {sum}")));
         }
         let begin = || -> io::Result<Ending> {
@@ -199,10 +216,6 @@ impl PutTask {
         };
         begin().map_err(|error| Refusal::system(&self.put.path, &error))
     }
-
-    fn remove(&self) {
-        let _ = rustix::fs::unlinkat(&self.place.folder, &self.partial, AtFlags::empty());
-    }
 }
 
 impl Ends {
@@ -224,6 +237,11 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What is there is part of nothing.
+fn remove(place: &Place, partial: &str) {
+    let _ = rustix::fs::unlinkat(&place.folder, partial, AtFlags::empty());
 }
 
 /// The partial file's name.
@@ -258,7 +276,7 @@ mod tests {
         let roots = Roots(vec![Root { path: folder.clone(), write: true }]);
         let mut session = Session::new(Config::new(Role::Guest), Instant::ZERO).unwrap();
         let path = folder.join("x").display().to_string();
-        let put = Put { path, size: 1, mode: 0o600, sha256: "0".repeat(64) };
+        let put = Put { path, size: 1, mode: 0o600, sha256: "0".repeat(64), pack: None };
         let ends = Ends::default();
         let many: Vec<_> = (0..MOST).map(|_| ends.begin()).collect();
         let refused = PutTask::begin(StreamId(0), put.clone(), &roots, &ends, &mut session).map(|_| ());

@@ -20,25 +20,31 @@ pub(crate) fn sum(bytes: &[u8]) -> String {
 }
 
 /// A machine of whose folder `srv` everything may be copied.
-fn machine() -> Machine {
+pub(crate) fn machine() -> Machine {
     let folder = Folder::new();
     fs::create_dir(folder.join("srv")).unwrap();
     let config = format!("[[copy]]\nroot = {:?}\nwrite = true\n", folder.join("srv"));
     Machine::start_in(folder, &config, &[])
 }
 
-fn path(machine: &Machine, name: &str) -> String {
+pub(crate) fn path(machine: &Machine, name: &str) -> String {
     machine.folder.join("srv").join(name).display().to_string()
 }
 
 fn put(machine: &Machine, name: &str, bytes: &[u8]) -> Header {
-    Header::Put(Put { path: path(machine, name), size: bytes.len() as u64, mode: 0o640, sha256: sum(bytes) })
+    Header::Put(Put {
+        path: path(machine, name),
+        size: bytes.len() as u64,
+        mode: 0o640,
+        sha256: sum(bytes),
+        pack: None,
+    })
 }
 
 /// Copies all of it, and says from where.
 fn copy(host: &mut Host, header: &Header, bytes: &[u8]) -> u64 {
     let id = host.open(&header.line());
-    let PutOk { offset } = host.answer(id).unwrap();
+    let PutOk { offset, .. } = host.answer(id).unwrap();
     host.write(id, &bytes[offset as usize..]);
     host.finish(id);
     let whole = host.answer::<Whole>(id).unwrap();
@@ -64,7 +70,7 @@ fn a_copy_into_the_guest_is_whole_or_goes_on_where_it_was_cut() {
     let bytes = text(3_000_000);
     let header = put(&machine, "x", &bytes);
     let id = host.open(&header.line());
-    assert_eq!(host.answer::<PutOk>(id), Ok(PutOk { offset: 0 }));
+    assert_eq!(host.answer::<PutOk>(id), Ok(PutOk { offset: 0, pack: None }));
     host.write(id, &bytes[..1_000_000]);
     // It is in use meanwhile.
     assert_eq!(host.refusal(&header).code, Code::IN_USE);
@@ -101,7 +107,7 @@ fn what_is_not_what_was_to_come_does_not_become_the_file() {
         (&[&bytes[..], &b"!"[..]].concat(), Code::BAD_LINE, 1),
     ] {
         let id = host.open(&header.line());
-        let PutOk { offset } = host.answer(id).unwrap();
+        let PutOk { offset, .. } = host.answer(id).unwrap();
         host.write(id, &sent[offset as usize..]);
         host.finish(id);
         assert_eq!(host.answer::<Whole>(id).unwrap_err().code, code);
@@ -120,7 +126,7 @@ fn a_copy_out_of_the_guest_goes_on_where_it_was_cut_unless_the_file_has_changed(
     let machine = machine();
     let bytes = text(3_000_000);
     fs::write(path(&machine, "x"), &bytes).unwrap();
-    let get = Get { path: path(&machine, "x"), offset: 0, tag: None };
+    let get = Get { path: path(&machine, "x"), offset: 0, tag: None, pack: None };
     let mut host = machine.host();
     let id = host.open(&Header::Get(get.clone()).line());
     let GetOk { offset, size, tag, .. } = host.answer(id).unwrap();
@@ -154,7 +160,7 @@ fn a_file_that_becomes_shorter_is_no_whole_copy() {
     let mut host = machine.host();
     let id = host.session.open().unwrap();
     host.unread.insert(id);
-    host.write(id, &Header::Get(Get { path: path(&machine, "x"), offset: 0, tag: None }).line());
+    host.write(id, &Header::Get(Get { path: path(&machine, "x"), offset: 0, tag: None, pack: None }).line());
     host.until("its first bytes", |host| (host.session.received_len(id) > 10_000).then_some(()));
     fs::File::options().write(true).open(path(&machine, "x")).unwrap().set_len(1000).unwrap();
     host.read(id);
@@ -173,7 +179,7 @@ fn no_path_leads_out_of_what_is_allowed() {
     symlink("..", path(&machine, "parent")).unwrap();
     symlink("folder/y", path(&machine, "inside")).unwrap();
     symlink("/proc/self/root", path(&machine, "magic")).unwrap();
-    let get = |path: String| Header::Get(Get { path, offset: 0, tag: None });
+    let get = |path: String| Header::Get(Get { path, offset: 0, tag: None, pack: None });
     for name in ["up", "absolute", "parent/secret", "magic/etc/passwd"] {
         let refusal = host.refusal(&get(path(&machine, name)));
         assert_eq!(refusal.code, Code::FAILED, "{name}: {refusal}");

@@ -377,6 +377,11 @@ impl Host {
         })
     }
 
+    /// What has come up to now.
+    pub(crate) fn take_all(&mut self, id: StreamId) -> Vec<u8> {
+        self.came.remove(&id).unwrap_or_default()
+    }
+
     /// How many bytes have come that nobody has asked for.
     pub(crate) fn waiting(&self, id: StreamId) -> usize {
         self.came.get(&id).map_or(0, Vec::len)

@@ -27,7 +27,7 @@ fn start(text: &str) -> (Machine, std::path::PathBuf) {
 
 fn take(host: &mut Host, back: u64) -> StreamId {
     let (id, _) = host.announced_as("log/messages");
-    host.write(id, &answer::ok(&LogOk { back }));
+    host.write(id, &answer::ok(&LogOk { back, pack: None }));
     id
 }
 

@@ -9,6 +9,7 @@ mod hostile;
 mod lines;
 mod logs;
 mod machine;
+mod packs;
 mod port;
 mod processes;
 mod serial;

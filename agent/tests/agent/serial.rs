@@ -13,13 +13,19 @@ use crate::host::{Host, key};
 use crate::port::{OneIn, Port, host, port};
 
 fn put(port: &Port, name: &str, bytes: &[u8]) -> Header {
-    Header::Put(Put { path: port.path(name), size: bytes.len() as u64, mode: 0o600, sha256: sum(bytes) })
+    Header::Put(Put {
+        path: port.path(name),
+        size: bytes.len() as u64,
+        mode: 0o600,
+        sha256: sum(bytes),
+        pack: None,
+    })
 }
 
 /// Begins a copy into the guest: its stream, and from where it goes on.
 fn begin_put(host: &mut Host, port: &Port, name: &str, bytes: &[u8]) -> (StreamId, usize) {
     let id = host.open(&put(port, name, bytes).line());
-    let PutOk { offset } = host.answer(id).unwrap();
+    let PutOk { offset, .. } = host.answer(id).unwrap();
     (id, offset as usize)
 }
 
@@ -34,7 +40,7 @@ fn end_put(host: &mut Host, port: &Port, name: &str, bytes: &[u8], (id, at): (St
 /// Begins a copy out of the guest, behind what `have` says.
 fn begin_get(host: &mut Host, port: &Port, name: &str, have: Option<(u64, String)>) -> (StreamId, GetOk) {
     let (offset, tag) = have.map_or((0, None), |(offset, tag)| (offset, Some(tag)));
-    let id = host.open(&Header::Get(Get { path: port.path(name), offset, tag }).line());
+    let id = host.open(&Header::Get(Get { path: port.path(name), offset, tag, pack: None }).line());
     let ok = host.answer(id).unwrap();
     (id, ok)
 }

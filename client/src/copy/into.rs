@@ -70,6 +70,7 @@ impl Source {
             size: self.size,
             mode: self.mode,
             sha256: self.sha256.clone(),
+            pack: None,
         });
         let mut joined = Joined::open(connection, guest, &header)?;
         let outcome = self.send(connection, &mut joined, progress);
@@ -85,7 +86,7 @@ impl Source {
         joined: &mut Joined,
         progress: &mut Progress,
     ) -> Result<(), Stop> {
-        let PutOk { offset } = super::answer(connection, joined)?;
+        let PutOk { offset, .. } = super::answer(connection, joined)?;
         let failed = |name: &str, error: io::Error| Failure::error(format!("{name}: {error}"));
         self.file.seek(SeekFrom::Start(offset)).map_err(|error| failed(&self.name, error))?;
         progress.begin(offset, self.size);

@@ -56,7 +56,7 @@ impl Target {
     ) -> Result<(), Stop> {
         let (offset, tag) = self.have();
         let tag = (offset > 0).then(|| tag.to_owned());
-        let header = Header::Get(Get { path: path.to_owned(), offset, tag });
+        let header = Header::Get(Get { path: path.to_owned(), offset, tag, pack: None });
         let mut joined = Joined::open(connection, guest, &header)?;
         let outcome = self.receive(connection, &mut joined, path, progress);
         if outcome.is_err() {
@@ -72,7 +72,7 @@ impl Target {
         path: &str,
         progress: &mut Progress,
     ) -> Result<(), Stop> {
-        let GetOk { offset, size, mode, tag } = super::answer(connection, joined)?;
+        let GetOk { offset, size, mode, tag, .. } = super::answer(connection, joined)?;
         self.begin(offset, &tag, path)?;
         progress.begin(offset, size);
         let (mut left, mut line) = (size.saturating_sub(offset), LineBuffer::new(MAX_LINE));

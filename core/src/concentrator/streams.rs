@@ -105,7 +105,7 @@ impl Concentrator {
         let outcome = match announcement {
             Announcement::Shell { name, .. } => self.open_member(at, id, name, &answer::ok(&answer::Done {})),
             Announcement::Log { name } => {
-                self.open_member(at, id, name, &answer::ok(&LogOk { back: LOG_BACK }))
+                self.open_member(at, id, name, &answer::ok(&LogOk { back: LOG_BACK, pack: None }))
             }
             Announcement::Connection { name, from } => self.offer_connection(at, id, name, from),
             Announcement::Facts { .. } => return,
