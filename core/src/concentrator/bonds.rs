@@ -12,14 +12,15 @@ use super::id::{ConnId, ConsoleId};
 impl Concentrator {
     /// A console's line carries streams from now on, or goes on doing so.
     pub(super) fn expect_guest(&mut self, at: ConsoleId, mux: Mux) {
-        if self.consoles.guests.get(at).is_some_and(|guest| guest.mux == mux) {
+        let key = self.consoles.rule(at).and_then(|rule| rule.guest_key.clone());
+        let key = key.or_else(|| self.config.guest_key.clone());
+        if let Some(guest) = self.consoles.guests.get_mut(at).filter(|guest| guest.mux == mux) {
+            guest.set_key(key.as_ref());
             return self.fx.look_after_guest(at);
         }
         let mut number = || self.rng.next_u64();
         let chance = Chance { nonces: [number() as u32, number() as u32], seed: [number(), number()] };
-        let key = self.consoles.rule(at).and_then(|rule| rule.guest_key.as_ref());
-        let key = key.or(self.config.guest_key.as_ref());
-        let guest = Guest::new(mux, key, &self.config.server, chance, self.fx.now);
+        let guest = Guest::new(mux, key.as_ref(), &self.config.server, chance, self.fx.now);
         self.lose_guest(at);
         self.consoles.guests.insert(at, guest);
         if let Some(console) = self.consoles.get_mut(at) {

@@ -206,6 +206,11 @@ impl Guest {
         }
     }
 
+    /// What it has to know from its next hello on.
+    pub(super) fn set_key(&mut self, key: Option<&GuestKey>) {
+        self.secret = key.and_then(GuestKey::secret);
+    }
+
     /// Who it is, once it has said so.
     pub(super) fn agent(&self) -> Option<&vspc_guest::Guest> {
         self.agent.as_ref()

@@ -25,7 +25,7 @@ impl Pair {
         Self { host, guest, now: START, text: Vec::new() }
     }
 
-    fn from_guest(&mut self, bytes: &[u8]) {
+    fn receive_from_guest(&mut self, bytes: &[u8]) {
         self.host.handle_received(bytes, self.now, &mut self.text);
     }
 
@@ -54,7 +54,7 @@ impl Pair {
             let line = self.host_says();
             self.guest.handle_received(&line, self.now);
             let line = self.guest_says();
-            self.from_guest(&line);
+            self.receive_from_guest(&line);
         }
     }
 
@@ -75,7 +75,7 @@ fn text_before_between_and_after_sessions_is_shown_and_frames_are_not() {
     for cut in 1..boot.len() {
         let mut pair = Pair::new();
         for piece in boot.chunks(cut) {
-            pair.from_guest(piece);
+            pair.receive_from_guest(piece);
         }
         pair.pass();
         assert!(pair.host.is_up());
@@ -93,9 +93,9 @@ fn a_guest_that_crashes_in_mid_frame_shows_its_oops_and_is_found_again() {
     let id = pair.guest.open().unwrap();
     pair.guest.write(id, &[b'x'; 1000]).unwrap();
     let line = pair.guest_says();
-    pair.from_guest(&line[..500]);
+    pair.receive_from_guest(&line[..500]);
     let oops = "[   12.345678] Oops: 0002 [#1] SMP\r\nRIP: 0010:sysrq_handle_crash+0x16/0x20\r\n".repeat(12);
-    pair.from_guest(oops.as_bytes());
+    pair.receive_from_guest(oops.as_bytes());
     let text = String::from_utf8_lossy(&pair.text).into_owned();
     assert!(text.contains(&oops), "{text}");
     let events = pair.events();
@@ -103,7 +103,7 @@ fn a_guest_that_crashes_in_mid_frame_shows_its_oops_and_is_found_again() {
     // It boots, and prints; then an agent starts.
     pair.text.clear();
     pair.guest = Session::new(config(Role::Guest, 11), pair.now).unwrap();
-    pair.from_guest(b"booting\r\n");
+    pair.receive_from_guest(b"booting\r\n");
     pair.later(1000);
     pair.pass();
     assert!(pair.host.is_up());
@@ -117,13 +117,13 @@ fn a_frame_that_is_cut_and_followed_by_silence_is_shown_and_waited_for() {
     let id = pair.guest.open().unwrap();
     pair.guest.write(id, &[b'x'; 100]).unwrap();
     let line = pair.guest_says();
-    pair.from_guest(&line[..60]);
-    pair.from_guest(b"panic: at the end");
+    pair.receive_from_guest(&line[..60]);
+    pair.receive_from_guest(b"panic: at the end");
     assert!(pair.text.is_empty());
     pair.later(10_000);
     assert!(String::from_utf8_lossy(&pair.text).ends_with("panic: at the end"));
     // It was no panic: the rest comes, and the stream is whole.
-    pair.from_guest(&line[77..]);
+    pair.receive_from_guest(&line[77..]);
     assert!(pair.host.is_up());
     assert_eq!(pair.host.session().received_len(id), 100);
 }
@@ -132,7 +132,7 @@ fn a_frame_that_is_cut_and_followed_by_silence_is_shown_and_waited_for() {
 fn a_session_that_ends_is_followed_by_another_a_second_later() {
     let mut pair = Pair::new();
     pair.pass();
-    pair.from_guest(b"no frame at all");
+    pair.receive_from_guest(b"no frame at all");
     assert!(pair.events().iter().any(|event| matches!(event, Event::Closed(_))));
     assert_eq!(pair.text, b"no frame at all");
     pair.host_says();

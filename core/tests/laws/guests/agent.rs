@@ -46,8 +46,8 @@ impl Agent {
         }
     }
 
-    pub(crate) fn over_sl(mut self, world: &World) -> Self {
-        let mut link = Link::new(LinkConfig::new(77));
+    pub(crate) fn over_sl(mut self, world: &World, nonce: u32) -> Self {
+        let mut link = Link::new(LinkConfig::new(nonce));
         link.open(world.now);
         self.link = Some(link);
         self
@@ -68,6 +68,10 @@ impl Agent {
         let mut any = false;
         for _ in 0..10_000 {
             world.settle();
+            self.session.handle_timeout(world.now);
+            if let Some(link) = &mut self.link {
+                link.handle_timeout(world.now);
+            }
             let typed = std::mem::take(&mut world.host(self.vm).typed);
             self.receive(&typed, world);
             let said = self.says(world);

@@ -21,7 +21,7 @@ fn world_with_agent(mux: &str) -> (World, Agent) {
     let mut world = World::new(Config { banner: false, ..config() });
     let vm = world.vm(vm_with_streams(1, mux));
     let agent = Agent::new(&world, vm, 9);
-    let mut agent = if mux == "s2" { agent } else { agent.over_sl(&world) };
+    let mut agent = if mux == "s2" { agent } else { agent.over_sl(&world, 77) };
     agent.pass(&mut world);
     (world, agent)
 }
@@ -280,6 +280,114 @@ fn a_move_in_mid_frame_keeps_every_stream_and_every_byte() {
     assert!(came == typed);
     assert_eq!(world.told(is_up), 1);
     assert_eq!(world.told(|kind| matches!(kind, EventKind::GuestDown(_))), 0);
+}
+
+#[test]
+fn fifty_moves_at_once_with_four_busy_streams_each_lose_nothing() {
+    const VMS: u8 = 50;
+    let mut world = World::new(Config { banner: false, ..config() });
+    let mut operator = Operator::known(&mut world);
+    let mut all = Vec::new();
+    for n in 1..=VMS {
+        let vm = world.vm(vm_with_streams(n, "s2"));
+        let mut agent = Agent::new(&world, vm, u32::from(n));
+        agent.pass(&mut world);
+        let ids = ["a", "b", "c", "d"].map(|name| agent.announce(&shell(name)));
+        agent.pass(&mut world);
+        ids.iter().for_each(|&id| drop(agent.line(id).unwrap()));
+        let streams = ["a", "b", "c", "d"]
+            .map(|name| operator.attach(&mut world, &format!("vm{n:02}/{name}"), "write"));
+        all.push((n, agent, ids, streams));
+    }
+    let text = |n: u8, stream: usize, round: usize| format!("{n} {stream} {round} {}\n", "x".repeat(200));
+    let mut targets = Vec::new();
+    for (n, agent, ids, streams) in &mut all {
+        for (at, &id) in ids.iter().enumerate() {
+            agent.say(id, text(*n, at, 0).as_bytes());
+            operator.session.write(StreamId(streams[at]), text(*n, at, 1).as_bytes()).unwrap();
+        }
+        let said = agent.says(&world);
+        world.print(agent.vm, &said[..said.len() / 2]);
+        operator.pass(&mut world);
+        world.host(agent.vm).session.begin(&[b'm', *n]);
+        world.settle();
+        targets.push(said[said.len() / 2..].to_vec());
+    }
+    for ((n, agent, ids, streams), rest) in all.iter_mut().zip(targets) {
+        for at in 0..4 {
+            operator.session.write(StreamId(streams[at]), text(*n, at, 2).as_bytes()).unwrap();
+        }
+        operator.pass(&mut world);
+        let source = agent.vm;
+        let came = std::mem::take(&mut world.host(source).typed);
+        agent.receive(&came, &world);
+        let secret = world.host(source).secret().expect("it may go");
+        let resume = Some(Resume { sequence: vec![b'm', *n], secret });
+        let target = world.vm(VmConfig { resume, ..vm_with_streams(*n, "s2") });
+        world.host(target).session.complete();
+        world.print(target, &rest);
+        world.end(source);
+        agent.vm = target;
+        let _ = ids;
+    }
+    world.pass(Duration::from_secs(1));
+    for (n, agent, ids, streams) in &mut all {
+        pass(&mut operator, agent, &mut world);
+        for at in 0..4 {
+            let shown = String::from_utf8(operator.take(streams[at], usize::MAX)).unwrap();
+            assert_eq!(shown, text(*n, at, 0));
+            assert_eq!(agent.heard(ids[at]), text(*n, at, 1) + &text(*n, at, 2));
+        }
+    }
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::GuestDown(_))), 0);
+}
+
+#[test]
+fn whatever_a_guest_says_the_server_lives_and_another_agent_is_met() {
+    let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        chance
+    };
+    for mux in ["s2", "s2+sl"] {
+        let (mut world, mut agent) = world_with_agent(mux);
+        let vm = agent.vm;
+        agent.announce(&shell("shell"));
+        agent.announce(&facts());
+        agent.pass(&mut world);
+        for round in 0..300 {
+            // What it would have said, with a few bytes that are others.
+            let id = agent.session.open();
+            if let Ok(id) = id {
+                let _ = agent.session.write(id, &log(&format!("l{}", round % 7)).line());
+            }
+            let mut said = agent.says(&world);
+            for _ in 0..next() % 4 {
+                let at = next() as usize % said.len().max(1);
+                if let Some(byte) = said.get_mut(at) {
+                    *byte = next() as u8;
+                }
+            }
+            if next() % 5 == 0 {
+                said.truncate(next() as usize % (said.len() + 1));
+            }
+            world.print(vm, &said);
+            let typed = std::mem::take(&mut world.host(vm).typed);
+            agent.receive(&typed, &world);
+            world.pass(Duration::from_millis(next() % 400));
+        }
+        world.reset(vm);
+        let vm = world.vm(vm_with_streams(1, mux));
+        let fresh = Agent::new(&world, vm, 4711);
+        let mut fresh = if mux == "s2" { fresh } else { fresh.over_sl(&world, 78) };
+        for _ in 0..20 {
+            fresh.pass(&mut world);
+            world.pass(Duration::from_secs(1));
+        }
+        assert!(fresh.is_known, "{mux}");
+    }
 }
 
 #[test]
