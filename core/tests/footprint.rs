@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use vspc_core::concentrator::{Address, Closed, Concentrator, Config, ConnId, ListenerId, Output, Peer};
-use vspc_core::telnet::{Command, IAC, put_command};
+use vspc_core::mux::{Config as MuxConfig, Event, Role, Session};
+use vspc_core::telnet::{Command, Decoder, IAC, Item, escape_into, put_command};
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Message, Uuid};
 
@@ -35,6 +36,8 @@ const TALKERS: usize = 2_000;
 /// What the runtime keeps per connection comes on top, well within the kilobyte of law 8.
 const RUNTIMES_SHARE: usize = 100;
 const IDLE: usize = 640;
+/// A guest's session, and three consoles that its streams are.
+const GUEST: usize = 7500;
 const WITH_PORT: usize = 1536 - RUNTIMES_SHARE;
 
 /// Size of a full-grown segment of a journal: what is kept is kept in whole ones.
@@ -55,6 +58,8 @@ struct Fleet {
     vms: Vec<ConnId>,
     ports: BTreeMap<u16, ListenerId>,
     hosts: ListenerId,
+    /// What sockets took, where that is kept.
+    taken: Option<BTreeMap<ConnId, Vec<u8>>>,
 }
 
 impl Fleet {
@@ -63,7 +68,7 @@ impl Fleet {
         let mut engine = Concentrator::new(Arc::new(config), [1; 32], now);
         let Some(Output::Listen(hosts, address)) = engine.poll_output() else { panic!("no listener") };
         engine.handle_listening(hosts, Ok(address), now);
-        let mut fleet = Self { engine, now, vms: Vec::new(), ports: BTreeMap::new(), hosts };
+        let mut fleet = Self { engine, now, vms: Vec::new(), ports: BTreeMap::new(), hosts, taken: None };
         fleet.drain();
         fleet
     }
@@ -85,8 +90,18 @@ impl Fleet {
     }
 
     fn take_all(&mut self, id: ConnId) {
-        let all = |runs: &[IoSlice<'_>]| runs.iter().map(|run| run.len()).sum();
-        while !self.engine.transmit(id, self.now, all).is_idle() {}
+        let mut into = self.taken.as_mut().map(|taken| taken.entry(id).or_default());
+        loop {
+            let sent = self.engine.transmit(id, self.now, |runs: &[IoSlice<'_>]| {
+                if let Some(into) = &mut into {
+                    runs.iter().for_each(|run| into.extend_from_slice(run));
+                }
+                runs.iter().map(|run| run.len()).sum()
+            });
+            if sent.is_idle() {
+                break;
+            }
+        }
     }
 
     fn accept(&mut self, on: ListenerId) -> ConnId {
@@ -103,9 +118,14 @@ impl Fleet {
 
     /// A VM connects, a while after the last one, and says all that a host says.
     fn connect(&mut self, n: usize) {
+        self.connect_with(n, "vSPC.py");
+    }
+
+    /// The same, with this URI.
+    fn connect_with(&mut self, n: usize, uri: &str) {
         self.now = self.now + std::time::Duration::from_millis(1);
         let id = self.accept(self.hosts);
-        self.say(id, &host_says(n));
+        self.say(id, &host_says(n, uri));
         self.vms.push(id);
     }
 
@@ -121,7 +141,7 @@ impl Fleet {
             let brought = self.take_bytes(id);
             tls.open(&brought);
         }
-        let said = tls.seal(&host_says(n));
+        let said = tls.seal(&host_says(n, "vSPC.py"));
         self.say(id, &said);
         for _ in 0..printed >> 16 {
             let said = tls.seal(&[b'x'; 1 << 16]);
@@ -149,7 +169,7 @@ impl Fleet {
 }
 
 /// All that a host says, for VM number `n`.
-fn host_says(n: usize) -> Vec<u8> {
+fn host_says(n: usize, uri: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for opt in [0, 3, 232] {
         said.extend([IAC, 251, opt]);
@@ -158,7 +178,7 @@ fn host_says(n: usize) -> Vec<u8> {
         said.extend([IAC, 253, opt]);
     }
     Message::KnownSuboptions1(&[0, 1, 2, 3, 40, 41]).put(&mut said);
-    Message::DoProxy { direction: b'S', uri: b"vSPC.py" }.put(&mut said);
+    Message::DoProxy { direction: b'S', uri: uri.as_bytes() }.put(&mut said);
     let (mut uuid, mut text) = ([0xee; 16], Vec::new());
     uuid[..8].copy_from_slice(&(n as u64).to_le_bytes());
     Uuid::from_bytes(uuid).put_vmware(&mut text);
@@ -188,6 +208,64 @@ fn main() {
     idle_tls_vms();
     memory_comes_back();
     slow_readers_of_answers_make_nothing_grow();
+    guests_with_idle_streams();
+}
+
+/// VMs whose agents have announced four streams each, which are idle: three consoles and facts.
+fn guests_with_idle_streams() {
+    const GUESTS: usize = 1000;
+    let empty = heap();
+    let mut fleet = Fleet::new(Config { client_ports: None, ..Config::default() });
+    (0..GUESTS).for_each(|n| fleet.connect(n));
+    fleet.rest();
+    let plain = heap() - empty;
+    drop(fleet);
+    let before = heap() + plain;
+    let mut fleet = Fleet::new(Config { client_ports: None, ..Config::default() });
+    fleet.taken = Some(BTreeMap::new());
+    (0..GUESTS).for_each(|n| fleet.connect_with(n, "vSPC.py?mux=s2"));
+    for n in 0..GUESTS {
+        let vm = fleet.vms[n];
+        let mut session = Session::new(MuxConfig::new(Role::Guest), fleet.now).expect("sizes that can work");
+        let mut decoder = Decoder::new();
+        let mut announced = false;
+        for _ in 0..12 {
+            let mut wire = std::mem::take(fleet.taken.as_mut().expect("it is kept").entry(vm).or_default());
+            let mut input = &mut wire[..] as &[u8];
+            while let Some(item) = decoder.decode(&mut input) {
+                if let Item::Data(data) = item {
+                    session.handle_received(data, fleet.now);
+                }
+            }
+            while let Some(event) = session.poll_event() {
+                if let Event::Readable(id) = event {
+                    let mut line = [0; 4096];
+                    let _ = session.read(id, &mut line);
+                    if !std::mem::replace(&mut announced, true) {
+                        let ok = b"{\"ok\":{\"v\":1,\"agent\":\"a\",\"may\":[\"exec\"]}}\n";
+                        let _ = session.write(id, ok);
+                        let _ = session.finish(id);
+                        for is in ["shell\",\"key\":\"0123456789abcdef", "log", "log", "facts"] {
+                            let own = session.open().expect("there is room");
+                            let name = format!("{{\"is\":\"{is}\",\"name\":\"s{}\"}}\n", own.number());
+                            let _ = session.write(own, name.as_bytes());
+                        }
+                    }
+                }
+            }
+            let mut said = Vec::new();
+            while session.transmit_with(fleet.now, |runs| {
+                runs.iter().for_each(|run| escape_into(run, &mut said));
+                runs.iter().map(|run| run.len()).sum()
+            }) > 0
+            {}
+            fleet.say(vm, &said);
+        }
+    }
+    fleet.taken = None;
+    fleet.rest();
+    assert_eq!(fleet.engine.consoles().count(), 4 * GUESTS, "three streams of each are consoles");
+    check("a guest with four idle streams, beyond a VM", before, GUESTS, GUEST);
 }
 
 fn idle_vms_without_ports() {
