@@ -67,6 +67,10 @@ pub(crate) enum Command {
     Shell(ShellArgs),
     /// Copy files into a guest that has an agent, or out of it
     Cp(CpArgs),
+    /// Show what a guest that has an agent tells of itself, or set what it is told
+    Facts(FactsArgs),
+    /// Show what is open in a guest that has an agent
+    Streams(StreamsArgs),
     /// Show who is at a console, and what feeds it
     Who(WhoArgs),
     /// Send a break to a console's VM
@@ -250,6 +254,38 @@ pub(crate) struct CpArgs {
     /// Files, and where they go: paths here, or NAME:/PATH in a guest; - is the standard input or output
     #[arg(value_name = "FILE", required = true, num_args = 2.., allow_hyphen_values = false)]
     pub(crate) places: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FactsArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// A KEY: its value alone; "set KEY=VALUE" or "unset KEY", several at once: for the guest to read
+    #[arg(value_name = "KEY")]
+    pub(crate) words: Vec<String>,
+
+    /// Go on showing what changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+
+    /// Print a JSON object; with --watch one a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show what was set for the guest
+    #[arg(long)]
+    pub(crate) host: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StreamsArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

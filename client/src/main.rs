@@ -14,6 +14,7 @@ mod doctor;
 mod door;
 mod endings;
 mod events;
+mod facts;
 mod failure;
 mod guest;
 mod link;
@@ -29,6 +30,7 @@ mod server;
 mod signals;
 mod speech;
 mod stats;
+mod streams;
 mod table;
 mod tail;
 mod terminal;
@@ -86,6 +88,8 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Exec(args) => process::exec(open, &config, &args),
         Command::Shell(args) => process::shell(open, &config, &args),
         Command::Cp(args) => copy::run(&server, &args),
+        Command::Facts(args) => facts::run(open()?, &args),
+        Command::Streams(args) => streams::run(&mut open()?, &args),
         Command::Who(args) => who::run(&mut open()?, &args),
         Command::Break(args) => operate::send_break(&mut open()?, &args),
         Command::Bump(args) => operate::bump(&mut open()?, &args),

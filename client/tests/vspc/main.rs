@@ -3,6 +3,7 @@
 mod attach;
 mod commands;
 mod copies;
+mod facts;
 mod guests;
 mod logs;
 mod old;

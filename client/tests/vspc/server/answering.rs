@@ -113,7 +113,7 @@ impl Peer {
                 attach.access = grant(console, request["mode"].as_str().unwrap(), number)?;
                 Ok(json!({"access": attach.access, "lock": request["mode"]}))
             }
-            "open" | "accept" if state.guest.is_away => {
+            "open" | "accept" | "streams" if state.guest.is_away => {
                 Err(json!({"code": "no-agent", "message": "no agent has answered"}))
             }
             "open" | "take" => {

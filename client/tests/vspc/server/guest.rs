@@ -53,6 +53,10 @@ impl Joint {
         self.header["op"].as_str().unwrap_or_default()
     }
 
+    pub(super) fn is_facts(&self) -> bool {
+        self.op() == "facts"
+    }
+
     pub(super) fn say(&mut self, line: &Value) {
         self.out.extend(format!("{line}\n").bytes());
     }

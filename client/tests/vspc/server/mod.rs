@@ -75,6 +75,8 @@ enum Order {
     Detach(String, Value),
     /// Reset what is joined with the guest.
     LoseGuest,
+    /// Send this to those who read facts.
+    ToFacts(Value),
     /// Send this to those that subscribed to events.
     Log(Value),
     /// Send the console's state to those that subscribed to consoles.
@@ -263,6 +265,12 @@ impl FakeServer {
     /// The next copy is cut once so many of its bytes have passed.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.state().guest.cut_after = Some(bytes);
+    }
+
+    /// A fact of the guest's.
+    pub(crate) fn set_fact(&self, key: &str, value: &str) {
+        self.state().guest.facts.insert(key.to_owned(), value.to_owned());
+        self.order(Order::ToFacts(json!({"set": key, "to": value})));
     }
 
     /// Takes the first note of what has happened in the guest that begins so.

@@ -178,6 +178,10 @@ impl Loop {
                 }
             }
             Order::LoseGuest => self.peers.iter_mut().for_each(Peer::lose_guest),
+            Order::ToFacts(line) => {
+                let joints = self.peers.iter_mut().flat_map(|peer| &mut peer.joints);
+                joints.filter(|joint| joint.is_facts()).for_each(|joint| joint.say(&line));
+            }
             Order::Detach(name, mut fields) => {
                 fields["event"] = "detached".into();
                 for peer in &mut self.peers {
