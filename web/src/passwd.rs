@@ -13,7 +13,7 @@ use crate::auth::{passwords, users};
 /// Asks twice at a terminal; takes one line of what is none.
 pub(crate) fn run(name: &str, role: Role) -> Result<(), String> {
     if !users::is_name(name) {
-        return Err(format!("{name:?} is no name: 1 to 64 of A-Z, a-z, 0-9, . _ - + and blanks inside"));
+        return Err(format!("{name:?} is no name: {}", users::NAMES));
     }
     let stdin = io::stdin();
     let password = if stdin.is_terminal() {

@@ -85,7 +85,7 @@ fn parse(line: &str) -> Result<(&str, User), String> {
         return Err("a line is NAME:ROLE:HASH".to_owned());
     };
     if !is_name(name) {
-        return Err(format!("{name:?} is no name: 1 to 64 of A-Z, a-z, 0-9, . _ - + and blanks inside"));
+        return Err(format!("{name:?} is no name: {NAMES}"));
     }
     let role = role.parse()?;
     if hash == "*" {
@@ -109,12 +109,29 @@ fn cost(hash: &PasswordHash) -> u64 {
 }
 
 /// Whether somebody may be called so. Concentrators show people as `ann@192.0.2.7 (via …)`: no name may look
-/// like more than a name, or like another's.
+/// like more than a name, or like another's. A mail address may be one, since no address of a machine's looks
+/// like what stands behind its `@`.
 pub(crate) fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.trim() == name
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-+ ".contains(c))
+    let (person, domain) =
+        name.split_once('@').map_or((name, None), |(person, domain)| (person, Some(domain)));
+    name.len() <= 64
+        && !person.is_empty()
+        && person.trim() == person
+        && person.chars().all(|c| c.is_ascii_alphanumeric() || "._-+ ".contains(c))
+        && domain.is_none_or(is_domain)
 }
+
+/// Whether it is a name of machines, and no address of one.
+fn is_domain(name: &str) -> bool {
+    let is_label =
+        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let top = name.rsplit('.').next().unwrap_or_default();
+    name.split('.').all(is_label) && top.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+/// What a name has, for people.
+pub(crate) const NAMES: &str =
+    "1 to 64 of A-Z, a-z, 0-9, . _ - + and blanks inside, or a mail address of these";
 
 /// That a service's own group may read it is customary.
 const OPEN_TO_OTHERS: u32 = 0o027;
@@ -138,12 +155,23 @@ mod tests {
         let users = Users::read(&good).unwrap();
         assert_eq!((users.len(), users.get("ann").unwrap().role), (2, Role::Admin));
         assert!(users.get("bob").unwrap().hash.is_none() && users.dearest().is_some());
+        let mail = Users::read("ann.b+c@mail.example.com:read:*\nx@corp:write:*").unwrap();
+        assert_eq!(mail.get("ann.b+c@mail.example.com").unwrap().role, Role::Read);
         for (line, why) in [
             ("ann", "NAME:ROLE:HASH"),
             ("ann:root:*", "no role"),
             (":read:*", "no name"),
             ("a\tn:read:*", "no name"),
             ("ann@192.0.2.7:read:*", "no name"),
+            ("ann@192.0.2:read:*", "no name"),
+            ("ann@0x7f000001:read:*", "no name"),
+            ("ann@example.com@192.0.2.7:read:*", "no name"),
+            ("@example.com:read:*", "no name"),
+            ("ann@:read:*", "no name"),
+            ("ann @example.com:read:*", "no name"),
+            ("ann@example.com :read:*", "no name"),
+            ("ann@example..com:read:*", "no name"),
+            ("ann@ex\u{e4}mple.com:read:*", "no name"),
             ("ann, by share 1:read:*", "no name"),
             ("ann (via x):read:*", "no name"),
             ("\u{202e}nna:read:*", "no name"),
