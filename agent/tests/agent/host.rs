@@ -50,6 +50,7 @@ pub(crate) struct Host {
     pub(crate) sessions: u32,
     /// What the line carries each way in a second, and what it has carried.
     pace: Option<(u64, [u64; 2])>,
+    patience: Duration,
 }
 
 impl Host {
@@ -87,7 +88,22 @@ impl Host {
             closed: None,
             sessions: 0,
             pace: None,
+            patience: PATIENCE,
         }
+    }
+
+    /// With one that may take long.
+    pub(crate) const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The carrier says that whoever was at the other end is gone, and another one there.
+    pub(crate) fn begin_anew(&mut self) {
+        let now = self.now();
+        self.out.clear();
+        self.session.line_reopened(now);
+        self.handle_events();
     }
 
     /// From now on the line carries so many bytes a second each way.
@@ -271,7 +287,7 @@ impl Host {
             if let Some(it) = so(self) {
                 return it;
             }
-            assert!(begun.elapsed() < PATIENCE, "waited too long for {what}");
+            assert!(begun.elapsed() < self.patience, "waited too long for {what}");
             assert!(!self.hung_up, "the line is gone while waiting for {what}");
             self.turn();
         }

@@ -7,6 +7,7 @@ mod hello;
 mod host;
 mod hostile;
 mod lines;
+mod linux;
 mod logs;
 mod machine;
 mod packs;
