@@ -252,6 +252,8 @@ pub(super) struct Early {
     pub(super) suffix: Option<String>,
     /// Its URI says that it carries streams.
     pub(super) mux: Option<Mux>,
+    /// For which it is a console of its own, whatever is so of the VM's other ports.
+    pub(super) is_apart: bool,
     /// Which console is its depends on its name, for which it is given time.
     pub(super) awaits_name: bool,
 }

@@ -89,7 +89,8 @@ impl Concentrator {
             // What it prints waits until it is known whose that is.
             if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
                 self.consoles.promote(&mut early.unshown);
-                vm.early = Some(Box::new(Early { unshown: early.unshown, ..Early::default() }));
+                let Early { unshown, mux, .. } = early;
+                vm.early = Some(Box::new(Early { unshown, mux, ..Early::default() }));
             }
         } else {
             self.show_early(at, early.unshown);

@@ -14,6 +14,7 @@ use super::admission::{Heard, Kind};
 use super::config::VmTls;
 use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, Wire, is_noise};
 use super::event::{CloseReason, EventKind, Fault};
+use super::guest::Mux;
 use super::id::ConnId;
 use super::index::Placed;
 use super::label::Identity;
@@ -384,12 +385,16 @@ impl Concentrator {
             return self.refuse_proxy(id, reason);
         }
         self.reply(id, |out| Message::WillProxy.put(out));
-        let may_count = self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
+        let mux: Option<Mux> = uri.option("mux").and_then(|mux| mux.parse().ok());
+        // Two ports of a VM are one console's, but not one whose frames go to the other.
+        let is_apart = mux.is_some() && uri.option("port").is_some_and(|port| !port.is_empty());
+        let may_count =
+            is_apart || self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
         let suffix = if may_count { uri.suffix() } else { String::new() };
         self.consoles.dials.wishes(id, dial);
-        let mux = uri.option("mux").and_then(|mux| mux.parse().ok());
         if let Some(early) = self.early_mut(id) {
             early.mux = early.mux.or(mux);
+            early.is_apart |= is_apart;
             early.suffix.get_or_insert(suffix);
             self.identify(id);
         }
@@ -458,7 +463,7 @@ impl Concentrator {
     /// What a connection without a console has said, if that is all it takes but for its name.
     fn said_who(&mut self, id: ConnId) -> Option<(Identity, &mut Early)> {
         let uuid = self.conns.get(id)?.vm()?.early.as_ref()?.uuid?;
-        let is_multi = self.are_ports_apart(uuid);
+        let is_multi = self.are_ports_apart(uuid) || self.conns.get(id)?.vm()?.early.as_ref()?.is_apart;
         let needs_uri = is_multi || self.config.service_uri.is_some();
         let vm = self.conns.get_mut(id)?.vm_mut().filter(|vm| vm.place == Place::Unidentified)?;
         let early = vm.early.as_mut()?;

@@ -158,6 +158,44 @@ fn what_is_announced_in_one_breath_with_the_end_of_hello_is_heard() {
 }
 
 #[test]
+fn a_port_for_an_agent_is_a_console_of_its_own_beside_that_of_the_kernel() {
+    let mut world = World::new(Config { banner: false, ..config() });
+    let kernel = world.vm(vm_config(1));
+    let vm = world.vm(VmConfig { uri: "vSPC.py?port=agent&mux=s2".into(), ..vm_config(1) });
+    let mut agent = Agent::new(&world, vm, 9);
+    agent.pass(&mut world);
+    agent.announce(&shell("shell"));
+    agent.pass(&mut world);
+    world.print(kernel, b"login: ");
+    let mut operator = Operator::known(&mut world);
+    let list = operator.ok(&mut world, json!({ "op": "list" }));
+    let names: Vec<_> = list["consoles"].as_array().unwrap().iter().map(|console| &console["name"]).collect();
+    assert_eq!(names, ["vm01", "vm01_agent", "vm01_agent/shell"]);
+    let stream = operator.attach(&mut world, "vm01", "write");
+    operator.session.write(StreamId(stream), b"root\r").unwrap();
+    operator.pass(&mut world);
+    assert_eq!(world.typed(kernel), "root\\r");
+    assert!(agent.is_known);
+}
+
+#[test]
+fn a_copy_of_a_vm_whose_port_carries_streams_has_a_guest_of_its_own() {
+    let mut world = World::new(config());
+    let vm = world.vm(vm_with_streams(1, "s2"));
+    let mut one = Agent::new(&world, vm, 9);
+    one.pass(&mut world);
+    let vm = world.vm(VmConfig { name: "copy".into(), ..vm_with_streams(1, "s2") });
+    for _ in 0..20 {
+        world.pass(Duration::from_secs(1));
+        one.pass(&mut world);
+    }
+    let mut two = Agent::new(&world, vm, 10);
+    two.pass(&mut world);
+    assert!(one.is_known && two.is_known);
+    assert_eq!(world.told(|kind| matches!(kind, EventKind::GuestDown(_))), 0);
+}
+
+#[test]
 fn a_stream_that_ends_leaves_its_console_and_one_of_its_name_comes_back_to_it() {
     let (mut world, mut agent) = world_with_agent("s2");
     let first = agent.announce(&shell("shell"));
