@@ -306,6 +306,16 @@ impl End {
             self.tell_of(console, &Subject::of(label));
         }
         self.carry(engine, id, now);
+        self.forget_named();
+    }
+
+    /// Those that wait for no name any more leave their places to others, and wake nobody when their time is
+    /// over.
+    fn forget_named(&mut self) {
+        let waits = |id| self.readers.get(id).is_some_and(|reader| reader.is_unnamed);
+        while self.unnamed.front().is_some_and(|&(_, id)| !waits(id)) {
+            self.unnamed.pop_front();
+        }
     }
 
     /// A console has come, and its name is known or will not be.

@@ -44,8 +44,19 @@ fn settings(dir: PathBuf) -> Settings {
 
 const NOW: Instant = Instant::from_millis(1);
 
+/// As a host tells it.
+const NAME: &[u8] = b"\xff\xfa\xe8\x52web01\xff\xf0";
+
 impl Rig {
+    /// With a VM that is called web01.
     fn new() -> Self {
+        let mut rig = Self::nameless();
+        rig.print(NAME);
+        rig
+    }
+
+    /// With a VM that has told its UUID.
+    fn nameless() -> Self {
         let config = Config {
             vm_listen: vec![Address::Ip(([127, 0, 0, 1], 1).into())],
             client_ports: None,
@@ -64,9 +75,7 @@ impl Rig {
         let peer = Peer::new(Address::Ip("192.0.2.1:1".parse().unwrap()));
         let vm = engine.handle_accepted(listener, peer, NOW).unwrap();
         let mut rig = Self { engine, house, messages, room, vm };
-        let words = b"\xff\xfb\xe8\xff\xfa\xe8\x5001 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00\xff\xf0\
-            \xff\xfa\xe8\x52web01\xff\xf0";
-        rig.print(words);
+        rig.print(b"\xff\xfb\xe8\xff\xfa\xe8\x5001 23 45 67 89 ab cd ef-fe dc ba 98 00 00 00 00\xff\xf0");
         rig
     }
 
@@ -85,6 +94,17 @@ impl Rig {
         });
         pieces.sum()
     }
+}
+
+#[test]
+fn a_log_waits_for_a_name_no_longer_than_until_it_is_there() {
+    let mut rig = Rig::nameless();
+    assert!(rig.house.logs.deadline().is_some(), "it does not wait for ever");
+    rig.print(b"boot");
+    assert_eq!(Rig::waiting(&rig.messages.try_iter().collect::<Vec<_>>()), 0, "nobody knows whose it is");
+    rig.print(NAME);
+    assert_eq!(rig.house.logs.deadline(), None);
+    assert_eq!(Rig::waiting(&rig.messages.try_iter().collect::<Vec<_>>()), 4);
 }
 
 #[test]
