@@ -67,7 +67,7 @@ fn gateway_of(server: &Server, folder: &Folder) -> Gateway {
 /// What `packaging/` promises of a proxy: it asks who is there and says so, streams, and asks nobody who has
 /// a link.
 fn is_kept(mut gateway: Gateway, server: &Server, command: &mut Command, at: SocketAddr) {
-    let mut vm = server.vm(1, "web1");
+    let (mut vm, _shell) = (server.vm(1, "web1"), server.vm(2, "web1/shell"));
     let proxy = Process::start(command);
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(at).is_err() {
@@ -88,6 +88,11 @@ fn is_kept(mut gateway: Gateway, server: &Server, command: &mut Command, at: Soc
     vm.expect(b"root\r");
     vm.print(b"Password: ");
     socket.expect(b"Password: ");
+    // A slash in a name is no other path.
+    let shell = "/api/v1/consoles/web1%2Fshell";
+    assert_eq!(ask(&gateway, "GET", shell, &[ann], "").json()["name"], "web1/shell");
+    let mut shell = Socket::try_open(&gateway, &format!("{shell}/socket"), "vspc.v1", &[ann]).unwrap();
+    assert_eq!(shell.notice("attached")["console"]["name"], "web1/shell");
     let other = [ann, ("origin", "http://evil.example")];
     assert!(Socket::try_open(&gateway, path, "vspc.v1", &other).err().unwrap().contains(" 403 "));
     is_open_for_links_alone(&gateway, &mut vm);
