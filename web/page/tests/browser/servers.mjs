@@ -37,15 +37,15 @@ export class Servers {
     return { child, ports };
   }
 
-  /** `at`: one that has died, whose ports it takes. */
-  async concentrator(at = { vms: 0, admin: 0 }) {
+  /** `at`: one that has died, whose ports it takes; `more`: options. */
+  async concentrator(at = { vms: 0, admin: 0 }, more = []) {
     const log = await mkdtemp(path.join(tmpdir(), 'vspc-page-'));
     const index = await mkdtemp(path.join(tmpdir(), 'vspc-page-'));
     this.#folders.push(log, index);
     const wanted = ['--proxy-port', `${at.vms}`, '--admin-port', `${at.admin}`, '--port-range-start', '0'];
     const { child, ports } = await this.#start(
       'vspc-mio',
-      [...wanted, '--proxy-iface', '127.0.0.1', '--admin-rights', 'loopback=operator+delegate', '--log-dir', log, '--log-index', index],
+      [...wanted, '--proxy-iface', '127.0.0.1', '--admin-rights', 'loopback=operator+delegate', '--log-dir', log, '--log-index', index, ...more],
       [/listening on \S+:(\d+)/, /admin port open on \S+:(\d+)/],
     );
     return { child, vms: ports[0], admin: ports[1] };

@@ -1,0 +1,77 @@
+// How soon the page shows 10 000 consoles of a real gateway, and how soon it filters them: medians of ROUNDS.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { after, test } from 'node:test';
+import { open, stop } from '../browser/browser.mjs';
+import { lendPage, Servers, withoutServers as skip } from '../browser/servers.mjs';
+
+const COUNT = 10_000;
+const ROUNDS = 5;
+after(stop);
+
+/** What a VM says first (docs/protocol/vmware.md §2). */
+function hello(n) {
+  const message = (words) => Buffer.concat([Buffer.from([255, 250, 232]), words, Buffer.from([255, 240])]);
+  const digits = n.toString(16).padStart(8, '0').match(/../g).join(' ');
+  return Buffer.concat([
+    Buffer.from([255, 251, 232, 255, 253, 0, 255, 253, 3, 255, 251, 0, 255, 251, 3]),
+    message(Buffer.from([0, 0, 1, 2, 3, 70, 71, 73, 80, 81, 82, 83])),
+    message(Buffer.from('\x46Stest')),
+    message(Buffer.from(`\x5000 11 22 33 44 55 66 77-88 99 aa bb ${digits}`)),
+    message(Buffer.from(`\x52${['web', 'db', 'mail', 'build'][n % 4]}-${String(n).padStart(5, '0')}`)),
+  ]);
+}
+
+const median = (all) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)];
+
+test('10 000 consoles are there within a second, and filtered within 50 ms', { skip, timeout: 600_000 }, async (t) => {
+  const servers = new Servers();
+  t.after(() => servers.close());
+  const east = await servers.concentrator(undefined, ['--no-vm-ports', '--max-consoles', '20000']);
+  const gateway = await servers.gateway({ east });
+  const known = async () => (await (await fetch(`${gateway.url}api/v1/servers`)).json()).servers[0].consoles;
+  for (let n = 1; n <= COUNT; n += 50) {
+    // They go as soon as they are known, and their consoles stay.
+    const some = Array.from({ length: 50 }, (_, i) => {
+      const socket = connect(east.vms, '127.0.0.1');
+      socket.on('error', () => undefined);
+      socket.resume();
+      socket.write(hello(n + i));
+      return socket;
+    });
+    while ((await known()) < n + 49) await new Promise((resolve) => setTimeout(resolve, 20));
+    const ends = some.map((socket) => once(socket, 'close'));
+    some.forEach((socket) => socket.destroy());
+    await Promise.all(ends);
+  }
+  const figures = { painted: [], rows: [], all: [], filtered: [] };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const { page, faults, close } = await open(gateway.url, { before: (context) => lendPage(context, gateway) });
+    await page.locator('.total', { hasText: '10,000 consoles' }).waitFor({ timeout: 60_000 });
+    await page.waitForFunction(() => performance.getEntriesByName('synced').length > 0);
+    const at = (name) => page.evaluate((n) => performance.getEntriesByName(n)[0].startTime, name);
+    figures.painted.push(await at('first-contentful-paint'));
+    figures.rows.push(await at('first rows'));
+    figures.all.push(await at('synced'));
+    for (const words of ['web 12', 'host:nowhere', 'db-']) {
+      figures.filtered.push(
+        await page.evaluate(async (wanted) => {
+          const filter = document.querySelector('.filter');
+          const began = performance.now();
+          filter.value = wanted;
+          filter.dispatchEvent(new Event('input'));
+          await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+          return performance.now() - began;
+        }, words),
+      );
+    }
+    await close();
+    assert.deepEqual(faults, []);
+  }
+  for (const [name, all] of Object.entries(figures)) {
+    t.diagnostic(`${name}: median ${Math.round(median(all))} ms of ${all.map(Math.round).join(', ')}`);
+  }
+  assert.ok(median(figures.rows) <= 1000, 'the first rows');
+  assert.ok(median(figures.filtered) <= 50, 'the filter');
+});
