@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::attach::escape::Escape;
+use crate::forward::spec::{Local, Remote};
 use crate::server::Protocol;
 
 /// Lists the consoles of a virtual serial port concentrator, attaches to them, and scripts them.
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Shell(ShellArgs),
     /// Copy files into a guest that has an agent, or out of it
     Cp(CpArgs),
+    /// Forward connections into a guest that has an agent, or out of it
+    Forward(ForwardArgs),
     /// Show what a guest that has an agent tells of itself, or set what it is told
     Facts(FactsArgs),
     /// Show what is open in a guest that has an agent
@@ -254,6 +257,24 @@ pub(crate) struct CpArgs {
     /// Files, and where they go: paths here, or NAME:/PATH in a guest; - is the standard input or output
     #[arg(value_name = "FILE", required = true, num_args = 2.., allow_hyphen_values = false)]
     pub(crate) places: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ForwardArgs {
+    #[command(flatten)]
+    pub(crate) console: NameArgs,
+
+    /// Connect who connects here to something in the guest; either side may be unix:/PATH
+    #[arg(short = 'L', long, value_name = "[ADDRESS:]PORT:HOST:PORT")]
+    pub(crate) local: Vec<Local>,
+
+    /// Connect who connects to the guest's listener of this name to something here, or to unix:/PATH
+    #[arg(short = 'R', long, value_name = "NAME:HOST:PORT")]
+    pub(crate) remote: Vec<Remote>,
+
+    /// Take one connection, and end with it
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Args, Debug)]

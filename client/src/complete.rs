@@ -98,7 +98,7 @@ _vspc_consoles() {
             --server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=("${words[at]}") ;;
             attach|tail|log|send|who|break|bump|kick|give-input) takes_name=1 ;;
             # What follows the name is the guest's.
-            exec|shell|facts|streams) takes_name=1; guest=1 ;;
+            exec|shell|forward|facts|streams) takes_name=1; guest=1 ;;
             cp) takes_place=1 ;;
             -*) ;;
             *) [[ -z $guest ]] || takes_name= ;;
@@ -136,7 +136,7 @@ function __vspc_consoles
     end
     vspc $server names 2>/dev/null
 end
-set -l commands attach tail log send exec shell facts streams who break bump kick give-input
+set -l commands attach tail log send exec shell forward facts streams who break bump kick give-input
 complete -c vspc -n "__fish_seen_subcommand_from $commands" -f -a "(__vspc_consoles)"
 complete -c vspc -n "__fish_seen_subcommand_from cp" -a "(__vspc_consoles | string replace -r '$' ':/')"
 "#;

@@ -54,6 +54,9 @@ fn parse(words: &str) -> Result<Options, Failure> {
         Command::Cp(args) if args.places.iter().any(|place| copy::is_here(place)) => {
             Err(Failure::usage("no file of the server's machine is copied: give - instead"))
         }
+        Command::Forward(_) => Err(Failure::usage(
+            "nothing of the server's machine is forwarded: this command has no place here",
+        )),
         Command::Door(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command has no place here"))
         }
@@ -114,6 +117,7 @@ mod tests {
             "cp /etc/shadow web01:/srv/x",
             "cp web01:/srv/x /root/.profile",
             "cp -p web01:/srv/x",
+            "forward web01 -L 0:127.0.0.1:22",
             "sh -c id",
             "attach web01; id",
         ] {

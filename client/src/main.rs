@@ -16,6 +16,7 @@ mod endings;
 mod events;
 mod facts;
 mod failure;
+mod forward;
 mod guest;
 mod link;
 mod list;
@@ -88,6 +89,7 @@ fn run(options: Options) -> Result<(), Failure> {
         Command::Exec(args) => process::exec(open, &config, &args),
         Command::Shell(args) => process::shell(open, &config, &args),
         Command::Cp(args) => copy::run(&server, &args),
+        Command::Forward(args) => forward::run(open()?, &args),
         Command::Facts(args) => facts::run(open()?, &args),
         Command::Streams(args) => streams::run(&mut open()?, &args),
         Command::Who(args) => who::run(&mut open()?, &args),

@@ -56,6 +56,26 @@ impl Joined {
         Ok(joined)
     }
 
+    /// Takes a connection to one of the guest's listeners; the first line is this side's.
+    pub(crate) fn take(
+        connection: &mut Connection,
+        guest: &Guest,
+        number: &Value,
+        outcome: &Result<(), vspc_guest::Refusal>,
+    ) -> Result<Self, Failure> {
+        let fields = json!({"console": guest.reference, "number": number});
+        let mut joined = Self::request(connection, "take", fields)?;
+        match outcome {
+            Ok(()) => joined.say(&answer::ok(&answer::Done {})),
+            Err(refusal) => {
+                joined.say(&refusal.line());
+                joined.finish();
+            }
+        }
+        joined.push(connection);
+        Ok(joined)
+    }
+
     fn request(connection: &mut Connection, op: &str, fields: Value) -> Result<Self, Failure> {
         let (request, stream) = connection
             .request_stream(op, fields)
@@ -133,6 +153,11 @@ impl Joined {
     /// Bytes that wait for the stream to take them.
     pub(crate) fn waiting(&self) -> usize {
         self.unsent.len()
+    }
+
+    /// Whether all was said, and has left.
+    pub(crate) const fn has_said_all(&self) -> bool {
+        self.finished
     }
 
     /// Gives the stream what it takes.

@@ -4,6 +4,7 @@ mod attach;
 mod commands;
 mod copies;
 mod facts;
+mod forwards;
 mod guests;
 mod logs;
 mod old;

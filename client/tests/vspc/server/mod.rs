@@ -77,6 +77,8 @@ enum Order {
     LoseGuest,
     /// Send this to those who read facts.
     ToFacts(Value),
+    /// Send this to those who take what connects to the guest.
+    Connection(Value),
     /// Send this to those that subscribed to events.
     Log(Value),
     /// Send the console's state to those that subscribed to consoles.
@@ -273,11 +275,25 @@ impl FakeServer {
         self.order(Order::ToFacts(json!({"set": key, "to": value})));
     }
 
+    /// Somebody connects to a listener of the guest's.
+    pub(crate) fn connect_in_guest(&self, name: &str) {
+        let (event, from) = ("connection", "127.0.0.1:1");
+        let notice = json!({"event": event, "console": "1.1", "name": name, "number": 4, "from": from});
+        self.order(Order::Connection(notice));
+    }
+
     /// Takes the first note of what has happened in the guest that begins so.
     pub(crate) fn note(&self, begins: &str) -> Option<String> {
         let notes = &mut self.state().guest.notes;
         let at = notes.iter().position(|note| note.starts_with(begins))?;
         Some(notes.remove(at))
+    }
+
+    /// Waits until something has happened in the guest whose note has this in it.
+    pub(crate) fn await_note_that(&self, part: &str) {
+        self.wait(&format!("{part} in the guest"), |state| {
+            state.guest.notes.iter().any(|note| note.contains(part))
+        });
     }
 
     /// Waits until this has happened in the guest.

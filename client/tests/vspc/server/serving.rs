@@ -182,6 +182,9 @@ impl Loop {
                 let joints = self.peers.iter_mut().flat_map(|peer| &mut peer.joints);
                 joints.filter(|joint| joint.is_facts()).for_each(|joint| joint.say(&line));
             }
+            Order::Connection(notice) => {
+                self.peers.iter_mut().filter(|peer| peer.accepts).for_each(|peer| peer.say(&notice));
+            }
             Order::Detach(name, mut fields) => {
                 fields["event"] = "detached".into();
                 for peer in &mut self.peers {
