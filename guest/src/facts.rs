@@ -112,6 +112,8 @@ impl Facts {
 #[derive(Clone, Default, Debug)]
 pub struct Teller {
     due: BTreeSet<String>,
+    /// Keys whose value was told.
+    told: BTreeSet<String>,
     told_all: bool,
 }
 
@@ -119,20 +121,30 @@ impl Teller {
     /// A session begins: everything is to be told.
     #[must_use]
     pub fn new(facts: &Facts) -> Self {
-        Self { due: facts.0.keys().cloned().collect(), told_all: false }
+        Self { due: facts.0.keys().cloned().collect(), told: BTreeSet::new(), told_all: false }
     }
 
-    /// A fact has changed.
-    pub fn handle_changed(&mut self, key: &str) {
-        self.due.insert(key.to_owned());
+    /// One of these facts has changed. What was never told, and is gone again, is nothing to tell.
+    pub fn handle_changed(&mut self, facts: &Facts, key: &str) {
+        if facts.get(key).is_some() || self.told.contains(key) {
+            self.due.insert(key.to_owned());
+        } else {
+            self.due.remove(key);
+        }
     }
 
     /// The next line, if there is one to tell; it counts as told.
     pub fn poll(&mut self, facts: &Facts) -> Option<Vec<u8>> {
         if let Some(key) = self.due.pop_first() {
             let line = match facts.get(&key) {
-                Some(value) => FactLine::Set(key, value.to_owned()),
-                None => FactLine::Unset(key),
+                Some(value) => {
+                    self.told.insert(key.clone());
+                    FactLine::Set(key, value.to_owned())
+                }
+                None => {
+                    self.told.remove(&key);
+                    FactLine::Unset(key)
+                }
             };
             return Some(line.line());
         }
@@ -223,7 +235,7 @@ mod tests {
         facts.set("a", "2").unwrap();
         facts.unset("b");
         for key in ["a", "a", "b"] {
-            teller.handle_changed(key);
+            teller.handle_changed(&facts, key);
         }
         assert_eq!(teller.due.len(), 2);
         tell(&mut teller, &facts, &mut listener);

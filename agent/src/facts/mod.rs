@@ -62,7 +62,7 @@ impl FactTask {
     /// Sets a fact of this machine's.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), Refusal> {
         if self.own.set(key, value)? && self.stream.is_some() {
-            self.teller.handle_changed(key);
+            self.teller.handle_changed(&self.own, key);
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl FactTask {
     /// Forgets one.
     pub(crate) fn unset(&mut self, key: &str) {
         if self.own.unset(key) && self.stream.is_some() {
-            self.teller.handle_changed(key);
+            self.teller.handle_changed(&self.own, key);
         }
     }
 

@@ -119,9 +119,9 @@ impl Concentrator {
 
     /// Shows at a console what its VM has printed before that console was known, and says if some of it is
     /// gone.
-    pub(super) fn show_early(&mut self, at: ConsoleId, unshown: Unshown) {
+    pub(super) fn show_early(&mut self, at: ConsoleId, from: ConnId, unshown: Unshown) {
         let dropped = unshown.dropped();
-        self.consoles.adopt(at, unshown, &mut self.fx);
+        self.consoles.adopt(at, from, unshown, &mut self.fx);
         if dropped > 0 {
             self.emit_of_console(at, EventKind::EarlyOutputDropped(dropped));
             self.show_line(at, &format!("{dropped} bytes that the VM printed at first were dropped"));

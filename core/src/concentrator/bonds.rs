@@ -8,10 +8,32 @@ use super::desk::{Desk, Join, JoinState};
 use super::event::CloseReason;
 use super::guest::{Carried, Chance, Guest, Mux};
 use super::id::{ConnId, ConsoleId};
+use super::timers::Timer;
 
 impl Concentrator {
-    /// A console's line carries streams from now on, or goes on doing so.
-    pub(super) fn expect_guest(&mut self, at: ConsoleId, mux: Mux) {
+    /// Another connection holds a console's input, or its rule has changed: whether its line carries streams
+    /// is what that connection's port says, or else the rule.
+    pub(super) fn meet_guest(&mut self, at: ConsoleId) {
+        if self.consoles.guests.parent(at).is_some() {
+            return;
+        }
+        let Some(console) = self.consoles.get(at) else { return };
+        let Some(holder) = console.legs.holder() else { return };
+        let had_guest = console.has_guest;
+        let own = self.conns.get(holder).and_then(Conn::vm).and_then(|vm| vm.mux);
+        match own.or(self.consoles.rule(at).and_then(|rule| rule.mux)) {
+            Some(mux) => self.expect_guest(at, mux),
+            None if had_guest => {
+                self.lose_guest(at);
+                if let Some(console) = self.consoles.get_mut(at) {
+                    console.has_guest = false;
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn expect_guest(&mut self, at: ConsoleId, mux: Mux) {
         let key = self.consoles.rule(at).and_then(|rule| rule.guest_key.clone());
         let key = key.or_else(|| self.config.guest_key.clone());
         if let Some(guest) = self.consoles.guests.get_mut(at).filter(|guest| guest.mux == mux) {
@@ -42,6 +64,13 @@ impl Concentrator {
         }
         legs.into_iter().for_each(|leg| self.fx.doom(leg, CloseReason::PeerClosed));
         joined.into_iter().for_each(|(operator, stream)| self.cut_joined(operator, stream));
+        for id in self.fact_readers.clone() {
+            if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
+                desk.end_tellings_of(at);
+                self.fx.outbox.transmit(id);
+            }
+        }
+        self.fx.timers.cancel(Timer::Guest(at));
         self.consoles.guests.remove(at);
     }
 
@@ -89,8 +118,8 @@ impl Concentrator {
         for stream in all {
             self.leave_guest(id, stream);
         }
+        self.consoles.guests.forget_taker(id, at);
         if at.is_none() {
-            self.consoles.guests.forget_taker(id);
             self.fact_readers.remove(&id);
         }
     }

@@ -30,6 +30,8 @@ impl Concentrator {
             // An attach ends with the connection that it came by.
             match self.conns.get(id).map(|conn| &conn.role) {
                 None | Some(Role::Attach(_)) => {}
+                // So does a stream with its guest.
+                Some(Role::Vm(vm)) if vm.wire == Wire::Stream => {}
                 Some(Role::Dialled(_)) => self.drop_conn(id, CloseReason::ShuttingDown),
                 Some(_) => self.drain(id, CloseReason::ShuttingDown),
             }
@@ -48,14 +50,16 @@ impl Concentrator {
             while let Some((id, why)) = self.fx.next_doomed() {
                 self.close(id, why);
             }
-            while let Some((at, was_cut)) = self.fx.next_guest() {
-                self.look_after_guest(at, was_cut);
-            }
             while let Some(at) = self.fx.next_roomy() {
                 self.take_in(at);
             }
             while let Some(at) = self.fx.next_ruled() {
                 self.apply_rule(at);
+            }
+            while !self.fx.has_doomed()
+                && let Some((at, was_cut)) = self.fx.next_guest()
+            {
+                self.look_after_guest(at, was_cut);
             }
             while let Some((id, newcomer)) = self.fx.next_yielding() {
                 self.yield_console(id, newcomer);

@@ -169,6 +169,8 @@ pub(super) struct Vm {
     pub(super) told: bool,
     /// What is spoken on it.
     pub(super) wire: Wire,
+    /// Its port's URI, or its line's entry, says that it carries streams.
+    pub(super) mux: Option<Mux>,
 }
 
 impl Vm {
@@ -182,6 +184,7 @@ impl Vm {
             fold: None,
             told: false,
             wire,
+            mux: None,
         }
     }
 }
@@ -250,9 +253,7 @@ pub(super) struct Early {
     pub(super) name: Option<String>,
     /// The `_<uri>` suffix, once DO-PROXY was accepted.
     pub(super) suffix: Option<String>,
-    /// Its URI says that it carries streams.
-    pub(super) mux: Option<Mux>,
-    /// For which it is a console of its own, whatever is so of the VM's other ports.
+    /// It carries streams, and is a console of its own, whatever is so of the VM's other ports.
     pub(super) is_apart: bool,
     /// Which console is its depends on its name, for which it is given time.
     pub(super) awaits_name: bool,

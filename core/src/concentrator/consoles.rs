@@ -21,7 +21,7 @@ use super::dials::{By, DialKey, Dials};
 use super::effects::Effects;
 use super::fanout::{Limits, Offer, Seat, Stand, Took};
 use super::guests::Guests;
-use super::id::ConsoleId;
+use super::id::{ConnId, ConsoleId};
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
@@ -200,6 +200,20 @@ impl Consoles {
 
     /// Opens a console. There must be none of this identity.
     pub(super) fn open(&mut self, identity: Identity, fx: &mut Effects) -> ConsoleId {
+        self.open_as(identity, None, fx)
+    }
+
+    /// The same, of one that is a stream of the guest's at `parent`.
+    pub(super) fn open_member(
+        &mut self,
+        identity: Identity,
+        parent: ConsoleId,
+        fx: &mut Effects,
+    ) -> ConsoleId {
+        self.open_as(identity, Some(parent), fx)
+    }
+
+    fn open_as(&mut self, identity: Identity, parent: Option<ConsoleId>, fx: &mut Effects) -> ConsoleId {
         debug_assert!(self.by_identity(&identity).is_none(), "a console is opened twice");
         let Identity { uuid, suffix, clone } = identity;
         let label = Label {
@@ -215,7 +229,10 @@ impl Consoles {
         if let Some(opened) = self.table.get_mut(id) {
             Arc::make_mut(&mut opened.label).id = id;
         }
-        self.find_rule(id);
+        match parent {
+            Some(parent) => self.add_member(id, parent),
+            None => drop(self.find_rule(id)),
+        }
         self.index.add(&self.table, id);
         fx.outbox.changed(id);
         id
@@ -299,7 +316,9 @@ impl Consoles {
     /// who may use it, whether it had a list of that. Costs a look at each console and each rule.
     pub(super) fn change_rules(&mut self, config: &Config) -> Vec<(ConsoleId, Option<bool>)> {
         self.forwards_by_name.clone_from(&config.forwards);
-        let had: Vec<_> = self.table.ids().into_iter().map(|id| (id, self.has_list(id))).collect();
+        let mut had: Vec<_> = self.table.ids().into_iter().map(|id| (id, self.has_list(id))).collect();
+        // Streams go by the rule of their guest's console.
+        had.sort_by_key(|&(id, _)| self.guests.parent(id).is_some());
         let old = std::mem::replace(&mut self.rules, Rules::new(&config.console_rules));
         let mut changed = Vec::new();
         for (id, had_list) in had {
@@ -349,7 +368,7 @@ impl Consoles {
     /// Whether a rule gives a console a client port of its own.
     pub(super) fn has_own_port(&self, id: ConsoleId) -> bool {
         let own = self.table.get(id).and_then(|console| self.rules.get(self.rules.find(&console.label)));
-        own.is_some_and(|rule| matches!(rule.port, RulePort::This(_)))
+        own.is_some_and(|rule| rule.name.is_some() && matches!(rule.port, RulePort::This(_)))
     }
 
     /// What is otherwise at a console than elsewhere.
@@ -364,7 +383,12 @@ impl Consoles {
 
     /// The same for a console that may be gone.
     pub(super) fn may_of(&self, label: &Label) -> Option<&Rights> {
-        let rule = self.table.get(label.id).map_or_else(|| self.rules.find(label), |console| console.rule);
+        let rule = match self.table.get(label.id) {
+            Some(console) => console.rule,
+            // What its guest's console was under is not known any more.
+            None if label.of_guest && self.rules.lists().next().is_some() => RuleId::WITHHELD,
+            None => self.rules.find(label),
+        };
         self.rules.get(rule)?.may.as_ref()
     }
 
@@ -391,6 +415,7 @@ impl Consoles {
         self.shown_from.remove(&id);
         self.dials.forget(id);
         self.guests.remove(id);
+        self.guests.disown(id);
         console.clear_output(&mut self.pools.vms);
         fx.timers.forget_console(id);
         self.unused.remove(id);
@@ -402,10 +427,10 @@ impl Consoles {
 
     /// Takes in what a VM's connection printed: a run of wire form with whole pairs, `pairs` of them. Costs
     /// one copy and a look at each reader.
-    pub(super) fn print(&mut self, id: ConsoleId, wire: &[u8], pairs: usize, fx: &mut Effects) {
+    pub(super) fn print(&mut self, id: ConsoleId, from: ConnId, wire: &[u8], pairs: usize, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
         if console.has_guest {
-            return self.print_beside_streams(id, wire, fx);
+            return self.print_beside_streams(id, from, wire, fx);
         }
         console.fanout_mut().print(wire, pairs, &mut self.pools.vms);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
@@ -416,13 +441,19 @@ impl Consoles {
     }
 
     /// The same of a line that has a guest's streams on it: those go to its session, and what is left is
-    /// printed. A reader of that never makes the VM wait: the streams are others'.
-    fn print_beside_streams(&mut self, id: ConsoleId, wire: &[u8], fx: &mut Effects) {
+    /// printed. A reader of that never makes the VM wait: the streams are others'. Only of who holds the input
+    /// they are the guest's; whatever other legs print is text.
+    fn print_beside_streams(&mut self, id: ConsoleId, from: ConnId, wire: &[u8], fx: &mut Effects) {
+        let is_holders = self.table.get(id).is_some_and(|console| console.legs.holder() == Some(from));
         let Some(guest) = self.guests.get_mut(id) else { return };
         let (mut came, mut text) = (Vec::with_capacity(wire.len()), Vec::new());
         undouble_into(wire, usize::MAX, &mut came);
-        guest.trunk.handle_received(&came, fx.now, &mut text);
-        fx.look_after_guest(id);
+        if is_holders {
+            guest.trunk.handle_received(&came, fx.now, &mut text);
+            fx.look_after_guest(id);
+        } else {
+            text.clone_from(&came);
+        }
         if let Some(console) = self.table.get_mut(id) {
             console.count().bytes_from_vm += came.len() as u64;
         }
@@ -461,7 +492,7 @@ impl Consoles {
     }
 
     /// Takes over what was printed before its console was known.
-    pub(super) fn adopt(&mut self, id: ConsoleId, unshown: Unshown, fx: &mut Effects) {
+    pub(super) fn adopt(&mut self, id: ConsoleId, from: ConnId, unshown: Unshown, fx: &mut Effects) {
         if unshown.kept() == 0 || self.table.get(id).is_none() {
             return self.drop_unshown(unshown);
         }
@@ -469,7 +500,7 @@ impl Consoles {
         if console.has_guest {
             let mut unshown = unshown;
             let wire = unshown.take_wire(&mut self.pools);
-            return self.print_beside_streams(id, &wire, fx);
+            return self.print_beside_streams(id, from, &wire, fx);
         }
         let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
         if printed > 0 {

@@ -15,7 +15,9 @@ use vspc_guest::{
 };
 
 use crate::mux::link::LinkConfig;
-use crate::mux::{Config as SessionConfig, Dialect, Event, Priority, Received, Role, StreamId, Trunk};
+use crate::mux::{
+    Config as SessionConfig, Dialect, Event, Priority, Received, ResetReason, Role, StreamId, Trunk,
+};
 use crate::time::Instant;
 
 use super::id::ConnId;
@@ -151,7 +153,9 @@ pub(super) enum News {
 pub(super) struct Guest {
     pub(super) trunk: Trunk,
     pub(super) mux: Mux,
-    secret: Option<Secret>,
+    key: Option<GuestKey>,
+    /// What its console was called when its streams' were called after that.
+    called: String,
     server: Box<str>,
     agent: Option<vspc_guest::Guest>,
     streams: BTreeMap<u64, Carried>,
@@ -190,7 +194,8 @@ impl Guest {
         Self {
             trunk: trunk.expect("a test makes one of each"),
             mux,
-            secret: key.and_then(GuestKey::secret),
+            key: key.cloned(),
+            called: String::new(),
             server: server.into(),
             agent: None,
             streams: BTreeMap::new(),
@@ -208,7 +213,24 @@ impl Guest {
 
     /// What it has to know from its next hello on.
     pub(super) fn set_key(&mut self, key: Option<&GuestKey>) {
-        self.secret = key.and_then(GuestKey::secret);
+        if self.key.as_ref() != key {
+            self.key = key.cloned();
+            self.complain("what it has to know is not what it was".to_owned());
+        }
+    }
+
+    /// This news is to be heard later, before all other.
+    pub(super) fn put_back(&mut self, news: News) {
+        self.pending.push_front(news);
+    }
+
+    /// Whether its console was called so the last time; it is from now on.
+    pub(super) fn is_called(&mut self, name: &str) -> bool {
+        let is_same = self.called == name;
+        if !is_same {
+            self.called = name.into();
+        }
+        is_same
     }
 
     /// Who it is, once it has said so.
@@ -269,7 +291,15 @@ impl Guest {
                     _ => {}
                 },
                 Event::Reset(..) if are_old => {}
-                Event::Reset(id, _) => self.lose(id, false),
+                // It is another one, or will be.
+                Event::Reset(_, ResetReason::Restarted) => self.lose_all("it has started anew"),
+                Event::Reset(id, why) => {
+                    let is_hello = matches!(self.streams.get(&id.0), Some(Carried::Hello(_)));
+                    if is_hello && self.agent.is_none() && why == ResetReason::Remote {
+                        self.complain("it does not let us say hello".to_owned());
+                    }
+                    self.lose(id, false);
+                }
                 Event::Retired(id) => self.lose(id, true),
                 Event::Closed(why) => {
                     let why = self.complaint.take().unwrap_or_else(|| why.to_string());
@@ -294,8 +324,13 @@ impl Guest {
         }
     }
 
-    fn lose_all(&mut self, why: &str) {
-        for carried in std::mem::take(&mut self.streams).into_values() {
+    /// All that it has here ends.
+    pub(super) fn lose_all(&mut self, why: &str) {
+        for (id, carried) in std::mem::take(&mut self.streams) {
+            // One that we have opened meanwhile has not reached it.
+            if !StreamId(id).is_guests() {
+                let _ = self.trunk.session().reset(StreamId(id));
+            }
             self.pending.push_back(News::Gone(carried, false));
         }
         self.facts = None;
@@ -307,9 +342,6 @@ impl Guest {
 
     fn lose(&mut self, id: StreamId, in_order: bool) {
         let Some(carried) = self.streams.remove(&id.0) else { return };
-        if matches!(carried, Carried::Hello(_)) && self.agent.is_none() && self.complaint.is_none() {
-            self.complain("it does not let us say hello".to_owned());
-        }
         if self.facts == Some(id) {
             self.facts = None;
             self.unsaid.clear();
@@ -325,7 +357,7 @@ impl Guest {
 
     fn say_hello(&mut self, nonce: [u8; 32]) {
         self.half_known = None;
-        let greeting = Greeting::new(self.secret.clone(), nonce);
+        let greeting = Greeting::new(self.key.as_ref().and_then(GuestKey::secret), nonce);
         let header = greeting.header(&self.server);
         let Ok(id) = self.trunk.session().open() else { return };
         let _ = self.trunk.session().set_priority(id, Priority::High);
@@ -342,6 +374,9 @@ impl Guest {
             Carried::Waiting { .. } | Carried::Early(_) => {}
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
             Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
+                None if matches!(self.trunk.session().received(id), Ok(Received::End)) => {
+                    self.refuse(id, &Refusal::new(Code::BAD_LINE, "the stream has no header"));
+                }
                 None => {}
                 Some(Err(refusal)) => self.refuse(id, &refusal),
                 Some(Ok(line)) => self.read_announcement(id, &line),
@@ -494,7 +529,7 @@ impl Guest {
             None => self.own.unset(key),
         };
         if is_news && self.facts.is_some() {
-            self.teller.handle_changed(key);
+            self.teller.handle_changed(&self.own, key);
             self.tell();
         }
         Ok(is_news)

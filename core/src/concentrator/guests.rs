@@ -3,7 +3,7 @@
 //!
 //! **Owns** these tables. **Refuses to know** what is on the streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mux::StreamId;
 
@@ -17,7 +17,9 @@ pub(super) struct Guests {
     /// Connections that are streams: whose, and which.
     legs: BTreeMap<ConnId, (ConsoleId, StreamId)>,
     /// Consoles that are streams of the guest at another one.
-    members: BTreeMap<ConsoleId, ConsoleId>,
+    parents: BTreeMap<ConsoleId, ConsoleId>,
+    /// The same, by that one.
+    members: BTreeSet<(ConsoleId, ConsoleId)>,
     /// Who takes what connects to a listener of this name in a guest.
     takers: BTreeMap<(ConsoleId, Box<str>), ConnId>,
 }
@@ -38,8 +40,14 @@ impl Guests {
     /// There is no guest at this console any more.
     pub(super) fn remove(&mut self, at: ConsoleId) {
         self.guests.remove(&at);
-        self.members.remove(&at);
         self.takers.retain(|(of, _), _| *of != at);
+    }
+
+    /// A console is forgotten, or is no stream any more.
+    pub(super) fn disown(&mut self, member: ConsoleId) {
+        if let Some(parent) = self.parents.remove(&member) {
+            self.members.remove(&(parent, member));
+        }
     }
 
     /// A connection is this stream.
@@ -58,17 +66,19 @@ impl Guests {
 
     /// A console is a stream of the guest at another one.
     pub(super) fn add_member(&mut self, member: ConsoleId, of: ConsoleId) {
-        self.members.insert(member, of);
+        self.parents.insert(member, of);
+        self.members.insert((of, member));
     }
 
     /// The console whose guest a console is a stream of.
     pub(super) fn parent(&self, member: ConsoleId) -> Option<ConsoleId> {
-        self.members.get(&member).copied()
+        self.parents.get(&member).copied()
     }
 
-    /// Consoles that are streams of this guest. Costs a look at all there are.
+    /// Consoles that are streams of this guest.
     pub(super) fn members(&self, of: ConsoleId) -> impl Iterator<Item = ConsoleId> {
-        self.members.iter().filter(move |(_, parent)| **parent == of).map(|(&member, _)| member)
+        let all = (of, ConsoleId::from_bits(0))..=(of, ConsoleId::from_bits(u64::MAX));
+        self.members.range(all).map(|&(_, member)| member)
     }
 
     /// Somebody takes what connects to this listener. `false`: another one does.
@@ -80,8 +90,13 @@ impl Guests {
         self.takers.get(&(at, name.into())).copied()
     }
 
-    /// An operator's connection has ended.
-    pub(super) fn forget_taker(&mut self, who: ConnId) {
-        self.takers.retain(|_, taker| *taker != who);
+    /// An operator's connection has ended, or may not take from this guest any more.
+    pub(super) fn forget_taker(&mut self, who: ConnId, at: Option<ConsoleId>) {
+        self.takers.retain(|(of, _), taker| *taker != who || at.is_some_and(|at| at != *of));
+    }
+
+    /// The consoles from whose guests somebody takes connections, one for each listener. Costs a look at all.
+    pub(super) fn taken_by(&self, who: ConnId) -> impl Iterator<Item = ConsoleId> {
+        self.takers.iter().filter(move |(_, taker)| **taker == who).map(|((at, _), _)| *at)
     }
 }

@@ -234,6 +234,7 @@ impl Concentrator {
         let Some(console) = self.consoles.get_mut(at) else { return };
         let last = console.tenure.last_holder();
         console.input_passes(ip, &mut self.fx);
+        self.meet_guest(at);
         self.consoles.serve_wish(at);
         self.rename_after_holder(at, to);
         self.adopt_early(to);
@@ -275,6 +276,7 @@ impl Concentrator {
         let owed = console.take_half(buffers);
         let before = console.legs.pass(to, Standing::Second);
         console.input_passes(ip, &mut self.fx);
+        self.meet_guest(at);
         self.consoles.serve_wish(at);
         self.give_half(owed);
         let other = self.rename_after_holder(at, to);
@@ -332,7 +334,7 @@ impl Concentrator {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(at) = conn.console() else { return };
         if let Some(early) = conn.vm_mut().filter(|vm| vm.moving.is_none()).and_then(|vm| vm.early.take()) {
-            self.show_early(at, early.unshown);
+            self.show_early(at, id, early.unshown);
         }
     }
 

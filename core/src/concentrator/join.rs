@@ -63,11 +63,6 @@ impl Concentrator {
         self.set_place(id, Place::Console(at));
         self.fx.timers.set(Timer::Ask(id), self.fx.now + ASK_AFTER);
         let (welcome, because) = self.welcome(at, id, is_other);
-        if let Some(mux) = early.mux.or(self.consoles.rule(at).and_then(|rule| rule.mux))
-            && !is_other
-        {
-            self.expect_guest(at, mux);
-        }
         let name = early.name.take();
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let owed = console.take_half(buffers);
@@ -89,11 +84,10 @@ impl Concentrator {
             // What it prints waits until it is known whose that is.
             if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
                 self.consoles.promote(&mut early.unshown);
-                let Early { unshown, mux, .. } = early;
-                vm.early = Some(Box::new(Early { unshown, mux, ..Early::default() }));
+                vm.early = Some(Box::new(Early { unshown: early.unshown, ..Early::default() }));
             }
         } else {
-            self.show_early(at, early.unshown);
+            self.show_early(at, id, early.unshown);
             if let Some(name) = name {
                 self.name_leg(at, id, &name);
             }

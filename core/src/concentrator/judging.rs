@@ -146,7 +146,8 @@ impl Concentrator {
             let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
             let before = desk.standing.right;
             desk.standing.judge(&self.config.admin_rights);
-            let guests = desk.guests();
+            let mut guests = desk.guests();
+            guests.extend(self.consoles.guests.taken_by(id));
             if desk.standing.right != before && desk.standing.is_known {
                 desk.notify(&Notice::Rights { rights: desk.standing.right.name().into() });
                 if let Some(watch) = &mut desk.watch {

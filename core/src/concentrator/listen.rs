@@ -212,12 +212,7 @@ impl Concentrator {
         for member in self.consoles.guests.members(at).collect::<Vec<_>>() {
             self.fx.apply_rule(member);
         }
-        let has_vm = self.consoles.get(at).is_some_and(|console| !console.legs.is_empty());
-        if let Some(mux) = self.consoles.rule(at).and_then(|rule| rule.mux).filter(|_| has_vm)
-            && self.consoles.guests.parent(at).is_none()
-        {
-            self.expect_guest(at, mux);
-        }
+        self.meet_guest(at);
         if self.consoles.may(at) != list.as_ref() {
             self.list_has_changed(at, had_list);
             self.lose_sight(at, &watching);

@@ -338,8 +338,11 @@ impl Concentrator {
         self.fx.timers.set(Timer::Move(moving), now + ADOPTION_LIMIT);
         self.set_place(target, Place::Console(at));
         let from = self.conns.get(target).and_then(|conn| conn.peer.ip());
+        let mux = self.consoles.guests.get(at).map(|guest| guest.mux);
         let name = self.conns.get_mut(target).and_then(Conn::vm_mut).and_then(|vm| {
             vm.told = true;
+            // A target does not tell its URI.
+            vm.mux = mux;
             // Its output waits here until the source's last bytes are in.
             vm.early.get_or_insert_default().name.take()
         });
@@ -371,9 +374,10 @@ impl Concentrator {
             self.set_place(source, Place::MovedAway(console));
             self.fx.timers.set(Timer::Source(source), self.fx.now + SOURCE_LINGER);
         }
-        let target = target.and_then(|id| self.conns.get_mut(id)).and_then(Conn::vm_mut);
+        let Some(holder) = target else { return };
+        let target = self.conns.get_mut(holder).and_then(Conn::vm_mut);
         if let Some(early) = target.and_then(|vm| vm.early.take()) {
-            self.show_early(console, early.unshown);
+            self.show_early(console, holder, early.unshown);
         }
     }
 

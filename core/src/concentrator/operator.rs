@@ -365,7 +365,7 @@ impl Concentrator {
         let named = self.consoles.iter().filter(move |console| {
             let label = &console.label;
             label.name == text
-                || (uuid == Some(label.uuid) && self.consoles.is_first(label))
+                || (uuid == Some(label.uuid) && !label.of_guest && self.consoles.is_first(label))
                 || (!label.suffix.is_empty()
                     && text
                         .strip_suffix(&*label.suffix)

@@ -173,7 +173,12 @@ impl Concentrator {
         self.agent_at(at)?;
         let name =
             vspc_guest::Name::new(name).map_err(|refusal| Failure::new(Code::BadRequest, refusal.message))?;
-        if self.consoles.guests.take(at, name.as_str(), id) {
+        let guests = &mut self.consoles.guests;
+        if guests.taker(at, name.as_str()).is_none() && guests.taken_by(id).count() >= MOST_TAKEN {
+            let message = "this connection takes connections from as many listeners as it may";
+            return Err(Failure::new(Code::TooMany, message));
+        }
+        if guests.take(at, name.as_str(), id) {
             Ok(json!({}))
         } else {
             let message = format!("somebody takes connections to {} already", name.as_str());
@@ -230,5 +235,8 @@ fn detail(header: &Header) -> Box<str> {
 /// Streams that one connection is told of facts on.
 const MOST_TELLINGS: usize = 16;
 
-/// Streams that are shown: a line has 64 KiB at most.
-const SHOWN_STREAMS: usize = 128;
+/// Listeners in guests from which one connection takes connections.
+const MOST_TAKEN: usize = 64;
+
+/// Streams that are shown: a line has 64 KiB at most, and one of these some 800 bytes.
+const SHOWN_STREAMS: usize = 64;

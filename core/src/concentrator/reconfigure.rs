@@ -65,6 +65,7 @@ impl Concentrator {
         }
         for &(at, list) in &changed {
             self.fx.outbox.changed(at);
+            self.meet_guest(at);
             if let Some(had) = list {
                 self.list_has_changed(at, had);
             }

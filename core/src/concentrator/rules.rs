@@ -140,6 +140,9 @@ pub(super) struct Rules {
 pub(super) struct RuleId(u16);
 
 impl RuleId {
+    /// Nobody but operators may use what is under it.
+    pub(super) const WITHHELD: Self = WITHHELD;
+
     /// The rule of a console waits for its name.
     pub(super) fn is_withheld(self) -> bool {
         self == WITHHELD

@@ -31,6 +31,9 @@ impl Concentrator {
         if was_cut || !is_there {
             guest.handle_closed(now, &mut text);
         }
+        if !is_there && self.shutting_down {
+            guest.lose_all("the server is going down");
+        }
         if is_there {
             guest.trunk.handle_opened(now);
         }
@@ -44,6 +47,11 @@ impl Concentrator {
                 bytes
             };
             match guest.poll(&mut chance) {
+                // What was a console until now may be one again at once.
+                Some(News::Announced(id, announcement)) if self.fx.has_doomed() => {
+                    guest.put_back(News::Announced(id, announcement));
+                    return self.fx.look_after_guest(at);
+                }
                 Some(news) => self.hear(at, news),
                 None => break,
             }
@@ -139,9 +147,7 @@ impl Concentrator {
                 if self.consoles.guests.members(at).count() >= MOST_MEMBERS && !self.forget_member_of(at) {
                     return Err(Refusal::new(Code::TOO_MANY, "this guest has as many consoles as it may"));
                 }
-                let member = self.consoles.open(identity.clone(), &mut self.fx);
-                self.consoles.add_member(member, at);
-                member
+                self.consoles.open_member(identity, at, &mut self.fx)
             }
         };
         let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
@@ -173,6 +179,8 @@ impl Concentrator {
             .members(at)
             .filter(|&member| self.consoles.get(member).is_some_and(Console::is_unused));
         let Some(member) = unused.next() else { return false };
+        drop(unused);
+        self.consoles.guests.disown(member);
         self.fx.yields(member, None);
         true
     }
@@ -180,6 +188,10 @@ impl Concentrator {
     /// Consoles that are streams are called after that of their guest.
     fn name_members(&mut self, at: ConsoleId) {
         let Some(label) = self.consoles.label(at) else { return };
+        let Some(guest) = self.consoles.guests.get_mut(at) else { return };
+        if guest.is_called(&label.name) {
+            return;
+        }
         let Some(name) = base_name(&label.name, &label.suffix) else { return };
         let members: Vec<ConsoleId> = self.consoles.guests.members(at).collect();
         for member in members {
@@ -326,6 +338,9 @@ impl Concentrator {
         let taker = self.consoles.guests.taker(at, name.as_str()).ok_or_else(nobody)?;
         let until = self.fx.now + TAKE_WITHIN;
         let desk = self.conns.get_mut(taker).and_then(Conn::desk_mut).ok_or_else(nobody)?;
+        if desk.waiting() > TOLD_MOST {
+            return Err(nobody());
+        }
         desk.notify(&Notice::Connection {
             console: write_id(at.to_bits()),
             name: name.as_str().to_owned(),
@@ -343,7 +358,9 @@ impl Concentrator {
     pub(super) fn spread_facts(&mut self, at: ConsoleId, of_host: bool, keys: &[String]) {
         for id in self.fact_readers.clone() {
             let desk = self.conns.get_mut(id).and_then(Conn::desk_mut);
-            if desk.is_some_and(|desk| desk.note_facts(at, of_host, keys)) {
+            let facts = self.consoles.guests.get(at);
+            let facts = facts.map(|guest| if of_host { guest.own() } else { guest.told() });
+            if desk.zip(facts).is_some_and(|(desk, facts)| desk.note_facts(at, of_host, facts, keys)) {
                 self.tell_facts(id);
             }
         }
@@ -375,6 +392,8 @@ pub(super) fn shown(text: &str) -> Box<str> {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect::<String>().into()
 }
 
+/// Notices that wait for an operator before it is told of no more connections.
+const TOLD_MOST: usize = 32 << 10;
 /// Characters of what a guest or an operator says that are shown.
 const SHOWN: usize = 128;
 /// Of a log that is new, how much of what was there before.

@@ -90,7 +90,7 @@ impl Concentrator {
             escape_into(piece, &mut wire);
             let pairs = wire.len() - piece.len();
             match self.conns.get(id).and_then(Conn::prints_at) {
-                Some(console) => self.consoles.print(console, &wire, pairs, &mut self.fx),
+                Some(console) => self.consoles.print(console, id, &wire, pairs, &mut self.fx),
                 None => self.vm_output(id, &wire, pairs),
             }
         }
@@ -113,7 +113,7 @@ impl Concentrator {
                 Item::Data(run) => {
                     match prints_at {
                         Some(console) => {
-                            self.consoles.print(console, run.bytes, run.pairs, &mut self.fx);
+                            self.consoles.print(console, id, run.bytes, run.pairs, &mut self.fx);
                         }
                         None => self.vm_prints(id, run.bytes, run.pairs),
                     }
@@ -220,9 +220,13 @@ impl Concentrator {
                 }
                 (None, Some(moving)) => {
                     self.source_prints(id, moving);
-                    self.consoles.print(console, wire, pairs, &mut self.fx);
+                    // Its last bytes go before those of its target.
+                    let holder = self.consoles.get(console).and_then(|console| console.legs.holder());
+                    let target = self.moves.get(moving).and_then(|moved| moved.target);
+                    let speaker = if target.is_some() && target == holder { target } else { None };
+                    self.consoles.print(console, speaker.unwrap_or(id), wire, pairs, &mut self.fx);
                 }
-                (None, None) => self.consoles.print(console, wire, pairs, &mut self.fx),
+                (None, None) => self.consoles.print(console, id, wire, pairs, &mut self.fx),
             },
             Place::MovedAway(console) => {
                 let counters = self.consoles.count_in(Some(console), &mut self.fx.counters);
@@ -392,8 +396,10 @@ impl Concentrator {
             is_apart || self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
         let suffix = if may_count { uri.suffix() } else { String::new() };
         self.consoles.dials.wishes(id, dial);
+        if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
+            vm.mux = vm.mux.or(mux);
+        }
         if let Some(early) = self.early_mut(id) {
-            early.mux = early.mux.or(mux);
             early.is_apart |= is_apart;
             early.suffix.get_or_insert(suffix);
             self.identify(id);
@@ -522,7 +528,7 @@ impl Concentrator {
         let Some((identity, early)) = self.said_who(id) else { return };
         let unshown = std::mem::take(&mut early.unshown);
         match self.consoles.place_without_name(&identity) {
-            Placed::Same(console) => self.show_early(console, unshown),
+            Placed::Same(console) => self.show_early(console, id, unshown),
             _ => self.consoles.drop_unshown(unshown),
         }
     }

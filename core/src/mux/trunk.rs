@@ -27,6 +27,8 @@ pub struct Trunk {
     called: Instant,
     /// The line is open.
     is_open: bool,
+    /// This side has ended the session: frames of it may still come, and are nobody's.
+    is_ended_here: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Trunk {
 
     fn new(config: Config, under: Under, now: Instant) -> Result<Self, ConfigError> {
         let session = Session::new(config.clone(), now)?;
-        Ok(Self { config, session, under, calls_at: None, called: now, is_open: false })
+        Ok(Self { config, session, under, calls_at: None, called: now, is_open: false, is_ended_here: false })
     }
 
     /// Whether it has SL.
@@ -117,7 +119,9 @@ impl Trunk {
                 let mut rest = data;
                 while !rest.is_empty() {
                     if self.session.state != SessionState::Open {
-                        text.extend_from_slice(rest);
+                        if !self.is_ended_here {
+                            text.extend_from_slice(rest);
+                        }
                         return;
                     }
                     if self.session.terms().is_none() {
@@ -131,8 +135,11 @@ impl Trunk {
                     self.session.handle_received(piece, now);
                     if self.session.state == SessionState::Open {
                         sift.confirm(piece, now);
-                    } else {
+                    } else if matches!(self.session.closed, Some(CloseReason::Violation(_))) {
                         sift.give_up(piece, text);
+                    } else {
+                        // It was a frame, which has ended the session.
+                        **sift = RawSift::new();
                     }
                 }
             }
@@ -145,6 +152,7 @@ impl Trunk {
             && let Ok(session) = Session::new(Config { nonce: self.next_nonce(), ..self.config.clone() }, now)
         {
             self.calls_at = None;
+            self.is_ended_here = false;
             self.called = now;
             self.session = session;
         }
@@ -185,6 +193,7 @@ impl Trunk {
 
     /// Ends the session, for this reason; another one calls.
     pub fn end(&mut self) {
+        self.is_ended_here = true;
         self.session.close();
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vspc_guest::{Facts, LineBuffer, MAX_LINE, Teller};
+use vspc_guest::{Code, Facts, LineBuffer, MAX_LINE, Refusal, Teller};
 
 use crate::mux::{Priority, Received, StreamId};
 
@@ -96,10 +96,7 @@ impl Desk {
     }
 
     /// The header of a stream that is to be joined, or why there is none; `None`: it has not come.
-    pub(in super::super) fn next_header(
-        &mut self,
-        stream: u64,
-    ) -> Option<Result<Vec<u8>, vspc_guest::Refusal>> {
+    pub(in super::super) fn next_header(&mut self, stream: u64) -> Option<Result<Vec<u8>, Refusal>> {
         let JoinState::Header(buffer) = &mut self.joins.joins.get_mut(&stream)?.state else { return None };
         let id = StreamId(stream);
         while let Ok(Received::Bytes(bytes)) = self.session.received(id) {
@@ -108,6 +105,9 @@ impl Desk {
             if let Some(line) = buffer.line() {
                 return Some(line.map(<[u8]>::to_vec));
             }
+        }
+        if matches!(self.session.received(id), Ok(Received::End)) {
+            return Some(Err(Refusal::new(Code::BAD_LINE, "the stream has no header")));
         }
         None
     }
@@ -196,11 +196,17 @@ impl Desk {
     }
 
     /// These facts have changed. Whether that is told here.
-    pub(in super::super) fn note_facts(&mut self, at: ConsoleId, of_host: bool, keys: &[String]) -> bool {
+    pub(in super::super) fn note_facts(
+        &mut self,
+        at: ConsoleId,
+        of_host: bool,
+        facts: &Facts,
+        keys: &[String],
+    ) -> bool {
         let mut any = false;
         let all = self.joins.tellings.values_mut();
         for telling in all.filter(|telling| telling.at == at && telling.of_host == of_host) {
-            keys.iter().for_each(|key| telling.teller.handle_changed(key));
+            keys.iter().for_each(|key| telling.teller.handle_changed(facts, key));
             any = true;
         }
         any

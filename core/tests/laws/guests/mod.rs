@@ -1,6 +1,7 @@
 //! Guests with an agent: streams that are consoles, streams that operators open, facts (operator.md §11).
 
 mod agent;
+mod enemies;
 
 use std::time::Duration;
 
