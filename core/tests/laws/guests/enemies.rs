@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vspc_core::admin::operator::Rules;
 use vspc_core::concentrator::{Config, ConsoleRule, EventKind, Mux, RulePort, Takeover};
-use vspc_core::mux::StreamId;
 use vspc_core::vmware::VmConfig;
 use vspc_guest::{Announcement, FactLine, Name, answer};
 
@@ -252,7 +251,7 @@ fn a_line_that_carries_streams_no_more_is_a_console_as_before() {
     let mut agent = Agent::new(&world, vm, 9);
     agent.pass(&mut world);
     assert!(agent.is_known);
-    let one = agent.announce(&shell("shell"));
+    agent.announce(&shell("shell"));
     agent.pass(&mut world);
     world.change(&with(None));
     std::mem::take(&mut world.host(vm).typed);
@@ -265,6 +264,5 @@ fn a_line_that_carries_streams_no_more_is_a_console_as_before() {
     assert_eq!(operator.code(&mut world, json!({ "op": "streams", "console": "vm01" })), "no-agent");
     let shown = operator.ok(&mut world, json!({ "op": "show", "console": "vm01/shell" }));
     assert_eq!(shown["console"]["state"], "waiting");
-    let _ = (one, StreamId(0));
     pass(&mut operator, &mut agent, &mut world);
 }

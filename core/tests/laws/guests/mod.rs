@@ -352,9 +352,9 @@ fn fifty_moves_at_once_with_four_busy_streams_each_lose_nothing() {
         world.settle();
         targets.push(said[said.len() / 2..].to_vec());
     }
-    for ((n, agent, ids, streams), rest) in all.iter_mut().zip(targets) {
-        for at in 0..4 {
-            operator.session.write(StreamId(streams[at]), text(*n, at, 2).as_bytes()).unwrap();
+    for ((n, agent, _, streams), rest) in all.iter_mut().zip(targets) {
+        for (at, &stream) in streams.iter().enumerate() {
+            operator.session.write(StreamId(stream), text(*n, at, 2).as_bytes()).unwrap();
         }
         operator.pass(&mut world);
         let source = agent.vm;
@@ -367,15 +367,14 @@ fn fifty_moves_at_once_with_four_busy_streams_each_lose_nothing() {
         world.print(target, &rest);
         world.end(source);
         agent.vm = target;
-        let _ = ids;
     }
     world.pass(Duration::from_secs(1));
     for (n, agent, ids, streams) in &mut all {
         pass(&mut operator, agent, &mut world);
-        for at in 0..4 {
-            let shown = String::from_utf8(operator.take(streams[at], usize::MAX)).unwrap();
+        for (at, (&stream, &id)) in streams.iter().zip(&*ids).enumerate() {
+            let shown = String::from_utf8(operator.take(stream, usize::MAX)).unwrap();
             assert_eq!(shown, text(*n, at, 0));
-            assert_eq!(agent.heard(ids[at]), text(*n, at, 1) + &text(*n, at, 2));
+            assert_eq!(agent.heard(id), text(*n, at, 1) + &text(*n, at, 2));
         }
     }
     assert_eq!(world.told(|kind| matches!(kind, EventKind::GuestDown(_))), 0);
