@@ -441,8 +441,8 @@ impl Consoles {
     }
 
     /// The same of a line that has a guest's streams on it: those go to its session, and what is left is
-    /// printed. A reader of that never makes the VM wait: the streams are others'. What legs print that do not
-    /// hold the input is text.
+    /// printed. A reader of that never makes the VM wait: the streams are others'. What legs print that do
+    /// not hold the input is text.
     fn print_beside_streams(&mut self, id: ConsoleId, from: ConnId, wire: &[u8], fx: &mut Effects) {
         let is_holders = self.table.get(id).is_some_and(|console| console.legs.holder() == Some(from));
         let Some(guest) = self.guests.get_mut(id) else { return };
