@@ -106,15 +106,29 @@ pub(super) fn find(app: &App, name: &str, words: &Words) -> Result<Found, Proble
 
 /// The consoles that are called so, of all servers or of one.
 fn called(app: &App, wanted: &str, server: Option<&str>) -> Vec<Value> {
-    let uuid: String = wanted.chars().filter(|c| !" -".contains(*c)).flat_map(char::to_lowercase).collect();
+    let uuid = plain(wanted);
     let is_there = |console: &Value| server.is_none_or(|name| console["server"] == name);
     let by = |field: &str, wanted: &str| {
         app.fleet.consoles(|console| !wanted.is_empty() && is_there(console) && console[field] == wanted)
     };
+    // With a suffix, as others write it: one console of that VM.
+    let is_longer = uuid.len() > 32 && uuid.bytes().take(32).all(|byte| byte.is_ascii_hexdigit());
+    let with_suffix = || {
+        app.fleet.consoles(|console| {
+            let text = |field: &str| console[field].as_str().unwrap_or_default();
+            is_there(console) && uuid[..32] == *text("uuid") && uuid[32..] == plain(text("suffix"))
+        })
+    };
     let found = std::iter::once(by("id", wanted))
         .chain((uuid.len() == 32).then(|| by("uuid", &uuid)))
+        .chain(is_longer.then(with_suffix))
         .find(|found| !found.is_empty());
     found.map_or_else(|| by("name", wanted), whole)
+}
+
+/// Without what is only for the eye in UUIDs.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !" -".contains(*c)).flat_map(char::to_lowercase).collect()
 }
 
 /// Of consoles of one VM that is meant as a whole, its own: what else there is of it has a suffix.

@@ -4,6 +4,7 @@ mod authority;
 mod browser;
 mod consoles;
 mod figures;
+mod guests;
 mod logins;
 mod metrics;
 mod openapi;

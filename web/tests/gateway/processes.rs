@@ -107,15 +107,30 @@ fn built() -> Option<PathBuf> {
 /// does.
 fn program() -> PathBuf {
     static BUILD: Once = Once::new();
+    fresh("vspc-mio", &BUILD)
+}
+
+fn fresh(name: &str, build: &Once) -> PathBuf {
     if let Some(folder) = built() {
-        return folder.join("vspc-mio");
+        return folder.join(name);
     }
-    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("vspc-mio");
-    BUILD.call_once(|| {
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "vspc-mio"]).status();
+    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name(name);
+    build.call_once(|| {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", name]).status();
         assert!(built.unwrap().success());
     });
     program
+}
+
+/// An agent in a guest, by its file; it ends with the test.
+pub(crate) struct Agent(#[expect(dead_code, reason = "it is there")] Process);
+
+impl Agent {
+    pub(crate) fn start(file: &str) -> Self {
+        static BUILD: Once = Once::new();
+        let mut command = Command::new(fresh("vspc-agent", &BUILD));
+        Self(Process::start(command.args(["--config", file])))
+    }
 }
 
 /// A VM that has told who it is (vmware.md §2).
