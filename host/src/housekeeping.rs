@@ -18,11 +18,13 @@ use crate::departures::Departures;
 use crate::dialer::Dialer;
 use crate::grace::Grace;
 use crate::inherited::Inherited;
+use crate::log_event;
 use crate::logs::Logs;
 use crate::outlets::Outlets;
 use crate::report::log_counters;
 use crate::store::Mirror;
 use crate::supervisor::Supervisor;
+use crate::unsettled::Unsettled;
 use crate::watch::Watches;
 use crate::watching::{Sighting, Watching};
 use crate::work::Start;
@@ -52,6 +54,8 @@ pub struct Housekeeping<S> {
     pub(crate) dialer: Dialer,
     /// Who is told what happens.
     pub(crate) outlets: Outlets,
+    /// Lines of which the log is told once they have stayed.
+    pub(crate) unsettled: Unsettled,
     /// Who is told that the server serves, and that its loop goes round.
     pub(crate) supervisor: Supervisor,
     /// Whether the server has started.
@@ -89,6 +93,7 @@ impl<S> Housekeeping<S> {
             askers: Askers::default(),
             dialer: Dialer::default(),
             outlets: Outlets::default(),
+            unsettled: Unsettled::default(),
             supervisor: Supervisor::default(),
             start: Start::default(),
             needs_admin,
@@ -229,6 +234,7 @@ impl<S> Housekeeping<S> {
             self.failed.deadline(),
             self.lingering.deadline(),
             self.logs.deadline(),
+            self.unsettled.deadline(),
             self.supervisor.deadline(),
             self.stop_at,
         ];
@@ -243,6 +249,7 @@ impl<S> Housekeeping<S> {
             engine.handle_timeout(at);
         }
         self.logs.fire(engine, at);
+        self.unsettled.settle(at).iter().for_each(log_event);
         while self.lingering.take_due(at).is_some() {}
         let failed = std::iter::from_fn(|| self.failed.take_due(at)).collect();
         self.accepting.log_burst(at);

@@ -53,6 +53,7 @@ mod syslog;
 pub mod tcp_state;
 mod tls;
 pub mod transfer;
+mod unsettled;
 pub mod watch;
 pub mod watching;
 pub mod work;

@@ -103,7 +103,9 @@ impl<S> Housekeeping<S> {
                 Output::Event(event) => {
                     // A log is nobody who came and left, nor is a watch.
                     if !event.conn.is_some_and(|id| self.logs.has(id) || self.watching.has(id)) {
-                        log_event(&event);
+                        if self.unsettled.is_told(&event, now) {
+                            log_event(&event);
+                        }
                         self.outlets.event(&event);
                     }
                     continue;

@@ -39,7 +39,7 @@ impl Flapping {
             format!("pty=pty:{}", at("pty")),
             format!("tty=tty:{}", at("tty")),
             format!("heard=unix:{}?listen", at("heard")),
-            "once=exec:sh -c 'read -r word; echo \"$word\"'".to_owned(),
+            "once=exec:sh -c 'echo ready; read -r word; echo \"$word\"'".to_owned(),
         ]
     }
 
@@ -93,7 +93,7 @@ pub(super) fn lines_that_flap_or_find_no_descriptor_are_no_trouble_to_others() {
         turn(&server);
     }
     server.limit_descriptors(20_000);
-    while server.line_with("vm identified").split_once("vm=\"once\"").is_none() {}
+    at_once.expect(b"ready\n");
     at_once.print(b"second\n");
     at_once.expect(b"second\n");
     turn(&server);

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,6 +44,7 @@ pub(super) struct Program {
     /// Its own end of the line.
     line: UnixStream,
     voice: Arc<Mutex<Voice>>,
+    begun: Instant,
     /// What of it has not ended by then is killed.
     kill_at: Option<Instant>,
 }
@@ -77,7 +78,8 @@ impl Program {
         })?;
         let command = command.into();
         let (lines, kill_at) = (Lines::default(), None);
-        let program = Self { command, child, ended, stderr, lines, line, voice, kill_at };
+        let begun = Instant::now();
+        let program = Self { command, child, ended, stderr, lines, line, voice, begun, kill_at };
         Ok((program, Socket::from(OwnedFd::from(ours))))
     }
 
@@ -94,13 +96,14 @@ impl Program {
         let is_given_up = self.kill_at.is_some();
         let status = self.child.wait();
         let rest = self.lines.end();
-        self.say(rest);
+        self.say(&rest);
         // The loop reads what is there still, and then the end, whoever else holds the socket.
         let _ = self.line.shutdown(Shutdown::Both);
         self.forget_unread();
         let how = status.map_or_else(|error| error.to_string(), in_words);
         let why = if is_given_up { ": its line was given up" } else { "" };
-        say(&self.voice, |left_out| log::info!("exec:{} {how}{why}{left_out}", self.command));
+        self.tell(&format!("{how}{why}"));
+        self.voice.lock().unwrap_or_else(PoisonError::into_inner).end(self.begun.elapsed());
     }
 
     /// Waits for one thing to happen. Returns whether the program has ended.
@@ -144,7 +147,7 @@ impl Program {
         match stderr.read(&mut bytes) {
             Ok(n @ 1..) => {
                 let said = self.lines.push(&bytes[..n]);
-                self.say(said);
+                self.say(&said);
                 return true;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -153,9 +156,16 @@ impl Program {
         false
     }
 
-    fn say(&self, lines: Vec<String>) {
-        for line in lines {
-            say(&self.voice, |left_out| log::info!("exec:{} says: {line}{left_out}", self.command));
+    fn say(&self, lines: &[String]) {
+        lines.iter().for_each(|line| self.tell(&format!("says: {line}")));
+    }
+
+    /// Tells this of it, if the last time was not the same.
+    fn tell(&self, words: &str) {
+        let is_repeated = self.voice.lock().unwrap_or_else(PoisonError::into_inner).is_repeated(words);
+        match is_repeated {
+            true => log::debug!("exec:{} {words}", self.command),
+            false => say(&self.voice, |left_out| log::info!("exec:{} {words}{left_out}", self.command)),
         }
     }
 

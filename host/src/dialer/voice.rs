@@ -1,7 +1,8 @@
 //! What the log says of a line that is this machine's own: what its program says, how it has ended.
 //!
 //! **Owns** how much that may be, over all the times that a line is begun again: twenty lines at once, and
-//! one every three seconds. What is beyond that is counted.
+//! one every three seconds. What is beyond that is counted; what a program that does not stay says again is
+//! not said again.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ pub(super) struct Voice {
     left_out: LeftOut,
     /// Why it could not be opened the last time.
     fault: Option<Box<str>>,
+    /// What was told of its program the last time that this was run, if it did not stay; the first of it.
+    before: Vec<Box<str>>,
+    /// What was told since it was begun, as much of it.
+    since: Vec<Box<str>>,
 }
 
 /// How many lines were left out before one, as it stands behind that.
@@ -23,7 +28,14 @@ pub(super) struct LeftOut(u64);
 
 impl Voice {
     pub(super) fn new(now: Instant) -> Self {
-        Self { left: MOST, counted: now, left_out: LeftOut::default(), fault: None }
+        Self {
+            left: MOST,
+            counted: now,
+            left_out: LeftOut::default(),
+            fault: None,
+            before: Vec::new(),
+            since: Vec::new(),
+        }
     }
 
     /// It could not be opened, for this reason, or could (`None`). Returns whether that was not so before.
@@ -31,6 +43,22 @@ impl Voice {
         let is_news = self.fault.as_deref() != fault;
         self.fault = fault.map(Into::into);
         is_news
+    }
+
+    /// These words are to be told of its program. Returns whether they are the same as in this place the last
+    /// time.
+    pub(super) fn is_repeated(&mut self, words: &str) -> bool {
+        let is_repeated = self.before.get(self.since.len()).is_some_and(|before| **before == *words);
+        if self.since.len() < MOST as usize {
+            self.since.push(words.into());
+        }
+        is_repeated
+    }
+
+    /// Its program has ended, after this time.
+    pub(super) fn end(&mut self, after: Duration) {
+        let since = std::mem::take(&mut self.since);
+        self.before = if after < LASTING { since } else { Vec::new() };
     }
 
     /// Whether one more line may be said now, and how many were not since the last.
@@ -101,6 +129,9 @@ const MOST: u32 = 20;
 /// How long it takes until one more may be said.
 const EACH: Duration = Duration::from_secs(3);
 
+/// A program that has run for so long has stayed.
+const LASTING: Duration = Duration::from_secs(10);
+
 /// Bytes of a line.
 const LONGEST: usize = 512;
 
@@ -127,6 +158,25 @@ mod tests {
         let told: Vec<bool> =
             [Some("a"), Some("a"), Some("b"), None, None, Some("b")].map(|fault| voice.is_news(fault)).into();
         assert_eq!(told, [true, false, true, true, false, true]);
+    }
+
+    #[test]
+    fn a_program_that_does_not_stay_is_told_of_again_where_it_says_something_else() {
+        let mut voice = Voice::new(Instant::now());
+        let mut run = |words: &[&str], after| -> Vec<bool> {
+            let told = words.iter().map(|words| !voice.is_repeated(words)).collect();
+            voice.end(after);
+            told
+        };
+        let short = LASTING / 2;
+        assert_eq!(run(&["no", "no", "failed"], short), [true; 3]);
+        assert_eq!(run(&["no", "no", "failed"], short), [false; 3]);
+        assert_eq!(run(&["no", "never", "failed"], short), [false, true, false]);
+        assert_eq!(run(&["never", "failed"], LASTING), [true; 2]);
+        assert_eq!(run(&["never", "failed"], short), [true; 2], "it had stayed");
+        let many = ["no"; 1000];
+        run(&many, short);
+        assert_eq!(run(&many, short).iter().filter(|is_told| !**is_told).count(), 20, "no more is kept");
     }
 
     #[test]
