@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 use vspc_guest::copy::{PutOk, Whole, digits};
-use vspc_guest::{Code as Word, Header, LineBuffer, MAX_LINE, Put, answer};
+use vspc_guest::{Code as Word, Header, LineBuffer, MAX_BLOCK, MAX_LINE, Pack, Put, answer};
 
 use super::part::umask;
 use super::progress::Progress;
@@ -70,7 +70,7 @@ impl Source {
             size: self.size,
             mode: self.mode,
             sha256: self.sha256.clone(),
-            pack: None,
+            pack: Some(Pack::Lz4),
         });
         let mut joined = Joined::open(connection, guest, &header)?;
         let outcome = self.send(connection, &mut joined, progress);
@@ -86,22 +86,29 @@ impl Source {
         joined: &mut Joined,
         progress: &mut Progress,
     ) -> Result<(), Stop> {
-        let PutOk { offset, .. } = super::answer(connection, joined)?;
+        let PutOk { offset, pack } = super::answer(connection, joined)?;
         let failed = |name: &str, error: io::Error| Failure::error(format!("{name}: {error}"));
         self.file.seek(SeekFrom::Start(offset)).map_err(|error| failed(&self.name, error))?;
         progress.begin(offset, self.size);
         let (mut at, mut line) = (offset, LineBuffer::new(MAX_LINE));
-        let mut piece = vec![0; PIECE];
+        let (mut piece, mut block) = (vec![0; if pack.is_some() { MAX_BLOCK } else { PIECE }], Vec::new());
         loop {
             turn(connection, joined)?;
             let mut is_all = at >= self.size;
             while joined.waiting() < PIECE && !is_all {
-                let most = usize::try_from(self.size - at).unwrap_or(PIECE).min(PIECE);
+                let most = usize::try_from(self.size - at).unwrap_or(PIECE).min(piece.len());
                 let n = self.file.read(&mut piece[..most]).map_err(|error| failed(&self.name, error))?;
                 if n == 0 {
                     return Err(Failure::error(format!("{} became shorter meanwhile", self.name)).into());
                 }
-                joined.say(&piece[..n]);
+                match pack {
+                    None => joined.say(&piece[..n]),
+                    Some(Pack::Lz4) => {
+                        block.clear();
+                        vspc_guest::pack(&piece[..n], &mut block);
+                        joined.say(&block);
+                    }
+                }
                 at += n as u64;
                 is_all = at >= self.size;
                 joined.push(connection);
@@ -110,7 +117,7 @@ impl Source {
                 joined.finish();
             }
             joined.push(connection);
-            progress.at(at - joined.waiting() as u64);
+            progress.at(at.saturating_sub(joined.waiting() as u64));
             joined.hear(connection, |bytes| line.take(bytes));
             if let Some(last) = line.line() {
                 return self.judge(last, offset > 0);

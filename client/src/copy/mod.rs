@@ -1,8 +1,10 @@
 //! `vspc cp`: files into a guest and out of it.
 //!
 //! Owns when a copy that was cut is tried again. Parts: `place` (what is meant), `into` and `out_of` (one
-//! attempt each), `part` (what is there of a file that is being copied), `progress`.
+//! attempt each), `body` (a file's bytes on a stream), `part` (what is there of a file that is being copied),
+//! `progress`.
 
+mod body;
 mod into;
 mod out_of;
 mod part;

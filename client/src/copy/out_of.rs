@@ -8,8 +8,9 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 use vspc_guest::copy::{GetOk, Whole, digits};
-use vspc_guest::{Get, Header, LineBuffer, MAX_LINE, answer};
+use vspc_guest::{Get, Header, LineBuffer, MAX_LINE, Pack, answer};
 
+use super::body::Body;
 use super::part::{Part, Spot, umask};
 use super::progress::Progress;
 use super::{IDLE, Stop, turn};
@@ -56,7 +57,7 @@ impl Target {
     ) -> Result<(), Stop> {
         let (offset, tag) = self.have();
         let tag = (offset > 0).then(|| tag.to_owned());
-        let header = Header::Get(Get { path: path.to_owned(), offset, tag, pack: None });
+        let header = Header::Get(Get { path: path.to_owned(), offset, tag, pack: Some(Pack::Lz4) });
         let mut joined = Joined::open(connection, guest, &header)?;
         let outcome = self.receive(connection, &mut joined, path, progress);
         if outcome.is_err() {
@@ -72,27 +73,29 @@ impl Target {
         path: &str,
         progress: &mut Progress,
     ) -> Result<(), Stop> {
-        let GetOk { offset, size, mode, tag, .. } = super::answer(connection, joined)?;
+        let GetOk { offset, size, mode, tag, pack } = super::answer(connection, joined)?;
         self.begin(offset, &tag, path)?;
         progress.begin(offset, size);
-        let (mut left, mut line) = (size.saturating_sub(offset), LineBuffer::new(MAX_LINE));
+        let mut body = Body::new(size.saturating_sub(offset), pack);
+        let mut line = LineBuffer::new(MAX_LINE);
         let mut failed = Ok(());
         loop {
             turn(connection, joined)?;
             joined.hear(connection, |bytes| {
-                if left == 0 {
-                    return line.take(bytes);
+                if failed.is_err() {
+                    return bytes.len();
                 }
-                let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                left -= n as u64;
-                if failed.is_ok() {
-                    failed = self.write(&bytes[..n]);
+                match body.take(bytes, |bytes| self.write(bytes)) {
+                    // What is left of this piece is the last line.
+                    Ok(n) => n + if body.left() == 0 { line.take(&bytes[n..]) } else { 0 },
+                    Err(failure) => {
+                        failed = Err(failure);
+                        bytes.len()
+                    }
                 }
-                // What is left of this piece is the last line.
-                n + if left == 0 { line.take(&bytes[n..]) } else { 0 }
             });
             std::mem::replace(&mut failed, Ok(()))?;
-            progress.at(size - left);
+            progress.at(size - body.left());
             if let Some(last) = line.line() {
                 let whole: Whole =
                     last.and_then(answer::parse).map_err(|refusal| Stop::Trouble(Trouble::Guest(refusal)))?;
