@@ -12,7 +12,7 @@ use vspc_core::time::Instant;
 use vspc_guest::{Announcement, Key, Name};
 
 use crate::announcing::Announcing;
-use crate::carrier::{Carrier, Turn};
+use crate::carrier::{Carrier, Place, Turn};
 use crate::config::{FACTS_NAME, Settings};
 use crate::connection::Listener;
 use crate::copy::Ends;
@@ -183,7 +183,9 @@ impl Agent {
     }
 
     fn handle_timeouts(&mut self) {
-        self.carrier.handle_timeout(self.now);
+        if self.carrier.handle_timeout(self.now) && matches!(self.settings.line, Place::Device(_)) {
+            self.wire.handle_opened();
+        }
         self.wire.handle_timeout(self.now);
         // The session may have ended: nothing may be announced to whoever comes next.
         self.handle_events();

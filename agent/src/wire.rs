@@ -76,6 +76,14 @@ impl Wire {
         }
     }
 
+    /// A port was opened. Its host may not know that, and wait for the last agent, which has crashed.
+    pub(crate) fn handle_opened(&mut self) {
+        // SL finds out by itself.
+        if self.link.is_none() {
+            self.session.announce_itself();
+        }
+    }
+
     /// Whether whoever was at the other end may be gone since the last call. The session's events do not tell
     /// before the next host says something.
     pub(crate) const fn take_anew(&mut self) -> bool {

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::process::Child;
 
 use rustix::pty::OpenptFlags;
+use rustix::termios::LocalModes;
 
 use crate::host::{Host, Noise};
 use crate::machine::{Folder, agent};
@@ -32,6 +33,14 @@ impl Port {
     /// A file of the folder that everything may be copied of and into.
     pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
+    }
+
+    /// Waits until an agent has set the port.
+    pub(crate) fn until_raw(&self) {
+        let theirs = self.theirs.as_ref().unwrap();
+        while rustix::termios::tcgetattr(theirs).unwrap().local_modes.contains(LocalModes::ECHO) {
+            std::thread::yield_now();
+        }
     }
 
     fn kill(&mut self) {

@@ -140,6 +140,25 @@ fn an_agent_that_is_killed_and_started_again_goes_on_with_the_copies_of_its_host
 }
 
 #[test]
+fn an_agent_that_is_killed_and_started_again_on_a_port_that_loses_nothing_is_noticed() {
+    let (mut port, ours) = port(&["--raw"]);
+    // Until the agent has set the port, it echoes.
+    port.until_raw();
+    let mut host = Host::raw(ours);
+    host.hello(None).unwrap();
+    let bytes = text(100_000);
+    let begun = begin_put(&mut host, &port, "in", &bytes);
+    host.session.write(begun.0, &bytes[..10_000]).unwrap();
+    host.until("nothing under way", |host| (!host.session.has_output()).then_some(()));
+    // Neither says anything, and nobody says that the other one is gone.
+    port.start_again();
+    host.until("another session", |host| (host.sessions == 2).then_some(()));
+    host.hello(None).unwrap();
+    let begun = begin_put(&mut host, &port, "in", &bytes);
+    end_put(&mut host, &port, "in", &bytes, begun);
+}
+
+#[test]
 fn another_host_at_another_port_goes_on_with_the_copies() {
     copies_go_on_after(|port, _, host| {
         drop(host);

@@ -182,6 +182,14 @@ impl Session {
         self.handle_timeout(now);
     }
 
+    /// Guest on a line, as long as no host has spoken: says HELLO unasked. A host that was not told that the
+    /// last guest on this line is gone begins anew by it (SPEC §3); others ignore it. Constant work.
+    pub fn announce_itself(&mut self) {
+        if self.handshake.is_listener() && !self.handshake.is_settled() {
+            self.control.hello = true;
+        }
+    }
+
     // What to send.
 
     /// Whether there is anything to send.
