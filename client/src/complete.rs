@@ -72,6 +72,7 @@ const FACTS: Facts<'_> = Facts {
             &[
                 ("VSPC_SERVER", "The server, where `--server` is not given."),
                 ("PAGER", "What shows earlier output from the menu; `less` without it."),
+                ("TMPDIR", "Where `cp` keeps what it reads of the standard input."),
                 ("NO_COLOR", "No colours, where this is set."),
                 ("XDG_CONFIG_HOME", "Where that file's folder is, if not in ~/.config."),
             ],

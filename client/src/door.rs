@@ -51,8 +51,8 @@ fn parse(words: &str) -> Result<Options, Failure> {
         Command::Log(args) if args.dir.is_some() => {
             Err(Failure::usage("this door leads to a server: --dir has no place here"))
         }
-        Command::Cp(args) if args.places.iter().any(|place| copy::is_here(place)) => {
-            Err(Failure::usage("no file of the server's machine is copied: give - instead"))
+        Command::Cp(args) if !copy::is_shown(&args.places) => {
+            Err(Failure::usage("no file of the server's machine is read or written: cp NAME:/PATH -"))
         }
         Command::Forward(_) => Err(Failure::usage(
             "nothing of the server's machine is forwarded: this command has no place here",
@@ -116,6 +116,7 @@ mod tests {
             "log --dir /etc passwd",
             "cp /etc/shadow web01:/srv/x",
             "cp web01:/srv/x /root/.profile",
+            "cp - web01:/srv/x",
             "cp -p web01:/srv/x",
             "forward web01 -L 0:127.0.0.1:22",
             "sh -c id",

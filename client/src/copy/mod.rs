@@ -50,9 +50,11 @@ pub(crate) fn run(server: &Server, args: &CpArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether what the command line calls so is a file of this machine.
-pub(crate) fn is_here(place: &str) -> bool {
-    matches!(Place::parse(place), Ok(Place::Here(_)))
+/// Whether a copy reads and writes no file of this machine: it is out of a guest, to the standard output.
+/// What comes from the standard input would be kept in a file.
+pub(crate) fn is_shown(places: &[String]) -> bool {
+    let is_in_guest = |place: &String| matches!(Place::parse(place), Ok(Place::Guest { .. }));
+    matches!(places, [sources @ .., to] if to == "-" && sources.iter().all(is_in_guest))
 }
 
 impl Copy {

@@ -27,8 +27,10 @@ impl Trouble {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Server(refusal) => matches!(refusal.code.as_str(), "no-agent" | "shutting-down"),
+            // What a session that was lost has left in use is free again soon.
             Self::Guest(refusal) => {
-                [Word::CUT, Word::HELLO_FIRST, Word::SHUTTING_DOWN].contains(&refusal.code)
+                let words = [Word::CUT, Word::HELLO_FIRST, Word::IN_USE, Word::SHUTTING_DOWN, Word::TOO_MANY];
+                words.contains(&refusal.code)
             }
             Self::Reset | Self::Over(_) => true,
         }

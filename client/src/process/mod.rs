@@ -148,7 +148,10 @@ impl Process {
 
     fn run(mut self) -> Result<(), Failure> {
         let outcome = self.turns();
-        self.raw = None;
+        if self.raw.take().is_some() && !matches!(outcome, Ok(End::Ended(_))) {
+            // What is said next begins a line.
+            eprintln!();
+        }
         if !matches!(outcome, Ok(End::Ended(_))) {
             self.main.leave(&mut self.connection);
         }
@@ -333,7 +336,8 @@ impl Process {
             match key {
                 Pressed::Typed(bytes) => self.main.say(bytes),
                 Pressed::Menu(b'.' | b'q') => return Ok(false),
-                Pressed::Menu(b'z') => self.suspend(signals)?,
+                // By ssh it would be stopped where nobody starts it again.
+                Pressed::Menu(b'z') if self.connection.server().behalf.is_none() => self.suspend(signals)?,
                 Pressed::Menu(key) if escape.0 == Some(key) => self.main.say(&[key]),
                 Pressed::Menu(_) => {
                     let help = format!("after {escape}: . leaves, z suspends vspc, {escape} types {escape}");
