@@ -27,6 +27,7 @@ mod doctor_tls;
 pub mod drills;
 mod fairness;
 mod front_door;
+mod guest_agent;
 mod hooks;
 mod leaving;
 mod linux_guest;

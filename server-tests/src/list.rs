@@ -82,6 +82,10 @@ macro_rules! with_all {
             front_door {
                 whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else
             }
+            guest_agent {
+                vspc_runs_programs_copies_and_reads_facts_where_the_agent_is
+                a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was
+            }
             hooks {
                 a_program_gets_no_socket_that_the_server_was_handed_and_no_word_of_it
                 a_program_is_run_for_what_happens_to_a_console_in_that_order
