@@ -58,8 +58,8 @@ pub(super) fn a_line_that_is_a_program_is_run_again_when_it_ends() {
     let folder = Folder::new("exec");
     let script = folder.0.join("a script");
     // It says something, then says back what it hears, and ends at a word.
-    let text = "echo \"ready [$1]\"; echo \"on $1\" >&2\nwhile read -r word; do\n\
-                [ \"$word\" = end ] && exit 3; echo \"heard $word\"; done\n";
+    let text = "echo \"ready [$1]\"\nwhile read -r word; do\n\
+                [ \"$word\" = end ] && echo \"over $1\" >&2 && exit 3; echo \"heard $word\"; done\n";
     fs::write(&script, text).unwrap();
     let line = format!("plc1=exec:sh '{}' 'two words'", script.display());
     let server = Server::start(&["--line", &line, "--no-banner"]);
@@ -68,7 +68,7 @@ pub(super) fn a_line_that_is_a_program_is_run_again_when_it_ends() {
     // It may have begun before the client came, or later.
     client.expect_somewhere(b"heard hello\n");
     client.print(b"end\n");
-    for words in ["says: on two words", "has failed, with status 3"] {
+    for words in ["says: over two words", "has failed, with status 3"] {
         let line = server.line_with(words);
         assert!(line.contains("exec:sh"), "{line}");
     }
