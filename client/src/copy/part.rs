@@ -10,8 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use vspc_guest::copy::digits;
 
 use super::PIECE;
@@ -69,7 +70,7 @@ impl Spot {
         {
             return Ok(None);
         }
-        lock(&file, self)?;
+        lock(&file, &path, self)?;
         let (mut sum, mut at, mut piece) = (Context::new(&SHA256), 0, vec![0; PIECE]);
         loop {
             let n = file.read(&mut piece).map_err(failed)?;
@@ -82,16 +83,41 @@ impl Spot {
         Ok(Some(Part { path, file, tag, at, sum }))
     }
 
-    /// A new one, of this state of the guest's file; what is there of others goes.
+    /// A new one, of this state of the guest's file; what is there of others goes, unless another copy is
+    /// writing it.
     pub(super) fn begin(&self, tag: &str) -> Result<Part, Failure> {
         for (path, _) in self.parts() {
-            let _ = fs::remove_file(path);
+            self.remove(&path)?;
         }
         let path = self.folder.join(part_name(&self.name, tag));
-        let failed = |error: io::Error| Failure::error(format!("{}: {error}", path.display()));
-        let file = options().create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        lock(&file, self)?;
+        let file = match options().create_new(true).mode(0o600).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.is_busy()),
+            Err(error) => return Err(Failure::error(format!("{}: {error}", path.display()))),
+        };
+        lock(&file, &path, self)?;
         Ok(Part { path, file, tag: tag.to_owned(), at: 0, sum: Context::new(&SHA256) })
+    }
+
+    /// Removes one, while its lock is held: who has it open afterwards finds that the path is another's.
+    fn remove(&self, path: &Path) -> Result<(), Failure> {
+        match options().open(path) {
+            Ok(file) => {
+                lock(&file, path, self)?;
+                let _ = fs::remove_file(path);
+            }
+            // A link is no part that a copy writes to.
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                let _ = fs::remove_file(path);
+            }
+            // It is another user's, or has gone.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn is_busy(&self) -> Failure {
+        Failure::error(format!("{} is being copied already", self.path().display()))
     }
 
     /// Those that are there, with their tags; the one written to last is the last.
@@ -128,12 +154,18 @@ impl Part {
 
     /// It is of no use.
     pub(super) fn discard(self) {
-        let _ = fs::remove_file(&self.path);
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 
     /// It is whole: it takes its place, once it is on the disk.
     pub(super) fn finish(self, spot: &Spot, mode: u32) -> Result<(), Failure> {
         let to = spot.path();
+        // What another has put at its path may be a part still.
+        if !is_at(&self.file, &self.path) {
+            return Err(Failure::error(format!("{}: its part was taken away", to.display())));
+        }
         let put = || {
             self.file.set_permissions(Permissions::from_mode(mode))?;
             self.file.sync_all()?;
@@ -150,27 +182,44 @@ fn options() -> OpenOptions {
     options
 }
 
-fn lock(file: &File, spot: &Spot) -> Result<(), Failure> {
-    flock(file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| Failure::error(format!("{} is being copied already", spot.path().display())))
+/// Takes a part for this copy alone. Before the lock was had the path may have become another file's, or
+/// this file the target.
+fn lock(file: &File, path: &Path, spot: &Spot) -> Result<(), Failure> {
+    let is_ours = flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_at(file, path);
+    if is_ours { Ok(()) } else { Err(spot.is_busy()) }
 }
 
-/// What it is called.
+/// Whether the path still is this file's.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// What it is called: a checksum of the file's name comes first, for the name alone would be the beginning
+/// of others' as well, and is not all there if it is long.
 fn part_name(name: &OsStr, tag: &str) -> OsString {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     // A tag that cannot be part of a name is known until this program ends.
     let tag = if tag.len() <= MAX_TAG && tag.bytes().all(is_plain) { tag } else { "" };
-    let name = name.as_bytes();
-    let name = &name[..name.len().min(MAX_NAME)];
-    OsString::from_vec([b".", name, b".", tag.as_bytes(), SUFFIX].concat())
+    let (before, after) = around(name);
+    OsString::from_vec([&before, tag.as_bytes(), &after].concat())
 }
 
 /// The tag of one that belongs to this name.
 fn tag_of(part: &OsStr, name: &OsStr) -> Option<String> {
-    let name = name.as_bytes();
-    let rest = part.as_bytes().strip_prefix(b".")?.strip_prefix(&name[..name.len().min(MAX_NAME)])?;
-    let tag = rest.strip_prefix(b".")?.strip_suffix(SUFFIX)?;
+    let (before, after) = around(name);
+    let tag = part.as_bytes().strip_prefix(&before[..])?.strip_suffix(&after[..])?;
     String::from_utf8(tag.to_vec()).ok()
+}
+
+/// What stands before the tag and behind it.
+fn around(name: &OsStr) -> (Vec<u8>, Vec<u8>) {
+    let name = name.as_bytes();
+    let sum = digits(&digest(&SHA256, name).as_ref()[..8]);
+    let before = [b".", sum.as_bytes(), b"."].concat();
+    (before, [b".", &name[..name.len().min(MAX_NAME)], SUFFIX].concat())
 }
 
 /// Permissions that the user's new files do not have.
@@ -184,7 +233,7 @@ pub(super) fn umask() -> u32 {
 /// How such names end.
 const SUFFIX: &[u8] = b".vspc-part";
 /// Of a name that has 255 bytes at most.
-const MAX_NAME: usize = 150;
+const MAX_NAME: usize = 130;
 const MAX_TAG: usize = 90;
 
 #[cfg(test)]
@@ -195,12 +244,43 @@ mod tests {
     fn a_parts_name_has_the_tag_and_belongs_to_one_file() {
         let name = OsStr::new("x.tar");
         let part = part_name(name, "1f-3e8-65.0");
-        assert_eq!(part, ".x.tar.1f-3e8-65.0.vspc-part");
+        assert!(part.to_str().unwrap().ends_with(".1f-3e8-65.0.x.tar.vspc-part"), "{part:?}");
         assert_eq!(tag_of(&part, name).as_deref(), Some("1f-3e8-65.0"));
-        assert_eq!(tag_of(&part, OsStr::new("y.tar")), None);
+        for other in ["y.tar", "x", "tar"] {
+            assert_eq!(tag_of(&part, OsStr::new(other)), None, "{other}");
+            assert_eq!(tag_of(&part_name(OsStr::new(other), "1"), name), None, "{other}");
+        }
         assert_eq!(tag_of(OsStr::new("x.tar"), name), None);
-        assert_eq!(part_name(name, "../../etc/x"), ".x.tar..vspc-part");
+        assert_eq!(tag_of(&part_name(name, "../../etc/x"), name).as_deref(), Some(""));
         let long = "\u{e4}".repeat(120);
-        assert!(part_name(OsStr::new(&long), &"t".repeat(90)).len() <= 255);
+        let part = part_name(OsStr::new(&long), &"t".repeat(90));
+        assert!(part.len() <= 255);
+        assert_eq!(tag_of(&part, OsStr::new(&format!("{long}\u{e4}"))), None);
+    }
+
+    #[test]
+    fn a_part_that_another_copy_writes_is_left_alone_and_only_the_own_one_takes_the_targets_place() {
+        let folder = std::env::temp_dir().join(format!("vspc-part-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let target = folder.join("x");
+        let (one, other) = (Spot::find(&target).unwrap(), Spot::find(&target).unwrap());
+        let mut part = one.begin("1").unwrap();
+        part.write(b"beginning, ").unwrap();
+        for tag in ["1", "2"] {
+            assert!(other.begin(tag).is_err_and(|failure| failure.message.contains("being copied already")));
+        }
+        assert!(other.part().is_err_and(|failure| failure.message.contains("being copied already")));
+        part.write(b"end").unwrap();
+        part.finish(&one, 0o600).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"beginning, end");
+        // What has taken the path of a part meanwhile is not put in the target's place.
+        let part = one.begin("3").unwrap();
+        fs::remove_file(&part.path).unwrap();
+        fs::write(&part.path, b"another").unwrap();
+        assert!(part.finish(&one, 0o600).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"beginning, end");
+        // Nobody writes what is left of it.
+        drop(other.begin("4").unwrap());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

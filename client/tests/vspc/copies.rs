@@ -98,7 +98,7 @@ fn a_copy_that_is_cut_goes_on_when_it_is_run_again_and_begins_anew_where_it_does
     server.cut_after(300_000);
     assert_eq!(get().0, 5);
     let part = folder.names().pop().unwrap();
-    assert!(part.starts_with(".y.") && part.ends_with(".vspc-part"), "{part}");
+    assert!(part.starts_with('.') && part.ends_with(".y.vspc-part"), "{part}");
     assert_eq!(get().0, 0);
     assert_eq!((from(server.note("get from")), from(server.note("get from")) > 0), (0, true));
     assert_eq!((folder.names(), fs::read(&to).unwrap()), (vec!["y".to_owned()], bytes(500_000)));
