@@ -94,15 +94,14 @@ _vspc_consoles() {
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
     for ((at = 1; at < ${#words[@]} - 1; at++)); do
+        # What follows the name is the guest's, whatever it is called.
+        [[ -n $guest && ${words[at]} != -* ]] && { takes_name=; continue; }
         case "${words[at]}" in
             -s|--server|--protocol|--ca|--cert|--key) server+=("${words[at]}" "${words[at + 1]}") ;;
             --server=*|--protocol=*|--ca=*|--cert=*|--key=*) server+=("${words[at]}") ;;
             attach|tail|log|send|who|break|bump|kick|give-input) takes_name=1 ;;
-            # What follows the name is the guest's.
             exec|shell|forward|facts|streams) takes_name=1; guest=1 ;;
             cp) takes_place=1 ;;
-            -*) ;;
-            *) [[ -z $guest ]] || takes_name= ;;
         esac
     done
     case "${COMP_WORDS[COMP_CWORD - 1]}" in -*) takes_name= ;; esac

@@ -141,7 +141,12 @@ impl Courier<'_> {
                 }
                 Err(Stop::Trouble(trouble)) => trouble,
             };
-            let failure = trouble.failure(&guest.name);
+            let mut failure = trouble.failure(&guest.name);
+            if let (Copy::Into { .. }, Trouble::Guest(refusal)) = (copy, &trouble)
+                && refusal.code == vspc_guest::Code::NOT_A_FILE
+            {
+                failure.message.push_str("; a folder is written with a / at its end");
+            }
             self.has_begun |= progress.has_begun();
             if !trouble.may_pass() || !self.has_begun || self.args.retry.is_zero() {
                 return Err(failure);

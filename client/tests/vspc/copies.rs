@@ -140,6 +140,8 @@ fn what_cannot_be_copied_is_told_and_leaves_nothing() {
     let copy = |from: &str, to: &str| outcome(&vspc(&server, &["cp", from, to], b""));
     let (code, _, error) = copy(&folder.at("x"), "web01:/forbidden/x");
     assert_eq!((code, error.contains("its agent does not allow it")), (4, true), "{error}");
+    let (code, _, error) = copy(&folder.at("x"), "web01:/folder");
+    assert!(code == 1 && error.ends_with("a folder is written with a / at its end\n"), "{error}");
     let (code, _, error) = copy("web01:/nothing", &folder.at("y"));
     assert_eq!((code, error.as_str()), (1, "vspc: web01: there is no such file (by the script)\n"));
     assert_eq!(folder.names(), ["x"]);

@@ -246,6 +246,9 @@ fn put(joint: &mut Joint, guest: &mut Guest) {
         if path.starts_with("/forbidden") {
             return joint.refuse("not-allowed");
         }
+        if path == "/folder" {
+            return joint.refuse("not-a-file");
+        }
         guest.notes.push(format!("put from {}", part.len()));
         joint.say(&json!({"ok": {"offset": part.len()}}));
     }
