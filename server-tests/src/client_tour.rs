@@ -26,7 +26,7 @@ impl Client {
         Some(Self { vspc: vspc()?, way: way.iter().map(|&word| word.to_owned()).collect() })
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.vspc);
         command.args(&self.way).args(words).env_remove("VSPC_SERVER").env("HOME", "/nonexistent");
         command.env_remove("XDG_CONFIG_HOME");

@@ -86,6 +86,12 @@ macro_rules! with_all {
                 vspc_runs_programs_copies_and_reads_facts_where_the_agent_is
                 a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was
             }
+            guest_tour {
+                a_program_in_a_guest_has_its_bytes_its_errors_and_its_status
+                files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_killed
+                connections_go_into_a_guest_and_out_of_it
+                facts_of_a_guest_are_told_and_set_and_what_is_open_in_it_is_shown
+            }
             hooks {
                 a_program_gets_no_socket_that_the_server_was_handed_and_no_word_of_it
                 a_program_is_run_for_what_happens_to_a_console_in_that_order

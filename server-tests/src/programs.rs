@@ -88,7 +88,8 @@ pub(super) struct Program {
     child: Child,
     pub(super) input: ChildStdin,
     output: ChildStdout,
-    seen: Vec<u8>,
+    /// What it has shown and nobody has taken.
+    pub(super) seen: Vec<u8>,
 }
 
 impl Program {
