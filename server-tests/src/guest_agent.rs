@@ -4,14 +4,17 @@
 
 use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client_tour::Client;
-use super::process::Server;
+use super::process::{PATIENCE, Server};
 use super::program;
 use super::programs::{Folder, is_here};
 
@@ -106,6 +109,18 @@ impl Client {
         until(name, || (self.shell(name, "echo here").0 == "here\n").then_some(()));
     }
 
+    /// What a web server shows that the guest reaches there.
+    fn page(&self, name: &str, folder: &Path, to: &str) -> String {
+        let path = folder.join(format!("{name}.forward"));
+        let _forward = self.program(&["forward", name, "-L", &format!("unix:{}:{to}", path.display())]);
+        let mut socket = until("the listener", || UnixStream::connect(&path).ok());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        socket.read_to_string(&mut page).unwrap();
+        page
+    }
+
     /// Copies so many bytes into the guest and out of it.
     fn copies(&self, machine: &Machine, name: &str, len: usize) {
         let (here, back) = (machine.folder.join("here"), machine.folder.join("back"));
@@ -130,7 +145,7 @@ impl Drop for Agent {
     }
 }
 
-pub(super) fn vspc_runs_programs_copies_and_reads_facts_where_the_agent_is() {
+pub(super) fn vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent_is() {
     let agent = Path::new(program()).with_file_name("vspc-agent");
     if !agent.is_file() {
         assert!(env::var_os("VSPC_REQUIRE_PEERS").is_none(), "{} has to be here", agent.display());
@@ -144,7 +159,7 @@ pub(super) fn vspc_runs_programs_copies_and_reads_facts_where_the_agent_is() {
     fs::create_dir(path("there")).unwrap();
     let config = format!(
         "line = 'unix:{}'\nkey-file = '{}'\n[exec]\nprograms = ['*']\n[[copy]]\nroot = '{}'\nwrite = true\n\
-         [facts]\nsite = 'here'\n",
+         [connect]\nto = ['tcp:127.0.0.1:*']\n[facts]\nsite = 'here'\n",
         path("line"),
         path("key"),
         path("there"),
@@ -171,6 +186,18 @@ pub(super) fn vspc_runs_programs_copies_and_reads_facts_where_the_agent_is() {
         assert!(fs::read(path("y")).unwrap() == bytes, "{name}: other bytes came back");
     }
     assert_eq!(client.says(&["facts", "web01", "site"]), "here\n");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let web = thread::spawn(move || {
+        let mut socket = BufReader::new(listener.accept().unwrap().0);
+        let mut asked = String::new();
+        while !asked.ends_with("\r\n\r\n") {
+            assert!(socket.read_line(&mut asked).unwrap() > 0, "{asked}");
+        }
+        socket.get_mut().write_all(asked.as_bytes()).unwrap();
+    });
+    assert_eq!(client.page("web01", &folder.0, &to), "GET /index.html HTTP/1.0\r\n\r\n");
+    web.join().unwrap();
 }
 
 pub(super) fn a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was() {
@@ -213,6 +240,11 @@ pub(super) fn a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_w
     let listed = client.says(&["list"]);
     assert!(listed.contains("web01/log/messages") && listed.contains("slow01/log/messages"), "{listed}");
     machine.say("facts and logs");
+    for name in ["web01", "slow01"] {
+        let page = client.page(name, &folder.0, "127.0.0.1:80");
+        assert!(page.starts_with("HTTP/1.") && page.ends_with("it works\n"), "{page}");
+    }
+    machine.say("forwarded connections");
     client.copies(&machine, "slow01", 2_000_000);
     client.copies(&machine, "web01", 20_000_000);
 

@@ -83,7 +83,7 @@ macro_rules! with_all {
                 whoever_has_a_key_uses_consoles_under_a_name_of_their_own_and_nothing_else
             }
             guest_agent {
-                vspc_runs_programs_copies_and_reads_facts_where_the_agent_is
+                vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent_is
                 a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was
             }
             guest_tour {
