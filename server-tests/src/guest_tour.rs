@@ -130,6 +130,7 @@ pub(super) fn files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_k
     guest.agent.0.kill().unwrap();
     guest.agent.0.wait().unwrap();
     guest.agent = Agent::start(&agent().unwrap(), &guest.folder);
+    guest.server.line_with("the guest's agent is there");
     assert!(copy.wait().unwrap().success());
     assert!(fs::read(&there).unwrap() == bytes(12_000_000));
     let back = guest.path("back");
