@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
 
 pub use std::sync::mpsc::TrySendError;
 
@@ -30,8 +31,9 @@ pub enum Command {
     Report,
     /// Go by what was read anew.
     Reloaded(Box<Reloaded>),
-    /// These consoles have these client ports also after a restart: the store has made sure of it.
-    Kept(Vec<(ConsoleId, u16)>),
+    /// These consoles have these client ports also after a restart: the store has made sure of it, so long
+    /// after the first change that it has now.
+    Kept(Vec<(ConsoleId, u16)>, Option<Duration>),
     /// These client ports may be given out, or may not be any more.
     Ports(Grant),
     /// Open the logs of consoles, and files of events, anew.

@@ -166,7 +166,10 @@ impl<S> Housekeeping<S> {
             Command::Watch { console, options, sink } => {
                 self.watches.open(engine, &console, options, sink, now);
             }
-            Command::Kept(ports) => {
+            Command::Kept(ports, lag) => {
+                if let Some(lag) = lag {
+                    engine.note_store_lag(lag);
+                }
                 for (console, port) in ports {
                     engine.handle_kept(console, port, now);
                 }

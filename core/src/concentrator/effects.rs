@@ -55,6 +55,8 @@ pub(super) struct Histograms {
     pub(super) lag: Histogram,
     /// The same of logs and whatever else nobody waits for.
     pub(super) log_lag: Histogram,
+    /// From a change of what a store keeps to the moment at which it is written.
+    pub(super) store_lag: Histogram,
 }
 
 /// A console that needs a client port.

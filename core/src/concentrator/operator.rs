@@ -291,6 +291,11 @@ impl Concentrator {
         self.settle();
     }
 
+    /// A store has written what had changed, so long after the first of it had.
+    pub fn note_store_lag(&mut self, lag: Duration) {
+        self.fx.histograms.store_lag.record(lag.as_micros() as u64);
+    }
+
     /// These blocks of [`BLOCK`](super::BLOCK) ports, by the number of the first port over that, may be given
     /// out from now on, as far as they are in the range; `may_grow`: more may come, for which consoles
     /// without a port wait. For where [`ports_by_grant`](super::Config::ports_by_grant) is set.

@@ -255,6 +255,7 @@ impl Concentrator {
                     "tls_handshake_us": times.handshake.summary(),
                     "reader_lag_bytes": times.lag.summary(),
                     "log_lag_bytes": times.log_lag.summary(),
+                    "store_lag_us": times.store_lag.summary(),
                     "waiting_bytes": { "shown": shown, "typed": typed },
                 })
             }

@@ -36,9 +36,11 @@ pub(super) struct Keeper<B> {
     /// The ports that the loop was told to be kept, as far as they have not changed since.
     reported: HashMap<ConsoleId, u16>,
     /// What it is still to be told.
-    reports: VecDeque<Vec<(ConsoleId, u16)>>,
+    reports: VecDeque<(Vec<(ConsoleId, u16)>, Option<Duration>)>,
     /// When the table is to be written, if something in it has changed.
     write_at: Option<Instant>,
+    /// When the first change came that is not written.
+    changed_at: Option<Instant>,
     /// Times have grown since it was written.
     is_stale: bool,
     refresh_at: Instant,
@@ -64,6 +66,7 @@ impl<B: Backend> Keeper<B> {
             reported: HashMap::new(),
             reports: VecDeque::new(),
             write_at: None,
+            changed_at: None,
             is_stale: false,
             refresh_at: Instant::now() + REFRESH,
             is_failing: false,
@@ -178,14 +181,21 @@ impl<B: Backend> Keeper<B> {
             }
         }
         self.table.insert(id, record);
-        self.write_at.get_or_insert_with(|| Instant::now() + BATCH);
+        self.note_change();
     }
 
     fn remove(&mut self, id: ConsoleId) {
         self.release_port(id);
         if self.table.remove(&id).is_some() {
-            self.write_at.get_or_insert_with(|| Instant::now() + BATCH);
+            self.note_change();
         }
+    }
+
+    /// Something is to be written, with what comes meanwhile.
+    fn note_change(&mut self) {
+        let now = Instant::now();
+        self.write_at.get_or_insert(now + BATCH);
+        self.changed_at.get_or_insert(now);
     }
 
     fn release_port(&mut self, id: ConsoleId) {
@@ -232,7 +242,14 @@ impl<B: Backend> Keeper<B> {
         let kept = self.table.iter().filter_map(|(&id, record)| Some((id, record.port?)));
         let news: Vec<_> = kept.filter(|(id, port)| self.reported.get(id) != Some(port)).collect();
         self.reported.extend(news.iter().copied());
-        self.reports.extend(news.chunks(REPORTED_AT_ONCE).map(<[_]>::to_vec));
+        let mut reports: Vec<_> = news.chunks(REPORTED_AT_ONCE).map(|news| (news.to_vec(), None)).collect();
+        if let Some(changed) = self.changed_at.take() {
+            match reports.last_mut() {
+                Some(last) => last.1 = Some(changed.elapsed()),
+                None => reports.push((Vec::new(), Some(changed.elapsed()))),
+            }
+        }
+        self.reports.extend(reports);
     }
 
     /// Tells the loop, as far as it has room for commands: which ports it has before which are kept.
@@ -240,7 +257,9 @@ impl<B: Backend> Keeper<B> {
         while let Some(command) = self.next_command() {
             match self.commands.try_send(command) {
                 Ok(()) => {}
-                Err(TrySendError::Full(Command::Kept(report))) => return self.reports.push_front(report),
+                Err(TrySendError::Full(Command::Kept(report, lag))) => {
+                    return self.reports.push_front((report, lag));
+                }
                 Err(TrySendError::Full(Command::Ports(grant))) => return self.grants.push_front(grant),
                 // The loop has ended.
                 Err(_) => {
@@ -253,13 +272,13 @@ impl<B: Backend> Keeper<B> {
 
     fn next_command(&mut self) -> Option<Command> {
         let grant = self.grants.pop_front().map(Command::Ports);
-        grant.or_else(|| self.reports.pop_front().map(Command::Kept))
+        grant.or_else(|| self.reports.pop_front().map(|(report, lag)| Command::Kept(report, lag)))
     }
 }
 
 /// How long a change waits for others that are written together with it. A VM's port is to be kept a tenth of
 /// a second after it was given; half of that is left for the disk.
-const BATCH: Duration = Duration::from_millis(50);
+pub(super) const BATCH: Duration = Duration::from_millis(50);
 
 /// How often a backend that fails is tried again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use vspc_core::concentrator::{Concentrator, Config, ConsoleId, PortRange, Reservation};
 use vspc_core::time::Instant;
 
+use super::keeper::BATCH;
 use super::record::Seen;
 use super::record::tests::record;
 use super::*;
@@ -45,6 +46,8 @@ struct Rig {
     woken: std::os::unix::net::UnixStream,
     asks: Receiver<Ask>,
     ending: Option<Ending>,
+    /// How far the thread was behind, each time that it has said so.
+    lags: Vec<Duration>,
 }
 
 impl Rig {
@@ -56,7 +59,7 @@ impl Rig {
         let (mirror, ending) = start(Asking(asking), Opened { kept, grant: None }, sender).unwrap();
         let mut house = Housekeeping::new(false).unwrap();
         house.restore(mirror, &mut engine, Instant::ZERO);
-        let mut rig = Self { engine, house, commands, woken, asks, ending: Some(ending) };
+        let mut rig = Self { engine, house, commands, woken, asks, ending: Some(ending), lags: Vec::new() };
         rig.carry_out();
         rig
     }
@@ -81,6 +84,9 @@ impl Rig {
     /// Does what the thread has said, if it has said anything.
     fn listen_to_the_thread(&mut self) {
         for command in self.commands.take(&self.woken) {
+            if let Command::Kept(_, Some(lag)) = command {
+                self.lags.push(lag);
+            }
             self.house.execute(&mut self.engine, command, Instant::ZERO);
         }
         self.house.woken(&mut self.engine, Instant::ZERO);
@@ -124,6 +130,7 @@ fn what_comes_together_is_kept_by_one_write_and_reported_once_it_is() {
     assert!(!ids.iter().any(|&id| rig.is_kept(id)));
     ask.answer.send(Ok(())).unwrap();
     ids.iter().for_each(|&id| rig.wait_until_kept(id));
+    assert!(matches!(rig.lags[..], [lag] if lag >= BATCH), "{:?}", rig.lags);
     assert_eq!(rig.end().len(), 0, "that they are kept is no change");
 }
 

@@ -154,6 +154,7 @@ const HISTOGRAMS: &[Measured] = &[
     ("typing_us", "vspc_typing_seconds", "From something typed until its VM's socket takes it.", 1e6, MICROS),
     ("tls_handshake_us", "vspc_tls_handshake_seconds", "TLS handshakes.", 1e6, MICROS),
     ("reader_lag_bytes", "vspc_reader_lag_bytes", "How far readers are behind.", 1.0, BYTES),
+    ("store_lag_us", "vspc_store_lag_seconds", "From a change until the store has written it.", 1e6, MICROS),
     ("log_lag_bytes", "vspc_log_lag_bytes", "How far logs and watches are behind.", 1.0, BYTES),
 ];
 const MICROS: &[u64] =

@@ -24,6 +24,7 @@ fn there_are_metrics_without_any_vm_and_none_for_each_console() {
         ("vspc_consoles{server=\"lab\",state=\"connected\"}", 0.0),
         ("vspc_goahead_seconds_bucket{server=\"lab\",le=\"+Inf\"}", 0.0),
         ("vspc_log_lag_bytes_count{server=\"lab\"}", 0.0),
+        ("vspc_store_lag_seconds_count{server=\"lab\"}", 0.0),
         ("vspc_typing_seconds_sum{server=\"lab\"}", 0.0),
         ("vspc_waiting_bytes{server=\"lab\",way=\"typed\"}", 0.0),
         ("openstack_compute_vspc_active_connections", 0.0),

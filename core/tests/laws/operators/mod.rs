@@ -432,6 +432,9 @@ fn a_break_reaches_the_vm_and_counters_are_told() {
     assert!(shown > 0 && shown + taken <= 300_000, "{shown} {taken}");
     assert!(stats["reader_lag_bytes"]["sum"].as_u64().unwrap() >= shown);
     assert_eq!(stats["log_lag_bytes"]["count"], 0);
+    world.engine.note_store_lag(Duration::from_millis(60));
+    let stats = operator.ok(&mut world, json!({ "op": "stats" }));
+    assert_eq!((&stats["store_lag_us"]["count"], &stats["store_lag_us"]["sum"]), (&json!(1), &json!(60_000)));
 }
 
 #[test]
