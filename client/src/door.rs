@@ -35,9 +35,11 @@ fn parse(words: &str) -> Result<Options, Failure> {
     }
     let options = Options::try_parse_from(std::iter::once("vspc").chain(words.iter().copied()))
         .map_err(|error| Failure::usage(error.to_string().trim_end().to_owned()))?;
+    // What stands behind -- is the program's that is to run.
+    let own = || words.iter().take_while(|word| **word != "--");
     let of_the_way = [("server", Some('s')), ("protocol", None), ("ca", None), ("cert", None), ("key", None)];
     if let Some((long, _)) =
-        of_the_way.into_iter().find(|&(long, short)| words.iter().any(|word| is_option(word, long, short)))
+        of_the_way.into_iter().find(|&(long, short)| own().any(|word| is_option(word, long, short)))
     {
         return Err(Failure::usage(format!("this door leads to one server: --{long} has no place here")));
     }
@@ -88,6 +90,7 @@ mod tests {
             ("vspc attach --lock write web01", |command| matches!(command, Command::Attach(_))),
             ("log --cast - web01", |command| matches!(command, Command::Log(_))),
             ("exec web01 -- cat /etc/hostname", |command| matches!(command, Command::Exec(_))),
+            ("exec web01 -- ls -s --key=x", |command| matches!(command, Command::Exec(_))),
             ("cp web01:/srv/x -", |command| matches!(command, Command::Cp(_))),
             ("who web01", |command| matches!(command, Command::Who(_))),
         ] {
@@ -103,6 +106,7 @@ mod tests {
             "--server evil.example list",
             "-s evil.example list",
             "list --server=evil.example",
+            "exec -s evil.example web01 -- ls",
             "--protocol v3 list",
             "--key /etc/shadow list",
             "list --ca=/etc/shadow",

@@ -78,9 +78,9 @@ pub(crate) fn run(mut connection: Connection, args: &FactsArgs) -> Result<(), Fa
             Outcome::Gone(why) if args.watch => why,
             Outcome::Gone(why) => return Err(Failure::no_connection(why)),
         };
-        eprintln!("vspc: {why}; reconnecting");
+        output::tell(format_args!("{why}; reconnecting"));
         connection = again(&connection, &mut guest)?;
-        eprintln!("vspc: connected again");
+        output::tell("connected again");
     }
 }
 

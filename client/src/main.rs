@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("vspc: {failure}");
+                output::tell(&failure);
             }
             failure.exit_code()
         }

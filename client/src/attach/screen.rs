@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, write};
 
 use super::view::View;
+use crate::output;
 use crate::printable::printable;
 use crate::terminal;
 
@@ -60,7 +61,7 @@ impl Screen {
     pub(crate) fn lines(&mut self, view: &mut View, lines: &[String]) {
         let end = if self.raw { "\r\n" } else { "\n" };
         if !self.is_terminal {
-            lines.iter().for_each(|line| eprint!("{line}{end}"));
+            lines.iter().for_each(|line| output::show(format_args!("{line}{end}")));
             return;
         }
         let mut text = String::new();
@@ -82,7 +83,7 @@ impl Screen {
         if self.is_terminal {
             self.waiting.extend(text.bytes());
         } else {
-            eprint!("{text}");
+            output::show(text);
         }
     }
 

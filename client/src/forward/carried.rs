@@ -65,9 +65,11 @@ impl Carried {
     }
 
     /// News came. Whether it has ended by it.
-    pub(super) fn handle(&mut self, news: &News) -> Option<Over> {
+    pub(super) fn handle(&mut self, connection: &mut Connection, news: &News) -> Option<Over> {
         let trouble = self.joined.lost(news)?;
         self.abort();
+        // One that was refused is open on this side.
+        self.joined.leave(connection);
         Some(match trouble {
             // As the connection in the guest was.
             Trouble::Reset if self.joined.is_answered() => Over::Cut,

@@ -7,6 +7,8 @@ mod carried;
 mod socket;
 pub(crate) mod spec;
 
+use std::collections::BTreeMap;
+
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -124,26 +126,38 @@ impl Forward {
     /// Does what can be done; `ready` are the connections whose sockets have something to do.
     fn turn(&mut self, ready: &[usize], signals: &mut Signals) -> Result<Option<End>, Failure> {
         self.connection.turn();
-        let mut over = Vec::new();
+        // One of them may be told of twice: refused, and reset.
+        let mut over = BTreeMap::new();
         while let Some(news) = self.connection.poll() {
-            let ended =
-                self.carried.iter_mut().enumerate().filter_map(|(at, it)| Some((at, it.handle(&news)?)));
-            over.extend(ended);
+            for (at, carried) in self.carried.iter_mut().enumerate() {
+                if let Some(end) = carried.handle(&mut self.connection, &news) {
+                    over.entry(at).or_insert(end);
+                }
+            }
+            self.parting.retain_mut(|joined| {
+                let is_lost = joined.lost(&news).is_some();
+                if is_lost {
+                    joined.leave(&mut self.connection);
+                }
+                !is_lost
+            });
             match news {
                 News::Over(ending) => return self.come_back(&describe(&ending), signals),
                 News::Notice(notice) => self.take_notice(&notice)?,
                 _ => {}
             }
         }
+        // What has come for these already is not told of again: they are looked after with the others.
+        self.take_connected()?;
         for (at, carried) in self.carried.iter_mut().enumerate() {
-            if !over.iter().any(|(ended, _)| *ended == at)
+            if !over.contains_key(&at)
                 && let Some(end) = carried.step(&mut self.connection, ready.contains(&at))
             {
-                over.push((at, end));
+                over.insert(at, end);
             }
         }
-        over.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        for (at, end) in over {
+        // From the last to the first, since another one takes the place of one that is over.
+        while let Some((at, end)) = over.pop_last() {
             let label = self.carried.swap_remove(at).label;
             if let Over::Lost(trouble) = end {
                 let failure = trouble.failure(&self.guest.name);
@@ -151,17 +165,20 @@ impl Forward {
                 if self.once {
                     return Err(Failure::new(failure.code, message));
                 }
-                eprintln!("vspc: {message}");
+                output::tell(message);
             }
             if self.once {
                 return Ok(Some(End::Once));
             }
         }
-        self.take_connected()?;
         self.accept()?;
         self.parting.retain_mut(|joined| {
             joined.push(&mut self.connection);
-            joined.hear(&mut self.connection, <[u8]>::len) == Came::More
+            let has_ended = joined.hear(&mut self.connection, <[u8]>::len) == Came::End;
+            if has_ended && !joined.has_said_all() {
+                joined.leave(&mut self.connection);
+            }
+            !has_ended
         });
         self.connection.push();
         Ok(None)
@@ -197,13 +214,10 @@ impl Forward {
             match outcome {
                 Ok(socket) => {
                     let joined = Joined::take(&mut self.connection, &self.guest, &number, &Ok(()))?;
-                    let mut carried = Carried::new(label, joined, socket);
-                    // What came in the meantime is not told of again.
-                    let _ = carried.step(&mut self.connection, true);
-                    self.carried.push(carried);
+                    self.carried.push(Carried::new(label, joined, socket));
                 }
                 Err(error) => {
-                    eprintln!("vspc: {label}: {error}");
+                    output::tell(format_args!("{label}: {error}"));
                     let refusal = Refusal::system("where it leads", &error);
                     let joined = Joined::take(&mut self.connection, &self.guest, &number, &Err(refusal))?;
                     self.parting.push(joined);
@@ -274,7 +288,7 @@ impl Forward {
         if self.once && had_some {
             return Err(Failure::no_connection(why));
         }
-        eprintln!("vspc: {why}; reconnecting");
+        output::tell(format_args!("{why}; reconnecting"));
         let mut pause = FIRST_PAUSE;
         loop {
             let back = Connection::open(self.connection.server()).and_then(|mut connection| {
@@ -285,7 +299,7 @@ impl Forward {
             match back {
                 Ok(connection) => {
                     self.connection = connection;
-                    eprintln!("vspc: connected again");
+                    output::tell("connected again");
                     return Ok(None);
                 }
                 Err(failure) if failure.code == Code::Refused => return Err(failure),

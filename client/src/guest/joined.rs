@@ -145,6 +145,11 @@ impl Joined {
         }
     }
 
+    /// Forgets what waits to be said. It says no lines any more.
+    pub(crate) fn forget(&mut self) {
+        self.unsent.clear();
+    }
+
     /// Says no more.
     pub(crate) fn finish(&mut self) {
         self.said_all = true;

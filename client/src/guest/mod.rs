@@ -25,6 +25,8 @@ pub(crate) struct Guest {
     /// What names it in requests, as long as the server runs.
     pub(crate) reference: String,
     uuid: String,
+    /// Its name as the server has it.
+    called: String,
 }
 
 impl Guest {
@@ -42,21 +44,30 @@ impl Guest {
     }
 
     fn of(console: &Value) -> Self {
-        let uuid = console["uuid"].as_str().unwrap_or_default().to_owned();
-        Self { name: name_of(console), reference: reference(console), uuid }
+        let text = |key: &str| console[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            name: name_of(console),
+            reference: reference(console),
+            uuid: text("uuid"),
+            called: text("name"),
+        }
     }
 
-    /// Finds it again on another connection: its id may have been another run's of the server. The UUID is
-    /// the VM's, and its name where several have that.
+    /// Finds it again on another connection: its id may have been another run's of the server, where it is
+    /// another console's. The UUID is the VM's, and its other ports and its shells have it as well: both
+    /// that and the name are to be the same.
     pub(crate) fn find_again(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let mut refused = Failure::new(Code::NoSuchConsole, format!("{} is gone", self.name));
-        for text in [self.reference.clone(), self.uuid.clone(), self.name.clone()] {
+        let texts = [self.called.clone(), self.uuid.clone(), self.reference.clone()];
+        for text in texts.into_iter().filter(|text| !text.is_empty()) {
             match connection.ask("show", json!({"console": text}))? {
-                Ok(answer) if answer["console"]["uuid"] == self.uuid => {
-                    self.reference = reference(&answer["console"]);
-                    return Ok(());
+                Ok(answer) => {
+                    let found = Self::of(&answer["console"]);
+                    if (&found.uuid, &found.called) == (&self.uuid, &self.called) {
+                        self.reference = found.reference;
+                        return Ok(());
+                    }
                 }
-                Ok(_) => {}
                 Err(refusal) => refused = failure(&refusal),
             }
         }

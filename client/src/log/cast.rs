@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::args::LogArgs;
 use crate::failure::Failure;
+use crate::output;
 use crate::units;
 
 /// An asciicast that is being written.
@@ -108,7 +109,9 @@ impl Cast {
             (Some(_), 0) => Ok(()),
             (Some(_), bytes) => {
                 let bytes = units::bytes(bytes);
-                eprintln!("vspc: {bytes} at the beginning are left out: nobody knows when they were printed");
+                output::tell(format_args!(
+                    "{bytes} at the beginning are left out: nobody knows when they were printed"
+                ));
                 Ok(())
             }
         }

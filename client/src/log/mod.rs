@@ -24,6 +24,7 @@ use crate::connection::Connection;
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
+use crate::output;
 use crate::printable::printable;
 use crate::server::Server;
 use vspc_operator::News;
@@ -69,7 +70,7 @@ impl Output {
     /// A piece of the log.
     fn take(&mut self, record: LogRecord<'_>) -> Result<(), Failure> {
         match (record, self) {
-            (LogRecord::Note(text), _) => eprintln!("vspc: {}", printable(text)),
+            (LogRecord::Note(text), _) => output::tell(printable(text)),
             (LogRecord::Failed(text), _) => return Err(Failure::error(printable(text))),
             (LogRecord::Text(bytes) | LogRecord::Stamp(bytes), Self::Shown(shown)) => {
                 return shown.take(bytes);
@@ -113,7 +114,7 @@ fn read(mut connection: Connection, args: &LogArgs, span: &Span, output: &mut Ou
     loop {
         match stream(&mut connection, &mut request, output)? {
             End::Whole => return Ok(()),
-            End::Gone(why) if span.follow => eprintln!("vspc: {why}; reconnecting"),
+            End::Gone(why) if span.follow => output::tell(format_args!("{why}; reconnecting")),
             End::Gone(why) => return Err(Failure::no_connection(why)),
         }
         let mut pause = FIRST_PAUSE;
@@ -132,7 +133,7 @@ fn read(mut connection: Connection, args: &LogArgs, span: &Span, output: &mut Ou
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        eprintln!("vspc: connected again");
+        output::tell("connected again");
     }
 }
 

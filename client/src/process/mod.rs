@@ -8,10 +8,12 @@ mod interrupts;
 mod outlet;
 mod status;
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Stderr, Stdout};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use signal_hook::consts::SIGINT;
 use vspc_guest::answer::{self, Done};
 use vspc_guest::{ControlLine, Ending, Header, Key, LineBuffer, MAX_LINE};
 
@@ -24,6 +26,7 @@ use crate::clock;
 use crate::connection::Connection;
 use crate::failure::{Code, Failure};
 use crate::guest::{self, Came, Guest, Joined, Trouble};
+use crate::output;
 use crate::printable::printable;
 use crate::server::Config;
 use crate::signals::{self, Asked, Signals};
@@ -90,6 +93,8 @@ struct Process {
     out: Outlet<Stdout>,
     errors: Outlet<Stderr>,
     interrupts: Interrupts,
+    /// Signals that are still to be handled.
+    asked: VecDeque<Asked>,
     keys: Keys,
     has_terminal: bool,
     raw: Option<Raw>,
@@ -140,6 +145,7 @@ impl Process {
             out: Outlet::new(io::stdout()),
             errors: Outlet::new(io::stderr()),
             interrupts: Interrupts::default(),
+            asked: VecDeque::new(),
             keys: Keys::new(escape),
             has_terminal,
             raw: None,
@@ -150,7 +156,7 @@ impl Process {
         let outcome = self.turns();
         if self.raw.take().is_some() && !matches!(outcome, Ok(End::Ended(_))) {
             // What is said next begins a line.
-            eprintln!();
+            output::show("\n");
         }
         if !matches!(outcome, Ok(End::Ended(_))) {
             self.main.leave(&mut self.connection);
@@ -170,9 +176,6 @@ impl Process {
 
     fn turns(&mut self) -> Result<End, Failure> {
         let mut signals = Signals::take().map_err(|error| Failure::error(error.to_string()))?;
-        if self.has_terminal {
-            self.enter()?;
-        }
         loop {
             self.turn_streams()?;
             if self.is_over()
@@ -180,8 +183,9 @@ impl Process {
             {
                 return Ok(End::Ended(ending));
             }
-            let ready = self.wait(&signals)?;
-            for asked in signals.pending() {
+            let ready = if self.asked.is_empty() { self.wait(&signals)? } else { Ready::default() };
+            self.asked.extend(signals.pending());
+            while let Some(asked) = self.asked.pop_front() {
                 match asked {
                     Asked::End(signal) if !self.started || self.interrupts.handle(clock::now()) => {
                         return Ok(End::GivenUp(signal));
@@ -193,8 +197,10 @@ impl Process {
                     Asked::Resized => self.tell_size(),
                 }
             }
-            if ready.input && !self.read_input(&mut signals)? {
-                return Ok(End::Left);
+            if ready.input
+                && let Some(end) = self.read_input(&mut signals)?
+            {
+                return Ok(end);
             }
             if ready.out && self.out.write().map_err(|error| Failure::output(&error))?.is_closed() {
                 return Ok(End::Unread);
@@ -229,6 +235,10 @@ impl Process {
         let was_started = self.started;
         self.started = self.main.is_answered() && self.control.is_answered();
         if self.started && !was_started {
+            // Until here the terminal has made a signal of ^C, and has kept other keys.
+            if self.has_terminal {
+                self.enter()?;
+            }
             // The window may have become another one meanwhile.
             self.tell_size();
         }
@@ -261,7 +271,7 @@ impl Process {
                     } else if let Err(refusal) = answer::parse::<Done>(line)
                         && !self.has_terminal
                     {
-                        eprintln!("vspc: {}: {}", self.guest.name, printable(&refusal.message));
+                        output::tell(format_args!("{}: {}", self.guest.name, printable(&refusal.message)));
                     }
                     self.line.clear();
                 }
@@ -289,6 +299,10 @@ impl Process {
     }
 
     fn wants_input(&self) -> bool {
+        // The user may leave, whatever the guest does.
+        if self.raw.is_some() {
+            return true;
+        }
         self.input_is_open && self.started && self.ending.is_none() && self.main.waiting() < AHEAD
     }
 
@@ -311,41 +325,69 @@ impl Process {
         Ok(Ready { input: is_ready(input), out: is_ready(out), errors: is_ready(errors) })
     }
 
-    /// Reads once of the input. `false`: the user leaves.
-    fn read_input(&mut self, signals: &mut Signals) -> Result<bool, Failure> {
+    /// Reads once of the input. The user may end it by that.
+    fn read_input(&mut self, signals: &mut Signals) -> Result<Option<End>, Failure> {
         let mut buf = [0; 16 * 1024];
         let n = match rustix::io::read(io::stdin(), &mut buf) {
             Ok(n) => n,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(None),
             // The terminal is gone.
-            Err(_) if self.raw.is_some() => return Ok(false),
+            Err(_) if self.raw.is_some() => return Ok(Some(End::Left)),
             Err(error) => return Err(Failure::error(format!("cannot read the input: {error}"))),
         };
         if n == 0 {
             self.input_is_open = false;
             self.main.finish();
-            return Ok(self.raw.is_none());
+            return Ok(self.raw.is_some().then_some(End::Left));
         }
         if self.raw.is_none() {
             self.main.say(&buf[..n]);
-            return Ok(true);
+            return Ok(None);
         }
         let mut input = &buf[..n];
         while let Some(key) = self.keys.next(&mut input) {
             let escape = self.keys.escape();
             match key {
-                Pressed::Typed(bytes) => self.main.say(bytes),
-                Pressed::Menu(b'.' | b'q') => return Ok(false),
+                Pressed::Typed(bytes) => {
+                    if let Some(end) = self.type_keys(bytes) {
+                        return Ok(Some(end));
+                    }
+                }
+                Pressed::Menu(b'.' | b'q') => return Ok(Some(End::Left)),
                 // By ssh it would be stopped where nobody starts it again.
                 Pressed::Menu(b'z') if self.connection.server().behalf.is_none() => self.suspend(signals)?,
-                Pressed::Menu(key) if escape.0 == Some(key) => self.main.say(&[key]),
+                Pressed::Menu(key) if escape.0 == Some(key) => {
+                    if let Some(end) = self.type_keys(&[key]) {
+                        return Ok(Some(end));
+                    }
+                }
+                Pressed::Menu(_) if self.out.is_waiting() => {}
                 Pressed::Menu(_) => {
                     let help = format!("after {escape}: . leaves, z suspends vspc, {escape} types {escape}");
                     self.out.put(format!("\r\n[vspc: {help}]\r\n").as_bytes());
                 }
             }
         }
-        Ok(true)
+        Ok(None)
+    }
+
+    /// Keys for the guest. Where it takes none, ^C throws away those that wait, and the second one within a
+    /// second gives it up; once it has ended, the first one does.
+    fn type_keys(&mut self, keys: &[u8]) -> Option<End> {
+        let is_full = self.main.waiting() >= AHEAD;
+        if keys.contains(&INTERRUPT) && (is_full || self.ending.is_some()) {
+            if self.ending.is_some() || self.interrupts.handle(clock::now()) {
+                return Some(End::GivenUp(SIGINT));
+            }
+            self.main.forget();
+            self.main.say(&[INTERRUPT]);
+        } else if self.main.waiting() < KEYS {
+            self.main.say(keys);
+        } else if !self.out.is_waiting() {
+            // As a terminal does whose queue is full.
+            self.out.put(b"\x07");
+        }
+        None
     }
 
     fn control_says(&mut self, line: &ControlLine) {
@@ -379,8 +421,8 @@ impl Process {
     fn suspend(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let was_raw = self.raw.take().is_some();
         signals::stop();
-        // The SIGCONT of this stop.
-        signals.pending();
+        // The SIGCONT of this stop comes with what was sent meanwhile.
+        self.asked.extend(signals.pending().into_iter().filter(|asked| *asked != Asked::Continued));
         if was_raw {
             self.enter()?;
             self.tell_size();
@@ -399,3 +441,7 @@ fn add<'f>(fds: &mut Vec<PollFd<'f>>, is_wanted: bool, fd: PollFd<'f>) -> Option
 
 /// What is read of the input ahead of a process that does not read.
 const AHEAD: usize = 64 * 1024;
+/// What is typed ahead of it, with what is pasted. Keys have to be read, for one of them may end it.
+const KEYS: usize = 1024 * 1024;
+/// What ^C types.
+const INTERRUPT: u8 = 0x03;

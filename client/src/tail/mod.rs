@@ -24,6 +24,7 @@ use crate::connection::{Attached, Connection, Wish};
 use crate::endings::{describe, failure};
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
+use crate::output;
 use crate::printable::printable;
 use crate::terminal;
 use crate::units;
@@ -172,7 +173,7 @@ impl Tail {
 
     /// The server went away: waits until it is there again, and goes on where the output broke off.
     fn come_back(&mut self, why: &str) -> Result<(), Failure> {
-        eprintln!("vspc: {why}; reconnecting");
+        output::tell(format_args!("{why}; reconnecting"));
         self.absent.extend(std::mem::take(&mut self.asked).into_iter().map(|(_, _, console)| console));
         let mut pause = FIRST_PAUSE;
         loop {
@@ -183,7 +184,7 @@ impl Tail {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        eprintln!("vspc: connected again");
+        output::tell("connected again");
         if self.all || !self.absent.is_empty() {
             self.subscribe();
         }
@@ -430,7 +431,7 @@ impl Tail {
 
 /// Says something about a console, beside its output.
 fn tell(name: &str, text: &str) {
-    eprintln!("vspc: {name}: {text}");
+    output::tell(format_args!("{name}: {text}"));
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::server::FakeServer;
 use crate::terminal::Terminal;
-use crate::{outcome, vspc};
+use crate::{outcome, surround, vspc};
 
 #[test]
 fn list_shows_every_console_in_order_of_names() {
@@ -382,7 +382,7 @@ fn bash_completes_commands_and_the_names_of_consoles() {
             line.len()
         );
         let mut bash = Command::new("bash");
-        crate::surround(&mut bash, &server);
+        surround(&mut bash, &server);
         let path =
             format!("{}:/usr/bin:/bin", Path::new(env!("CARGO_BIN_EXE_vspc")).parent().unwrap().display());
         let run = bash.env("PATH", path).arg("-c").arg(script).output().unwrap();
@@ -429,7 +429,7 @@ fn servers_have_names_and_a_unix_socket_is_as_good() {
     std::fs::write(format!("{folder}/config.toml"), config).unwrap();
     let run = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vspc"));
-        crate::surround(&mut command, &server);
+        surround(&mut command, &server);
         outcome(&command.args(args).env("HOME", &home).env("VSPC_SERVER", "").output().unwrap())
     };
     for args in [&["list"][..], &["list", "-s", "there"], &["-s", &path, "list"]] {
@@ -449,4 +449,15 @@ fn servers_have_names_and_a_unix_socket_is_as_good() {
     let (code, _, error) = run(&["list"]);
     assert_eq!((code, error), (2, format!("vspc: {folder}/config.toml: servers has to be a table\n")));
     std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn a_failure_that_nobody_reads_has_its_exit_code() {
+    let server = FakeServer::start(&["web01"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vspc"));
+    surround(&mut command, &server);
+    let status = command.args(["exec", "web01", "--", "nosuch"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(127));
 }

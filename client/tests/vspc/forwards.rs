@@ -159,3 +159,40 @@ fn forwards_go_on_when_the_server_was_started_anew() {
     socket.read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"y");
 }
+
+#[test]
+fn a_console_of_the_same_vm_is_not_taken_for_the_one_that_was_forwarded_to() {
+    let server = FakeServer::start(&["web01", "web01/shell"]);
+    server.are_of_one_vm();
+    let mut forward = Forward::start(&server, &["-L", "0:127.0.0.1:7"]);
+    let place = forward.place();
+    server.die();
+    server.exchange_ids();
+    server.rise();
+    let mut socket = TcpStream::connect(&place).unwrap();
+    socket.write_all(b"x").unwrap();
+    socket.read_exact(&mut [0]).unwrap();
+    assert_eq!(server.await_request("open")["console"], "2.1");
+}
+
+#[test]
+fn a_connection_that_the_server_refuses_is_let_go_of_and_another_one_stays() {
+    let server = FakeServer::start(&["web01"]);
+    let mut forward = Forward::start(&server, &["-L", "0:127.0.0.1:7"]);
+    let place = forward.place();
+    let mut stays = TcpStream::connect(&place).unwrap();
+    let mut is_echoed = || {
+        stays.write_all(b"x").unwrap();
+        stays.read_exact(&mut [0]).unwrap();
+    };
+    is_echoed();
+    server.agent_is_away(true);
+    assert!(TcpStream::connect(&place).unwrap().read(&mut [0]).is_err());
+    assert_eq!(forward.complains(), "vspc: tcp:127.0.0.1:7: no agent has answered\n");
+    server.await_note("reset refused");
+    // It is told of twice.
+    server.resets_refused();
+    assert!(TcpStream::connect(&place).unwrap().read(&mut [0]).is_err());
+    assert!(forward.complains().starts_with("vspc: tcp:127.0.0.1:7: "));
+    is_echoed();
+}

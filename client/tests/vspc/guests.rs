@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 
 use crate::server::FakeServer;
@@ -71,6 +71,20 @@ fn signals_reach_the_process_and_a_second_one_gives_it_up() {
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().signal(), Some(2));
     server.await_note("reset exec");
+}
+
+#[test]
+fn a_signal_that_comes_while_vspc_is_stopped_reaches_the_process_afterwards() {
+    let server = FakeServer::start(&["web01"]);
+    let (mut child, mut out) = start(&server, "wait");
+    out.read_line(&mut String::new()).unwrap();
+    signal(&child, Signal::TSTP);
+    let (_, status) =
+        waitpid(Pid::from_raw(child.id().cast_signed()), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped());
+    signal(&child, Signal::TERM);
+    signal(&child, Signal::CONT);
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
 }
 
 #[test]
@@ -152,4 +166,14 @@ fn exec_with_a_terminal_passes_keys_on_and_leaves_the_terminal_as_it_was() {
     terminal.await_shown("a\x03\x04");
     terminal.signal(Signal::TERM);
     assert_eq!(terminal.ends(), 128 + 15);
+}
+
+#[test]
+fn a_terminal_is_the_users_until_the_guest_has_answered() {
+    let server = FakeServer::start(&["web01"]);
+    let terminal = Terminal::start(&server, &["exec", "-t", "web01", "mute"]);
+    server.await_note("mute");
+    assert!(terminal.is_as_found());
+    terminal.press(b"\x03");
+    assert_eq!(terminal.ends(), -2);
 }

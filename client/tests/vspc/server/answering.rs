@@ -114,6 +114,13 @@ impl Peer {
                 Ok(json!({"access": attach.access, "lock": request["mode"]}))
             }
             "open" | "accept" | "streams" if state.guest.is_away => {
+                if request["op"] == "open" {
+                    let stream = StreamId(request["stream"].as_u64().unwrap());
+                    self.joints.push(Joint::new(stream, json!({"op": "refused"})));
+                    if state.guest.resets_refused {
+                        let _ = self.session.reset(stream);
+                    }
+                }
                 Err(json!({"code": "no-agent", "message": "no agent has answered"}))
             }
             "open" | "take" => {

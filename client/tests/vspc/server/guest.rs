@@ -13,6 +13,8 @@ use super::serving::Peer;
 #[derive(Default)]
 pub(super) struct Guest {
     pub(super) is_away: bool,
+    /// What is refused because of that is reset as well.
+    pub(super) resets_refused: bool,
     pub(super) files: BTreeMap<String, (Vec<u8>, u64)>,
     /// What is there of copies that were cut, by path and checksum.
     pub(super) parts: BTreeMap<String, Vec<u8>>,
@@ -175,6 +177,13 @@ impl Peer {
             header["argv"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let program = words.first().copied().unwrap_or("shell");
         let begins = !std::mem::replace(&mut self.joints[at].started, true);
+        if program == "mute" {
+            // It is never answered.
+            if begins {
+                guest.notes.push("mute".to_owned());
+            }
+            return;
+        }
         if begins {
             if program == "nosuch" {
                 with.iter().for_each(|op| self.of(op, key).unwrap().refuse("no-such-file"));

@@ -250,6 +250,23 @@ impl FakeServer {
         self.state().guest.is_away = is_away;
     }
 
+    /// What is refused while the agent is away is reset as well.
+    pub(crate) fn resets_refused(&self) {
+        self.state().guest.resets_refused = true;
+    }
+
+    /// All consoles are of one VM.
+    pub(crate) fn are_of_one_vm(&self) {
+        self.state().consoles.iter_mut().for_each(|console| console.uuid = format!("{:032x}", 1));
+    }
+
+    /// The first two consoles have each other's ids.
+    pub(crate) fn exchange_ids(&self) {
+        let mut state = self.state();
+        let [one, other] = &mut state.consoles[..2] else { panic!("there are less than two") };
+        std::mem::swap(&mut one.id, &mut other.id);
+    }
+
     /// The line to the guest is lost, and comes back at once.
     pub(crate) fn lose_guest(&self) {
         self.order(Order::LoseGuest);
