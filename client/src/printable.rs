@@ -4,6 +4,7 @@
 //! Owns what counts as harmless. What a console prints is not its business: that is shown as it is.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -22,6 +23,11 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// A path, as [`printable`] text.
+pub(crate) fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
 }
 
 /// JSON in which strings have escapes for the same characters: it means the same to a program, and nothing

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::guest::{self, Guest, Joined, Trouble};
+use crate::printable::shown;
 
 /// A file that is copied.
 #[derive(Debug)]
@@ -35,10 +36,11 @@ impl Source {
     /// Reads all of it. Nowhere: the standard input, which is kept in a file without a name until it was
     /// sent.
     pub(super) fn open(from: Option<&Path>, preserve: bool) -> Result<Self, Failure> {
-        let name = from.map_or("the standard input".to_owned(), |path| path.display().to_string());
+        let name = from.map_or("the standard input".to_owned(), shown);
         let failed = |error: io::Error| Failure::error(format!("{name}: {error}"));
         let (mut file, mode) = match from {
-            None => (keep(&mut io::stdin().lock()).map_err(failed)?, 0o666),
+            // It has no permissions that could be kept.
+            None => (keep(&mut io::stdin().lock()).map_err(failed)?, 0o666 & !umask()),
             Some(path) => {
                 let mut file = File::open(path).map_err(failed)?;
                 let metadata = file.metadata().map_err(failed)?;
@@ -49,11 +51,10 @@ impl Source {
                 let mode = metadata.permissions().mode() & 0o777;
                 // A pipe has no size, and is read once.
                 let kept = (!metadata.is_file()).then(|| keep(&mut file)).transpose().map_err(failed)?;
-                (kept.unwrap_or(file), mode)
+                (kept.unwrap_or(file), if preserve { mode } else { mode & !umask() })
             }
         };
         let (size, sha256) = sum(&mut file).map_err(failed)?;
-        let mode = if preserve { mode } else { mode & !umask() };
         Ok(Self { name, file, size, mode, sha256 })
     }
 
@@ -117,7 +118,10 @@ impl Source {
                 joined.finish();
             }
             joined.push(connection);
-            progress.at(at.saturating_sub(joined.waiting() as u64));
+            let left = at.saturating_sub(joined.waiting() as u64);
+            // What has left may not have arrived: where it goes on will tell.
+            progress.reach(left.saturating_sub(UNDER_WAY));
+            progress.at(left);
             joined.hear(connection, |bytes| line.take(bytes));
             if let Some(last) = line.line() {
                 return self.judge(last, offset > 0);
@@ -142,6 +146,9 @@ impl Source {
         }
     }
 }
+
+/// More than the streams between here and the guest hold.
+const UNDER_WAY: u64 = 4 * 1024 * 1024;
 
 /// The size, and the checksum.
 fn sum(file: &mut File) -> io::Result<(u64, String)> {

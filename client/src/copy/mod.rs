@@ -27,6 +27,8 @@ use crate::clock;
 use crate::connection::Connection;
 use crate::failure::{Code, Failure};
 use crate::guest::{Guest, Joined, Trouble};
+use crate::output;
+use crate::printable::printable;
 use crate::server::Server;
 use crate::units;
 
@@ -112,7 +114,8 @@ impl Courier<'_> {
 
     fn carry(&mut self, copy: &Copy) -> Result<(), Failure> {
         let guest = &self.guests[copy.guest()];
-        let mut progress = Progress::new(format!("{}:{}", guest.name, copy.path()), self.args.quiet);
+        let mut progress =
+            Progress::new(format!("{}:{}", guest.name, printable(copy.path())), self.args.quiet);
         let mut load = match copy {
             Copy::Into { from, .. } => Load::Into(Source::open(from.as_deref(), self.args.preserve)?),
             Copy::OutOf { to, .. } => Load::OutOf(Box::new(Target::open(to.as_deref(), self.args.preserve)?)),
@@ -132,7 +135,7 @@ impl Courier<'_> {
                 }
                 Err(Stop::Failed(failure)) => return Err(failure),
                 Err(Stop::Anew) if is_anew => {
-                    let what = format!("{}: what came is not what was sent", copy.path());
+                    let what = format!("{}: what came is not what was sent", printable(copy.path()));
                     return Err(Failure::error(what));
                 }
                 Err(Stop::Anew) => {
@@ -157,7 +160,7 @@ impl Courier<'_> {
             progress.clear();
             if until.is_none() {
                 let retry = units::span(self.args.retry);
-                eprintln!("vspc: {failure}; trying again for {retry}");
+                output::tell(format_args!("{failure}; trying again for {retry}"));
             }
             let until = *until.get_or_insert_with(|| clock::now() + self.args.retry);
             self.come_back(copy.guest(), &trouble, until)?.ok_or(failure)?;

@@ -95,7 +95,9 @@ impl Target {
                 }
             });
             std::mem::replace(&mut failed, Ok(()))?;
-            progress.at(size - body.left());
+            let at = size.saturating_sub(body.left());
+            progress.reach(at);
+            progress.at(at);
             if let Some(last) = line.line() {
                 let whole: Whole =
                     last.and_then(answer::parse).map_err(|refusal| Stop::Trouble(Trouble::Guest(refusal)))?;

@@ -17,6 +17,7 @@ use vspc_guest::copy::digits;
 
 use super::PIECE;
 use crate::failure::Failure;
+use crate::printable::shown;
 
 /// The place of a file.
 #[derive(Debug)]
@@ -39,18 +40,18 @@ pub(super) struct Part {
 impl Spot {
     /// The place that a path names, through links.
     pub(super) fn find(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::error(format!("{}: {error}", path.display()));
+        let failed = |error: io::Error| Failure::error(format!("{}: {error}", shown(path)));
         let path = match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => path.canonicalize().map_err(failed)?,
             Ok(_) => {
                 let hint = "is no file; the standard output is written -";
-                return Err(Failure::error(format!("{} {hint}", path.display())));
+                return Err(Failure::error(format!("{} {hint}", shown(path))));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
             Err(error) => return Err(failed(error)),
         };
         let Some(name) = path.file_name() else {
-            return Err(Failure::usage(format!("{} names no file", path.display())));
+            return Err(Failure::usage(format!("{} names no file", shown(&path))));
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
@@ -60,7 +61,7 @@ impl Spot {
     /// What is there of it from an earlier time.
     pub(super) fn part(&self) -> Result<Option<Part>, Failure> {
         let Some((path, tag)) = self.parts().pop() else { return Ok(None) };
-        let failed = |error: io::Error| Failure::error(format!("{}: {error}", path.display()));
+        let failed = |error: io::Error| Failure::error(format!("{}: {error}", shown(&path)));
         let mut file = options().open(&path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         // Whoever else can write to it could change it behind the checksum.
@@ -93,7 +94,7 @@ impl Spot {
         let file = match options().create_new(true).mode(0o600).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.is_busy()),
-            Err(error) => return Err(Failure::error(format!("{}: {error}", path.display()))),
+            Err(error) => return Err(Failure::error(format!("{}: {error}", shown(&path)))),
         };
         lock(&file, &path, self)?;
         Ok(Part { path, file, tag: tag.to_owned(), at: 0, sum: Context::new(&SHA256) })
@@ -117,7 +118,7 @@ impl Spot {
     }
 
     fn is_busy(&self) -> Failure {
-        Failure::error(format!("{} is being copied already", self.path().display()))
+        Failure::error(format!("{} is being copied already", shown(&self.path())))
     }
 
     /// Those that are there, with their tags; the one written to last is the last.
@@ -140,7 +141,7 @@ impl Spot {
 
 impl Part {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let failed = |error| Failure::error(format!("{}: {error}", self.path.display()));
+        let failed = |error| Failure::error(format!("{}: {error}", shown(&self.path)));
         self.file.write_all(bytes).map_err(failed)?;
         self.sum.update(bytes);
         self.at += bytes.len() as u64;
@@ -164,14 +165,14 @@ impl Part {
         let to = spot.path();
         // What another has put at its path may be a part still.
         if !is_at(&self.file, &self.path) {
-            return Err(Failure::error(format!("{}: its part was taken away", to.display())));
+            return Err(Failure::error(format!("{}: its part was taken away", shown(&to))));
         }
         let put = || {
             self.file.set_permissions(Permissions::from_mode(mode))?;
             self.file.sync_all()?;
             fs::rename(&self.path, &to)
         };
-        put().map_err(|error| Failure::error(format!("{}: {error}", to.display())))
+        put().map_err(|error| Failure::error(format!("{}: {error}", shown(&to))))
     }
 }
 

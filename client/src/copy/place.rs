@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::printable::printable;
+use crate::printable::{printable, shown};
 
 /// A file, or a folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,7 +85,7 @@ pub(super) fn plan(
             let ends_as_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
             let into = several || ends_as_folder || is_folder(to);
             if into && !is_folder(to) {
-                return Err(Failure::error(format!("{} is no folder", to.display())));
+                return Err(Failure::error(format!("{} is no folder", shown(to))));
             }
             let file = path.rsplit('/').next().unwrap_or_default();
             let to = if into { to.join(file) } else { to.clone() };
@@ -112,7 +112,30 @@ pub(super) fn plan(
             Ok(Copy::Into { from, guest: name.clone(), path })
         }
     };
-    sources.iter().map(copy).collect()
+    let copies = sources.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
+    for (at, copy) in copies.iter().enumerate() {
+        if copies[..at].iter().any(|other| copy.has_target_of(other)) {
+            let target = match copy {
+                Copy::Into { path, .. } => printable(path).into_owned(),
+                Copy::OutOf { to, .. } => to.as_deref().map(shown).unwrap_or_default(),
+            };
+            return Err(Failure::usage(format!("two files would be {target}: copy each by itself")));
+        }
+    }
+    Ok(copies)
+}
+
+impl Copy {
+    /// Whether this one would take the place of the other one.
+    fn has_target_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Into { guest, path, .. }, Self::Into { guest: of, path: there, .. }) => {
+                (guest, path) == (of, there)
+            }
+            (Self::OutOf { to, .. }, Self::OutOf { to: there, .. }) => to == there,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +191,9 @@ mod tests {
             (&["web01:/a", "web01:/b"], "-", "copy each by itself"),
             (&["-"], "web01:/srv/", "has no name"),
             (&[""], "web01:/x", "empty"),
+            (&["web01:/a/x", "web02:/b/x"], "dir", "two files would be dir/x"),
+            (&["a/x", "b/x"], "web01:/srv", "two files would be /srv/x"),
+            (&["web01:/a", "web01:/b"], "\x1b[31m", "\\x1b[31m is no folder"),
         ] {
             let message = planned(sources, target).unwrap_err();
             assert!(message.contains(words), "{sources:?} {target}: {message}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use vspc_core::time::Instant;
 
 use crate::clock;
+use crate::output;
 use crate::terminal;
 use crate::units;
 
@@ -23,6 +24,8 @@ pub(super) struct Progress {
     from: (u64, Instant),
     next: Instant,
     has_begun: bool,
+    /// How far any attempt has come.
+    furthest: u64,
     has_moved: bool,
 }
 
@@ -39,6 +42,7 @@ impl Progress {
             from: (0, now),
             next: now,
             has_begun: false,
+            furthest: 0,
             has_moved: false,
         }
     }
@@ -47,12 +51,19 @@ impl Progress {
     pub(super) fn begin(&mut self, at: u64, size: u64) {
         (self.size, self.from) = (size, (at, clock::now()));
         self.has_begun = true;
+        self.reach(at);
     }
 
-    /// It is here now.
+    /// The other side has come so far. It counts where no attempt was before: one that is cut at the same
+    /// place again and again does not go on for ever.
+    pub(super) fn reach(&mut self, at: u64) {
+        self.has_moved |= at > self.furthest;
+        self.furthest = self.furthest.max(at);
+    }
+
+    /// It is shown to be here now.
     pub(super) fn at(&mut self, at: u64) {
         let now = clock::now();
-        self.has_moved |= at > self.from.0;
         if !self.is_shown || now < self.next {
             return;
         }
@@ -65,7 +76,7 @@ impl Progress {
         self.has_begun
     }
 
-    /// Whether something was copied since the last time this was asked.
+    /// Whether it has come further since the last time this was asked.
     pub(super) const fn take_moved(&mut self) -> bool {
         std::mem::replace(&mut self.has_moved, false)
     }
@@ -74,7 +85,7 @@ impl Progress {
     pub(super) fn end(&mut self) {
         if self.is_shown {
             self.draw(self.size, clock::now());
-            eprintln!();
+            output::show("\n");
             self.is_drawn = false;
         }
     }
@@ -82,7 +93,7 @@ impl Progress {
     /// Makes room for something else.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
-            eprint!("\r\x1b[K");
+            output::show("\r\x1b[K");
         }
     }
 
@@ -101,7 +112,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_drawn {
-            eprintln!();
+            output::show("\n");
         }
     }
 }
@@ -142,5 +153,16 @@ mod tests {
         let long = line("web01:/srv/a/very/long/path/to/it", 1, 2, 0, Duration::ZERO, 50);
         assert!(long.starts_with("…") && long.contains("/to/it   50%"), "{long}");
         assert!(long.chars().count() < 50, "{long}");
+    }
+
+    #[test]
+    fn what_was_copied_before_is_no_progress() {
+        let mut progress = Progress::new("x".to_owned(), true);
+        for (begins, comes_to, has_moved) in [(0, 50, true), (0, 50, false), (20, 51, true), (51, 51, false)]
+        {
+            progress.begin(begins, 100);
+            progress.reach(comes_to);
+            assert_eq!(progress.take_moved(), has_moved, "{begins} to {comes_to}");
+        }
     }
 }

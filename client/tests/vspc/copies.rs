@@ -59,6 +59,9 @@ fn files_go_into_the_guest_with_their_permissions_and_from_a_pipe() {
     assert_eq!(server.file("/srv/x"), Some((bytes(300_000), 0o754)));
     assert_eq!(outcome(&vspc(&server, &["cp", "-", "web:/srv/y"], b"\x00\xff")).0, 0);
     assert_eq!(server.file("/srv/y").unwrap().0, b"\x00\xff");
+    // What comes through a pipe has no permissions to keep.
+    assert_eq!(outcome(&vspc(&server, &["cp", "-p", "-", "web01:/srv/z"], b"x")).0, 0);
+    assert_eq!(server.file("/srv/z").unwrap().1, server.file("/srv/y").unwrap().1);
 }
 
 #[test]
