@@ -24,6 +24,9 @@ use super::mirror::{Known, Message, Room, today};
 use super::record::{Record, Seen};
 use super::{Backend, Grant};
 
+/// Which ports are kept, and how far the store was behind with them, if that is new.
+type Report = (Vec<(ConsoleId, u16)>, Option<Duration>);
+
 /// The thread's state.
 pub(super) struct Keeper<B> {
     backend: B,
@@ -36,7 +39,7 @@ pub(super) struct Keeper<B> {
     /// The ports that the loop was told to be kept, as far as they have not changed since.
     reported: HashMap<ConsoleId, u16>,
     /// What it is still to be told.
-    reports: VecDeque<(Vec<(ConsoleId, u16)>, Option<Duration>)>,
+    reports: VecDeque<Report>,
     /// When the table is to be written, if something in it has changed.
     write_at: Option<Instant>,
     /// When the first change came that is not written.
