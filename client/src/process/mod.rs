@@ -96,6 +96,8 @@ struct Process {
     /// Signals that are still to be handled.
     asked: VecDeque<Asked>,
     keys: Keys,
+    /// More keys wait for the guest than it is sent at once.
+    takes_no_keys: bool,
     has_terminal: bool,
     raw: Option<Raw>,
 }
@@ -147,6 +149,7 @@ impl Process {
             interrupts: Interrupts::default(),
             asked: VecDeque::new(),
             keys: Keys::new(escape),
+            takes_no_keys: false,
             has_terminal,
             raw: None,
         })
@@ -374,9 +377,11 @@ impl Process {
     /// Keys for the guest. Where it takes none, ^C throws away those that wait, and the second one within a
     /// second gives it up; once it has ended, the first one does.
     fn type_keys(&mut self, keys: &[u8]) -> Option<End> {
-        let is_full = self.main.waiting() >= AHEAD;
-        if keys.contains(&INTERRUPT) && (is_full || self.ending.is_some()) {
-            if self.ending.is_some() || self.interrupts.handle(clock::now()) {
+        // What was thrown away made room, which says nothing of the guest.
+        self.takes_no_keys = self.main.waiting() >= AHEAD || self.takes_no_keys && self.main.waiting() > 0;
+        let interrupts = keys.iter().filter(|&&key| key == INTERRUPT).count();
+        if interrupts > 0 && (self.takes_no_keys || self.ending.is_some()) {
+            if self.ending.is_some() || (0..interrupts).any(|_| self.interrupts.handle(clock::now())) {
                 return Some(End::GivenUp(SIGINT));
             }
             self.main.forget();

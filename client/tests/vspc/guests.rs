@@ -177,3 +177,15 @@ fn a_terminal_is_the_users_until_the_guest_has_answered() {
     terminal.press(b"\x03");
     assert_eq!(terminal.ends(), -2);
 }
+
+#[test]
+fn a_program_that_reads_nothing_is_left_by_the_escape_character_and_given_up_by_two_interrupts() {
+    let server = FakeServer::start(&["web01"]);
+    for (keys, code) in [(&b"\x1d."[..], 0), (b"\x03\x03", -2)] {
+        let terminal = Terminal::start(&server, &["exec", "-t", "web01", "deaf"]);
+        terminal.await_shown("$ ");
+        terminal.press(&vec![b'x'; 3 << 19]);
+        keys.chunks(1).for_each(|key| terminal.press(key));
+        assert_eq!(terminal.ends(), code);
+    }
+}

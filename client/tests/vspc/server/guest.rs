@@ -76,6 +76,9 @@ impl Joint {
     }
 
     fn read(&mut self, session: &mut Session) {
+        if self.header["argv"][0] == "deaf" {
+            return;
+        }
         while self.came.len() < 1 << 20 {
             match session.received(self.stream) {
                 Ok(Received::Bytes(bytes)) => {
