@@ -9,7 +9,7 @@ mod guest;
 mod serving;
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -191,7 +191,16 @@ impl FakeServer {
 
     /// Listens again at the same address.
     pub(crate) fn rise(&self) {
-        let listener = TcpListener::bind(self.address).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                // A program that another test starts has the old one open until it executes.
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    thread::yield_now();
+                }
+                outcome => break outcome.unwrap(),
+            }
+        };
         self.order(Order::Rise(listener));
     }
 
