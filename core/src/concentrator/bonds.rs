@@ -20,7 +20,7 @@ impl Concentrator {
         let Some(console) = self.consoles.get(at) else { return };
         let Some(holder) = console.legs.holder() else { return };
         let had_guest = console.has_guest;
-        let own = self.conns.get(holder).and_then(Conn::vm).and_then(|vm| vm.mux);
+        let own = self.consoles.guests.wish(holder);
         match own.or(self.consoles.rule(at).and_then(|rule| rule.mux)) {
             Some(mux) => self.expect_guest(at, mux),
             None if had_guest => {

@@ -15,7 +15,6 @@ use super::dials::DialKey;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
-use super::guest::Mux;
 use super::id::{ConnId, ConsoleId, MoveId};
 use super::output::Sent;
 use super::speech::{Mode, Speech};
@@ -169,8 +168,6 @@ pub(super) struct Vm {
     pub(super) told: bool,
     /// What is spoken on it.
     pub(super) wire: Wire,
-    /// Its port's URI, or its line's entry, says that it carries streams.
-    pub(super) mux: Option<Mux>,
 }
 
 impl Vm {
@@ -184,7 +181,6 @@ impl Vm {
             fold: None,
             told: false,
             wire,
-            mux: None,
         }
     }
 }

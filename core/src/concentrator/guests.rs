@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mux::StreamId;
 
-use super::guest::Guest;
+use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
 
 /// All guests of one concentrator.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     guests: BTreeMap<ConsoleId, Box<Guest>>,
+    /// Connections whose port's URI, or whose line's entry, says that they carry streams.
+    wishes: BTreeMap<ConnId, Mux>,
     /// Connections that are streams: whose, and which.
     legs: BTreeMap<ConnId, (ConsoleId, StreamId)>,
     /// Consoles that are streams of the guest at another one.
@@ -48,6 +50,18 @@ impl Guests {
         if let Some(parent) = self.parents.remove(&member) {
             self.members.remove(&(parent, member));
         }
+    }
+
+    /// A connection says that it carries streams, or has ended.
+    pub(super) fn wishes(&mut self, id: ConnId, mux: Option<Mux>) {
+        match mux {
+            Some(mux) => drop(self.wishes.insert(id, mux)),
+            None => drop(self.wishes.remove(&id)),
+        }
+    }
+
+    pub(super) fn wish(&self, id: ConnId) -> Option<Mux> {
+        self.wishes.get(&id).copied()
     }
 
     /// A connection is this stream.

@@ -87,7 +87,7 @@ impl Concentrator {
     /// It is the VM of its console from its first moment, or from when its handshake is over.
     fn begin_line(&mut self, id: ConnId, number: u16) {
         let Some(line) = self.config.lines.get(usize::from(number)) else { return };
-        let mux = line.mux;
+        self.consoles.guests.wishes(id, line.mux);
         let early = Early { uuid: Some(line.uuid), name: Some(line.name.clone()), ..Early::default() };
         let identity = Identity::of(line.uuid);
         let placed = self.consoles.place(&identity, Some(&line.name));
@@ -95,9 +95,6 @@ impl Concentrator {
             self.emit(id, EventKind::VmConnected);
         }
         if let Some(conn) = self.conns.get_mut(id) {
-            if let Some(vm) = conn.vm_mut() {
-                vm.mux = mux;
-            }
             let wire = conn.vm().map(|vm| vm.wire);
             if wire != Some(Wire::Raw) {
                 let port = (wire == Some(Wire::Port)).then_some((Side::Us, Opt::COM_PORT));

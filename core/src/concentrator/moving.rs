@@ -338,11 +338,11 @@ impl Concentrator {
         self.fx.timers.set(Timer::Move(moving), now + ADOPTION_LIMIT);
         self.set_place(target, Place::Console(at));
         let from = self.conns.get(target).and_then(|conn| conn.peer.ip());
+        // A target does not tell its URI.
         let mux = self.consoles.guests.get(at).map(|guest| guest.mux);
+        self.consoles.guests.wishes(target, mux);
         let name = self.conns.get_mut(target).and_then(Conn::vm_mut).and_then(|vm| {
             vm.told = true;
-            // A target does not tell its URI.
-            vm.mux = mux;
             // Its output waits here until the source's last bytes are in.
             vm.early.get_or_insert_default().name.take()
         });

@@ -396,9 +396,7 @@ impl Concentrator {
             is_apart || self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
         let suffix = if may_count { uri.suffix() } else { String::new() };
         self.consoles.dials.wishes(id, dial);
-        if let Some(vm) = self.conns.get_mut(id).and_then(Conn::vm_mut) {
-            vm.mux = vm.mux.or(mux);
-        }
+        self.consoles.guests.wishes(id, mux);
         if let Some(early) = self.early_mut(id) {
             early.is_apart |= is_apart;
             early.suffix.get_or_insert(suffix);
@@ -545,6 +543,7 @@ impl Concentrator {
         self.adopt_early(id);
         self.set_place(id, Place::Detached);
         self.consoles.dials.wishes(id, None);
+        self.consoles.guests.wishes(id, None);
         for timer in [Timer::Ask(id), Timer::Identify(id)] {
             self.fx.timers.cancel(timer);
         }
