@@ -115,7 +115,8 @@ fn copies_go_on_after(happens: impl Fn(&mut Port, OwnedFd, Host) -> Host) {
     let mut host = happens(&mut port, ours, host);
     host.hello(None).unwrap();
     let begun = begin_put(&mut host, &port, "in", &bytes);
-    assert!(begun.1 > 100_000 && begun.1 <= 200_000, "it goes on from {}", begun.1);
+    // How much of it had come depends on which of the two copies was ahead.
+    assert!(begun.1 > 0 && begun.1 <= 200_000, "it goes on from {}", begun.1);
     end_put(&mut host, &port, "in", &bytes, begun);
     let begun = begin_get(&mut host, &port, "out", Some((have, tag)));
     assert_eq!(begun.1.offset, have);
