@@ -5,8 +5,11 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
 /// What came.
@@ -31,6 +34,7 @@ impl Signals {
         pipe::register(SIGTERM, to_stop.try_clone()?)?;
         pipe::register(SIGINT, to_stop)?;
         pipe::register(SIGCHLD, to_child)?;
+        hear_for_children()?;
         child.set_nonblocking(true)?;
         stop.set_nonblocking(true)?;
         Ok(Self { child, stop })
@@ -53,4 +57,18 @@ impl Signals {
         };
         Came { child: drain(&mut self.child), stop: drain(&mut self.stop) }
     }
+}
+
+/// What the agent was started with ignored (by nohup, say) it goes on not minding. But what it starts would
+/// ignore that, too, and is to hear it: signals that are handled are as usual there.
+fn hear_for_children() -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    for signal in [SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
+        if ignored >> (signal - 1) & 1 == 1 {
+            flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+    }
+    Ok(())
 }
