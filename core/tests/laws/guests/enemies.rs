@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vspc_core::admin::operator::Rules;
 use vspc_core::concentrator::{Config, ConsoleRule, EventKind, Mux, RulePort, Takeover};
+use vspc_core::mux::StreamId;
 use vspc_core::vmware::VmConfig;
 use vspc_guest::{Announcement, FactLine, Name, answer};
 
@@ -222,8 +223,16 @@ fn a_server_that_ends_leaves_the_guests_shells_alone() {
         let id = agent.announce(&shell("shell"));
         agent.pass(&mut world);
         let vm = agent.vm;
-        world.shut_down();
+        // Something is still to go to it.
+        world.stall(vm, 0);
+        let mut operator = Operator::known(&mut world);
+        let stream = operator.attach(&mut world, "vm01/shell", "write");
+        operator.session.write(StreamId(stream), b"x").unwrap();
+        operator.pass(&mut world);
+        world.engine.shut_down(world.now);
+        world.unstall(vm);
         let typed = std::mem::take(&mut world.host(vm).typed);
+        assert!(!typed.is_empty(), "{mux}");
         agent.receive(&typed, &world);
         assert!(!agent.reset.contains(&id), "{mux}: its shell is reset");
     }
