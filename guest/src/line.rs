@@ -50,9 +50,10 @@ impl LineBuffer {
         (self.bytes.last() == Some(&b'\n')).then_some(Ok(&self.bytes))
     }
 
-    /// The line was read: the next one begins.
+    /// The line was read: the next one begins. Until it comes nothing is owned: many streams have said their
+    /// line, and say no other.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.bytes = Vec::new();
     }
 
     /// Whether nothing of a line has come.
@@ -86,6 +87,7 @@ mod tests {
                 if let Some(line) = buffer.line() {
                     lines.push(line.unwrap().to_vec());
                     buffer.clear();
+                    assert_eq!(buffer.bytes.capacity(), 0);
                 }
             }
             assert_eq!((lines[1].as_slice(), at), (&b"{\"b\":2}\n"[..], 16));

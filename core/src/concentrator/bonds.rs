@@ -3,10 +3,11 @@
 use rand_chacha::rand_core::Rng;
 
 use super::Concentrator;
+use super::carried::Carried;
 use super::conn::Conn;
 use super::desk::{Desk, Join, JoinState};
 use super::event::CloseReason;
-use super::guest::{Carried, Chance, Guest, Mux};
+use super::guest::{Chance, Guest, Mux};
 use super::id::{ConnId, ConsoleId};
 use super::timers::Timer;
 
@@ -42,7 +43,7 @@ impl Concentrator {
         }
         let mut number = || self.rng.next_u64();
         let chance = Chance { nonces: [number() as u32, number() as u32], seed: [number(), number()] };
-        let guest = Guest::new(mux, key.as_ref(), &self.config.server, chance, self.fx.now);
+        let guest = Guest::new(mux, key.as_ref(), chance, self.fx.now);
         self.lose_guest(at);
         self.consoles.guests.insert(at, guest);
         if let Some(console) = self.consoles.get_mut(at) {

@@ -4,9 +4,10 @@
 //! told. **Refuses to know** consoles and operators beyond their ids: who is fed by a stream, and who feeds
 //! it, is told by [`Carried`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 use thiserror::Error;
 use vspc_guest::{
@@ -20,7 +21,8 @@ use crate::mux::{
 };
 use crate::time::Instant;
 
-use super::id::ConnId;
+use super::carried::{Carried, CarriedStreams, FactStream, Hello, Joined};
+use super::label::Label;
 
 /// How streams are carried on a console's line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,26 +62,29 @@ impl fmt::Display for Mux {
 
 /// What a guest has to prove that it knows, 32 bytes or more.
 #[derive(Clone, PartialEq, Eq)]
-pub struct GuestKey {
+pub struct GuestKey(Arc<KeyFile>);
+
+#[derive(PartialEq, Eq)]
+struct KeyFile {
     bytes: Box<[u8]>,
-    file: Box<str>,
+    path: Box<str>,
 }
 
 impl GuestKey {
     /// What a file holds. `None`: it is too short.
     #[must_use]
     pub fn new(bytes: &[u8], file: &str) -> Option<Self> {
-        Secret::new(bytes).map(|_| Self { bytes: bytes.into(), file: file.into() })
+        Secret::new(bytes).map(|_| Self(Arc::new(KeyFile { bytes: bytes.into(), path: file.into() })))
     }
 
     /// Where it comes from, for people.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.file
+        &self.0.path
     }
 
     fn secret(&self) -> Option<Secret> {
-        Secret::new(&self.bytes)
+        Secret::new(&self.0.bytes)
     }
 }
 
@@ -96,36 +101,19 @@ pub(super) struct Chance {
     pub(super) seed: [u64; 2],
 }
 
-/// What a stream carries.
-#[derive(Debug)]
-pub(super) enum Carried {
-    /// What it is comes in its first line.
-    Unread(LineBuffer),
-    /// What it is came while hello was not over, as far as is known here: streams have no order.
-    Early(Vec<u8>),
-    /// Who we are, and who it is.
-    Hello(Box<(Greeting, LineBuffer)>),
-    /// What both sides tell of themselves.
-    Facts(LineBuffer),
-    /// It feeds a console, as this connection.
-    Leg(ConnId),
-    /// It is joined with a stream of an operator's.
-    Joined(Joined),
-    /// Somebody has connected to a listener in the guest, and waits to be taken until then.
-    Waiting { name: Box<str>, until: Instant },
-    /// It was refused, or is over here.
-    Over,
+/// Who has answered.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Which program it is.
+    pub(super) agent: Box<str>,
+    /// The words of `op` that it allows.
+    pub(super) may: Box<[Box<str>]>,
 }
 
-/// A stream of the guest's that an operator has.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Joined {
-    pub(super) operator: ConnId,
-    pub(super) stream: u64,
-    /// What it is, in a word.
-    pub(super) op: Box<str>,
-    /// What of its header is for people.
-    pub(super) detail: Box<str>,
+impl Known {
+    fn of(guest: vspc_guest::Guest) -> Self {
+        Self { agent: guest.agent.into(), may: guest.may.into_iter().map(Into::into).collect() }
+    }
 }
 
 /// What came of a guest's words.
@@ -155,58 +143,40 @@ pub(super) struct Guest {
     pub(super) mux: Mux,
     key: Option<GuestKey>,
     /// What its console was called when its streams' were called after that.
-    called: String,
-    server: Box<str>,
-    agent: Option<vspc_guest::Guest>,
-    streams: BTreeMap<u64, Carried>,
+    called: Option<Arc<Label>>,
+    agent: Option<Known>,
+    streams: CarriedStreams,
     told: Listener,
     own: Facts,
-    teller: Teller,
-    /// The stream for facts, and what of a line it has not taken yet.
-    facts: Option<StreamId>,
-    unsaid: Vec<u8>,
+    /// Owns nothing while it is empty.
     pending: VecDeque<News>,
     /// Why the session was ended here.
-    complaint: Option<String>,
-    /// Who it says it is, while we have not proved who we are.
-    half_known: Option<vspc_guest::Guest>,
-    last_complaint: Option<String>,
+    complaint: Option<Box<str>>,
+    last_complaint: Option<Box<str>>,
 }
 
 impl Guest {
     /// A guest that was not heard of yet, on a line that is closed.
-    pub(super) fn new(mux: Mux, key: Option<&GuestKey>, server: &str, chance: Chance, now: Instant) -> Self {
-        let config = SessionConfig {
-            nonce: chance.nonces[0] | 1,
-            seed: chance.seed,
-            max_frame: if mux == Mux::S2 { 4096 } else { 1024 },
-            window: WINDOW,
-            receive_buffer: WINDOW,
-            send_buffer: 2 * WINDOW,
-            max_peer_streams: PEER_STREAMS,
-            max_own_streams: OWN_STREAMS,
-            ..SessionConfig::new(Role::Host)
-        };
+    pub(super) fn new(mux: Mux, key: Option<&GuestKey>, chance: Chance, now: Instant) -> Self {
+        let nonce = chance.nonces[0] | 1;
         let trunk = match mux {
-            Mux::S2 => Trunk::raw(config, now),
-            Mux::S2OverSl => Trunk::linked(config, LinkConfig::new(chance.nonces[1] | 1), now),
+            Mux::S2 => Trunk::raw(Arc::clone(&SIZES[0]), nonce, chance.seed, now),
+            Mux::S2OverSl => {
+                let link = LinkConfig::new(chance.nonces[1] | 1);
+                Trunk::linked(Arc::clone(&SIZES[1]), nonce, chance.seed, link, now)
+            }
         };
         Self {
             trunk: trunk.expect("a test makes one of each"),
             mux,
             key: key.cloned(),
-            called: String::new(),
-            server: server.into(),
+            called: None,
             agent: None,
-            streams: BTreeMap::new(),
+            streams: CarriedStreams::default(),
             told: Listener::default(),
             own: Facts::default(),
-            teller: Teller::default(),
-            facts: None,
-            unsaid: Vec::new(),
             pending: VecDeque::new(),
             complaint: None,
-            half_known: None,
             last_complaint: None,
         }
     }
@@ -215,7 +185,7 @@ impl Guest {
     pub(super) fn set_key(&mut self, key: Option<&GuestKey>) {
         if self.key.as_ref() != key {
             self.key = key.cloned();
-            self.complain("what it has to know is not what it was".to_owned());
+            self.complain("what it has to know is not what it was");
         }
     }
 
@@ -224,17 +194,17 @@ impl Guest {
         self.pending.push_front(news);
     }
 
-    /// Whether its console was called so the last time; it is from now on.
-    pub(super) fn is_called(&mut self, name: &str) -> bool {
-        let is_same = self.called == name;
+    /// Whether its console was called so the last time; it is from now on. Another label may say the same.
+    pub(super) fn is_called(&mut self, label: &Arc<Label>) -> bool {
+        let is_same = self.called.as_ref().is_some_and(|called| Arc::ptr_eq(called, label));
         if !is_same {
-            self.called = name.into();
+            self.called = Some(Arc::clone(label));
         }
         is_same
     }
 
     /// Who it is, once it has said so.
-    pub(super) fn agent(&self) -> Option<&vspc_guest::Guest> {
+    pub(super) fn agent(&self) -> Option<&Known> {
         self.agent.as_ref()
     }
 
@@ -254,38 +224,45 @@ impl Guest {
     }
 
     pub(super) fn carried(&self, id: StreamId) -> Option<&Carried> {
-        self.streams.get(&id.0)
+        self.streams.get(id)
     }
 
     /// Every stream.
     pub(super) fn streams(&self) -> impl Iterator<Item = (StreamId, &Carried)> {
-        self.streams.iter().map(|(&id, carried)| (StreamId(id), carried))
+        self.streams.iter()
     }
 
-    /// The next thing that came of its words; to be asked until there is none. `chance` gives bytes that
-    /// nobody can foresee.
-    pub(super) fn poll(&mut self, chance: &mut dyn FnMut() -> [u8; 32]) -> Option<News> {
+    /// The next thing that came of its words; to be asked until there is none. It is told that this server
+    /// is there; `chance` gives bytes that nobody can foresee.
+    pub(super) fn poll(&mut self, server: &str, chance: &mut dyn FnMut() -> [u8; 32]) -> Option<News> {
         // After a new start the ends of the old streams come, whose ids begin anew.
         let mut are_old = false;
         loop {
             if let Some(news) = self.pending.pop_front() {
                 return Some(news);
             }
-            match self.trunk.poll_event()? {
+            let Some(event) = self.trunk.poll_event() else {
+                self.pending = VecDeque::new();
+                return None;
+            };
+            match event {
                 Event::Started(terms) | Event::Restarted(terms) => {
                     are_old = true;
                     self.lose_all("it has started anew");
                     if terms.dialect == Dialect::S2 {
-                        self.say_hello(chance());
+                        self.say_hello(server, chance());
                     } else {
-                        self.complain("it speaks hyperstart's protocol, which is not served".to_owned());
+                        self.complain("it speaks hyperstart's protocol, which is not served");
                     }
                 }
                 Event::Opened(id) => {
-                    self.streams.insert(id.0, Carried::Unread(LineBuffer::new(MAX_LINE)));
+                    self.streams.set(id, Carried::Unread(Box::new(LineBuffer::new(MAX_LINE))));
                 }
-                Event::Readable(id) => self.read(id),
-                Event::Writable(id) | Event::Credit(id) => match self.streams.get(&id.0) {
+                Event::Readable(id) => match self.streams.get(id) {
+                    Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Said(id)),
+                    _ => self.read(id),
+                },
+                Event::Writable(id) | Event::Credit(id) => match self.streams.get(id) {
                     Some(Carried::Facts(_)) => self.tell(),
                     Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Room(id)),
                     _ => {}
@@ -294,19 +271,19 @@ impl Guest {
                 // It is another one, or will be.
                 Event::Reset(_, ResetReason::Restarted) => self.lose_all("it has started anew"),
                 Event::Reset(id, why) => {
-                    let is_hello = matches!(self.streams.get(&id.0), Some(Carried::Hello(_)));
+                    let is_hello = matches!(self.streams.get(id), Some(Carried::Hello(_)));
                     if is_hello && self.agent.is_none() && why == ResetReason::Remote {
-                        self.complain("it does not let us say hello".to_owned());
+                        self.complain("it does not let us say hello");
                     }
                     self.lose(id, false);
                 }
                 Event::Retired(id) => self.lose(id, true),
                 Event::Closed(why) => {
-                    let why = self.complaint.take().unwrap_or_else(|| why.to_string());
+                    let why = self.complaint.take().unwrap_or_else(|| why.to_string().into());
                     let was_up = self.agent.is_some();
                     self.lose_all(&why);
                     if !was_up && self.last_complaint.as_ref() != Some(&why) {
-                        self.pending.push_back(News::Down(why.clone()));
+                        self.pending.push_back(News::Down(why.to_string()));
                     }
                     self.last_complaint = Some(why);
                 }
@@ -326,52 +303,45 @@ impl Guest {
 
     /// All that it has here ends.
     pub(super) fn lose_all(&mut self, why: &str) {
-        for (id, carried) in std::mem::take(&mut self.streams) {
+        for (id, carried) in self.streams.take() {
             // One that we have opened meanwhile has not reached it.
-            if !StreamId(id).is_guests() {
-                let _ = self.trunk.session().reset(StreamId(id));
+            if !id.is_guests() {
+                let _ = self.trunk.session().reset(id);
             }
             self.pending.push_back(News::Gone(carried, false));
         }
-        self.facts = None;
-        self.unsaid.clear();
         if self.agent.take().is_some() {
             self.pending.push_back(News::Down(why.to_owned()));
         }
     }
 
     fn lose(&mut self, id: StreamId, in_order: bool) {
-        let Some(carried) = self.streams.remove(&id.0) else { return };
-        if self.facts == Some(id) {
-            self.facts = None;
-            self.unsaid.clear();
-        }
+        let Some(carried) = self.streams.remove(id) else { return };
         self.pending.push_back(News::Gone(carried, in_order));
     }
 
     /// Ends the session, for this reason; another one calls.
-    fn complain(&mut self, why: String) {
-        self.complaint = Some(why);
+    fn complain(&mut self, why: &str) {
+        self.complaint = Some(why.into());
         self.trunk.end();
     }
 
-    fn say_hello(&mut self, nonce: [u8; 32]) {
-        self.half_known = None;
+    fn say_hello(&mut self, server: &str, nonce: [u8; 32]) {
         let greeting = Greeting::new(self.key.as_ref().and_then(GuestKey::secret), nonce);
-        let header = greeting.header(&self.server);
+        let header = greeting.header(server);
         let Ok(id) = self.trunk.session().open() else { return };
         let _ = self.trunk.session().set_priority(id, Priority::High);
         let _ = self.trunk.session().write(id, &header);
-        let hello = Box::new((greeting, LineBuffer::new(MAX_LINE)));
-        self.streams.insert(id.0, Carried::Hello(hello));
+        let hello = Hello { greeting, line: LineBuffer::new(MAX_LINE), half_known: None };
+        self.streams.set(id, Carried::Hello(Box::new(hello)));
     }
 
     /// There is something to read on a stream.
     fn read(&mut self, id: StreamId) {
-        let Some(carried) = self.streams.get_mut(&id.0) else { return };
+        let Some(carried) = self.streams.get_mut(id) else { return };
         match carried {
             Carried::Leg(_) | Carried::Joined(_) => self.pending.push_back(News::Said(id)),
-            Carried::Waiting { .. } | Carried::Early(_) => {}
+            Carried::Waiting(_) | Carried::Early(_) => {}
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
             Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
                 None if matches!(self.trunk.session().received(id), Ok(Received::End)) => {
@@ -382,18 +352,17 @@ impl Guest {
                 Some(Ok(line)) => self.read_announcement(id, &line),
             },
             Carried::Hello(hello) => {
-                let (greeting, buffer) = &mut **hello;
-                let outcome = match next_line(&mut self.trunk, id, buffer) {
+                let outcome = match next_line(&mut self.trunk, id, &mut hello.line) {
                     None => return,
-                    Some(line) => line.and_then(|line| greeting.handle_line(&line)),
+                    Some(line) => line.and_then(|line| hello.greeting.handle_line(&line)),
                 };
                 match outcome {
-                    Err(refusal) => self.complain(refusal.to_string()),
+                    Err(refusal) => self.complain(&refusal.to_string()),
                     Ok((who, next)) => {
-                        let who = who.or_else(|| self.half_known.take());
+                        let who = who.map(Known::of).or_else(|| hello.half_known.take());
                         match next {
                             Next::Say(line) => {
-                                self.half_known = who;
+                                hello.half_known = who;
                                 let _ = self.trunk.session().write(id, &line);
                                 // The answer may be there.
                                 self.read(id);
@@ -403,6 +372,7 @@ impl Guest {
                                 let _ = self.trunk.session().stop_reading(id);
                                 self.agent = who;
                                 self.last_complaint = None;
+                                self.streams.set(id, Carried::Over);
                                 self.pending.push_back(News::Up);
                                 self.read_early();
                             }
@@ -410,10 +380,10 @@ impl Guest {
                     }
                 }
             }
-            Carried::Facts(buffer) => {
+            Carried::Facts(facts) => {
                 let mut changed = Vec::new();
                 let outcome = loop {
-                    match next_line(&mut self.trunk, id, buffer) {
+                    match next_line(&mut self.trunk, id, &mut facts.line) {
                         None => break Ok(()),
                         Some(line) => match line.and_then(|line| self.told.handle_line(&line)) {
                             Ok(keys) => changed.extend(keys),
@@ -433,8 +403,8 @@ impl Guest {
 
     /// Hello is over: what was announced before that was known is heard now.
     fn read_early(&mut self) {
-        let early = self.streams.iter().filter_map(|(&id, carried)| match carried {
-            Carried::Early(line) => Some((StreamId(id), line.clone())),
+        let early = self.streams.iter().filter_map(|(id, carried)| match carried {
+            Carried::Early(buffer) => Some((id, buffer.line()?.ok()?.to_vec())),
             _ => None,
         });
         for (id, line) in early.collect::<Vec<_>>() {
@@ -444,20 +414,24 @@ impl Guest {
 
     fn read_announcement(&mut self, id: StreamId, line: &[u8]) {
         if self.agent.is_none() {
-            self.streams.insert(id.0, Carried::Early(line.to_vec()));
+            let mut kept = LineBuffer::new(MAX_LINE);
+            kept.take(line);
+            self.streams.set(id, Carried::Early(Box::new(kept)));
             return;
         }
         match Announcement::parse(line) {
             Err(refusal) => self.refuse(id, &refusal),
-            Ok(Announcement::Facts { .. }) if self.facts.is_some() => {
+            Ok(Announcement::Facts { .. }) if self.streams.facts().is_some() => {
                 self.refuse(id, &Refusal::new(Code::IN_USE, "there are facts already"));
             }
             Ok(Announcement::Facts { .. }) => {
                 self.told.begin();
-                self.teller = Teller::new(&self.own);
-                self.facts = Some(id);
-                self.streams.insert(id.0, Carried::Facts(LineBuffer::new(MAX_FACT_LINE)));
-                self.unsaid = answer::ok(&answer::Done {});
+                let facts = FactStream {
+                    line: LineBuffer::new(MAX_FACT_LINE),
+                    teller: Teller::new(&self.own),
+                    unsaid: answer::ok(&answer::Done {}),
+                };
+                self.streams.set(id, Carried::Facts(Box::new(facts)));
                 self.tell();
                 self.read(id);
             }
@@ -471,18 +445,18 @@ impl Guest {
         let _ = session.write(id, &refusal.line());
         let _ = session.finish(id);
         let _ = session.stop_reading(id);
-        self.streams.insert(id.0, Carried::Over);
+        self.streams.set(id, Carried::Over);
     }
 
     /// A stream that was announced is this from now on, and the guest is answered this.
     pub(super) fn accept(&mut self, id: StreamId, carried: Carried, ok: &[u8]) {
         let _ = self.trunk.session().write(id, ok);
-        self.streams.insert(id.0, carried);
+        self.streams.set(id, carried);
     }
 
     /// A stream that was announced is this from now on, and is answered by somebody else.
     pub(super) fn set(&mut self, id: StreamId, carried: Carried) {
-        self.streams.insert(id.0, carried);
+        self.streams.set(id, carried);
     }
 
     /// Opens a stream for an operator.
@@ -500,22 +474,21 @@ impl Guest {
         };
         let _ = self.trunk.session().set_priority(id, priority);
         let _ = self.trunk.session().write(id, header);
-        self.streams.insert(id.0, Carried::Joined(joined));
+        self.streams.set(id, Carried::Joined(Box::new(joined)));
         Ok(id)
     }
 
     /// Nobody wants this stream any more.
     pub(super) fn reset(&mut self, id: StreamId) {
-        if self.streams.insert(id.0, Carried::Over).is_some() {
+        if let Some(carried) = self.streams.get_mut(id) {
+            *carried = Carried::Over;
             let _ = self.trunk.session().reset(id);
-        } else {
-            self.streams.remove(&id.0);
         }
     }
 
     /// Both have said all on this stream, as far as this side goes.
     pub(super) fn is_over(&mut self, id: StreamId) {
-        self.streams.insert(id.0, Carried::Over);
+        self.streams.set(id, Carried::Over);
     }
 
     /// Sets a fact for the guest to read; `None`: takes it back. Whether that is news.
@@ -528,8 +501,8 @@ impl Guest {
             Some(value) => self.own.set(key, value)?,
             None => self.own.unset(key),
         };
-        if is_news && self.facts.is_some() {
-            self.teller.handle_changed(&self.own, key);
+        if is_news && let Some((_, facts)) = self.streams.facts() {
+            facts.teller.handle_changed(&self.own, key);
             self.tell();
         }
         Ok(is_news)
@@ -537,15 +510,18 @@ impl Guest {
 
     /// Tells the guest what it is to know, as far as it takes that.
     fn tell(&mut self) {
-        let Some(id) = self.facts else { return };
+        let Some((id, facts)) = self.streams.facts() else { return };
         loop {
-            if self.unsaid.is_empty() {
-                let Some(line) = self.teller.poll(&self.own) else { return };
-                self.unsaid = line;
+            if facts.unsaid.is_empty() {
+                // Nor is its memory kept.
+                facts.unsaid = facts.teller.poll(&self.own).unwrap_or_default();
+                if facts.unsaid.is_empty() {
+                    return;
+                }
             }
-            let taken = self.trunk.session().write(id, &self.unsaid).unwrap_or(self.unsaid.len());
-            self.unsaid.drain(..taken);
-            if !self.unsaid.is_empty() {
+            let taken = self.trunk.session().write(id, &facts.unsaid).unwrap_or(facts.unsaid.len());
+            facts.unsaid.drain(..taken);
+            if !facts.unsaid.is_empty() {
                 return;
             }
         }
@@ -553,8 +529,8 @@ impl Guest {
 
     /// Of those who have connected to the guest and were not taken, the next to be given up, and when.
     pub(super) fn next_untaken(&self) -> Option<(StreamId, Instant)> {
-        let waiting = self.streams.iter().filter_map(|(&id, carried)| match carried {
-            Carried::Waiting { until, .. } => Some((StreamId(id), *until)),
+        let waiting = self.streams.iter().filter_map(|(id, carried)| match carried {
+            Carried::Waiting(waiting) => Some((id, waiting.until)),
             _ => None,
         });
         waiting.min_by_key(|&(_, until)| until)
@@ -601,6 +577,20 @@ fn next_line(trunk: &mut Trunk, id: StreamId, buffer: &mut LineBuffer) -> Option
     None
 }
 
+/// What sessions without SL agree on, and those with it.
+static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
+    [4096, 1024].map(|max_frame| {
+        Arc::new(SessionConfig {
+            max_frame,
+            window: WINDOW,
+            receive_buffer: WINDOW,
+            send_buffer: 2 * WINDOW,
+            max_peer_streams: PEER_STREAMS,
+            max_own_streams: OWN_STREAMS,
+            ..SessionConfig::new(Role::Host)
+        })
+    })
+});
 /// What a stream may have under way towards us.
 const WINDOW: u32 = 64 << 10;
 /// Streams that a guest may have announced at a time.

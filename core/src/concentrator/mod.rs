@@ -20,6 +20,7 @@ mod aside;
 mod attach;
 mod attaching;
 mod bonds;
+mod carried;
 mod client;
 mod closing;
 mod config;

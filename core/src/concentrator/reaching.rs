@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use vspc_guest::{Code as GuestCode, Header, Refusal};
 
 use super::Concentrator;
+use super::carried::{Carried, Joined};
 use super::conn::Conn;
 use super::desk::{Join, JoinState};
 use super::event::EventKind;
-use super::guest::{Carried, Guest, Joined};
+use super::guest::Guest;
 use super::id::{ConnId, ConsoleId};
 use super::streams::shown;
 use crate::admin::operator::{Code, Failure, write_id};
@@ -64,7 +65,7 @@ impl Concentrator {
         let may = &guest.agent().ok_or_else(gone)?.may;
         // The streams of a process come with it.
         let belongs = matches!(header, Header::Err { .. } | Header::Control { .. });
-        if matches!(header, Header::Hello(_)) || !(belongs || may.iter().any(|word| word == op)) {
+        if matches!(header, Header::Hello(_)) || !(belongs || may.iter().any(|word| **word == *op)) {
             return Err(Refusal::new(GuestCode::NOT_ALLOWED, format!("the guest's agent allows no {op}")));
         }
         let detail = detail(&header);
@@ -154,7 +155,7 @@ impl Concentrator {
                     "who": self.who(joined.operator),
                     "detail": joined.detail,
                 })),
-                Carried::Waiting { name, .. } => Some(json!({ "kind": "connection", "detail": name })),
+                Carried::Waiting(waiting) => Some(json!({ "kind": "connection", "detail": waiting.name })),
                 Carried::Unread(_) | Carried::Early(_) | Carried::Hello(_) | Carried::Over => None,
             })
             .take(SHOWN_STREAMS)
@@ -201,7 +202,7 @@ impl Concentrator {
         desk.check_free(stream)?;
         let guests = &mut self.consoles.guests;
         let name = match guests.get(at).and_then(|guest| guest.carried(with)) {
-            Some(Carried::Waiting { name, .. }) => name.clone(),
+            Some(Carried::Waiting(waiting)) => waiting.name.clone(),
             _ => return Err(gone()),
         };
         if guests.taker(at, &name) != Some(id) {
@@ -209,7 +210,7 @@ impl Concentrator {
         }
         let guest = guests.get_mut(at).ok_or_else(gone)?;
         let joined = Joined { operator: id, stream, op: "connection".into(), detail: name };
-        guest.set(with, Carried::Joined(joined));
+        guest.set(with, Carried::Joined(Box::new(joined)));
         desk.join(stream, at, with);
         self.feed_joined(id, stream);
         self.read_stream(at, with);

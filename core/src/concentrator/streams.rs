@@ -7,11 +7,12 @@
 use vspc_guest::{Announcement, Code, LogOk, Name, Refusal, answer};
 
 use super::Concentrator;
+use super::carried::{Carried, Waiting};
 use super::conn::{Conn, Early, Role, Transport, Vm, Wire};
 use super::console::Console;
 use super::event::{CloseReason, EventKind};
 use super::feeding::offer_raw_line;
-use super::guest::{Carried, Guest, News};
+use super::guest::{Guest, News};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
 use super::label::Identity;
@@ -39,14 +40,14 @@ impl Concentrator {
         }
         self.consoles.print_text(at, &text, &mut self.fx);
         loop {
-            let Self { consoles, rng, .. } = self;
+            let Self { consoles, rng, config, .. } = self;
             let Some(guest) = consoles.guests.get_mut(at) else { return };
             let mut chance = || {
                 let mut bytes = [0; 32];
                 rng.fill_bytes(&mut bytes);
                 bytes
             };
-            match guest.poll(&mut chance) {
+            match guest.poll(&config.server, &mut chance) {
                 // What was a console until now may be one again at once.
                 Some(News::Announced(id, announcement)) if self.fx.has_doomed() => {
                     guest.put_back(News::Announced(id, announcement));
@@ -189,7 +190,7 @@ impl Concentrator {
     fn name_members(&mut self, at: ConsoleId) {
         let Some(label) = self.consoles.label(at) else { return };
         let Some(guest) = self.consoles.guests.get_mut(at) else { return };
-        if guest.is_called(&label.name) {
+        if guest.is_called(&label) {
             return;
         }
         let Some(name) = base_name(&label.name, &label.suffix) else { return };
@@ -349,7 +350,7 @@ impl Concentrator {
         });
         self.fx.outbox.transmit(taker);
         if let Some(guest) = self.consoles.guests.get_mut(at) {
-            guest.set(id, Carried::Waiting { name: name.as_str().into(), until });
+            guest.set(id, Carried::Waiting(Box::new(Waiting { name: name.as_str().into(), until })));
         }
         Ok(())
     }

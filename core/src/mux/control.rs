@@ -56,6 +56,11 @@ impl Control {
         self.hello || self.go_away.is_some() || self.ping.is_some() || !self.pongs.is_empty()
     }
 
+    /// Whether there is nothing to send, nor anything to be remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.has_message() && !self.has_reply() && self.closed_strays.is_empty()
+    }
+
     /// Whether a reply is due.
     pub(super) fn has_reply(&self) -> bool {
         !self.replies.is_empty()

@@ -63,6 +63,17 @@ pub(super) struct Handshake {
     stall: Stall,
 }
 
+/// A host's [`Handshake`] once the peer is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    nonce: u32,
+    peer: u32,
+    conversed: bool,
+    heard: (bool, bool),
+    hello_sent_at: Option<Instant>,
+    restarts: Instant,
+}
+
 /// Where a [`Handshake`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandshakePhase {
@@ -144,7 +155,7 @@ impl Handshake {
             0 => nonce(config, now),
             nonce => nonce,
         };
-        self.v1 = Matcher::new(&v1_answer(self.own(config).trailer()));
+        self.expect_v1(config);
         self.hello.reset();
         self.have = 0;
         self.peer = 0;
@@ -156,6 +167,38 @@ impl Handshake {
             (_, Role::Host) => HandshakePhase::Calling(Some(now)),
             (_, Role::Guest) => HandshakePhase::Listening,
         };
+    }
+
+    fn expect_v1(&mut self, config: &Config) {
+        self.v1 = Matcher::new(&v1_answer(self.own(config).trailer()));
+    }
+
+    /// Host: what is kept of it once the peer is known. `None`: it is not, or this side is a guest.
+    pub(super) fn at_rest(&self) -> Option<Settled> {
+        let is_host = self.role == Role::Host;
+        (is_host && self.is_settled()).then_some(Settled {
+            nonce: self.nonce,
+            peer: self.peer,
+            conversed: self.conversed,
+            heard: (self.heard_anything, self.heard_foreign),
+            hello_sent_at: self.hello_sent_at,
+            restarts: self.restarts,
+        })
+    }
+
+    /// As it was.
+    pub(super) fn resumed(config: &Config, kept: Settled) -> Self {
+        let (mut handshake, _) = Self::new(config, Instant::ZERO);
+        handshake.phase = HandshakePhase::Settled;
+        handshake.deadline = None;
+        handshake.nonce = kept.nonce;
+        handshake.expect_v1(config);
+        handshake.peer = kept.peer;
+        handshake.conversed = kept.conversed;
+        (handshake.heard_anything, handshake.heard_foreign) = kept.heard;
+        handshake.hello_sent_at = kept.hello_sent_at;
+        handshake.restarts = kept.restarts;
+        handshake
     }
 
     /// [`Start::S2Only`]: the wait begins.

@@ -118,6 +118,7 @@ mod payload;
 mod plan;
 mod reader;
 mod receiver;
+mod rest;
 mod room;
 mod segments;
 mod sender;

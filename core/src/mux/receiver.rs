@@ -90,6 +90,24 @@ impl Receiver {
         Self { state: ReceiverState::Open, sink: false, discarding: false, kept: 0, unacked: 0 }
     }
 
+    /// What is kept of it while nothing is under way: whether everything has come, and whether nobody reads.
+    /// `None`: something is.
+    pub(super) fn at_rest(&self) -> Option<(bool, bool)> {
+        let is_done = match self.state {
+            ReceiverState::Open => false,
+            ReceiverState::Done => true,
+            ReceiverState::Drop | ReceiverState::Wait | ReceiverState::Fin => return None,
+        };
+        let is_empty = self.kept == 0 && self.unacked == 0 && !self.discarding;
+        is_empty.then_some((is_done, self.sink))
+    }
+
+    /// As it was.
+    pub(super) const fn resumed((is_done, sink): (bool, bool)) -> Self {
+        let state = if is_done { ReceiverState::Done } else { ReceiverState::Open };
+        Self { state, sink, ..Self::new() }
+    }
+
     /// Where in the table it is.
     pub(super) const fn state(&self) -> ReceiverState {
         self.state

@@ -44,6 +44,16 @@ pub(super) struct Sender {
     closed: bool,
 }
 
+/// A [`Sender`] of which nothing is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SenderAtRest {
+    cap: u32,
+    limit: u16,
+    progress: bool,
+    finished: bool,
+    closed: bool,
+}
+
 impl Sender {
     /// Idle, frames of up to `max_frame`.
     pub(super) const fn new(max_frame: u16) -> Self {
@@ -56,6 +66,21 @@ impl Sender {
             finished: false,
             closed: false,
         }
+    }
+
+    /// What is kept of it while nothing is under way. `None`: something is.
+    pub(super) const fn at_rest(&self) -> Option<SenderAtRest> {
+        let Self { flight, unacked, limit, progress, cap, finished, closed } = *self;
+        if flight > 0 || unacked > 0 {
+            return None;
+        }
+        Some(SenderAtRest { cap, limit, progress, finished, closed })
+    }
+
+    /// As it was.
+    pub(super) const fn resumed(kept: SenderAtRest) -> Self {
+        let SenderAtRest { cap, limit, progress, finished, closed } = kept;
+        Self { flight: 0, unacked: 0, limit, progress, cap, finished, closed }
     }
 
     /// Bytes sent and not acked.

@@ -45,7 +45,7 @@ pub struct Session {
     pub(super) restarted: bool,
     pub(super) peer_away: Option<(GoAwayCode, StreamId)>,
     pub(super) closed: Option<CloseReason>,
-    trim_at: Option<Instant>,
+    pub(super) trim_at: Option<Instant>,
 }
 
 /// How far a session is towards its end.

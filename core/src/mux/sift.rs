@@ -39,6 +39,16 @@ impl RawSift {
         }
     }
 
+    /// The same, for a line that nothing was held of.
+    pub(super) fn boxed() -> Box<Self> {
+        Box::new(Self::new())
+    }
+
+    /// Nothing of the line is held: it is as new.
+    pub(super) fn is_empty(&self) -> bool {
+        self.recent.is_empty() && self.hello_left == 0 && self.hello.have() == 0 && self.left == 0
+    }
+
     /// Nobody has answered: all is text but HELLOs. Returns how many bytes were looked at, up to the end of
     /// one.
     pub(super) fn before_hello(&mut self, data: &[u8], text: &mut Vec<u8>) -> usize {

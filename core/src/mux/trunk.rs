@@ -5,6 +5,7 @@
 //! time. Refuses to know what streams carry.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -13,14 +14,14 @@ use super::config::Config;
 use super::error::ConfigError;
 use super::event::{CloseReason, Event};
 use super::link::{Link, LinkConfig, LinkEvent, carry};
+use super::rest::Held;
 use super::session::{Session, SessionState};
 use super::sift::{LinkSift, RawSift};
 
 /// One end of such a line. See the [module](super) for what is done with its [session](Self::session).
 #[derive(Debug)]
 pub struct Trunk {
-    config: Config,
-    session: Session,
+    session: Held,
     under: Under,
     /// The next session may call from then on; `None`: one calls, or is there.
     calls_at: Option<Instant>,
@@ -33,33 +34,46 @@ pub struct Trunk {
 
 #[derive(Debug)]
 enum Under {
-    Raw(Box<RawSift>),
+    /// Nothing while nothing of the line is held.
+    Raw(Option<Box<RawSift>>),
     Link(Box<(Link, LinkSift)>),
 }
 
 impl Trunk {
-    /// On a line that loses nothing and says when it opens and closes. It is closed at first.
+    /// On a line that loses nothing and says when it opens and closes. It is closed at first. Many lines may
+    /// have one configuration: its nonce and its seed do not count.
     ///
     /// # Errors
     ///
     /// Sizes that cannot work.
-    pub fn raw(config: Config, now: Instant) -> Result<Self, ConfigError> {
-        Self::new(config, Under::Raw(Box::new(RawSift::new())), now)
+    pub fn raw(
+        config: impl Into<Arc<Config>>,
+        nonce: u32,
+        seed: [u64; 2],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self::new(Held::new(config.into(), nonce, seed, now)?, Under::Raw(None), now))
     }
 
-    /// On a line that may lose bytes, in SL's frames.
+    /// The same on a line that may lose bytes, in SL's frames.
     ///
     /// # Errors
     ///
     /// Sizes that cannot work.
-    pub fn linked(config: Config, link: LinkConfig, now: Instant) -> Result<Self, ConfigError> {
+    pub fn linked(
+        config: impl Into<Arc<Config>>,
+        nonce: u32,
+        seed: [u64; 2],
+        link: LinkConfig,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
         let sift = LinkSift::new(link.max_payload.into());
-        Self::new(config, Under::Link(Box::new((Link::new(link), sift))), now)
+        let under = Under::Link(Box::new((Link::new(link), sift)));
+        Ok(Self::new(Held::new(config.into(), nonce, seed, now)?, under, now))
     }
 
-    fn new(config: Config, under: Under, now: Instant) -> Result<Self, ConfigError> {
-        let session = Session::new(config.clone(), now)?;
-        Ok(Self { config, session, under, calls_at: None, called: now, is_open: false, is_ended_here: false })
+    const fn new(session: Held, under: Under, now: Instant) -> Self {
+        Self { session, under, calls_at: None, called: now, is_open: false, is_ended_here: false }
     }
 
     /// Whether it has SL.
@@ -70,14 +84,17 @@ impl Trunk {
 
     /// The session: streams are opened, written and read there. After that there may be something to
     /// [transmit](Self::transmit_with).
-    pub const fn session(&mut self) -> &mut Session {
-        &mut self.session
+    pub fn session(&mut self) -> &mut Session {
+        self.session.wake()
     }
 
     /// Whether a guest has answered, and the session goes on.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.session.state == SessionState::Open && self.session.terms().is_some()
+        // One that rests is.
+        self.session
+            .awake()
+            .is_none_or(|session| session.state == SessionState::Open && session.terms().is_some())
     }
 
     /// The line is there: a guest is called. With SL one that was called before may not have noticed that the
@@ -97,9 +114,11 @@ impl Trunk {
         self.is_open = false;
         match &mut self.under {
             Under::Raw(sift) => {
-                sift.reset(text);
+                if let Some(mut sift) = sift.take() {
+                    sift.reset(text);
+                }
                 if self.calls_at.is_none() {
-                    self.session.line_reopened(now);
+                    self.session.wake().line_reopened(now);
                 }
             }
             Under::Link(both) => both.1.reset(text),
@@ -116,26 +135,27 @@ impl Trunk {
                 self.handle_link(now);
             }
             Under::Raw(sift) => {
+                let (session, sift) = (self.session.wake(), sift.get_or_insert_with(RawSift::boxed));
                 let mut rest = data;
                 while !rest.is_empty() {
-                    if self.session.state != SessionState::Open {
+                    if session.state != SessionState::Open {
                         if !self.is_ended_here {
                             text.extend_from_slice(rest);
                         }
                         return;
                     }
-                    if self.session.terms().is_none() {
+                    if session.terms().is_none() {
                         let n = sift.before_hello(rest, text);
-                        self.session.handle_received(&rest[..n], now);
+                        session.handle_received(&rest[..n], now);
                         rest = &rest[n..];
                         continue;
                     }
                     let (piece, behind) = rest.split_at(sift.piece(rest));
                     rest = behind;
-                    self.session.handle_received(piece, now);
-                    if self.session.state == SessionState::Open {
+                    session.handle_received(piece, now);
+                    if session.state == SessionState::Open {
                         sift.confirm(piece, now);
-                    } else if matches!(self.session.closed, Some(CloseReason::Violation(_))) {
+                    } else if matches!(session.closed, Some(CloseReason::Violation(_))) {
                         sift.give_up(piece, text);
                     } else {
                         // It was a frame, which has ended the session.
@@ -148,23 +168,31 @@ impl Trunk {
 
     /// A deadline may have passed.
     pub fn handle_timeout(&mut self, now: Instant, text: &mut Vec<u8>) {
-        if self.calls_at.is_some_and(|at| at <= now)
-            && let Ok(session) = Session::new(Config { nonce: self.next_nonce(), ..self.config.clone() }, now)
-        {
+        if self.calls_at.is_some_and(|at| at <= now) {
+            self.session.begin_anew(self.next_nonce(), now);
             self.calls_at = None;
             self.is_ended_here = false;
             self.called = now;
-            self.session = session;
         }
-        self.session.handle_timeout(now);
+        if let Some(session) = self.session.awake_mut() {
+            session.handle_timeout(now);
+        }
         match &mut self.under {
-            Under::Raw(sift) => sift.handle_timeout(now, text),
+            Under::Raw(sift) => {
+                if let Some(held) = sift {
+                    held.handle_timeout(now, text);
+                    if held.is_empty() {
+                        *sift = None;
+                    }
+                }
+            }
             Under::Link(both) => {
                 both.1.handle_timeout(now, text);
                 both.0.handle_timeout(now);
                 self.handle_link(now);
             }
         }
+        self.session.rest();
     }
 
     /// When [`Self::handle_timeout`] is to be called at the latest. While the line is closed nothing is due.
@@ -174,17 +202,17 @@ impl Trunk {
             return None;
         }
         let under = match &self.under {
-            Under::Raw(sift) => [sift.poll_timeout(), None],
+            Under::Raw(sift) => [sift.as_ref().and_then(|sift| sift.poll_timeout()), None],
             Under::Link(both) => [both.1.poll_timeout(), both.0.poll_timeout()],
         };
-        let own = [self.session.poll_timeout(), self.calls_at];
+        let own = [self.session.awake().and_then(Session::poll_timeout), self.calls_at];
         own.into_iter().chain(under).flatten().min()
     }
 
     /// The next event of the session; after [`Event::Closed`] another session calls, a second after the last
     /// one did.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.session.poll_event()?;
+        let event = self.session.awake_mut()?.poll_event()?;
         if let Event::Closed(_) = event {
             self.calls_at = Some(self.called + CALL_AGAIN);
         }
@@ -194,7 +222,7 @@ impl Trunk {
     /// Ends the session, for this reason; another one calls.
     pub fn end(&mut self) {
         self.is_ended_here = true;
-        self.session.close();
+        self.session.wake().close();
     }
 
     /// Gives what goes next to `take`, as [`Session::transmit_with`] does. Nothing goes while the line is
@@ -204,10 +232,10 @@ impl Trunk {
             return 0;
         }
         match &mut self.under {
-            Under::Raw(_) => self.session.transmit_with(now, take),
+            Under::Raw(_) => self.session.awake_mut().map_or(0, |session| session.transmit_with(now, take)),
             Under::Link(both) => {
                 let link = &mut both.0;
-                carry(&mut self.session, link, now);
+                carry_awake(&mut self.session, link, now);
                 link.transmit_with(now, |frame| take(&[IoSlice::new(frame)]))
             }
         }
@@ -217,14 +245,14 @@ impl Trunk {
     #[must_use]
     pub fn memory(&self) -> usize {
         let under = match &self.under {
-            Under::Raw(sift) => size_of::<RawSift>() + sift.memory(),
+            Under::Raw(sift) => sift.as_ref().map_or(0, |sift| size_of::<RawSift>() + sift.memory()),
             Under::Link(both) => size_of::<(Link, LinkSift)>() + both.0.memory() + both.1.memory(),
         };
         self.session.memory() + under
     }
 
     fn next_nonce(&self) -> u32 {
-        match self.config.nonce {
+        match self.session.nonce() {
             0 => 0,
             nonce => nonce.wrapping_add(self.called.as_micros() as u32),
         }
@@ -233,21 +261,28 @@ impl Trunk {
     fn handle_link(&mut self, now: Instant) {
         let Under::Link(both) = &mut self.under else { return };
         let link = &mut both.0;
-        carry(&mut self.session, link, now);
+        carry_awake(&mut self.session, link, now);
         while let Some(event) = link.poll_event() {
             match event {
-                LinkEvent::Restarted => self.session.line_reopened(now),
+                LinkEvent::Restarted => self.session.wake().line_reopened(now),
                 LinkEvent::Ended => link.finish(),
                 LinkEvent::Closed(_) => {
                     let rest = link.received().len();
                     link.consume(rest);
-                    self.session.line_reopened(now);
+                    self.session.wake().line_reopened(now);
                     link.open(now);
                 }
                 _ => {}
             }
         }
-        carry(&mut self.session, link, now);
+        carry_awake(&mut self.session, link, now);
+    }
+}
+
+/// Moves what can be moved; a session that rests has nothing, and is not woken for nothing.
+fn carry_awake(held: &mut Held, link: &mut Link, now: Instant) {
+    if held.awake().is_some() || !link.received().is_empty() {
+        carry(held.wake(), link, now);
     }
 }
 

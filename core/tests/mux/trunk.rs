@@ -1,7 +1,8 @@
 //! A host's end of a line that has text on it beside streams.
 
+use quickcheck::quickcheck;
 use vspc_core::mux::link::{LinkConfig, frame};
-use vspc_core::mux::{Config, Event, Role, Session, Trunk};
+use vspc_core::mux::{Config, Event, Priority, Role, Session, StreamId, Trunk};
 use vspc_core::time::Instant;
 
 const START: Instant = Instant::from_micros(1_000_000);
@@ -19,7 +20,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let mut host = Trunk::raw(config(Role::Host, 7), START).unwrap();
+        let mut host = Trunk::raw(Config::new(Role::Host), 7, [1, 2], START).unwrap();
         host.handle_opened(START);
         let guest = Session::new(config(Role::Guest, 9), START).unwrap();
         Self { host, guest, now: START, text: Vec::new() }
@@ -144,9 +145,123 @@ fn a_session_that_ends_is_followed_by_another_a_second_later() {
     assert!(pair.host.is_up());
 }
 
+/// What both ends are told, and what they read.
+type Seen = (Vec<Event>, Vec<Event>, Vec<u8>);
+
+impl Pair {
+    /// Everything arrives; and is read, where `reads` says so.
+    fn settle(&mut self, reads: bool) -> Seen {
+        self.pass();
+        let (of_host, of_guest) = (self.events(), std::iter::from_fn(|| self.guest.poll_event()).collect());
+        let mut said = Vec::new();
+        for number in (1..8).filter(|_| reads) {
+            for id in [number, number | StreamId::GUEST_BIT].map(StreamId) {
+                for end in [self.host.session(), &mut self.guest] {
+                    let mut line = [0; 512];
+                    said.push(id.0 as u8);
+                    while let Ok(n @ 1..) = end.read(id, &mut line) {
+                        said.extend_from_slice(&line[..n]);
+                    }
+                }
+            }
+        }
+        self.pass();
+        (of_host, of_guest, said)
+    }
+
+    /// Does one of many things at either end; what came of it.
+    fn act(&mut self, at_host: bool, what: u8, n: u16) -> String {
+        let end = if at_host { self.host.session() } else { &mut self.guest };
+        let number = u64::from(what / 16 % 6 + 1);
+        let id = StreamId(if n.is_multiple_of(2) { number } else { number | StreamId::GUEST_BIT });
+        match what % 16 {
+            0 | 1 => format!("{:?}", end.open()),
+            2 => format!("{:?}", end.open_announced()),
+            3 => format!("{:?}", end.finish(id)),
+            4 => format!("{:?}", end.reset(id)),
+            5 => format!("{:?}", end.stop_reading(id)),
+            6 => format!("{:?}", end.set_priority(id, Priority::Low)),
+            7 => format!("{:?}", end.want_credit(id)),
+            8 if n.is_multiple_of(7) => {
+                end.go_away();
+                String::new()
+            }
+            _ => format!("{:?}", end.write(id, &vec![what; usize::from(n % 700)])),
+        }
+    }
+}
+
+quickcheck! {
+    /// Two lines on which the same happens, at once and with pauses in which a host's session may rest.
+    fn a_session_that_rests_goes_on_as_if_it_had_not(steps: Vec<(bool, u8, u16)>, reads: bool) -> bool {
+        let (mut awake, mut resting) = (Pair::new(), Pair::new());
+        assert_eq!(awake.settle(reads), resting.settle(reads));
+        for (at_host, what, n) in steps {
+            resting.later(2000);
+            assert_eq!(awake.act(at_host, what, n), resting.act(at_host, what, n));
+            assert_eq!(awake.settle(reads), resting.settle(reads));
+            assert_eq!(awake.host.is_up(), resting.host.is_up());
+        }
+        resting.later(2000);
+        awake.host.session().counters() == resting.host.session().counters()
+            && awake.host.session().stream_count() == resting.host.session().stream_count()
+    }
+}
+
+#[test]
+fn a_session_that_is_silent_is_small_and_nothing_of_it_is_due() {
+    let mut pair = Pair::new();
+    pair.settle(true);
+    for _ in 0..4 {
+        let id = pair.guest.open().unwrap();
+        pair.guest.write(id, b"what it is\n").unwrap();
+    }
+    pair.settle(true);
+    let busy = pair.host.memory();
+    pair.later(2000);
+    assert!(pair.host.is_up());
+    assert_eq!((pair.host.poll_timeout(), pair.host.poll_event()), (None, None));
+    assert_eq!(pair.host.transmit_with(pair.now, |_| panic!("nothing is to be offered")), 0);
+    assert!(pair.host.memory() <= 400 && busy > 1000, "{} of {busy}", pair.host.memory());
+    // Who looks at it wakes it, and it rests again.
+    assert_eq!(pair.host.session().stream_count(), 4);
+    assert!(pair.host.memory() > 1000 && pair.host.poll_timeout().is_some());
+    pair.later(0);
+    assert!(pair.host.memory() <= 400, "{}", pair.host.memory());
+    // A guest that comes in its place is found.
+    pair.guest = Session::new(config(Role::Guest, 10), pair.now).unwrap();
+    pair.host.handle_closed(pair.now, &mut pair.text);
+    pair.host.handle_opened(pair.now);
+    let (events, ..) = pair.settle(true);
+    let resets = events.iter().filter(|event| matches!(event, Event::Reset(..))).count();
+    assert!(resets == 4 && events.iter().any(|event| matches!(event, Event::Restarted(_))), "{events:?}");
+}
+
+#[test]
+fn a_session_of_which_something_is_not_done_does_not_rest() {
+    let mut pair = Pair::new();
+    pair.settle(true);
+    let id = pair.guest.open().unwrap();
+    pair.guest.write(id, b"nobody reads").unwrap();
+    pair.settle(false);
+    pair.later(2000);
+    assert!(pair.host.memory() > 1000);
+    assert_eq!(pair.host.session().received_len(id), 12);
+    // Nor one in the middle of a frame.
+    pair.settle(true);
+    pair.guest.write(id, b"cut").unwrap();
+    let line = pair.guest_says();
+    pair.receive_from_guest(&line[..14]);
+    pair.later(2000);
+    assert!(pair.host.memory() > 1000);
+    pair.receive_from_guest(&line[14..]);
+    let (_, _, said) = pair.settle(true);
+    assert!(said.windows(3).any(|run| run == b"cut"));
+}
+
 #[test]
 fn nothing_is_due_and_nothing_goes_while_the_line_is_closed() {
-    let mut host = Trunk::raw(config(Role::Host, 7), START).unwrap();
+    let mut host = Trunk::raw(Config::new(Role::Host), 7, [1, 2], START).unwrap();
     assert_eq!(host.poll_timeout(), None);
     assert_eq!(host.transmit_with(START, |_| panic!("nothing is to be offered")), 0);
     host.handle_opened(START);
@@ -156,7 +271,7 @@ fn nothing_is_due_and_nothing_goes_while_the_line_is_closed() {
 /// A line with SL: what is shown of these bytes, cut every so often.
 fn shown(bytes: &[u8], cut: usize) -> Vec<u8> {
     let (mut text, now) = (Vec::new(), START);
-    let mut host = Trunk::linked(config(Role::Host, 7), LinkConfig::new(3), now).unwrap();
+    let mut host = Trunk::linked(Config::new(Role::Host), 7, [1, 2], LinkConfig::new(3), now).unwrap();
     host.handle_opened(now);
     for piece in bytes.chunks(cut) {
         host.handle_received(piece, now, &mut text);
