@@ -21,6 +21,7 @@
 //! | [`vmware`] | option 232: its messages, one VM's dialogue in both roles |
 //! | [`admin`] | who asks from outside: vSPC.py's protocol and others, locks |
 //! | [`concentrator`] | the engine: consoles, clients, fan-out, vMotion |
+//! | [`hyperstart`] | the control channel of hyperstart, which runs containers in a VM |
 //! | [`mux`] | many streams over one serial line, and a link layer for lines that lose bytes |
 //! | [`plain`] | what of a console's output is text |
 //! | [`proxy_protocol`] | the header by which a proxy says whom it forwards |
@@ -96,6 +97,8 @@
 pub mod admin;
 #[cfg(feature = "concentrator")]
 pub mod concentrator;
+#[cfg(feature = "concentrator")]
+pub mod hyperstart;
 #[cfg(any(feature = "concentrator", feature = "mux"))]
 mod keyed;
 #[cfg(feature = "mux")]

@@ -190,6 +190,12 @@ impl Session {
         }
     }
 
+    /// v1: the API that a control channel has told of, where it was not known before. To be called while no
+    /// stream is open. Constant work.
+    pub const fn set_v1_api(&mut self, api: u32) {
+        self.streams.config.v1.api = api;
+    }
+
     // What to send.
 
     /// Whether there is anything to send.

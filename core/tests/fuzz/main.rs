@@ -7,6 +7,7 @@
 mod admin;
 mod com_port;
 mod engine;
+mod hyperstart;
 mod proxy;
 mod telnet;
 mod vmware;
@@ -168,4 +169,30 @@ fn the_engine_keeps_its_contract_under_any_sequence_of_calls() {
         true
     }
     quickcheck::QuickCheck::new().tests(300).quickcheck(run as fn(_, _) -> bool);
+}
+
+#[test]
+fn hyperstart_corpus_replays_and_any_bytes_of_a_guest_are_survived() {
+    replay("hyperstart_control", hyperstart::hyperstart_control);
+    quickcheck::quickcheck(hyperstart_lives as fn(Vec<u8>) -> bool);
+    // Programs of which most means something.
+    for seed in 1..2000u32 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 16) as u8
+        };
+        let mut program = vec![0, 0, 5, 3];
+        for _ in 0..200 {
+            program.extend([[3, 3, 4, 4, 5, 5, 5, 2, 7, 1, 0][usize::from(next()) % 11], next()]);
+        }
+        hyperstart::hyperstart_control(&program);
+    }
+}
+
+fn hyperstart_lives(data: Vec<u8>) -> bool {
+    hyperstart::hyperstart_control(&data);
+    true
 }

@@ -1,0 +1,313 @@
+//! One process in the guest: its streams on either side, and how far it is.
+//!
+//! Owns what of it moves when. Refuses to know other processes.
+
+use serde_json::Value;
+use vspc_guest::{Belongs, Code as Word, ControlLine, Ending, Key, LineBuffer, Pty, Refusal, answer};
+
+use super::command::{Api, Command, Process, ProcessName, signal_number};
+use crate::mux::{Received, Session, StreamId};
+use crate::time::Instant;
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) key: Key,
+    /// Its streams towards the concentrator.
+    pub(super) main: Option<StreamId>,
+    pub(super) err: Option<StreamId>,
+    pub(super) control: Option<StreamId>,
+    said: LineBuffer,
+    pub(super) phase: Phase,
+    pub(super) name: ProcessName,
+    /// It is the first one of its container.
+    pub(super) is_first: bool,
+    pub(super) has_terminal: bool,
+    size: Option<(u16, u16)>,
+    /// Its streams in the guest, once it was asked for.
+    pub(super) stdio: StreamId,
+    pub(super) stderr: Option<StreamId>,
+    /// The guest has said that it has ended.
+    pub(super) has_ended: bool,
+    /// All that it printed was passed on, or is nobody's.
+    pub(super) is_silent: bool,
+    stdin_ended: bool,
+    /// Who it was for has gone; it is killed at this time.
+    pub(super) kill_at: Option<Instant>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its streams come, until then.
+    Gathering { plan: Option<Box<Plan>>, until: Instant },
+    /// The guest was asked to run it.
+    Asked,
+    /// It runs, or has.
+    Running,
+}
+
+/// What is to run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) what: What,
+    pub(super) process: Process,
+    pub(super) with: Vec<Belongs>,
+    pub(super) pty: Option<Pty>,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// One more process in this container.
+    Exec(Box<str>),
+    /// A container, described so.
+    Container(Value),
+}
+
+/// The two sides that a task passes bytes between.
+pub(super) struct Sides<'a> {
+    /// Streams of the guest's.
+    pub(super) guest: &'a mut Session,
+    /// Streams of the concentrator's.
+    pub(super) agent: &'a mut Session,
+}
+
+impl Task {
+    /// Nothing of it is known but what its streams name it by.
+    pub(super) fn new(key: Key, until: Instant) -> Self {
+        Self {
+            key,
+            main: None,
+            err: None,
+            control: None,
+            said: LineBuffer::new(vspc_guest::MAX_LINE),
+            phase: Phase::Gathering { plan: None, until },
+            name: ProcessName { container: Box::default(), process: Box::default() },
+            is_first: false,
+            has_terminal: false,
+            size: None,
+            stdio: StreamId::SESSION,
+            stderr: None,
+            has_ended: false,
+            is_silent: false,
+            stdin_ended: false,
+            kill_at: None,
+        }
+    }
+
+    pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + use<> {
+        [self.main, self.err, self.control].into_iter().flatten()
+    }
+
+    /// All of its streams that have to be there are: it may be asked for.
+    pub(super) fn is_complete(&self) -> bool {
+        let Phase::Gathering { plan: Some(plan), .. } = &self.phase else { return false };
+        plan.with.iter().all(|part| match part {
+            Belongs::Err => self.err.is_some(),
+            Belongs::Control => self.control.is_some(),
+        })
+    }
+
+    /// Opens its streams in the guest; returns the command that has it run.
+    pub(super) fn begin(&mut self, sides: &mut Sides<'_>, api: Api) -> Result<Command, Refusal> {
+        let Phase::Gathering { plan, .. } = std::mem::replace(&mut self.phase, Phase::Asked) else {
+            return Err(Refusal::new(Word::FAILED, "it runs already"));
+        };
+        let Some(Plan { what, mut process, pty, .. }) = plan.map(|plan| *plan) else {
+            return Err(Refusal::new(Word::NO_SUCH_KEY, "what is to run did not come"));
+        };
+        let too_many = |_| Refusal::new(Word::TOO_MANY, "as many streams are open in the guest as may be");
+        self.stdio = sides.guest.open().map_err(too_many)?;
+        if !process.terminal {
+            self.stderr = Some(sides.guest.open().map_err(too_many)?);
+        }
+        process.stdio = self.stdio.0;
+        process.stderr = self.stderr.map_or(0, |stderr| stderr.0);
+        self.has_terminal = process.terminal;
+        self.is_first = matches!(what, What::Container(_));
+        process.id = if self.is_first { FIRST.into() } else { format!("vspc{}", self.stdio.0).into() };
+        let (command, container) = match &what {
+            What::Exec(container) => (Command::exec(container, &process, api), container.clone()),
+            What::Container(container) => {
+                let command = Command::container(container, &process, api);
+                let id = container.get("id").and_then(Value::as_str).unwrap_or_default();
+                (command.map_err(|why| Refusal::new(Word::BAD_LINE, why))?, id.into())
+            }
+        };
+        self.name = ProcessName { container, process: process.id };
+        if let Some(Pty { rows: Some(rows), cols: Some(cols), .. }) = pty {
+            self.size = Some((rows, cols));
+        }
+        Ok(command)
+    }
+
+    /// The guest runs it. Returns the size that its terminal is to have.
+    pub(super) fn started(&mut self, sides: &mut Sides<'_>) -> Option<(u16, u16)> {
+        self.phase = Phase::Running;
+        for id in self.streams() {
+            let _ = sides.agent.write(id, &answer::ok(&answer::Done {}));
+        }
+        self.size.take()
+    }
+
+    /// All of its streams are answered this, and are over.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, sides: &mut Sides<'_>) {
+        for id in self.streams() {
+            end_with(id, &refusal.line(), sides.agent);
+        }
+        self.forget_streams(sides);
+    }
+
+    /// Its streams in the guest carry nothing any more.
+    pub(super) fn forget_streams(&mut self, sides: &mut Sides<'_>) {
+        let _ = sides.guest.reset(self.stdio);
+        if let Some(stderr) = self.stderr {
+            let _ = sides.guest.reset(stderr);
+        }
+    }
+
+    /// Passes on what it is given as input.
+    pub(super) fn feed(&mut self, sides: &mut Sides<'_>) {
+        let (Phase::Running, Some(main), false) = (&self.phase, self.main, self.stdin_ended) else { return };
+        loop {
+            match sides.agent.received(main) {
+                Ok(Received::Bytes(bytes)) => {
+                    // One that has ended takes none.
+                    let taken = sides.guest.write(self.stdio, bytes).unwrap_or(bytes.len());
+                    if taken == 0 {
+                        return;
+                    }
+                    let _ = sides.agent.consume(main, taken);
+                }
+                Ok(Received::End) => {
+                    self.stdin_ended = true;
+                    let _ = sides.guest.finish(self.stdio);
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Passes on what it prints.
+    pub(super) fn pour(&mut self, sides: &mut Sides<'_>) {
+        if !matches!(self.phase, Phase::Running) || self.is_silent {
+            return;
+        }
+        if let Some(stderr) = self.stderr {
+            // Without a stream of its own it goes where standard output goes.
+            pour_stream(stderr, self.err.or(self.main), sides);
+        }
+        if pour_stream(self.stdio, self.main, sides)
+            && self.stderr.is_none_or(|stderr| sides.guest.received_len(stderr) == 0)
+        {
+            self.is_silent = true;
+            // The other one ends by itself, behind its process' status where that comes there.
+            if let Some(stderr) = self.stderr {
+                let _ = sides.guest.reset(stderr);
+            }
+            for id in self.main.into_iter().chain(self.err) {
+                let _ = sides.agent.finish(id);
+                let _ = sides.agent.stop_reading(id);
+            }
+        }
+    }
+
+    /// It has ended, with this status.
+    pub(super) fn ended(&mut self, status: u8, sides: &mut Sides<'_>) {
+        if !std::mem::replace(&mut self.has_ended, true)
+            && let Some(control) = self.control
+        {
+            end_with(control, &Ending::Exit(status).line(), sides.agent);
+        }
+    }
+
+    /// Nobody wants its output any more.
+    pub(super) fn leave(&mut self, sides: &mut Sides<'_>) {
+        (self.main, self.err, self.control) = (None, None, None);
+        self.is_silent = true;
+        let _ = sides.guest.finish(self.stdio);
+        for id in [Some(self.stdio), self.stderr].into_iter().flatten() {
+            let _ = sides.guest.stop_reading(id);
+        }
+    }
+
+    /// The next command that is said of it, or why there is none; `None`: nothing is said.
+    pub(super) fn next_command(&mut self, agent: &mut Session, api: Api) -> Option<Result<Command, Refusal>> {
+        let (Phase::Running, Some(control), false) = (&self.phase, self.control, self.has_ended) else {
+            return None;
+        };
+        loop {
+            let line = loop {
+                if let Some(line) = self.said.line() {
+                    break line.map(<[u8]>::to_vec);
+                }
+                let Ok(Received::Bytes(bytes)) = agent.received(control) else { return None };
+                let taken = self.said.take(bytes);
+                let _ = agent.consume(control, taken);
+            };
+            let line = match line {
+                Ok(line) => line,
+                Err(refusal) => {
+                    let _ = agent.stop_reading(control);
+                    self.said = LineBuffer::new(vspc_guest::MAX_LINE);
+                    return Some(Err(refusal));
+                }
+            };
+            self.said.clear();
+            match ControlLine::parse(&line) {
+                Ok(ControlLine::Unknown) => {}
+                Ok(said) => return Some(self.command(&said, api)),
+                Err(refusal) => return Some(Err(refusal)),
+            }
+        }
+    }
+
+    fn command(&self, said: &ControlLine, api: Api) -> Result<Command, Refusal> {
+        match said {
+            ControlLine::Size { rows, cols } if self.has_terminal => {
+                Ok(Command::size(&self.name, self.stdio.0, (*rows, *cols), api))
+            }
+            ControlLine::Size { .. } => Err(Refusal::new(Word::UNSUPPORTED, "it has no terminal")),
+            ControlLine::Signal(name) => {
+                let number = signal_number(name);
+                let number = number.ok_or_else(|| {
+                    Refusal::new(Word::UNSUPPORTED, format!("{name:?} is no signal that may be sent"))
+                })?;
+                Command::signal(&self.name, number, self.is_first, api).ok_or_else(|| {
+                    let message = "a guest of this version sends signals to containers only";
+                    Refusal::new(Word::UNSUPPORTED, message)
+                })
+            }
+            ControlLine::Unknown => Err(Refusal::new(Word::UNSUPPORTED, "it is unknown")),
+        }
+    }
+}
+
+/// Whether all of it was passed on, and it has ended.
+fn pour_stream(from: StreamId, to: Option<StreamId>, sides: &mut Sides<'_>) -> bool {
+    loop {
+        match sides.guest.received(from) {
+            Ok(Received::Bytes(bytes)) => {
+                // One that is gone takes none.
+                let taken = to.map_or(bytes.len(), |to| sides.agent.write(to, bytes).unwrap_or(bytes.len()));
+                if taken == 0 {
+                    return false;
+                }
+                let _ = sides.guest.consume(from, taken);
+            }
+            Ok(Received::Pending) => return false,
+            Ok(Received::End) | Err(_) => return true,
+        }
+    }
+}
+
+/// A stream's last line.
+pub(super) fn end_with(id: StreamId, line: &[u8], agent: &mut Session) {
+    let _ = agent.write(id, line);
+    let _ = agent.finish(id);
+    let _ = agent.stop_reading(id);
+}
+
+/// What the first process of a container is called.
+pub(super) const FIRST: &str = "init";

@@ -1,0 +1,560 @@
+//! Processes in the guest and commands to it, each with the streams that the concentrator has opened for it.
+//!
+//! Owns which stream is whose, and which answer of the guest's is to what. Refuses to know the lines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use vspc_guest::{Belongs, Code as Word, Exec, Key, LineBuffer, MAX_LINE, Refusal, Shell, Welcome, answer};
+
+use super::command::{Api, Command, Finished, HUP, KILL, NO_CONTAINER, Process, ProcessName};
+use super::control::{Control, Ticket};
+use super::header::{Header, MAY, check_command};
+use super::task::{FIRST, Phase, Plan, Sides, Task, What, end_with};
+use crate::mux::{Received, Session, StreamId};
+use crate::time::Instant;
+
+/// All of one guest.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// What the concentrator's streams are.
+    roles: BTreeMap<StreamId, Role>,
+    tasks: BTreeMap<u64, Task>,
+    next: u64,
+    /// What was asked of the guest, and for whom.
+    asked: BTreeMap<Ticket, For>,
+    /// Containers that were made here and run, the oldest first.
+    containers: Vec<Box<str>>,
+}
+
+/// The ends that tasks are between.
+pub(super) struct Ends<'a> {
+    pub(super) api: Api,
+    pub(super) control: &'a mut Control,
+    /// The channel of streams.
+    pub(super) guest: &'a mut Session,
+    /// Towards the concentrator.
+    pub(super) agent: &'a mut Session,
+    pub(super) now: Instant,
+}
+
+impl Ends<'_> {
+    fn sides(&mut self) -> Sides<'_> {
+        Sides { guest: self.guest, agent: self.agent }
+    }
+}
+
+/// What a stream of the concentrator's is.
+#[derive(Debug)]
+enum Role {
+    /// What it is comes in its first line.
+    Unread(LineBuffer),
+    /// What describes it, behind the line.
+    Body(Header, Vec<u8>),
+    /// One of a task's.
+    Of(u64),
+    /// A command was said on it, and is not answered.
+    Command,
+    /// It was answered, or is over.
+    Over,
+}
+
+/// Whom an answer is for.
+#[derive(Debug)]
+enum For {
+    Start(u64),
+    Command(StreamId),
+    /// Who has said something on a `control`.
+    Control(StreamId),
+    Nobody,
+}
+
+impl Tasks {
+    /// The concentrator has opened a stream.
+    pub(super) fn handle_opened(&mut self, id: StreamId) {
+        self.roles.insert(id, Role::Unread(LineBuffer::new(MAX_LINE)));
+    }
+
+    /// There is something to read on a stream of the concentrator's.
+    pub(super) fn handle_readable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+        match self.roles.get_mut(&id) {
+            Some(Role::Unread(line)) => {
+                let Some(line) = next_line(ends.agent, id, line) else { return };
+                match line.and_then(|line| Header::parse(&line)) {
+                    Ok(header) => self.begin(id, header, ends),
+                    Err(refusal) => self.refuse(id, &refusal, ends),
+                }
+            }
+            Some(Role::Body(..)) => self.read_body(id, ends),
+            Some(&mut Role::Of(task)) => self.hear(task, id, ends),
+            Some(Role::Command | Role::Over) => {
+                let _ = ends.agent.stop_reading(id);
+            }
+            None => {}
+        }
+    }
+
+    /// A stream of the concentrator's takes bytes again.
+    pub(super) fn handle_writable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+        if let Some(&Role::Of(task)) = self.roles.get(&id) {
+            self.pour(task, ends);
+        }
+    }
+
+    /// A stream of the concentrator's is gone; `in_order`: both have said all.
+    pub(super) fn handle_gone(&mut self, id: StreamId, in_order: bool, ends: &mut Ends<'_>) {
+        let Some(Role::Of(number)) = self.roles.remove(&id) else { return };
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let was_main = task.main == Some(id);
+        for own in [&mut task.main, &mut task.err, &mut task.control] {
+            if *own == Some(id) {
+                *own = None;
+            }
+        }
+        if in_order {
+            return;
+        }
+        if was_main {
+            self.leave(number, ends);
+        } else {
+            self.pour(number, ends);
+        }
+    }
+
+    /// A stream in the guest has something to read, or its end.
+    pub(super) fn handle_printed(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+        if let Some(number) = self.number_of(id) {
+            self.pour(number, ends);
+        }
+    }
+
+    /// A stream in the guest takes bytes again.
+    pub(super) fn handle_hungry(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+        if let Some(task) = self.number_of(id).and_then(|number| self.tasks.get_mut(&number)) {
+            task.feed(&mut ends.sides());
+        }
+    }
+
+    /// A process has ended, as its stream says.
+    pub(super) fn handle_exited(&mut self, id: StreamId, status: u8, ends: &mut Ends<'_>) {
+        if let Some(number) = self.number_of(id) {
+            self.end(number, status, ends);
+        }
+    }
+
+    /// A process has ended, as the guest says.
+    pub(super) fn handle_finished(&mut self, finished: &Finished, ends: &mut Ends<'_>) {
+        let found = self.tasks.iter().find(|(_, task)| task.name == finished.name && !task.has_ended);
+        if let Some((&number, _)) = found {
+            self.end(number, finished.status, ends);
+        }
+    }
+
+    /// The guest has answered.
+    pub(super) fn handle_answer(&mut self, ticket: Ticket, is_done: bool, words: &str, ends: &mut Ends<'_>) {
+        let failed = || {
+            let why = if words.is_empty() { "the guest did not do it" } else { words };
+            Refusal::new(Word::FAILED, why)
+        };
+        match self.asked.remove(&ticket) {
+            None | Some(For::Nobody) => {}
+            Some(For::Command(id)) => {
+                let line = if is_done { answer::ok(&answer::Done {}) } else { failed().line() };
+                end_with(id, &line, ends.agent);
+                self.roles.insert(id, Role::Over);
+            }
+            Some(For::Control(id)) if !is_done => {
+                let _ = ends.agent.write(id, &failed().line());
+            }
+            Some(For::Control(_)) => {}
+            Some(For::Start(number)) if is_done => self.started(number, ends),
+            Some(For::Start(number)) => self.give_up(number, &failed(), ends),
+        }
+    }
+
+    /// A deadline may have passed.
+    pub(super) fn handle_timeout(&mut self, ends: &mut Ends<'_>) {
+        let now = ends.now;
+        let late = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.phase, Phase::Gathering { until, .. } if until <= now));
+        for number in late.map(|(&number, _)| number).collect::<Vec<_>>() {
+            let refusal = Refusal::new(Word::NO_SUCH_KEY, "not all of its streams came");
+            self.give_up(number, &refusal, ends);
+        }
+        let due = self.tasks.values_mut().filter(|task| task.kill_at.is_some_and(|at| at <= now));
+        let mut names = Vec::new();
+        for task in due {
+            task.kill_at = None;
+            names.push((task.name.clone(), task.is_first));
+        }
+        for (name, is_first) in names {
+            self.signal(&name, KILL, is_first, ends);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is to be called at the latest.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let due = |task: &Task| match task.phase {
+            Phase::Gathering { until, .. } => Some(until),
+            _ => task.kill_at,
+        };
+        self.tasks.values().filter_map(due).min()
+    }
+
+    /// Streams of the guest's of which as much waits as may leave their tasks: their readers do not read.
+    pub(super) fn drop_stalled(&mut self, full: usize, ends: &mut Ends<'_>) {
+        let stalls = |id: StreamId| ends.guest.received_len(id) >= full;
+        let stalled = self.tasks.iter().filter(|(_, task)| {
+            !matches!(task.phase, Phase::Gathering { .. })
+                && (stalls(task.stdio) || task.stderr.is_some_and(stalls))
+        });
+        for number in stalled.map(|(&number, _)| number).collect::<Vec<_>>() {
+            if let Some(task) = self.tasks.get(&number) {
+                for id in task.streams() {
+                    let _ = ends.agent.reset(id);
+                    self.roles.insert(id, Role::Over);
+                }
+            }
+            self.leave(number, ends);
+        }
+    }
+
+    /// All of it is over. Returns what may go on running in the guest.
+    pub(super) fn end_all(&mut self) -> Vec<(ProcessName, bool)> {
+        let tasks = std::mem::take(&mut self.tasks);
+        self.roles.clear();
+        self.asked.clear();
+        self.containers.clear();
+        let runs = |task: &Task| !task.has_ended && !matches!(task.phase, Phase::Gathering { .. });
+        tasks.into_values().filter(runs).map(|task| (task.name, task.is_first)).collect()
+    }
+
+    /// Sends a signal, and does not care what comes of it.
+    pub(super) fn signal(&mut self, to: &ProcessName, signal: u8, is_first: bool, ends: &mut Ends<'_>) {
+        // A guest does not find those (hyperstart.md §5).
+        if &*to.container != NO_CONTAINER
+            && let Some(command) = Command::signal(to, signal, is_first, ends.api)
+        {
+            let _ = self.ask(command, For::Nobody, ends);
+        }
+    }
+
+    fn ask(&mut self, command: Command, of: For, ends: &mut Ends<'_>) -> Result<(), Refusal> {
+        let too_many = |_| Refusal::new(Word::TOO_MANY, "as many commands wait for the guest as may");
+        let ticket = ends.control.ask(command).map_err(too_many)?;
+        self.asked.insert(ticket, of);
+        Ok(())
+    }
+
+    fn number_of(&self, id: StreamId) -> Option<u64> {
+        let is_its = |task: &Task| task.stdio == id || task.stderr == Some(id);
+        self.tasks.iter().find(|(_, task)| is_its(task)).map(|(&number, _)| number)
+    }
+
+    fn refuse(&mut self, id: StreamId, refusal: &Refusal, ends: &mut Ends<'_>) {
+        end_with(id, &refusal.line(), ends.agent);
+        self.roles.insert(id, Role::Over);
+    }
+
+    /// The header of a stream has come.
+    fn begin(&mut self, id: StreamId, header: Header, ends: &mut Ends<'_>) {
+        match header {
+            Header::Hello(hello) => {
+                // Nobody proves anything: hyperstart knows no keys.
+                let line = match Welcome::new(&hello, None, [0; 32]) {
+                    Ok(welcome) => welcome.line(&program(ends.api), &MAY).0,
+                    Err(refusal) => refusal.line(),
+                };
+                end_with(id, &line, ends.agent);
+                self.roles.insert(id, Role::Over);
+            }
+            Header::Exec(exec, container) => {
+                let plan = self.plan_exec(exec, container);
+                self.join(id, Part::Main(plan.1), &plan.0, ends);
+            }
+            Header::Shell(Shell { key, pty, with }, container) => {
+                let exec = Exec { argv: vec![SHELL.to_owned()], pty: Some(pty), with, ..Exec::new(key) };
+                let plan = self.plan_exec(exec, container);
+                self.join(id, Part::Main(plan.1), &plan.0, ends);
+            }
+            Header::Part(Belongs::Err, key) => self.join(id, Part::Err, &key, ends),
+            Header::Part(Belongs::Control, key) => self.join(id, Part::Control, &key, ends),
+            Header::Container { .. } | Header::Command { .. } => {
+                self.roles.insert(id, Role::Body(header, Vec::new()));
+                self.read_body(id, ends);
+            }
+        }
+    }
+
+    fn plan_exec(&self, exec: Exec, container: Option<String>) -> (Key, Plan) {
+        let container = container.map_or_else(
+            || self.containers.first().cloned().unwrap_or_else(|| NO_CONTAINER.into()),
+            String::into_boxed_str,
+        );
+        let mut env = exec.env;
+        if let Some(term) = exec.pty.as_ref().and_then(|pty| pty.term.clone()) {
+            env.entry("TERM".to_owned()).or_insert(term);
+        }
+        let terminal = exec.pty.is_some();
+        let process = Process { args: exec.argv, env, workdir: exec.cwd, terminal, ..Process::default() };
+        (exec.key, Plan { what: What::Exec(container), process, with: exec.with, pty: exec.pty })
+    }
+
+    /// What describes a container, or what a command says, has come as far as it has.
+    fn read_body(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+        let Some(Role::Body(header, body)) = self.roles.get_mut(&id) else { return };
+        let size = match header {
+            Header::Container { size, .. } | Header::Command { size, .. } => *size,
+            _ => 0,
+        };
+        while body.len() < size {
+            match ends.agent.received(id) {
+                Ok(Received::Bytes(bytes)) => {
+                    let taken = bytes.len().min(size - body.len());
+                    body.extend_from_slice(&bytes[..taken]);
+                    let _ = ends.agent.consume(id, taken);
+                }
+                Ok(Received::End) => {
+                    let refusal = Refusal::new(Word::CUT, "less came than was to come");
+                    return self.refuse(id, &refusal, ends);
+                }
+                _ => return,
+            }
+        }
+        let Some(Role::Body(header, body)) = self.roles.remove(&id) else { return };
+        let outcome = match header {
+            Header::Container { key, with, .. } => match serde_json::from_slice::<Value>(&body) {
+                Ok(container) => {
+                    let plan = plan_container(container, with);
+                    self.join(id, Part::Main(plan), &key, ends);
+                    Ok(())
+                }
+                Err(error) => Err(Refusal::new(Word::BAD_LINE, error.to_string())),
+            },
+            Header::Command { code, .. } => check_command(code, &body)
+                .map_err(|why| Refusal::new(Word::BAD_LINE, why))
+                .and_then(|()| self.ask(Command::new(code, body), For::Command(id), ends))
+                .map(|()| drop(self.roles.insert(id, Role::Command))),
+            _ => Ok(()),
+        };
+        if let Err(refusal) = outcome {
+            self.refuse(id, &refusal, ends);
+        }
+    }
+
+    /// A stream is one of a process'.
+    fn join(&mut self, id: StreamId, part: Part, key: &Key, ends: &mut Ends<'_>) {
+        let found = self.tasks.iter().find(|(_, task)| task.key == *key).map(|(&number, _)| number);
+        if found.is_none() && self.tasks.len() >= MOST_TASKS {
+            let refusal = Refusal::new(Word::TOO_MANY, "as many processes run in the guest as may");
+            return self.refuse(id, &refusal, ends);
+        }
+        let number = found.unwrap_or_else(|| {
+            self.next += 1;
+            self.tasks.insert(self.next, Task::new(key.clone(), ends.now + GATHER_WITHIN));
+            self.next
+        });
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let runs = matches!(task.phase, Phase::Running);
+        let in_use = Refusal::new(Word::IN_USE, "there is such a stream already");
+        let outcome = match (part, &mut task.phase) {
+            (Part::Main(new), Phase::Gathering { plan, .. }) if task.main.is_none() => {
+                let has_terminal = new.process.terminal;
+                if has_terminal && (task.err.is_some() || new.with.contains(&Belongs::Err)) {
+                    Err(Refusal::new(Word::BAD_LINE, "with a terminal there is no err"))
+                } else {
+                    *plan = Some(Box::new(new));
+                    task.main = Some(id);
+                    Ok(())
+                }
+            }
+            (Part::Err, Phase::Gathering { plan, .. }) if task.err.is_none() => {
+                if plan.as_ref().is_some_and(|plan| plan.process.terminal) {
+                    Err(Refusal::new(Word::BAD_LINE, "with a terminal there is no err"))
+                } else {
+                    task.err = Some(id);
+                    Ok(())
+                }
+            }
+            (Part::Err, Phase::Asked | Phase::Running) if task.err.is_none() => {
+                Err(Refusal::new(Word::NO_SUCH_KEY, "it has begun without"))
+            }
+            (Part::Control, _) if task.control.is_none() && !task.has_ended => {
+                task.control = Some(id);
+                Ok(())
+            }
+            _ => Err(in_use),
+        };
+        if let Err(refusal) = outcome {
+            return self.refuse(id, &refusal, ends);
+        }
+        self.roles.insert(id, Role::Of(number));
+        if runs {
+            let _ = ends.agent.write(id, &answer::ok(&answer::Done {}));
+            self.hear(number, id, ends);
+        } else if task.is_complete() {
+            self.start(number, ends);
+        }
+    }
+
+    /// All of its streams are there.
+    fn start(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let api = ends.api;
+        let command = task.begin(&mut ends.sides(), api);
+        let outcome = command.and_then(|command| self.ask(command, For::Start(number), ends));
+        if let Err(refusal) = outcome {
+            self.give_up(number, &refusal, ends);
+        }
+    }
+
+    fn started(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let size = task.started(&mut ends.sides());
+        let (name, stdio, is_first) = (task.name.clone(), task.stdio.0, task.is_first);
+        let (is_left, control) = (task.main.is_none(), task.control);
+        if is_first {
+            self.containers.push(name.container.clone());
+        }
+        if let Some(size) = size {
+            let _ = self.ask(Command::size(&name, stdio, size, ends.api), For::Nobody, ends);
+        }
+        if is_left {
+            return self.leave(number, ends);
+        }
+        if let Some(task) = self.tasks.get_mut(&number) {
+            task.feed(&mut ends.sides());
+        }
+        if let Some(control) = control {
+            self.hear(number, control, ends);
+        }
+        self.pour(number, ends);
+    }
+
+    /// It does not run, for this reason.
+    fn give_up(&mut self, number: u64, refusal: &Refusal, ends: &mut Ends<'_>) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        for id in task.streams() {
+            self.roles.insert(id, Role::Over);
+        }
+        task.refuse(refusal, &mut ends.sides());
+    }
+
+    /// One of a process' streams says something.
+    fn hear(&mut self, number: u64, id: StreamId, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        if task.main == Some(id) {
+            return task.feed(&mut ends.sides());
+        }
+        if task.control != Some(id) {
+            let _ = ends.agent.stop_reading(id);
+            return;
+        }
+        while let Some(task) = self.tasks.get_mut(&number)
+            && let Some(said) = task.next_command(ends.agent, ends.api)
+        {
+            if let Err(refusal) = said.and_then(|command| self.ask(command, For::Control(id), ends)) {
+                let _ = ends.agent.write(id, &refusal.line());
+            }
+        }
+    }
+
+    fn pour(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        task.pour(&mut ends.sides());
+        self.forget_if_over(number);
+    }
+
+    fn end(&mut self, number: u64, status: u8, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        task.kill_at = None;
+        task.ended(status, &mut ends.sides());
+        if task.is_first {
+            let container = &task.name.container;
+            self.containers.retain(|other| other != container);
+        }
+        self.pour(number, ends);
+    }
+
+    fn forget_if_over(&mut self, number: u64) {
+        let is_over = self.tasks.get(&number).is_some_and(|task| task.has_ended && task.is_silent);
+        if is_over && let Some(task) = self.tasks.remove(&number) {
+            for id in task.streams() {
+                self.roles.insert(id, Role::Over);
+            }
+        }
+    }
+
+    /// Who a process was for has gone: it is hung up.
+    fn leave(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        for id in task.streams() {
+            let _ = ends.agent.finish(id);
+            self.roles.insert(id, Role::Over);
+        }
+        match task.phase {
+            Phase::Gathering { .. } => drop(self.tasks.remove(&number)),
+            // It is hung up once it runs.
+            Phase::Asked => (task.main, task.err, task.control) = (None, None, None),
+            Phase::Running => {
+                task.leave(&mut ends.sides());
+                task.kill_at = Some(ends.now + KILL_AFTER);
+                let (name, is_first, has_ended) = (task.name.clone(), task.is_first, task.has_ended);
+                if has_ended {
+                    self.forget_if_over(number);
+                } else {
+                    self.signal(&name, HUP, is_first, ends);
+                }
+            }
+        }
+    }
+}
+
+/// Which of a process' streams one is.
+enum Part {
+    Main(Plan),
+    Err,
+    Control,
+}
+
+fn plan_container(container: Value, with: Vec<Belongs>) -> Plan {
+    let terminal = container.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
+    let process = Process { id: FIRST.into(), terminal, ..Process::default() };
+    Plan { what: What::Container(container), process, with, pty: None }
+}
+
+/// What the guest says that it is.
+fn program(api: Api) -> String {
+    format!("hyperstart (API {})", api.number())
+}
+
+/// The next line of a stream, or why there is none; `None`: it has not come.
+fn next_line(agent: &mut Session, id: StreamId, buffer: &mut LineBuffer) -> Option<Result<Vec<u8>, Refusal>> {
+    loop {
+        match agent.received(id) {
+            Ok(Received::Bytes(bytes)) => {
+                let taken = buffer.take(bytes);
+                let _ = agent.consume(id, taken);
+                if let Some(line) = buffer.line() {
+                    return Some(line.map(<[u8]>::to_vec));
+                }
+            }
+            Ok(Received::End) => {
+                return Some(Err(Refusal::new(Word::BAD_LINE, "the stream has no header")));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// What a shell is: the guest does not say which it has.
+const SHELL: &str = "/bin/sh";
+/// Processes at a time, and those that are not yet: as many streams as an operator may open, three for each.
+const MOST_TASKS: usize = 64;
+/// How long a process is waited with for its streams (APPLICATION §3).
+const GATHER_WITHIN: Duration = Duration::from_secs(60);
+/// How long a process that was hung up has before it is killed (APPLICATION §3).
+const KILL_AFTER: Duration = Duration::from_secs(10);
