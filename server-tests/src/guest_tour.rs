@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
+use serde_json::{Value, json};
+
 use super::client_tour::Client;
 use super::process::Server;
 use super::program;
@@ -40,12 +42,17 @@ impl Drop for Agent {
 }
 
 fn agent() -> Option<PathBuf> {
-    let agent = Path::new(program()).with_file_name("vspc-agent");
-    if agent.is_file() {
-        return Some(agent);
+    beside("vspc-agent")
+}
+
+/// A program that is built beside the servers. `None`: it was not.
+fn beside(name: &str) -> Option<PathBuf> {
+    let program = Path::new(program()).with_file_name(name);
+    if program.is_file() {
+        return Some(program);
     }
-    assert!(std::env::var_os("VSPC_REQUIRE_PEERS").is_none(), "{} has to be here", agent.display());
-    println!("skipped: no vspc-agent");
+    assert!(std::env::var_os("VSPC_REQUIRE_PEERS").is_none(), "{} has to be here", program.display());
+    println!("skipped: no {name}");
     None
 }
 
@@ -195,4 +202,27 @@ pub(super) fn facts_of_a_guest_are_told_and_set_and_what_is_open_in_it_is_shown(
     reading.expect(b"x");
     let shown = guest.client.says(&["streams", "web01"]);
     assert!(shown.lines().any(|line| line.starts_with("exec") && line.ends_with(" cat")), "{shown}");
+}
+
+/// Whether all of it goes to its end, with every byte in its place; not what it costs.
+pub(super) fn load_on_guests_can_be_put_and_tells_what_it_measured() {
+    const WAYS: [&str; 6] = ["pipe", "relay", "yamux", "plain", "get", "put"];
+    let (Some(load), Some(_)) = (beside("vspc-conformance"), agent()) else { return };
+    let mut command = Command::new(load);
+    command.args(["load", "guests", "--json", "--size", "1", "--runs", "1", "--key-seconds", "0.02"]);
+    command.args(["--guests", "3", "--settle", "0"]);
+    for way in WAYS {
+        command.args(["--only", way]);
+    }
+    let ran = command.arg("--spawn").arg(format!("{} --slow-client wait", program())).output().unwrap();
+    let told: Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+    assert!(ran.status.success() && told["ok"] == true, "{ran:?}");
+    for way in WAYS {
+        assert!(told[way]["mb_per_s"].as_f64() > Some(0.0), "{way}: {told:#}");
+    }
+    for typed in ["another-vm", "same-guest"] {
+        let beside = &told["keys_beside_exec_out"][typed];
+        assert!(beside["p99_us"].as_f64() > Some(0.0), "{typed}: {told:#}");
+    }
+    assert_eq!((&told["idle"]["guests"], &told["idle"]["streams"]), (&json!(3), &json!(4)));
 }

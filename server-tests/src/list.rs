@@ -91,6 +91,7 @@ macro_rules! with_all {
                 files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_killed
                 connections_go_into_a_guest_and_out_of_it
                 facts_of_a_guest_are_told_and_set_and_what_is_open_in_it_is_shown
+                load_on_guests_can_be_put_and_tells_what_it_measured
             }
             hooks {
                 a_program_gets_no_socket_that_the_server_was_handed_and_no_word_of_it

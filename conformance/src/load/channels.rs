@@ -5,14 +5,11 @@
 //! `raw-relay` are relays alone, without a server: what `vspc-relay` costs beside [`relay`](super::relay), which
 //! looks at nothing.
 
-use std::env;
-use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio, id};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +17,10 @@ use serde_json::json;
 use vspc_core::vmware::{VmEvent, VmSession};
 
 use super::LoadError;
+use super::folder::Folder;
 use super::link::{ANSWERS, numbered_vm};
 use super::process::{Cost, Launch, Meter, Started, free_port, start_relay};
+use super::program::Program;
 use super::relay::BUFFER;
 use super::report::Report;
 use super::stats::{Samples, median, micros, round};
@@ -173,8 +172,8 @@ struct End {
 
 impl Rig {
     fn open(channel: Channel, args: &ChannelsArgs) -> Result<Self, LoadError> {
-        let folder = Folder::new()?;
-        let socket = folder.0.join("vm.sock");
+        let folder = Folder::new("channels", None)?;
+        let socket = folder.path("vm.sock");
         let mut pids = Vec::new();
         let mut servers = Vec::new();
         let mut server = |options: Vec<String>| -> Result<(SocketAddr, SocketAddr), LoadError> {
@@ -240,7 +239,7 @@ impl Rig {
                 (guest, dial(clients)?)
             }
         };
-        pids.extend(relay.as_ref().map(|relay| relay.0.id()));
+        pids.extend(relay.as_ref().map(Program::pid));
         let mut rig = Self { guest, client, _folder: folder, _server: servers, _relay: relay, pids };
         rig.meet(!matches!(
             channel,
@@ -443,7 +442,7 @@ fn memory_of_carried(args: &ChannelsArgs) -> Result<u64, LoadError> {
         Ok((near, far))
     };
     let warm = (0..WARM).map(|_| talk()).collect::<io::Result<Vec<_>>>().map_err(|error| failed(&error))?;
-    let meter = Meter::start(relay.0.id())?;
+    let meter = Meter::start(relay.pid())?;
     let lines =
         (0..args.lines).map(|_| talk()).collect::<io::Result<Vec<_>>>().map_err(|error| failed(&error))?;
     let each = settled(&meter, args.lines);
@@ -455,18 +454,20 @@ fn memory_of_carried(args: &ChannelsArgs) -> Result<u64, LoadError> {
 fn memory_of_spoken(args: &ChannelsArgs) -> Result<u64, LoadError> {
     let launch = Launch { command: &args.spawn, ports: (args.lines + WARM) as u16, ..Launch::default() };
     let (_server, vms, _) = launch.start()?;
-    let folder = Folder::new()?;
-    let relay =
-        Program::start(&args.relay, &["--lines", &folder.0.display().to_string(), "--to", &vms.to_string()])?;
+    let folder = Folder::new("channels", None)?;
+    let relay = Program::start(
+        &args.relay,
+        &["--lines", &folder.as_path().display().to_string(), "--to", &vms.to_string()],
+    )?;
     let talk = |number: usize| -> io::Result<(UnixListener, End)> {
-        let listener = UnixListener::bind(folder.0.join(format!("vm{number}.sock")))?;
+        let listener = UnixListener::bind(folder.path(&format!("vm{number}.sock")))?;
         let mut end = End::accept(&listener).map_err(io::Error::other)?;
         end.print(b"login: ")?;
         Ok((listener, end))
     };
     let warm = (0..WARM).map(talk).collect::<io::Result<Vec<_>>>().map_err(|error| failed(&error))?;
     thread::sleep(SETTLED);
-    let meter = Meter::start(relay.0.id())?;
+    let meter = Meter::start(relay.pid())?;
     let lines = (WARM..WARM + args.lines).map(talk).collect::<io::Result<Vec<_>>>();
     let lines = lines.map_err(|error| failed(&error))?;
     let each = settled(&meter, args.lines);
@@ -480,45 +481,6 @@ fn settled(meter: &Meter, lines: usize) -> u64 {
     match meter.read() {
         Ok(cost) => cost.rss_after.saturating_sub(cost.rss_before) * 1024 / lines.max(1) as u64,
         Err(_) => 0,
-    }
-}
-
-/// A program that is killed when this is dropped.
-struct Program(Child);
-
-impl Program {
-    fn start(program: &Path, arguments: &[&str]) -> Result<Self, LoadError> {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn();
-        child
-            .map(Self)
-            .map_err(|error| LoadError::Usage(format!("cannot start {}: {error}", program.display())))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder for sockets, which goes with its run.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, LoadError> {
-        let path = env::temp_dir().join(format!("vspc-load-channels-{}", id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).map_err(|error| failed(&error))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -15,7 +15,9 @@ pub mod bystanders;
 pub mod channels;
 pub mod fleet;
 pub mod flood;
+mod folder;
 pub mod garbage;
+pub mod guests;
 pub mod half_open;
 pub mod hostile;
 pub mod hosts;
@@ -26,6 +28,7 @@ pub mod logs;
 pub mod pattern;
 pub mod probe;
 pub mod process;
+mod program;
 pub mod relay;
 pub mod report;
 pub mod stalled;
@@ -68,6 +71,11 @@ enum Scenario {
     Vmotion(vmotion::VmotionArgs),
     /// The ways from a guest to a client side by side, with what they cost
     Channels(channels::ChannelsArgs),
+    /// Copies out of a guest with an agent and into it, beside raw pipes and plain bulk
+    Guests(guests::GuestsArgs),
+    /// One end of such a copy
+    #[command(hide = true)]
+    GuestsEnd(guests::EndArgs),
     /// VMs that move between hosts in network namespaces, with relays in between and without
     Hosts(hosts::HostsArgs),
     /// A client that never reads beside one that does
@@ -95,6 +103,8 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Logs(args) => report::conclude("logs", args.json, logs::run(args)),
         Scenario::Vmotion(args) => report::conclude("vmotion", args.common.json, vmotion::run(args)),
         Scenario::Channels(args) => report::conclude("channels", args.is_json(), channels::run(args)),
+        Scenario::Guests(args) => report::conclude("guests", args.is_json(), guests::run(args)),
+        Scenario::GuestsEnd(args) => guests::run_end(args),
         Scenario::Hosts(args) => report::conclude("hosts", args.json, hosts::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),
@@ -119,6 +129,15 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// The same, with what it is about.
+    pub(crate) fn of(self, what: &str) -> Self {
+        match self {
+            Self::Usage(why) => Self::Usage(format!("{what}: {why}")),
+            Self::Unreachable(why) => Self::Unreachable(format!("{what}: {why}")),
+            Self::Violation(why) => Self::Violation(format!("{what}: {why}")),
+        }
+    }
+
     /// The exit code that tells this.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -125,6 +125,12 @@ fn status_kib(pid: u32, key: &str) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("no such line"))
 }
 
+/// Resident KiB of a process: all of it, and what of it is its heap and its stacks.
+pub(super) fn resident_kib(pid: u32) -> Result<[u64; 2], LoadError> {
+    let read = |key| status_kib(pid, key).map_err(|error| gone(pid, &error));
+    Ok([read("VmRSS:")?, read("RssAnon:")?])
+}
+
 /// A process that lives as long as this value.
 #[derive(Debug)]
 pub struct Started {

@@ -1,0 +1,109 @@
+//! What is copied: random bytes, of which nothing can be packed, and the proof that each is in its place.
+//!
+//! Owns the file's contents, which every program of a run makes for itself.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use ring::digest::{Context, SHA256};
+use vspc_guest::copy::digits;
+
+use crate::random::Random;
+
+/// Writes a file of so many bytes; returns its checksum as it is said to agents.
+pub(super) fn write(path: &Path, length: u64) -> io::Result<String> {
+    let (mut file, mut sum) = (File::create(path)?, Context::new(&SHA256));
+    let (block, mut left) = (block(), length);
+    while left > 0 {
+        let piece = &block[..usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)];
+        file.write_all(piece)?;
+        sum.update(piece);
+        left -= piece.len() as u64;
+    }
+    Ok(digits(sum.finish().as_ref()))
+}
+
+/// Holds what comes against that file.
+#[derive(Debug)]
+pub(super) struct Proof {
+    block: Vec<u8>,
+    at: u64,
+    length: u64,
+}
+
+impl Proof {
+    /// Of a file of so many bytes.
+    pub(super) fn new(length: u64) -> Self {
+        Self { block: block(), at: 0, length }
+    }
+
+    /// Takes what belongs to the file, and says how much that is. An error tells where a byte is wrong.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length - self.at).unwrap_or(usize::MAX);
+        let mut rest = &bytes[..bytes.len().min(left)];
+        let taken = rest.len();
+        while !rest.is_empty() {
+            let from = (self.at % BLOCK as u64) as usize;
+            let n = rest.len().min(BLOCK - from);
+            if rest[..n] != self.block[from..from + n] {
+                let wrong = format!("a byte is wrong behind {}", self.at);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
+            }
+            self.at += n as u64;
+            rest = &rest[n..];
+        }
+        Ok(taken)
+    }
+
+    /// Whether all of it has come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.at == self.length
+    }
+
+    /// How much has come.
+    pub(super) fn so_far(&self) -> u64 {
+        self.at
+    }
+}
+
+/// No two stretches of it are alike.
+fn block() -> Vec<u8> {
+    let mut random = Random::new(SEED);
+    let mut block: Vec<u8> = (0..BLOCK.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).collect();
+    block.truncate(BLOCK);
+    block
+}
+
+/// A prime: pieces of any usual size that are lost or doubled show at their first byte.
+const BLOCK: usize = 1_000_003;
+
+const SEED: u64 = 7;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::load::folder::Folder;
+
+    #[test]
+    fn every_byte_has_its_place_and_what_follows_is_somebody_elses() {
+        let folder = Folder::new("bytes", None).unwrap();
+        let path = folder.path("file");
+        write(&path, 2_100_000).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 2_100_000);
+        bytes.extend_from_slice(b"behind it");
+        let mut proof = Proof::new(2_100_000);
+        let taken: usize = bytes.chunks(65_536).map(|piece| proof.take(piece).unwrap()).sum();
+        assert!(taken == 2_100_000 && proof.is_whole());
+        for wrong in [
+            [&bytes[..65_536], &bytes[131_072..]].concat(),
+            [&bytes[..70_000], &b"x"[..], &bytes[70_001..]].concat(),
+            [&bytes[..1_000_000], &bytes[..1_000_000]].concat(),
+        ] {
+            assert!(Proof::new(2_100_000).take(&wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Copies without a protocol, which nothing that has one can outdo: the sender's program writes into a
+//! socket, this one reads from it, 64 KiB at a time, and holds every byte against the file.
+//!
+//! *Pipe*: one unix socket, as between `socat -u` at both ends of it. *Relay*: with the raw relay in between,
+//! as the server stands between an agent and an operator; both of its sockets are TCP.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::stage::Stage;
+use super::{PATIENCE, PIECE, broken};
+use crate::load::LoadError;
+use crate::load::process::start_relay;
+use crate::load::relay::BUFFER;
+
+/// Through one socket.
+pub(super) fn pipe(stage: &Stage) -> Result<Duration, LoadError> {
+    let (mut near, far) = UnixStream::pair().map_err(|error| broken(&error))?;
+    near.set_read_timeout(Some(PATIENCE)).map_err(|error| broken(&error))?;
+    let begun = Instant::now();
+    let _sender = stage.send_into(far.into(), &[])?;
+    read(&mut near, stage).map_err(|error| broken(&error))?;
+    Ok(begun.elapsed())
+}
+
+/// Through two, and a relay.
+pub(super) fn relay(stage: &Stage) -> Result<Duration, LoadError> {
+    let (_relay, vms, clients) = start_relay(BUFFER)?;
+    let meet = || -> io::Result<(TcpStream, TcpStream)> {
+        let mut far = TcpStream::connect(vms)?;
+        let mut near = TcpStream::connect(clients)?;
+        for stream in [&near, &far] {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+        }
+        // What comes before there is a client is dropped.
+        near.write_all(b"?")?;
+        far.read_exact(&mut [0])?;
+        Ok((near, far))
+    };
+    let (mut near, far) = meet().map_err(|error| broken(&error))?;
+    let begun = Instant::now();
+    let _sender = stage.send_into(far.into(), &[])?;
+    read(&mut near, stage).map_err(|error| broken(&error))?;
+    Ok(begun.elapsed())
+}
+
+/// Reads the file.
+pub(super) fn read(from: &mut impl Read, stage: &Stage) -> io::Result<()> {
+    let mut proof = stage.proof();
+    let mut piece = vec![0; PIECE];
+    while !proof.is_whole() {
+        match from.read(&mut piece) {
+            Ok(0) => {
+                let what = format!("it ends after {} bytes", proof.so_far());
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, what));
+            }
+            Ok(n) => {
+                proof.take(&piece[..n])?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
