@@ -66,7 +66,10 @@ impl FactLine {
 
 /// A set of facts, never larger than it may be.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Facts(BTreeMap<String, String>);
+pub struct Facts(
+    /// Nothing while there are none: most guests tell none, and are told none.
+    Option<Box<BTreeMap<String, String>>>,
+);
 
 impl Facts {
     /// Sets one; whether it is another value than before.
@@ -84,27 +87,37 @@ impl Facts {
         if self.get(key) == Some(value) {
             return Ok(false);
         }
-        if self.0.len() >= FACTS && !self.0.contains_key(key) {
+        let all = self.0.get_or_insert_default();
+        if all.len() >= FACTS && !all.contains_key(key) {
             return Err(Refusal::new(Code::TOO_MANY, "there are 256 facts already"));
         }
-        self.0.insert(key.to_owned(), value.to_owned());
+        all.insert(key.to_owned(), value.to_owned());
         Ok(true)
     }
 
     /// Forgets one; whether it was there.
     pub fn unset(&mut self, key: &str) -> bool {
-        self.0.remove(key).is_some()
+        let Some(all) = &mut self.0 else { return false };
+        let was_there = all.remove(key).is_some();
+        if all.is_empty() {
+            self.0 = None;
+        }
+        was_there
     }
 
     /// What is so.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.0.as_ref()?.get(key).map(String::as_str)
     }
 
     /// All of them, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().flat_map(|all| all.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().flat_map(|all| all.keys())
     }
 }
 
@@ -121,7 +134,7 @@ impl Teller {
     /// A session begins: everything is to be told.
     #[must_use]
     pub fn new(facts: &Facts) -> Self {
-        Self { due: facts.0.keys().cloned().collect(), told: BTreeSet::new(), told_all: false }
+        Self { due: facts.keys().cloned().collect(), told: BTreeSet::new(), told_all: false }
     }
 
     /// One of these facts has changed. What was never told, and is gone again, is nothing to tell.
@@ -190,7 +203,7 @@ impl Listener {
             FactLine::All => {
                 if let Some(fresh) = self.fresh.take() {
                     let old = std::mem::replace(&mut self.facts, fresh);
-                    let keys: BTreeSet<&String> = old.0.keys().chain(self.facts.0.keys()).collect();
+                    let keys: BTreeSet<&String> = old.keys().chain(self.facts.keys()).collect();
                     let is_new = |key: &&&String| old.get(key) != self.facts.get(key);
                     changed.extend(keys.iter().filter(is_new).map(|key| (*key).clone()));
                 }

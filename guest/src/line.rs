@@ -12,7 +12,7 @@ pub const MAX_LINE: usize = 4096;
 /// Collects one line after another, and never more than one.
 #[derive(Clone, Debug)]
 pub struct LineBuffer {
-    most: usize,
+    most: u32,
     bytes: Vec<u8>,
     /// Longer than it may be: nothing more is taken.
     too_long: bool,
@@ -22,6 +22,7 @@ impl LineBuffer {
     /// For lines of at most `most` bytes, with their LF. Allocates nothing.
     #[must_use]
     pub const fn new(most: usize) -> Self {
+        let most = if most > u32::MAX as usize { u32::MAX } else { most as u32 };
         Self { most, bytes: Vec::new(), too_long: false }
     }
 
@@ -31,7 +32,7 @@ impl LineBuffer {
             return 0;
         }
         let n = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
-        if self.bytes.len() + n > self.most {
+        if self.bytes.len() + n > self.most as usize {
             self.too_long = true;
             self.bytes = Vec::new();
             return 0;

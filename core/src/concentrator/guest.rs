@@ -144,15 +144,28 @@ pub(super) struct Guest {
     key: Option<GuestKey>,
     /// What its console was called when its streams' were called after that.
     called: Option<Arc<Label>>,
-    agent: Option<Known>,
+    met: Met,
     streams: CarriedStreams,
     told: Listener,
     own: Facts,
-    /// Owns nothing while it is empty.
-    pending: VecDeque<News>,
+    /// Nothing while nothing is.
+    unheard: Option<Box<Unheard>>,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+enum Met {
+    /// Nobody who has answered, and why the last session ended before that, if one did.
+    Nobody(Option<Box<str>>),
+    Agent(Known),
+}
+
+/// What came of a guest's words and was not told yet.
+#[derive(Debug, Default)]
+struct Unheard {
+    news: VecDeque<News>,
     /// Why the session was ended here.
     complaint: Option<Box<str>>,
-    last_complaint: Option<Box<str>>,
 }
 
 impl Guest {
@@ -171,13 +184,11 @@ impl Guest {
             mux,
             key: key.cloned(),
             called: None,
-            agent: None,
+            met: Met::Nobody(None),
             streams: CarriedStreams::default(),
             told: Listener::default(),
             own: Facts::default(),
-            pending: VecDeque::new(),
-            complaint: None,
-            last_complaint: None,
+            unheard: None,
         }
     }
 
@@ -191,7 +202,11 @@ impl Guest {
 
     /// This news is to be heard later, before all other.
     pub(super) fn put_back(&mut self, news: News) {
-        self.pending.push_front(news);
+        self.unheard.get_or_insert_default().news.push_front(news);
+    }
+
+    fn tell_of(&mut self, news: News) {
+        self.unheard.get_or_insert_default().news.push_back(news);
     }
 
     /// Whether its console was called so the last time; it is from now on. Another label may say the same.
@@ -205,7 +220,10 @@ impl Guest {
 
     /// Who it is, once it has said so.
     pub(super) fn agent(&self) -> Option<&Known> {
-        self.agent.as_ref()
+        match &self.met {
+            Met::Agent(agent) => Some(agent),
+            Met::Nobody(_) => None,
+        }
     }
 
     /// Nothing but frames may be sent on its line now.
@@ -238,14 +256,15 @@ impl Guest {
         // After a new start the ends of the old streams come, whose ids begin anew.
         let mut are_old = false;
         loop {
-            if let Some(news) = self.pending.pop_front() {
-                return Some(news);
+            if let Some(unheard) = &mut self.unheard {
+                if let Some(news) = unheard.news.pop_front() {
+                    return Some(news);
+                }
+                if unheard.complaint.is_none() {
+                    self.unheard = None;
+                }
             }
-            let Some(event) = self.trunk.poll_event() else {
-                self.pending = VecDeque::new();
-                return None;
-            };
-            match event {
+            match self.trunk.poll_event()? {
                 Event::Started(terms) | Event::Restarted(terms) => {
                     are_old = true;
                     self.lose_all("it has started anew");
@@ -272,20 +291,21 @@ impl Guest {
                 Event::Reset(_, ResetReason::Restarted) => self.lose_all("it has started anew"),
                 Event::Reset(id, why) => {
                     let is_hello = matches!(self.streams.get(id), Some(Carried::Hello(_)));
-                    if is_hello && self.agent.is_none() && why == ResetReason::Remote {
+                    if is_hello && self.agent().is_none() && why == ResetReason::Remote {
                         self.complain("it does not let us say hello");
                     }
                     self.lose(id, false);
                 }
                 Event::Retired(id) => self.lose(id, true),
                 Event::Closed(why) => {
-                    let why = self.complaint.take().unwrap_or_else(|| why.to_string().into());
-                    let was_up = self.agent.is_some();
+                    let complaint = self.unheard.as_mut().and_then(|unheard| unheard.complaint.take());
+                    let why = complaint.unwrap_or_else(|| why.to_string().into());
+                    let is_news = matches!(&self.met, Met::Nobody(last) if last.as_ref() != Some(&why));
                     self.lose_all(&why);
-                    if !was_up && self.last_complaint.as_ref() != Some(&why) {
-                        self.pending.push_back(News::Down(why.to_string()));
+                    if is_news {
+                        self.tell_of(News::Down(why.to_string()));
                     }
-                    self.last_complaint = Some(why);
+                    self.met = Met::Nobody(Some(why));
                 }
                 _ => {}
             }
@@ -308,21 +328,22 @@ impl Guest {
             if !id.is_guests() {
                 let _ = self.trunk.session().reset(id);
             }
-            self.pending.push_back(News::Gone(carried, false));
+            self.tell_of(News::Gone(carried, false));
         }
-        if self.agent.take().is_some() {
-            self.pending.push_back(News::Down(why.to_owned()));
+        if self.agent().is_some() {
+            self.met = Met::Nobody(None);
+            self.tell_of(News::Down(why.to_owned()));
         }
     }
 
     fn lose(&mut self, id: StreamId, in_order: bool) {
         let Some(carried) = self.streams.remove(id) else { return };
-        self.pending.push_back(News::Gone(carried, in_order));
+        self.tell_of(News::Gone(carried, in_order));
     }
 
     /// Ends the session, for this reason; another one calls.
     fn complain(&mut self, why: &str) {
-        self.complaint = Some(why.into());
+        self.unheard.get_or_insert_default().complaint = Some(why.into());
         self.trunk.end();
     }
 
@@ -340,7 +361,7 @@ impl Guest {
     fn read(&mut self, id: StreamId) {
         let Some(carried) = self.streams.get_mut(id) else { return };
         match carried {
-            Carried::Leg(_) | Carried::Joined(_) => self.pending.push_back(News::Said(id)),
+            Carried::Leg(_) | Carried::Joined(_) => self.tell_of(News::Said(id)),
             Carried::Waiting(_) | Carried::Early(_) => {}
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
             Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
@@ -370,10 +391,9 @@ impl Guest {
                             Next::Over => {
                                 let _ = self.trunk.session().finish(id);
                                 let _ = self.trunk.session().stop_reading(id);
-                                self.agent = who;
-                                self.last_complaint = None;
+                                self.met = who.map_or(Met::Nobody(None), Met::Agent);
                                 self.streams.set(id, Carried::Over);
-                                self.pending.push_back(News::Up);
+                                self.tell_of(News::Up);
                                 self.read_early();
                             }
                         }
@@ -392,7 +412,7 @@ impl Guest {
                     }
                 };
                 if !changed.is_empty() {
-                    self.pending.push_back(News::Told(changed));
+                    self.tell_of(News::Told(changed));
                 }
                 if outcome.is_err() {
                     let _ = self.trunk.session().reset(id);
@@ -413,7 +433,7 @@ impl Guest {
     }
 
     fn read_announcement(&mut self, id: StreamId, line: &[u8]) {
-        if self.agent.is_none() {
+        if self.agent().is_none() {
             let mut kept = LineBuffer::new(MAX_LINE);
             kept.take(line);
             self.streams.set(id, Carried::Early(Box::new(kept)));
@@ -435,7 +455,7 @@ impl Guest {
                 self.tell();
                 self.read(id);
             }
-            Ok(announcement) => self.pending.push_back(News::Announced(id, announcement)),
+            Ok(announcement) => self.tell_of(News::Announced(id, announcement)),
         }
     }
 

@@ -53,6 +53,16 @@ pub(super) enum ReceiverState {
     Done,
 }
 
+/// A [`Receiver`] of which nothing is under way, in a byte: whether everything has come, and whether nobody
+/// reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReceiverAtRest {
+    Open,
+    Sink,
+    Done,
+    DoneSink,
+}
+
 /// What may be thrown away, and how it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -90,21 +100,28 @@ impl Receiver {
         Self { state: ReceiverState::Open, sink: false, discarding: false, kept: 0, unacked: 0 }
     }
 
-    /// What is kept of it while nothing is under way: whether everything has come, and whether nobody reads.
-    /// `None`: something is.
-    pub(super) fn at_rest(&self) -> Option<(bool, bool)> {
-        let is_done = match self.state {
-            ReceiverState::Open => false,
-            ReceiverState::Done => true,
-            ReceiverState::Drop | ReceiverState::Wait | ReceiverState::Fin => return None,
-        };
-        let is_empty = self.kept == 0 && self.unacked == 0 && !self.discarding;
-        is_empty.then_some((is_done, self.sink))
+    /// What is kept of it while nothing is under way. `None`: something is.
+    pub(super) fn at_rest(&self) -> Option<ReceiverAtRest> {
+        if self.kept > 0 || self.unacked > 0 || self.discarding {
+            return None;
+        }
+        match (self.state, self.sink) {
+            (ReceiverState::Open, false) => Some(ReceiverAtRest::Open),
+            (ReceiverState::Open, true) => Some(ReceiverAtRest::Sink),
+            (ReceiverState::Done, false) => Some(ReceiverAtRest::Done),
+            (ReceiverState::Done, true) => Some(ReceiverAtRest::DoneSink),
+            (ReceiverState::Drop | ReceiverState::Wait | ReceiverState::Fin, _) => None,
+        }
     }
 
     /// As it was.
-    pub(super) const fn resumed((is_done, sink): (bool, bool)) -> Self {
-        let state = if is_done { ReceiverState::Done } else { ReceiverState::Open };
+    pub(super) const fn resumed(kept: ReceiverAtRest) -> Self {
+        let (state, sink) = match kept {
+            ReceiverAtRest::Open => (ReceiverState::Open, false),
+            ReceiverAtRest::Sink => (ReceiverState::Open, true),
+            ReceiverAtRest::Done => (ReceiverState::Done, false),
+            ReceiverAtRest::DoneSink => (ReceiverState::Done, true),
+        };
         Self { state, sink, ..Self::new() }
     }
 

@@ -17,7 +17,7 @@ use super::ids::Unused;
 use super::keepalive::Keepalive;
 use super::plan::Plan;
 use super::reader::FrameReader;
-use super::receiver::Receiver;
+use super::receiver::{Receiver, ReceiverAtRest};
 use super::sender::{Sender, SenderAtRest};
 use super::session::{Session, SessionState};
 use super::stream::{List, Stream};
@@ -137,7 +137,7 @@ struct Resting {
 struct StreamAtRest {
     id: StreamId,
     sender: SenderAtRest,
-    receiver: (bool, bool),
+    receiver: ReceiverAtRest,
     priority: Priority,
     wants_room: bool,
     wants_credit: bool,
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_stream_at_rest_is_two_dozen_bytes() {
-        assert!(size_of::<StreamAtRest>() <= 32, "{}", size_of::<StreamAtRest>());
-        assert!(size_of::<Resting>() <= 208, "{}", size_of::<Resting>());
+        assert!(size_of::<StreamAtRest>() <= 24, "{}", size_of::<StreamAtRest>());
+        assert!(size_of::<Resting>() <= 184, "{}", size_of::<Resting>());
     }
 }
