@@ -6,7 +6,7 @@ import { askPaste, askReason, toast } from './ask';
 import { button, h, iconButton, setText } from './dom';
 import type { Row } from './fleet';
 import { type Item, menuButton } from './menu';
-import { asTyped, needsAsking } from './paste';
+import { asTyped, bracketed, needsAsking } from './paste';
 import { prefs, setPref } from './prefs';
 import { Session } from './session';
 import { shareDialog } from './share';
@@ -210,10 +210,7 @@ export class Pane {
       return;
     }
     if (needsAsking(text) && !(await askPaste(text, title(this.row)))) return;
-    const bracketed = this.terminal.xterm.modes.bracketedPasteMode;
-    // The end mark within a paste would let the rest of it be taken for typing.
-    const inner = bracketed ? text.replaceAll('\x1b[201~', '') : text;
-    const framed = bracketed ? `\x1b[200~${inner}\x1b[201~` : inner;
+    const framed = this.terminal.xterm.modes.bracketedPasteMode ? bracketed(text) : text;
     if (!this.session.type(asTyped(framed))) toast('The link was lost: nothing was pasted.', true);
     this.terminal.focus();
     this.update();

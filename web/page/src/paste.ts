@@ -11,7 +11,15 @@ export function hasControls(text: string): boolean {
     const code = text.charCodeAt(i);
     if ((code < 0x20 && code !== 0x09 && code !== 0x0a && code !== 0x0d) || code === 0x7f) return true;
   }
-  return false;
+  return text.search(UNSEEN) >= 0;
+}
+
+/** Within the marks of a bracketed paste. An end mark in it, or one that comes about when that is taken out,
+ * would let the rest be taken for typing. */
+export function bracketed(text: string): string {
+  let inner = text;
+  while (inner.includes(END)) inner = inner.replaceAll(END, '');
+  return `\x1b[200~${inner}${END}`;
 }
 
 /** As a terminal sends it: each line end is one CR. */
@@ -39,7 +47,8 @@ export function shown(text: string, most = SHOWN): string {
   return cut
     .replace(/\r\n|\r/g, '\n')
     .replace(/[\x00-\x08\x0b-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/\x7f/g, '\u2421');
+    .replace(/\x7f/g, '\u2421')
+    .replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`);
 }
 
 /** Cut into pieces of at most `size` bytes. */
@@ -47,6 +56,10 @@ export function* pieces(bytes: Uint8Array, size = PIECE): Generator<Uint8Array> 
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
+const END = '\x1b[201~';
+/** What shows nothing and does something: the other control characters, and what turns the order round in which
+ * text is shown, or is no width. */
+const UNSEEN = /[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 /** One line longer than this is no password and no command. */
 const ASK_BEYOND = 2000;
 /** As much of a paste as its dialog shows. */

@@ -59,9 +59,9 @@ export class Session {
   message = '';
   /** What remains of a paste, in bytes. */
   sending = 0;
-  /** True while what was kept is being shown: a terminal must not answer what it finds there. */
-  replaying = false;
 
+  /** Pieces of what was kept that were not shown yet. */
+  #replayed = 0;
   #socket: Socket | null = null;
   #epoch = '';
   #offset = 0;
@@ -84,6 +84,11 @@ export class Session {
     this.#backoff = backoff;
     this.#want = start.lock;
     this.#connect();
+  }
+
+  /** True while what was kept is being shown: a terminal must not answer what it finds there. */
+  get replaying(): boolean {
+    return this.#replayed > 0;
   }
 
   /** Types. False if nothing can be typed now: the bytes are dropped, as the server would. */
@@ -148,9 +153,14 @@ export class Session {
 
   #bytes(bytes: Uint8Array): void {
     this.#offset += bytes.length;
-    this.replaying = this.#offset - bytes.length < this.#live;
+    // A terminal shows later what it is given now: what came live meanwhile waits behind what was kept.
+    const replayed = this.#offset - bytes.length < this.#live ? 1 : 0;
+    this.#replayed += replayed;
     const socket = this.#socket;
-    this.told.output(bytes, () => this.#shown(socket, bytes.length));
+    this.told.output(bytes, () => {
+      this.#replayed -= replayed;
+      this.#shown(socket, bytes.length);
+    });
   }
 
   /** The gateway sends no more than its window beyond what was shown: a busy page slows its own reader. */

@@ -147,7 +147,10 @@ export class Terminal {
 
   #listen(typing: Typing): void {
     const encoder = new TextEncoder();
-    this.xterm.onData((data) => typing.typed(encoder.encode(data)));
+    this.xterm.onData((data) => {
+      // Reports of focus would be typed to whatever runs there now; they can be asked for among other modes.
+      if (data !== '\x1b[I' && data !== '\x1b[O') typing.typed(encoder.encode(data));
+    });
     this.xterm.onBinary((data) => typing.typed(Uint8Array.from(data, (c) => c.charCodeAt(0) & 0xff)));
     // Before xterm.js sees it: a paste is asked about first.
     this.element.addEventListener(
@@ -177,8 +180,6 @@ export class Terminal {
     parser.registerDcsHandler({ intermediates: '$', final: 'q' }, ignored);
     // Colours may be set; asked for, they would be typed.
     for (const code of [4, 10, 11, 12]) parser.registerOscHandler(code, (data) => data.includes('?'));
-    // Reports of focus would be typed to whatever runs there now.
-    parser.registerCsiHandler({ prefix: '?', final: 'h' }, (params) => params.length === 1 && params[0] === 1004);
   }
 }
 

@@ -165,7 +165,7 @@ test('what a VM prints reaches nothing but its terminal', { skip: missing }, asy
   const link = '\x1b]8;;https://evil.example/?a\x1b\\click here\x1b]8;;\x1b\\';
   const sequences =
     '\x1b]0;owned\x07\x1b]2;owned\x07\x1b]52;c;b3duZWQ=\x07\x1b]10;?\x07\x1b]4;1;?\x07' +
-    '\x1b[c\x1b[>c\x1b[6n\x1b[5n\x1b[?6n\x1b[21t\x1b[18t\x1b[?1$p\x1bP$qm\x1b\\\x1b[?1004h<img src=x onerror=alert(1)>\r\n';
+    '\x1b[c\x1b[>c\x1b[6n\x1b[5n\x1b[?6n\x1b[21t\x1b[18t\x1b[?1$p\x1bP$qm\x1b\\\x1b[?1004h\x1b[?25;1004h<img src=x onerror=alert(1)>\r\n';
   const page = await console_(`${sequences}${link}\r\nend`);
   await sees(page, 'end');
   assert.equal(await page.title(), 'web-01 \u00b7 Consoles');
@@ -247,6 +247,36 @@ test('a log is replayed, with a bar to move in it', { skip: missing }, async () 
   await page.getByLabel('Speed').selectOption('16');
   await page.getByRole('button', { name: 'Play', exact: true }).click();
   await sees(page, 'second 49', '.replay');
+});
+
+test('text is made larger and smaller, and stays so', { skip: missing }, async () => {
+  const page = await console_();
+  const choose = async (name) => {
+    await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+    await page.getByRole('menuitem', { name }).click();
+  };
+  const size = () => page.locator('.xterm-rows').evaluate((e) => Number.parseFloat(getComputedStyle(e).fontSize));
+  const first = await size();
+  await choose('Larger text');
+  await choose('Larger text');
+  await until('it is larger', async () => (await size()) === first + 2);
+  await choose('Smaller text');
+  await until('it is smaller', async () => (await size()) === first + 1);
+  await page.reload();
+  await until('it stays', async () => (await size().catch(() => 0)) === first + 1);
+});
+
+test('what was kept asks for nothing, also where more comes while it is shown', { skip: missing }, async () => {
+  const ask = (n) => `\x1b[6n${'x'.repeat(2000)}\r\n`.repeat(n);
+  gateway.print(WEB, ask(100));
+  opened = await open(`${await gateway.listen()}#/open/east/web-01`);
+  const { page } = opened;
+  const more = setInterval(() => gateway.print(WEB, '.'), 1);
+  await until('all of it is shown', async () => (await screen(page)).includes('....'));
+  clearInterval(more);
+  gateway.print(WEB, '\r\nthe end\x1b[5n');
+  await until('one that is asked now is answered', () => typed() !== '');
+  assert.equal(typed(), '\x1b[0n');
 });
 
 test('where there is no log, the replay says so', { skip: missing }, async () => {

@@ -219,12 +219,17 @@ test('credit is given back for what was shown, and only then', () => {
   expect(sockets[0]!.said).toEqual([{ op: 'consumed', bytes: 20_000 }]);
 });
 
-test('what was printed before is known from what is printed now', () => {
-  const { session, sockets } = setUp();
+test('what was printed before is known from what is printed now, until all of it was shown', () => {
+  const { session, sockets, shown } = setUp();
   sockets[0]!.json({ ...attached(0), console: { offset: 5 } });
   sockets[0]!.bytes('older');
   expect(session.replaying).toBe(true);
+  // A terminal that is behind still has the older to show.
   sockets[0]!.bytes('now');
+  expect(session.replaying).toBe(true);
+  shown();
+  expect(session.replaying).toBe(false);
+  sockets[0]!.bytes('later');
   expect(session.replaying).toBe(false);
 });
 
