@@ -58,11 +58,17 @@ impl Entry {
     }
 }
 
+/// What others have said, in a line of its own log: nothing in it ends the line, or colours it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let so_far = self.so_far.get_mut().unwrap_or_else(PoisonError::into_inner);
         let at = so_far.at.take().map(|(server, console)| format!(" server={server:?} console={console:?}"));
-        let outcome = so_far.outcome.take().unwrap_or_else(|| "abandoned".to_owned());
+        // A concentrator's own words may be in it.
+        let outcome = so_far.outcome.take().map_or_else(|| "abandoned".to_owned(), |said| printable(&said));
         log::info!(target: "audit", "{} {}{}: {outcome}", self.what, self.who, at.unwrap_or_default());
     }
 }

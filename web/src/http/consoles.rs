@@ -43,8 +43,7 @@ pub(super) async fn list(
     };
     let pattern = Pattern::new(words.get("q").unwrap_or_default())?;
     let is_wanted = |console: &Value| {
-        server.is_none_or(|name| console["server"] == name)
-            && (pattern.fits(text(&console["name"])) || pattern.fits(text(&console["uuid"])))
+        server.is_none_or(|name| console["server"] == name) && pattern.fits_one_of(console)
     };
     let after = match words.get("after").map(|after| after.splitn(3, '/').collect::<Vec<_>>()) {
         None => None,
@@ -143,17 +142,22 @@ fn text(value: &Value) -> &str {
 
 /// As `match` in operator.md §5: a part, or with `*` or `?` in it a pattern for the whole. It is held against
 /// every console, so that it may not be long.
-struct Pattern {
+pub(super) struct Pattern {
     lower: Vec<char>,
     is_whole: bool,
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Self, Problem> {
+    pub(super) fn new(text: &str) -> Result<Self, Problem> {
         if text.len() > PATTERN_MOST {
             return Err(bad(&format!("q has more than {PATTERN_MOST} bytes")));
         }
         Ok(Self { lower: text.to_lowercase().chars().collect(), is_whole: text.contains(['*', '?']) })
+    }
+
+    /// Whether it fits the name or the UUID of a console.
+    pub(super) fn fits_one_of(&self, console: &Value) -> bool {
+        self.fits(text(&console["name"])) || self.fits(text(&console["uuid"]))
     }
 
     fn fits(&self, text: &str) -> bool {

@@ -1,8 +1,8 @@
 //! `/metrics`: OpenMetrics 1.0.
 //!
 //! Owns the names, all of which begin with `vspc_` but those of OpenStack's exporter. There are labels for
-//! servers and for the few words of the protocol, none for consoles: as many series as there are servers,
-//! times a constant.
+//! servers, for so many of their hosts, and for the few words of the protocol; for consoles, of which there
+//! are more, only where they are asked for.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,10 +14,19 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::asked::Words;
+use super::consoles::Pattern;
+use super::problem::Problem;
 use super::{App, counts};
+use crate::fleet::Interest;
 
-pub(super) async fn metrics(State(app): State<App>) -> Response {
+pub(super) async fn metrics(State(app): State<App>, words: Words) -> Result<Response, Problem> {
     let mut page = Page::default();
+    if words.has("consoles") {
+        app.upstreams.look(&app.fleet, Interest::Counts).await;
+        let pattern = Pattern::new(words.get("q").unwrap_or_default())?;
+        page.consoles(&app, &pattern);
+    }
     page.one("vspc_build", "info", "What runs.", &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     let (mut connections, mut waiting) = (0_u64, 0_u64);
     for (upstream, server) in app.upstreams.all().iter().zip(app.fleet.servers()) {
@@ -40,6 +49,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         page.one("vspc_legs", "gauge", "Connections that feed consoles.", &label, sum_of("legs"));
         page.one("vspc_locked_consoles", "gauge", "Consoles that somebody has locked.", &label, locked);
         connections = sum([connections, sum_of("clients"), sum_of("legs")].into_iter());
+        page.hosts(&label, &consoles);
         // One that hangs must not keep others from being seen.
         let Ok(Ok(stats)) = timeout(PATIENCE, upstream.call("stats", json!({}))).await else { continue };
         page.stats(&label, &stats);
@@ -55,7 +65,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     let name = "openstack_compute_vspc_waiting_bytes_in_receive_queue";
     page.one(name, "gauge", "Bytes that were received and wait to be passed on.", "", waiting);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], page.text()).into_response()
+    Ok(([(header::CONTENT_TYPE, kind)], page.text()).into_response())
 }
 
 /// How long a concentrator's counts are waited for: it answers from memory.
@@ -79,6 +89,69 @@ impl Page {
         };
         let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
         let _ = writeln!(self.family(name, kind, help), "{name}{suffix}{labels} {value}");
+    }
+
+    /// Hosts of a concentrator's VMs: as many as there are, up to a bound, and those beyond together.
+    fn hosts(&mut self, label: &str, consoles: &[Value]) {
+        let mut hosts = BTreeMap::<String, (u64, u64)>::new();
+        for console in consoles {
+            let Some(host) = console["host"].as_str() else { continue };
+            let mut host = escaped(host);
+            if hosts.len() >= HOSTS_MOST && !hosts.contains_key(&host) {
+                OTHERS.clone_into(&mut host);
+            }
+            let (count, clients) = hosts.entry(host).or_default();
+            *count += 1;
+            *clients = clients.saturating_add(console["clients"].as_u64().unwrap_or(0));
+        }
+        for (host, (count, clients)) in hosts {
+            let label = format!("{label},host=\"{host}\"");
+            let help = "Consoles whose VM is on this host.";
+            self.one("vspc_host_consoles", "gauge", help, &label, count);
+            let help = "People and programs at consoles whose VM is on this host.";
+            self.one("vspc_host_clients", "gauge", help, &label, clients);
+        }
+    }
+
+    /// Each console that fits, up to a bound, by its server and name.
+    fn consoles(&mut self, app: &App, pattern: &Pattern) {
+        let (consoles, has_more) =
+            app.fleet.page(|console| pattern.fits_one_of(console), None, CONSOLES_MOST);
+        let help = "Whether there are more consoles than are told here.";
+        self.one("vspc_consoles_left_out", "gauge", help, "", has_more.into());
+        for console in &consoles {
+            let text = |field: &str| escaped(console[field].as_str().unwrap_or_default());
+            let number = |field: &str| console[field].as_u64().unwrap_or(0);
+            // Names are whatever VMs say, and a UUID may be of several: the id is of one alone.
+            let label = format!(
+                "server=\"{}\",console=\"{}\",uuid=\"{}\",id=\"{}\"",
+                text("server"),
+                text("name"),
+                text("uuid"),
+                text("id")
+            );
+            let is_there = console["state"] != "waiting";
+            let name = "vspc_console_connected";
+            self.one(name, "gauge", "Whether the VM is connected.", &label, is_there.into());
+            let name = "vspc_console_locked";
+            self.one(
+                name,
+                "gauge",
+                "Whether somebody has a lock.",
+                &label,
+                (!console["lock"].is_null()).into(),
+            );
+            let name = "vspc_console_clients";
+            self.one(name, "gauge", "People and programs at the console.", &label, number("clients"));
+            let name = "vspc_console_printed_bytes";
+            self.one(name, "counter", "Bytes that the VM has printed.", &label, number("out"));
+            let name = "vspc_console_typed_bytes";
+            self.one(name, "counter", "Bytes that were typed.", &label, number("in"));
+            if let Some(ms) = console["idle_ms"].as_u64() {
+                let name = "vspc_console_idle_seconds";
+                self.one(name, "gauge", "Since the VM has printed last.", &label, ms / 1000);
+            }
+        }
     }
 
     /// What a concentrator has counted and measured (operator.md §5). Its names are its own words; what can
@@ -161,5 +234,11 @@ const MICROS: &[u64] =
     &[100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 4_000_000];
 const BYTES: &[u64] = &[0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 2_097_152];
 const LABEL_MOST: usize = 64;
+/// Of one server.
+const HOSTS_MOST: usize = 1000;
+/// No host is called so.
+const OTHERS: &str = "others";
+/// Where they are asked for: six series each.
+const CONSOLES_MOST: usize = 10_000;
 /// Of a server's own words, so that a strange one cannot make series without end.
 const COUNTERS_MOST: usize = 200;

@@ -17,6 +17,7 @@ use vspc_operator::Refusal;
 use vspc_trust::Credentials;
 
 pub(crate) use self::link::Link;
+use crate::auth::audit::printable;
 use crate::fleet::{Fleet, Interest, LAST_LINE};
 use crate::options::{Address, Server};
 
@@ -189,6 +190,7 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                 why
             }
         };
+        let why = printable(&why);
         match upstream.behalf["user"].as_str() {
             None => log::warn!("no connection to {name} ({}): {why}", upstream.server.written),
             Some(user) => log::warn!("no connection to {name} for {user:?}: {why}"),
@@ -224,7 +226,7 @@ async fn converse(
                 if let Err(refusal) = link.call("subscribe", json!({"to": to})).await {
                     // Without the list nothing can be shown of it.
                     let why = format!("no news of its {to}: {}", refusal.message);
-                    log::warn!("{name}: {why}");
+                    log::warn!("{name}: {}", printable(&why));
                     if to == "consoles" {
                         fleet.server(upstream.place, "down", &why);
                     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::authority::{Authority, Folder};
 use crate::browser::{Events, Socket, ask, get};
 use crate::people::{Browser, basic, log_in, user};
-use crate::processes::{Gateway, Server, closed_server};
+use crate::processes::{Gateway, PATIENCE, Server, closed_server};
 
 const SOCKET: &str = "/api/v1/consoles/web1/socket";
 
@@ -253,7 +253,7 @@ fn another_site_does_nothing_with_somebodys_session() {
 
 /// Waits until the concentrator knows of nobody else at the console: a lock is refused where others type.
 fn alone(browser: &Browser<'_>) {
-    let deadline = std::time::Instant::now() + crate::processes::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let who = browser.get("/api/v1/consoles/web1/clients").json();
         if who["clients"].as_array().is_some_and(|all| all.len() == 1) {
@@ -426,6 +426,29 @@ fn what_is_said_in_a_name_makes_no_line_of_its_own_in_the_log() {
 }
 
 #[test]
+fn what_is_said_in_the_name_of_a_vm_makes_no_line_of_its_own_in_the_log() {
+    let server = Server::start("vm-names", &[]);
+    let name = "web1\"\r\n[2026] login user=\"ann\": ok \u{1b}]0;x\u{7}\u{1b}[31m";
+    let _vm = server.vm(1, name);
+    let folder = Folder::new();
+    let gateway = Gateway::with_users(&server, &folder.write("users", &user("ann", "write", "a")), &[]);
+    let ann = Browser::of(&gateway, "ann", "a");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let console = loop {
+        let list = ann.get("/api/v1/consoles").json();
+        if let Some(console) = list["consoles"].get(0).filter(|console| console["name"] != "") {
+            break console.clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "{list}");
+    };
+    let id = console["id"].as_str().unwrap();
+    assert_eq!(ann.post(&format!("/api/v1/consoles/{id}/break"), "{}").status, 200);
+    let line = gateway.process.line_with("/break\" user=\"ann\" ");
+    assert!(line.ends_with(": 200") && !line.contains(char::is_control), "{line:?}");
+    assert!(line.contains("console=\"web1\\\""), "{line:?}");
+}
+
+#[test]
 fn probes_of_this_machine_need_no_login_and_nobody_elses_are_answered() {
     let server = Server::start("probes", &[]);
     let folder = Folder::new();
@@ -437,6 +460,10 @@ fn probes_of_this_machine_need_no_login_and_nobody_elses_are_answered() {
         }
         assert_eq!(ask(&gateway, "GET", path, &[("authorization", &basic("ann", "a"))], "").status, 200);
     }
+    // Which consoles there are is no probe's business.
+    let named = "/metrics?with=consoles";
+    assert_eq!(get(&gateway, named).status, 401);
+    assert_eq!(ask(&gateway, "GET", named, &[("authorization", &basic("ann", "a"))], "").status, 200);
 }
 
 #[test]

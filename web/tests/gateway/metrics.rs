@@ -10,7 +10,7 @@ use crate::openmetrics;
 use crate::processes::{Gateway, Server};
 
 #[test]
-fn there_are_metrics_without_any_vm_and_none_for_each_console() {
+fn there_are_metrics_without_any_vm_and_of_each_console_only_where_they_are_asked_for() {
     let server = Server::start("metrics", &[]);
     let gateway = Gateway::of(&server);
     let empty = get(&gateway, "/metrics");
@@ -41,8 +41,30 @@ fn there_are_metrics_without_any_vm_and_none_for_each_console() {
     assert_eq!(full["vspc_consoles{server=\"lab\",state=\"connected\"}"], 5.0);
     assert_eq!(full["vspc_legs{server=\"lab\"}"], 5.0);
     assert_eq!(full["vspc_bytes_from_vm_total{server=\"lab\"}"], 7.0);
-    // Names of VMs and counts of consoles are in no label.
-    assert!(full.keys().eq(series.keys()), "{full:?}");
+    // Names of VMs and counts of consoles are in no label; that of the host that they are all on is.
+    let host = |name: &str| format!("vspc_host_{name}{{server=\"lab\",host=\"127.0.0.1\"}}");
+    assert_eq!((full[&host("consoles")], full[&host("clients")]), (5.0, 0.0));
+    let is_of_host = |name: &&String| name.starts_with("vspc_host_");
+    assert!(full.keys().filter(|name| !is_of_host(name)).eq(series.keys()), "{full:?}");
+    assert_eq!(full.len(), series.len() + 2);
+    let evil = "a\"} 1\n\u{1b}[31m\\";
+    vms.push(server.vm(6, evil));
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 6);
+    let each = openmetrics::read(&get(&gateway, "/metrics?with=consoles").body);
+    let of = |name: &str, console: &str| {
+        let begin = format!("vspc_console_{name}{{server=\"lab\",console=\"{console}\",uuid=\"");
+        each.iter().find(|(name, _)| name.starts_with(&begin)).map(|(_, value)| *value)
+    };
+    assert_eq!((of("printed_bytes_total", "web1"), of("connected", "web5")), (Some(7.0), Some(1.0)));
+    let evil = "a\\\"} 1\u{fffd}\u{fffd}[31m\\\\";
+    assert_eq!(of("clients", evil), Some(0.0), "{:?}", each.keys());
+    assert_eq!(each["vspc_consoles_left_out"], 0.0);
+    let some = openmetrics::read(&get(&gateway, "/metrics?with=consoles&q=web2").body);
+    let told = |series: &std::collections::BTreeMap<String, f64>| {
+        series.keys().filter(|name| name.starts_with("vspc_console_connected")).count()
+    };
+    assert_eq!((told(&full), told(&each), told(&some)), (0, 6, 1));
+    assert_eq!(get(&gateway, &format!("/metrics?with=consoles&q={}", "x".repeat(300))).status, 400);
     assert!(get(&gateway, "/api/v1/stats").json()["counters"]["bytes_from_vm"].is_u64());
 }
 
