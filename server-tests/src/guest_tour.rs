@@ -41,7 +41,7 @@ impl Drop for Agent {
     }
 }
 
-fn agent() -> Option<PathBuf> {
+pub(super) fn agent() -> Option<PathBuf> {
     beside("vspc-agent")
 }
 

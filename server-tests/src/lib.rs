@@ -28,6 +28,7 @@ pub mod drills;
 mod fairness;
 mod front_door;
 mod guest_agent;
+mod guest_noise;
 mod guest_tour;
 mod hooks;
 mod leaving;

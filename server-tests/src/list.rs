@@ -86,6 +86,9 @@ macro_rules! with_all {
                 vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent_is
                 a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was
             }
+            guest_noise {
+                all_is_exact_in_a_guest_whose_line_spoils_one_byte_in_ten_thousand
+            }
             guest_tour {
                 a_program_in_a_guest_has_its_bytes_its_errors_and_its_status
                 files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_killed
