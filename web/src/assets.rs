@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use ring::digest::{SHA256, digest};
 
 use crate::http::problem::Problem;
+use crate::http::tag::is_known;
 
 /// Names and contents; empty where the program was built without them.
 pub(crate) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -42,8 +43,7 @@ pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Resul
     let tag = tag(bytes);
     let kept = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     let answer = Response::builder().header(header::ETAG, &tag).header(header::CACHE_CONTROL, kept);
-    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let answer = match is_known {
+    let answer = match is_known(&headers, &tag) {
         true => answer.status(StatusCode::NOT_MODIFIED).body(Body::empty()),
         false => answer.header(header::CONTENT_TYPE, kind(path)).body(Body::from(*bytes)),
     };

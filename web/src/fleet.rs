@@ -319,6 +319,14 @@ impl Fleet {
         (0..state.servers.len()).map(|place| state.server(place)).collect()
     }
 
+    /// Whether a server has this among its features (operator.md §5).
+    pub(crate) fn has_feature(&self, server: &str, feature: &str) -> bool {
+        let state = self.lock();
+        let of = state.servers.iter().find(|of| of.name == server);
+        let features = of.and_then(|of| of.greeting["features"].as_array());
+        features.is_some_and(|all| all.iter().any(|one| one == feature))
+    }
+
     /// Consoles for which `is_wanted` holds.
     pub(crate) fn consoles(&self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let state = self.lock();
@@ -410,7 +418,8 @@ impl State {
         let consoles = self.consoles.keys().filter(|key| key.0 == place).count();
         json!({
             "name": server.name, "state": server.state, "message": server.message,
-            "version": server.greeting["server"], "rights": server.greeting["rights"], "consoles": consoles,
+            "version": server.greeting["server"], "rights": server.greeting["rights"],
+            "features": server.greeting["features"], "consoles": consoles,
         })
     }
 }

@@ -41,10 +41,11 @@ use crate::views::{View, Views};
 #[doc(hidden)]
 pub fn web_gateway(script: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("it takes no system's help").block_on(play(script));
+    drop(runtime.expect("it takes no system's help").block_on(play(script)));
 }
 
-async fn play(script: &[u8]) {
+/// Returns what the last of the browser's connections was sent.
+async fn play(script: &[u8]) -> Vec<u8> {
     let (ours, theirs) = duplex(PIPE);
     let fleet = Arc::new(Fleet::new(vec!["lab".to_owned()]));
     let (name, written) = ("lab".to_owned(), "lab".to_owned());
@@ -86,6 +87,7 @@ async fn play(script: &[u8]) {
     other.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
     settle(&mut concentrator, &mut other).await;
     assert!(other.received.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&other.received));
+    std::mem::take(&mut browser.received)
 }
 
 /// Has everybody do what there is to do.
@@ -292,5 +294,15 @@ mod tests {
             count += 1;
         }
         assert!(count > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_concentrator_that_knows_nothing_of_guests_is_asked_nothing_of_them() {
+        for asked in ["GET /api/v1/consoles/web1/facts", "GET /api/v1/consoles/web1/streams"] {
+            let answered = play(format!("h{asked} HTTP/1.1\nhhost: localhost\nh\n").as_bytes()).await;
+            let answered = String::from_utf8(answered).unwrap();
+            assert!(answered.starts_with("HTTP/1.1 501 "), "{answered}");
+            assert!(answered.contains("\"code\":\"unsupported\""), "{answered}");
+        }
     }
 }

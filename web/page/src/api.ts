@@ -45,6 +45,15 @@ export interface Share {
   readonly url: string;
 }
 
+/** A key and its value. */
+export type Fact = readonly [string, string];
+
+/** What a guest tells of itself, and what was set for it to read. */
+export interface Facts {
+  readonly guest: readonly Fact[];
+  readonly host: readonly Fact[];
+}
+
 export interface Ref {
   readonly server: string;
   readonly id: string;
@@ -118,6 +127,8 @@ export async function clients(ref: Ref): Promise<Client[]> {
   });
 }
 
+export const facts = async (ref: Ref): Promise<Facts> => factsFrom(await call('GET', consoleUrl(ref, '/facts')));
+
 /** Why a console cannot be had, as the gateway tells it; empty where it would be, or nobody answers. */
 export async function whyNot(ref: Ref): Promise<string> {
   try {
@@ -145,6 +156,18 @@ export async function shares(ref: Ref): Promise<Share[]> {
 
 export const revoke = (id: string): Promise<unknown> =>
   call('POST', `api/v1/shares/${encodeURIComponent(id)}/revoke`, {});
+
+export function factsFrom(raw: unknown): Facts {
+  const both = fields(fields(raw)['facts']);
+  const of = (what: unknown): Fact[] =>
+    Object.entries(fields(what))
+      .filter((one): one is [string, string] => typeof one[1] === 'string')
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+  return { guest: of(both['guest']), host: of(both['host']) };
+}
+
+const fields = (raw: unknown): Record<string, unknown> =>
+  typeof raw === 'object' && raw !== null && !Array.isArray(raw) ? (raw as Record<string, unknown>) : {};
 
 function shareFrom(raw: unknown): Share {
   const s = raw as Record<string, unknown>;
@@ -222,7 +245,8 @@ export function serverFrom(raw: unknown): Server | null {
   const s = raw as Record<string, unknown>;
   if (typeof s['name'] !== 'string') return null;
   const words = text(s['message']) || (s['state'] === 'connecting' ? 'It is being connected to.' : '');
-  return { name: s['name'], up: s['state'] === 'up', message: words };
+  const guests = Array.isArray(s['features']) && s['features'].includes('guests');
+  return { name: s['name'], up: s['state'] === 'up', message: words, guests };
 }
 
 export function lockFrom(raw: unknown): Lock | null {

@@ -38,6 +38,8 @@ export interface Server {
   readonly up: boolean;
   /** Why it is down, in a sentence; empty when it is up. */
   readonly message: string;
+  /** It speaks with agents in guests. */
+  readonly guests: boolean;
 }
 
 export const keyOf = (server: string, id: string): string => `${server}\n${id}`;

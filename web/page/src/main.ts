@@ -180,6 +180,7 @@ function addPane(row: Row): void {
     mayWrite: () => known === null || (known.role !== 'read' && known.rights !== 'spectator'),
     mayOperate: () => known === null || known.rights === 'operator',
     mayShare: () => known?.shares === true,
+    hasGuests: (of) => fleet.servers.get(of.server)?.guests === true,
   });
   panes.set(row.key, pane);
   tiles.append(pane.element);

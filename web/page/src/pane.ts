@@ -4,6 +4,7 @@
 import { bump, consoleUrl } from './api';
 import { askPaste, askReason, toast } from './ask';
 import { button, h, iconButton, setText } from './dom';
+import { FactsButton } from './facts';
 import type { Row } from './fleet';
 import { type Item, menuButton } from './menu';
 import { asTyped, bracketed, needsAsking } from './paste';
@@ -23,6 +24,8 @@ export interface PaneActs {
   mayWrite(): boolean;
   mayOperate(): boolean;
   mayShare(): boolean;
+  /** Whether its server speaks with agents in guests. */
+  hasGuests(row: Row): boolean;
 }
 
 /** `shared`: this console is all that there is; there is no list to go back to, and no log. */
@@ -37,6 +40,7 @@ export class Pane {
   readonly #name: HTMLElement;
   readonly #people = h('button', { type: 'button', class: 'chip' });
   readonly #mode = h('button', { type: 'button', class: 'chip' });
+  readonly #facts = new FactsButton(() => (this.acts.hasGuests(this.row) ? this.row : null));
   readonly #bar = h('div', { class: 'pane-bar', role: 'status', hidden: true });
   readonly #barText = h('span');
   readonly #barAct = button('', () => this.#barDoes(), { class: 'button small' });
@@ -76,6 +80,7 @@ export class Pane {
         h('div', { class: 'pane-title' }, this.#name, this.#where),
         this.#state,
         h('span', { class: 'grow' }),
+        this.#facts.element,
         this.#people,
         this.#mode,
         iconButton('search', 'Search in scrollback (Ctrl+Shift+F)', () => this.openFind()),
@@ -134,6 +139,7 @@ export class Pane {
     const here = Math.max(session.clients, session.phase === 'open' ? 1 : row.clients);
     setText(this.#people, `${here} here`);
     if (this.place !== 'shared') this.#people.title = 'Who is here';
+    this.#facts.update(session.phase === 'open' ? session.state || row.state : '');
     const writes = session.access === 'write';
     const held = row.lock;
     const locked = session.lock === 'write' || session.lock === 'exclusive';
@@ -185,6 +191,7 @@ export class Pane {
   }
 
   dispose(): void {
+    this.#facts.dispose();
     this.session.close();
     this.terminal.dispose();
     this.element.remove();

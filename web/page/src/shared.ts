@@ -45,6 +45,7 @@ async function open(): Promise<void> {
       mayWrite: () => rights !== 'spectator',
       mayOperate: no,
       mayShare: no,
+      hasGuests: no,
     },
     'shared',
   );

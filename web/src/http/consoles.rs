@@ -4,14 +4,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::asked::{Asked, Words, bad};
 use super::found::{Found, upstream};
 use super::problem::Problem;
+use super::tag::tagged;
 use super::{App, json_of};
 use crate::fleet::{Interest, LAST_LINE};
 
@@ -42,9 +43,8 @@ pub(super) async fn list(
         Some(_) => return Err(bad("limit is a number from 1 to 1000")),
     };
     let pattern = Pattern::new(words.get("q").unwrap_or_default())?;
-    let is_wanted = |console: &Value| {
-        server.is_none_or(|name| console["server"] == name) && pattern.fits_one_of(console)
-    };
+    let is_wanted =
+        |console: &Value| server.is_none_or(|name| console["server"] == name) && pattern.fits_one_of(console);
     let after = match words.get("after").map(|after| after.splitn(3, '/').collect::<Vec<_>>()) {
         None => None,
         // The name is last, because there may be a slash in it.
@@ -66,21 +66,12 @@ pub(super) async fn list(
             .filter_map(Value::as_object_mut)
             .for_each(|console| drop(console.remove(LAST_LINE)));
     }
-    let tag = tag(app.fleet.epoch(), &consoles, &next);
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
-    }
-    let mut response = json_of(&json!({"consoles": consoles, "next": next}));
-    if let Ok(tag) = tag.parse() {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    // It may be kept, and is to be asked for again.
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
-    Ok(response)
+    let state = state(app.fleet.epoch(), &consoles, &next);
+    Ok(tagged(&headers, &state, &json!({"consoles": consoles, "next": next})))
 }
 
-/// Times that pass change nothing.
-fn tag(epoch: &str, consoles: &[Value], next: &Value) -> String {
+/// What tells this page of the list from others. Times that pass change nothing.
+fn state(epoch: &str, consoles: &[Value], next: &Value) -> String {
     let mut hasher = DefaultHasher::new();
     for console in consoles {
         for (field, value) in console.as_object().into_iter().flatten() {
@@ -90,7 +81,7 @@ fn tag(epoch: &str, consoles: &[Value], next: &Value) -> String {
         }
     }
     next.to_string().hash(&mut hasher);
-    format!("W/\"{epoch}-{:x}\"", hasher.finish())
+    format!("{epoch}-{:x}", hasher.finish())
 }
 
 pub(super) async fn show(found: Found, words: Words) -> Result<Response, Problem> {

@@ -1,5 +1,6 @@
 //! The console that a path means, and the concentrator that a query means.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -27,8 +28,9 @@ impl FromRequestParts<App> for Found {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path(name): Path<String> =
+        let Path(mut named): Path<HashMap<String, String>> =
             Path::from_request_parts(parts, app).await.map_err(|rejection| bad(&rejection.body_text()))?;
+        let name = named.remove("name").unwrap_or_default();
         let words = Words::from_request_parts(parts, app).await?;
         let found = find(app, &name, &words)?;
         if let Some(entry) = parts.extensions.get::<Arc<Entry>>() {
@@ -70,7 +72,16 @@ impl Found {
         Ok(self.upstream.call(op, fields).await?)
     }
 
-    /// Opens a stream: `attach` or `log`.
+    /// Whether its concentrator speaks with agents in guests.
+    pub(super) fn needs_guests(&self) -> Result<(), Problem> {
+        if self.fleet.has_feature(self.server(), "guests") {
+            return Ok(());
+        }
+        let why = "this concentrator knows nothing of guests with an agent";
+        Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported", why))
+    }
+
+    /// Opens a stream: `attach`, `log` or `facts`.
     pub(super) async fn open(&self, op: &str, mut fields: Value) -> Result<Attach, Problem> {
         let link = self.upstream.link().ok_or_else(|| not_connected(self.server()))?;
         fields["console"] = self.id.as_str().into();

@@ -6,6 +6,7 @@ mod changes;
 mod consoles;
 mod counts;
 mod events;
+mod facts;
 mod found;
 pub(crate) mod guard;
 mod handshake;
@@ -17,6 +18,7 @@ mod pulse;
 mod session;
 mod shares;
 mod socket;
+pub(crate) mod tag;
 mod typing;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use axum::{Extension, Router};
 use serde_json::{Value, json};
 
 use self::asked::{Words, bad};
+use self::facts::Readers;
 use self::problem::Problem;
 pub(crate) use self::typing::Locks;
 use crate::assets;
@@ -41,6 +44,13 @@ pub(crate) struct App {
     upstreams: Upstreams,
     fleet: Arc<Fleet>,
     locks: Locks,
+    readers: Readers,
+}
+
+impl App {
+    fn new(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Self {
+        Self { upstreams, fleet, locks, readers: Readers::default() }
+    }
 }
 
 /// Who asks, as [`me`] tells it.
@@ -59,7 +69,7 @@ pub(crate) struct Known {
 }
 
 pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Router {
-    let app = App { upstreams, fleet, locks };
+    let app = App::new(upstreams, fleet, locks);
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -73,6 +83,7 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> R
         .route("/console_log/{uuid}", get(log::by_uuid))
         .route("/api/v1/consoles/{name}/log", get(log::log))
         .merge(consoles::routes())
+        .merge(facts::routes())
         .merge(typing::routes())
         .merge(shares::routes())
         .route("/api/v1/consoles/{name}/socket", get(socket::open))
@@ -86,7 +97,7 @@ pub(crate) fn router(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> R
 
 /// What whoever has a share's link is served: of all consoles there is one in what it is made over.
 pub(crate) fn router_of_share(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Router {
-    let app = App { upstreams, fleet, locks };
+    let app = App::new(upstreams, fleet, locks);
     Router::new()
         .route("/api/v1/me", get(me))
         .route("/api/v1/consoles", get(consoles::list))

@@ -57,7 +57,7 @@ impl From<Refusal> for Problem {
         let status = match refusal.code.as_str() {
             "bad-request" => StatusCode::BAD_REQUEST,
             "not-allowed" => StatusCode::FORBIDDEN,
-            "no-such-console" | "no-such-client" | "no-such-stream" => StatusCode::NOT_FOUND,
+            "no-such-console" | "no-such-client" | "no-such-stream" | "no-agent" => StatusCode::NOT_FOUND,
             "ambiguous" | "locked" | "stream-in-use" | "too-many" => StatusCode::CONFLICT,
             "gone" => StatusCode::GONE,
             "unknown-op" | "unsupported" => StatusCode::NOT_IMPLEMENTED,

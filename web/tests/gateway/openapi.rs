@@ -23,14 +23,15 @@ fn whatever_is_asked_the_answer_is_one_that_the_document_tells() {
         if ["/api/v1/changes", "/api/v1/events", "/api/v1/consoles/{name}/socket"].contains(&path.as_str()) {
             continue;
         }
-        for method in ["get", "post"] {
+        for method in ["get", "post", "put", "delete"] {
             let operation = &item[method];
             if operation.is_null() {
                 continue;
             }
             for _ in 0..ROUNDS {
                 let url = made.url(path, item, operation);
-                let body = if method == "post" { made.body(operation) } else { String::new() };
+                let has_body = !operation["requestBody"].is_null();
+                let body = if has_body { made.body(operation) } else { String::new() };
                 let answer = ask(&gateway, &method.to_uppercase(), &url, &[], &body);
                 check(&document, operation, &answer, &format!("{method} {url} {body}"));
                 asked += 1;
@@ -65,8 +66,17 @@ fn what_is_no_path_or_is_asked_in_another_way_is_a_problem_too() {
     }
 }
 
+#[test]
+fn servers_that_were_never_there_are_told_of_as_the_document_has_it() {
+    let gateway = Gateway::with(&["none=/nonexistent/vspc.sock"]);
+    let document = get(&gateway, "/api/v1/openapi.json").json();
+    for path in ["/api/v1/servers", "/api/v1/consoles", "/api/v1/me", "/readyz"] {
+        check(&document, &document["paths"][path]["get"], &get(&gateway, path), path);
+    }
+}
+
 /// What is told of an answer, and what it is.
-fn check(document: &Value, operation: &Value, answer: &Answer, of: &str) {
+pub(crate) fn check(document: &Value, operation: &Value, answer: &Answer, of: &str) {
     let status = answer.status.to_string();
     let told = &operation["responses"][&status];
     // A fault of the server's has to be one that is told of.
@@ -126,6 +136,12 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         if let Some(value) = value.get(name) {
             fits(document, schema, value)?;
+        }
+    }
+    let named = &schema["properties"];
+    for (name, value) in value.as_object().into_iter().flatten() {
+        if named.get(name).is_none() {
+            fits(document, &schema["additionalProperties"], value)?;
         }
     }
     for value in value.as_array().into_iter().flatten() {

@@ -25,6 +25,8 @@ for (const scheme of ['light', 'dark']) {
     consoles[1] = one;
     const gateway = new Gateway(consoles);
     gateway.print(one, '\x1b[31mred\x1b[0m \x1b[32mgreen\x1b[0m \x1b[1;30mgrey\x1b[0m\r\nlogin: ');
+    gateway.server('east', 'up', '', ['guests']);
+    gateway.facts = { guest: { 'os.name': 'Debian' }, host: { owner: 'ann' } };
     const { page, close, faults } = await open(await gateway.listen(), { scheme, bypassCSP: true, expect: ['401', 'net::ERR_INCOMPLETE'] });
     await page.addScriptTag({ content: await readFile(AXE, 'utf8') });
     await page.locator('html[data-shown="30"]').waitFor({ state: 'attached' });
@@ -55,6 +57,10 @@ for (const scheme of ['light', 'dark']) {
     await page.locator('.pane').getByRole('button', { name: /here/ }).click();
     await page.getByRole('listitem').first().waitFor();
     await check(page, 'who');
+    await page.keyboard.press('Escape');
+    await page.locator('.pane').getByRole('button', { name: 'Facts' }).click();
+    await page.getByText('Debian').waitFor();
+    await check(page, 'facts');
     await page.keyboard.press('Escape');
     await page.locator('.filter').fill('');
     await page.goto(`${gateway.url}#/wall`);

@@ -235,6 +235,36 @@ test('a wall shows many consoles, which nobody types into', { skip: missing }, a
   assert.equal(typed(), '');
 });
 
+test('facts of a guest are text, for the keyboard too, and follow what the guest tells', { skip: missing }, async () => {
+  const evil = '<img src=x onerror=alert(1)>';
+  gateway.server('east', 'up', '', ['log', 'guests']);
+  gateway.facts = { guest: { 'os.name': 'Debian GNU/Linux 12', [evil]: evil }, host: { owner: 'ann' } };
+  const page = await console_();
+  const chip = page.locator('.pane').getByRole('button', { name: 'Facts' });
+  await chip.focus();
+  await page.keyboard.press('Enter');
+  const shown = page.getByRole('dialog', { name: 'Facts of web-01' });
+  await shown.getByText('Debian GNU/Linux 12').waitFor();
+  assert.deepEqual(await shown.locator('dt').allTextContents(), [evil, 'os.name', 'owner']);
+  assert.deepEqual(await shown.locator('dd').allTextContents(), [evil, 'Debian GNU/Linux 12', 'ann']);
+  assert.equal(await page.locator('img').count(), 0);
+  await page.screenshot({ path: path.join(SHOTS, 'facts.png') });
+  gateway.facts = { guest: { 'os.name': 'Debian GNU/Linux 13' }, host: {} };
+  await shown.getByText('Debian GNU/Linux 13').waitFor();
+  assert.equal(await shown.locator('dd').count(), 1);
+  await page.keyboard.press('Escape');
+  await shown.waitFor({ state: 'detached' });
+  assert.equal(await chip.evaluate((e) => e === document.activeElement), true);
+});
+
+test('where a server knows nothing of guests nobody asks for facts, and where there are none there is no button', { skip: missing }, async () => {
+  const page = await console_();
+  assert.equal(gateway.factsAsked, 0);
+  gateway.server('east', 'up', '', ['guests']);
+  await until('they are asked for', () => gateway.factsAsked > 0);
+  assert.equal(await page.locator('.pane').getByRole('button', { name: 'Facts' }).count(), 0);
+});
+
 test('a log is replayed, with a bar to move in it', { skip: missing }, async () => {
   const events = Array.from({ length: 50 }, (_, i) => JSON.stringify([i, 'o', `second ${i}\r\n`]));
   gateway.cast = ['{"version":2,"width":80,"height":24,"timestamp":1796000000}', ...events].join('\n');

@@ -1,5 +1,6 @@
 // The page beside a real gateway, real concentrators and VMs that are played.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, afterEach, beforeEach, test } from 'node:test';
 import { open, screen, stop, until } from './browser.mjs';
 import { lendPage, Servers, withoutServers as skip } from './servers.mjs';
@@ -166,6 +167,44 @@ test('one logs in, types, shares the console by a link, and takes that back', { 
   await ann.getByRole('button', { name: 'Close', exact: true }).click();
   await ann.getByRole('button', { name: 'Log out' }).click();
   await ann.getByLabel('Password').waitFor();
+});
+
+test('a log is downloaded as it was printed, and replayed', { skip }, async () => {
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '100ms', '--print', 'tick']);
+  const gateway = await servers.gateway({ east });
+  const page = await visit(gateway, '#/open/east/web-01');
+  await sees(page, 'tick 2');
+  await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('menuitem', { name: 'Download log' }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), 'console.log');
+  assert.match(await readFile(await download.path(), 'latin1'), /tick 1\r\n[^]*tick 2\r\n/);
+  await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+  await page.getByRole('menuitem', { name: 'Replay' }).click();
+  await page.getByLabel('Time', { exact: true }).waitFor();
+  await page.getByLabel('Speed').selectOption('16');
+  await page.getByRole('button', { name: 'Play', exact: true }).click();
+  await sees(page, 'tick 2', '.replay');
+});
+
+test('what a guest tells of itself is shown at its console, and what is set for it', { skip }, async () => {
+  const guest = await servers.agent('[facts]\nsite = "north <b>"\n');
+  const east = await servers.concentrator(undefined, ['--line', `web-01=unix:${guest.line}?listen&mux=s2`]);
+  await guest.start();
+  const gateway = await servers.gateway({ east });
+  const page = await visit(gateway, '#/open/east/web-01');
+  await page.locator('.pane').getByRole('button', { name: 'Facts' }).click();
+  const shown = page.getByRole('dialog', { name: 'Facts of web-01' });
+  await shown.locator('dd', { hasText: /^north <b>$/ }).waitFor();
+  await shown.locator('dt', { hasText: 'agent.version' }).waitFor();
+  const body = JSON.stringify({ value: 'ann' });
+  const url = `${gateway.url}api/v1/consoles/web-01/facts/owner`;
+  const set = await fetch(url, { method: 'PUT', body, headers: { 'content-type': 'application/json' } });
+  assert.equal(set.status, 200);
+  await shown.locator('dd', { hasText: /^ann$/ }).waitFor();
 });
 
 test('a VM whose name is markup is a name in the list, in a console and on the wall', { skip }, async () => {

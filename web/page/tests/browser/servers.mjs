@@ -10,7 +10,7 @@ import { missing } from './browser.mjs';
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const DIST = path.join(HERE, '../../dist');
 const BIN = process.env.VSPC_BIN ?? path.join(HERE, '../../../../target/debug');
-const absent = ['vspc-mio', 'vspc-web', 'vspc-conformance'].find((name) => !existsSync(path.join(BIN, name)));
+const absent = ['vspc-mio', 'vspc-web', 'vspc-conformance', 'vspc-agent'].find((name) => !existsSync(path.join(BIN, name)));
 export const withoutServers = missing || (absent !== undefined && `no ${absent} in ${BIN} (cargo build, or VSPC_BIN)`);
 const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' };
 
@@ -76,6 +76,16 @@ export class Servers {
     });
     await writeFile(path.join(folder, 'users'), lines.join(''), { mode: 0o600 });
     return ['--users', path.join(folder, 'users'), '--state-dir', path.join(folder, 'state')];
+  }
+
+  /** An agent in a guest, with these lines in its file; what stands for where its line is. */
+  async agent(more) {
+    const folder = await mkdtemp(path.join(tmpdir(), 'vspc-page-'));
+    this.#folders.push(folder);
+    const line = path.join(folder, 'line');
+    const file = path.join(folder, 'agent.toml');
+    await writeFile(file, `line = "unix:${line}"\n${more}`, { mode: 0o600 });
+    return { line, start: () => this.#start('vspc-agent', ['--config', file]) };
   }
 
   async stop(child) {

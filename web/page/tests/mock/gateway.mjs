@@ -64,6 +64,9 @@ export class Gateway {
   refuseChanges = false;
   refusal = '';
   cast = '';
+  /** What guests tell; only servers with the feature `guests` are to be asked. */
+  facts = { guest: {}, host: {} };
+  factsAsked = 0;
 
   constructor(consoles) {
     for (const c of consoles) this.put(c);
@@ -89,8 +92,8 @@ export class Gateway {
     this.#tell('console', c);
   }
 
-  server(name, state, message = '') {
-    this.servers.set(name, { name, state, message });
+  server(name, state, message = '', features = []) {
+    this.servers.set(name, { name, state, message, features });
     this.#tell('server', this.servers.get(name));
   }
 
@@ -195,6 +198,10 @@ export class Gateway {
       const one = [...this.consoles.values()].find((c) => parts[3] === c.uuid);
       if (parts[4] === undefined && one !== undefined) return json(200, one);
       if (parts[4] === undefined) return json(404, { title: 'Not found', detail: this.refusal });
+      if (parts[4] === 'facts') {
+        this.factsAsked += 1;
+        return json(200, { facts: this.facts });
+      }
       if (parts[4] === 'clients') {
         const client = { id: '7.1', who: 'bob', from: '192.0.2.8', speaks: 'telnet', access: 'write', since_ms: 90_000 };
         return json(200, { clients: [client, { ...client, id: '8.1', who: 'ann', access: 'read', you: true }] });

@@ -45,7 +45,7 @@ test('consoles of a server that is down stay, and are known to be old', () => {
   f.put(vm('1'));
   f.put(vm('1', { server: 'west' }));
   f.synced();
-  f.server({ name: 'west', up: false, message: 'connection refused' });
+  f.server({ name: 'west', up: false, message: 'connection refused', guests: false });
   f.begin();
   f.put(vm('1'));
   f.synced();
