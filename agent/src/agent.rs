@@ -115,7 +115,7 @@ impl Agent {
         let sl = settings.sl.then(|| settings.speed.unwrap_or(0));
         Ok(Self {
             wire: Wire::new(sl, chance, now),
-            opening: Opening::new(settings.secret.clone()),
+            opening: Opening::new(settings.secret.clone(), settings.pack),
             settings,
             carrier,
             signals,
@@ -488,7 +488,7 @@ fn bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], Fatal> {
 
 /// The number of the task that tells facts.
 const FACTS: u64 = 0;
-/// What is read at a time, of the line or of anything else: a block that is packed well, or unpacked.
-const SCRATCH: usize = vspc_guest::MAX_BLOCK;
+/// What is read at a time, of the line or of anything else: more than a block that is packed or unpacked.
+const SCRATCH: usize = 2 * vspc_guest::MAX_BLOCK;
 /// Reads of the line in a row before others have their turn.
 const READS: usize = 4;

@@ -38,13 +38,15 @@ impl Agent {
         }
     }
 
-    fn put(&mut self, id: StreamId, put: Put) -> Result<(), Refusal> {
+    fn put(&mut self, id: StreamId, mut put: Put) -> Result<(), Refusal> {
+        put.pack.take_if(|_| !self.settings.pack);
         let put = PutTask::begin(id, put, &self.settings.roots, &self.ends, &mut self.wire.session)?;
         self.add(Task::Put(Box::new(put)), [id]);
         Ok(())
     }
 
-    fn get(&mut self, id: StreamId, get: Get) -> Result<(), Refusal> {
+    fn get(&mut self, id: StreamId, mut get: Get) -> Result<(), Refusal> {
+        get.pack.take_if(|_| !self.settings.pack);
         let get = GetTask::begin(id, get, &self.settings.roots, &mut self.wire.session)?;
         self.add(Task::Get(Box::new(get)), [id]);
         Ok(())

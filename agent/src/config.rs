@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) speed: Option<u32>,
     /// Whether the line loses bytes.
     pub(crate) sl: bool,
+    /// Whether copies are packed where that is asked for.
+    pub(crate) pack: bool,
     pub(crate) secret: Option<Secret>,
     pub(crate) shell: Option<ShellSettings>,
     pub(crate) exec: Option<ExecSettings>,
@@ -64,6 +66,7 @@ struct File {
     line: Option<String>,
     speed: Option<u32>,
     sl: Option<bool>,
+    pack: Option<bool>,
     key_file: Option<PathBuf>,
     processes: Option<usize>,
     control: Option<PathBuf>,
@@ -164,6 +167,8 @@ impl Settings {
             line,
             speed: options.speed.or(file.speed),
             sl,
+            // A socket carries more than can be packed in that time.
+            pack: file.pack.unwrap_or(sl),
             secret,
             shell,
             exec,

@@ -98,7 +98,7 @@ impl Log {
         if let (Some(id), Some(opened)) = (self.stream, &mut self.file)
             && session.received(id).is_ok()
         {
-            let under_way = crate::wire::SEND_BUFFER - session.send_window(id) as u64;
+            let under_way = session.under_way(id) as u64;
             let taken = match &mut self.blocks {
                 None => opened.at.saturating_sub(under_way),
                 Some(blocks) => blocks.taken(under_way),

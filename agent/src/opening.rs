@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_core::time::Instant;
-use vspc_guest::{Code, Header, Hello, LineBuffer, MAX_LINE, Refusal, Secret, Welcome, answer};
+use vspc_guest::{Code, Header, Hello, LineBuffer, MAX_LINE, Pack, Refusal, Secret, Welcome, answer};
 
 use crate::say::{Line, leave, refuse, say, take_line};
 
@@ -17,6 +17,7 @@ use crate::say::{Line, leave, refuse, say, take_line};
 pub(crate) struct Opening {
     lines: BTreeMap<StreamId, LineBuffer>,
     secret: Option<Secret>,
+    packs: &'static [&'static str],
     hello: HelloState,
     /// After a wrong proof: until when no hello is answered.
     closed_until: Instant,
@@ -42,9 +43,16 @@ pub(crate) enum Opened {
 }
 
 impl Opening {
-    /// For hosts that have this key, or for all.
-    pub(crate) const fn new(secret: Option<Secret>) -> Self {
-        Self { lines: BTreeMap::new(), secret, hello: HelloState::Strange, closed_until: Instant::ZERO }
+    /// For hosts that have this key, or for all; `packs` whether they are told how bytes can be packed.
+    pub(crate) const fn new(secret: Option<Secret>, packs: bool) -> Self {
+        let packs: &[&str] = if packs { &Pack::WORDS } else { &[] };
+        Self {
+            lines: BTreeMap::new(),
+            secret,
+            packs,
+            hello: HelloState::Strange,
+            closed_until: Instant::ZERO,
+        }
     }
 
     /// The session is over, or another one has begun.
@@ -130,7 +138,7 @@ impl Opening {
         let no_random = || Refusal::new(Code::FAILED, "the system has no random numbers");
         let (nonce, may) = welcome().ok_or_else(no_random)?;
         let welcome = Welcome::new(hello, self.secret.clone(), nonce)?;
-        let (line, is_all) = welcome.line(PROGRAM, &may);
+        let (line, is_all) = welcome.line(PROGRAM, &may, self.packs);
         say(session, id, &line);
         if is_all {
             leave(session, id);

@@ -29,14 +29,15 @@ pub(crate) struct Chance {
 impl Wire {
     /// A guest that waits for a host; with SL at this speed, if any.
     pub(crate) fn new(sl: Option<u32>, chance: Chance, now: Instant) -> Self {
+        let window = if sl.is_some() { SLOW_WINDOW } else { WINDOW };
         let config = Config {
             nonce: chance.nonces[0],
             seed: chance.seed,
             // Frames of a lossy line are slow ones: a keystroke waits for one of them.
-            max_frame: sl.map_or(4096, pace::max_frame),
-            window: WINDOW,
-            receive_buffer: WINDOW,
-            send_buffer: SEND_BUFFER as u32,
+            max_frame: sl.map_or(16384, pace::max_frame),
+            window,
+            receive_buffer: window,
+            send_buffer: 2 * window,
             max_peer_streams: PEER_STREAMS,
             max_own_streams: OWN_STREAMS,
             ..Config::new(Role::Guest)
@@ -145,10 +146,11 @@ impl Wire {
     }
 }
 
-/// Bytes that the host may send on a stream before they were taken: a copy's or a paste's at a time.
-const WINDOW: u32 = 16 * 1024;
-/// Bytes that are kept of what a stream says until the host has taken them; a line about a fact fits.
-pub(crate) const SEND_BUFFER: u64 = 2 * WINDOW as u64;
+/// Bytes that the host may send on a stream before they were taken, and half of what is kept of what a stream
+/// says until the host has taken it: as much as a socket carries at a time, or a copy's or a paste's on a
+/// serial port. What a process had printed before it was stopped comes first; a line about a fact fits.
+const WINDOW: u32 = 256 * 1024;
+const SLOW_WINDOW: u32 = 16 * 1024;
 /// Streams that the host may open: some for each process, copy and connection.
 const PEER_STREAMS: u32 = 256;
 /// Streams that are announced, of which connections to listeners are most.

@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     /// The server, and what it turned out to speak.
     server: Server,
     link: Link,
+    /// Where bytes are received.
+    buffer: Box<[u8]>,
     speech: Speech,
     /// News that a call came across while it waited for its answer.
     passed: VecDeque<News>,
@@ -87,7 +89,7 @@ impl Connection {
         if server.protocol == Protocol::V3 {
             return Self::open_v3(server);
         }
-        let operator = Operator::new(&hello(server), seed(), clock::now());
+        let operator = Operator::wide(&hello(server), seed(), clock::now());
         let mut connection = Self::connect(server, Speech::Operator(Box::new(operator)))?;
         match connection.answer(HELLO_ID) {
             Ok(Ok(greeting)) => {
@@ -134,6 +136,7 @@ impl Connection {
         Ok(Self {
             server: server.clone(),
             link,
+            buffer: vec![0; READ].into(),
             speech,
             passed: VecDeque::new(),
             over: false,
@@ -353,13 +356,13 @@ impl Connection {
         }
         self.speech.handle_timeout(now);
         self.push();
-        let mut buf = [0; READ];
         for _ in 0..READ_TURN / READ {
-            let window = self.speech.receive_window().min(buf.len());
-            let received = if window > 0 { self.link.receive(&mut buf[..window]) } else { Ok(None) };
+            let window = self.speech.receive_window().min(self.buffer.len());
+            let buffer = &mut self.buffer[..window];
+            let received = if window > 0 { self.link.receive(buffer) } else { Ok(None) };
             match received {
                 Ok(None) => break,
-                Ok(Some(n)) if n > 0 => self.speech.handle_received(&buf[..n], now),
+                Ok(Some(n)) if n > 0 => self.speech.handle_received(&self.buffer[..n], now),
                 closed => {
                     // What TLS has to say of it is more than that it is closed.
                     let why = closed.err().filter(|error| error.kind() == io::ErrorKind::InvalidData);
@@ -407,7 +410,7 @@ impl Connection {
             let out = if waits { PollFlags::OUT } else { PollFlags::empty() };
             let mut fds = [PollFd::new(&self.link, PollFlags::IN | out)];
             let _ = poll(&mut fds, clock::until(Some(deadline)).as_ref());
-            match self.link.receive(&mut [0; READ]) {
+            match self.link.receive(&mut self.buffer) {
                 Ok(Some(0)) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -486,8 +489,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Largest page of a list (operator.md §5).
 const PAGE: usize = 500;
 /// Read at a time, and in a turn: then the terminal has its turn.
-const READ: usize = 16 * 1024;
-const READ_TURN: usize = 8 * READ;
+const READ: usize = 64 * 1024;
+const READ_TURN: usize = 4 * READ;
 /// How long a server may take to see that this client has gone.
 const PARTING: Duration = Duration::from_millis(500);
 /// Ids of requests that are refused here begin above those of servers' answers.

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{self, Code, Done, Refusal};
 use crate::header::Header;
 use crate::line;
-use crate::pack::Pack;
 
 /// The version of the page.
 pub const VERSION: u32 = 1;
@@ -191,15 +190,15 @@ impl Welcome {
         Ok(Self { secret, host: hello.nonce, nonce: Nonce(nonce) })
     }
 
-    /// The answer, and whether it is all.
+    /// The answer, and whether it is all. `packs` is how bytes can be packed, of [`crate::Pack::WORDS`].
     #[must_use]
-    pub fn line(&self, program: &str, may: &[&str]) -> (Vec<u8>, bool) {
+    pub fn line(&self, program: &str, may: &[&str], packs: &[&str]) -> (Vec<u8>, bool) {
         let secret = self.secret.as_ref();
         let ok = HelloOk {
             v: VERSION,
             agent: program.to_owned(),
             may: may.iter().map(|&op| op.to_owned()).collect(),
-            packs: Pack::WORDS.map(str::to_owned).to_vec(),
+            packs: packs.iter().map(|&pack| pack.to_owned()).collect(),
             nonce: secret.map(|_| self.nonce),
             proof: secret.map(|secret| secret.prove(Side::Guest, self.host, self.nonce)),
         };
@@ -272,7 +271,7 @@ mod tests {
         let mut greeting = Greeting::new(host, [1; 32]);
         let Ok(Header::Hello(hello)) = Header::parse(&greeting.header("test 1")) else { panic!("no hello") };
         let welcome = Welcome::new(&hello, guest, [2; 32]).unwrap();
-        let (line, is_all) = welcome.line("agent 1", &["exec"]);
+        let (line, is_all) = welcome.line("agent 1", &["exec"], &["lz4"]);
         let (who, next) = match greeting.handle_line(&line) {
             Ok(came) => came,
             Err(refusal) => return (Err(refusal.code), if is_all { Ok(()) } else { Err(Code::CUT) }),

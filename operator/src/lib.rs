@@ -73,14 +73,31 @@ pub enum Ending {
 
 impl Operator {
     /// A conversation at its start, with HELLO and `hello` ready to be sent. `seed` makes this client's hash
-    /// tables its own.
+    /// tables its own. Each stream may hold 64 KiB that were not taken.
     ///
     /// # Panics
     ///
     /// Never: the session is configured with constants.
     #[must_use]
     pub fn new(hello: &Value, seed: [u64; 2], now: Instant) -> Self {
+        Self::with_window(NARROW, hello, seed, now)
+    }
+
+    /// The same for one whose streams are few and carry much: each may hold 256 KiB that were not taken.
+    ///
+    /// # Panics
+    ///
+    /// Never: the session is configured with constants.
+    #[must_use]
+    pub fn wide(hello: &Value, seed: [u64; 2], now: Instant) -> Self {
+        Self::with_window(WIDE, hello, seed, now)
+    }
+
+    fn with_window(window: u32, hello: &Value, seed: [u64; 2], now: Instant) -> Self {
         let config = Config {
+            window,
+            receive_buffer: window,
+            send_buffer: 2 * window,
             start: Start::S2Only { within: HELLO_WITHIN },
             carrier: Carrier::Reliable,
             features: Features(Features::WINDOWED.0 | Features::RESET.0),
@@ -384,5 +401,8 @@ const OFFER: &[u8] = &[255, 251, 233];
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Longest line, with its LF (operator.md §2).
 const LINE_MAX: usize = 65_536;
+/// What a stream may hold that was not taken: a connection of many users', and one of a program's own.
+const NARROW: u32 = 64 << 10;
+const WIDE: u32 = 256 << 10;
 /// Consoles that one `tail --all` can follow. Each costs nothing before its console prints.
 const MAX_STREAMS: u32 = 65_536;

@@ -112,6 +112,10 @@ fn on_pipes(recipe: &Recipe, streams: Streams) -> io::Result<Started> {
         }
         None => (None, output.try_clone()?),
     };
+    for end in [&from, &to] {
+        // As much at a time as the line takes; where there may be no more of that, 64 KiB do.
+        let _ = rustix::pipe::fcntl_setpipe_size(end, PIPE);
+    }
     command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(error));
     let source = Source::new(streams.main, not_blocking(from)?);
     let sink = Sink::new(streams.main, not_blocking(to)?, AtEnd::LetGo);
@@ -160,6 +164,9 @@ fn on_pty(recipe: &Recipe, pty: &Pty, streams: Streams) -> io::Result<Started> {
     let main = terminal_flow(streams.main, &terminal);
     Ok(Started { child, main, err: None, terminal: Some(terminal) })
 }
+
+/// What a pipe to or from a process holds.
+const PIPE: usize = 256 * 1024;
 
 /// As whom it runs, where, and what it finds around it; all else of the agent's stays away from it.
 fn command(recipe: &Recipe, program: &str) -> Command {

@@ -20,10 +20,15 @@ pub(crate) fn sum(bytes: &[u8]) -> String {
 }
 
 /// A machine of whose folder `srv` everything may be copied.
-pub(crate) fn machine() -> Machine {
+fn machine() -> Machine {
+    machine_with("")
+}
+
+/// With a folder to copy from and into, and this said in its configuration.
+pub(crate) fn machine_with(said: &str) -> Machine {
     let folder = Folder::new();
     fs::create_dir(folder.join("srv")).unwrap();
-    let config = format!("[[copy]]\nroot = {:?}\nwrite = true\n", folder.join("srv"));
+    let config = format!("{said}[[copy]]\nroot = {:?}\nwrite = true\n", folder.join("srv"));
     Machine::start_in(folder, &config, &[])
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use vspc_guest::copy::{GetOk, PutOk, Whole};
 use vspc_guest::{Code, Get, Header, LogOk, MAX_BLOCK, Pack, Put, Unpacker, answer, pack};
 
-use crate::copies::{machine, path, sum};
+use crate::copies::{machine_with, path, sum};
 use crate::host::Host;
 use crate::machine::{Folder, Machine};
 
@@ -62,8 +62,20 @@ fn begin_put(host: &mut Host, header: &Header) -> (vspc_core::mux::StreamId, usi
 }
 
 #[test]
+fn a_socket_carries_more_than_can_be_packed() {
+    let machine = machine_with("");
+    fs::write(machine.folder.join("srv/x"), b"x").unwrap();
+    let mut host = Host::raw(machine.line());
+    assert!(host.hello(None).unwrap().packs.is_empty());
+    let id = host.open(&get(&machine, None).line());
+    assert_eq!(host.answer::<GetOk>(id).unwrap().pack, None);
+    let id = host.open(&put(&machine, b"x").line());
+    assert_eq!(host.answer::<PutOk>(id).unwrap().pack, None);
+}
+
+#[test]
 fn packed_copies_are_exact_and_go_on_where_they_were_cut() {
-    let machine = machine();
+    let machine = machine_with("pack = true\n");
     let mut host = Host::raw(machine.line());
     assert_eq!(host.hello(None).unwrap().packs, ["lz4"]);
     // What packs well, and what does not.
@@ -107,7 +119,7 @@ fn packed_copies_are_exact_and_go_on_where_they_were_cut() {
 
 #[test]
 fn a_block_that_makes_no_sense_ends_its_copy_and_nothing_else() {
-    let machine = machine();
+    let machine = machine_with("pack = true\n");
     let mut host = machine.host();
     let bytes = lines(100);
     let header = put(&machine, &bytes);

@@ -117,6 +117,7 @@ enum End {
 /// What poll(2) has found.
 #[derive(Default)]
 struct Ready {
+    signals: bool,
     input: bool,
     out: bool,
     errors: bool,
@@ -187,7 +188,9 @@ impl Process {
                 return Ok(End::Ended(ending));
             }
             let ready = if self.asked.is_empty() { self.wait(&signals)? } else { Ready::default() };
-            self.asked.extend(signals.pending());
+            if ready.signals {
+                self.asked.extend(signals.pending());
+            }
             while let Some(asked) = self.asked.pop_front() {
                 match asked {
                     Asked::End(signal) if !self.started || self.interrupts.handle(clock::now()) => {
@@ -325,7 +328,8 @@ impl Process {
             Err(error) => return Err(Failure::error(format!("poll: {error}"))),
         }
         let is_ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
-        Ok(Ready { input: is_ready(input), out: is_ready(out), errors: is_ready(errors) })
+        let signals = is_ready(Some(0));
+        Ok(Ready { signals, input: is_ready(input), out: is_ready(out), errors: is_ready(errors) })
     }
 
     /// Reads once of the input. The user may end it by that.

@@ -1,19 +1,36 @@
 //! Output on its way to a descriptor that may block.
 //!
-//! Owns a short queue: what does not fit stays on its stream, and stops the process that prints it.
+//! Owns a short queue: what does not fit stays on its stream, and stops the process that prints it; and how
+//! much may be written at once without blocking. The descriptor is shared with other programs, and so is not
+//! set not to block.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::{Errno, write};
+use rustix::fs::{FileType, fstat, major};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
+use rustix::net::{SendFlags, send};
 
 /// The standard output, or the standard error.
 #[derive(Debug)]
 pub(super) struct Outlet<F> {
     fd: F,
+    kind: Kind,
     waiting: VecDeque<u8>,
     closed: bool,
+}
+
+/// How a descriptor is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// A file or /dev/null: all of it; poll(2) waits for no disk either.
+    File,
+    /// A pipe, which is asked for each write not to block: not all kernels can.
+    Pipe,
+    Socket,
+    /// A terminal, or a pipe of a kernel that cannot: so little that whoever is writable takes it.
+    Little,
 }
 
 /// What became of a write.
@@ -31,8 +48,15 @@ impl Written {
 }
 
 impl<F: AsFd> Outlet<F> {
-    pub(super) const fn new(fd: F) -> Self {
-        Self { fd, waiting: VecDeque::new(), closed: false }
+    pub(super) fn new(fd: F) -> Self {
+        let stat = fstat(&fd).map(|stat| (FileType::from_raw_mode(stat.st_mode), major(stat.st_rdev)));
+        let kind = match stat {
+            Ok((FileType::RegularFile, _) | (FileType::CharacterDevice, MEMORY)) => Kind::File,
+            Ok((FileType::Fifo, _)) => Kind::Pipe,
+            Ok((FileType::Socket, _)) => Kind::Socket,
+            _ => Kind::Little,
+        };
+        Self { fd, kind, waiting: VecDeque::new(), closed: false }
     }
 
     /// Takes what there is room for.
@@ -54,11 +78,26 @@ impl<F: AsFd> Outlet<F> {
         !self.waiting.is_empty()
     }
 
-    /// Writes once, when poll(2) has said that something is taken: no more than a pipe or a terminal then
-    /// takes without blocking.
+    /// Writes once, when poll(2) has said that something is taken; never waits for a reader.
     pub(super) fn write(&mut self) -> io::Result<Written> {
         let (front, _) = self.waiting.as_slices();
-        match write(&self.fd, &front[..front.len().min(AT_ONCE)]) {
+        let little = &front[..front.len().min(AT_ONCE)];
+        let written = match self.kind {
+            Kind::File => write(&self.fd, front),
+            Kind::Socket => send(&self.fd, front, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Kind::Little => write(&self.fd, little),
+            Kind::Pipe => {
+                let runs = [IoSlice::new(front)];
+                match pwritev2(&self.fd, &runs, u64::MAX, ReadWriteFlags::NOWAIT) {
+                    Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                        self.kind = Kind::Little;
+                        write(&self.fd, little)
+                    }
+                    written => written,
+                }
+            }
+        };
+        match written {
             Ok(n) => drop(self.waiting.drain(..n)),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::PIPE) => {
@@ -79,7 +118,9 @@ impl<F: AsFd> AsFd for Outlet<F> {
 }
 
 /// What waits at most, but for a few words.
-const ROOM: usize = 32 * 1024;
+const ROOM: usize = 128 * 1024;
+/// The number of /dev/null and its like.
+const MEMORY: u32 = 1;
 /// PIPE_BUF: what a pipe that is writable takes.
 const AT_ONCE: usize = 4096;
 
@@ -96,12 +137,52 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).cycle().take(ROOM + 1).collect();
         assert_eq!(outlet.take(&bytes), ROOM);
         assert_eq!(outlet.take(&bytes[ROOM..]), 0);
-        let mut read = vec![0; ROOM];
+        // More than the pipe holds: nobody reads, and yet no write waits.
+        let mut left = outlet.waiting.len();
+        loop {
+            if outlet.kind == Kind::Little {
+                break;
+            }
+            assert_eq!(outlet.write().unwrap(), Written::Some);
+            match outlet.waiting.len() {
+                same if same == left => break,
+                less => left = less,
+            }
+        }
+        let mut read = Vec::new();
         while outlet.is_waiting() {
+            let mut piece = [0; 4096];
+            let n = if outlet.kind == Kind::Little { 0 } else { reader.read(&mut piece).unwrap() };
+            read.extend_from_slice(&piece[..n]);
+            assert_eq!(outlet.write().unwrap(), Written::Some);
+            if outlet.kind == Kind::Little {
+                let n = reader.read(&mut piece).unwrap();
+                read.extend_from_slice(&piece[..n]);
+            }
+        }
+        drop(outlet);
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, bytes[..ROOM]);
+    }
+
+    #[test]
+    fn files_and_sockets_are_given_all_of_it_and_a_socket_that_is_full_waits() {
+        let bytes = vec![7; ROOM];
+        let path = std::env::temp_dir().join(format!("vspc-outlet-{}", std::process::id()));
+        let mut outlet = Outlet::new(std::fs::File::create(&path).unwrap());
+        outlet.take(&bytes);
+        outlet.write().unwrap();
+        assert!(!outlet.is_waiting());
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        std::fs::remove_file(&path).unwrap();
+
+        let (socket, _reader) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut outlet = Outlet::new(socket);
+        for _ in 0..100 {
+            outlet.take(&bytes);
             assert_eq!(outlet.write().unwrap(), Written::Some);
         }
-        reader.read_exact(&mut read).unwrap();
-        assert_eq!(read, bytes[..ROOM]);
+        assert!(outlet.is_waiting());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Concentrator {
             let window = self.typing_window(attach, at, attached.epoch, true);
             let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
             typed.clear();
-            if window == 0 || desk.take_typed(stream, window, &mut typed) == 0 {
+            if window == 0 || desk.take_typed(stream, window, |bytes| typed.extend_from_slice(bytes)) == 0 {
                 break;
             }
             self.type_guest(attach, &typed);

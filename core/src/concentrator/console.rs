@@ -390,7 +390,7 @@ fn resume_at(limits: Limits) -> u64 {
 
 /// How much of what a guest is sent waits for its VM's socket at most: beyond that its session decides still
 /// what goes first.
-pub(super) const GUEST_AHEAD: usize = 64 << 10;
+pub(super) const GUEST_AHEAD: usize = 128 << 10;
 
 /// In what steps room is made for output from before the start.
 pub(super) const ROOM_UNIT: usize = 16 << 10;

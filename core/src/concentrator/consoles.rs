@@ -430,7 +430,9 @@ impl Consoles {
     pub(super) fn print(&mut self, id: ConsoleId, from: ConnId, wire: &[u8], pairs: usize, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id) else { return };
         if console.has_guest {
-            return self.print_beside_streams(id, from, wire, fx);
+            let mut came = Vec::with_capacity(wire.len());
+            undouble_into(wire, usize::MAX, &mut came);
+            return self.print_beside_streams(id, from, &came, fx);
         }
         console.fanout_mut().print(wire, pairs, &mut self.pools.vms);
         console.count().bytes_from_vm += (wire.len() - pairs) as u64;
@@ -440,19 +442,29 @@ impl Consoles {
         self.trim_memory(fx);
     }
 
-    /// The same of a line that has a guest's streams on it: those go to its session, and what is left is
-    /// printed. A reader of that never makes the VM wait: the streams are others'. What legs print that do
-    /// not hold the input is text.
-    fn print_beside_streams(&mut self, id: ConsoleId, from: ConnId, wire: &[u8], fx: &mut Effects) {
+    /// Whether a console's line carries streams of a guest's.
+    pub(super) fn has_guest(&self, id: ConsoleId) -> bool {
+        self.table.get(id).is_some_and(|console| console.has_guest)
+    }
+
+    /// Takes in what came of a line that has a guest's streams on it: those go to its session, and what is
+    /// left is printed. A reader of that never makes the VM wait: the streams are others'. What legs print
+    /// that do not hold the input is text.
+    pub(super) fn print_beside_streams(
+        &mut self,
+        id: ConsoleId,
+        from: ConnId,
+        came: &[u8],
+        fx: &mut Effects,
+    ) {
         let is_holders = self.table.get(id).is_some_and(|console| console.legs.holder() == Some(from));
         let Some(guest) = self.guests.get_mut(id) else { return };
-        let (mut came, mut text) = (Vec::with_capacity(wire.len()), Vec::new());
-        undouble_into(wire, usize::MAX, &mut came);
+        let mut text = Vec::new();
         if is_holders {
-            guest.trunk.handle_received(&came, fx.now, &mut text);
+            guest.trunk.handle_received(came, fx.now, &mut text);
             fx.look_after_guest(id);
         } else {
-            text.clone_from(&came);
+            text.extend_from_slice(came);
         }
         if let Some(console) = self.table.get_mut(id) {
             console.count().bytes_from_vm += came.len() as u64;
@@ -500,7 +512,9 @@ impl Consoles {
         if console.has_guest {
             let mut unshown = unshown;
             let wire = unshown.take_wire(&mut self.pools);
-            return self.print_beside_streams(id, from, &wire, fx);
+            let mut came = Vec::with_capacity(wire.len());
+            undouble_into(&wire, usize::MAX, &mut came);
+            return self.print_beside_streams(id, from, &came, fx);
         }
         let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
         if printed > 0 {

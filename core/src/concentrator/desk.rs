@@ -377,12 +377,12 @@ impl Desk {
         }
     }
 
-    /// What the client has typed on a stream, up to `most` bytes, put into `into`. Returns how many.
-    pub(super) fn take_typed(&mut self, stream: u64, most: usize, into: &mut Vec<u8>) -> usize {
+    /// Gives what the client has typed on a stream, up to `most` bytes, to `give`. Returns how many.
+    pub(super) fn take_typed(&mut self, stream: u64, most: usize, give: impl FnOnce(&[u8])) -> usize {
         let id = StreamId(stream);
         let Ok(Received::Bytes(bytes)) = self.session.received(id) else { return 0 };
         let n = bytes.len().min(most);
-        into.extend_from_slice(&bytes[..n]);
+        give(&bytes[..n]);
         let _ = self.session.consume(id, n);
         n
     }
@@ -487,10 +487,10 @@ const MAX_FRAME: u16 = 16 << 10;
 
 /// How much a client may type ahead on one stream: as much as is held for it, and so what each stream that it
 /// opens can cost. A paste of more waits at the client.
-const WINDOW: u32 = 16 << 10;
+const WINDOW: u32 = 64 << 10;
 
 /// What the session holds of one stream until the socket has taken it: no more than one write.
-const SEND_BUFFER: u32 = 128 << 10;
+const SEND_BUFFER: u32 = 256 << 10;
 
 /// Streams of one connection at most.
 const MOST_STREAMS: u32 = 2049;

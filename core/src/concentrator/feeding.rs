@@ -167,4 +167,4 @@ pub(super) fn offer_port(
 const PORT_WRITE_MAX: usize = 16 << 10;
 
 /// Most that is put together for one write to a line that takes a guest's bytes alone.
-const LINE_WRITE_MAX: usize = 16 << 10;
+const LINE_WRITE_MAX: usize = 64 << 10;

@@ -565,14 +565,15 @@ impl Guest {
         credit
     }
 
-    /// Up to `most` bytes of a stream, put into `into`; and whether that was its end.
-    pub(super) fn take(&mut self, id: StreamId, most: usize, into: &mut Vec<u8>) -> (usize, bool) {
+    /// Gives up to `most` bytes of a stream on, in pieces as they lie there; how many, and whether that
+    /// was its end.
+    pub(super) fn take(&mut self, id: StreamId, most: usize, mut to: impl FnMut(&[u8])) -> (usize, bool) {
         let mut taken = 0;
         loop {
             match self.trunk.session().received(id) {
                 Ok(Received::Bytes(bytes)) if taken < most => {
                     let n = bytes.len().min(most - taken);
-                    into.extend_from_slice(&bytes[..n]);
+                    to(&bytes[..n]);
                     taken += n;
                     let _ = self.trunk.session().consume(id, n);
                 }
@@ -599,20 +600,21 @@ fn next_line(trunk: &mut Trunk, id: StreamId, buffer: &mut LineBuffer) -> Option
 
 /// What sessions without SL agree on, and those with it.
 static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
-    [4096, 1024].map(|max_frame| {
+    [(16 << 10, WINDOW), (1 << 10, SLOW_WINDOW)].map(|(max_frame, window)| {
         Arc::new(SessionConfig {
             max_frame,
-            window: WINDOW,
-            receive_buffer: WINDOW,
-            send_buffer: 2 * WINDOW,
+            window,
+            receive_buffer: window,
+            send_buffer: 2 * window,
             max_peer_streams: PEER_STREAMS,
             max_own_streams: OWN_STREAMS,
             ..SessionConfig::new(Role::Host)
         })
     })
 });
-/// What a stream may have under way towards us.
-const WINDOW: u32 = 64 << 10;
+/// What a stream may have under way towards us: as much as a socket carries at a time, and on a serial port.
+const WINDOW: u32 = 256 << 10;
+const SLOW_WINDOW: u32 = 64 << 10;
 /// Streams that a guest may have announced at a time.
 const PEER_STREAMS: u32 = 72;
 /// Streams that operators may have opened in a guest at a time.

@@ -224,7 +224,7 @@ impl Concentrator {
             let window = if self.is_paused(leg) { 0 } else { TAKEN_AT_ONCE };
             let Some(guest) = self.consoles.guests.get_mut(at) else { return };
             printed.clear();
-            let (taken, is_end) = guest.take(id, window, &mut printed);
+            let (taken, is_end) = guest.take(id, window, |bytes| printed.extend_from_slice(bytes));
             if is_end {
                 let _ = guest.trunk.session().finish(id);
                 guest.is_over(id);
@@ -241,14 +241,11 @@ impl Concentrator {
     }
 
     fn read_joined(&mut self, at: ConsoleId, id: StreamId, operator: ConnId, stream: u64) {
-        let mut said = Vec::new();
         loop {
             let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
             let Some(guest) = self.consoles.guests.get_mut(at) else { return };
             let room = desk.room(stream).min(TAKEN_AT_ONCE);
-            said.clear();
-            let (taken, is_end) = guest.take(id, room, &mut said);
-            desk.say_on(stream, &said);
+            let (taken, is_end) = guest.take(id, room, |bytes| desk.say_on(stream, bytes));
             if is_end {
                 desk.finish_joined(stream);
             }
@@ -302,7 +299,6 @@ impl Concentrator {
 
     /// Gives a guest's stream what its operator has said, as far as it takes that.
     pub(super) fn feed_joined(&mut self, operator: ConnId, stream: u64) {
-        let mut said = Vec::new();
         let mut fed = None;
         loop {
             let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
@@ -310,9 +306,10 @@ impl Concentrator {
             let Some(guest) = self.consoles.guests.get_mut(at) else { break };
             fed = Some(at);
             let room = guest.room(id);
-            said.clear();
-            let (taken, is_end) = desk.take_said(stream, room, &mut said);
-            let _ = guest.trunk.session().write(id, &said);
+            let session = guest.trunk.session();
+            let (taken, is_end) = desk.take_said(stream, room, |bytes| {
+                let _ = session.write(id, bytes);
+            });
             if is_end {
                 let _ = guest.trunk.session().finish(id);
             }
@@ -400,7 +397,7 @@ const SHOWN: usize = 128;
 /// Of a log that is new, how much of what was there before.
 const LOG_BACK: u64 = 16 << 10;
 /// Bytes of a stream that are taken in one piece.
-const TAKEN_AT_ONCE: usize = 64 << 10;
+const TAKEN_AT_ONCE: usize = 128 << 10;
 /// Consoles that the streams of one guest may be: as many as it may announce at a time, and some that are
 /// over.
 const MOST_MEMBERS: usize = 96;

@@ -84,6 +84,11 @@ impl Concentrator {
 
     /// Bytes of a line that says nothing but what its guest prints.
     fn receive_raw_line(&mut self, id: ConnId, data: &[u8]) {
+        if let Some(console) = self.conns.get(id).and_then(Conn::prints_at)
+            && self.consoles.has_guest(console)
+        {
+            return self.consoles.print_beside_streams(console, id, data, &mut self.fx);
+        }
         let mut wire = std::mem::take(&mut self.scratch);
         for piece in data.chunks(PIECE) {
             wire.clear();

@@ -265,7 +265,7 @@ impl Tasks {
             Header::Hello(hello) => {
                 // Nobody proves anything: hyperstart knows no keys.
                 let line = match Welcome::new(&hello, None, [0; 32]) {
-                    Ok(welcome) => welcome.line(&program(ends.api), &MAY).0,
+                    Ok(welcome) => welcome.line(&program(ends.api), &MAY, &[]).0,
                     Err(refusal) => refusal.line(),
                 };
                 end_with(id, &line, ends.agent);

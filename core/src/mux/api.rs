@@ -76,6 +76,12 @@ impl Session {
         self.streams.peek(id).map_or(0, |slot| self.streams.room(slot) as usize)
     }
 
+    /// How many bytes of what was written to the stream the peer has not taken, as far as is known here.
+    #[must_use]
+    pub fn under_way(&self, id: StreamId) -> usize {
+        self.streams.peek(id).map_or(0, |slot| self.streams.table[slot].unacked.len() as usize)
+    }
+
     /// How many bytes written to the stream now could leave at once: what the peer has room for, less what
     /// was written before, and no more than a frame while other streams have as much to send as the line
     /// takes at a time. A producer that keeps to it copies nothing before it can be taken.

@@ -114,7 +114,7 @@ impl IdleGuest {
         };
         self.hello.clear();
         let welcome = Welcome::new(&hello, None, [0; 32]).map_err(|refusal| refusal.to_string())?;
-        let (line, _) = welcome.line("vspc-conformance", &["exec"]);
+        let (line, _) = welcome.line("vspc-conformance", &["exec"], &[]);
         self.say(id, &line)?;
         self.session.finish(id).map_err(|error| error.to_string())?;
         (0..self.streams).try_for_each(|number| self.announce(number))

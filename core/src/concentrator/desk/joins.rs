@@ -112,14 +112,15 @@ impl Desk {
         None
     }
 
-    /// Up to `most` bytes of what a client has said on a stream, put into `into`; and whether it has ended.
+    /// Gives up to `most` bytes of what a client has said on a stream to `give`; how many, and whether it has
+    /// ended.
     pub(in super::super) fn take_said(
         &mut self,
         stream: u64,
         most: usize,
-        into: &mut Vec<u8>,
+        give: impl FnOnce(&[u8]),
     ) -> (usize, bool) {
-        let n = self.take_typed(stream, most, into);
+        let n = self.take_typed(stream, most, give);
         (n, matches!(self.session.received(StreamId(stream)), Ok(Received::End)))
     }
 

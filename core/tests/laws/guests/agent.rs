@@ -171,7 +171,7 @@ impl Agent {
                 let Ok(Header::Hello(hello)) = Header::parse(&line) else { panic!("hello comes first") };
                 let hello: Hello = hello;
                 let welcome = Welcome::new(&hello, self.secret.clone(), [5; 32]).unwrap();
-                let (reply, is_all) = welcome.line("test-agent 1", &self.may);
+                let (reply, is_all) = welcome.line("test-agent 1", &self.may, &[]);
                 self.is_known = is_all;
                 if !is_all {
                     self.welcome = Some(welcome);
