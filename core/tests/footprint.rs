@@ -37,7 +37,7 @@ const TALKERS: usize = 2_000;
 const RUNTIMES_SHARE: usize = 100;
 const IDLE: usize = 640;
 /// A guest's session, which rests, and three consoles that its streams are.
-const GUEST: usize = 3120;
+const GUEST: usize = 3072;
 const WITH_PORT: usize = 1536 - RUNTIMES_SHARE;
 
 /// Size of a full-grown segment of a journal: what is kept is kept in whole ones.

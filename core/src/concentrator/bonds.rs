@@ -127,7 +127,7 @@ impl Concentrator {
 
     /// A connection that is a stream has ended here.
     pub(super) fn end_stream_of(&mut self, leg: ConnId) {
-        let Some((at, id)) = self.consoles.guests.remove_leg(leg) else { return };
+        let Some((at, id)) = self.conns.get_mut(leg).and_then(Conn::take_stream) else { return };
         if let Some(guest) = self.consoles.guests.get_mut(at)
             && matches!(guest.carried(id), Some(Carried::Leg(own)) if *own == leg)
         {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mux::StreamId;
 use crate::proxy_protocol;
 use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side, com_port};
 use crate::transport::Tls;
@@ -89,13 +90,15 @@ pub(super) enum Transport {
     Upgradable(Box<Upgrade>),
     /// TLS.
     Tls(Box<Tls>),
+    /// A stream of a guest's, of the console that has the guest: there is no socket.
+    Stream(Box<(ConsoleId, StreamId)>),
 }
 
 impl Transport {
     /// Bytes for the socket that are not the connection's own. `None`: it has only its own.
     pub(super) fn pending(&self) -> Option<&[u8]> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Stream(_) => None,
             Self::Upgradable(upgrade) => Some(upgrade.pending()),
             Self::Tls(tls) => Some(tls.pending()),
         }
@@ -404,6 +407,21 @@ impl Conn {
         }
     }
 
+    /// Which stream of a guest's it is.
+    pub(super) fn stream(&self) -> Option<(ConsoleId, StreamId)> {
+        match &self.transport {
+            Transport::Stream(stream) => Some(**stream),
+            Transport::Plain | Transport::Upgradable(_) | Transport::Tls(_) => None,
+        }
+    }
+
+    /// It is that stream no more.
+    pub(super) fn take_stream(&mut self) -> Option<(ConsoleId, StreamId)> {
+        let stream = self.stream()?;
+        self.transport = Transport::Plain;
+        Some(stream)
+    }
+
     /// The console that shows what this VM prints, as it comes: nearly always there is nothing more to it.
     pub(super) fn prints_at(&self) -> Option<ConsoleId> {
         let vm = self.vm().filter(|vm| vm.fold.is_none() && vm.early.is_none() && vm.moving.is_none())?;
@@ -445,7 +463,7 @@ impl Conn {
     /// Its socket has taken all that it was to be told by now.
     pub(super) fn has_been_told_all(&self) -> bool {
         match &self.transport {
-            Transport::Plain => self.control.is_empty(),
+            Transport::Plain | Transport::Stream(_) => self.control.is_empty(),
             Transport::Upgradable(upgrade) => upgrade.pending().is_empty(),
             Transport::Tls(_) => true,
         }
@@ -472,7 +490,7 @@ impl Conn {
     pub(super) fn unfinished(&self) -> usize {
         let handshake = match &self.transport {
             Transport::Tls(tls) => tls.unfinished(),
-            Transport::Plain | Transport::Upgradable(_) => 0,
+            Transport::Plain | Transport::Upgradable(_) | Transport::Stream(_) => 0,
         };
         handshake + if self.vm().is_some() { self.decoder.held() } else { 0 }
     }

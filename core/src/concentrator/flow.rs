@@ -39,7 +39,7 @@ impl Concentrator {
             // What a record holds is not known before it is whole.
             Transport::Tls(tls) if tls.unread.is_empty() && window > 0 => window.max(RECORD),
             Transport::Tls(_) => 0,
-            Transport::Plain | Transport::Upgradable(_) => window,
+            Transport::Plain | Transport::Upgradable(_) | Transport::Stream(_) => window,
         }
     }
 
@@ -115,7 +115,7 @@ impl Concentrator {
     fn offer_transport(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
         match self.conns.get(id).map(|conn| &conn.transport) {
             None => return Sent::default(),
-            Some(Transport::Plain) => return self.offer_own::<PLAIN_RUNS>(id, take),
+            Some(Transport::Plain | Transport::Stream(_)) => return self.offer_own::<PLAIN_RUNS>(id, take),
             Some(Transport::Upgradable(_)) => {}
             Some(Transport::Tls(_)) => self.seal(id),
         }
@@ -126,7 +126,7 @@ impl Concentrator {
         }
         let taken = take(&[IoSlice::new(conn.transport.pending().unwrap_or_default())]).min(offered);
         match &mut conn.transport {
-            Transport::Plain => {}
+            Transport::Plain | Transport::Stream(_) => {}
             Transport::Upgradable(upgrade) => {
                 upgrade.took(taken);
                 conn.end_upgrade(id, &mut self.fx);
@@ -457,7 +457,7 @@ impl Concentrator {
                 self.end_input(id);
             }
             (Transport::Tls(_), _) => conn.doom(id, CloseReason::PeerClosed, &mut self.fx),
-            (Transport::Plain | Transport::Upgradable(_), _) => {}
+            (Transport::Plain | Transport::Upgradable(_) | Transport::Stream(_), _) => {}
         }
     }
 }

@@ -1,11 +1,8 @@
-//! Which consoles have a guest with an agent, which connections and consoles are streams of it, and who takes
-//! what connects to it.
+//! Which consoles have a guest with an agent, which ones are streams of it, and who takes what comes of it.
 //!
 //! **Owns** these tables. **Refuses to know** what is on the streams.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use crate::mux::StreamId;
 
 use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
@@ -16,8 +13,6 @@ pub(super) struct Guests {
     guests: BTreeMap<ConsoleId, Box<Guest>>,
     /// Connections whose port's URI, or whose line's entry, says that they carry streams.
     wishes: BTreeMap<ConnId, Mux>,
-    /// Connections that are streams: whose, and which.
-    legs: BTreeMap<ConnId, (ConsoleId, StreamId)>,
     /// Consoles that are streams of the guest at another one.
     parents: BTreeMap<ConsoleId, ConsoleId>,
     /// The same, by that one.
@@ -62,20 +57,6 @@ impl Guests {
 
     pub(super) fn wish(&self, id: ConnId) -> Option<Mux> {
         self.wishes.get(&id).copied()
-    }
-
-    /// A connection is this stream.
-    pub(super) fn add_leg(&mut self, leg: ConnId, at: ConsoleId, stream: StreamId) {
-        self.legs.insert(leg, (at, stream));
-    }
-
-    /// Which stream a connection is.
-    pub(super) fn stream_of(&self, leg: ConnId) -> Option<(ConsoleId, StreamId)> {
-        self.legs.get(&leg).copied()
-    }
-
-    pub(super) fn remove_leg(&mut self, leg: ConnId) -> Option<(ConsoleId, StreamId)> {
-        self.legs.remove(&leg)
     }
 
     /// A console is a stream of the guest at another one.

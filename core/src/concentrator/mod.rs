@@ -112,6 +112,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::mux::StreamId;
 use crate::time::Instant;
 use crate::transport::Acceptors;
 
@@ -410,11 +411,11 @@ impl Concentrator {
                     self.take_typed(id);
                     self.settle();
                 }
-                Output::Receive(id) if let Some((at, stream)) = self.consoles.guests.stream_of(id) => {
+                Output::Receive(id) if let Some((at, stream)) = self.stream_of(id) => {
                     self.read_stream(at, stream);
                     self.settle();
                 }
-                Output::Transmit(id) if self.consoles.guests.stream_of(id).is_some() => {
+                Output::Transmit(id) if self.stream_of(id).is_some() => {
                     self.feed_leg(id);
                     self.settle();
                 }
@@ -430,6 +431,11 @@ impl Concentrator {
                 output => return Some(output),
             }
         }
+    }
+
+    /// Which stream of a guest's a connection is.
+    fn stream_of(&self, id: ConnId) -> Option<(ConsoleId, StreamId)> {
+        self.conns.get(id).and_then(Conn::stream)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next due. Constant cost.

@@ -155,10 +155,10 @@ impl Concentrator {
         let Some(peer) = holder.and_then(|id| self.conns.get(id)).map(|conn| conn.peer.clone()) else {
             return Err(Refusal::new(Code::FAILED, "its line is gone"));
         };
-        let mut conn = Conn::new(peer, Transport::Plain, NO_TELNET, Role::Vm(Vm::new(Wire::Stream)));
+        let transport = Transport::Stream(Box::new((at, id)));
+        let mut conn = Conn::new(peer, transport, NO_TELNET, Role::Vm(Vm::new(Wire::Stream)));
         conn.spoken = true;
         let leg = self.insert(conn);
-        self.consoles.guests.add_leg(leg, at, id);
         if let Some(guest) = self.consoles.guests.get_mut(at) {
             guest.accept(id, Carried::Leg(leg), ok);
         }
@@ -271,7 +271,7 @@ impl Concentrator {
 
     /// Types at a stream what its console's clients have typed, as far as it takes that.
     pub(super) fn feed_leg(&mut self, leg: ConnId) {
-        let Some((at, id)) = self.consoles.guests.stream_of(leg) else { return };
+        let Some((at, id)) = self.conns.get(leg).and_then(Conn::stream) else { return };
         let mut typed = Vec::new();
         loop {
             let Self { conns, consoles, scratch, fx, .. } = self;

@@ -302,7 +302,7 @@ impl Concentrator {
                 self.after_upgrade(id, upgraded);
             }
             Transport::Tls(tls) if !tls.is_up() => self.fail_tls(id, TlsFailure::Timeout(HANDSHAKE_LIMIT)),
-            Transport::Plain | Transport::Tls(_) => {}
+            Transport::Plain | Transport::Tls(_) | Transport::Stream(_) => {}
         }
     }
 }

@@ -251,6 +251,6 @@ mod tests {
     #[test]
     fn a_stream_at_rest_is_two_dozen_bytes() {
         assert!(size_of::<StreamAtRest>() <= 24, "{}", size_of::<StreamAtRest>());
-        assert!(size_of::<Resting>() <= 184, "{}", size_of::<Resting>());
+        assert!(size_of::<Resting>() <= 168, "{}", size_of::<Resting>());
     }
 }

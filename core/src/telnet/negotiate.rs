@@ -1,13 +1,14 @@
 //! Which options are on, both sides, for one connection.
 //!
-//! **Owns** the option states of that connection, sixteen at most. **Refuses to know** what an option means
+//! **Owns** the option states of that connection, eight at most. **Refuses to know** what an option means
 //! and when to ask for it. **Implements** RFC 1143 by [`qmethod`].
 
 use super::codes::{Opt, Verb};
 use super::qmethod::{self, Answer, Event, OptionState};
 
-/// How many options a [`Negotiator`] can have: sixteen states of four bits fill one `u64` per side.
-pub const OPTION_LIMIT: usize = 16;
+/// How many options a [`Negotiator`] can have: eight states of four bits fill one `u32` per side.
+/// Nobody needs more than five.
+pub const OPTION_LIMIT: usize = 8;
 
 /// Whether we agree when the peer asks for an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct Outcome {
     pub answered: bool,
 }
 
-/// The option states of one connection: 32 bytes, no heap.
+/// The option states of one connection: 24 bytes, no heap.
 ///
 /// The options are those of a static table of at most [`OPTION_LIMIT`] entries. Any other option is refused
 /// when the peer asks for it, and nothing else is ever said about it, so it cannot loop (RFC 1143 §2). DO
@@ -60,8 +61,8 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Negotiator {
     table: &'static [OptionPolicy],
-    us: u64,
-    him: u64,
+    us: u32,
+    him: u32,
 }
 
 impl Negotiator {
@@ -157,7 +158,7 @@ impl Negotiator {
             Side::Us => &mut self.us,
             Side::Him => &mut self.him,
         };
-        *states = *states & !(0xf << (4 * index)) | (state as u64) << (4 * index);
+        *states = *states & !(0xf << (4 * index)) | (state as u32) << (4 * index);
     }
 }
 
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_options_keep_their_states_apart() {
+    fn eight_options_keep_their_states_apart() {
         const WIDE: &[OptionPolicy] = &{
             let mut table = [OptionPolicy { opt: Opt(0), us: true, him: true }; OPTION_LIMIT];
             let mut at = 0;
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_negotiator_is_32_bytes() {
-        assert!(size_of::<Negotiator>() <= 32, "{}", size_of::<Negotiator>());
+    fn a_negotiator_is_24_bytes() {
+        assert!(size_of::<Negotiator>() <= 24, "{}", size_of::<Negotiator>());
     }
 }
