@@ -547,8 +547,7 @@ impl Options {
         let range = self.port_range();
         let lines = self.lines();
         let twin = lines.iter().enumerate().find_map(|(at, line)| {
-            let is_twin = |other: &&SerialLine| other.name == line.name || other.uuid == line.uuid;
-            lines[..at].iter().find(is_twin).map(|other| (other, line))
+            lines[..at].iter().find(|other| line.is_console_of(other)).map(|other| (other, line))
         });
         let fault = if let Some((first, second)) = twin {
             format!(

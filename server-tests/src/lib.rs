@@ -31,6 +31,7 @@ mod guest_agent;
 mod guest_noise;
 mod guest_tour;
 mod hooks;
+mod hyperstart;
 mod leaving;
 mod linux_guest;
 #[macro_use]

@@ -101,6 +101,9 @@ macro_rules! with_all {
                 a_program_is_run_for_what_happens_to_a_console_in_that_order
                 programs_that_never_end_keep_nobody_from_typing_and_end_with_the_server
             }
+            hyperstart {
+                programs_run_in_a_guest_that_speaks_hyperstarts_protocol
+            }
             leaving {
                 the_last_words_of_a_vm_that_resets_while_someone_types_reach_its_client
                 the_last_command_of_a_client_that_resets_while_its_vm_prints_reaches_the_vm

@@ -59,7 +59,7 @@ impl Concentrator {
     /// Whether a VM's connection is not read because its console waits for a reader.
     pub(super) fn is_paused(&self, id: ConnId) -> bool {
         match self.conns.get(id).and_then(Conn::vm).map(|vm| vm.place) {
-            Some(Place::Console(console)) => self.consoles.get(console).is_some_and(|console| console.paused),
+            Some(Place::Console(console)) => self.consoles.is_paused(console),
             _ => false,
         }
     }

@@ -1,7 +1,5 @@
 //! What ties streams of guests to connections here is tied, and cut when either end goes.
 
-use rand_chacha::rand_core::Rng;
-
 use super::Concentrator;
 use super::carried::Carried;
 use super::conn::Conn;
@@ -41,8 +39,15 @@ impl Concentrator {
             guest.set_key(key.as_ref());
             return self.fx.look_after_guest(at);
         }
-        let mut number = || self.rng.next_u64();
-        let chance = Chance { nonces: [number() as u32, number() as u32], seed: [number(), number()] };
+        if mux == Mux::V1Control {
+            self.lose_guest(at);
+            self.consoles.guests.add_control(at);
+            if let Some(console) = self.consoles.get_mut(at) {
+                console.has_guest = true;
+            }
+            return self.fx.look_after_guest(at);
+        }
+        let chance = Chance::of(&mut self.rng);
         let guest = Guest::new(mux, key.as_ref(), chance, self.fx.now);
         self.lose_guest(at);
         self.consoles.guests.insert(at, guest);
@@ -54,7 +59,7 @@ impl Concentrator {
 
     /// All that a guest has here ends.
     pub(super) fn lose_guest(&mut self, at: ConsoleId) {
-        let Some(guest) = self.consoles.guests.get(at) else { return };
+        let Some(guest) = self.consoles.guests.get(at) else { return self.consoles.guests.remove(at) };
         let (mut legs, mut joined) = (Vec::new(), Vec::new());
         for (_, carried) in guest.streams() {
             match carried {

@@ -15,7 +15,6 @@ use super::console::{Console, ReaderKey};
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
 use super::foreign::Foreign;
-use super::guest::Guest;
 use super::id::{ConnId, ConsoleId};
 use super::remote_ports::COMMAND_MARK;
 use super::serial::Upshot;
@@ -336,7 +335,7 @@ impl Concentrator {
         };
         // It would be in the middle of a guest's frames.
         let has_guest = self.consoles.get(at).is_some_and(|console| console.has_guest);
-        let is_taken = has_guest && self.consoles.guests.get(at).is_some_and(Guest::owns_line);
+        let is_taken = has_guest && self.consoles.guests.owns_line(at);
         let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
         let has_vm = !console.legs.is_empty() && !is_taken;
         let counters = console.count();

@@ -458,10 +458,13 @@ impl Consoles {
         fx: &mut Effects,
     ) {
         let is_holders = self.table.get(id).is_some_and(|console| console.legs.holder() == Some(from));
+        if self.guests.is_control(id) {
+            return self.hear_control(id, came, is_holders, fx);
+        }
         let Some(guest) = self.guests.get_mut(id) else { return };
         let mut text = Vec::new();
         if is_holders {
-            guest.trunk.handle_received(came, fx.now, &mut text);
+            guest.handle_received(came, fx.now, &mut text);
             fx.look_after_guest(id);
         } else {
             text.extend_from_slice(came);
@@ -492,7 +495,7 @@ impl Consoles {
         let Some(guest) = self.guests.get_mut(id) else { return };
         let (uplink, buffers) = (&mut console.uplink, &mut self.buffers);
         while uplink.len() < GUEST_AHEAD {
-            let sent = guest.trunk.transmit_with(fx.now, |runs| {
+            let sent = guest.transmit_with(fx.now, |runs| {
                 runs.iter().for_each(|run| uplink.push_guest(run, buffers));
                 runs.iter().map(|run| run.len()).sum()
             });

@@ -52,7 +52,7 @@ impl Concentrator {
             Role::Announced(_) => NOBODYS_READ_MAX,
             Role::Vm(vm) => {
                 let is_paused = match vm.place {
-                    Place::Console(id) => self.consoles.get(id).is_some_and(|console| console.paused),
+                    Place::Console(id) => self.consoles.is_paused(id),
                     _ => false,
                 };
                 match is_paused {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
+use rand_chacha::rand_core::Rng;
 use thiserror::Error;
 use vspc_guest::{
     Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_FACT_LINE, MAX_LINE, Next, Refusal,
@@ -22,6 +23,7 @@ use crate::mux::{
 use crate::time::Instant;
 
 use super::carried::{Carried, CarriedStreams, FactStream, Hello, Joined};
+use super::interpreted::Interpreted;
 use super::label::Label;
 
 /// How streams are carried on a console's line.
@@ -31,11 +33,20 @@ pub enum Mux {
     S2,
     /// `s2+sl`: it may lose bytes: a serial port of the guest's.
     S2OverSl,
+    /// `v1`: hyperstart's channel of streams. Its control channel is another line of the same VM.
+    V1,
+    /// `v1-control`: hyperstart's control channel.
+    V1Control,
+    /// `auto`: as `s2` where the guest answers that, as `v1` where it answers as hyperstart does.
+    Auto,
 }
 
 /// A text names no way to carry streams.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("{0:?} is no multiplexer: there are s2 (a virtio port, a socket) and s2+sl (a serial port)")]
+#[error(
+    "{0:?} is no multiplexer: there are s2 (a virtio port, a socket), s2+sl (a serial port), v1 and \
+     v1-control (hyperstart's two channels) and auto (s2 or v1)"
+)]
 pub struct NoMux(Box<str>);
 
 impl FromStr for Mux {
@@ -46,6 +57,9 @@ impl FromStr for Mux {
             "s2" => Ok(Self::S2),
             // A + in a query string is a space to some.
             "s2+sl" | "s2 sl" | "s2%2Bsl" | "s2%2bsl" => Ok(Self::S2OverSl),
+            "v1" => Ok(Self::V1),
+            "v1-control" => Ok(Self::V1Control),
+            "auto" => Ok(Self::Auto),
             _ => Err(NoMux(text.chars().take(32).collect::<String>().into())),
         }
     }
@@ -56,6 +70,9 @@ impl fmt::Display for Mux {
         f.write_str(match self {
             Self::S2 => "s2",
             Self::S2OverSl => "s2+sl",
+            Self::V1 => "v1",
+            Self::V1Control => "v1-control",
+            Self::Auto => "auto",
         })
     }
 }
@@ -101,6 +118,13 @@ pub(super) struct Chance {
     pub(super) seed: [u64; 2],
 }
 
+impl Chance {
+    pub(super) fn of(rng: &mut impl Rng) -> Self {
+        let mut number = || rng.next_u64();
+        Self { nonces: [number() as u32, number() as u32], seed: [number(), number()] }
+    }
+}
+
 /// Who has answered.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -134,12 +158,16 @@ pub(super) enum News {
     Gone(Carried, bool),
     /// These facts have changed.
     Told(Vec<String>),
+    /// It speaks hyperstart's protocol.
+    Hyperstart,
 }
 
 /// One guest.
 #[derive(Debug)]
 pub(super) struct Guest {
+    /// The line; where that is hyperstart's, the way to who interprets it.
     pub(super) trunk: Trunk,
+    pub(super) interpreted: Option<Box<Interpreted>>,
     pub(super) mux: Mux,
     key: Option<GuestKey>,
     /// What its console was called when its streams' were called after that.
@@ -173,14 +201,17 @@ impl Guest {
     pub(super) fn new(mux: Mux, key: Option<&GuestKey>, chance: Chance, now: Instant) -> Self {
         let nonce = chance.nonces[0] | 1;
         let trunk = match mux {
-            Mux::S2 => Trunk::raw(Arc::clone(&SIZES[0]), nonce, chance.seed, now),
             Mux::S2OverSl => {
                 let link = LinkConfig::new(chance.nonces[1] | 1);
                 Trunk::linked(Arc::clone(&SIZES[1]), nonce, chance.seed, link, now)
             }
+            Mux::S2 | Mux::V1 | Mux::V1Control | Mux::Auto => {
+                Trunk::raw(Arc::clone(&SIZES[0]), nonce, chance.seed, now)
+            }
         };
         Self {
             trunk: trunk.expect("a test makes one of each"),
+            interpreted: (mux == Mux::V1).then(|| Box::new(Interpreted::new(chance, now))),
             mux,
             key: key.cloned(),
             called: None,
@@ -228,7 +259,7 @@ impl Guest {
 
     /// Nothing but frames may be sent on its line now.
     pub(super) fn owns_line(&self) -> bool {
-        self.mux == Mux::S2 && self.trunk.is_up()
+        self.interpreted.is_some() || self.mux != Mux::S2OverSl && self.trunk.is_up()
     }
 
     /// What it has told of itself.
@@ -270,8 +301,10 @@ impl Guest {
                     self.lose_all("it has started anew");
                     if terms.dialect == Dialect::S2 {
                         self.say_hello(server, chance());
+                    } else if self.mux == Mux::Auto {
+                        return Some(News::Hyperstart);
                     } else {
-                        self.complain("it speaks hyperstart's protocol, which is not served");
+                        self.complain("it speaks hyperstart's protocol: that is mux=v1");
                     }
                 }
                 Event::Opened(id) => {
@@ -299,13 +332,7 @@ impl Guest {
                 Event::Retired(id) => self.lose(id, true),
                 Event::Closed(why) => {
                     let complaint = self.unheard.as_mut().and_then(|unheard| unheard.complaint.take());
-                    let why = complaint.unwrap_or_else(|| why.to_string().into());
-                    let is_news = matches!(&self.met, Met::Nobody(last) if last.as_ref() != Some(&why));
-                    self.lose_all(&why);
-                    if is_news {
-                        self.tell_of(News::Down(why.to_string()));
-                    }
-                    self.met = Met::Nobody(Some(why));
+                    self.note_down(complaint.unwrap_or_else(|| why.to_string().into()));
                 }
                 _ => {}
             }
@@ -315,10 +342,21 @@ impl Guest {
     /// What was under way on its line is lost. With SL that finds out by itself whether its guest is another
     /// one, and loses nothing otherwise. Text that was waited with goes to `text`.
     pub(super) fn handle_closed(&mut self, now: Instant, text: &mut Vec<u8>) {
+        self.close_interpreted(now);
         self.trunk.handle_closed(now, text);
-        if self.mux == Mux::S2 {
+        if self.mux != Mux::S2OverSl {
             self.lose_all("its line is gone");
         }
+    }
+
+    /// Its session is over, for this reason.
+    pub(super) fn note_down(&mut self, why: Box<str>) {
+        let is_news = matches!(&self.met, Met::Nobody(last) if last.as_ref() != Some(&why));
+        self.lose_all(&why);
+        if is_news {
+            self.tell_of(News::Down(why.to_string()));
+        }
+        self.met = Met::Nobody(Some(why));
     }
 
     /// All that it has here ends.
@@ -489,7 +527,7 @@ impl Guest {
         let id = self.trunk.session().open().map_err(too_many)?;
         let priority = match &*joined.op {
             "put" | "get" => Priority::Low,
-            "connect" | "exec" => Priority::Normal,
+            "connect" | "exec" | "container" | "command" => Priority::Normal,
             _ => Priority::High,
         };
         let _ = self.trunk.session().set_priority(id, priority);

@@ -19,6 +19,8 @@ pub(super) struct Guests {
     members: BTreeSet<(ConsoleId, ConsoleId)>,
     /// Who takes what connects to a listener of this name in a guest.
     takers: BTreeMap<(ConsoleId, Box<str>), ConnId>,
+    /// Consoles that are the control channel of the guest at another one.
+    controls: BTreeSet<ConsoleId>,
 }
 
 impl Guests {
@@ -37,6 +39,7 @@ impl Guests {
     /// There is no guest at this console any more.
     pub(super) fn remove(&mut self, at: ConsoleId) {
         self.guests.remove(&at);
+        self.controls.remove(&at);
         self.takers.retain(|(of, _), _| *of != at);
     }
 
@@ -57,6 +60,26 @@ impl Guests {
 
     pub(super) fn wish(&self, id: ConnId) -> Option<Mux> {
         self.wishes.get(&id).copied()
+    }
+
+    /// How a console's line is carried.
+    pub(super) fn mux(&self, at: ConsoleId) -> Option<Mux> {
+        if self.is_control(at) { Some(Mux::V1Control) } else { self.get(at).map(|guest| guest.mux) }
+    }
+
+    /// A console is the control channel of a guest's.
+    pub(super) fn add_control(&mut self, at: ConsoleId) {
+        self.controls.insert(at);
+    }
+
+    /// Whether it is one.
+    pub(super) fn is_control(&self, at: ConsoleId) -> bool {
+        self.controls.contains(&at)
+    }
+
+    /// Nothing but frames may be sent on a console's line now.
+    pub(super) fn owns_line(&self, at: ConsoleId) -> bool {
+        self.is_control(at) || self.get(at).is_some_and(Guest::owns_line)
     }
 
     /// A console is a stream of the guest at another one.

@@ -5,10 +5,12 @@
 use super::Concentrator;
 use super::address::Address;
 use super::admission::Kind;
+use super::channels::CONTROL_SUFFIX;
 use super::conn::{Conn, Early, Role, Transport, Vm, Wire};
 use super::dials::DialKey;
 use super::event::EventKind;
 use super::fanout::Stand;
+use super::guest::Mux;
 use super::id::ConnId;
 use super::label::Identity;
 use super::listen::Listener;
@@ -89,7 +91,10 @@ impl Concentrator {
         let Some(line) = self.config.lines.get(usize::from(number)) else { return };
         self.consoles.guests.wishes(id, line.mux);
         let early = Early { uuid: Some(line.uuid), name: Some(line.name.clone()), ..Early::default() };
-        let identity = Identity::of(line.uuid);
+        let mut identity = Identity::of(line.uuid);
+        if line.mux == Some(Mux::V1Control) {
+            identity.suffix = CONTROL_SUFFIX.into();
+        }
         let placed = self.consoles.place(&identity, Some(&line.name));
         if self.conns.get_mut(id).is_some_and(|conn| !std::mem::replace(&mut conn.spoken, true)) {
             self.emit(id, EventKind::VmConnected);

@@ -21,6 +21,7 @@ mod attach;
 mod attaching;
 mod bonds;
 mod carried;
+mod channels;
 mod client;
 mod closing;
 mod config;
@@ -48,6 +49,7 @@ mod histogram;
 mod id;
 mod index;
 mod inherit;
+mod interpreted;
 #[cfg(debug_assertions)]
 mod invariants;
 mod join;

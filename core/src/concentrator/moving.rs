@@ -339,7 +339,7 @@ impl Concentrator {
         self.set_place(target, Place::Console(at));
         let from = self.conns.get(target).and_then(|conn| conn.peer.ip());
         // A target does not tell its URI.
-        let mux = self.consoles.guests.get(at).map(|guest| guest.mux);
+        let mux = self.consoles.guests.mux(at);
         self.consoles.guests.wishes(target, mux);
         let name = self.conns.get_mut(target).and_then(Conn::vm_mut).and_then(|vm| {
             vm.told = true;

@@ -2,7 +2,7 @@
 //! set.
 
 use serde_json::{Value, json};
-use vspc_guest::{Code as GuestCode, Header, Refusal};
+use vspc_guest::{Code as GuestCode, Refusal};
 
 use super::Concentrator;
 use super::carried::{Carried, Joined};
@@ -58,17 +58,15 @@ impl Concentrator {
 
     /// Opens a stream in a guest, by this header.
     fn begin_in_guest(&mut self, id: ConnId, at: ConsoleId, stream: u64, line: &[u8]) -> Result<(), Refusal> {
-        let header = Header::parse(line)?;
-        let op = header.op();
         let gone = || Refusal::new(GuestCode::FAILED, "the guest is gone");
         let guest = self.consoles.guests.get_mut(at).ok_or_else(gone)?;
+        let (op, belongs, detail) = guest.read_header(line)?;
         let may = &guest.agent().ok_or_else(gone)?.may;
         // The streams of a process come with it.
-        let belongs = matches!(header, Header::Err { .. } | Header::Control { .. });
-        if matches!(header, Header::Hello(_)) || !(belongs || may.iter().any(|word| **word == *op)) {
+        if op == "hello" || !(belongs || may.iter().any(|word| **word == *op)) {
             return Err(Refusal::new(GuestCode::NOT_ALLOWED, format!("the guest's agent allows no {op}")));
         }
-        let detail = detail(&header);
+        let detail = shown(&detail);
         let joined = Joined { operator: id, stream, op: op.into(), detail: detail.clone() };
         let with = guest.open(joined, line)?;
         if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
@@ -220,17 +218,6 @@ impl Concentrator {
 
 fn no_agent() -> Failure {
     Failure::new(Code::NoAgent, "no agent has answered on this console's line")
-}
-
-/// What of a header is for people: no input, and no keys.
-fn detail(header: &Header) -> Box<str> {
-    shown(&match header {
-        Header::Exec(exec) => exec.argv.join(" "),
-        Header::Put(put) => put.path.clone(),
-        Header::Get(get) => get.path.clone(),
-        Header::Connect(connect) => connect.to.clone(),
-        Header::Hello(_) | Header::Shell(_) | Header::Err { .. } | Header::Control { .. } => String::new(),
-    })
 }
 
 /// Streams that one connection is told of facts on.

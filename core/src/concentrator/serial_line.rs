@@ -31,6 +31,15 @@ pub struct SerialLine {
     pub mux: Option<Mux>,
 }
 
+impl SerialLine {
+    /// Whether two lines would be one console. hyperstart's two channels have one name, and are two.
+    #[must_use]
+    pub fn is_console_of(&self, other: &Self) -> bool {
+        let is_control = |line: &Self| line.mux == Some(Mux::V1Control);
+        (self.name == other.name || self.uuid == other.uuid) && is_control(self) == is_control(other)
+    }
+}
+
 /// Where a serial line is: `tcp://HOST:PORT`, `telnet://HOST:PORT`, `tls://`, `telnets://`, `rfc2217://` or
 /// `unix:/PATH` to be connected to; `exec:COMMAND`, `pty:/PATH` and `tty:/PATH`, which are this machine's
 /// own ([`LocalLine`]); `tcp://:PORT`, `telnet://:PORT`, `tls://`, `telnets://` (`tcp://ADDRESS:PORT?listen`)
@@ -205,11 +214,30 @@ mod tests {
             ("unix:/run/a.sock?mux=s2", "unix:/run/a.sock", Some(Mux::S2)),
             ("unix:/run/a.sock?listen&mux=s2+sl", "unix:/run/a.sock?listen", Some(Mux::S2OverSl)),
             ("tty:/dev/ttyS1?mux=s2+sl&speed=115200", "tty:/dev/ttyS1?speed=115200", Some(Mux::S2OverSl)),
+            ("unix:/run/a.sock?mux=v1", "unix:/run/a.sock", Some(Mux::V1)),
+            ("unix:/run/a.sock?mux=v1-control&listen", "unix:/run/a.sock?listen", Some(Mux::V1Control)),
+            ("unix:/run/a.sock?mux=auto", "unix:/run/a.sock", Some(Mux::Auto)),
             ("exec:a?mux=s2", "exec:a?mux=s2", None),
         ] {
             assert_eq!(take_mux(uri), Ok((place.to_owned(), mux)), "{uri}");
+            assert!(mux.is_none_or(|mux| mux.to_string().parse() == Ok(mux)), "{uri}");
         }
         assert!(take_mux("tcp://:1?mux=v9").unwrap_err().to_string().contains("v9"));
+    }
+
+    #[test]
+    fn two_lines_of_one_name_are_one_console_unless_one_is_the_control_channel() {
+        let line = |name: &str, mux| SerialLine {
+            name: name.to_owned(),
+            uuid: uuid_of_line(name),
+            place: "unix:/a".parse().unwrap(),
+            mux,
+        };
+        let streams = line("pod1", Some(Mux::V1));
+        assert!(!streams.is_console_of(&line("pod1", Some(Mux::V1Control))));
+        assert!(streams.is_console_of(&line("pod1", None)));
+        assert!(line("a", Some(Mux::V1Control)).is_console_of(&line("a", Some(Mux::V1Control))));
+        assert!(!streams.is_console_of(&line("pod2", Some(Mux::V1))));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::conn::{Conn, Early, Role, Transport, Vm, Wire};
 use super::console::Console;
 use super::event::{CloseReason, EventKind};
 use super::feeding::offer_raw_line;
-use super::guest::{Guest, News};
+use super::guest::{Chance, Guest, News};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
 use super::label::Identity;
@@ -26,7 +26,11 @@ impl Concentrator {
     /// Does what a guest's words, its line and the time ask for.
     pub(super) fn look_after_guest(&mut self, at: ConsoleId, was_cut: bool) {
         let now = self.fx.now;
+        if self.consoles.guests.is_control(at) {
+            return self.consoles.look_after_control(at, was_cut, &mut self.fx);
+        }
         let is_there = self.consoles.get(at).is_some_and(|console| !console.legs.is_empty());
+        let has_control = self.consoles.has_control_channel(at);
         let Some(guest) = self.consoles.guests.get_mut(at) else { return };
         let mut text = Vec::new();
         if was_cut || !is_there {
@@ -36,8 +40,10 @@ impl Concentrator {
             guest.lose_all("the server is going down");
         }
         if is_there {
-            guest.trunk.handle_opened(now);
+            guest.handle_opened(now);
         }
+        guest.handle_control_there(has_control, now);
+        guest.interpret(now);
         self.consoles.print_text(at, &text, &mut self.fx);
         loop {
             let Self { consoles, rng, config, .. } = self;
@@ -54,11 +60,19 @@ impl Concentrator {
                     return self.fx.look_after_guest(at);
                 }
                 Some(news) => self.hear(at, news),
+                None if guest.interpret(now) => {}
                 None => break,
             }
         }
         self.name_members(at);
         self.consoles.send_to_guest(at, &mut self.fx);
+        self.consoles.send_to_control(at, &mut self.fx);
+        if let Some(guest) = self.consoles.guests.get_mut(at)
+            && guest.take_unblocked()
+            && let Some(leg) = self.consoles.get(at).and_then(|console| console.legs.holder())
+        {
+            self.fx.outbox.receive(leg);
+        }
         self.set_guest_timer(at);
     }
 
@@ -67,7 +81,7 @@ impl Concentrator {
         let now = self.fx.now;
         let Some(guest) = self.consoles.guests.get_mut(at) else { return };
         let mut text = Vec::new();
-        guest.trunk.handle_timeout(now, &mut text);
+        guest.handle_timeout(now, &mut text);
         while let Some((id, until)) = guest.next_untaken()
             && until <= now
         {
@@ -80,7 +94,7 @@ impl Concentrator {
     fn set_guest_timer(&mut self, at: ConsoleId) {
         let Some(guest) = self.consoles.guests.get(at) else { return };
         let untaken = guest.next_untaken().map(|(_, until)| until);
-        match [guest.trunk.poll_timeout(), untaken].into_iter().flatten().min() {
+        match [guest.poll_timeout(), untaken].into_iter().flatten().min() {
             Some(due) => self.fx.timers.set(Timer::Guest(at), due.max(self.fx.now)),
             None => self.fx.timers.cancel(Timer::Guest(at)),
         }
@@ -107,6 +121,13 @@ impl Concentrator {
             News::Gone(Carried::Joined(joined), false) => self.cut_joined(joined.operator, joined.stream),
             News::Gone(..) => {}
             News::Told(keys) => self.spread_facts(at, false, &keys),
+            News::Hyperstart => {
+                let chance = Chance::of(&mut self.rng);
+                if let Some(guest) = self.consoles.guests.get_mut(at) {
+                    guest.begin_to_interpret(chance, self.fx.now);
+                    self.fx.look_after_guest(at);
+                }
+            }
         }
     }
 

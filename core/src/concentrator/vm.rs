@@ -11,6 +11,7 @@ use crate::vmware::{Code, Dialogue, Message, Said, ServiceUri, Uuid, VMWARE_TELN
 use super::Concentrator;
 use super::address::Address;
 use super::admission::{Heard, Kind};
+use super::channels::CONTROL_SUFFIX;
 use super::config::VmTls;
 use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, Wire, is_noise};
 use super::event::{CloseReason, EventKind, Fault};
@@ -396,10 +397,16 @@ impl Concentrator {
         self.reply(id, |out| Message::WillProxy.put(out));
         let mux: Option<Mux> = uri.option("mux").and_then(|mux| mux.parse().ok());
         // Two ports of a VM are one console's, but not one whose frames go to the other.
-        let is_apart = mux.is_some() && uri.option("port").is_some_and(|port| !port.is_empty());
-        let may_count =
-            is_apart || self.config.multi_console || !self.config.multi_console_by_uuid.is_empty();
-        let suffix = if may_count { uri.suffix() } else { String::new() };
+        let has_port = uri.option("port").is_some_and(|port| !port.is_empty());
+        let is_control = mux == Some(Mux::V1Control);
+        let is_apart = mux.is_some() && (has_port || is_control);
+        let may_count = mux.is_some() && has_port
+            || self.config.multi_console
+            || !self.config.multi_console_by_uuid.is_empty();
+        let mut suffix = if may_count { uri.suffix() } else { String::new() };
+        if is_control {
+            suffix.push_str(CONTROL_SUFFIX);
+        }
         self.consoles.dials.wishes(id, dial);
         self.consoles.guests.wishes(id, mux);
         if let Some(early) = self.early_mut(id) {

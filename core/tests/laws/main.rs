@@ -38,6 +38,8 @@ mod strangers;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
+#[path = "../hyperstart/guest.rs"]
+mod v1_guest;
 mod vms;
 mod yielding;
 

@@ -114,7 +114,8 @@ pub(crate) struct World {
     /// Live connections and listeners, as the runtime knows them.
     ids: usize,
     shutting_down: bool,
-    never_waits: bool,
+    /// No connection of a VM is ever read no further.
+    pub(crate) never_waits: bool,
     config: Config,
     /// Where whoever connects next comes from.
     pub(crate) from: Ipv4Addr,

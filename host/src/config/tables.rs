@@ -71,9 +71,9 @@ impl Tables {
                 WATCH => self.watches.extend(watch(&mut fields)),
                 LINE => {
                     let line = line(&mut fields);
-                    let twin = line.as_ref().and_then(|line| {
-                        self.lines.iter().find(|other| other.name == line.name || other.uuid == line.uuid)
-                    });
+                    let twin = line
+                        .as_ref()
+                        .and_then(|line| self.lines.iter().find(|other| line.is_console_of(other)));
                     match twin {
                         Some(other) if line.as_ref().is_some_and(|line| line.name == other.name) => {
                             fields.fault("name", &format!("= {:?} is that of another line", other.name));

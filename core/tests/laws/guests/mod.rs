@@ -2,6 +2,7 @@
 
 mod agent;
 mod enemies;
+mod v1;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ fn world_with_agent(mux: &str) -> (World, Agent) {
     let mut world = World::new(Config { banner: false, ..config() });
     let vm = world.vm(vm_with_streams(1, mux));
     let agent = Agent::new(&world, vm, 9);
-    let mut agent = if mux == "s2" { agent } else { agent.over_sl(&world, 77) };
+    let mut agent = if mux == "s2+sl" { agent.over_sl(&world, 77) } else { agent };
     agent.pass(&mut world);
     (world, agent)
 }
