@@ -138,7 +138,9 @@ impl Fleet {
         self.change(|state| {
             let server = &mut state.servers[place];
             // What is down stays so while it is tried again, with the reason.
-            if server.state == is || (is == "connecting" && server.state == "down") {
+            if (server.state == is && server.message == message)
+                || (is == "connecting" && server.state == "down")
+            {
                 return;
             }
             server.state = is;
@@ -534,6 +536,9 @@ mod tests {
             fleet.console(0, json!({"id": id}));
         }
         fleet.synced(0);
+        fleet.server(0, "down", "it is gone");
+        fleet.server(0, "connecting", "");
+        // Tried again, it fails otherwise.
         fleet.server(0, "down", "it has gone");
         assert_eq!(fleet.consoles(|_| true).len(), 2);
         assert_eq!(fleet.servers()[0]["message"], "it has gone");

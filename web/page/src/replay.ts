@@ -4,7 +4,7 @@ import { cast, type Ref } from './api';
 import { button, h, iconButton, icon, setText } from './dom';
 import { parseCast, Player } from './cast';
 import { Terminal } from './terminal';
-import { clock } from './words';
+import { clock, sentence } from './words';
 
 export class Replay {
   readonly element: HTMLElement;
@@ -60,7 +60,7 @@ export class Replay {
       if (recording.events.length === 0) this.#say('Nothing was printed in this time.');
       else this.#show(recording);
     } catch (error) {
-      if (!this.#stop.signal.aborted) this.#say(`The log cannot be replayed. ${(error as Error).message}`);
+      if (!this.#stop.signal.aborted) this.#say(`The log cannot be replayed. ${sentence((error as Error).message)}`);
     }
   }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
@@ -21,7 +22,7 @@ use super::App;
 use super::asked::{Words, bad};
 use super::cast::Cast;
 use super::found::{Found, find_by_uuid};
-use super::piped::piped;
+use super::piped::begun;
 use super::problem::Problem;
 use crate::auth::audit::Entry;
 use crate::upstream::attach::{Attach, Next};
@@ -84,8 +85,11 @@ async fn serve(found: &Found, name: &str, words: &Words) -> Result<Response, Pro
     }
     .into();
     let attach = found.open("log", fields).await?;
-    let (sender, body) = piped();
-    tokio::spawn(async move { read(attach, &mut form, grep, sender).await });
+    let begun = begun(FIRST, |sender| {
+        tokio::spawn(async move { read(attach, &mut form, grep, sender).await });
+    });
+    let body =
+        begun.await.map_err(|why| Problem::new(StatusCode::BAD_GATEWAY, "log-failed", &why.to_string()))?;
     // A browser saves it: bytes of a VM are no page.
     let save = (header::CONTENT_DISPOSITION, "attachment; filename=\"console.log\"");
     Ok(([(header::CONTENT_TYPE, kind), save], body).into_response())
@@ -213,6 +217,8 @@ fn when(text: &str) -> Option<Value> {
     Some(json!({"ago_ms": number.parse::<u64>().ok()?.checked_mul(each)?}))
 }
 
+/// How long it is waited for why nothing comes, before it is said that something does.
+const FIRST: Duration = Duration::from_secs(1);
 /// Read at a time.
 const PIECE: usize = 16 * 1024;
 /// A line that is longer is looked into in pieces.

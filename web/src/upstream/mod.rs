@@ -175,6 +175,7 @@ pub(crate) fn not_connected(name: &str) -> Refusal {
 async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
     let mut pause = FIRST_PAUSE;
     let name = &upstream.server.name;
+    let mut told = String::new();
     loop {
         fleet.server(upstream.place, "connecting", "");
         let outcome =
@@ -186,16 +187,20 @@ async fn keep(upstream: Arc<Upstream>, fleet: Arc<Fleet>) {
                 let (is_greeted, why) = converse(&upstream, &fleet, carrier).await;
                 if is_greeted {
                     pause = FIRST_PAUSE;
+                    told.clear();
                 }
                 why
             }
         };
         let why = printable(&why);
+        // One that is away for days is told of once, and again where the reason is another.
+        let level = if why == told { log::Level::Debug } else { log::Level::Warn };
         match upstream.behalf["user"].as_str() {
-            None => log::warn!("no connection to {name} ({}): {why}", upstream.server.written),
-            Some(user) => log::warn!("no connection to {name} for {user:?}: {why}"),
+            None => log::log!(level, "no connection to {name} ({}): {why}", upstream.server.written),
+            Some(user) => log::log!(level, "no connection to {name} for {user:?}: {why}"),
         }
         fleet.server(upstream.place, "down", &why);
+        told = why;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

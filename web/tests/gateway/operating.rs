@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::authority::Folder;
 use crate::browser::{Events, Socket, ask, get, until};
 use crate::processes::{Gateway, Server};
 
@@ -105,6 +106,21 @@ fn where_there_are_no_logs_that_is_said() {
     let gateway = gateway_of(&server);
     let answer = get(&gateway, "/api/v1/consoles/web1/log");
     assert_eq!((answer.status, answer.json()["code"].as_str()), (501, Some("unsupported")));
+}
+
+#[test]
+fn a_log_that_cannot_be_read_as_asked_is_a_problem_in_the_words_of_its_server() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("logs")).unwrap();
+    let server = Server::start("times", &["--log-dir", &folder.path("logs")]);
+    let mut vm = server.vm(1, "web1");
+    let gateway = gateway_of(&server);
+    vm.print(b"login: ");
+    let answer = get(&gateway, "/api/v1/consoles/web1/log?since=10min&format=cast").json();
+    assert_eq!((&answer["status"], &answer["code"]), (&json!(502), &json!("log-failed")));
+    let why = answer["detail"].as_str().unwrap();
+    assert!(why.starts_with("the server does not keep what was printed when"), "{why}");
+    assert_eq!(get(&gateway, "/api/v1/consoles/web1/log").status, 200);
 }
 
 #[test]
