@@ -297,11 +297,10 @@ test('text is made larger and smaller, and stays so', { skip: missing }, async (
 });
 
 test('what was kept asks for nothing, also where more comes while it is shown', { skip: missing }, async () => {
-  const ask = (n) => `\x1b[6n${'x'.repeat(2000)}\r\n`.repeat(n);
-  gateway.print(WEB, ask(100));
+  gateway.print(WEB, `\x1b[31mx\x1b[0my${' '.repeat(60)}\x1b[6n\r\n`.repeat(10_000));
+  const more = setInterval(() => gateway.print(WEB, '.'), 5);
   opened = await open(`${await gateway.listen()}#/open/east/web-01`);
   const { page } = opened;
-  const more = setInterval(() => gateway.print(WEB, '.'), 1);
   await until('all of it is shown', async () => (await screen(page)).includes('....'));
   clearInterval(more);
   gateway.print(WEB, '\r\nthe end\x1b[5n');

@@ -251,7 +251,8 @@ export class Gateway {
     this.sockets.add(peer);
     peer.onclose = () => this.sockets.delete(peer);
     peer.json({ event: 'attached', console: { ...c, offset: all.length }, ...access(lock), epoch: c.epoch, offset });
-    if (all.length > offset) peer.send(all.subarray(offset));
+    // In pieces, as the gateway pulls them.
+    for (let at = offset; at < all.length; at += 8192) peer.send(all.subarray(at, Math.min(at + 8192, all.length)));
     peer.onmessage = (data, text) => {
       if (!text) {
         this.typed.push(data);
