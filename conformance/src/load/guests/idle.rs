@@ -44,7 +44,7 @@ pub(super) fn run(args: &GuestsArgs, report: &mut Report) -> Result<(), LoadErro
 }
 
 /// Bytes of each of so many VMs: resident, and on the heap. `streams`: each is a guest that has so many.
-fn measure(args: &GuestsArgs, streams: Option<usize>) -> Result<[f64; 2], LoadError> {
+fn measure(args: &GuestsArgs, streams: Option<u8>) -> Result<[f64; 2], LoadError> {
     let settles = Duration::from_secs_f64(args.settle);
     let ports = u16::try_from(args.guests + WARM).unwrap_or(u16::MAX);
     let launch = Launch { command: &args.spawn, ports, ..Launch::default() };
@@ -66,7 +66,7 @@ struct Fleet {
     events: Events,
     dial: Dial,
     vms: SocketAddr,
-    streams: Option<usize>,
+    streams: Option<u8>,
     began: Instant,
     members: Vec<Member>,
     /// Those that are idle.
@@ -83,7 +83,7 @@ struct Member {
 }
 
 impl Fleet {
-    fn new(vms: SocketAddr, streams: Option<usize>) -> Result<Self, LoadError> {
+    fn new(vms: SocketAddr, streams: Option<u8>) -> Result<Self, LoadError> {
         Ok(Self {
             poll: Poll::new().map_err(|error| broken(&error))?,
             events: Events::with_capacity(256),

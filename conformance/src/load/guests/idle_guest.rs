@@ -31,7 +31,7 @@ struct Announced {
 
 impl IdleGuest {
     /// Of so many streams: facts, a shell, and logs.
-    pub(super) fn new(streams: usize, now: Instant) -> Self {
+    pub(super) fn new(streams: u8, now: Instant) -> Self {
         let config = Config {
             // As an agent.
             window: WINDOW,
@@ -42,7 +42,7 @@ impl IdleGuest {
             ..Config::new(Role::Guest)
         };
         let session = Session::new(config, now).expect("the sizes above make sense");
-        Self { session, hello: LineBuffer::new(MAX_LINE), announced: Vec::new(), streams }
+        Self { session, hello: LineBuffer::new(MAX_LINE), announced: Vec::new(), streams: streams.into() }
     }
 
     /// Whether all its streams are there, and none has anything to say.

@@ -66,8 +66,8 @@ pub struct GuestsArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     guests: usize,
     /// Streams that each of them has
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    streams: usize,
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    streams: u8,
     /// How long a server is given to let go of what coming up took, before its memory is read
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     settle: f64,
@@ -207,30 +207,32 @@ impl Middle {
     }
 }
 
-/// Tells of one way, and how it stands to the raw pipe and to plain bulk.
+/// Tells of one way, and how it stands to the raw pipe, to yamux and to plain bulk.
 fn tell(report: &mut Report, way: Way, middle: Middle, all: &[(Way, Middle)]) {
     let other = |wanted| all.iter().find(|(way, _)| *way == wanted).map(|(_, middle)| *middle);
     let name = way.name();
     let Middle { rate, server, agent } = middle;
-    let mut words = format!("{name} {rate:.0} MB/s");
+    let mut words = format!("{name}: {rate:.0} MB/s");
     let mut object = json!({"mb_per_s": round(rate, 1)});
-    if let Some(pipe) = other(Way::Pipe).filter(|_| way != Way::Pipe) {
-        words += &format!(" ({:.2} of the pipe)", rate / pipe.rate);
-        object["of_pipe"] = json!(round(rate / pipe.rate, 3));
+    for (beside, what, key) in [(Way::Pipe, "the pipe", "of_pipe"), (Way::Yamux, "yamux", "of_yamux")] {
+        if let Some(beside) = other(beside).filter(|_| way != beside) {
+            words += &format!(", {:.2} of {what}", rate / beside.rate);
+            object[key] = json!(round(rate / beside.rate, 3));
+        }
     }
     if let Some(server) = server {
-        words += &format!(" server {server:.2} CPU-s/GB");
+        words += &format!(", server {server:.2} CPU-s/GB");
         object["server_cpu_s_per_gb"] = json!(round(server, 3));
         let plain = other(Way::Plain)
             .and_then(|plain| plain.server)
             .filter(|plain| way != Way::Plain && *plain > 0.0);
         if let Some(plain) = plain {
-            words += &format!(" ({:.2} of plain bulk)", server / plain);
+            words += &format!(" ({:.2} of plain bulk's)", server / plain);
             object["of_plain_cpu"] = json!(round(server / plain, 3));
         }
     }
     if let Some(agent) = agent {
-        words += &format!(" agent {agent:.2}");
+        words += &format!(", agent {agent:.2}");
         object["agent_cpu_s_per_gb"] = json!(round(agent, 3));
     }
     report.say(words);
