@@ -3,34 +3,37 @@
 //!
 //! **Owns** the table, the pools and their limits; decides whose scrollback goes when memory is short.
 //! **Refuses to know** connections.
+//!
+//! `consoles/ruled.rs` has what rules say of them, `consoles/read.rs` what comes of what readers take,
+//! `consoles/yielding.rs` who is forgotten.
+
+mod read;
+mod ruled;
+mod yielding;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::operator::Rules as Rights;
 use crate::keyed::Keyed;
 use crate::telnet::com_port::Line;
 use crate::telnet::wire_form::{escape_into, undouble_into};
-use crate::time::Instant;
 
 use super::config::{Config, SlowClient};
 use super::console::{Console, GUEST_AHEAD, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
-use super::dials::{By, DialKey, Dials};
+use super::dials::Dials;
 use super::effects::Effects;
-use super::fanout::{Limits, Offer, Seat, Stand, Took};
+use super::fanout::Limits;
 use super::guests::Guests;
 use super::id::{ConnId, ConsoleId};
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
-use super::reader::Kind;
-use super::rules::{ConsoleRule, Pattern, RuleId, RulePort, Rules};
+use super::rules::{Pattern, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::target::Target;
-use super::tenure::SETTLED;
 use super::unshown::{Pools, Unshown};
 use super::unused::Unused;
 use super::uplink::Buffers;
@@ -247,166 +250,6 @@ impl Consoles {
         self.find_rule(member);
     }
 
-    /// Looks for the rule of a console, which has come or is called otherwise. Returns whether it is another.
-    pub(super) fn find_rule(&mut self, id: ConsoleId) -> bool {
-        let Some(console) = self.table.get_mut(id) else { return false };
-        let mut rule = self.rules.find(&console.label);
-        // A stream of a guest's is for those whom the guest's console is for, where nothing else is said.
-        let is_inherited = rule == RuleId::default();
-        if is_inherited && let Some(parent) = self.guests.parent(id).and_then(|parent| self.table.get(parent))
-        {
-            rule = parent.rule;
-        }
-        let Some(console) = self.table.get_mut(id) else { return false };
-        let is_another = std::mem::replace(&mut console.rule, rule) != rule;
-        if self.guests.parent(id).is_none() {
-            self.want(id, By::Rule, self.forward_of(id));
-        }
-        is_another
-    }
-
-    /// A console is connected to this on that one's word, while it has a VM; `None`: to nothing.
-    fn want(&mut self, id: ConsoleId, by: By, target: Option<Arc<Target>>) {
-        let has_vm = self.has_vm(id);
-        let Some(console) = self.table.get_mut(id) else { return };
-        let starts_at = console.starts_at();
-        let from = if target.is_some() { console.fanout_mut().stand_at(starts_at) } else { Stand::default() };
-        self.dials.want(DialKey::Console(id, by), target, has_vm, from);
-    }
-
-    /// A console is connected to what the holder of its input has asked for, if it has. A leg that waits for
-    /// its target has said what it wants.
-    pub(super) fn serve_wish(&mut self, id: ConsoleId) {
-        if self.dials.knows_no_wish_of(id) {
-            return;
-        }
-        if let Some(holder) = self.table.get(id).and_then(|console| console.legs.holder()) {
-            self.want(id, By::Vm, self.dials.wish(holder));
-        }
-    }
-
-    fn has_vm(&self, id: ConsoleId) -> bool {
-        self.table.get(id).is_some_and(|console| !console.legs.is_empty())
-    }
-
-    /// What a console is to be connected to: what its rule says, or what is so for its name or UUID.
-    fn forward_of(&self, id: ConsoleId) -> Option<Arc<Target>> {
-        let rule = self.rule(id);
-        let is_named = self.table.get(id).is_some_and(|console| !console.label.name.is_empty());
-        // What is first by its name must not be another's meanwhile.
-        if !is_named
-            && (self.rules.go_by_names()
-                || self.forwards_by_name.iter().any(|(pattern, _)| !pattern.is_of_uuids()))
-        {
-            return None;
-        }
-        if let Some(target) = rule.and_then(|rule| rule.forward.as_ref()) {
-            return Some(Arc::clone(target));
-        }
-        let label = &self.table.get(id).filter(|_| rule.is_none_or(|rule| rule.may.is_none()))?.label;
-        let matches = |pattern: &Pattern| match pattern.is_of_uuids() {
-            true => pattern.matches_uuid(label.uuid),
-            false => !label.name.is_empty() && pattern.matches(&label.name),
-        };
-        let mut all = self.forwards_by_name.iter();
-        all.find(|(pattern, _)| matches(pattern)).map(|(_, target)| Arc::clone(target))
-    }
-
-    /// Takes other rules. Returns the consoles at which something is said otherwise now; and where that is
-    /// who may use it, whether it had a list of that. Costs a look at each console and each rule.
-    pub(super) fn change_rules(&mut self, config: &Config) -> Vec<(ConsoleId, Option<bool>)> {
-        self.forwards_by_name.clone_from(&config.forwards);
-        let mut had: Vec<_> = self.table.ids().into_iter().map(|id| (id, self.has_list(id))).collect();
-        // Streams go by the rule of their guest's console.
-        had.sort_by_key(|&(id, _)| self.guests.parent(id).is_some());
-        let old = std::mem::replace(&mut self.rules, Rules::new(&config.console_rules));
-        let mut changed = Vec::new();
-        for (id, had_list) in had {
-            let Some(was) = self.table.get(id).map(|console| console.rule) else { continue };
-            self.find_rule(id);
-            let (was, is) = (old.get(was), self.rule(id));
-            if was != is {
-                let list = |rule: Option<&'_ ConsoleRule>| rule.and_then(|rule| rule.may.clone());
-                changed.push((id, (list(was) != list(is)).then_some(had_list)));
-            }
-        }
-        changed
-    }
-
-    /// Whether a rule says who may use a console: because of what that is, not because its name is not known.
-    pub(super) fn has_list(&self, id: ConsoleId) -> bool {
-        self.may(id).is_some() && self.table.get(id).is_some_and(|console| !console.rule.is_withheld())
-    }
-
-    /// What a console has printed until now is shown to no person that comes.
-    pub(super) fn hide_past(&mut self, id: ConsoleId) {
-        if let Some(console) = self.table.get(id) {
-            self.shown_from.insert(id, console.fanout().journal().head());
-        }
-    }
-
-    /// Where that ends.
-    pub(super) fn shown_from(&self, id: ConsoleId) -> u64 {
-        self.shown_from.get(&id).copied().unwrap_or(0)
-    }
-
-    /// Whether anything is otherwise anywhere.
-    pub(super) fn has_rules(&self) -> bool {
-        !self.rules.is_empty() || !self.forwards_by_name.is_empty()
-    }
-
-    /// Which client port a console of this label has.
-    pub(super) fn port_by_rule(&self, label: &Label) -> RulePort {
-        self.rules.get(self.rules.find(label)).map_or(RulePort::Any, |rule| rule.port)
-    }
-
-    /// Whether a console is a stream of a guest's that has no client port: no rule gives it one by its name.
-    pub(super) fn is_stream_without_port(&self, id: ConsoleId) -> bool {
-        self.guests.parent(id).is_some() && !self.has_own_port(id)
-    }
-
-    /// Whether a rule gives a console a client port of its own.
-    pub(super) fn has_own_port(&self, id: ConsoleId) -> bool {
-        let own = self.table.get(id).and_then(|console| self.rules.get(self.rules.find(&console.label)));
-        own.is_some_and(|rule| rule.name.is_some() && matches!(rule.port, RulePort::This(_)))
-    }
-
-    /// What is otherwise at a console than elsewhere.
-    pub(super) fn rule(&self, id: ConsoleId) -> Option<&ConsoleRule> {
-        self.rules.get(self.table.get(id)?.rule)
-    }
-
-    /// Who may do what at a console, where it has a list of its own.
-    pub(super) fn may(&self, id: ConsoleId) -> Option<&Rights> {
-        self.rule(id)?.may.as_ref()
-    }
-
-    /// The same for a console that may be gone.
-    pub(super) fn may_of(&self, label: &Label) -> Option<&Rights> {
-        let rule = match self.table.get(label.id) {
-            Some(console) => console.rule,
-            // What its guest's console was under is not known any more.
-            None if label.of_guest && self.rules.lists().next().is_some() => RuleId::WITHHELD,
-            None => self.rules.find(label),
-        };
-        self.rules.get(rule)?.may.as_ref()
-    }
-
-    /// Every list there is.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &Rights> {
-        self.rules.lists()
-    }
-
-    /// Whether any console's port depends on its name.
-    pub(super) fn ports_need_names(&self) -> bool {
-        self.rules.ports_need_names()
-    }
-
-    /// Whether a console's port is not to be opened before its name is known.
-    pub(super) fn port_needs_name(&self, id: ConsoleId) -> bool {
-        self.ports_need_names() && self.table.get(id).is_some_and(|console| console.label.name.is_empty())
-    }
-
     /// Forgets a console.
     pub(super) fn remove(&mut self, id: ConsoleId, fx: &mut Effects) {
         let Some(mut console) = self.table.remove(id) else { return };
@@ -617,135 +460,9 @@ impl Consoles {
         unshown.clear(&mut self.pools);
     }
 
-    /// A reader took `n` of the bytes it was offered.
-    pub(super) fn took(
-        &mut self,
-        id: ConsoleId,
-        seat: Seat,
-        offer: Offer,
-        n: usize,
-        fx: &mut Effects,
-    ) -> Took {
-        let Some(console) = self.table.get_mut(id) else { return Took::default() };
-        let lag = match console.fanout().kind(seat) {
-            Some(Kind::Witness) => &mut fx.histograms.log_lag,
-            _ => &mut fx.histograms.lag,
-        };
-        lag.record(console.fanout().lag(seat));
-        let took = console.fanout_mut().took(seat, offer, n);
-        if took.data > 0 {
-            console.count().bytes_to_clients += took.data as u64;
-        }
-        if took.frees {
-            trim(console, self.limits, &mut self.pools.vms, fx);
-        }
-        console.consider_resume(self.limits, fx);
-        took
-    }
-
-    /// A reader was told what it has missed.
-    pub(super) fn told_of_gap(&mut self, id: ConsoleId, seat: Seat) {
-        if let Some(console) = self.table.get_mut(id) {
-            console.fanout_mut().told_of_gap(seat);
-        }
-    }
-
-    /// A reader leaves. Returns whether it is owed the second half of a pair.
-    pub(super) fn detach_reader(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) -> bool {
-        let Some(console) = self.table.get_mut(id) else { return false };
-        let half = console.detach_reader(seat, fx);
-        trim(console, self.limits, &mut self.pools.vms, fx);
-        console.consider_resume(self.limits, fx);
-        self.consider_expiry(id, fx);
-        half
-    }
-
-    /// A reader that was overtaken is brought back, now that it can take bytes again. Returns how many guest
-    /// bytes it has missed.
-    pub(super) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
-        let console = self.table.get_mut(id)?;
-        let missed = console.fanout_mut().catch_up(seat, self.limits.keep)?;
-        console.count().bytes_skipped += missed;
-        Some(missed)
-    }
-
-    /// A reader does not want the rest of the older output that it is shown.
-    pub(super) fn end_replay(&mut self, id: ConsoleId, seat: Seat) {
-        if let Some(console) = self.table.get_mut(id) {
-            console.fanout_mut().end_replay(seat);
-        }
-    }
-
-    /// A reader does not want what it has not taken.
-    pub(super) fn skip_output(&mut self, id: ConsoleId, seat: Seat, fx: &mut Effects) {
-        let Some(console) = self.table.get_mut(id) else { return };
-        console.fanout_mut().skip(seat);
-        trim(console, self.limits, &mut self.pools.vms, fx);
-        console.consider_resume(self.limits, fx);
-    }
-
-    /// Starts or stops the clock of a console that nobody uses, and has one yield if there are too many.
-    pub(super) fn consider_expiry(&mut self, id: ConsoleId, fx: &mut Effects) {
-        let Some(console) = self.table.get(id) else { return };
-        console.consider_expiry(self.expire, fx);
-        self.dials.follow(id, self.has_vm(id));
-        self.serve_wish(id);
-        self.consider_yielding(id);
-        self.keep_no_more_than_may(fx);
-    }
-
-    /// Has consoles that nobody uses yield if there are too many.
-    fn keep_no_more_than_may(&mut self, fx: &mut Effects) {
-        while self.unused.len() > self.most_unused
-            && let Some((_, first)) = self.unused.first()
-        {
-            self.unused.remove(first);
-            fx.yields(first, None);
-        }
-    }
-
     /// A number that stands for a console's identity, also for one that comes again after it was forgotten.
     pub(super) fn number(&self, id: ConsoleId) -> u64 {
         self.table.get(id).map_or(0, |console| self.index.number(&console.label.identity()))
-    }
-
-    /// Whether a console may yield has changed, or whether it has a port.
-    pub(super) fn consider_yielding(&mut self, id: ConsoleId) {
-        match self.table.get(id).filter(|console| console.may_yield()) {
-            Some(console) => self.unused.insert(id, console.tenure.before(), console.listener.is_some()),
-            None => self.unused.remove(id),
-        }
-        let has_no_vm =
-            self.table.get(id).is_some_and(|console| console.listener.is_some() && console.legs.is_empty());
-        self.unused.note_port(id, has_no_vm);
-    }
-
-    /// How many client ports are open whose consoles have no VM.
-    pub(super) fn ports_without_vm(&self) -> usize {
-        self.unused.ports_without_vm()
-    }
-
-    /// Who yields its port to a console that needs one. One whose VM was connected for ten minutes does so
-    /// only to one of which the same is true. It is to be forgotten then: it is not named again.
-    pub(super) fn yields_port(&mut self, to: ConsoleId, now: Instant) -> Option<ConsoleId> {
-        let (connected, first) = self.unused.first_with_port(None)?;
-        let own = self.table.get(to)?.tenure.stayed(now).as_micros();
-        if connected >= SETTLED && own < u128::from(SETTLED) {
-            return None;
-        }
-        self.unused.remove(first);
-        Some(first)
-    }
-
-    /// Whose port's descriptor goes to a newcomer of whom nothing is known, unless that comes for this
-    /// console. It is to be forgotten then.
-    pub(super) fn yields_descriptor(&mut self, at: Option<ConsoleId>) -> Option<ConsoleId> {
-        let (connected, first) = self.unused.first_with_port(at)?;
-        if connected >= SETTLED {
-            return None;
-        }
-        self.unused.remove(first);
-        Some(first)
     }
 
     /// Fails a debug build where what is kept twice does not agree. Costs a look at everything.

@@ -8,7 +8,7 @@ use vspc_core::mux::StreamId;
 use vspc_core::vmware::{Resume, VmConfig};
 
 use super::agent::vm_with_streams;
-use super::open;
+use super::reached::open;
 use crate::admin::config;
 use crate::operators::client::Operator;
 use crate::v1_guest::V1Guest;
