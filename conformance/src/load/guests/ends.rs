@@ -1,6 +1,6 @@
 //! The ends of a copy that are programs: what a guest runs, and what writes into a raw pipe.
 //!
-//! Owns how they read and write: 64 KiB at a time, as `socat` and `cat` do.
+//! Owns how they read and write: 64 KiB at a time.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

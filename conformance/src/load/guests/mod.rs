@@ -82,7 +82,9 @@ pub struct GuestsArgs {
 /// How the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Way {
-    /// From one program to another through a unix socket, as by `socat -u` at both ends of it
+    /// From the file to nowhere by `socat -b 65536 -u` at both ends of a unix socket; checked by nobody
+    Socat,
+    /// From one program to another through a unix socket, with a read and a write for each 64 KiB
     Pipe,
     /// As pipe, by TCP, with the raw relay in between
     Relay,
@@ -144,7 +146,11 @@ impl Figures {
 
 /// Runs `load guests`.
 pub fn run(args: &GuestsArgs) -> Result<Report, LoadError> {
-    let ways = if args.only.is_empty() { Way::value_variants() } else { &args.only[..] };
+    let mut ways = args.only.clone();
+    if ways.is_empty() {
+        ways = Way::value_variants().to_vec();
+        ways.retain(|way| *way != Way::Socat || raw::has_socat());
+    }
     let stage = Stage::set(args)?;
     let mut figures: Vec<Vec<Figures>> = ways.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.runs {
@@ -172,6 +178,7 @@ pub fn run(args: &GuestsArgs) -> Result<Report, LoadError> {
 
 fn once(args: &GuestsArgs, stage: &Stage, way: Way) -> Result<Figures, LoadError> {
     match way {
+        Way::Socat => Ok(Figures::of(stage, raw::socat(stage)?)),
         Way::Pipe => Ok(Figures::of(stage, raw::pipe(stage)?)),
         Way::Relay => Ok(Figures::of(stage, raw::relay(stage)?)),
         Way::Yamux => Ok(Figures::of(stage, yamux::copy(stage)?)),
@@ -207,17 +214,17 @@ impl Middle {
     }
 }
 
-/// Tells of one way, and how it stands to the raw pipe, to yamux and to plain bulk.
+/// Tells of one way, and how it stands to raw pipes, to yamux and to plain bulk.
 fn tell(report: &mut Report, way: Way, middle: Middle, all: &[(Way, Middle)]) {
     let other = |wanted| all.iter().find(|(way, _)| *way == wanted).map(|(_, middle)| *middle);
     let name = way.name();
     let Middle { rate, server, agent } = middle;
     let mut words = format!("{name}: {rate:.0} MB/s");
     let mut object = json!({"mb_per_s": round(rate, 1)});
-    for (beside, what, key) in [(Way::Pipe, "the pipe", "of_pipe"), (Way::Yamux, "yamux", "of_yamux")] {
-        if let Some(beside) = other(beside).filter(|_| way != beside) {
-            words += &format!(", {:.2} of {what}", rate / beside.rate);
-            object[key] = json!(round(rate / beside.rate, 3));
+    for (beside, key) in [(Way::Socat, "of_socat"), (Way::Pipe, "of_pipe"), (Way::Yamux, "of_yamux")] {
+        if let Some(rate_beside) = other(beside).filter(|_| way != beside).map(|middle| middle.rate) {
+            words += &format!(", {:.2} of {}'s", rate / rate_beside, beside.name());
+            object[key] = json!(round(rate / rate_beside, 3));
         }
     }
     if let Some(server) = server {
@@ -243,7 +250,7 @@ fn broken(error: &io::Error) -> LoadError {
     LoadError::Violation(error.to_string())
 }
 
-/// Read and written at a time, as `socat -b 65536` does.
+/// Read and written at a time.
 const PIECE: usize = 64 << 10;
 
 /// How long nothing may move.
