@@ -333,7 +333,13 @@ fn streams_config(config: InterpreterConfig) -> Config {
         max_peer_streams: 0,
         receive_buffer: BUFFER,
         send_buffer: 4096,
-        v1: V1Config { overflow: Overflow::Wait, ..V1Config::new() },
+        // Tasks know when a process may be sent more: by the guest's answers, not by the time.
+        v1: V1Config {
+            overflow: Overflow::Wait,
+            stdin_burst: u16::MAX,
+            stdin_pause: Duration::ZERO,
+            ..V1Config::new()
+        },
         ..Config::new(Role::Host)
     }
 }

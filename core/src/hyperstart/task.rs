@@ -2,11 +2,13 @@
 //!
 //! Owns what of it moves when. Refuses to know other processes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use vspc_guest::{Belongs, Code as Word, ControlLine, Ending, Key, LineBuffer, Pty, Refusal, answer};
 
 use super::command::{Api, Command, Process, ProcessName, signal_number};
-use crate::mux::{Received, Session, StreamId};
+use crate::mux::{Priority, Received, Session, StreamId};
 use crate::time::Instant;
 
 /// One process.
@@ -32,6 +34,7 @@ pub(super) struct Task {
     /// All that it printed was passed on, or is nobody's.
     pub(super) is_silent: bool,
     stdin_ended: bool,
+    pace: Pace,
     /// Who it was for has gone; it is killed at this time.
     pub(super) kill_at: Option<Instant>,
 }
@@ -70,6 +73,25 @@ pub(super) struct Sides<'a> {
     pub(super) guest: &'a mut Session,
     /// Streams of the concentrator's.
     pub(super) agent: &'a mut Session,
+    pub(super) now: Instant,
+}
+
+/// What of a process' input the guest may not have handed on, of which it has room for one burst and drops
+/// the rest. A message for a stream that it does not know is answered behind what was sent before, and by
+/// then that was handed on. The answer may be lost where the guest has much to say.
+#[derive(Clone, Copy, Default, Debug)]
+struct Pace {
+    unsure: usize,
+    question: Option<Question>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    id: StreamId,
+    /// It is asked again then.
+    again: Instant,
+    /// How long was waited.
+    wait: Duration,
 }
 
 impl Task {
@@ -91,6 +113,7 @@ impl Task {
             has_ended: false,
             is_silent: false,
             stdin_ended: false,
+            pace: Pace::default(),
             kill_at: None,
         }
     }
@@ -160,24 +183,29 @@ impl Task {
 
     /// Its streams in the guest carry nothing any more.
     pub(super) fn forget_streams(&mut self, sides: &mut Sides<'_>) {
-        let _ = sides.guest.reset(self.stdio);
-        if let Some(stderr) = self.stderr {
-            let _ = sides.guest.reset(stderr);
+        let question = self.pace.question.take().map(|question| question.id);
+        for id in [Some(self.stdio), self.stderr, question].into_iter().flatten() {
+            let _ = sides.guest.reset(id);
         }
     }
 
     /// Passes on what it is given as input.
     pub(super) fn feed(&mut self, sides: &mut Sides<'_>) {
         let (Phase::Running, Some(main), false) = (&self.phase, self.main, self.stdin_ended) else { return };
-        loop {
+        while self.pace.question.is_none() {
             match sides.agent.received(main) {
                 Ok(Received::Bytes(bytes)) => {
+                    let bytes = &bytes[..bytes.len().min(STDIN_BURST - self.pace.unsure)];
                     // One that has ended takes none.
                     let taken = sides.guest.write(self.stdio, bytes).unwrap_or(bytes.len());
                     if taken == 0 {
                         return;
                     }
                     let _ = sides.agent.consume(main, taken);
+                    self.pace.unsure += taken;
+                    if self.pace.unsure >= STDIN_BURST {
+                        self.ask_whether_read(ASK_AGAIN, sides);
+                    }
                 }
                 Ok(Received::End) => {
                     self.stdin_ended = true;
@@ -186,6 +214,41 @@ impl Task {
                 }
                 _ => return,
             }
+        }
+    }
+
+    /// Asks whether its input was handed on, behind all of it.
+    fn ask_whether_read(&mut self, wait: Duration, sides: &mut Sides<'_>) {
+        let Ok(id) = sides.guest.open() else { return };
+        let _ = sides.guest.set_priority(id, Priority::Low);
+        let _ = sides.guest.write(id, b"?");
+        self.pace.question = Some(Question { id, again: sides.now + wait, wait });
+    }
+
+    /// Whether this is the stream of its question.
+    pub(super) fn asks_on(&self, id: StreamId) -> bool {
+        self.pace.question.is_some_and(|question| question.id == id)
+    }
+
+    /// The guest has answered: there is room for another burst.
+    pub(super) fn was_read(&mut self, sides: &mut Sides<'_>) {
+        self.pace = Pace::default();
+        self.feed(sides);
+    }
+
+    /// When it is asked again whether its input was read.
+    pub(super) fn asks_again_at(&self) -> Option<Instant> {
+        self.pace.question.map(|question| question.again)
+    }
+
+    /// Asks again, if it is time.
+    pub(super) fn ask_again(&mut self, sides: &mut Sides<'_>) {
+        if let Some(Question { id, again, wait }) = self.pace.question
+            && again <= sides.now
+        {
+            let _ = sides.guest.reset(id);
+            self.pace.question = None;
+            self.ask_whether_read((wait * 2).min(ASK_SELDOM), sides);
         }
     }
 
@@ -309,5 +372,10 @@ pub(super) fn end_with(id: StreamId, line: &[u8], agent: &mut Session) {
     let _ = agent.stop_reading(id);
 }
 
+/// The room that a guest has for a process' input (hyperstart.md §6).
+const STDIN_BURST: usize = 512;
+/// How long an answer is waited for at first, and at last.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+const ASK_SELDOM: Duration = Duration::from_secs(1);
 /// What the first process of a container is called.
 pub(super) const FIRST: &str = "init";

@@ -41,7 +41,7 @@ pub(super) struct Ends<'a> {
 
 impl Ends<'_> {
     fn sides(&mut self) -> Sides<'_> {
-        Sides { guest: self.guest, agent: self.agent }
+        Sides { guest: self.guest, agent: self.agent, now: self.now }
     }
 }
 
@@ -124,7 +124,9 @@ impl Tasks {
 
     /// A stream in the guest has something to read, or its end.
     pub(super) fn handle_printed(&mut self, id: StreamId, ends: &mut Ends<'_>) {
-        if let Some(number) = self.number_of(id) {
+        if let Some(task) = self.tasks.values_mut().find(|task| task.asks_on(id)) {
+            task.was_read(&mut ends.sides());
+        } else if let Some(number) = self.number_of(id) {
             self.pour(number, ends);
         }
     }
@@ -184,6 +186,7 @@ impl Tasks {
             let refusal = Refusal::new(Word::NO_SUCH_KEY, "not all of its streams came");
             self.give_up(number, &refusal, ends);
         }
+        self.tasks.values_mut().for_each(|task| task.ask_again(&mut ends.sides()));
         let due = self.tasks.values_mut().filter(|task| task.kill_at.is_some_and(|at| at <= now));
         let mut names = Vec::new();
         for task in due {
@@ -198,10 +201,10 @@ impl Tasks {
     /// When [`Self::handle_timeout`] is to be called at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let due = |task: &Task| match task.phase {
-            Phase::Gathering { until, .. } => Some(until),
-            _ => task.kill_at,
+            Phase::Gathering { until, .. } => [Some(until), None],
+            _ => [task.kill_at, task.asks_again_at()],
         };
-        self.tasks.values().filter_map(due).min()
+        self.tasks.values().flat_map(due).flatten().min()
     }
 
     /// Streams of the guest's of which as much waits as may leave their tasks: their readers do not read.
@@ -465,7 +468,7 @@ impl Tasks {
     fn pour(&mut self, number: u64, ends: &mut Ends<'_>) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         task.pour(&mut ends.sides());
-        self.forget_if_over(number);
+        self.forget_if_over(number, ends);
     }
 
     fn end(&mut self, number: u64, status: u8, ends: &mut Ends<'_>) {
@@ -479,9 +482,10 @@ impl Tasks {
         self.pour(number, ends);
     }
 
-    fn forget_if_over(&mut self, number: u64) {
+    fn forget_if_over(&mut self, number: u64, ends: &mut Ends<'_>) {
         let is_over = self.tasks.get(&number).is_some_and(|task| task.has_ended && task.is_silent);
-        if is_over && let Some(task) = self.tasks.remove(&number) {
+        if is_over && let Some(mut task) = self.tasks.remove(&number) {
+            task.forget_streams(&mut ends.sides());
             for id in task.streams() {
                 self.roles.insert(id, Role::Over);
             }
@@ -504,7 +508,7 @@ impl Tasks {
                 task.kill_at = Some(ends.now + KILL_AFTER);
                 let (name, is_first, has_ended) = (task.name.clone(), task.is_first, task.has_ended);
                 if has_ended {
-                    self.forget_if_over(number);
+                    self.forget_if_over(number, ends);
                 } else {
                     self.signal(&name, HUP, is_first, ends);
                 }

@@ -21,6 +21,10 @@ pub(crate) struct V1Guest {
     /// What has come for each stream, and those that have ended.
     pub(crate) came: BTreeMap<u64, Vec<u8>>,
     pub(crate) ended: Vec<u64>,
+    /// What of each process' input is in its buffer, of which each turn of its loop hands on all.
+    held: BTreeMap<u64, usize>,
+    /// So many answers to messages for streams that it does not know have no room.
+    pub(crate) mute: usize,
     /// It counts what it reads, and says so.
     pub(crate) acks: bool,
     /// Commands are not answered.
@@ -50,6 +54,8 @@ impl V1Guest {
             containers: Vec::new(),
             came: BTreeMap::new(),
             ended: Vec::new(),
+            held: BTreeMap::new(),
+            mute: 0,
             acks: true,
             is_stuck: false,
         }
@@ -192,6 +198,11 @@ impl V1Guest {
             let seq = u64::from_be_bytes(message[..8].try_into().unwrap());
             match self.running.get(&seq) {
                 None => {
+                    self.held.clear();
+                    if self.mute > 0 {
+                        self.mute -= 1;
+                        continue;
+                    }
                     self.streams.extend_from_slice(&seq.to_be_bytes());
                     self.streams.extend_from_slice(&12u32.to_be_bytes());
                 }
@@ -200,7 +211,12 @@ impl V1Guest {
                         self.ended.push(seq);
                     }
                 }
-                Some(_) => self.came.entry(seq).or_default().extend_from_slice(&message[12..]),
+                Some(_) => {
+                    let held = self.held.entry(seq).or_default();
+                    let taken = (length - 12).min(512 - *held);
+                    *held += taken;
+                    self.came.entry(seq).or_default().extend_from_slice(&message[12..12 + taken]);
+                }
             }
         }
     }
