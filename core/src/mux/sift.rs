@@ -245,6 +245,11 @@ impl LinkSift {
     pub(super) fn memory(&self) -> usize {
         self.held.capacity()
     }
+
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+    }
 }
 
 /// Types of SL's frames.

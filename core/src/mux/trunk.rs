@@ -193,6 +193,12 @@ impl Trunk {
             }
         }
         self.session.rest();
+        if self.session.awake().is_none()
+            && let Under::Link(both) = &mut self.under
+        {
+            both.0.shrink();
+            both.1.shrink();
+        }
     }
 
     /// When [`Self::handle_timeout`] is to be called at the latest. While the line is closed nothing is due.

@@ -1,7 +1,7 @@
 //! A host's end of a line that has text on it beside streams.
 
 use quickcheck::quickcheck;
-use vspc_core::mux::link::{LinkConfig, frame};
+use vspc_core::mux::link::{Link, LinkConfig, carry, frame};
 use vspc_core::mux::{Config, Event, Priority, Role, Session, StreamId, Trunk};
 use vspc_core::time::Instant;
 
@@ -235,6 +235,52 @@ fn a_session_that_is_silent_is_small_and_nothing_of_it_is_due() {
     let (events, ..) = pair.settle(true);
     let resets = events.iter().filter(|event| matches!(event, Event::Reset(..))).count();
     assert!(resets == 4 && events.iter().any(|event| matches!(event, Event::Restarted(_))), "{events:?}");
+}
+
+#[test]
+fn a_line_with_sl_that_is_silent_owns_none_of_what_it_needed() {
+    let mut host = Trunk::linked(Config::new(Role::Host), 7, [1, 2], LinkConfig::new(3), START).unwrap();
+    let mut guest = Session::new(config(Role::Guest, 9), START).unwrap();
+    let mut link = Link::new(LinkConfig::new(5));
+    let (mut now, mut text) = (START, Vec::new());
+    host.handle_opened(now);
+    link.open(now);
+    let mut silent = Vec::new();
+    for round in 0..3 {
+        if round > 0 {
+            let id = guest.open().unwrap();
+            assert_eq!(guest.write(id, &vec![b'x'; 30_000 * round]), Ok(30_000 * round));
+            assert_eq!(guest.finish(id), Ok(()));
+        }
+        for _ in 0..600 {
+            now = now + std::time::Duration::from_millis(10);
+            link.handle_timeout(now);
+            host.handle_timeout(now, &mut text);
+            while host.transmit_with(now, |runs| {
+                runs.iter().for_each(|run| link.handle_received(run, now));
+                runs.iter().map(|run| run.len()).sum()
+            }) > 0
+            {}
+            carry(&mut guest, &mut link, now);
+            while link.transmit_with(now, |frame| {
+                host.handle_received(frame, now, &mut text);
+                frame.len()
+            }) > 0
+            {
+                carry(&mut guest, &mut link, now);
+            }
+            while let Some(event) = host.poll_event() {
+                if let Event::Readable(id) = event {
+                    while let Ok(1..) = host.session().read(id, &mut [0; 4096]) {}
+                    let _ = host.session().finish(id);
+                }
+            }
+            while guest.poll_event().is_some() {}
+        }
+        assert!(host.is_up() && text.is_empty());
+        silent.push(host.memory());
+    }
+    assert_eq!((silent[1], silent[2]), (silent[0], silent[0]));
 }
 
 #[test]

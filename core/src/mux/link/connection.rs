@@ -281,6 +281,14 @@ impl Link {
         self.decoder.memory() + self.writer.memory() + self.sender.memory() + self.receiver.memory()
     }
 
+    /// Gives back at once what is not needed. Work in proportion to what is under way.
+    pub fn shrink(&mut self) {
+        self.decoder.shrink();
+        self.writer.shrink();
+        self.sender.shrink();
+        self.receiver.shrink();
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> LinkCounters {

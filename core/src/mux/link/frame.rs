@@ -273,6 +273,14 @@ impl FrameDecoder {
         self.bytes.capacity()
     }
 
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.bytes.clear();
+        }
+        self.bytes.shrink_to_fit();
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         if self.state != FrameState::Frame {
             return;

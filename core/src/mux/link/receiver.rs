@@ -238,6 +238,16 @@ impl LinkReceiver {
         ahead + self.ahead.capacity() * size_of::<Option<(Vec<u8>, bool)>>() + self.delivered.capacity()
     }
 
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self) {
+        if self.consumed == self.delivered.len() {
+            self.delivered.clear();
+            self.consumed = 0;
+        }
+        self.delivered.shrink_to_fit();
+        self.ahead.shrink_to_fit();
+    }
+
     /// From the beginning for another sender; delivered bytes can still be read.
     pub(super) fn start_over(&mut self, config: &LinkConfig) {
         let delivered = std::mem::take(&mut self.delivered);

@@ -349,6 +349,12 @@ impl LinkSender {
         under_way + self.frames.capacity() * size_of::<UnderWay>() + self.pending.capacity()
     }
 
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self) {
+        self.frames.shrink_to_fit();
+        self.pending.shrink_to_fit();
+    }
+
     fn lose_all(&mut self) {
         for frame in &mut self.frames {
             frame.lost = frame.sent.is_some();

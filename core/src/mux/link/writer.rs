@@ -84,6 +84,11 @@ impl FrameWriter {
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity()
     }
+
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
 }
 
 /// Frames due besides numbered ones and acknowledgements.
