@@ -226,7 +226,7 @@ impl AsyncWrite for Counted {
 /// How long a request's lines and headers may take, and how long a connection may be silent between requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// They are short.
-const HEAD_MOST: usize = 64 * 1024;
+pub(crate) const HEAD_MOST: usize = 64 * 1024;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// After how long it is asked whether a silent peer is still there, and how often before it has gone.
 const SILENT_FOR: Duration = Duration::from_secs(60);

@@ -86,6 +86,7 @@ impl Entrance {
     }
 
     async fn admit(&self, peer: &Peer, caller: Caller, mut request: Request) -> Result<Response, Problem> {
+        guard::check_length(&request)?;
         let is_guest = links::enter(&mut request);
         guard::check_site(&request, &self.hosts, peer.local, caller.is_secure)?;
         if !self.auth.is_needed() {

@@ -34,6 +34,8 @@ use crate::views::{View, Views};
 /// | `a` | the concentrator answers the next request by this: what stands behind its number |
 /// | `e` | the concentrator says this line |
 /// | `d`, `f`, `r` | the concentrator sends bytes on the newest stream, ends it, takes it away |
+/// | `l` | the concentrator says this line on the newest stream |
+/// | `g` | as the first step: the concentrator knows of guests |
 /// | `x` | the concentrator sends bytes that are no frame |
 /// | `t` | so many seconds pass |
 ///
@@ -55,7 +57,7 @@ async fn play(script: &[u8]) -> Vec<u8> {
     let auth = Auth::new(auth::Config::default()).expect("it has no files");
     let views = Views::new(Vec::new(), http::router, http::router_of_share);
     let entrance = Arc::new(Entrance::with(auth, views, own, Vec::new()));
-    let mut concentrator = Concentrator::new(ours);
+    let mut concentrator = Concentrator::new(ours, script.starts_with(b"g"));
     let mut browser = Browser::new(&entrance);
     settle(&mut concentrator, &mut browser).await;
     for step in script.split(|&byte| byte == b'\n').take(STEPS) {
@@ -71,6 +73,10 @@ async fn play(script: &[u8]) -> Vec<u8> {
             b'a' => concentrator.answers.push_back(rest.to_vec()),
             b'e' => concentrator.say(&[rest, b"\n"].concat()),
             b'd' => concentrator.on_stream(|session, stream| session.write(stream, rest).map(drop)),
+            b'l' => {
+                let line = [rest, b"\n"].concat();
+                concentrator.on_stream(|session, stream| session.write(stream, &line).map(drop));
+            }
             b'f' => concentrator.on_stream(Session::finish),
             b'r' => concentrator.on_stream(Session::reset),
             b'x' => concentrator.unsent.extend_from_slice(rest),
@@ -153,10 +159,11 @@ struct Concentrator {
     lines: Vec<u8>,
     answers: VecDeque<Vec<u8>>,
     unsent: Vec<u8>,
+    has_guests: bool,
 }
 
 impl Concentrator {
-    fn new(stream: DuplexStream) -> Self {
+    fn new(stream: DuplexStream, has_guests: bool) -> Self {
         let config = Config {
             start: Start::S2Only { within: Duration::ZERO },
             carrier: Carrier::Reliable,
@@ -167,7 +174,7 @@ impl Concentrator {
         };
         let session = Session::new(config, Instant::ZERO).expect("the constants above make sense");
         let (lines, answers, unsent) = (Vec::new(), VecDeque::new(), Vec::new());
-        Self { stream, session, control: None, newest: None, lines, answers, unsent }
+        Self { stream, session, control: None, newest: None, lines, answers, unsent, has_guests }
     }
 
     fn say(&mut self, line: &[u8]) {
@@ -221,7 +228,7 @@ impl Concentrator {
     fn answer(&mut self, request: &Value) {
         let is_first = matches!(request["op"].as_str(), Some("hello" | "subscribe"));
         let rest = if is_first { None } else { self.answers.pop_front() };
-        let rest = rest.unwrap_or_else(|| usual(request).as_bytes().to_vec());
+        let rest = rest.unwrap_or_else(|| usual(request, self.has_guests).as_bytes().to_vec());
         self.say(&[format!("{{\"id\":{},", request["id"]).as_bytes(), &rest, b"}\n"].concat());
         if request["to"] == "consoles" {
             self.say(format!("{{\"event\":\"console\",\"console\":{CONSOLE}}}\n").as_bytes());
@@ -231,10 +238,11 @@ impl Concentrator {
 }
 
 /// A good answer, behind its number.
-fn usual(request: &Value) -> String {
+fn usual(request: &Value, has_guests: bool) -> String {
     match request["op"].as_str() {
         Some("hello") => {
-            "\"ok\":{\"v\":1,\"server\":\"x\",\"rights\":\"operator\",\"features\":[\"log\"]}".to_owned()
+            let features = if has_guests { "\"log\",\"guests\"" } else { "\"log\"" };
+            format!("\"ok\":{{\"v\":1,\"server\":\"x\",\"rights\":\"operator\",\"features\":[{features}]}}")
         }
         Some("attach") => {
             format!(
@@ -294,6 +302,33 @@ mod tests {
             count += 1;
         }
         assert!(count > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn facts_are_what_a_concentrator_tells_and_nothing_where_it_breaks_off_or_tells_no_facts() {
+        let ask = "g\nhGET /api/v1/consoles/web1/facts HTTP/1.1\nhhost: localhost\nh\n";
+        let told = [
+            "l{\"set\":\"b\",\"to\":\"1\"}\n",
+            "l{\"set\":\"a\",\"to\":\"2\"}\n",
+            "l{\"unset\":\"b\"}\nl{\"later\":1}\n",
+        ];
+        let told = told.concat();
+        let all = "l{\"all\":true}\n";
+        let one = "{\"facts\":{\"guest\":{\"a\":\"2\"},\"host\":{}}}";
+        let long = format!("d{}\n", "x".repeat(40_000));
+        for (said, status, body) in [
+            (format!("{told}{all}{all}"), 200, one),
+            (format!("{told}f\n"), 502, "not-connected"),
+            (format!("{told}{all}r\n"), 502, "not-connected"),
+            (format!("{told}l[]\n"), 502, "not-connected"),
+            (long, 502, "not-connected"),
+            (format!("{told}t16\n"), 504, "too-slow"),
+        ] {
+            let answered = play(format!("{ask}{said}").as_bytes()).await;
+            let answered = String::from_utf8(answered).unwrap();
+            assert!(answered.starts_with(&format!("HTTP/1.1 {status} ")), "{said}: {answered}");
+            assert!(answered.contains(body), "{said}: {answered}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::Response;
 
 use super::problem::Problem;
+use crate::connections::HEAD_MOST;
 
 /// Adds what every answer says.
 pub(crate) fn seal(response: &mut Response, is_secure: bool) {
@@ -26,6 +27,18 @@ pub(crate) fn seal(response: &mut Response, is_secure: bool) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
+/// Whether its first line and headers are as short as they have to be. What is read at once may be more than
+/// that before it is looked at.
+pub(crate) fn check_length(request: &Request) -> Result<(), Problem> {
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    if line + headers.sum::<usize>() <= HEAD_MOST {
+        return Ok(());
+    }
+    let why = format!("the head of the request has more than {HEAD_MOST} bytes");
+    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "bad-request", &why))
+}
+
 /// Whether this is asked of us, by nobody's page but ours. `local` is the address that it came to;
 /// `is_secure`: by TLS, and a page that did not come by that is another.
 pub(crate) fn check_site(
@@ -37,6 +50,10 @@ pub(crate) fn check_site(
     let headers = request.headers();
     let refuse = |code, why| Err(Problem::new(StatusCode::FORBIDDEN, code, why));
     let host = host(headers)?;
+    // As of a proxy, what stands there counts (RFC 9112 §3.2.2): both have to be the same.
+    if request.uri().authority().is_some_and(|of| !of.as_str().eq_ignore_ascii_case(host)) {
+        return Err(other_host("what is asked for is at one host, and Host names another"));
+    }
     let is_ours = is_loopback(host) || is_at(host, local.ip());
     if !is_ours && !ours.iter().any(|name| name.eq_ignore_ascii_case(host)) {
         return Err(Problem::new(
@@ -96,8 +113,12 @@ fn host(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next().map(|host| host.to_str()), hosts.next()) {
         (Some(Ok(host)), None) => Ok(host),
-        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "other-host", "one Host has to be named")),
+        _ => Err(other_host("one Host has to be named")),
     }
+}
+
+fn other_host(why: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "other-host", why)
 }
 
 /// A header whose value is text; none if it is there twice.
@@ -190,6 +211,15 @@ mod tests {
             assert_eq!(verdict_of("GET", "/", &[("host", host)]).is_ok(), is_ours, "{host}");
         }
         assert!(verdict_of("GET", "/", &[]).is_err());
+        for (path, is_ours) in [
+            ("http://localhost:8080/", true),
+            ("http://LOCALHOST:8080/api/v1/me", true),
+            ("http://evil.example/", false),
+            ("http://localhost/", false),
+            ("http://localhost:8080@evil.example/", false),
+        ] {
+            assert_eq!(verdict_of("GET", path, &[("host", "localhost:8080")]).is_ok(), is_ours, "{path}");
+        }
         assert!(verdict_of("GET", "/", &[("host", "localhost"), ("host", "evil.example")]).is_err());
     }
 
@@ -210,6 +240,19 @@ mod tests {
             response.headers().contains_key("strict-transport-security")
         };
         assert!(headers_of(true) && !headers_of(false));
+    }
+
+    #[test]
+    fn a_head_is_no_longer_than_it_may_be_wherever_it_is_long() {
+        let request = |path: usize, value: usize, count: usize| {
+            let mut request = Request::get(format!("/{}", "p".repeat(path)));
+            for _ in 0..count {
+                request = request.header("x-long", "v".repeat(value));
+            }
+            check_length(&request.body(Body::empty()).unwrap()).is_ok()
+        };
+        assert!(request(1000, 60_000, 1) && request(60_000, 0, 1) && request(0, 600, 100));
+        assert!(!request(1000, 65_000, 1) && !request(65_000, 600, 2) && !request(0, 660, 100));
     }
 
     #[test]

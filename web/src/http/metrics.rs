@@ -242,3 +242,24 @@ const OTHERS: &str = "others";
 const CONSOLES_MOST: usize = 10_000;
 /// Of a server's own words, so that a strange one cannot make series without end.
 const COUNTERS_MOST: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_hosts_are_told_of_and_the_rest_together() {
+        let console = |host: String| json!({"host": host, "clients": 2});
+        let many = HOSTS_MOST + 5;
+        let mut consoles: Vec<_> = (0..many).map(|n| console(format!("2001:db8::{n:x}"))).collect();
+        consoles.push(console("2001:db8::0".to_owned()));
+        consoles.push(json!({"host": null, "clients": 7}));
+        let mut page = Page::default();
+        page.hosts("server=\"a\"", &consoles);
+        let text = page.text();
+        assert_eq!(text.matches("vspc_host_consoles{").count(), HOSTS_MOST + 1);
+        assert!(text.contains("vspc_host_consoles{server=\"a\",host=\"2001:db8::0\"} 2\n"));
+        assert!(text.contains("vspc_host_consoles{server=\"a\",host=\"others\"} 5\n"));
+        assert!(text.contains("vspc_host_clients{server=\"a\",host=\"others\"} 10\n"));
+    }
+}

@@ -45,6 +45,15 @@ fn another_name_of_this_machine_is_none_of_ours() {
 }
 
 #[test]
+fn a_target_of_another_host_than_ours_is_refused() {
+    let server = Server::start("heads", &[]);
+    let gateway = Gateway::of(&server);
+    let answer = get(&gateway, "http://evil.example/api/v1/me");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("other-host")));
+    assert_eq!(get(&gateway, &format!("http://{}/api/v1/me", gateway.address)).status, 200);
+}
+
+#[test]
 fn no_path_leads_to_a_file() {
     let server = Server::start("paths", &[]);
     let gateway = Gateway::of(&server);
