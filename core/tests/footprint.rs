@@ -40,7 +40,7 @@ const IDLE: usize = 640;
 /// A guest's session, which rests, and three consoles that its streams are.
 const GUEST: usize = 3072;
 /// The link under it, besides.
-const GUEST_OVER_SL: usize = 3900;
+const GUEST_OVER_SL: usize = 3700;
 /// Exchanges between a server and an agent, until both have said all.
 const ROUNDS: usize = 24;
 const WITH_PORT: usize = 1536 - RUNTIMES_SHARE;

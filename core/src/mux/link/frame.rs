@@ -92,18 +92,22 @@ pub enum Bad {
     Type,
 }
 
-/// The bytes a sender escapes. Receivers undo any escape, so the sets of two ends may differ.
+/// The bytes a sender escapes, a bit for each. Receivers undo any escape, so the sets of two ends may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EscapeSet([bool; 256]);
+pub struct EscapeSet([u64; 4]);
 
 impl EscapeSet {
     /// `7e` and `7d`: for lines that carry every byte.
     #[must_use]
     pub const fn minimal() -> Self {
-        let mut set = [false; 256];
-        set[FLAG as usize] = true;
-        set[ESCAPE as usize] = true;
-        Self(set)
+        let mut set = Self([0; 4]);
+        set.add(FLAG);
+        set.add(ESCAPE);
+        set
+    }
+
+    const fn add(&mut self, byte: u8) {
+        self.0[byte as usize / 64] |= 1 << (byte % 64);
     }
 
     /// Also XON and XOFF, with seven bits and eight, and `ff` for a telnet hop. The default.
@@ -124,8 +128,8 @@ impl EscapeSet {
     pub const fn with(mut self, bytes: &[u8]) -> Self {
         let mut i = 0;
         while i < bytes.len() {
-            if !self.0[(bytes[i] ^ 0x20) as usize] {
-                self.0[bytes[i] as usize] = true;
+            if !self.has(bytes[i] ^ 0x20) {
+                self.add(bytes[i]);
             }
             i += 1;
         }
@@ -135,7 +139,7 @@ impl EscapeSet {
     /// Whether a byte is escaped.
     #[must_use]
     pub const fn has(&self, byte: u8) -> bool {
-        self.0[byte as usize]
+        self.0[byte as usize / 64] >> (byte % 64) & 1 != 0
     }
 
     fn stuff(&self, bytes: &[u8], out: &mut Vec<u8>) {
