@@ -108,7 +108,8 @@ impl Entrance {
             && guard::is_for_loopback(request.headers());
         // The page is nobody's secret; a probe of this machine's sees what it can see of the process.
         if (assets::has(path) || is_probe) && !guard::changes(&request) {
-            return Ok(answer(&self.own, request, Known::default()).await);
+            let known = Known { is_probe: true, ..Known::default() };
+            return Ok(answer(&self.own, request, known).await);
         }
         if path == "/api/v1/login" && !is_guest {
             return self.log_in(&caller, request).await;
@@ -131,6 +132,7 @@ impl Entrance {
             role: who.role.to_string(),
             token,
             has_session,
+            is_probe: false,
             may_share: desk.is_some() && who.role >= Role::Write,
             share: match &who.by {
                 By::Share(share) => Some(json!({

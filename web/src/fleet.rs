@@ -421,7 +421,8 @@ impl State {
         json!({
             "name": server.name, "state": server.state, "message": server.message,
             "version": server.greeting["server"], "rights": server.greeting["rights"],
-            "features": server.greeting["features"], "consoles": consoles,
+            "features": server.greeting["features"], "delegates": server.greeting["delegates"],
+            "consoles": consoles,
         })
     }
 }

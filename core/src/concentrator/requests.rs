@@ -284,12 +284,13 @@ impl Concentrator {
             standing.speak_for(behalf, &self.config.admin_rights);
         }
         standing.is_known = true;
-        let (right, who) = (standing.right, standing.who.clone());
+        let (right, who, delegates) = (standing.right, standing.who.clone(), standing.grant.delegates);
         Ok(json!({
             "v": operator::VERSION,
             "server": server,
             "rights": right.name(),
             "as": who,
+            "delegates": delegates,
             "features": if self.config.has_logs { &["guests", "log"][..] } else { &["guests"] },
         }))
     }

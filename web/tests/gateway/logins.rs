@@ -9,9 +9,9 @@ use rustix::termios::tcgetattr;
 use serde_json::json;
 
 use crate::authority::{Authority, Folder};
-use crate::browser::{Events, Socket, ask, get};
+use crate::browser::{Events, Socket, ask, get, until};
 use crate::people::{Browser, basic, log_in, user};
-use crate::processes::{Gateway, PATIENCE, Server, closed_server};
+use crate::processes::{Gateway, PATIENCE, Server, closed_server, server_with};
 
 const SOCKET: &str = "/api/v1/consoles/web1/socket";
 
@@ -411,6 +411,25 @@ fn a_concentrator_that_does_not_let_the_gateway_ask_for_others_is_said_to_be_the
     let why = servers["servers"][0]["message"].as_str().unwrap();
     assert!(why.contains("delegate"), "{why}");
     gateway.process.line_with("no connection to lab for \"ann\"");
+}
+
+#[test]
+fn a_gateway_that_can_show_nobody_anything_is_not_ready() {
+    let folder = Folder::new();
+    let users = folder.write("users", &user("ann", "admin", "a"));
+    for (rights, is_ready) in [("operator", false), ("operator+delegate", true)] {
+        let (_server, admin) = server_with(rights);
+        let lab = format!("lab={admin}");
+        let gateway = Gateway::with_options(&["--server", &lab, "--users", &users]);
+        let ready = until(&gateway, "/readyz", |ready| {
+            ready["ready"] == is_ready && ready["servers"][0]["version"].is_string()
+        });
+        let why = ready["servers"][0]["message"].as_str().unwrap();
+        assert_eq!((why.contains("delegate"), get(&gateway, "/readyz").status == 200), (!is_ready, is_ready));
+        // Where nobody is known, it is the gateway itself that sees the consoles.
+        let gateway = Gateway::with_options(&["--server", &lab]);
+        until(&gateway, "/readyz", |ready| ready["ready"] == true);
+    }
 }
 
 #[test]

@@ -59,9 +59,15 @@ impl Drop for Process {
 
 /// A concentrator that lets this machine do nothing, and its admin port.
 pub(crate) fn closed_server() -> (Process, String) {
+    server_with("none")
+}
+
+/// One that gives this machine these rights.
+pub(crate) fn server_with(rights: &str) -> (Process, String) {
     let mut command = Command::new(program());
     command.args(["--proxy-port", "0", "--proxy-iface", "127.0.0.1", "--port-range-start", "0"]);
-    let process = Process::start(command.args(["--admin-port", "0", "--admin-rights", "loopback=none"]));
+    let process =
+        Process::start(command.args(["--admin-port", "0", "--admin-rights", &format!("loopback={rights}")]));
     let admin = process.line_with("admin port open on ");
     (process, admin)
 }

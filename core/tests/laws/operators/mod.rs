@@ -356,7 +356,10 @@ fn a_delegate_asks_for_others_with_no_more_rights_than_they_have() {
     let ann = json!({ "user": "ann", "address": "198.51.100.7", "rights": "writer" });
     let hello = operator.ok(&mut world, json!({ "op": "hello", "v": 1, "for": ann }));
     assert_eq!(hello["rights"], "writer");
-    assert_eq!(hello["as"], "ann@198.51.100.7 (via 127.0.0.1)");
+    assert_eq!(
+        (&hello["as"], &hello["delegates"]),
+        (&json!("ann@198.51.100.7 (via 127.0.0.1)"), &json!(true))
+    );
     assert_eq!(operator.code(&mut world, json!({ "op": "bump", "console": "vm01" })), "not-allowed");
     operator.attach(&mut world, "vm01", "write");
     let is_told =
