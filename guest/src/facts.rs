@@ -16,6 +16,8 @@ pub const FACTS: usize = 256;
 const MAX_KEY: usize = 128;
 /// The longest value.
 const MAX_VALUE: usize = 4096;
+/// What a key and its value have at most, together.
+pub const MAX_FACT: usize = MAX_KEY + MAX_VALUE;
 /// The longest line about a fact: every byte of key and value may be written in six.
 pub const MAX_FACT_LINE: usize = 32_768;
 
@@ -126,9 +128,17 @@ impl Facts {
 }
 
 /// What one side still has to tell the other in this session.
+///
+/// It goes round: what changes again waits until all else that is due was told, so that one key that never
+/// rests keeps back no other, nor that all was told.
 #[derive(Clone, Default, Debug)]
 pub struct Teller {
+    /// Keys whose value was told and is gone. They come first: the other side has room for so many.
+    gone: BTreeSet<String>,
+    /// Keys that are due in this round.
     due: BTreeSet<String>,
+    /// Keys that are due in the next one.
+    later: BTreeSet<String>,
     /// Keys whose value was told.
     told: BTreeSet<String>,
     told_all: bool,
@@ -138,34 +148,44 @@ impl Teller {
     /// A session begins: everything is to be told.
     #[must_use]
     pub fn new(facts: &Facts) -> Self {
-        Self { due: facts.keys().cloned().collect(), told: BTreeSet::new(), told_all: false }
+        Self { due: facts.keys().cloned().collect(), ..Self::default() }
     }
 
     /// One of these facts has changed. What was never told, and is gone again, is nothing to tell.
     pub fn handle_changed(&mut self, facts: &Facts, key: &str) {
-        if facts.get(key).is_some() || self.told.contains(key) {
-            self.due.insert(key.to_owned());
-        } else {
-            self.due.remove(key);
+        if facts.get(key).is_some() {
+            self.gone.remove(key);
+            if !self.due.contains(key) {
+                self.later.insert(key.to_owned());
+            }
+            return;
+        }
+        self.due.remove(key);
+        self.later.remove(key);
+        if self.told.contains(key) {
+            self.gone.insert(key.to_owned());
         }
     }
 
     /// The next line, if there is one to tell; it counts as told.
     pub fn poll(&mut self, facts: &Facts) -> Option<Vec<u8>> {
-        if let Some(key) = self.due.pop_first() {
-            let line = match facts.get(&key) {
-                Some(value) => {
-                    self.told.insert(key.clone());
-                    FactLine::Set(key, value.to_owned())
-                }
-                None => {
-                    self.told.remove(&key);
-                    FactLine::Unset(key)
-                }
-            };
-            return Some(line.line());
+        if let Some(key) = self.gone.pop_first() {
+            self.told.remove(&key);
+            return Some(FactLine::Unset(key).line());
         }
-        (!std::mem::replace(&mut self.told_all, true)).then(|| FactLine::All.line())
+        loop {
+            if self.due.is_empty() {
+                if !std::mem::replace(&mut self.told_all, true) {
+                    return Some(FactLine::All.line());
+                }
+                std::mem::swap(&mut self.due, &mut self.later);
+            }
+            let key = self.due.pop_first()?;
+            if let Some(value) = facts.get(&key) {
+                self.told.insert(key.clone());
+                return Some(FactLine::Set(key, value.to_owned()).line());
+            }
+        }
     }
 }
 
@@ -254,7 +274,7 @@ mod tests {
         for key in ["a", "a", "b"] {
             teller.handle_changed(&facts, key);
         }
-        assert_eq!(teller.due.len(), 2);
+        assert_eq!(teller.due.len() + teller.later.len() + teller.gone.len(), 2);
         tell(&mut teller, &facts, &mut listener);
         assert_eq!((listener.facts().get("a"), listener.facts().get("b")), (Some("2"), None));
 
@@ -265,6 +285,52 @@ mod tests {
         assert_eq!(listener.facts().get("c"), Some("c"));
         tell(&mut teller, &facts, &mut listener);
         assert_eq!(listener.facts(), &facts);
+    }
+
+    #[test]
+    fn a_key_that_never_rests_keeps_back_no_other_nor_that_all_was_told() {
+        let mut facts = Facts::default();
+        for key in ["a", "b", "c"] {
+            facts.set(key, "").unwrap();
+        }
+        let mut teller = Teller::new(&facts);
+        let mut told = Vec::new();
+        for number in 0..6 {
+            told.push(FactLine::parse(&teller.poll(&facts).unwrap()).unwrap());
+            facts.set("a", &number.to_string()).unwrap();
+            teller.handle_changed(&facts, "a");
+            if number == 3 {
+                facts.set("d", "").unwrap();
+                teller.handle_changed(&facts, "d");
+            }
+        }
+        let set = |key: &str, value: &str| FactLine::Set(key.to_owned(), value.to_owned());
+        let all = [set("a", ""), set("b", ""), set("c", ""), FactLine::All, set("a", "3"), set("d", "")];
+        assert_eq!(told, all);
+    }
+
+    #[test]
+    fn a_full_set_that_changes_is_told_whole_at_any_moment_of_the_telling() {
+        for told in [0, 100, 255, 256, 257] {
+            let (mut facts, mut listener) = (Facts::default(), Listener::default());
+            for number in 0..FACTS {
+                facts.set(&format!("k{number}"), "").unwrap();
+            }
+            let mut teller = Teller::new(&facts);
+            listener.begin();
+            for _ in 0..told {
+                listener.handle_line(&teller.poll(&facts).unwrap()).unwrap();
+            }
+            // What is new stands before what is gone in the order of keys, and there is no room for both.
+            for (gone, new) in [("k98", "a"), ("k99", "b")] {
+                facts.unset(gone);
+                teller.handle_changed(&facts, gone);
+                facts.set(new, "").unwrap();
+                teller.handle_changed(&facts, new);
+            }
+            tell(&mut teller, &facts, &mut listener);
+            assert_eq!(listener.facts(), &facts, "after {told}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod process;
 
 pub use announcement::{Announcement, LogOk};
 pub use answer::{Code, Refusal};
-pub use facts::{FACTS, FactLine, Facts, Listener, MAX_FACT_LINE, Teller};
+pub use facts::{FACTS, FactLine, Facts, Listener, MAX_FACT, MAX_FACT_LINE, Teller};
 pub use header::{Connect, Exec, Get, Header, OPS, Put, Shell};
 pub use hello::{Greeting, Guest, Hello, KEY, Next, Nonce, Proof, Secret, VERSION, Welcome};
 pub use line::{LineBuffer, MAX_LINE};
