@@ -23,6 +23,8 @@ export class FactsButton {
   #when = '';
   #known = '';
   #facts: Facts = { guest: [], host: [] };
+  /** One look at a time: a server that hangs would be asked by each tick. */
+  #looking = false;
   #shown: { dialog: Dialog; body: HTMLElement } | null = null;
 
   /** `ref`: null where the console's server knows nothing of guests. */
@@ -49,13 +51,16 @@ export class FactsButton {
 
   async #look(): Promise<void> {
     const ref = this.ref();
-    if (ref === null) return;
+    if (ref === null || this.#looking) return;
     let found: Facts;
+    this.#looking = true;
     try {
       found = await facts(ref);
     } catch {
       // What was known stays: the console's own bar tells what is wrong.
       return;
+    } finally {
+      this.#looking = false;
     }
     const all = JSON.stringify(found);
     if (all === this.#known) return;

@@ -17,9 +17,18 @@ export function hasControls(text: string): boolean {
 /** Within the marks of a bracketed paste. An end mark in it, or one that comes about when that is taken out,
  * would let the rest be taken for typing. */
 export function bracketed(text: string): string {
-  let inner = text;
-  while (inner.includes(END)) inner = inner.replaceAll(END, '');
-  return `\x1b[200~${inner}${END}`;
+  return `\x1b[200~${text.includes(END) ? withoutEnds(text) : text}${END}`;
+}
+
+/** In one pass, however marks are put into each other: what comes about ends at a `~` that is yet to come. */
+function withoutEnds(text: string): string {
+  const kept: string[] = [];
+  for (let i = 0; i < text.length; i += 1) {
+    const unit = text.charAt(i);
+    kept.push(unit);
+    if (unit === '~' && kept.slice(-END.length).join('') === END) kept.length -= END.length;
+  }
+  return kept.join('');
 }
 
 /** As a terminal sends it: each line end is one CR. */

@@ -37,6 +37,12 @@ test('nothing in a bracketed paste ends it, nor what is left when its end marks 
   }
 });
 
+test('end marks within each other, however many, are taken out in one pass', { timeout: 2000 }, () => {
+  const many = 100_000;
+  const inner = '\x1b[20'.repeat(many) + '1~'.repeat(many);
+  expect(bracketed(`a${inner}📦~`)).toBe('\x1b[200~a📦~\x1b[201~');
+});
+
 test('a paste of 100 kB is cut without a byte lost', () => {
   const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) % 251);
   const cut = [...pieces(bytes)];
