@@ -7,7 +7,7 @@ use std::{env, fs};
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let dist = root.join("page/dist");
-    // One that is not there is taken for changed each time: what it would be put into changes with it.
+    // Cargo treats a missing path as always changed, so watch its parent.
     let seen = if dist.is_dir() { "page/dist" } else { "page" };
     println!("cargo::rerun-if-changed={seen}");
     let mut list = String::from("&[\n");

@@ -2,14 +2,11 @@
 //!
 //! Owns what a browser may keep: what has its hash in its name for ever, the rest is asked for again.
 
-use std::fmt::Write;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
-use ring::digest::{SHA256, digest};
 
 use crate::http::problem::Problem;
-use crate::http::tag::is_known;
+use crate::http::tag::{is_known, of_bytes};
 
 /// Names and contents; empty where the program was built without them.
 pub(crate) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -40,7 +37,7 @@ pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Resul
         };
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-page", why));
     };
-    let tag = tag(bytes);
+    let tag = format!("\"{}\"", of_bytes(bytes));
     let kept = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
     let answer = Response::builder().header(header::ETAG, &tag).header(header::CACHE_CONTROL, kept);
     let answer = match is_known(&headers, &tag) {
@@ -48,16 +45,6 @@ pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Resul
         false => answer.header(header::CONTENT_TYPE, kind(path)).body(Body::from(*bytes)),
     };
     answer.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", &error.to_string()))
-}
-
-fn tag(bytes: &[u8]) -> String {
-    let hash = digest(&SHA256, bytes);
-    let mut tag = hash.as_ref()[..12].iter().fold(String::from("\""), |mut tag, byte| {
-        let _ = write!(tag, "{byte:02x}");
-        tag
-    });
-    tag.push('"');
-    tag
 }
 
 fn kind(path: &str) -> &'static str {

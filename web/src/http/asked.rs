@@ -1,19 +1,39 @@
-//! What a request asks: its query, and its body in JSON.
+//! What a request asks: its path, its query, and its body in JSON.
 //!
-//! Owns how both are read, so that faults in them are problems like all others, and so that nobody who sends
+//! Owns how these are read, so that faults in them are problems like all others, and so that nobody who sends
 //! slowly, or much, is waited for.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+
+/// What the path names.
+pub(super) struct Named(HashMap<String, String>);
+
+impl Named {
+    pub(super) fn get(&self, what: &str) -> &str {
+        self.0.get(what).map_or("", String::as_str)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(named)) => Ok(Self(named)),
+            Err(rejection) => Err(bad(&rejection.body_text())),
+        }
+    }
+}
 
 /// What stands behind `?`.
 #[derive(Default)]

@@ -1,15 +1,15 @@
 //! The console that a path means, and the concentrator that a query means.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
 
 use super::App;
-use super::asked::{Words, bad};
+use super::asked::{Named, Words};
 use super::problem::Problem;
 use crate::auth::audit::Entry;
 use crate::fleet::Fleet;
@@ -28,11 +28,9 @@ impl FromRequestParts<App> for Found {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path(mut named): Path<HashMap<String, String>> =
-            Path::from_request_parts(parts, app).await.map_err(|rejection| bad(&rejection.body_text()))?;
-        let name = named.remove("name").unwrap_or_default();
+        let named = Named::from_request_parts(parts, app).await?;
         let words = Words::from_request_parts(parts, app).await?;
-        let found = find(app, &name, &words)?;
+        let found = find(app, named.get("name"), &words)?;
         if let Some(entry) = parts.extensions.get::<Arc<Entry>>() {
             found.note(entry);
         }
@@ -70,6 +68,11 @@ impl Found {
     /// Asks its concentrator something that is not about a console.
     pub(super) async fn call_server(&self, op: &str, fields: Value) -> Result<Value, Problem> {
         Ok(self.upstream.call(op, fields).await?)
+    }
+
+    /// Waits until its concentrator may be asked for facts. They are told by one at a time for each of these.
+    pub(super) async fn telling(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.upstream.tellings.acquire().await.map_err(|_| not_connected(self.server()).into())
     }
 
     /// Whether its concentrator speaks with agents in guests.

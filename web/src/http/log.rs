@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use memchr::memmem;
@@ -19,7 +19,7 @@ use vspc_logs::date;
 use vspc_operator::strip::Strip;
 
 use super::App;
-use super::asked::{Words, bad};
+use super::asked::{Named, Words, bad};
 use super::cast::Cast;
 use super::found::{Found, find_by_uuid};
 use super::piped::begun;
@@ -27,18 +27,19 @@ use super::problem::Problem;
 use crate::auth::audit::Entry;
 use crate::upstream::attach::{Attach, Next};
 
-pub(super) async fn log(Path(name): Path<String>, found: Found, words: Words) -> Result<Response, Problem> {
-    serve(&found, &name, &words).await
+pub(super) async fn log(named: Named, found: Found, words: Words) -> Result<Response, Problem> {
+    serve(&found, named.get("name"), &words).await
 }
 
 /// As OpenStack's vmware-vspc tells it. The UUID is one, in any case; the bytes are as they were printed, and
 /// no file is named by who asks.
 pub(super) async fn by_uuid(
     State(app): State<App>,
-    Path(uuid): Path<String>,
+    named: Result<Named, Problem>,
     entry: Option<Extension<Arc<Entry>>>,
     words: Words,
 ) -> Result<Response, Problem> {
+    let uuid = named.as_ref().map_or("", |named| named.get("uuid"));
     let digits = uuid.chars().filter(|&c| c != '-');
     let is_uuid = digits.clone().count() == 32 && digits.clone().all(|c| c.is_ascii_hexdigit());
     if !is_uuid {
@@ -50,7 +51,7 @@ pub(super) async fn by_uuid(
     if let Some(Extension(entry)) = entry {
         found.note(&entry);
     }
-    serve(&found, &uuid, &Words::default()).await
+    serve(&found, uuid, &Words::default()).await
 }
 
 async fn serve(found: &Found, name: &str, words: &Words) -> Result<Response, Problem> {

@@ -31,7 +31,6 @@ use axum::{Extension, Router};
 use serde_json::{Value, json};
 
 use self::asked::{Words, bad};
-use self::facts::Readers;
 use self::problem::Problem;
 pub(crate) use self::typing::Locks;
 use crate::assets;
@@ -44,12 +43,11 @@ pub(crate) struct App {
     upstreams: Upstreams,
     fleet: Arc<Fleet>,
     locks: Locks,
-    readers: Readers,
 }
 
 impl App {
     fn new(upstreams: Upstreams, fleet: Arc<Fleet>, locks: Locks) -> Self {
-        Self { upstreams, fleet, locks, readers: Readers::default() }
+        Self { upstreams, fleet, locks }
     }
 }
 

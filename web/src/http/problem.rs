@@ -27,6 +27,11 @@ impl Problem {
         }
     }
 
+    /// What was found is not for who asks any more.
+    pub(crate) fn refused(why: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", why)
+    }
+
     pub(crate) fn with_candidates(mut self, candidates: Value) -> Self {
         self.candidates = candidates;
         self

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, Path};
+use axum::extract::Extension;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::asked::{Asked, bad};
+use super::asked::{Asked, Named, bad};
 use super::found::Found;
 use super::problem::Problem;
 use super::{App, json_of};
@@ -79,10 +79,10 @@ async fn of_console(desk: Desk, found: Found) -> Result<Response, Problem> {
     Ok(json_of(&json!({"shares": all})))
 }
 
-async fn revoke(desk: Desk, Path(id): Path<String>, Asked(_): Asked) -> Result<Response, Problem> {
+async fn revoke(desk: Desk, named: Named, Asked(_): Asked) -> Result<Response, Problem> {
     let (shares, who) = at(desk)?;
     let none = || Problem::new(StatusCode::NOT_FOUND, "no-such-share", "there is no such share");
-    let share = shares.get(&id).filter(|share| is_his(share, &who)).ok_or_else(none)?;
+    let share = shares.get(named.get("id")).filter(|share| is_his(share, &who)).ok_or_else(none)?;
     let (is_kept, outcome) = match shares.revoke(&share.id).await {
         Revoked::WasNone => return Err(none()),
         Revoked::Kept => (true, "revoked"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::App;
-use super::asked::{Words, bad};
+use super::asked::{Named, Words, bad};
 use super::found::find;
 use super::handshake::{Handshake, Socket, Speech};
 use super::problem::Problem;
@@ -22,7 +22,7 @@ use crate::auth::audit::Entry;
 
 pub(super) async fn open(
     State(app): State<App>,
-    Path(name): Path<String>,
+    named: Named,
     words: Words,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -32,7 +32,7 @@ pub(super) async fn open(
     tokio::spawn(async move {
         let Some(mut socket) = handshake.done().await else { return };
         // A browser tells its page nothing of an answer that is no websocket, so faults are told here.
-        let granted = match find(&app, &name, &words) {
+        let granted = match find(&app, named.get("name"), &words) {
             Ok(found) => {
                 entry.iter().for_each(|entry| found.note(entry));
                 found.open("attach", fields).await

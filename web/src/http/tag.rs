@@ -1,7 +1,10 @@
 //! Answers that say which state they are of (RFC 9110 §8.8.3), so that who has it is not sent it again.
 
+use std::fmt::Write;
+
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
 use super::json_of;
@@ -19,6 +22,14 @@ pub(super) fn tagged(headers: &HeaderMap, state: &str, value: &Value) -> Respons
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// The name of a state that has these bytes, and of no other that anybody finds.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref()[..16].iter().fold(String::new(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
 }
 
 /// Whether `If-None-Match` names it, among others or by `*` (RFC 9110 §13.1.2). Our tags have no commas.

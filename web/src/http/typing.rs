@@ -79,7 +79,10 @@ async fn send(found: Found, Asked(asked): Asked) -> Result<Response, Problem> {
     };
     match timeout(PATIENCE, typing).await {
         Ok(true) => Ok(json_of(&json!({"sent": text.len()}))),
-        Ok(false) => Err(not_connected(found.server()).into()),
+        Ok(false) => Err(match attach.refused() {
+            Some(why) => Problem::refused(why),
+            None => not_connected(found.server()).into(),
+        }),
         Err(_) => Err(Problem::new(
             axum::http::StatusCode::GATEWAY_TIMEOUT,
             "too-slow",

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use vspc_operator::Refusal;
 use vspc_trust::Credentials;
@@ -57,6 +57,8 @@ pub(crate) struct Upstream {
     behalf: Value,
     now: Mutex<Option<Arc<Link>>>,
     events: broadcast::Sender<Arc<Value>>,
+    /// For those who have facts told.
+    pub(crate) tellings: Semaphore,
 }
 
 impl Upstreams {
@@ -136,6 +138,7 @@ impl Upstream {
             behalf: behalf.cloned().unwrap_or_default(),
             now: Mutex::new(None),
             events: broadcast::channel(EVENTS).0,
+            tellings: Semaphore::new(TELLINGS),
         }
     }
 
@@ -272,6 +275,9 @@ async fn count_once(upstream: &Upstream, fleet: &Fleet) {
     }
 }
 
+/// A connection may have 16 streams that tell of facts. Of each reader there may be two: the end of one is
+/// sent behind the request for the next, which is more urgent.
+const TELLINGS: usize = 7;
 /// Notices that a slow reader of events may lag behind.
 const EVENTS: usize = 256;
 const COUNT_EVERY: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! Guests with an agent (operator.md §11): their streams that are consoles (`web01/shell`, of its VM's UUID),
 //! what they tell of themselves, and what is set for them.
 
+use std::io::{Read, Write};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -117,9 +118,19 @@ fn facts_are_told_and_set_as_the_document_has_it_and_the_state_of_them_is_named(
     assert_eq!(change("DELETE", "ticket", ""), done);
     assert_eq!(change("DELETE", "ticket", ""), done);
     assert_eq!(get(&gateway, path).json()["facts"]["host"], json!({"owner/mail": "ann@example.org"}));
+    for (method, path) in [
+        ("GET", "/api/v1/consoles/%ff/log"),
+        ("GET", "/console_log/%ff"),
+        ("POST", "/api/v1/shares/%ff/revoke"),
+    ] {
+        let kind = ask(&gateway, method, path, &[], "").header("content-type").map(str::to_owned);
+        assert_eq!(kind.as_deref(), Some("application/problem+json"), "{path}");
+    }
     let long = json!({"value": "v".repeat(4097)}).to_string();
     for (method, key, body, status, code) in [
         ("PUT", "a%20b", "{\"value\":\"x\"}", 400, "bad-request"),
+        ("PUT", "%ff", "{\"value\":\"x\"}", 400, "bad-request"),
+        ("DELETE", "%ff", "", 400, "bad-request"),
         ("PUT", "a", "{}", 400, "bad-request"),
         ("PUT", "a", "{\"value\":7}", 400, "bad-request"),
         ("PUT", "a", &long, 400, "bad-request"),
@@ -172,4 +183,31 @@ fn many_may_read_facts_at_once_and_a_console_without_an_agent_has_none() {
     assert_eq!((put.status, put.json()["code"].as_str()), (404, Some("no-agent")));
     let streams = get(&gateway, "/api/v1/consoles/web1/streams");
     assert_eq!((streams.status, streams.json()["code"].as_str()), (404, Some("no-agent")));
+}
+
+#[test]
+fn a_concentrator_that_hangs_takes_no_facts_from_those_who_ask_another() {
+    let east = Guest::start("facts-east", "[facts]\nsite = \"east\"\n");
+    let west = Guest::start("facts-west", "[facts]\nsite = \"west\"\n");
+    let of = |name: &str, guest: &Guest| format!("{name}={}", guest.server.socket.display());
+    let gateway = Gateway::with(&[&of("east", &east), &of("west", &west)]);
+    let path = |server: &str| format!("/api/v1/consoles/web01/facts?server={server}");
+    for server in ["east", "west"] {
+        until(&gateway, &path(server), |told| told["facts"]["guest"]["site"] == server);
+    }
+    east.server.process.signal("STOP");
+    let one = format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", path("east"), gateway.address);
+    let mut waiting: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
+    waiting.iter_mut().for_each(|wire| wire.write_all(one.as_bytes()).unwrap());
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(get(&gateway, &path("west")).status, 200);
+    }
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    east.server.process.signal("CONT");
+    for wire in &mut waiting {
+        let mut status = [0; 12];
+        wire.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+    }
 }

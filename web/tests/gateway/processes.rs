@@ -35,6 +35,11 @@ impl Process {
         Self { child, lines: Mutex::new(lines) }
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     /// The next line with these words, from behind them on.
     pub(crate) fn line_with(&self, words: &str) -> String {
         let mut seen = String::new();
@@ -259,8 +264,7 @@ impl Gateway {
 
     /// Has it read its files again.
     pub(crate) fn hang_up(&self) {
-        let pid = self.process.child.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        self.process.signal("HUP");
     }
 
     /// Memory of its own, in bytes.
