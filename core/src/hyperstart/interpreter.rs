@@ -13,8 +13,9 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
-use super::command::{KILL, ProcessName};
+use super::command::{Command, KILL, ProcessName};
 use super::control::{Control, ControlEvent, WhyDown};
+use super::task::BUFFER;
 use super::tasks::{Ends, Tasks};
 use crate::mux::{Config, Dialect, Event, Overflow, Role, Session, V1Config};
 use crate::time::Instant;
@@ -43,11 +44,11 @@ pub struct Interpreter {
     /// Towards the concentrator, while there is an agent.
     agent: Option<Box<Session>>,
     tasks: Tasks,
-    /// What was begun for others and may run on.
+    /// What was begun for others and may run on, until the guest has been told to kill it.
     orphans: Vec<(ProcessName, bool)>,
     ended: Option<String>,
-    /// Since when a stream that nobody reads keeps all others waiting.
-    blocked_since: Option<Instant>,
+    /// A stream that is not read keeps all others waiting; it was counted against that one until then.
+    blocked_at: Option<Instant>,
 }
 
 impl Interpreter {
@@ -65,7 +66,7 @@ impl Interpreter {
             tasks: Tasks::default(),
             orphans: Vec::new(),
             ended: None,
-            blocked_since: None,
+            blocked_at: None,
         }
     }
 
@@ -122,10 +123,10 @@ impl Interpreter {
     }
 
     /// How much may be read of the channel of streams; 0: a stream that is not read keeps all others waiting.
-    /// Its reader is dropped after two seconds.
+    /// Its reader is dropped after two seconds, or when it makes less of each two seconds than is fair.
     #[must_use]
     pub fn receive_window(&self) -> usize {
-        if self.blocked_since.is_some() { 0 } else { usize::MAX }
+        if self.blocked_at.is_some() { 0 } else { usize::MAX }
     }
 
     /// Gives what goes to the channel of streams next to `take`, as [`Session::transmit_with`] does.
@@ -153,10 +154,8 @@ impl Interpreter {
             agent.handle_timeout(now);
         }
         self.with_ends(now, Tasks::handle_timeout);
-        if self.blocked_since.is_some_and(|since| since + STALL_LIMIT <= now) {
-            self.blocked_since = None;
-            self.with_ends(now, |tasks, ends| tasks.drop_stalled(BUFFER as usize, ends));
-        }
+        self.count_blocked(now);
+        self.with_ends(now, Tasks::drop_stalled);
         self.settle(now);
     }
 
@@ -165,7 +164,7 @@ impl Interpreter {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let streams = self.has_streams.then(|| self.streams.poll_timeout()).flatten();
         let agent = self.agent.as_ref().and_then(|agent| agent.poll_timeout());
-        let stalled = self.blocked_since.map(|since| since + STALL_LIMIT);
+        let stalled = self.blocked_at.and_then(|at| Some(at + self.tasks.patience(&self.streams)?));
         [self.control.poll_timeout(), streams, agent, self.tasks.poll_timeout(), stalled]
             .into_iter()
             .flatten()
@@ -199,6 +198,7 @@ impl Interpreter {
 
     /// Does what comes of all that has happened.
     fn settle(&mut self, now: Instant) {
+        self.count_blocked(now);
         loop {
             let mut any = false;
             while let Some(event) = self.control.poll_event() {
@@ -218,10 +218,15 @@ impl Interpreter {
                 break;
             }
         }
-        if self.streams.receive_window() > 0 || self.agent.is_none() {
-            self.blocked_since = None;
-        } else {
-            self.blocked_since.get_or_insert(now);
+        let is_blocked = self.streams.receive_window() == 0 && !self.streams.is_closed();
+        self.blocked_at = is_blocked.then_some(now);
+    }
+
+    /// Those who keep all others waiting have done so until now.
+    fn count_blocked(&mut self, now: Instant) {
+        if let Some(at) = &mut self.blocked_at {
+            let time = now.duration_since(std::mem::replace(at, now));
+            self.tasks.count_blocked(&self.streams, time);
         }
     }
 
@@ -301,9 +306,11 @@ impl Interpreter {
             };
             self.agent = Some(Box::new(Session::new(config, now).expect("a test makes one")));
         }
-        for (name, is_first) in std::mem::take(&mut self.orphans) {
-            self.with_ends(now, |tasks, ends| tasks.signal(&name, KILL, is_first, ends));
-        }
+        // That needs no streams.
+        self.orphans.retain(|(name, is_first)| {
+            let kill = Command::signal(name, KILL, *is_first, api);
+            kill.is_some_and(|kill| self.control.ask(kill).is_err())
+        });
     }
 
     /// There is no agent; also told if there was none, where it is the guest's fault.
@@ -311,8 +318,7 @@ impl Interpreter {
         if self.agent.take().is_some() || is_its_fault {
             self.ended = Some(why.to_owned());
         }
-        self.orphans.append(&mut self.tasks.end_all());
-        self.blocked_since = None;
+        self.orphans.append(&mut self.tasks.end_all(&mut self.streams));
     }
 
     /// While there is an agent.
@@ -343,8 +349,3 @@ fn streams_config(config: InterpreterConfig) -> Config {
         ..Config::new(Role::Host)
     }
 }
-
-/// What of a stream waits here at most, either way.
-const BUFFER: u32 = 64 << 10;
-/// How long a stream that nobody reads may keep all others waiting: a move may be behind them.
-const STALL_LIMIT: Duration = Duration::from_secs(2);

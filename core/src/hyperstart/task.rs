@@ -1,6 +1,6 @@
 //! One process in the guest: its streams on either side, and how far it is.
 //!
-//! Owns what of it moves when. Refuses to know other processes.
+//! Owns what of it moves when, and how long it may keep others waiting. Refuses to know other processes.
 
 use std::time::Duration;
 
@@ -35,6 +35,12 @@ pub(super) struct Task {
     pub(super) is_silent: bool,
     stdin_ended: bool,
     pace: Pace,
+    /// Its status, which came before the guest has said that it runs.
+    pub(super) early: Option<u8>,
+    /// How long it has kept all others waiting since [`FAIR`] bytes of it were passed on.
+    blocked: Duration,
+    /// Bytes that were passed on since.
+    passed: usize,
     /// Who it was for has gone; it is killed at this time.
     pub(super) kill_at: Option<Instant>,
 }
@@ -114,12 +120,20 @@ impl Task {
             is_silent: false,
             stdin_ended: false,
             pace: Pace::default(),
+            early: None,
+            blocked: Duration::ZERO,
+            passed: 0,
             kill_at: None,
         }
     }
 
     pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + use<> {
         [self.main, self.err, self.control].into_iter().flatten()
+    }
+
+    /// None of its streams is there.
+    pub(super) fn is_nobodys(&self) -> bool {
+        self.streams().next().is_none()
     }
 
     /// All of its streams that have to be there are: it may be asked for.
@@ -178,14 +192,14 @@ impl Task {
         for id in self.streams() {
             end_with(id, &refusal.line(), sides.agent);
         }
-        self.forget_streams(sides);
+        self.forget_streams(sides.guest);
     }
 
     /// Its streams in the guest carry nothing any more.
-    pub(super) fn forget_streams(&mut self, sides: &mut Sides<'_>) {
+    pub(super) fn forget_streams(&mut self, guest: &mut Session) {
         let question = self.pace.question.take().map(|question| question.id);
         for id in [Some(self.stdio), self.stderr, question].into_iter().flatten() {
-            let _ = sides.guest.reset(id);
+            let _ = guest.reset(id);
         }
     }
 
@@ -259,11 +273,13 @@ impl Task {
         }
         if let Some(stderr) = self.stderr {
             // Without a stream of its own it goes where standard output goes.
-            pour_stream(stderr, self.err.or(self.main), sides);
+            pour_stream(stderr, self.err.or(self.main), sides, &mut self.passed);
         }
-        if pour_stream(self.stdio, self.main, sides)
-            && self.stderr.is_none_or(|stderr| sides.guest.received_len(stderr) == 0)
-        {
+        let has_ended = pour_stream(self.stdio, self.main, sides, &mut self.passed);
+        if self.passed >= FAIR {
+            (self.blocked, self.passed) = (Duration::ZERO, 0);
+        }
+        if has_ended && self.stderr.is_none_or(|stderr| sides.guest.received_len(stderr) == 0) {
             self.is_silent = true;
             // The other one ends by itself, behind its process' status where that comes there.
             if let Some(stderr) = self.stderr {
@@ -285,13 +301,34 @@ impl Task {
         }
     }
 
+    /// As much of it waits as may: nobody's bytes are taken from the guest before it is read.
+    fn blocks(&self, guest: &Session) -> bool {
+        let is_full = |id| guest.received_len(id) >= BUFFER as usize;
+        is_full(self.stdio) || self.stderr.is_some_and(is_full)
+    }
+
+    /// For so long nobody's bytes were taken from the guest.
+    pub(super) fn count_blocked(&mut self, guest: &Session, time: Duration) {
+        if self.blocks(guest) {
+            self.blocked += time;
+        }
+    }
+
+    /// How long it may keep all others waiting yet, if it does.
+    pub(super) fn patience(&self, guest: &Session) -> Option<Duration> {
+        self.blocks(guest).then(|| STALL_LIMIT.saturating_sub(self.blocked))
+    }
+
     /// Nobody wants its output any more.
     pub(super) fn leave(&mut self, sides: &mut Sides<'_>) {
         (self.main, self.err, self.control) = (None, None, None);
         self.is_silent = true;
+        // It is told that its input has ended; the other one would never end by itself.
         let _ = sides.guest.finish(self.stdio);
-        for id in [Some(self.stdio), self.stderr].into_iter().flatten() {
-            let _ = sides.guest.stop_reading(id);
+        let _ = sides.guest.stop_reading(self.stdio);
+        let question = self.pace.question.take().map(|question| question.id);
+        for id in self.stderr.into_iter().chain(question) {
+            let _ = sides.guest.reset(id);
         }
     }
 
@@ -347,8 +384,8 @@ impl Task {
     }
 }
 
-/// Whether all of it was passed on, and it has ended.
-fn pour_stream(from: StreamId, to: Option<StreamId>, sides: &mut Sides<'_>) -> bool {
+/// Whether all of it was passed on, and it has ended. Counts what is passed on.
+fn pour_stream(from: StreamId, to: Option<StreamId>, sides: &mut Sides<'_>, passed: &mut usize) -> bool {
     loop {
         match sides.guest.received(from) {
             Ok(Received::Bytes(bytes)) => {
@@ -358,6 +395,7 @@ fn pour_stream(from: StreamId, to: Option<StreamId>, sides: &mut Sides<'_>) -> b
                     return false;
                 }
                 let _ = sides.guest.consume(from, taken);
+                *passed += taken;
             }
             Ok(Received::Pending) => return false,
             Ok(Received::End) | Err(_) => return true,
@@ -377,5 +415,12 @@ const STDIN_BURST: usize = 512;
 /// How long an answer is waited for at first, and at last.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 const ASK_SELDOM: Duration = Duration::from_secs(1);
+/// What of a stream waits here at most, either way.
+pub(super) const BUFFER: u32 = 64 << 10;
+/// How long a process may keep all others waiting for so many of its bytes to be read: a move may be behind
+/// them.
+const STALL_LIMIT: Duration = Duration::from_secs(2);
+/// A reader that takes a few bytes each now and then would keep the others waiting for ever.
+const FAIR: usize = BUFFER as usize / 4;
 /// What the first process of a container is called.
 pub(super) const FIRST: &str = "init";

@@ -112,6 +112,15 @@ impl Tasks {
                 *own = None;
             }
         }
+        let is_over = match task.phase {
+            Phase::Gathering { .. } => task.is_nobodys(),
+            // Nobody is there to be told its status.
+            Phase::Running => task.is_nobodys() && task.is_silent && !task.is_first && task.kill_at.is_none(),
+            Phase::Asked => false,
+        };
+        if is_over {
+            return self.forget(number, ends);
+        }
         if in_order {
             return;
         }
@@ -164,7 +173,10 @@ impl Tasks {
             Some(For::Command(id)) => {
                 let line = if is_done { answer::ok(&answer::Done {}) } else { failed().line() };
                 end_with(id, &line, ends.agent);
-                self.roles.insert(id, Role::Over);
+                // It may be gone.
+                if let Some(role) = self.roles.get_mut(&id) {
+                    *role = Role::Over;
+                }
             }
             Some(For::Control(id)) if !is_done => {
                 let _ = ends.agent.write(id, &failed().line());
@@ -187,14 +199,9 @@ impl Tasks {
             self.give_up(number, &refusal, ends);
         }
         self.tasks.values_mut().for_each(|task| task.ask_again(&mut ends.sides()));
-        let due = self.tasks.values_mut().filter(|task| task.kill_at.is_some_and(|at| at <= now));
-        let mut names = Vec::new();
-        for task in due {
-            task.kill_at = None;
-            names.push((task.name.clone(), task.is_first));
-        }
-        for (name, is_first) in names {
-            self.signal(&name, KILL, is_first, ends);
+        let due = self.tasks.iter().filter(|(_, task)| task.kill_at.is_some_and(|at| at <= now));
+        for number in due.map(|(&number, _)| number).collect::<Vec<_>>() {
+            self.kill(number, ends);
         }
     }
 
@@ -207,13 +214,20 @@ impl Tasks {
         self.tasks.values().flat_map(due).flatten().min()
     }
 
-    /// Streams of the guest's of which as much waits as may leave their tasks: their readers do not read.
-    pub(super) fn drop_stalled(&mut self, full: usize, ends: &mut Ends<'_>) {
-        let stalls = |id: StreamId| ends.guest.received_len(id) >= full;
-        let stalled = self.tasks.iter().filter(|(_, task)| {
-            !matches!(task.phase, Phase::Gathering { .. })
-                && (stalls(task.stdio) || task.stderr.is_some_and(stalls))
-        });
+    /// For so long those that do not read have kept all others waiting.
+    pub(super) fn count_blocked(&mut self, guest: &Session, time: Duration) {
+        self.tasks.values_mut().for_each(|task| task.count_blocked(guest, time));
+    }
+
+    /// How long until one of those has done so for as long as it may.
+    pub(super) fn patience(&self, guest: &Session) -> Option<Duration> {
+        self.tasks.values().filter_map(|task| task.patience(guest)).min()
+    }
+
+    /// Leaves the processes whose readers have kept all others waiting for as long as they may.
+    pub(super) fn drop_stalled(&mut self, ends: &mut Ends<'_>) {
+        let is_stalled = |task: &Task| task.patience(ends.guest).is_some_and(|left| left.is_zero());
+        let stalled = self.tasks.iter().filter(|(_, task)| is_stalled(task));
         for number in stalled.map(|(&number, _)| number).collect::<Vec<_>>() {
             if let Some(task) = self.tasks.get(&number) {
                 for id in task.streams() {
@@ -225,23 +239,40 @@ impl Tasks {
         }
     }
 
-    /// All of it is over. Returns what may go on running in the guest.
-    pub(super) fn end_all(&mut self) -> Vec<(ProcessName, bool)> {
-        let tasks = std::mem::take(&mut self.tasks);
+    /// All of it is over, and what still comes on its streams is nobody's. Returns what may go on running in
+    /// the guest and can be killed.
+    pub(super) fn end_all(&mut self, guest: &mut Session) -> Vec<(ProcessName, bool)> {
+        let mut tasks = std::mem::take(&mut self.tasks);
         self.roles.clear();
         self.asked.clear();
         self.containers.clear();
-        let runs = |task: &Task| !task.has_ended && !matches!(task.phase, Phase::Gathering { .. });
+        tasks.retain(|_, task| !matches!(task.phase, Phase::Gathering { .. }));
+        tasks.values_mut().for_each(|task| task.forget_streams(guest));
+        let runs = |task: &Task| !task.has_ended && can_be_signalled(&task.name);
         tasks.into_values().filter(runs).map(|task| (task.name, task.is_first)).collect()
     }
 
-    /// Sends a signal, and does not care what comes of it.
-    pub(super) fn signal(&mut self, to: &ProcessName, signal: u8, is_first: bool, ends: &mut Ends<'_>) {
-        // A guest does not find those (hyperstart.md §5).
-        if &*to.container != NO_CONTAINER
-            && let Some(command) = Command::signal(to, signal, is_first, ends.api)
-        {
-            let _ = self.ask(command, For::Nobody, ends);
+    /// Sends a signal, and does not care what comes of it. Fails where it is to be tried again.
+    fn signal(
+        &mut self,
+        to: &ProcessName,
+        signal: u8,
+        is_first: bool,
+        ends: &mut Ends<'_>,
+    ) -> Result<(), Refusal> {
+        let command = Command::signal(to, signal, is_first, ends.api).filter(|_| can_be_signalled(to));
+        command.map_or(Ok(()), |command| self.ask(command, For::Nobody, ends))
+    }
+
+    /// Who a process was for has gone long ago: it is killed where that can be done, and is nobody's.
+    fn kill(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        let (name, is_first) = (task.name.clone(), task.is_first);
+        if self.signal(&name, KILL, is_first, ends).is_ok() {
+            self.containers.retain(|container| !is_first || *container != name.container);
+            self.forget(number, ends);
+        } else if let Some(task) = self.tasks.get_mut(&number) {
+            task.kill_at = Some(ends.now + KILL_AFTER);
         }
     }
 
@@ -350,8 +381,12 @@ impl Tasks {
 
     /// A stream is one of a process'.
     fn join(&mut self, id: StreamId, part: Part, key: &Key, ends: &mut Ends<'_>) {
-        let found = self.tasks.iter().find(|(_, task)| task.key == *key).map(|(&number, _)| number);
-        if found.is_none() && self.tasks.len() >= MOST_TASKS {
+        // One that was left has no key any more.
+        let is_its = |task: &Task| task.key == *key && task.kill_at.is_none();
+        let found = self.tasks.iter().find(|(_, task)| is_its(task)).map(|(&number, _)| number);
+        // The others have streams in the guest, of which there are so many.
+        let counts = |task: &&Task| task.is_first || !task.is_nobodys();
+        if found.is_none() && self.tasks.values().filter(counts).count() >= MOST_TASKS {
             let refusal = Refusal::new(Word::TOO_MANY, "as many processes run in the guest as may");
             return self.refuse(id, &refusal, ends);
         }
@@ -418,11 +453,14 @@ impl Tasks {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         let size = task.started(&mut ends.sides());
         let (name, stdio, is_first) = (task.name.clone(), task.stdio.0, task.is_first);
-        let (is_left, control) = (task.main.is_none(), task.control);
-        if is_first {
+        let (is_left, control, early) = (task.main.is_none(), task.control, task.early.take());
+        if let Some(status) = early {
+            // It has ended already.
+            self.end(number, status, ends);
+        } else if is_first {
             self.containers.push(name.container.clone());
         }
-        if let Some(size) = size {
+        if let Some(size) = size.filter(|_| early.is_none()) {
             let _ = self.ask(Command::size(&name, stdio, size, ends.api), For::Nobody, ends);
         }
         if is_left {
@@ -473,6 +511,11 @@ impl Tasks {
 
     fn end(&mut self, number: u64, status: u8, ends: &mut Ends<'_>) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
+        if matches!(task.phase, Phase::Asked) {
+            // Its streams are to hear first that it runs.
+            task.early = Some(status);
+            return;
+        }
         task.kill_at = None;
         task.ended(status, &mut ends.sides());
         if task.is_first {
@@ -483,13 +526,17 @@ impl Tasks {
     }
 
     fn forget_if_over(&mut self, number: u64, ends: &mut Ends<'_>) {
-        let is_over = self.tasks.get(&number).is_some_and(|task| task.has_ended && task.is_silent);
-        if is_over && let Some(mut task) = self.tasks.remove(&number) {
-            task.forget_streams(&mut ends.sides());
-            for id in task.streams() {
-                self.roles.insert(id, Role::Over);
-            }
+        if self.tasks.get(&number).is_some_and(|task| task.has_ended && task.is_silent) {
+            self.forget(number, ends);
         }
+    }
+
+    fn forget(&mut self, number: u64, ends: &mut Ends<'_>) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        for id in task.streams() {
+            self.roles.insert(id, Role::Over);
+        }
+        task.forget_streams(ends.guest);
     }
 
     /// Who a process was for has gone: it is hung up.
@@ -502,15 +549,21 @@ impl Tasks {
         match task.phase {
             Phase::Gathering { .. } => drop(self.tasks.remove(&number)),
             // It is hung up once it runs.
-            Phase::Asked => (task.main, task.err, task.control) = (None, None, None),
+            Phase::Asked => {
+                (task.main, task.err, task.control) = (None, None, None);
+                for id in [Some(task.stdio), task.stderr].into_iter().flatten() {
+                    let _ = ends.guest.stop_reading(id);
+                }
+            }
             Phase::Running => {
                 task.leave(&mut ends.sides());
                 task.kill_at = Some(ends.now + KILL_AFTER);
                 let (name, is_first, has_ended) = (task.name.clone(), task.is_first, task.has_ended);
                 if has_ended {
-                    self.forget_if_over(number, ends);
+                    self.forget(number, ends);
                 } else {
-                    self.signal(&name, HUP, is_first, ends);
+                    // What is not hung up is killed later.
+                    let _ = self.signal(&name, HUP, is_first, ends);
                 }
             }
         }
@@ -528,6 +581,11 @@ fn plan_container(container: Value, with: Vec<Belongs>) -> Plan {
     let terminal = container.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
     let process = Process { id: FIRST.into(), terminal, ..Process::default() };
     Plan { what: What::Container(container), process, with, pty: None }
+}
+
+/// A guest does not find those beside its init (hyperstart.md §5).
+fn can_be_signalled(name: &ProcessName) -> bool {
+    &*name.container != NO_CONTAINER
 }
 
 /// What the guest says that it is.

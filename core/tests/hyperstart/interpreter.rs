@@ -52,11 +52,15 @@ impl Line {
     fn of(api: u32) -> Self {
         let mut line = Self::closed();
         line.guest.api = api;
-        line.between.handle_control_opened(line.now);
-        line.between.handle_streams_opened(line.now);
-        line.pass();
-        assert!(line.between.is_up());
+        line.meet();
         line
+    }
+
+    fn meet(&mut self) {
+        self.between.handle_control_opened(self.now);
+        self.between.handle_streams_opened(self.now);
+        self.pass();
+        assert!(self.between.is_up());
     }
 
     fn pass(&mut self) {
@@ -390,6 +394,156 @@ fn a_slow_reader_loses_nothing_and_one_that_stalls_is_dropped_for_the_others() {
     line.wait(Duration::from_secs(3));
     assert_eq!(line.heard(other), "here");
     assert_eq!(line.reset.first(), Some(&main));
+}
+
+#[test]
+fn a_reader_that_takes_a_little_now_and_then_does_not_keep_its_neighbours_for_ever() {
+    let mut line = Line::closed();
+    let config = Config { nonce: 7, window: 4096, receive_buffer: 4096, ..Config::new(Role::Host) };
+    line.host = Session::new(config, line.now).unwrap();
+    line.meet();
+    let [main, ..] = line.exec(1, &["cat"]);
+    let (seq, _) = line.guest.only();
+    let [other, ..] = line.exec(2, &["cat"]);
+    line.heard(other);
+    line.stalled.push(main);
+    line.guest.print(seq, &vec![7; 4_000_000]);
+    line.guest.print(seq + 2, b"here");
+    line.pass();
+    for _ in 0..10 {
+        line.wait(Duration::from_millis(1900));
+        let _ = line.host.consume(main, 4096);
+        line.pass();
+    }
+    assert_eq!(line.heard(other), "here");
+    assert_eq!(line.reset.first(), Some(&main));
+}
+
+#[test]
+fn what_is_printed_while_there_is_no_agent_is_nobodys_and_stops_nothing() {
+    let mut line = Line::new();
+    let _ = line.exec(1, &["yes"]);
+    let (seq, running) = line.guest.only();
+    line.between.handle_control_closed(line.now);
+    assert!(!line.between.is_up());
+    line.guest.print(seq, &[7; 1 << 20]);
+    line.guest.print(running.stderr, &[7; 1 << 20]);
+    line.pass();
+    assert!(line.guest.streams.is_empty());
+    assert!(line.between.memory() < 100 << 10, "{}", line.between.memory());
+    line.between.handle_control_opened(line.now);
+    line.pass();
+    assert!(line.between.is_up() && line.between.receive_window() > 0);
+    let [main, ..] = line.exec(2, &["b"]);
+    let seq = *line.guest.running.keys().last().unwrap();
+    line.guest.print(seq, b"x");
+    line.pass();
+    assert_eq!(line.heard(main), format!("{OK}x"));
+}
+
+#[test]
+fn processes_that_were_left_leave_no_stream_behind() {
+    let mut line = Line::new();
+    line.container(9, "web", &json!({ "args": ["nginx"], "terminal": true }));
+    for _ in 0..300 {
+        let all = line.exec(1, &["a"]);
+        assert_eq!(line.heard(all[0]), OK);
+        let seq = *line.guest.running.keys().last().unwrap();
+        all.into_iter().for_each(|id| line.host.reset(id).unwrap());
+        line.pass();
+        line.guest.exit(seq, 0);
+        line.pass();
+    }
+}
+
+#[test]
+fn processes_that_were_left_and_cannot_be_ended_keep_nobody_from_running_more() {
+    for (container, mut line) in [("hyperstart", Line::new()), ("web", Line::new())] {
+        if container == "web" {
+            line.container(9, "web", &json!({ "args": ["nginx"], "terminal": true }));
+        }
+        for _ in 0..3 {
+            for _ in 0..100 {
+                let all = line.exec(1, &["sleep"]);
+                assert_eq!(line.heard(all[0]), OK, "{container}");
+                let (&seq, running) = line.guest.running.iter().next_back().unwrap();
+                assert_eq!(running.container, container);
+                all.into_iter().for_each(|id| line.host.reset(id).unwrap());
+                line.pass();
+                assert_eq!(line.guest.ended.last(), Some(&seq), "its input has ended");
+            }
+            line.wait(Duration::from_secs(11));
+        }
+    }
+}
+
+#[test]
+fn a_container_that_was_left_and_killed_is_not_where_programs_run() {
+    let mut line = Line::new();
+    let first = line.container(9, "web", &json!({ "args": ["nginx"], "terminal": true }));
+    line.host.reset(first).unwrap();
+    line.pass();
+    line.wait(Duration::from_secs(11));
+    line.exec(1, &["ls"]);
+    assert_eq!(line.guest.running.values().last().unwrap().container, "hyperstart");
+}
+
+#[test]
+fn parts_of_processes_that_never_come_and_are_gone_keep_nobody_from_running_any() {
+    let mut line = Line::new();
+    for key in 0..100 {
+        let part = if key % 2 == 0 { "err" } else { "control" };
+        let id = line.open(&json!({ "op": part, "key": name(key) }), b"");
+        line.pass();
+        line.host.reset(id).unwrap();
+        line.pass();
+    }
+    let [main, ..] = line.exec(200, &["a"]);
+    assert_eq!(line.heard(main), OK);
+}
+
+#[test]
+fn what_was_begun_is_killed_by_the_control_channel_alone() {
+    for goes in ["streams", "both"] {
+        let mut line = Line::new();
+        line.container(9, "web", &json!({ "args": ["nginx"], "terminal": true }));
+        if goes == "both" {
+            line.between.handle_control_closed(line.now);
+        }
+        line.between.handle_streams_closed(line.now);
+        if goes == "both" {
+            line.between.handle_control_opened(line.now);
+        }
+        line.pass();
+        let killed = r#"{"container":"web","process":"init","signal":9}"#;
+        assert_eq!(line.guest.commands.last(), Some(&(24, killed.to_owned())), "{goes}");
+    }
+}
+
+#[test]
+fn a_status_that_comes_before_the_guest_has_said_that_it_runs_is_told_behind_that() {
+    let mut line = Line::of(4242);
+    line.guest.is_stuck = true;
+    let described = json!({ "id": "web", "process": { "args": ["true"] } }).to_string();
+    let header = json!({ "op": "container", "key": name(1), "with": ["control"], "size": described.len() });
+    let main = line.open(&header, described.as_bytes());
+    let control = line.open(&json!({ "op": "control", "key": name(1) }), b"");
+    line.pass();
+    for end in [&[12][..], &[13, 7]] {
+        line.guest.streams.extend_from_slice(&100u64.to_be_bytes());
+        line.guest.streams.extend_from_slice(&[0, 0, 0]);
+        line.guest.streams.extend_from_slice(end);
+    }
+    line.pass();
+    line.guest.say(9, b"");
+    line.pass();
+    assert_eq!(line.heard(control), format!("{OK}{{\"exit\":7}}\n"));
+    assert_eq!(line.heard(main), OK);
+    assert!(line.ended.contains(&main) && line.ended.contains(&control));
+    // Nothing runs in it.
+    line.guest.is_stuck = false;
+    line.exec(2, &["ls"]);
+    assert_eq!(line.guest.only().1.container, "hyperstart");
 }
 
 #[test]
