@@ -73,6 +73,11 @@ impl Interpreter {
     /// The channel of streams is there.
     pub fn handle_streams_opened(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_streams, true) {
+            if self.streams.is_closed() {
+                // Somebody else was there, who has ended it.
+                self.config.first_id += NEXT_IDS;
+                self.streams = Session::new(streams_config(self.config), now).expect("a test makes one");
+            }
             self.streams.line_reopened(now);
             self.settle(now);
         }
@@ -349,3 +354,6 @@ fn streams_config(config: InterpreterConfig) -> Config {
         ..Config::new(Role::Host)
     }
 }
+
+/// Numbers of streams that one session may have used.
+const NEXT_IDS: u64 = 1 << 32;

@@ -618,6 +618,38 @@ fn a_channel_that_was_joined_in_the_middle_of_a_message_is_found() {
 }
 
 #[test]
+fn a_guest_that_speaks_s2_is_none_and_the_next_one_on_the_line_is_met() {
+    let mut line = Line::closed();
+    line.between.handle_control_opened(line.now);
+    line.between.handle_streams_opened(line.now);
+    let mut other = Session::new(Config { nonce: 9, ..Config::new(Role::Guest) }, line.now).unwrap();
+    for round in 0..4 {
+        let mut bytes = Vec::new();
+        line.between.transmit_streams(line.now, |runs| {
+            runs.iter().for_each(|run| bytes.extend_from_slice(run));
+            bytes.len()
+        });
+        other.handle_received(&bytes, line.now);
+        if round == 2 {
+            other.close();
+        }
+        bytes.clear();
+        other.transmit_with(line.now, |runs| {
+            runs.iter().for_each(|run| bytes.extend_from_slice(run));
+            bytes.len()
+        });
+        line.between.handle_streams(&bytes, line.now);
+    }
+    assert!(line.between.take_ended().is_some_and(|why| why.contains("S2")) && !line.between.is_up());
+    line.between.handle_streams_closed(line.now);
+    line.between.handle_streams_opened(line.now);
+    line.pass();
+    assert!(line.between.is_up());
+    line.exec(1, &["a"]);
+    assert_eq!(line.guest.only().0, 100 + (1 << 32));
+}
+
+#[test]
 fn the_old_api_has_no_names_and_its_status_comes_on_the_stream() {
     let mut line = Line::of(4242);
     let first = line.container(9, "web", &json!({ "args": ["nginx"] }));

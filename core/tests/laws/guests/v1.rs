@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vspc_core::concentrator::{Config, ConnId, EventKind};
+use vspc_core::concentrator::{Config, ConnId, EventKind, GuestKey, Mux, SerialLine, uuid_of_line};
 use vspc_core::mux::StreamId;
 use vspc_core::vmware::{Resume, VmConfig};
 
@@ -12,7 +12,7 @@ use super::reached::open;
 use crate::admin::config;
 use crate::operators::client::Operator;
 use crate::v1_guest::V1Guest;
-use crate::world::{Kind, World, uuid};
+use crate::world::{Client, Kind, Part, World, uuid};
 
 /// hyperstart in a VM, on two serial ports.
 struct Hyperstart {
@@ -64,6 +64,11 @@ fn is_up(kind: &EventKind) -> bool {
 
 fn downs(world: &mut World) -> usize {
     world.told(|kind| matches!(kind, EventKind::GuestDown(_)))
+}
+
+/// How often it is told that there is no guest, in words like these.
+fn told(world: &World, why: &str) -> usize {
+    world.told(|kind| matches!(kind, EventKind::GuestDown(said) if said.contains(why)))
 }
 
 fn pass(operator: &mut Operator, guest: &mut Hyperstart, world: &mut World) {
@@ -386,4 +391,64 @@ fn whatever_a_v1_guest_says_the_server_lives_and_the_next_one_is_met() {
 fn auto_takes_a_guest_that_speaks_s2_for_that() {
     let (_, agent) = super::world_with_agent("auto");
     assert!(agent.is_known);
+}
+
+#[test]
+fn a_line_for_hyperstart_with_another_guest_or_one_that_cannot_prove_a_key_has_none_and_that_is_told() {
+    let (world, agent) = super::world_with_agent("v1");
+    assert!(!agent.is_known);
+    assert_eq!(told(&world, "mux=s2"), 1);
+
+    let guest_key = GuestKey::new(&[b'k'; 32], "key");
+    let mut world = World::new(Config { guest_key, ..config() });
+    let mut guest = Hyperstart::new(&mut world, "v1");
+    for _ in 0..5 {
+        guest.pass(&mut world);
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!((world.told(is_up), told(&world, "key")), (0, 1));
+}
+
+#[test]
+fn two_lines_of_one_name_are_the_two_channels_of_a_guest_whichever_comes_first() {
+    for order in [[7001, 7002], [7002, 7001]] {
+        let line = |mux: Mux, port: u16| SerialLine {
+            name: "pod1".to_owned(),
+            uuid: uuid_of_line("pod1"),
+            place: format!("tcp://:{port}").parse().unwrap(),
+            mux: Some(mux),
+        };
+        let lines = vec![line(Mux::V1, 7001), line(Mux::V1Control, 7002)];
+        let mut world = World::new(Config { lines, ..config() });
+        let mut guest = V1Guest::new();
+        let mut there = Vec::new();
+        for port in order {
+            assert_eq!(world.told(is_up), 0, "{order:?}");
+            let id =
+                world.connect_to(port, Part::Client(Client::new(Kind::Raw))).expect("it is listened for");
+            there.push((port, id));
+            for _ in 0..5 {
+                world.pass(Duration::from_millis(500));
+                for &(port, id) in &there {
+                    let came = std::mem::take(world.wire(id));
+                    let said = if port == 7001 {
+                        guest.handle_stream(&came);
+                        std::mem::take(&mut guest.streams)
+                    } else {
+                        guest.handle_control(&came);
+                        std::mem::take(&mut guest.says)
+                    };
+                    world.link(id).inbound.extend(said);
+                }
+                world.settle();
+            }
+        }
+        assert_eq!(world.told(is_up), 1, "{order:?}");
+        let mut operator = Operator::known(&mut world);
+        let list = operator.ok(&mut world, json!({ "op": "list" }));
+        let consoles = list["consoles"].as_array().unwrap();
+        let mut names: Vec<_> = consoles.iter().map(|console| console["name"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["pod1", "pod1_control"]);
+    }
 }
