@@ -1,9 +1,12 @@
 //! A folder of a run's own.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, io, process, thread};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::LoadError;
 
@@ -21,6 +24,20 @@ impl Folder {
         fs::create_dir(&path)
             .map_err(|error| LoadError::Usage(format!("cannot make {}: {error}", path.display())))?;
         Ok(Self(path))
+    }
+
+    /// It goes also when the run is ended by a signal.
+    pub(super) fn go_on_signals(&self) -> Result<(), LoadError> {
+        let fault = |error: io::Error| LoadError::Usage(format!("signals: {error}"));
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(fault)?;
+        let path = self.0.clone();
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                let _ = fs::remove_dir_all(&path);
+                let _ = emulate_default_handler(signal);
+            }
+        });
+        Ok(())
     }
 
     /// Where something in it is.

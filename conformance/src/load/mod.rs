@@ -76,6 +76,9 @@ enum Scenario {
     /// One end of such a copy
     #[command(hide = true)]
     GuestsEnd(guests::EndArgs),
+    /// Become a program that ends when the process that started this does
+    #[command(hide = true)]
+    Bound(program::BoundArgs),
     /// VMs that move between hosts in network namespaces, with relays in between and without
     Hosts(hosts::HostsArgs),
     /// A client that never reads beside one that does
@@ -105,6 +108,7 @@ pub fn run(args: &LoadArgs) -> ExitCode {
         Scenario::Channels(args) => report::conclude("channels", args.is_json(), channels::run(args)),
         Scenario::Guests(args) => report::conclude("guests", args.is_json(), guests::run(args)),
         Scenario::GuestsEnd(args) => guests::run_end(args),
+        Scenario::Bound(args) => program::run_bound(args),
         Scenario::Hosts(args) => report::conclude("hosts", args.json, hosts::run(args)),
         Scenario::Stalled(args) => report::conclude("stalled", args.common.json, stalled::run(args)),
         Scenario::Flood(args) => report::conclude("flood", args.common.json, flood::run(args)),

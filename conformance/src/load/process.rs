@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::program::bound;
 use super::{LoadError, stats};
 
 /// Processor time and memory of a process over a stretch of time.
@@ -229,6 +230,8 @@ pub struct Launch<'a> {
     pub options: Vec<String>,
     /// How many descriptors it may have; otherwise as many as this process.
     pub descriptors: Option<u64>,
+    /// It ends with this process, in whatever way that ends.
+    pub is_bound: bool,
     /// Where its log is counted; otherwise nobody reads it.
     pub log: Option<Arc<LogMeter>>,
 }
@@ -243,6 +246,7 @@ impl Launch<'_> {
         let first = first_client_port(self.ports);
         let target = SocketAddr::from(([127, 0, 0, 1], vm_port));
         let mut command = match self.descriptors {
+            None if self.is_bound => bound(program)?,
             None => Command::new(program),
             Some(limit) => limited(program, limit),
         };

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::copies::measured;
 use super::rig::{GUEST, Rig};
 use super::stage::Stage;
-use super::{Figures, GuestsArgs, PATIENCE, Way, broken, raw};
+use super::{Figures, GuestsArgs, LONGEST, PATIENCE, Way, broken, raw};
 use crate::load::LoadError;
 use crate::load::program::{Program, named_or_beside};
 
@@ -61,11 +61,11 @@ impl Vspc {
         let mut command = self.command(&["exec", GUEST, "--"]);
         command.args(stage.sender()).stdout(Stdio::from(OwnedFd::from(far)));
         let mut vspc = Program::spawn(command)?;
-        raw::read(&mut near, stage).map_err(|error| broken(&error))?;
-        vspc.succeed("vspc exec")
+        raw::read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+        vspc.succeed("vspc exec", PATIENCE)
     }
 
     fn cp(&self, from: &str, to: &str) -> Result<(), LoadError> {
-        Program::spawn(self.command(&["cp", "--quiet", from, to]))?.succeed("vspc cp")
+        Program::spawn(self.command(&["cp", "--quiet", from, to]))?.succeed("vspc cp", LONGEST)
     }
 }

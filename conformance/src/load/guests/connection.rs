@@ -60,7 +60,7 @@ impl Connection {
         let hello = json!({"v": 1, "client": "vspc-conformance load"});
         let mut connection = Self {
             socket,
-            operator: Operator::new(&hello, [nonce(), nonce()], time::Instant::ZERO),
+            operator: Operator::wide(&hello, [nonce(), nonce()], time::Instant::ZERO),
             began: Instant::now(),
             answers: VecDeque::new(),
             notices: VecDeque::new(),

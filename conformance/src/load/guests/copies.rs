@@ -19,7 +19,11 @@ use crate::random::nonce;
 /// Copies once, and measures server and agent.
 pub(super) fn copy(rig: &Rig, stage: &Stage, way: Way) -> Result<Figures, LoadError> {
     let mut connection = Connection::open(rig.admin())?;
-    measured(rig, stage, || go(&mut connection, stage, way))
+    let figures = measured(rig, stage, || go(&mut connection, stage, way))?;
+    if way == Way::Put {
+        fs::remove_file(stage.path(COPY)).map_err(|error| broken(&error))?;
+    }
+    Ok(figures)
 }
 
 /// What one copy takes, and what it costs server and agent.
@@ -95,7 +99,7 @@ fn get(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
 
 /// A file for the guest, which is on its disk in the end.
 fn put(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
-    let path = stage.path("copy");
+    let path = stage.path(COPY);
     let header = Header::Put(Put {
         path: path.display().to_string(),
         size: stage.length,
@@ -114,8 +118,7 @@ fn put(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
         last.take(bytes);
         Ok(())
     })?;
-    judge(&last, stage)?;
-    fs::remove_file(path).map_err(|error| broken(&error))
+    judge(&last, stage)
 }
 
 /// Runs a program in the guest.
@@ -162,3 +165,6 @@ fn too_short(at: u64) -> LoadError {
 }
 
 const NOTHING: Option<Source<File>> = None;
+
+/// What the file is called that is copied onto the guest's disk.
+const COPY: &str = "copy";

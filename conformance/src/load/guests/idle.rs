@@ -47,7 +47,7 @@ pub(super) fn run(args: &GuestsArgs, report: &mut Report) -> Result<(), LoadErro
 fn measure(args: &GuestsArgs, streams: Option<u8>) -> Result<[f64; 2], LoadError> {
     let settles = Duration::from_secs_f64(args.settle);
     let ports = u16::try_from(args.guests + WARM).unwrap_or(u16::MAX);
-    let launch = Launch { command: &args.spawn, ports, ..Launch::default() };
+    let launch = Launch { command: &args.spawn, ports, is_bound: true, ..Launch::default() };
     let (server, vms, _) = launch.start()?;
     let mut fleet = Fleet::new(vms, streams)?;
     // What is there for all of them, and not for each.

@@ -33,7 +33,7 @@ impl IdleGuest {
     /// Of so many streams: facts, a shell, and logs.
     pub(super) fn new(streams: u8, now: Instant) -> Self {
         let config = Config {
-            // As an agent.
+            // As an agent on a line that loses nothing.
             window: WINDOW,
             receive_buffer: WINDOW,
             send_buffer: 2 * WINDOW,
@@ -143,4 +143,4 @@ impl IdleGuest {
 }
 
 /// Bytes that a stream may have under way.
-const WINDOW: u32 = 16 << 10;
+const WINDOW: u32 = 256 << 10;

@@ -22,7 +22,7 @@ use crate::load::stats::{Samples, median, micros, round};
 const BESIDE: [(&str, Option<Way>); 3] =
     [("nothing", None), ("exec-out", Some(Way::ExecOut)), ("exec-in", Some(Way::ExecIn))];
 
-/// Types beside each of them, and tells p50 and p99.
+/// Types beside each of them, and tells the medians of the runs' p50 and p99.
 pub(super) fn run(args: &GuestsArgs, stage: &Stage, report: &mut Report) -> Result<(), LoadError> {
     let mut all: [Vec<[Samples; 2]>; BESIDE.len()] = Default::default();
     for _ in 0..args.runs {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &GuestsArgs, stage: &Stage, report: &mut Report) -> Resu
             words.push(format!("{place} p50 {p50:.0} p99 {p99:.0} us"));
             told[place] = json!({ "p50_us": round(p50, 1), "p99_us": round(p99, 1) });
         }
-        report.say(format!("keys beside {beside}: {}", words.join(" ")));
+        report.say(format!("keys beside {beside} (medians of the runs): {}", words.join(" ")));
         report.put(&format!("keys_beside_{}", beside.replace('-', "_")), told);
     }
     Ok(())

@@ -253,5 +253,7 @@ fn broken(error: &io::Error) -> LoadError {
 /// Read and written at a time.
 const PIECE: usize = 64 << 10;
 
+/// How long a program may copy.
+const LONGEST: Duration = Duration::from_secs(600);
 /// How long nothing may move.
 const PATIENCE: Duration = Duration::from_secs(20);

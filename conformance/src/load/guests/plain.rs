@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::stage::Stage;
-use super::{Figures, GuestsArgs, Shares};
+use super::{Figures, GuestsArgs, LONGEST, Shares};
 use crate::load::LoadError;
 use crate::load::bulk::{Plan, receive, send};
 use crate::load::link::{ClientKind, VmLink, meet, numbered_vm};
@@ -19,6 +19,7 @@ pub(super) fn copy(args: &GuestsArgs, stage: &Stage) -> Result<Figures, LoadErro
     let launch = Launch {
         command: &args.spawn,
         ports: 4,
+        is_bound: true,
         options: vec!["--no-banner".to_owned()],
         ..Launch::default()
     };
@@ -50,6 +51,3 @@ pub(super) fn copy(args: &GuestsArgs, stage: &Stage) -> Result<Figures, LoadErro
         cpu: Some(Shares { server: cost.cpu() / gigabytes, agent: None }),
     })
 }
-
-/// How long it may take.
-const LONGEST: Duration = Duration::from_secs(600);

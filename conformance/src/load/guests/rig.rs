@@ -34,6 +34,7 @@ impl Rig {
         let launch = Launch {
             command: &args.spawn,
             ports: 4,
+            is_bound: true,
             options: options.map(str::to_owned).to_vec(),
             ..Launch::default()
         };
@@ -48,7 +49,7 @@ impl Rig {
         let path = stage.path("agent.toml");
         fs::write(&path, config).map_err(|error| broken(&error))?;
         let program = named_or_beside(args.agent.as_deref(), "vspc-agent")?;
-        let agent = Program::start(&program, &["--config", &path.display().to_string()])?;
+        let agent = Program::start_bound(&program, &["--config", &path.display().to_string()])?;
         connection.await_event("guest-up")?;
         Ok(Self { agent, server, subject: Subject::Server { vms, first, dial: Dial::default() } })
     }

@@ -25,6 +25,7 @@ impl Stage {
     /// Writes the file.
     pub(super) fn set(args: &GuestsArgs) -> Result<Self, LoadError> {
         let folder = Folder::new("guests", args.dir.as_deref())?;
+        folder.go_on_signals()?;
         let length = args.size * 1_000_000;
         let path = folder.path(FILE);
         let sha256 = bytes::write(&path, length)

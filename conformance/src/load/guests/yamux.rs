@@ -24,9 +24,8 @@ use crate::load::LoadError;
 /// Through one socket.
 pub(super) fn copy(stage: &Stage) -> Result<Duration, LoadError> {
     let (near, far) = UnixStream::pair().map_err(|error| broken(&error))?;
-    let begun = Instant::now();
     let _sender = stage.send_into(far.into(), &["--yamux"])?;
-    take(near, stage).map_err(|error| broken(&error))?;
+    let begun = take(near, stage).map_err(|error| broken(&error))?;
     Ok(begun.elapsed())
 }
 
@@ -57,8 +56,9 @@ pub(super) fn send(socket: UnixStream, mut file: File) -> io::Result<()> {
     }
 }
 
-/// Reads it.
-fn take(socket: UnixStream, stage: &Stage) -> io::Result<()> {
+/// Reads it; returns when its first bytes came.
+fn take(socket: UnixStream, stage: &Stage) -> io::Result<Instant> {
+    let mut begun = None;
     let mut end = End::new(socket, Mode::Server)?;
     let mut stream = None;
     let (mut proof, mut piece) = (stage.proof(), vec![0; PIECE]);
@@ -73,6 +73,7 @@ fn take(socket: UnixStream, stage: &Stage) -> io::Result<()> {
             if n == 0 && !proof.is_whole() {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
+            begun.get_or_insert_with(Instant::now);
             proof.take(&piece[..n])?;
             moved = n > 0;
             if n == 0 {
@@ -83,7 +84,7 @@ fn take(socket: UnixStream, stage: &Stage) -> io::Result<()> {
             end.wait_if_still()?;
         }
     }
-    Ok(())
+    Ok(begun.unwrap_or_else(Instant::now))
 }
 
 /// One end of the connection.

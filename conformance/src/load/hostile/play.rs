@@ -164,6 +164,7 @@ fn launch(
         last_port: drill.ports.is_some(),
         options,
         descriptors: drill.descriptors,
+        is_bound: false,
         log: Some(Arc::clone(log)),
     };
     let (process, vms, first) = launch.start()?;
