@@ -134,11 +134,11 @@ impl Command {
         Self::json(Code::WINSIZE, &size)
     }
 
-    /// Sends a signal to a process and its group; `is_first`: it is the first one of its container. `None`:
+    /// Sends a signal to a process and its group; `is_init`: it is its container's init. `None`:
     /// a guest of this API cannot.
     #[must_use]
-    pub fn signal(to: &ProcessName, signal: u8, is_first: bool, api: Api) -> Option<Self> {
-        match (api.is_nameless(), is_first) {
+    pub fn signal(to: &ProcessName, signal: u8, is_init: bool, api: Api) -> Option<Self> {
+        match (api.is_nameless(), is_init) {
             (false, _) => {
                 let ProcessName { container, process } = to;
                 let signal = json!({ "container": container, "process": process, "signal": signal });

@@ -8,6 +8,7 @@
 //!                              │  └── ACK with another version ─▶ STRANGE
 //!                            NOISE ◀────────── no message ─────────────┘
 //!   any ── handle_closed ─▶ CLOSED              STRANGE ── READY ─▶ CALLING
+//!   CALLING ── no answer for long ─▶ CALLING
 //! ```
 //!
 //! Owns the state above, the order in which answers come, and the bytes that may be under way
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::command::{Api, Command, Finished};
-use super::message::{Code, Decoder, Message, put, read_u32};
+use super::message::{Code, Decoder, HEADER, Message, put, read_u32};
 use super::search::{Found, Search};
 use crate::time::Instant;
 
@@ -28,11 +29,15 @@ pub struct Control {
     search: Search,
     decoder: Decoder,
     out: VecDeque<u8>,
+    /// Bytes at the front of `out` that end a message that was begun.
+    rest: usize,
+    /// The same of a command that nobody waits for: the guest takes what it is sent for the rest of it.
+    tail: usize,
     /// Bytes that were sent and that the guest has not said it has read.
     under_way: usize,
     /// What was asked, and is to be answered in this order.
     asked: VecDeque<(Ticket, Code)>,
-    /// Commands behind one that is answered when all has ended.
+    /// Commands behind one that is answered when all has ended; signals are not among them.
     held: Vec<(Ticket, Command)>,
     next: u64,
     /// Calls that were sent.
@@ -53,7 +58,7 @@ enum State {
     #[default]
     Closed,
     /// The version is asked for; it is asked again at this time.
-    Calling(Option<Instant>),
+    Calling(Instant),
     /// Commands go.
     Up(Api),
     /// It has a version that is not spoken here.
@@ -112,10 +117,10 @@ pub struct TooMany;
 
 impl Control {
     /// The channel is there.
-    pub fn handle_opened(&mut self) {
+    pub fn handle_opened(&mut self, now: Instant) {
         if self.state == State::Closed {
             self.calls = 0;
-            self.call();
+            self.call(now);
         }
     }
 
@@ -143,7 +148,7 @@ impl Control {
                 }
                 State::Up(_) => match self.decoder.decode(&mut data) {
                     Ok(None) => {}
-                    Ok(Some(message)) => self.handle_message(&message),
+                    Ok(Some(message)) => self.handle_message(&message, now),
                     Err(_) => {
                         self.counters.malformed += 1;
                         self.end(WhyDown::NoMessage);
@@ -157,7 +162,7 @@ impl Control {
     /// A deadline may have passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|due| due <= now) {
-            self.call();
+            self.call(now);
         }
     }
 
@@ -165,8 +170,7 @@ impl Control {
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Calling(again) => again,
-            State::Noise(until) => Some(until),
+            State::Calling(due) | State::Noise(due) => Some(due),
             State::Closed | State::Up(_) | State::Strange => None,
         }
     }
@@ -193,11 +197,7 @@ impl Control {
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        if self.asked.iter().any(|&(_, code)| code == Code::DESTROYPOD) {
-            self.held.push((ticket, command));
-        } else {
-            self.send(ticket, &command);
-        }
+        self.queue(ticket, command);
         Ok(ticket)
     }
 
@@ -221,7 +221,9 @@ impl Control {
         let front = self.out.as_slices().0;
         let offered = front.len().min(MOST_UNDER_WAY - self.under_way);
         let taken = take(&front[..offered]).min(offered);
+        self.note_begun(taken);
         self.out.drain(..taken);
+        self.tail = self.tail.saturating_sub(taken);
         self.under_way += taken;
         taken
     }
@@ -241,10 +243,12 @@ impl Control {
             + self.asked.capacity() * size_of::<(Ticket, Code)>()
     }
 
-    fn call(&mut self) {
-        self.state = State::Calling(None);
-        self.search = Search::default();
-        self.out.clear();
+    fn call(&mut self, now: Instant) {
+        if !matches!(self.state, State::Calling(_)) {
+            self.search = Search::default();
+        }
+        self.state = State::Calling(now + CALL_SELDOM);
+        self.out.truncate(self.rest);
         self.under_way = 0;
         self.calls += 1;
         self.push(Code::GETVERSION, &[]);
@@ -256,19 +260,53 @@ impl Control {
         self.out.extend(bytes);
     }
 
-    fn send(&mut self, ticket: Ticket, command: &Command) {
+    /// So many bytes go: what of the last message that is among them is left.
+    fn note_begun(&mut self, taken: usize) {
+        let mut at = 0;
+        while at < taken {
+            if self.rest == 0 {
+                let length = self.out.iter().skip(at + 4).take(4);
+                self.rest = length.fold(0, |all, &byte| all << 8 | usize::from(byte)).max(HEADER);
+            }
+            let part = self.rest.min(taken - at);
+            self.rest -= part;
+            at += part;
+        }
+    }
+
+    /// Sends a command, or holds it. Signals go behind the end of a pod, which may need them, and are
+    /// answered before it.
+    fn queue(&mut self, ticket: Ticket, command: Command) {
+        let is_signal = matches!(command.code, Code::SIGNALPROCESS | Code::KILLCONTAINER);
+        let last = self.asked.back().filter(|&&(_, code)| code == Code::DESTROYPOD).copied();
+        if last.is_some() && !is_signal {
+            self.held.push((ticket, command));
+            return;
+        }
         self.push(command.code, &command.payload);
+        if last.is_some() {
+            self.asked.pop_back();
+        }
         self.asked.push_back((ticket, command.code));
+        self.asked.extend(last);
     }
 
     fn handle_found(&mut self, found: Found, now: Instant) {
         match (found, self.state) {
             // What was asked before it began may wait for it yet, or be lost: a serial port keeps nothing.
-            (Found::Ready, State::Calling(_)) => self.state = State::Calling(Some(now + CALL_AGAIN)),
+            (Found::Ready, State::Calling(_)) => {
+                // It has not been sent what a command's tail would end.
+                if self.tail > 0 {
+                    self.out.drain(..self.tail.min(self.out.len()));
+                    (self.tail, self.rest) = (0, 0);
+                }
+                self.state = State::Calling(now + CALL_AGAIN);
+            }
             (Found::Ready, _) => {
                 self.calls = 0;
-                self.call();
+                self.call(now);
             }
+            (Found::Read(n), _) => self.under_way = self.under_way.saturating_sub(n as usize),
             (Found::Version(number), State::Calling(_)) => match Api::known(number) {
                 Some(api) => {
                     self.state = State::Up(api);
@@ -286,7 +324,7 @@ impl Control {
         }
     }
 
-    fn handle_message(&mut self, message: &Message) {
+    fn handle_message(&mut self, message: &Message, now: Instant) {
         let Message { code, payload } = message;
         match (*code, payload.len()) {
             (Code::NEXT, 4) => {
@@ -303,7 +341,7 @@ impl Control {
             (Code::READY, 0) => {
                 self.end(WhyDown::Restarted);
                 self.calls = 0;
-                self.call();
+                self.call(now);
             }
             _ => self.counters.malformed += 1,
         }
@@ -319,7 +357,7 @@ impl Control {
         self.events.push_back(ControlEvent::Answered { ticket, is_done, words });
         if code == Code::DESTROYPOD {
             for (ticket, command) in std::mem::take(&mut self.held) {
-                self.send(ticket, &command);
+                self.queue(ticket, command);
             }
         }
     }
@@ -331,7 +369,12 @@ impl Control {
         }
         self.asked = VecDeque::new();
         self.held = Vec::new();
-        self.out = VecDeque::new();
+        if why != WhyDown::NoMessage {
+            self.rest = 0;
+        }
+        self.tail = self.rest;
+        self.out.truncate(self.rest);
+        self.out.shrink_to_fit();
         self.decoder = Decoder::default();
     }
 }
@@ -344,6 +387,9 @@ pub const MOST_ASKED: usize = 256;
 pub const MOST_WAITING: usize = 256 << 10;
 /// How long a guest that has begun is given to answer what was asked before it had.
 const CALL_AGAIN: Duration = Duration::from_secs(1);
+/// How long an answer is waited for before it is asked for again: what was sent may be lost, or the rest of
+/// what somebody else had begun to say.
+const CALL_SELDOM: Duration = Duration::from_secs(30);
 /// How long nothing is heard after what was no message.
 const AFTER_NOISE: Duration = Duration::from_secs(1);
 /// Bytes of what a guest says of an error that are kept.

@@ -95,7 +95,7 @@ impl Interpreter {
 
     /// The control channel is there.
     pub fn handle_control_opened(&mut self, now: Instant) {
-        self.control.handle_opened();
+        self.control.handle_opened(now);
         self.settle(now);
     }
 
@@ -198,6 +198,7 @@ impl Interpreter {
     pub fn memory(&self) -> usize {
         self.control.memory()
             + self.streams.memory()
+            + self.tasks.memory()
             + self.agent.as_ref().map_or(0, |agent| size_of::<Session>() + agent.memory())
     }
 
@@ -272,12 +273,12 @@ impl Interpreter {
                     self.ended = Some("it speaks S2: its line is one with mux=s2".to_owned());
                 }
             }
-            Event::Readable(id) => self.with_ends(now, |tasks, ends| tasks.handle_printed(id, ends)),
+            Event::Readable(id) => self.with_ends(now, |tasks, ends| tasks.handle_guest_readable(id, ends)),
             Event::Writable(id) | Event::Credit(id) => {
-                self.with_ends(now, |tasks, ends| tasks.handle_hungry(id, ends));
+                self.with_ends(now, |tasks, ends| tasks.handle_guest_writable(id, ends));
             }
             Event::Exited(id, status) => {
-                self.with_ends(now, |tasks, ends| tasks.handle_exited(id, status, ends));
+                self.with_ends(now, |tasks, ends| tasks.handle_guest_exited(id, status, ends));
             }
             _ => {}
         }
@@ -286,9 +287,9 @@ impl Interpreter {
     fn hear_agent(&mut self, event: Event, now: Instant) {
         match event {
             Event::Opened(id) => self.tasks.handle_opened(id),
-            Event::Readable(id) => self.with_ends(now, |tasks, ends| tasks.handle_readable(id, ends)),
+            Event::Readable(id) => self.with_ends(now, |tasks, ends| tasks.handle_agent_readable(id, ends)),
             Event::Writable(id) | Event::Credit(id) => {
-                self.with_ends(now, |tasks, ends| tasks.handle_writable(id, ends));
+                self.with_ends(now, |tasks, ends| tasks.handle_agent_writable(id, ends));
             }
             Event::Reset(id, _) => self.with_ends(now, |tasks, ends| tasks.handle_gone(id, false, ends)),
             Event::Retired(id) => self.with_ends(now, |tasks, ends| tasks.handle_gone(id, true, ends)),
@@ -312,8 +313,8 @@ impl Interpreter {
             self.agent = Some(Box::new(Session::new(config, now).expect("a test makes one")));
         }
         // That needs no streams.
-        self.orphans.retain(|(name, is_first)| {
-            let kill = Command::signal(name, KILL, *is_first, api);
+        self.orphans.retain(|(name, is_init)| {
+            let kill = Command::signal(name, KILL, *is_init, api);
             kill.is_some_and(|kill| self.control.ask(kill).is_err())
         });
     }

@@ -11,7 +11,7 @@
 //!
 //! let now = Instant::ZERO;
 //! let mut control = Control::default();
-//! control.handle_opened();
+//! control.handle_opened(now);
 //! // What a guest answers: that it has read 8 bytes, and that it has API 4244.
 //! let answer = [0, 0, 0, 14, 0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0, 12, 0, 0, 0x10, 0x94];
 //! control.transmit_with(|call| {

@@ -1,7 +1,7 @@
 //! Where messages begin, on a channel that was joined in the middle: what is looked for is what a guest
-//! answers to the first command, or says when it has begun.
+//! answers to the first command, says when it has begun, or says that it has read.
 //!
-//! Owns the two patterns (hyperstart.md §3). Refuses to know what was asked.
+//! Owns the patterns (hyperstart.md §3). Refuses to know what was asked.
 
 use super::message::{Code, HEADER, read_u32};
 
@@ -19,6 +19,8 @@ pub(super) enum Found {
     Ready,
     /// It has this API.
     Version(u32),
+    /// It has read so many bytes.
+    Read(u32),
 }
 
 impl Search {
@@ -29,6 +31,8 @@ impl Search {
         let word = |at: usize| read_u32(&self.last[at..at + 4]);
         let found = if self.have == ANSWER && word(0) == Code::ACK.0 && word(4) == ANSWER as u32 {
             Found::Version(word(8))
+        } else if self.have == ANSWER && word(0) == Code::NEXT.0 && word(4) == ANSWER as u32 {
+            Found::Read(word(8))
         } else if self.have >= HEADER && word(4) == Code::READY.0 && word(8) == HEADER as u32 {
             Found::Ready
         } else {
@@ -57,8 +61,8 @@ mod tests {
         let next = [0, 0, 0, 14, 0, 0, 0, 12, 0, 0, 0, 8];
         let version = [0, 0, 0, 9, 0, 0, 0, 12, 0, 0, 0x10, 0x94];
         assert_eq!(found(&ready), [Found::Ready]);
-        assert_eq!(found(&[&next[..], &version].concat()), [Found::Version(4244)]);
-        for cut in 0..next.len() {
+        assert_eq!(found(&[&next[..], &version].concat()), [Found::Read(8), Found::Version(4244)]);
+        for cut in 1..next.len() {
             let all = [b"\"status\":7}", &next[cut..], &version, &ready].concat();
             assert_eq!(found(&all), [Found::Version(4244), Found::Ready], "{cut}");
         }

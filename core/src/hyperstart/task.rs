@@ -22,8 +22,8 @@ pub(super) struct Task {
     said: LineBuffer,
     pub(super) phase: Phase,
     pub(super) name: ProcessName,
-    /// It is the first one of its container.
-    pub(super) is_first: bool,
+    /// It is its container's init.
+    pub(super) is_init: bool,
     pub(super) has_terminal: bool,
     size: Option<(u16, u16)>,
     /// Its streams in the guest, once it was asked for.
@@ -70,7 +70,18 @@ pub(super) enum What {
     /// One more process in this container.
     Exec(Box<str>),
     /// A container, described so.
-    Container(Value),
+    Container(Box<[u8]>),
+}
+
+impl Plan {
+    fn memory(&self) -> usize {
+        let described = match &self.what {
+            What::Exec(container) => container.len(),
+            What::Container(described) => described.len(),
+        };
+        let env = self.process.env.iter().map(|(name, value)| name.len() + value.len());
+        size_of::<Self>() + described + self.process.args.iter().map(String::len).chain(env).sum::<usize>()
+    }
 }
 
 /// The two sides that a task passes bytes between.
@@ -111,7 +122,7 @@ impl Task {
             said: LineBuffer::new(vspc_guest::MAX_LINE),
             phase: Phase::Gathering { plan: None, until },
             name: ProcessName { container: Box::default(), process: Box::default() },
-            is_first: false,
+            is_init: false,
             has_terminal: false,
             size: None,
             stdio: StreamId::SESSION,
@@ -129,6 +140,15 @@ impl Task {
 
     pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + use<> {
         [self.main, self.err, self.control].into_iter().flatten()
+    }
+
+    /// Bytes of heap held, for itself and for what is to run.
+    pub(super) fn memory(&self) -> usize {
+        let plan = match &self.phase {
+            Phase::Gathering { plan: Some(plan), .. } => plan.memory(),
+            _ => 0,
+        };
+        size_of::<Self>() + plan
     }
 
     /// None of its streams is there.
@@ -161,12 +181,14 @@ impl Task {
         process.stdio = self.stdio.0;
         process.stderr = self.stderr.map_or(0, |stderr| stderr.0);
         self.has_terminal = process.terminal;
-        self.is_first = matches!(what, What::Container(_));
-        process.id = if self.is_first { FIRST.into() } else { format!("vspc{}", self.stdio.0).into() };
+        self.is_init = matches!(what, What::Container(_));
+        process.id = if self.is_init { INIT.into() } else { format!("vspc{}", self.stdio.0).into() };
         let (command, container) = match &what {
             What::Exec(container) => (Command::exec(container, &process, api), container.clone()),
-            What::Container(container) => {
-                let command = Command::container(container, &process, api);
+            What::Container(described) => {
+                let wrong = |error: serde_json::Error| Refusal::new(Word::BAD_LINE, error.to_string());
+                let container: Value = serde_json::from_slice(described).map_err(wrong)?;
+                let command = Command::container(&container, &process, api);
                 let id = container.get("id").and_then(Value::as_str).unwrap_or_default();
                 (command.map_err(|why| Refusal::new(Word::BAD_LINE, why))?, id.into())
             }
@@ -320,7 +342,7 @@ impl Task {
     }
 
     /// Nobody wants its output any more.
-    pub(super) fn leave(&mut self, sides: &mut Sides<'_>) {
+    pub(super) fn abandon(&mut self, sides: &mut Sides<'_>) {
         (self.main, self.err, self.control) = (None, None, None);
         self.is_silent = true;
         // It is told that its input has ended; the other one would never end by itself.
@@ -374,7 +396,7 @@ impl Task {
                 let number = number.ok_or_else(|| {
                     Refusal::new(Word::UNSUPPORTED, format!("{name:?} is no signal that may be sent"))
                 })?;
-                Command::signal(&self.name, number, self.is_first, api).ok_or_else(|| {
+                Command::signal(&self.name, number, self.is_init, api).ok_or_else(|| {
                     let message = "a guest of this version sends signals to containers only";
                     Refusal::new(Word::UNSUPPORTED, message)
                 })
@@ -423,4 +445,4 @@ const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// A reader that takes a few bytes each now and then would keep the others waiting for ever.
 const FAIR: usize = BUFFER as usize / 4;
 /// What the first process of a container is called.
-pub(super) const FIRST: &str = "init";
+pub(super) const INIT: &str = "init";

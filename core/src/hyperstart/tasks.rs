@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::Deserialize;
 use vspc_guest::{Belongs, Code as Word, Exec, Key, LineBuffer, MAX_LINE, Refusal, Shell, Welcome, answer};
 
 use super::command::{Api, Command, Finished, HUP, KILL, NO_CONTAINER, Process, ProcessName};
 use super::control::{Control, Ticket};
 use super::header::{Header, MAY, check_command};
-use super::task::{FIRST, Phase, Plan, Sides, Task, What, end_with};
+use super::task::{INIT, Phase, Plan, Sides, Task, What, end_with};
 use crate::mux::{Received, Session, StreamId};
 use crate::time::Instant;
 
@@ -77,7 +77,7 @@ impl Tasks {
     }
 
     /// There is something to read on a stream of the concentrator's.
-    pub(super) fn handle_readable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+    pub(super) fn handle_agent_readable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
         match self.roles.get_mut(&id) {
             Some(Role::Unread(line)) => {
                 let Some(line) = next_line(ends.agent, id, line) else { return };
@@ -96,7 +96,7 @@ impl Tasks {
     }
 
     /// A stream of the concentrator's takes bytes again.
-    pub(super) fn handle_writable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+    pub(super) fn handle_agent_writable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
         if let Some(&Role::Of(task)) = self.roles.get(&id) {
             self.pour(task, ends);
         }
@@ -115,7 +115,7 @@ impl Tasks {
         let is_over = match task.phase {
             Phase::Gathering { .. } => task.is_nobodys(),
             // Nobody is there to be told its status.
-            Phase::Running => task.is_nobodys() && task.is_silent && !task.is_first && task.kill_at.is_none(),
+            Phase::Running => task.is_nobodys() && task.is_silent && !task.is_init && task.kill_at.is_none(),
             Phase::Asked => false,
         };
         if is_over {
@@ -125,14 +125,14 @@ impl Tasks {
             return;
         }
         if was_main {
-            self.leave(number, ends);
+            self.abandon(number, ends);
         } else {
             self.pour(number, ends);
         }
     }
 
     /// A stream in the guest has something to read, or its end.
-    pub(super) fn handle_printed(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+    pub(super) fn handle_guest_readable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
         if let Some(task) = self.tasks.values_mut().find(|task| task.asks_on(id)) {
             task.was_read(&mut ends.sides());
         } else if let Some(number) = self.number_of(id) {
@@ -141,14 +141,14 @@ impl Tasks {
     }
 
     /// A stream in the guest takes bytes again.
-    pub(super) fn handle_hungry(&mut self, id: StreamId, ends: &mut Ends<'_>) {
+    pub(super) fn handle_guest_writable(&mut self, id: StreamId, ends: &mut Ends<'_>) {
         if let Some(task) = self.number_of(id).and_then(|number| self.tasks.get_mut(&number)) {
             task.feed(&mut ends.sides());
         }
     }
 
     /// A process has ended, as its stream says.
-    pub(super) fn handle_exited(&mut self, id: StreamId, status: u8, ends: &mut Ends<'_>) {
+    pub(super) fn handle_guest_exited(&mut self, id: StreamId, status: u8, ends: &mut Ends<'_>) {
         if let Some(number) = self.number_of(id) {
             self.end(number, status, ends);
         }
@@ -224,7 +224,7 @@ impl Tasks {
         self.tasks.values().filter_map(|task| task.patience(guest)).min()
     }
 
-    /// Leaves the processes whose readers have kept all others waiting for as long as they may.
+    /// Abandons the processes whose readers have kept all others waiting for as long as they may.
     pub(super) fn drop_stalled(&mut self, ends: &mut Ends<'_>) {
         let is_stalled = |task: &Task| task.patience(ends.guest).is_some_and(|left| left.is_zero());
         let stalled = self.tasks.iter().filter(|(_, task)| is_stalled(task));
@@ -235,8 +235,19 @@ impl Tasks {
                     self.roles.insert(id, Role::Over);
                 }
             }
-            self.leave(number, ends);
+            self.abandon(number, ends);
         }
+    }
+
+    /// Bytes of heap held.
+    pub(super) fn memory(&self) -> usize {
+        let bodies = self.roles.values().map(|role| match role {
+            Role::Body(_, body) => body.capacity(),
+            _ => 0,
+        });
+        bodies.chain(self.tasks.values().map(Task::memory)).sum::<usize>()
+            + self.roles.len() * size_of::<(StreamId, Role)>()
+            + self.asked.len() * size_of::<(Ticket, For)>()
     }
 
     /// All of it is over, and what still comes on its streams is nobody's. Returns what may go on running in
@@ -249,7 +260,7 @@ impl Tasks {
         tasks.retain(|_, task| !matches!(task.phase, Phase::Gathering { .. }));
         tasks.values_mut().for_each(|task| task.forget_streams(guest));
         let runs = |task: &Task| !task.has_ended && can_be_signalled(&task.name);
-        tasks.into_values().filter(runs).map(|task| (task.name, task.is_first)).collect()
+        tasks.into_values().filter(runs).map(|task| (task.name, task.is_init)).collect()
     }
 
     /// Sends a signal, and does not care what comes of it. Fails where it is to be tried again.
@@ -257,19 +268,19 @@ impl Tasks {
         &mut self,
         to: &ProcessName,
         signal: u8,
-        is_first: bool,
+        is_init: bool,
         ends: &mut Ends<'_>,
     ) -> Result<(), Refusal> {
-        let command = Command::signal(to, signal, is_first, ends.api).filter(|_| can_be_signalled(to));
+        let command = Command::signal(to, signal, is_init, ends.api).filter(|_| can_be_signalled(to));
         command.map_or(Ok(()), |command| self.ask(command, For::Nobody, ends))
     }
 
     /// Who a process was for has gone long ago: it is killed where that can be done, and is nobody's.
     fn kill(&mut self, number: u64, ends: &mut Ends<'_>) {
         let Some(task) = self.tasks.get(&number) else { return };
-        let (name, is_first) = (task.name.clone(), task.is_first);
-        if self.signal(&name, KILL, is_first, ends).is_ok() {
-            self.containers.retain(|container| !is_first || *container != name.container);
+        let (name, is_init) = (task.name.clone(), task.is_init);
+        if self.signal(&name, KILL, is_init, ends).is_ok() {
+            self.containers.retain(|container| !is_init || *container != name.container);
             self.forget(number, ends);
         } else if let Some(task) = self.tasks.get_mut(&number) {
             task.kill_at = Some(ends.now + KILL_AFTER);
@@ -360,9 +371,8 @@ impl Tasks {
         }
         let Some(Role::Body(header, body)) = self.roles.remove(&id) else { return };
         let outcome = match header {
-            Header::Container { key, with, .. } => match serde_json::from_slice::<Value>(&body) {
-                Ok(container) => {
-                    let plan = plan_container(container, with);
+            Header::Container { key, with, .. } => match plan_container(body, with) {
+                Ok(plan) => {
                     self.join(id, Part::Main(plan), &key, ends);
                     Ok(())
                 }
@@ -385,7 +395,7 @@ impl Tasks {
         let is_its = |task: &Task| task.key == *key && task.kill_at.is_none();
         let found = self.tasks.iter().find(|(_, task)| is_its(task)).map(|(&number, _)| number);
         // The others have streams in the guest, of which there are so many.
-        let counts = |task: &&Task| task.is_first || !task.is_nobodys();
+        let counts = |task: &&Task| task.is_init || !task.is_nobodys();
         if found.is_none() && self.tasks.values().filter(counts).count() >= MOST_TASKS {
             let refusal = Refusal::new(Word::TOO_MANY, "as many processes run in the guest as may");
             return self.refuse(id, &refusal, ends);
@@ -452,19 +462,19 @@ impl Tasks {
     fn started(&mut self, number: u64, ends: &mut Ends<'_>) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         let size = task.started(&mut ends.sides());
-        let (name, stdio, is_first) = (task.name.clone(), task.stdio.0, task.is_first);
+        let (name, stdio, is_init) = (task.name.clone(), task.stdio.0, task.is_init);
         let (is_left, control, early) = (task.main.is_none(), task.control, task.early.take());
         if let Some(status) = early {
             // It has ended already.
             self.end(number, status, ends);
-        } else if is_first {
+        } else if is_init {
             self.containers.push(name.container.clone());
         }
         if let Some(size) = size.filter(|_| early.is_none()) {
             let _ = self.ask(Command::size(&name, stdio, size, ends.api), For::Nobody, ends);
         }
         if is_left {
-            return self.leave(number, ends);
+            return self.abandon(number, ends);
         }
         if let Some(task) = self.tasks.get_mut(&number) {
             task.feed(&mut ends.sides());
@@ -518,7 +528,7 @@ impl Tasks {
         }
         task.kill_at = None;
         task.ended(status, &mut ends.sides());
-        if task.is_first {
+        if task.is_init {
             let container = &task.name.container;
             self.containers.retain(|other| other != container);
         }
@@ -540,7 +550,7 @@ impl Tasks {
     }
 
     /// Who a process was for has gone: it is hung up.
-    fn leave(&mut self, number: u64, ends: &mut Ends<'_>) {
+    fn abandon(&mut self, number: u64, ends: &mut Ends<'_>) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         for id in task.streams() {
             let _ = ends.agent.finish(id);
@@ -556,14 +566,14 @@ impl Tasks {
                 }
             }
             Phase::Running => {
-                task.leave(&mut ends.sides());
+                task.abandon(&mut ends.sides());
                 task.kill_at = Some(ends.now + KILL_AFTER);
-                let (name, is_first, has_ended) = (task.name.clone(), task.is_first, task.has_ended);
+                let (name, is_init, has_ended) = (task.name.clone(), task.is_init, task.has_ended);
                 if has_ended {
                     self.forget(number, ends);
                 } else {
                     // What is not hung up is killed later.
-                    let _ = self.signal(&name, HUP, is_first, ends);
+                    let _ = self.signal(&name, HUP, is_init, ends);
                 }
             }
         }
@@ -577,10 +587,21 @@ enum Part {
     Control,
 }
 
-fn plan_container(container: Value, with: Vec<Belongs>) -> Plan {
-    let terminal = container.pointer("/process/terminal").and_then(Value::as_bool).unwrap_or(false);
-    let process = Process { id: FIRST.into(), terminal, ..Process::default() };
-    Plan { what: What::Container(container), process, with, pty: None }
+/// What describes it is kept as it came: as a tree it would be tens of times as large.
+fn plan_container(described: Vec<u8>, with: Vec<Belongs>) -> serde_json::Result<Plan> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Container {
+        process: Own,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Own {
+        terminal: bool,
+    }
+    let terminal = serde_json::from_slice::<Container>(&described)?.process.terminal;
+    let process = Process { id: INIT.into(), terminal, ..Process::default() };
+    Ok(Plan { what: What::Container(described.into()), process, with, pty: None })
 }
 
 /// A guest does not find those beside its init (hyperstart.md §5).

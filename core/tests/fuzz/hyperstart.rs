@@ -19,7 +19,7 @@ pub(crate) fn hyperstart_control(data: &[u8]) {
     while let Some(op) = program.next() {
         let arg = program.next().unwrap_or(0);
         match op % 8 {
-            0 => control.handle_opened(),
+            0 => control.handle_opened(now),
             1 if arg < 16 => control.handle_closed(),
             2 => {
                 now = now + Duration::from_millis(u64::from(arg) * 10);

@@ -503,6 +503,41 @@ fn parts_of_processes_that_never_come_and_are_gone_keep_nobody_from_running_any(
 }
 
 #[test]
+fn what_describes_containers_takes_no_more_memory_than_its_bytes_and_is_counted() {
+    let mut line = Line::new();
+    let process = json!({ "args": ["a"] });
+    let described = json!({ "id": "web", "process": process, "x": vec![json!({}); 20_000] }).to_string();
+    for key in 0..20 {
+        let header = json!({
+            "op": "container", "key": name(key), "with": ["control"], "size": described.len(),
+        });
+        line.open(&header, described.as_bytes());
+        line.pass();
+    }
+    let held = line.between.memory();
+    assert!((20 * described.len()..22 * described.len()).contains(&held), "{held}");
+}
+
+#[test]
+fn streams_of_commands_that_are_gone_before_their_answers_leave_nothing_behind() {
+    let mut line = Line::new();
+    line.guest.is_stuck = true;
+    let mut before = 0;
+    for round in 0..300 {
+        let id = line.open(&json!({ "op": "command", "name": "removecontainer", "size": 2 }), b"{}");
+        line.pass();
+        line.host.reset(id).unwrap();
+        line.pass();
+        line.guest.say(9, b"");
+        line.pass();
+        if round == 100 {
+            before = line.between.memory();
+        }
+    }
+    assert!(line.between.memory() <= before, "{} of {before}", line.between.memory());
+}
+
+#[test]
 fn what_was_begun_is_killed_by_the_control_channel_alone() {
     for goes in ["streams", "both"] {
         let mut line = Line::new();

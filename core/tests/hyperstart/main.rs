@@ -4,8 +4,11 @@
 mod guest;
 mod interpreter;
 
+use std::time::Duration;
+
 use vspc_core::hyperstart::{
-    Api, Code, Command, Control, ControlEvent, MOST_ASKED, MOST_UNDER_WAY, Process, Ticket, TooMany, WhyDown,
+    Api, Code, Command, Control, ControlEvent, KILL, MOST_ASKED, MOST_UNDER_WAY, Process, ProcessName,
+    Ticket, TooMany, WhyDown,
 };
 use vspc_core::time::Instant;
 
@@ -47,7 +50,7 @@ fn pass(control: &mut Control, guest: &mut V1Guest) {
 
 fn up() -> (Control, V1Guest, Api) {
     let (mut control, mut guest) = (Control::default(), V1Guest::new());
-    control.handle_opened();
+    control.handle_opened(NOW);
     pass(&mut control, &mut guest);
     let api = control.api().unwrap();
     assert_eq!(events(&mut control), [ControlEvent::Up(api)]);
@@ -68,7 +71,7 @@ fn done(ticket: Ticket) -> ControlEvent {
 fn vectors() {
     // hyperstart.md §7.
     let mut control = Control::default();
-    control.handle_opened();
+    control.handle_opened(NOW);
     assert_eq!(sent(&mut control), bytes("00000000 00000008"));
     control.handle_received(&bytes("0000000e 0000000c 00000008 00000009 0000000c 00001094"), NOW);
     let api = control.api().unwrap();
@@ -140,7 +143,7 @@ fn no_more_than_512_bytes_are_under_way() {
 fn a_guest_that_begins_late_or_anew_is_asked_again_and_answers_of_the_one_before_count_no_more() {
     // Called before it has begun, on a line that keeps what it was sent.
     let (mut control, mut guest) = (Control::default(), V1Guest::new());
-    control.handle_opened();
+    control.handle_opened(NOW);
     let call = sent(&mut control);
     guest.boot();
     let ready = std::mem::take(&mut guest.says);
@@ -152,14 +155,14 @@ fn a_guest_that_begins_late_or_anew_is_asked_again_and_answers_of_the_one_before
 
     // On a line that keeps nothing it is asked again a second later.
     let (mut control, mut guest) = (Control::default(), V1Guest::new());
-    control.handle_opened();
+    control.handle_opened(NOW);
     sent(&mut control);
     guest.boot();
     let ready = std::mem::take(&mut guest.says);
     control.handle_received(&ready, NOW);
     let due = control.poll_timeout().unwrap();
     control.handle_timeout(due);
-    assert_eq!(control.poll_timeout(), None);
+    assert!(control.poll_timeout().is_some_and(|seldom| seldom > due + Duration::from_secs(10)));
     pass(&mut control, &mut guest);
     assert!(matches!(events(&mut control)[..], [ControlEvent::Up(_)]));
 
@@ -179,7 +182,7 @@ fn a_guest_that_begins_late_or_anew_is_asked_again_and_answers_of_the_one_before
 #[test]
 fn the_answer_to_a_call_that_was_repeated_is_no_commands() {
     let (mut control, mut guest) = (Control::default(), V1Guest::new());
-    control.handle_opened();
+    control.handle_opened(NOW);
     let call = sent(&mut control);
     control.handle_received(&bytes("00000008 00000008"), NOW);
     control.handle_timeout(control.poll_timeout().unwrap());
@@ -208,10 +211,75 @@ fn nothing_goes_behind_the_end_of_a_pod_before_that_is_answered() {
 }
 
 #[test]
+fn signals_go_behind_the_end_of_a_pod_and_are_answered_before_it() {
+    let (mut control, mut guest, api) = up();
+    let ends = control.ask(Command::new(Code::DESTROYPOD, Vec::new())).unwrap();
+    let behind = control.ask(exec("p", 1, api)).unwrap();
+    let again = control.ask(Command::new(Code::DESTROYPOD, Vec::new())).unwrap();
+    let last = control.ask(exec("p", 3, api)).unwrap();
+    let name = ProcessName { container: "web".into(), process: "init".into() };
+    let kill = control.ask(Command::signal(&name, KILL, true, api).unwrap()).unwrap();
+    guest.is_stuck = true;
+    pass(&mut control, &mut guest);
+    let codes = |guest: &V1Guest| guest.commands.iter().map(|(code, _)| *code).collect::<Vec<_>>();
+    assert_eq!(codes(&guest), [4, 24]);
+    for expected in [&[kill][..], &[ends], &[behind], &[again], &[last]] {
+        guest.say(9, b"");
+        pass(&mut control, &mut guest);
+        assert_eq!(events(&mut control), expected.iter().map(|&ticket| done(ticket)).collect::<Vec<_>>());
+    }
+    assert_eq!(codes(&guest), [4, 24, 6, 4, 6]);
+}
+
+#[test]
+fn a_command_that_was_begun_before_what_was_no_message_is_ended_before_the_guest_is_called() {
+    let (mut control, mut guest, api) = up();
+    let pod = format!("{{\"hostname\":\"{}\"}}", "x".repeat(2000));
+    control.ask(Command::new(Code::STARTPOD, pod.clone().into())).unwrap();
+    control.ask(exec("never", 1, api)).unwrap();
+    guest.handle_control(&sent(&mut control));
+    guest.says.clear();
+    control.handle_received(&bytes("00000009 00000007"), NOW);
+    assert_eq!(events(&mut control), [ControlEvent::Down(WhyDown::NoMessage)]);
+    control.handle_timeout(control.poll_timeout().unwrap());
+    pass(&mut control, &mut guest);
+    assert_eq!(events(&mut control), [ControlEvent::Up(api)]);
+    assert_eq!(guest.commands, [(1, pod.clone())]);
+    let ticket = control.ask(exec("p", 1, api)).unwrap();
+    pass(&mut control, &mut guest);
+    assert_eq!(events(&mut control), [done(ticket)]);
+    // One that has begun anew has not been sent the beginning.
+    control.ask(Command::new(Code::STARTPOD, pod.into())).unwrap();
+    sent(&mut control);
+    control.handle_received(&bytes("00000009 00000007"), NOW);
+    control.handle_timeout(control.poll_timeout().unwrap());
+    guest.boot();
+    control.handle_received(&std::mem::take(&mut guest.says), NOW);
+    pass(&mut control, &mut guest);
+    assert_eq!(events(&mut control), [ControlEvent::Down(WhyDown::NoMessage), ControlEvent::Up(api)]);
+    assert!(guest.commands.is_empty());
+}
+
+#[test]
+fn a_guest_that_does_not_answer_is_called_again_now_and_then() {
+    let (mut control, mut guest) = (Control::default(), V1Guest::new());
+    control.handle_opened(NOW);
+    for _ in 0..3 {
+        // It is lost.
+        assert_eq!(sent(&mut control), bytes("00000000 00000008"));
+        let due = control.poll_timeout().unwrap();
+        assert!(due > NOW + Duration::from_secs(10));
+        control.handle_timeout(due);
+    }
+    pass(&mut control, &mut guest);
+    assert!(matches!(events(&mut control)[..], [ControlEvent::Up(_)]));
+}
+
+#[test]
 fn another_version_is_refused_and_what_is_no_message_ends_it_for_a_second() {
     let (mut control, mut guest) = (Control::default(), V1Guest::new());
     guest.api = 4241;
-    control.handle_opened();
+    control.handle_opened(NOW);
     pass(&mut control, &mut guest);
     assert_eq!(events(&mut control), [ControlEvent::Down(WhyDown::Version(4241))]);
     assert!(control.ask(Command::new(Code::PING, Vec::new())).is_err());
@@ -227,7 +295,7 @@ fn another_version_is_refused_and_what_is_no_message_ends_it_for_a_second() {
     // The line goes: nothing is left of it.
     control.handle_closed();
     assert_eq!(events(&mut control), [ControlEvent::Down(WhyDown::Closed)]);
-    control.handle_opened();
+    control.handle_opened(NOW);
     assert_eq!(sent(&mut control), bytes("00000000 00000008"));
 }
 
