@@ -1,13 +1,15 @@
 //! The whole way into a guest: the real `vspc`, the server, and the real agent on a line of its own.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::client_tour::Client;
@@ -116,6 +118,19 @@ pub(super) fn a_program_in_a_guest_has_its_bytes_its_errors_and_its_status() {
     let at_terminal =
         guest.run(&["exec", "--pty", "-e", "A=b", "web01", "sh", "-c", "test -t 1 && echo $A"], b"");
     assert_eq!(at_terminal.stdout, b"b\r\n", "{at_terminal:?}");
+}
+
+pub(super) fn a_guest_that_stands_still_is_told_of_and_can_be_given_up() {
+    let Some(guest) = Guest::start("still") else { return };
+    let pid = |child: &Child| Pid::from_child(child);
+    kill_process(pid(&guest.agent.0), Signal::STOP).unwrap();
+    let mut command = guest.client.command(&["exec", "web01", "--", "true"]);
+    let mut exec = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(exec.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("web01: its agent has not answered yet"), "{told}");
+    kill_process(pid(&exec), Signal::INT).unwrap();
+    assert_eq!(exec.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
 }
 
 pub(super) fn files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_killed() {

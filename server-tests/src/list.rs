@@ -90,6 +90,7 @@ macro_rules! with_all {
                 all_is_exact_in_a_guest_whose_line_spoils_one_byte_in_ten_thousand
             }
             guest_tour {
+                a_guest_that_stands_still_is_told_of_and_can_be_given_up
                 a_program_in_a_guest_has_its_bytes_its_errors_and_its_status
                 files_go_into_a_guest_and_out_of_it_and_go_on_when_its_agent_was_killed
                 connections_go_into_a_guest_and_out_of_it

@@ -10,10 +10,12 @@ mod status;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Stderr, Stdout};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use signal_hook::consts::SIGINT;
+use vspc_core::time::Instant;
 use vspc_guest::answer::{self, Done};
 use vspc_guest::{ControlLine, Ending, Header, Key, LineBuffer, MAX_LINE};
 
@@ -88,6 +90,8 @@ struct Process {
     /// What it says on `control`.
     line: LineBuffer,
     started: bool,
+    /// When the user is told that nobody has answered; `None`: that was said.
+    patience: Option<Instant>,
     ending: Option<Ending>,
     input_is_open: bool,
     out: Outlet<Stdout>,
@@ -143,6 +147,7 @@ impl Process {
             control,
             line: LineBuffer::new(MAX_LINE),
             started: false,
+            patience: Some(clock::now() + PATIENCE),
             ending: None,
             input_is_open: true,
             out: Outlet::new(io::stdout()),
@@ -186,6 +191,10 @@ impl Process {
                 && let Some(ending) = self.ending.take()
             {
                 return Ok(End::Ended(ending));
+            }
+            if !self.started && self.patience.take_if(|until| *until <= clock::now()).is_some() {
+                let name = printable(&self.guest.name);
+                output::tell(format_args!("{name}: its agent has not answered yet; ^C gives it up"));
             }
             let ready = if self.asked.is_empty() { self.wait(&signals)? } else { Ready::default() };
             if ready.signals {
@@ -322,7 +331,9 @@ impl Process {
         let input = add(&mut fds, self.wants_input(), PollFd::new(&stdin, PollFlags::IN));
         let out = add(&mut fds, self.out.is_waiting(), PollFd::new(&self.out, PollFlags::OUT));
         let errors = add(&mut fds, self.errors.is_waiting(), PollFd::new(&self.errors, PollFlags::OUT));
-        match poll(&mut fds, clock::until(self.connection.deadline()).as_ref()) {
+        let patience = self.patience.filter(|_| !self.started);
+        let deadline = [self.connection.deadline(), patience].into_iter().flatten().min();
+        match poll(&mut fds, clock::until(deadline).as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Ready::default()),
             Err(error) => return Err(Failure::error(format!("poll: {error}"))),
@@ -450,6 +461,8 @@ fn add<'f>(fds: &mut Vec<PollFd<'f>>, is_wanted: bool, fd: PollFd<'f>) -> Option
 
 /// What is read of the input ahead of a process that does not read.
 const AHEAD: usize = 64 * 1024;
+/// How long a guest may be silent before that is told: one that has crashed does not say so.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What is typed ahead of it, with what is pasted. Keys have to be read, for one of them may end it.
 const KEYS: usize = 1024 * 1024;
 /// What ^C types.
