@@ -24,7 +24,7 @@ use crate::opening::{Opened, Opening};
 use crate::process::Waiting;
 use crate::signals::Signals;
 use crate::task::{Ctx, Fate, Interest, Task};
-use crate::wire::{Chance, Wire};
+use crate::wire::{Chance, Line, Wire};
 
 /// The agent.
 #[derive(Debug)]
@@ -112,9 +112,13 @@ impl Agent {
         });
         let carrier = Carrier::new(settings.line.clone(), settings.speed);
         let now = Instant::ZERO;
-        let sl = settings.sl.then(|| settings.speed.unwrap_or(0));
+        let line = match (settings.sl, settings.is_port) {
+            (true, _) => Line::Sl(settings.speed.unwrap_or(0)),
+            (false, true) => Line::Slow,
+            (false, false) => Line::Fast,
+        };
         Ok(Self {
-            wire: Wire::new(sl, chance, now),
+            wire: Wire::new(line, chance, now),
             opening: Opening::new(settings.secret.clone(), settings.pack),
             settings,
             carrier,

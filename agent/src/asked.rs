@@ -2,7 +2,7 @@
 //!
 //! Owns the answers. Refuses to know how any of it is done.
 
-use vspc_core::mux::StreamId;
+use vspc_core::mux::{Priority, StreamId};
 use vspc_guest::answer::{self, Done};
 use vspc_guest::{Announcement, Belongs, Code, Connect, Get, Header, Key, LogOk, Pty, Put, Refusal};
 
@@ -161,10 +161,13 @@ impl Agent {
             Thing::Shell(key, None) => return self.start_announced(which, id, key.clone()),
         };
         match self.tasks.get_mut(&number) {
-            Some(Task::Process(process)) => process.attach(id),
+            Some(Task::Process(process)) => {
+                let _ = self.wire.session.set_priority(id, Priority::High);
+                process.attach(id);
+            }
             Some(Task::Log(log)) => {
                 let ok: LogOk = answer::parse(line).unwrap_or_default();
-                log.attach(id, ok, &mut self.wire.session);
+                log.attach(id, ok, self.settings.pack, &mut self.wire.session);
             }
             Some(Task::Facts(facts)) => facts.attach(id),
             _ => {}

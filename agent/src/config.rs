@@ -27,7 +27,9 @@ pub(crate) struct Settings {
     pub(crate) speed: Option<u32>,
     /// Whether the line loses bytes.
     pub(crate) sl: bool,
-    /// Whether copies are packed where that is asked for.
+    /// Whether it is a serial port.
+    pub(crate) is_port: bool,
+    /// Whether copies and logs are packed where that is asked for.
     pub(crate) pack: bool,
     pub(crate) secret: Option<Secret>,
     pub(crate) shell: Option<ShellSettings>,
@@ -145,11 +147,12 @@ impl Settings {
                 return Err(Fatal::Options("there is no line: --line LINE, or --config FILE".to_owned()));
             }
         };
+        let is_port = Carrier::is_terminal(&line);
         let sl = match (options.sl, options.raw, file.sl) {
             (true, ..) => true,
             (_, true, _) => false,
             (_, _, Some(sl)) => sl,
-            _ => Carrier::is_terminal(&line),
+            _ => is_port,
         };
         let secret = file.key_file.as_deref().map(read_key).transpose()?;
         let shell =
@@ -167,8 +170,9 @@ impl Settings {
             line,
             speed: options.speed.or(file.speed),
             sl,
+            is_port,
             // A socket carries more than can be packed in that time.
-            pack: file.pack.unwrap_or(sl),
+            pack: file.pack.unwrap_or(sl || is_port),
             secret,
             shell,
             exec,

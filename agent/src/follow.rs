@@ -62,8 +62,8 @@ impl Log {
         Self { path, file: None, stream: None, begun, back: 0, look_at: Instant::ZERO, blocks: None }
     }
 
-    /// A host takes it.
-    pub(crate) fn attach(&mut self, id: StreamId, ok: LogOk, session: &mut Session) {
+    /// A host takes it, packed if it says so and this agent does.
+    pub(crate) fn attach(&mut self, id: StreamId, ok: LogOk, packs: bool, session: &mut Session) {
         let _ = session.set_priority(id, Priority::Low);
         // It says nothing more.
         let _ = session.stop_reading(id);
@@ -76,7 +76,7 @@ impl Log {
         if !self.begun {
             self.back = ok.back;
         }
-        self.blocks = ok.pack.map(|Pack::Lz4| Blocks::default());
+        self.blocks = ok.pack.filter(|_| packs).map(|Pack::Lz4| Blocks::default());
         self.stream = Some(id);
         self.look_at = Instant::ZERO;
     }
@@ -96,9 +96,9 @@ impl Log {
     /// What the host has taken up to now. A stream that is gone tells nothing.
     pub(crate) fn note_taken(&mut self, session: &Session) {
         if let (Some(id), Some(opened)) = (self.stream, &mut self.file)
-            && session.received(id).is_ok()
+            && let Some(under_way) = session.under_way(id)
         {
-            let under_way = session.under_way(id) as u64;
+            let under_way = under_way as u64;
             let taken = match &mut self.blocks {
                 None => opened.at.saturating_sub(under_way),
                 Some(blocks) => blocks.taken(under_way),

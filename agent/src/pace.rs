@@ -44,7 +44,7 @@ const LEAST_FRAME: u16 = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Chance, Wire};
+    use crate::wire::{self, Chance, Wire};
     use std::collections::VecDeque;
     use std::time::Duration;
     use vspc_core::mux::link::{Link, carry};
@@ -76,7 +76,8 @@ mod tests {
             let mut host = Session::new(Config { nonce: 5, ..Config::new(Role::Host) }, now).unwrap();
             let mut host_link = Link::new(LinkConfig::new(7));
             host_link.open(now);
-            let guest = Wire::new(Some(bits_per_second), Chance { nonces: [1, 2], seed: [3, 4] }, now);
+            let guest =
+                Wire::new(wire::Line::Sl(bits_per_second), Chance { nonces: [1, 2], seed: [3, 4] }, now);
             let (bulk, keys) = (host.open().unwrap(), host.open().unwrap());
             host.set_priority(bulk, Priority::Low).unwrap();
             let mut line = Self {

@@ -19,6 +19,17 @@ pub(crate) struct Wire {
     is_anew: bool,
 }
 
+/// What a line is like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Line {
+    /// A socket or a virtio port.
+    Fast,
+    /// A serial port that loses nothing.
+    Slow,
+    /// One that may, of so many bits a second; 0: as its system has it.
+    Sl(u32),
+}
+
 /// What tells this start of the agent from others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chance {
@@ -27,28 +38,18 @@ pub(crate) struct Chance {
 }
 
 impl Wire {
-    /// A guest that waits for a host; with SL at this speed, if any.
-    pub(crate) fn new(sl: Option<u32>, chance: Chance, now: Instant) -> Self {
-        let window = if sl.is_some() { SLOW_WINDOW } else { WINDOW };
-        let config = Config {
-            nonce: chance.nonces[0],
-            seed: chance.seed,
-            // Frames of a lossy line are slow ones: a keystroke waits for one of them.
-            max_frame: sl.map_or(16384, pace::max_frame),
-            window,
-            receive_buffer: window,
-            send_buffer: 2 * window,
-            max_peer_streams: PEER_STREAMS,
-            max_own_streams: OWN_STREAMS,
-            ..Config::new(Role::Guest)
-        };
+    /// A guest that waits for a host on such a line.
+    pub(crate) fn new(line: Line, chance: Chance, now: Instant) -> Self {
         // A test makes one of each.
-        let session = Session::new(config, now).expect("sizes that can work");
-        let link = sl.map(|bits_per_second| {
-            let mut link = Link::new(pace::link_config(chance.nonces[1], bits_per_second));
-            link.open(now);
-            link
-        });
+        let session = Session::new(config(line, chance), now).expect("sizes that can work");
+        let link = match line {
+            Line::Fast | Line::Slow => None,
+            Line::Sl(bits_per_second) => {
+                let mut link = Link::new(pace::link_config(chance.nonces[1], bits_per_second));
+                link.open(now);
+                Some(link)
+            }
+        };
         Self { session, link, is_anew: false }
     }
 
@@ -146,11 +147,33 @@ impl Wire {
     }
 }
 
-/// Bytes that the host may send on a stream before they were taken, and half of what is kept of what a stream
-/// says until the host has taken it: as much as a socket carries at a time, or a copy's or a paste's on a
-/// serial port. What a process had printed before it was stopped comes first; a line about a fact fits.
-const WINDOW: u32 = 256 * 1024;
-const SLOW_WINDOW: u32 = 16 * 1024;
+fn config(line: Line, chance: Chance) -> Config {
+    let (max_frame, window, send_buffer) = match line {
+        Line::Fast => (16 << 10, WINDOW, SEND_BUFFER),
+        // A keystroke waits for one frame.
+        Line::Slow => (4 << 10, SLOW_WINDOW, SLOW_SEND_BUFFER),
+        Line::Sl(bits_per_second) => (pace::max_frame(bits_per_second), SLOW_WINDOW, SLOW_SEND_BUFFER),
+    };
+    Config {
+        nonce: chance.nonces[0],
+        seed: chance.seed,
+        max_frame,
+        window,
+        receive_buffer: window,
+        send_buffer,
+        max_peer_streams: PEER_STREAMS,
+        max_own_streams: OWN_STREAMS,
+        ..Config::new(Role::Guest)
+    }
+}
+
+/// Bytes that the host may send on a stream before they were taken, and what is kept of a stream's own until
+/// the host has taken it, in which a line about a fact fits. For a socket it is as much as that carries at a
+/// time. For a serial port it is little: it goes before what a process says when it was stopped.
+const WINDOW: u32 = 64 << 10;
+const SEND_BUFFER: u32 = 128 << 10;
+const SLOW_WINDOW: u32 = 16 << 10;
+const SLOW_SEND_BUFFER: u32 = 32 << 10;
 /// Streams that the host may open: some for each process, copy and connection.
 const PEER_STREAMS: u32 = 256;
 /// Streams that are announced, of which connections to listeners are most.
@@ -163,9 +186,11 @@ mod tests {
     #[test]
     fn a_wire_of_each_kind_can_work_and_is_bounded() {
         let chance = Chance { nonces: [1, 2], seed: [3, 4] };
-        for sl in [None, Some(9600)] {
-            let wire = Wire::new(sl, chance, Instant::ZERO);
-            assert!(wire.session.memory() < 1 << 20);
+        // As agent.md says it.
+        for (line, most) in [(Line::Fast, 90), (Line::Slow, 30), (Line::Sl(9600), 30)] {
+            let bound = config(line, chance).memory_bound() / 1_000_000;
+            assert!(bound < most, "{line:?}: {bound} MB");
+            assert!(Wire::new(line, chance, Instant::ZERO).session.memory() < 1 << 20);
         }
     }
 }

@@ -89,7 +89,8 @@ impl Connection {
         if server.protocol == Protocol::V3 {
             return Self::open_v3(server);
         }
-        let operator = Operator::wide(&hello(server), seed(), clock::now());
+        let make = if server.wide { Operator::wide } else { Operator::new };
+        let operator = make(&hello(server), seed(), clock::now());
         let mut connection = Self::connect(server, Speech::Operator(Box::new(operator)))?;
         match connection.answer(HELLO_ID) {
             Ok(Ok(greeting)) => {

@@ -79,6 +79,10 @@ fn run(options: Options) -> Result<(), Failure> {
     server.protocol = options.protocol.unwrap_or(server.protocol);
     server.behalf = behalf;
     server.take(&options.tls)?;
+    server.wide = matches!(
+        options.command,
+        Command::Exec(_) | Command::Shell(_) | Command::Cp(_) | Command::Forward(_)
+    );
     let open = || Connection::open(&server);
     match options.command {
         Command::List(args) => list::run(&mut open()?, &args),

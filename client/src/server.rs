@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) protocol: Protocol,
     /// For whom it is asked, if that is not the one who runs this.
     pub(crate) behalf: Option<Behalf>,
+    /// Streams of a connection to it are few, and carry much.
+    pub(crate) wide: bool,
 }
 
 /// For whom a server is asked (operator.md §3).
@@ -208,7 +210,7 @@ impl FromStr for Server {
         if tls.is_some() && matches!(address, Address::Unix(_)) {
             return Err(format!("{text:?} is no address: tls://HOST or tls://HOST:PORT"));
         }
-        Ok(Self { address, tls, protocol: Protocol::Auto, behalf: None })
+        Ok(Self { address, tls, protocol: Protocol::Auto, behalf: None, wide: false })
     }
 }
 

@@ -153,7 +153,7 @@ fn a_packed_log_goes_on_with_the_first_block_that_was_not_taken() {
     let folder = Folder::new();
     let log = folder.join("messages");
     let option = format!("messages={}", log.display());
-    let machine = Machine::start_in(folder, "", &["--log", &option]);
+    let machine = Machine::start_in(folder, "pack = true\n", &["--log", &option]);
     let take = |host: &mut Host| {
         let (id, _) = host.announced_as("log/messages");
         host.write(id, &answer::ok(&LogOk { back: 0, pack: Some(Pack::Lz4) }));

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{FileType, fstat, major};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
-use rustix::net::{SendFlags, send};
+use rustix::net::sockopt::socket_type;
+use rustix::net::{SendFlags, SocketType, send};
 
 /// The standard output, or the standard error.
 #[derive(Debug)]
@@ -28,9 +29,11 @@ enum Kind {
     File,
     /// A pipe, which is asked for each write not to block: not all kernels can.
     Pipe,
+    /// A stream socket, likewise.
     Socket,
-    /// A terminal, or a pipe of a kernel that cannot: so little that whoever is writable takes it.
-    Little,
+    /// A terminal, or a pipe of a kernel that cannot: at most PIPE_BUF a write, which a writable descriptor
+    /// takes without blocking.
+    SmallWrites,
 }
 
 /// What became of a write.
@@ -53,8 +56,8 @@ impl<F: AsFd> Outlet<F> {
         let kind = match stat {
             Ok((FileType::RegularFile, _) | (FileType::CharacterDevice, MEMORY)) => Kind::File,
             Ok((FileType::Fifo, _)) => Kind::Pipe,
-            Ok((FileType::Socket, _)) => Kind::Socket,
-            _ => Kind::Little,
+            Ok((FileType::Socket, _)) if socket_type(&fd) == Ok(SocketType::STREAM) => Kind::Socket,
+            _ => Kind::SmallWrites,
         };
         Self { fd, kind, waiting: VecDeque::new(), closed: false }
     }
@@ -85,12 +88,12 @@ impl<F: AsFd> Outlet<F> {
         let written = match self.kind {
             Kind::File => write(&self.fd, front),
             Kind::Socket => send(&self.fd, front, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Kind::Little => write(&self.fd, little),
+            Kind::SmallWrites => write(&self.fd, little),
             Kind::Pipe => {
                 let runs = [IoSlice::new(front)];
                 match pwritev2(&self.fd, &runs, u64::MAX, ReadWriteFlags::NOWAIT) {
-                    Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                        self.kind = Kind::Little;
+                    Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
+                        self.kind = Kind::SmallWrites;
                         write(&self.fd, little)
                     }
                     written => written,
@@ -140,7 +143,7 @@ mod tests {
         // More than the pipe holds: nobody reads, and yet no write waits.
         let mut left = outlet.waiting.len();
         loop {
-            if outlet.kind == Kind::Little {
+            if outlet.kind == Kind::SmallWrites {
                 break;
             }
             assert_eq!(outlet.write().unwrap(), Written::Some);
@@ -152,10 +155,10 @@ mod tests {
         let mut read = Vec::new();
         while outlet.is_waiting() {
             let mut piece = [0; 4096];
-            let n = if outlet.kind == Kind::Little { 0 } else { reader.read(&mut piece).unwrap() };
+            let n = if outlet.kind == Kind::SmallWrites { 0 } else { reader.read(&mut piece).unwrap() };
             read.extend_from_slice(&piece[..n]);
             assert_eq!(outlet.write().unwrap(), Written::Some);
-            if outlet.kind == Kind::Little {
+            if outlet.kind == Kind::SmallWrites {
                 let n = reader.read(&mut piece).unwrap();
                 read.extend_from_slice(&piece[..n]);
             }

@@ -338,9 +338,15 @@ impl Consoles {
         let Some(guest) = self.guests.get_mut(id) else { return };
         let (uplink, buffers) = (&mut console.uplink, &mut self.buffers);
         while uplink.len() < GUEST_AHEAD {
+            let room = GUEST_AHEAD - uplink.len();
             let sent = guest.transmit_with(fx.now, |runs| {
-                runs.iter().for_each(|run| uplink.push_guest(run, buffers));
-                runs.iter().map(|run| run.len()).sum()
+                let mut left = room;
+                for run in runs {
+                    let piece = &run[..run.len().min(left)];
+                    uplink.push_guest(piece, buffers);
+                    left -= piece.len();
+                }
+                room - left
             });
             if sent == 0 {
                 break;

@@ -284,10 +284,11 @@ impl Guest {
     /// The next thing that came of its words; to be asked until there is none. It is told that this server
     /// is there; `chance` gives bytes that nobody can foresee.
     pub(super) fn poll(&mut self, server: &str, chance: &mut dyn FnMut() -> [u8; 32]) -> Option<News> {
-        // After a new start the ends of the old streams come, whose ids begin anew.
-        let mut are_old = false;
+        let mut ahead = None;
         loop {
-            if let Some(unheard) = &mut self.unheard {
+            if let Some(unheard) = &mut self.unheard
+                && ahead.is_none()
+            {
                 if let Some(news) = unheard.news.pop_front() {
                     return Some(news);
                 }
@@ -295,9 +296,17 @@ impl Guest {
                     self.unheard = None;
                 }
             }
-            match self.trunk.poll_event()? {
+            let event = match ahead.take() {
+                Some(event) => event,
+                None => self.trunk.poll_event()?,
+            };
+            match event {
                 Event::Started(terms) | Event::Restarted(terms) => {
-                    are_old = true;
+                    // The ends of the old streams come first; new ones begin at the same ids.
+                    ahead = self.trunk.poll_event();
+                    while matches!(ahead, Some(Event::Reset(..))) {
+                        ahead = self.trunk.poll_event();
+                    }
                     self.lose_all("it has started anew");
                     if terms.dialect == Dialect::S2 {
                         self.say_hello(server, chance());
@@ -319,7 +328,6 @@ impl Guest {
                     Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Room(id)),
                     _ => {}
                 },
-                Event::Reset(..) if are_old => {}
                 // It is another one, or will be.
                 Event::Reset(_, ResetReason::Restarted) => self.lose_all("it has started anew"),
                 Event::Reset(id, why) => {
@@ -508,6 +516,10 @@ impl Guest {
 
     /// A stream that was announced is this from now on, and the guest is answered this.
     pub(super) fn accept(&mut self, id: StreamId, carried: Carried, ok: &[u8]) {
+        if matches!(carried, Carried::Leg(_)) {
+            // What people type goes ahead of what programs send.
+            let _ = self.trunk.session().set_priority(id, Priority::High);
+        }
         let _ = self.trunk.session().write(id, ok);
         self.streams.set(id, carried);
     }
@@ -643,7 +655,7 @@ static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
             max_frame,
             window,
             receive_buffer: window,
-            send_buffer: 2 * window,
+            send_buffer: SEND_BUFFER,
             max_peer_streams: PEER_STREAMS,
             max_own_streams: OWN_STREAMS,
             ..SessionConfig::new(Role::Host)
@@ -651,8 +663,10 @@ static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
     })
 });
 /// What a stream may have under way towards us: as much as a socket carries at a time, and on a serial port.
-const WINDOW: u32 = 256 << 10;
+const WINDOW: u32 = 128 << 10;
 const SLOW_WINDOW: u32 = 64 << 10;
+/// What is kept of one for a guest that has not taken it.
+const SEND_BUFFER: u32 = 128 << 10;
 /// Streams that a guest may have announced at a time.
 const PEER_STREAMS: u32 = 72;
 /// Streams that operators may have opened in a guest at a time.

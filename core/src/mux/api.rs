@@ -77,9 +77,11 @@ impl Session {
     }
 
     /// How many bytes of what was written to the stream the peer has not taken, as far as is known here.
+    /// `None`: the stream is gone, and what became of its bytes is not known any more.
     #[must_use]
-    pub fn under_way(&self, id: StreamId) -> usize {
-        self.streams.peek(id).map_or(0, |slot| self.streams.table[slot].unacked.len() as usize)
+    pub fn under_way(&self, id: StreamId) -> Option<usize> {
+        let stream = &self.streams.table[self.streams.peek(id)?];
+        (!stream.dead).then(|| stream.unacked.len() as usize)
     }
 
     /// How many bytes written to the stream now could leave at once: what the peer has room for, less what

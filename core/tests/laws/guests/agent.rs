@@ -30,7 +30,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(world: &World, vm: ConnId, nonce: u32) -> Self {
-        let config = Config { nonce, window: 16 << 10, receive_buffer: 16 << 10, ..Config::new(Role::Guest) };
+        let sizes = Config {
+            max_frame: 16 << 10,
+            window: 16 << 10,
+            receive_buffer: 16 << 10,
+            ..Config::new(Role::Guest)
+        };
+        let config = Config { nonce, ..sizes };
         Self {
             vm,
             session: Session::new(config, world.now).unwrap(),

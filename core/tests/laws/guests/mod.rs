@@ -67,6 +67,25 @@ fn an_agent_is_said_hello_to_by_either_carrier_and_found_whatever_was_printed_be
 }
 
 #[test]
+fn a_guest_that_begins_anew_and_answers_an_old_hello_is_said_hello_to() {
+    let mut world = World::new(Config { banner: false, ..config() });
+    let vm = world.vm(vm_with_streams(1, "s2"));
+    world.settle();
+    let hello = world.host(vm).typed.clone();
+    let mut agent = Agent::new(&world, vm, 9);
+    agent.pass(&mut world);
+    agent.announce(&shell("a"));
+    agent.announce(&log("b"));
+    agent.pass(&mut world);
+    // What the host had called in before is what it answers, with streams of the last one open.
+    agent = Agent::new(&world, vm, 11);
+    agent.receive(&hello, &world);
+    agent.pass(&mut world);
+    assert!(agent.is_known);
+    assert_eq!(world.told(is_up), 2);
+}
+
+#[test]
 fn a_key_is_asked_for_and_proved_both_ways() {
     for (ours, theirs, is_met) in [
         (Some(b'k'), Some(b'k'), true),

@@ -275,3 +275,42 @@ fn streams_are_told_of_with_who_has_opened_them() {
     assert_eq!(streams["streams"][0]["detail"], "uname -a[2J");
     assert_eq!(streams["streams"][1]["name"], "vm01/shell");
 }
+
+#[test]
+fn what_is_typed_has_no_more_than_the_uplink_ahead_of_it_however_many_copies_there_are() {
+    let (mut world, mut agent) = world_with_agent("s2");
+    let shell = agent.announce(&shell("shell"));
+    pass_all(&mut agent, &mut world);
+    let mut operator = Operator::known(&mut world);
+    let typing = operator.attach(&mut world, "vm01/shell", "write");
+    let puts: Vec<u64> = (0..64).map(|_| open(&mut operator, &mut world, "vm01", &exec(&["cat"]))).collect();
+    pass(&mut operator, &mut agent, &mut world);
+    // The VM takes nothing for a while, and every copy has something to say.
+    world.stall(agent.vm, 0);
+    for &put in &puts {
+        operator.session.write(StreamId(put), &[b'x'; 16 << 10]).unwrap();
+    }
+    operator.pass(&mut world);
+    // It takes some, and the uplink is filled again.
+    world.stall(agent.vm, 96 << 10);
+    world.settle();
+    operator.session.write(StreamId(typing), b"Q").unwrap();
+    operator.pass(&mut world);
+    world.unstall(agent.vm);
+    let typed = std::mem::take(&mut world.host(agent.vm).typed);
+    let mut ahead = 0;
+    for piece in typed.chunks(1024) {
+        agent.receive(piece, &world);
+        if agent.heard(shell).contains('Q') {
+            break;
+        }
+        ahead += piece.len();
+    }
+    assert!(ahead <= (96 + 128) << 10, "{ahead} bytes were ahead of a key");
+}
+
+fn pass_all(agent: &mut Agent, world: &mut World) {
+    for _ in 0..4 {
+        agent.pass(world);
+    }
+}
