@@ -143,4 +143,4 @@ impl IdleGuest {
 }
 
 /// Bytes that a stream may have under way.
-const WINDOW: u32 = 256 << 10;
+const WINDOW: u32 = 64 << 10;
