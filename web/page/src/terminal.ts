@@ -61,6 +61,8 @@ export class Terminal {
     this.xterm.unicode.activeVersion = '11';
     this.#quieten();
     this.xterm.open(element);
+    // What came is in the terminal's buffer: for whoever measures how soon that is.
+    this.xterm.onWriteParsed(() => element.dispatchEvent(new Event('parsed')));
     const input = this.xterm.textarea;
     if (input !== undefined) {
       input.setAttribute('aria-label', shape.label);

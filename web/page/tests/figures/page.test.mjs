@@ -1,4 +1,5 @@
-// How soon the page shows 10 000 consoles of a real gateway, and how soon it filters them: medians of ROUNDS.
+// How soon the page shows 10 000 consoles of a real gateway, and how soon it filters them: medians of ROUNDS; how
+// soon a key is in the terminal again, beside a key at the console's port.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -8,6 +9,7 @@ import { lendPage, Servers, withoutServers as skip } from '../browser/servers.mj
 
 const COUNT = 10_000;
 const ROUNDS = 5;
+const KEYS = 300;
 after(stop);
 
 /** What a VM says first (docs/protocol/vmware.md §2). */
@@ -74,4 +76,67 @@ test('10 000 consoles are there within a second, and filtered within 50 ms', { s
   }
   assert.ok(median(figures.rows) <= 1000, 'the first rows');
   assert.ok(median(figures.filtered) <= 50, 'the filter');
+});
+
+/** A client at a console's port that types `x`: how long its echo takes, in ms. */
+async function typist(port) {
+  const socket = connect(port, '127.0.0.1');
+  socket.setNoDelay(true);
+  await once(socket, 'connect');
+  let came = () => undefined;
+  socket.on('data', (data) => {
+    if (data.includes('x')) came();
+  });
+  const key = async () => {
+    const echo = new Promise((resolve) => (came = resolve));
+    const began = performance.now();
+    socket.write('x');
+    await echo;
+    return performance.now() - began;
+  };
+  return { key, close: () => socket.destroy() };
+}
+
+test('a key is in the terminal again within a frame of one at the port', { skip, timeout: 120_000 }, async (t) => {
+  const servers = new Servers();
+  t.after(() => servers.close());
+  const east = await servers.concentrator();
+  await servers.vm('web-01', east, ['--every', '0']);
+  const gateway = await servers.gateway({ east });
+  const before = (context) => lendPage(context, gateway);
+  const { page, faults, close } = await open(`${gateway.url}#/open/east/web-01`, { before });
+  await page.locator('.chip', { hasText: 'Writing' }).waitFor();
+  await page.locator('.pane .xterm').click();
+  const { port } = await (await fetch(`${gateway.url}api/v1/consoles/web-01`)).json();
+  const client = await typist(port);
+  await client.key();
+  await page.evaluate(() => {
+    let began;
+    globalThis.keys = [];
+    document.addEventListener('keydown', () => (began = performance.now()), { capture: true });
+    document.querySelector('.pane .xterm').parentElement.addEventListener('parsed', () => {
+      if (began === undefined) return;
+      globalThis.keys.push(performance.now() - began);
+      began = undefined;
+      globalThis.came?.();
+    });
+  });
+  const figures = { page: [], port: [] };
+  for (let round = 0; round < KEYS; round += 1) {
+    // No polling, which would have the page draw all the time.
+    const came = page.evaluate(() => new Promise((resolve) => (globalThis.came = resolve)));
+    await page.keyboard.press('y');
+    await came;
+    figures.port.push(await client.key());
+  }
+  figures.page = await page.evaluate(() => globalThis.keys);
+  client.close();
+  await close();
+  assert.deepEqual(faults, []);
+  const most = (all) => all.toSorted((a, b) => a - b)[Math.floor(all.length * 0.99)];
+  for (const [name, all] of Object.entries(figures)) {
+    t.diagnostic(`key, ${name}: p50 ${median(all).toFixed(2)} ms, p99 ${most(all).toFixed(2)} ms of ${all.length}`);
+  }
+  // After a key Chromium hands on what comes from the network with its next frame, 16.7 ms later at most.
+  assert.ok(median(figures.page) - median(figures.port) <= 17, 'the page');
 });
