@@ -46,6 +46,23 @@ fn what_was_handed_over_is_freed_at_once_and_acked_all_the_same() {
 }
 
 #[test]
+fn what_a_stream_had_under_way_is_not_told_once_it_is_gone() {
+    let (mut host, mut guest) = default_pair();
+    let id = host.open().unwrap();
+    host.write(id, &[1; 10_000]).unwrap();
+    assert_eq!(host.under_way(id), Some(10_000));
+    guest.handle_received(&take_all(&mut host), START);
+    // The other side says nothing more, and gives the stream up: nobody has read a byte.
+    guest.finish(id).unwrap();
+    host.handle_received(&take_all(&mut guest), START);
+    events(&mut host);
+    assert_eq!((host.received(id), host.under_way(id)), (Ok(Received::End), Some(10_000)));
+    guest.reset(id).unwrap();
+    host.handle_received(&take_all(&mut guest), START);
+    assert_eq!(host.under_way(id), None, "the end was not polled yet");
+}
+
+#[test]
 fn one_side_that_is_not_sure_makes_it_a_line() {
     let line = |role| Config { start: Start::Negotiate, ..Config::new(role) };
     for (host, guest) in
