@@ -10,7 +10,7 @@ use vspc_core::vmware::VmConfig;
 use vspc_guest::{Announcement, FactLine, Name, answer};
 
 use super::agent::{Agent, facts, shell, vm_with_streams};
-use super::{pass, world_with_agent};
+use super::{pass, with_right, world_with_agent};
 use crate::admin::config;
 use crate::operators::client::Operator;
 use crate::world::{Kind, World, uuid, vm_config};
@@ -160,22 +160,20 @@ fn a_uuid_means_the_vm_and_not_its_streams() {
 
 #[test]
 fn who_may_not_take_connections_any_more_is_told_of_none_and_leaves_them_to_others() {
-    let rules = |right: &str| Rules::new(vec![format!("loopback={right}").parse().unwrap()]);
-    let with = |right: &str| Config { admin_rights: rules(right), ..config() };
-    let mut world = World::new(with("writer"));
+    let mut world = World::new(with_right("writer"));
     let vm = world.vm(vm_with_streams(1, "s2"));
     let mut agent = Agent::new(&world, vm, 9);
     agent.pass(&mut world);
     let mut operator = Operator::known(&mut world);
     let accept = || json!({ "op": "accept", "console": "vm01", "name": "db" });
     operator.ok(&mut world, accept());
-    world.change(&with("spectator"));
+    world.change(&with_right("spectator"));
     let from = || Announcement::Connection { name: Name::new("db").unwrap(), from: "a".into() };
     let id = agent.announce(&from());
     agent.pass(&mut world);
     assert!(agent.heard(id).contains("refused"));
     assert_eq!(operator.notices(&mut world, "connection").len(), 0);
-    world.change(&with("writer"));
+    world.change(&with_right("writer"));
     let mut other = Operator::known(&mut world);
     other.ok(&mut world, accept());
     // One that does not read is told of so many, and no more.

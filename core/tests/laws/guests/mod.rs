@@ -10,6 +10,7 @@ mod v1;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vspc_core::admin::operator::Rules;
 use vspc_core::concentrator::{Config, EventKind, GuestKey};
 use vspc_core::mux::StreamId;
 use vspc_core::vmware::VmConfig;
@@ -28,6 +29,12 @@ fn world_with_agent(mux: &str) -> (World, Agent) {
     let mut agent = if mux == "s2+sl" { agent.over_sl(&world, 77) } else { agent };
     agent.pass(&mut world);
     (world, agent)
+}
+
+/// Where whoever is on this machine may do so much.
+fn with_right(right: &str) -> Config {
+    let rules = Rules::new(vec![format!("loopback={right}").parse().unwrap()]);
+    Config { admin_rights: rules, ..config() }
 }
 
 fn is_up(kind: &EventKind) -> bool {

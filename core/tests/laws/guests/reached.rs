@@ -9,7 +9,7 @@ use vspc_core::mux::StreamId;
 use vspc_guest::{Announcement, Exec, FactLine, Header, Key, Name};
 
 use super::agent::{Agent, facts, shell, vm_with_streams};
-use super::{pass, world_with_agent};
+use super::{pass, with_right, world_with_agent};
 use crate::admin::config;
 use crate::operators::client::Operator;
 use crate::world::{World, vm_config};
@@ -90,9 +90,7 @@ fn what_an_agent_does_not_allow_and_what_is_no_header_never_reaches_it() {
 
 #[test]
 fn whoever_may_only_watch_opens_nothing_and_who_may_no_more_is_cut_off() {
-    let rules = |right: &str| Rules::new(vec![format!("loopback={right}").parse().unwrap()]);
-    let with = |right: &str| Config { admin_rights: rules(right), ..config() };
-    let mut world = World::new(with("writer"));
+    let mut world = World::new(with_right("writer"));
     let vm = world.vm(vm_with_streams(1, "s2"));
     let mut agent = Agent::new(&world, vm, 9);
     agent.pass(&mut world);
@@ -100,7 +98,7 @@ fn whoever_may_only_watch_opens_nothing_and_who_may_no_more_is_cut_off() {
     open(&mut operator, &mut world, "vm01", &exec(&["sleep", "9"]));
     pass(&mut operator, &mut agent, &mut world);
     let (id, _) = agent.opened();
-    world.change(&with("spectator"));
+    world.change(&with_right("spectator"));
     pass(&mut operator, &mut agent, &mut world);
     assert!(agent.reset.contains(&id), "it goes on for one who may not");
     let stream = operator.session.open_announced().unwrap().0;
