@@ -48,6 +48,40 @@ impl Concentrator {
         page
     }
 
+    /// What is counted, of those consoles of which the asker may know, and of connections that are at no
+    /// other. Costs a look at each console, and where any has a list at each connection.
+    pub(super) fn describe_all(&self, asker: ConnId) -> Value {
+        let sees_all = self.sees_all(asker);
+        let sees = |at: ConsoleId| sees_all || self.sees(asker, at);
+        let mut totals = self.fx.counters;
+        let (mut consoles, mut shown, mut typed) = (0_usize, 0, 0);
+        for console in self.consoles.iter().filter(|console| sees(console.id())) {
+            consoles += 1;
+            totals += console.counters();
+            shown += console.fanout().lags().map(|(_, lag)| lag).sum::<u64>();
+            typed += console.uplink.len();
+        }
+        let connections = match sees_all {
+            true => self.conns.len(),
+            false => self.conns.iter().filter(|(_, conn)| conn.console().is_none_or(sees)).count(),
+        };
+        let mut counters: serde_json::Map<String, Value> =
+            totals.iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        counters.insert("consoles".into(), consoles.into());
+        counters.insert("connections".into(), connections.into());
+        let times = &self.fx.histograms;
+        json!({
+            "counters": counters,
+            "goahead_us": times.goahead.summary(),
+            "typing_us": times.typing.summary(),
+            "tls_handshake_us": times.handshake.summary(),
+            "reader_lag_bytes": times.lag.summary(),
+            "log_lag_bytes": times.log_lag.summary(),
+            "store_lag_us": times.store_lag.summary(),
+            "waiting_bytes": { "shown": shown, "typed": typed },
+        })
+    }
+
     /// With what was asked for besides.
     pub(super) fn describe_with(&self, console: &Console, with: Extras) -> operator::Console {
         let mut shown = self.describe_console(console);

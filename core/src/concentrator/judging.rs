@@ -138,9 +138,33 @@ impl Concentrator {
         }
     }
 
-    /// Judges anew every operator's connection. Each whose rights are not what they were is told, and so are
-    /// those of its subscriptions that consoles have come into or gone out of. Costs a look at each
-    /// connection, and for each such at each console.
+    /// What each operator's connection that has said hello may do, everywhere and by lists. Costs a look at
+    /// each rule of each list for each of them.
+    pub(super) fn all_rights(&self) -> Vec<(ConnId, Notice)> {
+        let is_known =
+            |id: &ConnId| self.conns.get(*id).and_then(Conn::desk).is_some_and(|desk| desk.standing.is_known);
+        self.desks().into_iter().filter(is_known).map(|id| (id, self.rights_of(id))).collect()
+    }
+
+    fn rights_of(&self, id: ConnId) -> Notice {
+        Notice::Rights { rights: self.right_anywhere(id).name().into(), lists: self.lists_of(id) }
+    }
+
+    /// Tells each of those whose rights are not what they were.
+    pub(super) fn tell_of_rights(&mut self, before: Vec<(ConnId, Notice)>) {
+        for (id, before) in before {
+            let now = self.rights_of(id);
+            if now != before
+                && let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut)
+            {
+                desk.notify(&now);
+                self.fx.outbox.transmit(id);
+            }
+        }
+    }
+
+    /// Judges anew every operator's connection. Subscriptions are told of the consoles that have come into
+    /// them or gone out. Costs a look at each connection, and for each such at each console.
     pub(super) fn judge_operators(&mut self) {
         for id in self.desks() {
             let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { continue };
@@ -148,11 +172,11 @@ impl Concentrator {
             desk.standing.judge(&self.config.admin_rights);
             let mut guests = desk.guests();
             guests.extend(self.consoles.guests.taken_by(id));
-            if desk.standing.right != before && desk.standing.is_known {
-                desk.notify(&Notice::Rights { rights: desk.standing.right.name().into() });
-                if let Some(watch) = &mut desk.watch {
-                    watch.changed.extend(self.consoles.iter().map(Console::id));
-                }
+            if desk.standing.right != before
+                && desk.standing.is_known
+                && let Some(watch) = &mut desk.watch
+            {
+                watch.changed.extend(self.consoles.iter().map(Console::id));
                 self.fx.outbox.transmit(id);
             }
             for at in guests {

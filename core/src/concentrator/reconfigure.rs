@@ -54,7 +54,7 @@ impl Concentrator {
     }
 
     fn go_by_rules(&mut self, config: Config, of_consoles: bool, of_rights: bool) {
-        let watching = self.all_watching();
+        let (watching, rights) = (self.all_watching(), self.all_rights());
         let changed = match of_consoles {
             true => self.consoles.change_rules(&config),
             false => Vec::new(),
@@ -63,6 +63,7 @@ impl Concentrator {
         if of_rights {
             self.judge_operators();
         }
+        self.tell_of_rights(rights);
         for &(at, list) in &changed {
             self.fx.outbox.changed(at);
             self.meet_guest(at);

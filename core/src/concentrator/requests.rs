@@ -237,28 +237,7 @@ impl Concentrator {
                 self.order(id, Order::Drain);
                 json!({})
             }
-            Op::Stats => {
-                let mut counts: serde_json::Map<String, Value> =
-                    self.totals().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
-                counts.insert("consoles".into(), self.consoles.len().into());
-                counts.insert("connections".into(), self.conns.len().into());
-                let (mut shown, mut typed) = (0, 0);
-                for console in self.consoles.iter() {
-                    shown += console.fanout().lags().map(|(_, lag)| lag).sum::<u64>();
-                    typed += console.uplink.len();
-                }
-                let times = &self.fx.histograms;
-                json!({
-                    "counters": counts,
-                    "goahead_us": times.goahead.summary(),
-                    "typing_us": times.typing.summary(),
-                    "tls_handshake_us": times.handshake.summary(),
-                    "reader_lag_bytes": times.lag.summary(),
-                    "log_lag_bytes": times.log_lag.summary(),
-                    "store_lag_us": times.store_lag.summary(),
-                    "waiting_bytes": { "shown": shown, "typed": typed },
-                })
-            }
+            Op::Stats => self.describe_all(id),
         };
         self.say(id, number, &ok);
         Ok(())
@@ -291,6 +270,7 @@ impl Concentrator {
             "rights": right.name(),
             "as": who,
             "delegates": delegates,
+            "lists": self.lists_of(id),
             "features": if self.config.has_logs { &["guests", "log"][..] } else { &["guests"] },
         }))
     }

@@ -196,7 +196,12 @@ impl Rules {
 
     /// What each rule says of who may use its consoles.
     pub(super) fn lists(&self) -> impl Iterator<Item = &operator::Rules> {
-        self.rules.iter().filter_map(|rule| rule.may.as_ref())
+        self.listing().filter_map(|rule| rule.may.as_ref())
+    }
+
+    /// Each rule that says who may use its consoles.
+    pub(super) fn listing(&self) -> impl Iterator<Item = &ConsoleRule> {
+        self.rules.iter().filter(|rule| rule.may.is_some())
     }
 }
 

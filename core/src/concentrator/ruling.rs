@@ -1,6 +1,6 @@
 //! What is so at a console: what its rule says, or what is so everywhere; and what somebody may do there.
 
-use crate::admin::operator::{Right, Rules};
+use crate::admin::operator::{Listing, Listings, Right, Rules};
 
 use super::Concentrator;
 use super::config::SlowClient;
@@ -8,6 +8,7 @@ use super::conn::Role;
 use super::dials::{By, DialKey};
 use super::id::{ConnId, ConsoleId};
 use super::label::Label;
+use super::rules::Pattern;
 use super::standing::older_right_at;
 
 impl Concentrator {
@@ -72,6 +73,25 @@ impl Concentrator {
             None => self.consoles.len(),
             Some(_) => self.consoles.iter().filter(|console| self.sees(id, console.id())).count(),
         }
+    }
+
+    /// Whether somebody who asks may know of every console that there is and may come.
+    pub(super) fn sees_all(&self, id: ConnId) -> bool {
+        self.right_anywhere(id) == Right::Operator || self.consoles.lists().next().is_none()
+    }
+
+    /// Where an operator's connection may do what a list of consoles says; an operator of the whole server
+    /// is in need of none. Costs a look at each rule of each list.
+    pub(super) fn lists_of(&self, id: ConnId) -> Listings {
+        if self.sees_all(id) {
+            return Listings::default();
+        }
+        let text = |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::to_string);
+        Listings::new(self.consoles.listing().filter_map(|rule| {
+            let right = self.right_by(id, rule.may.as_ref());
+            let rights = (right > Right::None).then(|| right.name().to_owned())?;
+            Some(Listing { name: text(&rule.name), uuid: text(&rule.uuid), rights })
+        }))
     }
 
     /// What a connection may do where no list says otherwise.

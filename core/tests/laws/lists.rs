@@ -163,6 +163,73 @@ fn who_has_no_right_elsewhere_uses_the_console_whose_list_names_it_and_knows_of_
 }
 
 #[test]
+fn hello_tells_which_lists_name_one_and_says_nothing_of_others() {
+    let uuids = ConsoleRule { uuid: Some("6421*".parse().unwrap()), ..may("db-*", &["192.0.2.12=operator"]) };
+    let all = |list: &[&str]| Config {
+        console_rules: vec![may("secret", list), may("other", &["192.0.2.99=writer"]), uuids.clone()],
+        ..settings(&["192.0.2.9=operator", "192.0.2.11=spectator"], list)
+    };
+    let mut world = World::new(all(&LIST));
+    let hello = |n: u8, world: &mut World| {
+        let before = std::mem::replace(&mut world.from, Ipv4Addr::new(192, 0, 2, n));
+        let id = world.connect_to(ADMIN, Part::Client(Client::new(Kind::Raw))).unwrap();
+        world.from = before;
+        let mut operator = Operator::on(world, id);
+        let ok = operator.ok(world, json!({ "op": "hello", "v": 1 }));
+        (operator, ok)
+    };
+    let secret = |rights: &str| json!({ "name": "secret", "rights": rights });
+    let (mut nobody, ok) = hello(10, &mut world);
+    assert_eq!((&ok["rights"], &ok["lists"]), (&json!("none"), &json!([])));
+    let (mut reader, ok) = hello(11, &mut world);
+    assert_eq!((&ok["rights"], &ok["lists"]), (&json!("spectator"), &json!([secret("spectator")])));
+    let (mut writer, ok) = hello(12, &mut world);
+    let databases = json!({ "name": "db-*", "uuid": "6421*", "rights": "operator" });
+    assert_eq!((&ok["rights"], &ok["lists"]), (&json!("none"), &json!([secret("writer"), databases])));
+    let (mut operator, ok) = hello(9, &mut world);
+    assert_eq!((&ok["rights"], &ok["lists"]), (&json!("operator"), &json!([])));
+    // Lists change, and nothing else: those are told who were named, or are now.
+    world.change(&all(&["192.0.2.11=spectator", "192.0.2.10=writer"]));
+    let told = nobody.notices(&mut world, "rights");
+    assert_eq!((&told[0]["rights"], &told[0]["lists"]), (&json!("none"), &json!([secret("writer")])));
+    assert_eq!(writer.notices(&mut world, "rights")[0]["lists"], json!([databases]));
+    assert!(reader.notices(&mut world, "rights").is_empty());
+    assert!(operator.notices(&mut world, "rights").is_empty());
+}
+
+#[test]
+fn lists_without_end_are_cut_and_leave_hello_a_line() {
+    let long = "\u{1}".repeat(4000);
+    let console_rules: Vec<_> = (0..300).map(|n| may(&format!("{n}{long}"), &["192.0.2.9=writer"])).collect();
+    let mut world = World::new(Config { console_rules, ..settings(&[], &[]) });
+    let before = std::mem::replace(&mut world.from, Ipv4Addr::new(192, 0, 2, 9));
+    let id = world.connect_to(ADMIN, Part::Client(Client::new(Kind::Raw))).unwrap();
+    world.from = before;
+    let ok = Operator::on(&mut world, id).ok(&mut world, json!({ "op": "hello", "v": 1 }));
+    let told = ok["lists"].as_array().unwrap().len();
+    assert!((1..300).contains(&told), "{told}");
+}
+
+#[test]
+fn stats_count_nothing_of_consoles_that_one_may_not_know_of() {
+    let (mut world, vms) = world(&["192.0.2.9=operator", "192.0.2.0/24=spectator"], &LIST);
+    world.print(vms[0], b"four");
+    world.print(vms[1], b"seven b");
+    let stats = |n: u8, world: &mut World| {
+        let mut operator = operator_from(world, n);
+        let stats = operator.ok(world, json!({ "op": "stats" }));
+        let count = |of: &str| stats["counters"][of].as_u64().unwrap();
+        (count("consoles"), count("bytes_from_vm"), count("connections"))
+    };
+    let (hidden, all, named) = (stats(10, &mut world), stats(9, &mut world), stats(11, &mut world));
+    assert_eq!((hidden.0, hidden.1), (1, 4));
+    assert_eq!((all.0, all.1), (2, 11));
+    assert_eq!((named.0, named.1), (2, 11));
+    // Each has one connection more than the one before: its own. The first does not know of the VM's.
+    assert_eq!((all.2 - hidden.2, named.2 - all.2), (2, 1));
+}
+
+#[test]
 fn an_operator_of_the_whole_server_is_one_at_every_console() {
     let (mut world, _) = world(&["192.0.2.9=operator"], &["192.0.2.9=none"]);
     let mut operator = operator_from(&mut world, 9);

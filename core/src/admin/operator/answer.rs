@@ -70,6 +70,42 @@ pub struct Candidate {
     pub name: String,
 }
 
+/// Consoles whose list names one, and what that one may do there (operator.md §3).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Listing {
+    /// A pattern of their names; `None`: whatever they are called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A pattern of their UUIDs; `None`: whatever they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// What may be done there.
+    pub rights: String,
+}
+
+/// All of those that fit into a line.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Listings(Vec<Listing>);
+
+impl Listings {
+    /// As many as a line can hold, in their order.
+    #[must_use]
+    pub fn new(all: impl IntoIterator<Item = Listing>) -> Self {
+        let mut room = LISTINGS_SIZE;
+        let fits = all.into_iter().map_while(|listing| {
+            let patterns = listing.name.iter().chain(&listing.uuid).map(String::len).sum::<usize>();
+            // Six bytes for each that JSON escapes, and what stands around them.
+            room = room.checked_sub(6 * patterns + 64)?;
+            Some(listing)
+        });
+        Self(fits.collect())
+    }
+}
+
+/// Bytes of lists in one line: half of what a line may have.
+const LISTINGS_SIZE: usize = 32 * 1024;
+
 impl Failure {
     /// A failure that its code and a sentence tell.
     #[must_use]
@@ -204,6 +240,9 @@ pub enum Notice {
     Rights {
         /// What it may do from now on.
         rights: String,
+        /// Where it may do something else, by lists of consoles that name it.
+        #[serde(default)]
+        lists: Listings,
     },
     /// So many events were not told.
     LogDropped {

@@ -11,8 +11,8 @@ mod request;
 mod rights;
 
 pub use answer::{
-    Access, Candidate, Code, Console, Failure, Held, Notice, ReloadOutcome, parse_id, put_answer,
-    put_failure, put_notice, write_id,
+    Access, Candidate, Code, Console, Failure, Held, Listing, Listings, Notice, ReloadOutcome, parse_id,
+    put_answer, put_failure, put_notice, write_id,
 };
 pub use lines::{LINE_MAX, Line, Lines};
 pub use log::{BrokenRecord, LogQuery, LogRecord, LogRecords, When};

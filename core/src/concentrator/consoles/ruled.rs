@@ -169,6 +169,11 @@ impl Consoles {
         self.rules.lists()
     }
 
+    /// Every rule that has a list.
+    pub(in crate::concentrator) fn listing(&self) -> impl Iterator<Item = &ConsoleRule> {
+        self.rules.listing()
+    }
+
     /// Whether any console's port depends on its name.
     pub(in crate::concentrator) fn ports_need_names(&self) -> bool {
         self.rules.ports_need_names()
