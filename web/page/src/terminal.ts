@@ -154,6 +154,13 @@ export class Terminal {
       if (data !== '\x1b[I' && data !== '\x1b[O') typing.typed(encoder.encode(data));
     });
     this.xterm.onBinary((data) => typing.typed(Uint8Array.from(data, (c) => c.charCodeAt(0) & 0xff)));
+    // xterm.js sends capitals and spaces at their `keypress` and lets the browser put them into its hidden field
+    // as well, where only screen readers look for them. The browser would draw that field anew, and hand on
+    // nothing from the network, the echo among it, before it has.
+    this.element.addEventListener('keypress', (event) => {
+      const plain = !event.ctrlKey && !event.altKey && !event.metaKey;
+      if (plain && this.xterm.options.screenReaderMode !== true) event.preventDefault();
+    });
     // Before xterm.js sees it: a paste is asked about first.
     this.element.addEventListener(
       'paste',

@@ -58,6 +58,37 @@ test('scrollback is there at once, and what is typed arrives', { skip: missing }
   await page.screenshot({ path: path.join(SHOTS, 'console.png') });
 });
 
+test('no key leaves anything in the field below the terminal, which would be drawn before the echo', { skip: missing }, async () => {
+  const page = await console_('\x1b[?1h$ ');
+  await sees(page, '$');
+  await page.locator('.pane .xterm').click();
+  const field = page.locator('.pane .xterm-helper-textarea');
+  await field.evaluate((e) => e.addEventListener('beforeinput', () => (e.dataset.touched = 'yes')));
+  await page.keyboard.type('Ls -l /Var; X ~^{}|');
+  for (const key of ['ArrowUp', 'Shift+Tab', 'Control+a', 'Alt+b', 'Enter']) await page.keyboard.press(key);
+  const wanted = 'Ls -l /Var; X ~^{}|\x1bOA\x1b[Z\x01\x1bb\r';
+  await until('all is typed', () => Buffer.concat(gateway.typed).toString() === wanted);
+  assert.deepEqual(await field.evaluate((e) => [e.value, e.dataset.touched ?? 'no']), ['', 'no']);
+});
+
+test('an input method and a soft keyboard type each word once', { skip: missing }, async () => {
+  const page = await console_();
+  await page.locator('.pane .xterm').click();
+  const words = () => Buffer.concat(gateway.typed).toString();
+  const browser = await page.context().newCDPSession(page);
+  for (const text of ['k', 'ka', '\u304b']) {
+    await browser.send('Input.imeSetComposition', { text, selectionStart: text.length, selectionEnd: text.length });
+  }
+  assert.equal(words(), '', 'nothing before it is chosen');
+  await browser.send('Input.insertText', { text: '\u304b' });
+  await until('the word is typed', () => words() === '\u304b');
+  await page.keyboard.type('A b');
+  await until('keys are typed behind it', () => words() === '\u304bA b');
+  // As keyboards on glass do it that send no keys.
+  await browser.send('Input.insertText', { text: 'ja' });
+  await until('what the soft keyboard has put there is typed', () => words() === '\u304bA bja');
+});
+
 test('a link that is cut heals at the byte at which it was cut', { skip: missing }, async () => {
   const page = await console_('one\r\n', { expect: ['WebSocket', '503'] });
   await sees(page, 'one');
