@@ -169,6 +169,8 @@ pub(super) struct Guest {
     pub(super) trunk: Trunk,
     pub(super) interpreted: Option<Box<Interpreted>>,
     pub(super) mux: Mux,
+    /// As which it is listed among those that are awake; 0: it is not.
+    pub(super) awake_as: u32,
     key: Option<GuestKey>,
     /// What its console was called when its streams' were called after that.
     called: Option<Arc<Label>>,
@@ -213,6 +215,7 @@ impl Guest {
             trunk: trunk.expect("a test makes one of each"),
             interpreted: (mux == Mux::V1).then(|| Box::new(Interpreted::new(chance, now))),
             mux,
+            awake_as: 0,
             key: key.cloned(),
             called: None,
             met: Met::Nobody(None),

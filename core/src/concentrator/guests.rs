@@ -2,7 +2,7 @@
 //!
 //! **Owns** these tables. **Refuses to know** what is on the streams.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
@@ -21,6 +21,7 @@ pub(super) struct Guests {
     takers: BTreeMap<(ConsoleId, Box<str>), ConnId>,
     /// Consoles that are the control channel of the guest at another one.
     controls: BTreeSet<ConsoleId>,
+    awake: Awake,
 }
 
 impl Guests {
@@ -34,6 +35,26 @@ impl Guests {
 
     pub(super) fn insert(&mut self, at: ConsoleId, guest: Guest) {
         self.guests.insert(at, Box::new(guest));
+    }
+
+    /// A guest was looked after. While too many sessions are awake, those that were listed first rest, unless
+    /// something of them is under way: two a call, so that they become fewer. Constant work.
+    pub(super) fn looked_after(&mut self, at: ConsoleId) {
+        let Self { guests, awake, .. } = self;
+        if let Some(guest) = guests.get_mut(&at)
+            && guest.awake_as == 0
+            && !guest.trunk.is_resting()
+        {
+            guest.awake_as = awake.list(at);
+        }
+        for _ in 0..2 {
+            let Some((first, number)) = awake.too_many() else { return };
+            if let Some(guest) = guests.get_mut(&first)
+                && guest.awake_as == number
+            {
+                guest.awake_as = if guest.trunk.rest() { 0 } else { awake.list(first) };
+            }
+        }
     }
 
     /// There is no guest at this console any more.
@@ -118,3 +139,37 @@ impl Guests {
         self.takers.iter().filter(move |(_, taker)| **taker == who).map(|((at, _), _)| *at)
     }
 }
+
+/// Guests whose sessions were awake when they were looked after, in that order. A fleet that comes up at one
+/// moment would have them all awake until they have been silent for a while, and what so many take at once an
+/// allocator hardly gives back.
+#[derive(Debug, Default)]
+struct Awake {
+    /// Each with the number that its guest was listed as: one that has another by now stands further behind.
+    listed: VecDeque<(ConsoleId, u32)>,
+    last: u32,
+}
+
+impl Awake {
+    /// Lists a guest, and tells as what; never as 0.
+    fn list(&mut self, at: ConsoleId) -> u32 {
+        self.last = self.last.checked_add(1).unwrap_or(1);
+        self.listed.push_back((at, self.last));
+        self.last
+    }
+
+    /// Takes the first, if there are too many. What a crowd took is given back when it has gone.
+    fn too_many(&mut self) -> Option<(ConsoleId, u32)> {
+        if self.listed.len() > AWAKE {
+            return self.listed.pop_front();
+        }
+        if self.listed.capacity() > 2 * AWAKE {
+            self.listed.shrink_to(AWAKE);
+        }
+        None
+    }
+}
+
+/// How many sessions stay awake for a while after they were used: then no key of
+/// somebody who types has to wake one. More than people type to at once, and together a tenth of a megabyte.
+const AWAKE: usize = 64;

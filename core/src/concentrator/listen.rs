@@ -102,6 +102,10 @@ impl Concentrator {
                 if let Some(console) = self.consoles.get_mut(at) {
                     Arc::make_mut(&mut console.label).port = Some(port);
                     self.fx.outbox.changed(at);
+                    if console.has_guest {
+                        // It keeps the label that its streams were called after.
+                        self.fx.look_after_guest(at);
+                    }
                     if is_late {
                         self.emit_of_console(at, EventKind::PortOpened(port));
                     }

@@ -74,6 +74,7 @@ impl Concentrator {
             self.fx.outbox.receive(leg);
         }
         self.set_guest_timer(at);
+        self.consoles.guests.looked_after(at);
     }
 
     /// The line of a guest has something due, or somebody who has connected to it was not taken in time.

@@ -148,7 +148,7 @@ impl Resting {
     fn of(session: &mut Session) -> Option<Self> {
         let Session { streams, handshake, reader, control, .. } = &*session;
         let is_quiet = session.state == SessionState::Open
-            && session.poll_timeout().is_none()
+            && session.due().is_none()
             && !session.has_output()
             && !(session.mid_read || session.go_away_sent || session.go_away_received)
             && !(session.started.is_some() || session.restarted || session.closed.is_some())

@@ -266,11 +266,16 @@ impl Session {
     /// When [`Session::handle_timeout`] is to be called at the latest; `None`: not at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.trim_at.filter(|_| self.state == SessionState::Open).into_iter().chain(self.due()).min()
+    }
+
+    /// When there is more to do than to give memory back.
+    pub(super) fn due(&self) -> Option<Instant> {
         if self.state != SessionState::Open {
             return None;
         }
         let (handshake, streams) = (self.handshake.poll_timeout(), self.streams.poll_timeout());
-        [handshake, self.keepalive.due(), streams, self.trim_at].into_iter().flatten().min()
+        [handshake, self.keepalive.due(), streams].into_iter().flatten().min()
     }
 
     /// The next event, oldest first. Constant work.
@@ -385,6 +390,11 @@ impl Session {
         self.streams.trim();
         self.plan.trim();
         self.control.trim();
+    }
+
+    /// It has been silent for a while: what may be given back was.
+    pub(super) const fn is_silent(&self) -> bool {
+        self.trim_at.is_none()
     }
 
     /// Something may be given back once it has been silent for a while.

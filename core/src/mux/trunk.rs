@@ -192,13 +192,31 @@ impl Trunk {
                 self.handle_link(now);
             }
         }
-        self.session.rest();
-        if self.session.awake().is_none()
-            && let Under::Link(both) = &mut self.under
-        {
-            both.0.shrink();
-            both.1.shrink();
+        if self.session.awake().is_none_or(Session::is_silent) {
+            self.rest();
         }
+    }
+
+    /// Lets the session rest before it has been silent for a while, if nothing of it is under way: it takes
+    /// few bytes until it is used again, which costs work in proportion to its streams. `true`: it rests.
+    pub fn rest(&mut self) -> bool {
+        self.session.rest();
+        let rests = self.session.awake().is_none();
+        match &mut self.under {
+            Under::Raw(sift) if rests && sift.as_ref().is_some_and(|sift| sift.is_empty()) => *sift = None,
+            Under::Link(both) if rests => {
+                both.0.shrink();
+                both.1.shrink();
+            }
+            _ => {}
+        }
+        rests
+    }
+
+    /// Whether the session rests.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.session.awake().is_none()
     }
 
     /// When [`Self::handle_timeout`] is to be called at the latest. While the line is closed nothing is due.
