@@ -1,16 +1,15 @@
 //! The table of listeners: opening them, and taking connections in.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::mem;
 
-use async_io::Async;
 use socket2::Socket;
 use vspc_core::concentrator::{Address, ListenerId, Peer};
 use vspc_host::accept::Accepting;
 use vspc_host::listener;
 use vspc_host::slots::Slots;
 
-use crate::task::Task;
+use crate::readiness::{Sockets, Source};
 
 /// Open listeners.
 pub(crate) type Listeners = Slots<ListenerId, Listener>;
@@ -18,9 +17,9 @@ pub(crate) type Listeners = Slots<ListenerId, Listener>;
 /// A listener, and what the server remembers of it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Async<listener::Listener>,
-    /// The task that serves it.
-    pub(crate) task: Task,
+    socket: listener::Listener,
+    /// A task is going to visit it.
+    queued: bool,
 }
 
 /// Opens a listener and says where it is. `make_room` frees a descriptor if it can.
@@ -29,23 +28,29 @@ pub(crate) fn listen(
     listeners: &mut Listeners,
     id: ListenerId,
     address: &Address,
+    sockets: &Sockets,
     make_room: impl FnOnce() -> bool,
 ) -> io::Result<Address> {
     let socket = accepting.listen(address, make_room)?;
     let bound = socket.address()?;
-    let socket = Async::new_nonblocking(socket)?;
-    listeners.insert(id, Listener { socket, task: Task::default() });
+    sockets.register(&socket, Source::Listener(id))?;
+    listeners.insert(id, Listener { socket, queued: false });
     Ok(bound)
 }
 
 impl Listener {
-    /// Takes one waiting connection in.
-    pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
-        self.socket.get_ref().accept()
+    /// Takes note that connections wait; true if a task is to be made for them.
+    pub(crate) fn enqueue(&mut self) -> bool {
+        !mem::replace(&mut self.queued, true)
     }
 
-    /// Has the reactor wake the listener's task when somebody waits; ready if somebody does.
-    pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_readable(cx)
+    /// It is being visited.
+    pub(crate) fn dequeue(&mut self) {
+        self.queued = false;
+    }
+
+    /// Takes one waiting connection in.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
+        self.socket.accept()
     }
 }

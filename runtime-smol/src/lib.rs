@@ -8,6 +8,7 @@
 mod accept;
 mod connections;
 mod linger;
+mod readiness;
 mod server;
 mod task;
 

@@ -1,16 +1,16 @@
-//! The tasks: one per socket, which reads and waits; one that carries out what the engine asks for; one for
-//! its timers; one for commands from other threads. All share one [`Server`] and none holds it while it
-//! waits.
+//! The tasks. Four last: one learns which sockets are ready, one carries out what the engine asks for, one
+//! keeps time, one takes commands from other threads. Each visit to a socket is a task of its own, which is
+//! made when there is something to do there, so that an idle socket has none. All share one [`Server`] and
+//! none holds it while it waits.
 //!
-//! A visit reads once from a connection and puts its task at the end of the executor's queue if there may
-//! be more. What the engine asks for is carried out by a task that was queued meanwhile, behind the tasks
-//! that were ready with this one: so no peer, however much it sends, keeps others from their turn, all
+//! A visit reads once from a connection; where there may be more, the next visit is put at the end of the
+//! executor's queue. What the engine asks for is carried out by a task that was queued meanwhile, behind the
+//! tasks that were ready with this one: so no peer, however much it sends, keeps others from their turn, all
 //! replies to one batch of input leave together, and what a peer sent is offered to its readers before
-//! more of it is read. Writes are tried at once; only a socket that is full makes its task wait for it.
+//! more of it is read. Writes are tried at once; only a socket that is full has to wait until it takes more.
 //!
-//! Whatever wakes a task, it tries to read and to write. It must not rely on `poll_readable` to say that
-//! it can: for an event that came in the tick in which the task registered, that says "pending" and
-//! registers again, and so on for as long as other tasks keep the executor busy.
+//! While anything is due, the first of the four runs in each round of the queue, too, and asks the kernel
+//! itself. The reactor of async-io looks at descriptors only now and then while the executor is busy.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -19,7 +19,6 @@ use std::mem;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::LocalExecutor;
@@ -39,6 +38,7 @@ use vspc_host::work::{self, Work};
 use crate::accept::{self, Listeners};
 use crate::connections::{Connection, Connections};
 use crate::linger::{self, LingeringSocket};
+use crate::readiness::{Readiness, Sockets, Source};
 use crate::task::Task;
 
 mod timekeeper;
@@ -54,14 +54,19 @@ pub(crate) struct Server {
     clock: Clock,
     /// The time at which the task that runs now began its visit.
     now: Instant,
+    /// When the kernel was last asked which sockets are ready, and has told of all.
+    polled_at: Instant,
+    /// How many polls in a row have not told of all.
+    full_polls: u32,
+    sockets: Sockets,
+    /// Why the kernel cannot be asked any more.
+    broken: Option<io::Error>,
     listeners: Listeners,
     connections: Connections,
     /// What both servers keep beside the engine and do in the same way.
     house: Housekeeping<LingeringSocket>,
-    /// Connections whose end the reactor cannot report: their tasks are woken by the clock instead.
-    polled: Vec<ConnId>,
-    /// When the connections in `polled` are woken next.
-    poll_at: Option<Instant>,
+    /// Visits that are due.
+    visits: usize,
     /// Connections whose socket can take the bytes that the engine still has for them.
     writers: Vec<ConnId>,
     /// What one read brings, for all connections.
@@ -72,7 +77,8 @@ pub(crate) struct Server {
     drain_scheduled: bool,
     /// What the timer task waits for.
     awaited: Awaited,
-    /// The task that drains, and the one that keeps time.
+    /// The task that learns which sockets are ready, the one that drains, and the one that keeps time.
+    watcher: Task,
     drainer: Task,
     timekeeper: Task,
 }
@@ -82,22 +88,25 @@ pub fn serve(host: Host) -> Result<(), Fatal> {
     let executor = Rc::new(LocalExecutor::new());
     let server = Server::new(host, Rc::clone(&executor))?;
     server.borrow_mut().start()?;
+    server.borrow().spawn(Server::watch);
     let mut timer = Timer::never();
     server.borrow().spawn(move |server, cx| server.keep_time(&mut timer, cx));
     let drained = Rc::clone(&server);
     let drainer = executor.spawn(poll_fn(move |cx| Server::turn(&drained, |server| server.serve_engine(cx))));
     smol::block_on(executor.run(drainer));
+    let broken = server.borrow_mut().broken.take();
     // Tasks hold the server, which holds the executor, which holds the tasks. Threads around the loop learn
     // from what the server drops that it has ended.
     drop(mem::replace(&mut server.borrow_mut().executor, Rc::new(LocalExecutor::new())));
     drop(executor);
-    Ok(())
+    broken.map_or(Ok(()), |error| Err(Fatal::System("wait for sockets", error)))
 }
 
 impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
         let commands_socket = Async::new_nonblocking(host.commands_socket)
             .map_err(|error| Fatal::System("wait for commands", error))?;
+        let sockets = Sockets::new().map_err(|error| Fatal::System("create a poller", error))?;
         let mut house =
             Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
@@ -119,16 +128,20 @@ impl Server {
                 engine,
                 clock,
                 now,
+                polled_at: now,
+                full_polls: 0,
+                sockets,
+                broken: None,
                 listeners: Listeners::default(),
                 connections: Connections::default(),
                 house,
-                polled: Vec::new(),
-                poll_at: None,
+                visits: 0,
                 writers: Vec::new(),
                 scratch: transfer::scratch(),
                 commands: host.commands,
                 drain_scheduled: false,
                 awaited: Awaited::Deadline(None),
+                watcher: Task::default(),
                 drainer: Task::default(),
                 timekeeper: Task::default(),
             })
@@ -145,7 +158,7 @@ impl Server {
 
     /// One visit of a task, which must not keep the server while it waits. Whatever deadline moves in it, the
     /// timer task learns of it here.
-    fn turn(server: &RefCell<Self>, visit: impl FnOnce(&mut Self) -> Poll<()>) -> Poll<()> {
+    fn turn<T>(server: &RefCell<Self>, visit: impl FnOnce(&mut Self) -> T) -> T {
         let server = &mut *server.borrow_mut();
         server.now = server.clock.now();
         let outcome = visit(server);
@@ -153,10 +166,19 @@ impl Server {
         outcome
     }
 
-    /// Starts a task that shares this server; `visit` is what it does whenever it is woken.
+    /// Starts a task that shares this server and lasts; `visit` is what it does whenever it is woken.
     fn spawn(&self, mut visit: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()> + 'static) {
         if let Some(me) = self.me.upgrade() {
             self.executor.spawn(poll_fn(move |cx| Self::turn(&me, |server| visit(server, cx)))).detach();
+        }
+    }
+
+    /// Has a socket visited once, behind the tasks that are ready now.
+    fn visit_soon(&mut self, source: Source) {
+        if let Some(me) = self.me.upgrade() {
+            self.visits += 1;
+            self.executor.spawn(async move { Self::turn(&me, |server| server.visit(source)) }).detach();
+            self.watcher.wake();
         }
     }
 
@@ -182,34 +204,95 @@ impl Server {
         }
     }
 
-    /// Takes in what waits at a listener, up to a bound; more is left for the task's next turn. Ready when
-    /// the listener is gone.
-    fn accept(&mut self, id: ListenerId, cx: &mut Context<'_>) -> Poll<()> {
+    /// Asks the kernel which sockets are ready, and has those visited. While visits are due it comes back
+    /// behind them; else it waits for the reactor.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watcher.set(cx);
+        match self.sockets.poll() {
+            Ok(has_told_all) => {
+                self.full_polls = if has_told_all { 0 } else { self.full_polls + 1 };
+                if has_told_all || self.full_polls > FULL_POLLS_MAX {
+                    self.full_polls = 0;
+                    self.polled_at = self.now;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                self.broken = Some(error);
+                self.schedule_drain();
+                return Poll::Ready(());
+            }
+        }
+        while let Some(readiness) = self.sockets.next() {
+            self.record(readiness);
+        }
+        let is_due = self.visits > 0 || self.full_polls > 0;
+        if is_due || self.sockets.poll_any(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Records what the kernel says of a socket. Nothing is read yet.
+    fn record(&mut self, readiness: Readiness) {
+        let id = match readiness.source {
+            Source::Listener(id) => return self.visit_listener(id),
+            Source::Connection(id) => id,
+        };
+        let Some(connection) = self.connections.get(id) else { return self.visit_lingering(id) };
+        if readiness.writable && !connection.ending.has_failed() && mem::take(&mut connection.full) {
+            self.writers.push(id);
+            self.schedule_drain();
+        }
+        let Some(connection) = self.connections.get(id) else { return };
+        if readiness.failed && connection.ending.has_ended() {
+            // Nothing is read from it any more, so no read would return the error.
+            let why = transfer::failure(&connection.stream).unwrap_or(ErrorKind::ConnectionReset);
+            return self.fail(id, why);
+        }
+        if readiness.readable {
+            connection.readable = true;
+            connection.more_behind |= readiness.more_behind;
+            self.schedule_visit(id);
+        }
+    }
+
+    /// One visit to a socket.
+    fn visit(&mut self, source: Source) {
+        self.visits -= 1;
+        match source {
+            Source::Listener(id) => self.accept(id),
+            Source::Connection(id) if self.connections.get(id).is_some() => self.receive(id),
+            Source::Connection(id) => {
+                if linger::visit(&mut self.house.lingering, id, &mut self.scratch) {
+                    self.visit_lingering(id);
+                } else if self.house.is_stopping() {
+                    // The last one to close may be what the server's end waits for.
+                    self.schedule_drain();
+                }
+            }
+        }
+    }
+
+    /// Takes in what waits at a listener, up to a bound; more is left for the next visit.
+    fn accept(&mut self, id: ListenerId) {
         if let Some(listener) = self.listeners.get(id) {
-            listener.task.set(cx);
+            listener.dequeue();
         }
         for _ in 0..ACCEPTS_PER_VISIT {
             if self.engine.closes_listener() {
                 break;
             }
-            let Some(listener) = self.listeners.get(id) else { return Poll::Ready(()) };
+            let Some(listener) = self.listeners.get(id) else { return };
             let make_room = || self.house.lingering.take_oldest().is_some();
             match self.house.accepting.accept(id, || listener.accept(), make_room, self.now) {
                 Accepted::One((stream, peer)) => self.admit(id, stream, peer),
                 Accepted::Again => {}
-                Accepted::Nobody => match ready!(listener.poll_waiting(cx)) {
-                    Ok(()) => {}
-                    Err(_) => {
-                        self.house.accepting.retry_later(id, self.now);
-                        return Poll::Pending;
-                    }
-                },
-                Accepted::Failed => return Poll::Pending,
+                Accepted::Nobody | Accepted::Failed => return,
             }
             self.schedule_drain();
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.visit_listener(id);
     }
 
     fn admit(&mut self, on: ListenerId, stream: Socket, peer: Peer) {
@@ -226,92 +309,40 @@ impl Server {
 
     /// Serves a connection that the engine knows.
     fn take_up(&mut self, id: ConnId, stream: Socket) {
-        match Async::new_nonblocking(stream) {
-            Ok(stream) => {
-                self.connections.insert(id, Connection::new(stream));
-                self.spawn(move |server, cx| server.visit(id, cx));
-            }
-            Err(error) => self.engine.handle_closed(id, Closed::Failed(error.kind()), self.now),
-        }
-    }
-
-    /// One visit of a connection's task. Whatever woke it, it tries to read, and to write if bytes wait: the
-    /// reactor may be late to say that it can. Ready when the connection is gone and closed.
-    fn visit(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(connection) = self.connections.get(id) {
-            connection.task.set(cx);
-            if !connection.ending.has_failed() && mem::take(&mut connection.full) {
-                self.writers.push(id);
-                self.schedule_drain();
-            }
-        }
-        if self.receive(id, cx) {
-            cx.waker().wake_by_ref();
-        }
-        if self.connections.get(id).is_some() { Poll::Pending } else { self.visit_lingering(id, cx) }
-    }
-
-    /// The same once the engine is done with the connection: its socket lingers, or is closed.
-    fn visit_lingering(&mut self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(linger::visit(&mut self.house.lingering, id, &mut self.scratch, cx));
-        // The last one to close may be what the server's end waits for.
-        if self.house.is_stopping() {
-            self.schedule_drain();
-        }
-        Poll::Ready(())
-    }
-
-    /// Reads once from a connection, or looks for its end while its window is 0. True if there may be more;
-    /// else its task is woken when there is.
-    fn receive(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = self.connections.get(id) else { return false };
-        if connection.ending.has_ended() {
-            // Nothing is read from it any more, so no read would return an error.
-            match transfer::failure(&connection.stream) {
-                Some(why) => self.fail(id, why),
-                None => self.poll_later(id),
-            }
-            return false;
-        }
-        // This uses up what the reactor has delivered already. Whatever it says, a read is tried.
-        if !connection.readable
-            && let Poll::Ready(Err(error)) = connection.stream.poll_readable(cx)
-        {
+        let registered = self.sockets.register(&stream, Source::Connection(id));
+        self.connections.insert(id, Connection::new(stream));
+        if let Err(error) = registered {
             self.fail(id, error.kind());
-            return false;
         }
-        let (socket, ending) = (connection.stream.get_ref(), connection.ending);
+    }
+
+    /// Reads once from a connection, or looks for its end while its window is 0.
+    fn receive(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get(id) else { return };
+        connection.queued = false;
+        if !connection.readable || connection.ending.has_ended() {
+            return;
+        }
+        let (socket, ending) = (&connection.stream, connection.ending);
         match transfer::receive(&mut self.engine, id, socket, ending, &mut self.scratch, self.now) {
             Received::Bytes { more } => {
-                // A read that brings less than asked for has emptied the socket, mostly; if it has not,
-                // the reactor says so at once.
-                connection.readable = more || connection.ending.has_failed();
+                // A read that brings less than asked for has emptied the socket (epoll(7)): new data
+                // is told of, and a second read would only return WouldBlock.
+                connection.readable = more || connection.more_behind;
                 self.schedule_drain();
-                self.poll_readable(id, cx)
+                self.schedule_visit(id);
             }
             Received::Nothing => {
                 connection.readable = false;
-                self.poll_readable(id, cx)
+                connection.more_behind = false;
             }
-            // The unread bytes would wake the task again and again. The engine says `Receive` when they may
-            // be read.
-            Received::WindowClosed => {
-                connection.readable = true;
-                self.poll_later(id);
-                false
-            }
+            // `readable` stays set until the engine says `Receive`.
+            Received::WindowClosed => {}
             Received::WindowClosedAndEnded => {
-                connection.readable = true;
                 self.engine.handle_ending(id, self.now);
-                self.poll_later(id);
                 self.schedule_drain();
-                false
             }
-            Received::WindowClosedAndFailed(why) => {
-                self.fail_write(id, why);
-                self.poll_later(id);
-                false
-            }
+            Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
             Received::Closed(how) => {
                 connection.readable = false;
                 if self.house.departures.is_due(id, how) {
@@ -319,7 +350,6 @@ impl Server {
                 } else {
                     self.schedule_drain();
                 }
-                false
             }
         }
     }
@@ -333,56 +363,14 @@ impl Server {
                     return;
                 };
                 connection.ending.note(Closed::Input);
+                // A reset behind the end was told of before this was known, and will not be again.
+                if let Some(why) = transfer::failure(&connection.stream) {
+                    return self.fail(id, why);
+                }
                 self.engine.handle_closed(id, Closed::Input, self.now);
-                self.poll_later(id);
                 self.schedule_drain();
             }
             Closed::Failed(why) => self.fail(id, why),
-        }
-    }
-
-    /// Has the reactor wake a connection's task when there is something to read; true if there is.
-    fn poll_readable(&mut self, id: ConnId, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = self.connections.get(id) else { return false };
-        if connection.readable {
-            return true;
-        }
-        match connection.stream.poll_readable(cx) {
-            Poll::Ready(Ok(())) => {
-                connection.readable = true;
-                true
-            }
-            Poll::Ready(Err(error)) => {
-                self.fail(id, error.kind());
-                false
-            }
-            Poll::Pending => false,
-        }
-    }
-
-    /// Has the reactor wake a connection's task when its socket takes more. If it does already, it is
-    /// written to again.
-    fn poll_writable(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get(id) else { return };
-        connection.full = true;
-        let Some(mut cx) = connection.task.context() else { return };
-        match connection.stream.poll_writable(&mut cx) {
-            Poll::Ready(Ok(())) => {
-                connection.full = false;
-                self.writers.push(id);
-            }
-            Poll::Ready(Err(error)) => self.fail_write(id, error.kind()),
-            Poll::Pending => {}
-        }
-    }
-
-    /// Has the clock wake a connection's task, because the reactor cannot report what it has to notice.
-    fn poll_later(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get(id)
-            && !mem::replace(&mut connection.polled, true)
-        {
-            self.polled.push(id);
-            self.poll_at.get_or_insert(self.now + POLL_EVERY);
         }
     }
 
@@ -397,8 +385,11 @@ impl Server {
         self.drain();
         if !self.writers.is_empty() || !self.house.departures.is_empty() {
             self.schedule_drain();
+            // Whatever else has become ready meanwhile has its turn between.
+            self.watcher.wake();
         }
-        if self.house.is_done(&self.engine, self.now) { Poll::Ready(()) } else { Poll::Pending }
+        let is_over = self.broken.is_some() || self.house.is_done(&self.engine, self.now);
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Carries out every output of the engine.
@@ -426,7 +417,7 @@ impl Server {
             Work::Close(id, how) => self.close(id, how),
             Work::Inspect(id) => {
                 if let Some(connection) = self.connections.get(id) {
-                    work::inspect(&mut self.engine, id, connection.stream.get_ref(), self.now);
+                    work::inspect(&mut self.engine, id, &connection.stream, self.now);
                 }
             }
         }
@@ -436,9 +427,7 @@ impl Server {
     fn listen(&mut self, id: ListenerId, address: &Address) -> io::Result<Address> {
         let make_room = || self.house.lingering.take_oldest().is_some();
         let accepting = &mut self.house.accepting;
-        let bound = accept::listen(accepting, &mut self.listeners, id, address, make_room)?;
-        self.spawn(move |server, cx| server.accept(id, cx));
-        Ok(bound)
+        accept::listen(accepting, &mut self.listeners, id, address, &self.sockets, make_room)
     }
 
     /// Writes what the engine has for a connection, until the socket is full, the engine has no more, or the
@@ -448,11 +437,11 @@ impl Server {
         if connection.full {
             return;
         }
-        let (socket, refills) = (connection.stream.get_ref(), &mut connection.refills);
+        let (socket, refills) = (&connection.stream, &mut connection.refills);
         match transfer::transmit(&mut self.engine, id, socket, refills, self.now) {
             Transmitted::All => {}
             Transmitted::More => self.writers.push(id),
-            Transmitted::Full => self.poll_writable(id),
+            Transmitted::Full => connection.full = true,
             Transmitted::Failed(why) => self.fail_write(id, why),
         }
     }
@@ -464,6 +453,7 @@ impl Server {
         if failure.is_read_on {
             connection.full = true;
             connection.readable = true;
+            connection.more_behind = true;
             self.schedule_visit(id);
         }
         if let Some((id, why)) = failure.gone {
@@ -485,19 +475,40 @@ impl Server {
             self.house.close_local(id);
             return;
         };
-        if self.house.close(id, connection.stream.get_ref(), connection.ending, how) {
-            let socket = LingeringSocket::new(connection.stream, connection.task);
+        if self.house.close(id, &connection.stream, connection.ending, how) {
+            let socket = LingeringSocket::new(connection.stream, connection.queued);
             drop(self.house.lingering.insert(id, socket, self.now));
+            // What has arrived by now was told of and will not be again.
+            self.visit_lingering(id);
         }
     }
 
-    /// Has a connection's task run again.
+    /// Has a connection visited, if a visit would read or might find an end.
     fn schedule_visit(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.task.wake();
+        let Some(connection) = self.connections.get(id) else { return };
+        if connection.readable
+            && !connection.ending.has_ended()
+            && !connection.queued
+            && (connection.more_behind || self.engine.receive_window(id) > 0)
+        {
+            connection.queued = true;
+            self.visit_soon(Source::Connection(id));
+        }
+    }
+
+    fn visit_lingering(&mut self, id: ConnId) {
+        if linger::enqueue(&mut self.house.lingering, id) {
+            self.visit_soon(Source::Connection(id));
+        }
+    }
+
+    fn visit_listener(&mut self, id: ListenerId) {
+        if self.listeners.get(id).is_some_and(accept::Listener::enqueue) {
+            self.visit_soon(Source::Listener(id));
         }
     }
 }
 
-/// How often connections are visited whose end the reactor cannot report: one or two system calls each.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How many polls in a row may leave sockets untold of before timers fire anyway: a peer that is late by then
+/// is late by its own doing.
+const FULL_POLLS_MAX: u32 = 8;

@@ -1,8 +1,8 @@
-//! The task that serves a socket, as the socket's owner knows it.
+//! A task that lasts, as those who wake it know it.
 
 use std::task::{Context, Waker};
 
-/// A socket's task, once it has run. It is woken when its socket is dropped, too, so that it finds out.
+/// A task, once it has run.
 #[derive(Debug, Default)]
 pub(crate) struct Task(Option<Waker>);
 
@@ -19,16 +19,5 @@ impl Task {
         if let Some(waker) = &self.0 {
             waker.wake_by_ref();
         }
-    }
-
-    /// What wakes the task, for a reactor.
-    pub(crate) fn context(&self) -> Option<Context<'_>> {
-        self.0.as_ref().map(Context::from_waker)
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.wake();
     }
 }

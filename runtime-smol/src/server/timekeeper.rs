@@ -3,10 +3,8 @@
 //!
 //! **Owns** what it waits for. **Refuses to know** what the deadlines are for.
 
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_io::Timer;
 use vspc_core::time::Instant;
@@ -18,10 +16,10 @@ use super::Server;
 pub(super) enum Awaited {
     /// For this time, if there is a deadline at all.
     Deadline(Option<Instant>),
-    /// At this time a deadline had passed. For the reactor to poll the sockets after that.
-    Reactor(Instant),
-    /// The same, and the reactor has polled them. For the tasks that it wakes to read.
-    Readers(Instant),
+    /// At this time a deadline had passed. For the kernel to be asked after that which sockets are ready.
+    Poll(Instant),
+    /// The same, and it has been. For the visits to those sockets.
+    Visits(Instant),
 }
 
 impl Server {
@@ -41,25 +39,27 @@ impl Server {
     }
 
     /// Waits for the next deadline and lets timers fire. What arrived before a deadline is read first, even
-    /// if the server was late: when a deadline has passed, the reactor polls the sockets, the tasks that it
-    /// wakes have their turn, and only then the timers fire that were due when this began.
+    /// if the server was late: when a deadline has passed, the kernel is asked which sockets are ready, those
+    /// are visited, and only then the timers fire that were due when this began.
     pub(super) fn keep_time(&mut self, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
         self.timekeeper.set(cx);
         match self.awaited {
             Awaited::Deadline(_) => match self.next_deadline() {
                 Some(next) if next <= self.now => {
-                    self.awaited = Awaited::Reactor(self.now);
-                    await_reactor(timer, cx);
+                    self.awaited = Awaited::Poll(self.now);
+                    self.watcher.wake();
+                    cx.waker().wake_by_ref();
                 }
                 next => self.arm(next, timer, cx),
             },
-            Awaited::Reactor(at) => {
-                self.awaited = Awaited::Readers(at);
-                // A thread of async-io's may be the one that polls, and wake this task before the readers.
-                // Its next poll comes when all of them have been woken: this task then runs behind them.
-                await_reactor(timer, cx);
+            Awaited::Poll(at) => {
+                // What the poll has found is visited by tasks that were queued before this one is again.
+                if self.polled_at >= at {
+                    self.awaited = Awaited::Visits(at);
+                }
+                cx.waker().wake_by_ref();
             }
-            Awaited::Readers(at) => {
+            Awaited::Visits(at) => {
                 self.awaited = Awaited::Deadline(None);
                 self.fire_timers(at);
                 self.schedule_drain();
@@ -88,36 +88,12 @@ impl Server {
             self.fail(id, why);
         }
         for id in due.listeners {
-            if let Some(listener) = self.listeners.get(id) {
-                listener.task.wake();
-            }
-        }
-        if self.poll_at.is_some_and(|due| due <= at) {
-            self.poll_at = None;
-            for id in mem::take(&mut self.polled) {
-                if let Some(connection) = self.connections.get(id) {
-                    connection.polled = false;
-                    connection.task.wake();
-                }
-            }
+            self.visit_listener(id);
         }
     }
 
-    /// The next deadline of all. Looks at six of them.
+    /// The next deadline of all.
     fn next_deadline(&self) -> Option<Instant> {
-        [self.house.deadline(&self.engine), self.poll_at].into_iter().flatten().min()
+        self.house.deadline(&self.engine)
     }
 }
-
-/// Has the reactor wake the task that runs now when it has polled the sockets once more.
-fn await_reactor(timer: &mut Timer, cx: &mut Context<'_>) {
-    timer.set_after(MOMENT);
-    // A timer that is due before the reactor knows of it proves nothing.
-    while Pin::new(&mut *timer).poll(cx).is_ready() {
-        timer.set_after(MOMENT);
-    }
-}
-
-/// For how long the timer task waits when it waits for the reactor: short against every deadline, and long
-/// enough that the timer is not due before the reactor knows of it.
-const MOMENT: Duration = Duration::from_micros(100);
