@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::chance;
+use crate::remembered::Told;
 
 /// See above.
 pub(crate) struct Fleet {
@@ -75,6 +76,8 @@ struct Server {
     greeting: Value,
     /// Consoles that it has told of since it was connected, until it has told of all.
     seen: Option<HashSet<String>>,
+    /// What was known of its consoles by whose this is: that counts where it is down.
+    before: Vec<Told>,
     seq: u64,
 }
 
@@ -105,7 +108,8 @@ impl Fleet {
         for (place, name) in names.into_iter().enumerate() {
             let seq = state.note(What::Server(place));
             let (message, greeting) = (String::new(), Value::Null);
-            state.servers.push(Server { name, state: "connecting", message, greeting, seen: None, seq });
+            let (seen, before) = (None, Vec::new());
+            state.servers.push(Server { name, state: "connecting", message, greeting, seen, before, seq });
         }
         let (changed, _) = watch::channel(state.seq);
         Self {
@@ -120,6 +124,17 @@ impl Fleet {
     /// The same, of one console alone.
     pub(crate) fn of(names: Vec<String>, only: Only) -> Self {
         Self { only: Some(only), ..Self::new(names) }
+    }
+
+    /// The same, for somebody who was told this before.
+    pub(crate) fn recalling(names: Vec<String>, told: Vec<Told>) -> Self {
+        let fleet = Self::new(names);
+        for one in told {
+            if let Some(server) = fleet.lock().servers.get_mut(one.place) {
+                server.before.push(one);
+            }
+        }
+        fleet
     }
 
     /// Whether it may be known of here. Where one console alone is, and two VMs have its UUID, it is neither
@@ -146,6 +161,18 @@ impl Fleet {
             server.state = is;
             message.clone_into(&mut server.message);
             state.touch(place);
+            if is == "down" {
+                state.recall(place);
+            }
+        });
+    }
+
+    /// A server does not tell of its consoles: whatever was known of them is not for whose this is any more.
+    pub(crate) fn refused(&self, place: usize) {
+        self.change(|state| {
+            state.servers[place].before.clear();
+            let keys: Vec<Key> = state.consoles.keys().filter(|key| key.0 == place).cloned().collect();
+            keys.into_iter().for_each(|key| state.gone(key));
         });
     }
 
@@ -206,6 +233,7 @@ impl Fleet {
             let others: Vec<Key> = state.consoles.keys().filter(is_other).cloned().collect();
             others.into_iter().for_each(|key| state.gone(key));
             let server = &mut state.servers[place];
+            server.before = Vec::new();
             server.state = "up";
             server.message.clear();
             state.touch(place);
@@ -329,6 +357,17 @@ impl Fleet {
         features.is_some_and(|all| all.iter().any(|one| one == feature))
     }
 
+    /// What is known of all consoles, to be told again.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        let state = self.lock();
+        let now = state.consoles.iter().map(|(key, console)| Told {
+            place: key.0,
+            at: console.at,
+            console: console.value.to_string().into(),
+        });
+        now.chain(state.servers.iter().flat_map(|server| server.before.iter().cloned())).collect()
+    }
+
     /// Consoles for which `is_wanted` holds.
     pub(crate) fn consoles(&self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let state = self.lock();
@@ -412,6 +451,18 @@ impl State {
             self.gone = 0;
             self.kept_from = self.seq;
             self.order.retain(|_, what| !matches!(what, What::Gone(_)));
+        }
+    }
+
+    /// Has what was known of a server's consoles before count again, where it has told of them no more.
+    fn recall(&mut self, place: usize) {
+        for told in std::mem::take(&mut self.servers[place].before) {
+            let Ok(value) = serde_json::from_str::<Value>(&told.console) else { continue };
+            let key = (place, value["id"].as_str().unwrap_or_default().to_owned());
+            if !self.consoles.contains_key(&key) {
+                let seq = self.note(What::Console(key.clone()));
+                self.consoles.insert(key, Console { value, at: told.at, seq, counted: 0 });
+            }
         }
     }
 
@@ -549,6 +600,38 @@ mod tests {
         let left = fleet.consoles(|_| true);
         assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some("2.1")));
         assert_eq!(fleet.servers()[0]["state"], "up");
+    }
+
+    #[test]
+    fn what_was_told_before_counts_where_a_server_is_down_and_no_more_once_it_has_told_or_refused() {
+        let first = Fleet::new(vec!["a".into(), "b".into()]);
+        for place in [0, 1] {
+            first.greeted(place, &Value::Null);
+            first.console(place, json!({"id": "1.1", "since_ms": 70_000}));
+            first.synced(place);
+        }
+        let fleet = Fleet::recalling(vec!["a".into(), "b".into()], first.told());
+        let known = |fleet: &Fleet| {
+            let mut all: Vec<_> = fleet.consoles(|_| true).iter().map(|c| c["server"].clone()).collect();
+            all.sort_by_key(Value::to_string);
+            all
+        };
+        assert_eq!(known(&fleet), [] as [Value; 0], "it may be there");
+        fleet.server(0, "down", "it is gone");
+        assert_eq!(known(&fleet), ["a"]);
+        assert!(fleet.consoles(|_| true)[0]["since_ms"].as_u64().unwrap() >= 70_000);
+        // Whoever comes then is told of both.
+        let again = Fleet::recalling(vec!["a".into(), "b".into()], fleet.told());
+        again.server(0, "down", "");
+        again.server(1, "down", "");
+        assert_eq!(known(&again), ["a", "b"]);
+        fleet.greeted(1, &Value::Null);
+        fleet.synced(1);
+        fleet.server(1, "down", "");
+        assert_eq!(known(&fleet), ["a"], "it has told that there are none");
+        again.refused(0);
+        again.server(0, "down", "it tells nothing");
+        assert_eq!(known(&again), ["b"]);
     }
 
     #[test]

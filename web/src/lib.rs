@@ -20,6 +20,7 @@ mod links;
 mod manual;
 mod options;
 mod passwd;
+mod remembered;
 mod tls;
 mod upstream;
 mod views;

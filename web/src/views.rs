@@ -27,6 +27,7 @@ use crate::auth::{By, Who};
 use crate::fleet::{Fleet, Only};
 use crate::http::Locks;
 use crate::http::problem::Problem;
+use crate::remembered::Remembered;
 use crate::upstream::{Target, Upstreams};
 
 /// What one of them is served.
@@ -40,6 +41,8 @@ pub(crate) struct Views {
     pages_of_share: Pages,
     all: Mutex<HashMap<Who, Arc<View>>>,
     locks: Mutex<HashMap<String, Locks>>,
+    /// Of those who have no view now. Locked while `all` is, never the other way round.
+    remembered: Mutex<Remembered>,
 }
 
 /// Who has views when one comes.
@@ -90,12 +93,20 @@ pub(crate) struct View {
 
 impl Views {
     pub(crate) fn new(targets: Vec<Target>, pages: Pages, pages_of_share: Pages) -> Self {
-        Self { targets, pages, pages_of_share, all: Mutex::default(), locks: Mutex::default() }
+        Self {
+            targets,
+            pages,
+            pages_of_share,
+            all: Mutex::default(),
+            locks: Mutex::default(),
+            remembered: Mutex::default(),
+        }
     }
 
     /// The gateway's own: nobody is asked for.
     pub(crate) fn own(&self) -> Arc<View> {
-        Arc::new(View::start(&self.targets, None, None, self.pages, Locks::default()))
+        let fleet = Fleet::new(names_of(&self.targets));
+        Arc::new(View::start(&self.targets, None, fleet, self.pages, Locks::default()))
     }
 
     /// This one's. Where it begins, its concentrators are waited for a little.
@@ -120,6 +131,7 @@ impl Views {
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", why));
             };
             if let Some(view) = all.remove(&idlest) {
+                self.remember(&idlest, &view);
                 view.end("somebody else came");
             }
         }
@@ -128,13 +140,32 @@ impl Views {
                 let its = |target: &&Target| target.server.name == share.server;
                 let targets: Vec<_> = self.targets.iter().filter(its).cloned().collect();
                 let only = Only { uuid: share.uuid.clone(), suffix: share.suffix.clone() };
-                View::start(&targets, Some(&who.behalf()), Some(only), self.pages_of_share, Locks::default())
+                let fleet = Fleet::of(names_of(&targets), only);
+                View::start(&targets, Some(&who.behalf()), fleet, self.pages_of_share, Locks::default())
             }
-            _ => View::start(&self.targets, Some(&who.behalf()), None, self.pages, self.locks_of(&who.name)),
+            _ => {
+                let is_his = |other: &Who| !other.is_by_share() && other.is_known_as(who);
+                let here = all.iter().find(|(other, _)| is_his(other)).map(|(_, view)| view.fleet.told());
+                let told = here.unwrap_or_else(|| self.remembered().of(who));
+                let fleet = Fleet::recalling(names_of(&self.targets), told);
+                let locks = self.locks_of(&who.name);
+                View::start(&self.targets, Some(&who.behalf()), fleet, self.pages, locks)
+            }
         };
         let view = Arc::new(view);
         all.insert(who.clone(), Arc::clone(&view));
         Ok(view)
+    }
+
+    /// Keeps what this one was told, for when he comes back and a concentrator is down.
+    fn remember(&self, who: &Who, view: &View) {
+        if !who.is_by_share() {
+            self.remembered().keep(who, view.fleet.told());
+        }
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this one holds locked, from wherever he has done it.
@@ -149,12 +180,14 @@ impl Views {
     pub(crate) fn sweep(&self, stays: impl Fn(&Who, bool) -> bool) {
         self.lock().retain(|who, view| {
             if !stays(who, view.upstreams.is_used()) {
+                self.remember(who, view);
                 view.dismiss(who.by.ending());
                 return false;
             }
             if view.is_used() || view.used().elapsed() < IDLE {
                 return true;
             }
+            self.remember(who, view);
             view.end("nobody uses it");
             false
         });
@@ -166,18 +199,8 @@ impl Views {
 }
 
 impl View {
-    fn start(
-        targets: &[Target],
-        behalf: Option<&Value>,
-        only: Option<Only>,
-        pages: Pages,
-        locks: Locks,
-    ) -> Self {
-        let names = targets.iter().map(|target| target.server.name.clone()).collect();
-        let fleet = Arc::new(match only {
-            Some(only) => Fleet::of(names, only),
-            None => Fleet::new(names),
-        });
+    fn start(targets: &[Target], behalf: Option<&Value>, fleet: Fleet, pages: Pages, locks: Locks) -> Self {
+        let fleet = Arc::new(fleet);
         Self::over(Upstreams::start(targets, &fleet, behalf), fleet, pages, locks)
     }
 
@@ -238,6 +261,10 @@ impl View {
     fn is_used(&self) -> bool {
         self.answers.load(Ordering::Relaxed) > 0 || self.upstreams.is_used()
     }
+}
+
+fn names_of(targets: &[Target]) -> Vec<String> {
+    targets.iter().map(|target| target.server.name.clone()).collect()
 }
 
 /// An answer that is under way.

@@ -110,6 +110,11 @@ impl Who {
         self.name == other.name && self.is_by_share() == other.is_by_share()
     }
 
+    /// Whether the concentrators have the same to say to both: they know a name and a role.
+    pub(crate) fn is_known_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.role == other.role
+    }
+
     pub(crate) const fn is_by_share(&self) -> bool {
         matches!(self.by, By::Share(_))
     }

@@ -236,12 +236,20 @@ async fn converse(
                     let why = format!("no news of its {to}: {}", refusal.message);
                     log::warn!("{name}: {}", printable(&why));
                     if to == "consoles" {
+                        if refusal.code == NOT_ALLOWED {
+                            fleet.refused(upstream.place);
+                        }
                         fleet.server(upstream.place, "down", &why);
                     }
                 }
             }
         }
-        Err(refusal) => link.end(&refusal.message),
+        Err(refusal) => {
+            if refusal.code == NOT_ALLOWED {
+                fleet.refused(upstream.place);
+            }
+            link.end(&refusal.message);
+        }
     }
     run.join_next().await;
     upstream.set(None);
@@ -275,6 +283,8 @@ async fn count_once(upstream: &Upstream, fleet: &Fleet) {
     }
 }
 
+/// The code of what takes a right that one does not have (operator.md §2).
+const NOT_ALLOWED: &str = "not-allowed";
 /// A connection may have 16 streams that tell of facts. Of each reader there may be two: the end of one is
 /// sent behind the request for the next, which is more urgent.
 const TELLINGS: usize = 7;

@@ -316,6 +316,38 @@ fn a_session_ends_with_the_logout_and_what_was_open_with_it() {
 }
 
 #[test]
+fn who_comes_back_while_a_concentrator_is_down_sees_what_he_was_told_and_others_do_not() {
+    let server = Server::start("back", &[]);
+    let _vm = server.vm(1, "web1");
+    let folder = Folder::new();
+    let users = ["ann", "bob", "cid"].map(|name| user(name, "read", name)).concat();
+    let gateway = Gateway::with_users(&server, &folder.write("users", &users), &[]);
+    let seen = |name: &str| {
+        let list = Browser::of(&gateway, name, name).get("/api/v1/consoles").json();
+        let names: Vec<_> = list["consoles"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+        names
+    };
+    let ann = Browser::of(&gateway, "ann", "ann");
+    assert_eq!(ann.get("/api/v1/consoles").json()["consoles"][0]["name"], "web1");
+    assert_eq!(ann.post("/api/v1/logout", "{}").status, 200);
+    // This one stays.
+    let cid = Browser::of(&gateway, "cid", "cid");
+    assert_eq!(cid.get("/api/v1/consoles").json()["consoles"][0]["name"], "web1");
+    drop(server);
+    gateway.process.line_with("no connection to lab");
+    assert_eq!(seen("ann"), ["web1"]);
+    assert_eq!(seen("cid"), ["web1"]);
+    assert_eq!(seen("bob"), [] as [&str; 0], "nobody knows what he may know of");
+    let server = Browser::of(&gateway, "ann", "ann").get("/api/v1/servers").json()["servers"][0].clone();
+    assert_eq!((&server["state"], &server["consoles"]), (&json!("down"), &json!(1)));
+    // In another role he may know of less.
+    folder.write("users", &user("ann", "write", "ann"));
+    gateway.hang_up();
+    gateway.process.line_with("the users were read again");
+    assert_eq!(seen("ann"), [] as [&str; 0]);
+}
+
+#[test]
 fn under_tls_the_cookie_is_for_this_host_and_tls_alone() {
     let server = Server::start("cookie", &[]);
     let (folder, authority) = (Folder::new(), Authority::new());
