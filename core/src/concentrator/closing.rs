@@ -313,7 +313,11 @@ impl Concentrator {
         };
         match conn.seat() {
             Some((_, seat)) => console.fanout().is_unserved(seat),
-            None => console.legs.input() == Some(id) && !console.uplink.is_empty(),
+            None if console.legs.input() != Some(id) => false,
+            None => {
+                let is_raw = conn.vm().is_some_and(|vm| vm.wire == Wire::Raw);
+                !console.uplink.is_empty() || is_raw && self.consoles.has_frames(console.id())
+            }
         }
     }
 

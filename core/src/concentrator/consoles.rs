@@ -12,6 +12,7 @@ mod ruled;
 mod yielding;
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use super::id::{ConnId, ConsoleId};
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
+use super::output::Sent;
 use super::rules::{Pattern, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
@@ -330,12 +332,22 @@ impl Consoles {
         self.trim_memory(fx);
     }
 
-    /// Puts into the uplink what a guest is sent, as much as may wait there.
-    pub(super) fn send_to_guest(&mut self, id: ConsoleId, fx: &mut Effects) {
+    /// Has a guest be sent what its session has for it. A line without telnet, `is_raw`, [takes that
+    /// itself](Self::offer_frames) while nothing else goes over it; otherwise as much as may wait is put into
+    /// the uplink, where it has its place among what people type.
+    pub(super) fn send_to_guest(&mut self, id: ConsoleId, is_raw: bool, fx: &mut Effects) {
         let Some(console) = self.table.get_mut(id).filter(|console| console.legs.has_holder()) else {
             return;
         };
         let Some(guest) = self.guests.get_mut(id) else { return };
+        if is_raw && guest.is_frames_alone() {
+            if guest.trunk.has_output()
+                && let Some(line) = console.legs.input()
+            {
+                fx.outbox.transmit(line);
+            }
+            return;
+        }
         let (uplink, buffers) = (&mut console.uplink, &mut self.buffers);
         while uplink.len() < GUEST_AHEAD {
             let room = GUEST_AHEAD - uplink.len();
@@ -353,6 +365,35 @@ impl Consoles {
             }
         }
         console.wake_input(fx);
+    }
+
+    /// Whether a line without telnet is owed frames of a guest's session.
+    pub(super) fn has_frames(&self, id: ConsoleId) -> bool {
+        self.guests.get(id).is_some_and(|guest| guest.is_frames_alone() && guest.trunk.has_output())
+    }
+
+    /// Offers a line without telnet what the session of its guest has for it, borrowed from there.
+    pub(super) fn offer_frames(
+        &mut self,
+        id: ConsoleId,
+        fx: &mut Effects,
+        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> Sent {
+        let Some(guest) = self.guests.get_mut(id).filter(|guest| guest.is_frames_alone()) else {
+            return Sent::default();
+        };
+        let mut offered = 0;
+        let taken = guest.trunk.transmit_with(fx.now, |runs| {
+            offered = runs.iter().map(|run| run.len()).sum();
+            take(runs).min(offered)
+        });
+        if taken > 0 {
+            fx.look_after_guest(id);
+            if let Some(console) = self.table.get_mut(id) {
+                console.count().bytes_to_vm += taken as u64;
+            }
+        }
+        Sent { offered, taken }
     }
 
     /// Takes over what was printed before its console was known.

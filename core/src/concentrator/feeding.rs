@@ -69,7 +69,8 @@ fn offer_in_order(
 }
 
 /// Offers to a line that takes a guest's bytes and nothing else what was typed, if it is this connection that
-/// gets it. Commands, such as BREAK, are not for it.
+/// gets it, and then the frames of the streams that it carries, if it does. Commands, such as BREAK, are not
+/// for it.
 pub(super) fn offer_raw_line(
     id: ConnId,
     conn: &Conn,
@@ -78,9 +79,8 @@ pub(super) fn offer_raw_line(
     fx: &mut Effects,
     take: impl FnOnce(&[IoSlice<'_>]) -> usize,
 ) -> Sent {
-    let Some((console, buffers)) = conn.console().and_then(|console| consoles.with_buffers(console)) else {
-        return Sent::default();
-    };
+    let Some(at) = conn.console() else { return Sent::default() };
+    let Some((console, buffers)) = consoles.with_buffers(at) else { return Sent::default() };
     if console.legs.input() != Some(id) {
         return Sent::default();
     }
@@ -91,6 +91,9 @@ pub(super) fn offer_raw_line(
     let wire = console.uplink.halves().1;
     let front = &wire[..wire.len().min(2 * LINE_WRITE_MAX)];
     let wire = &wire[..wire_prefix(front).0];
+    if wire.is_empty() && console.has_guest {
+        return consoles.offer_frames(at, fx, take);
+    }
     if wire.is_empty() {
         return Sent::default();
     }

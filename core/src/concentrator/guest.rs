@@ -265,6 +265,12 @@ impl Guest {
         self.interpreted.is_some() || self.mux != Mux::S2OverSl && self.trunk.is_up()
     }
 
+    /// Nothing but its session's frames goes over its line now, and those can be had one after the other as
+    /// they are: SL's are small and are put together first, and so is what an interpreter says.
+    pub(super) fn is_frames_alone(&self) -> bool {
+        self.interpreted.is_none() && self.owns_line()
+    }
+
     /// What it has told of itself.
     pub(super) fn told(&self) -> &Facts {
         self.told.facts()

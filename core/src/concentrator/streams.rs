@@ -65,7 +65,10 @@ impl Concentrator {
             }
         }
         self.name_members(at);
-        self.consoles.send_to_guest(at, &mut self.fx);
+        let line = self.consoles.get(at).and_then(|console| console.legs.input());
+        let line = line.and_then(|id| self.conns.get(id)).and_then(Conn::vm);
+        let is_raw = line.is_some_and(|vm| vm.wire == Wire::Raw);
+        self.consoles.send_to_guest(at, is_raw, &mut self.fx);
         self.consoles.send_to_control(at, &mut self.fx);
         if let Some(guest) = self.consoles.guests.get_mut(at)
             && guest.take_unblocked()

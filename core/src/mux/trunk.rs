@@ -249,6 +249,12 @@ impl Trunk {
         self.session.wake().close();
     }
 
+    /// Whether the session has anything to send, and the line is open.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.is_open && self.session.awake().is_some_and(Session::has_output)
+    }
+
     /// Gives what goes next to `take`, as [`Session::transmit_with`] does. Nothing goes while the line is
     /// closed.
     pub fn transmit_with(&mut self, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> usize {

@@ -8,9 +8,9 @@ use vspc_core::mux::{Config, Event, Received, Role, Session, StreamId};
 use vspc_core::vmware::VmConfig;
 use vspc_guest::{Announcement, Header, Hello, Key, Name, Secret, Welcome, answer};
 
-use crate::world::World;
+use crate::world::{Part, World};
 
-/// The agent, at the end of a VM's serial port.
+/// The agent, at the end of a VM's serial port, or of a line without telnet.
 pub(crate) struct Agent {
     pub(crate) vm: ConnId,
     pub(crate) session: Session,
@@ -78,11 +78,11 @@ impl Agent {
             if let Some(link) = &mut self.link {
                 link.handle_timeout(world.now);
             }
-            let typed = std::mem::take(&mut world.host(self.vm).typed);
+            let typed = self.typed(world);
             self.receive(&typed, world);
             let said = self.says(world);
             if !said.is_empty() {
-                world.print(self.vm, &said);
+                self.print(world, &said);
             }
             if typed.is_empty() && said.is_empty() {
                 return any;
@@ -90,6 +90,27 @@ impl Agent {
             any = true;
         }
         panic!("the agent and the server do not come to rest");
+    }
+
+    /// What has come on its line and was not looked at.
+    pub(crate) fn typed(&self, world: &mut World) -> Vec<u8> {
+        match self.is_on_raw_line(world) {
+            true => std::mem::take(world.wire(self.vm)),
+            false => std::mem::take(&mut world.host(self.vm).typed),
+        }
+    }
+
+    /// Its line brings these bytes.
+    pub(crate) fn print(&self, world: &mut World, bytes: &[u8]) {
+        match self.is_on_raw_line(world) {
+            true => world.type_wire(self.vm, bytes),
+            false => world.print(self.vm, bytes),
+        }
+    }
+
+    /// Its line is no host's: what goes over it is its bytes and nothing else.
+    fn is_on_raw_line(&self, world: &mut World) -> bool {
+        matches!(world.link(self.vm).part, Part::Client(_))
     }
 
     pub(crate) fn receive(&mut self, bytes: &[u8], world: &World) {

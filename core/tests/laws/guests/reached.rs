@@ -14,7 +14,8 @@ use crate::admin::config;
 use crate::operators::client::Operator;
 use crate::world::{World, vm_config};
 
-fn exec(argv: &[&str]) -> Vec<u8> {
+/// The header of a stream that runs this.
+pub(super) fn exec(argv: &[&str]) -> Vec<u8> {
     let argv = argv.iter().map(|&arg| arg.to_owned()).collect();
     Header::Exec(Exec { argv, ..Exec::new(Key::random([1; 16])) }).line()
 }
