@@ -388,6 +388,11 @@ impl Conn {
         }
     }
 
+    /// It feeds a console, or is at one by a client port: what it is sent is that console's.
+    pub(super) fn is_of_console(&self) -> bool {
+        matches!(self.role, Role::Vm(_) | Role::Client(_))
+    }
+
     /// The console it has to do with.
     pub(super) fn console(&self) -> Option<ConsoleId> {
         match &self.role {

@@ -11,19 +11,23 @@ use crate::time::Instant;
 use crate::transport::{RECORD, RUNS};
 
 use super::Concentrator;
+use super::admission::Admission;
 use super::conn::{Closing, Conn, Place, Role, Transport, Wire};
 use super::console::READ_MAX;
 use super::consoles::Consoles;
+use super::control::Control;
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
 use super::feeding::{offer, offer_port, offer_raw_line, offer_vm};
 use super::id::ConnId;
 use super::journal::SEGMENT;
 use super::output::{Chunk, Sent};
+use super::remote_ports::RemotePorts;
 use super::speech::Mode;
 use super::timers::Timer;
 use super::tls::{TLS_RECORD, handshake_took};
 use super::upgrade::Step;
+use super::vm::print_data;
 
 impl Concentrator {
     /// How many bytes may be read from this connection now; 0: do not read, an
@@ -87,11 +91,26 @@ impl Concentrator {
     /// of the gather list and 64 KiB of copying.
     pub fn transmit(&mut self, id: ConnId, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
         self.fx.now = now;
-        let sent = self.offer_transport(id, take);
+        let Self { conns, consoles, remote_ports, admission, scratch, fx, .. } = self;
+        let sent = match conns.get_mut(id) {
+            None => Sent::default(),
+            // What VMs are sent and clients are shown without TLS: nearly all that there is.
+            Some(conn) if conn.is_of_console() && matches!(conn.transport, Transport::Plain) => {
+                let (sent, due) =
+                    offer_of_console::<PLAIN_RUNS>(id, conn, (consoles, remote_ports), scratch, fx, take);
+                let follows = follow_sent(id, conn, sent, admission, fx);
+                self.do_due(id, due);
+                self.do_following(id, follows);
+                sent
+            }
+            Some(_) => {
+                let sent = self.offer_transport(id, take);
+                self.note_sent(id, sent);
+                sent
+            }
+        };
         if sent.is_idle() {
             self.fx.outbox.drained(id);
-        } else {
-            self.note_sent(id, sent);
         }
         self.settle();
         sent
@@ -100,14 +119,28 @@ impl Concentrator {
     /// What follows from what a socket took or did not take.
     fn note_sent(&mut self, id: ConnId, sent: Sent) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if sent.taken > 0 && conn.is_nobody() && conn.has_been_told_all() {
-            self.admission.greeted(id, self.fx.now);
+        let follows = follow_sent(id, conn, sent, &mut self.admission, &mut self.fx);
+        self.do_following(id, follows);
+    }
+
+    fn do_following(&mut self, id: ConnId, follows: Following) {
+        match follows {
+            Following::Nothing => {}
+            Following::MayBeClosed => self.consider_closed(id),
+            Following::MayBeAnswered => self.consider_answered(id),
         }
-        match (&conn.closing, &conn.role) {
-            (Some(_), _) if sent.taken > 0 => self.consider_closed(id),
-            (None, Role::Asking(_)) if sent.taken > 0 => self.consider_answered(id),
-            (None, Role::Client(_)) => conn.note_half_closed(id, sent, &mut self.fx),
-            _ => {}
+    }
+
+    /// What an offer to a connection with part in a console has left to be done.
+    fn do_due(&mut self, id: ConnId, due: Due) {
+        if due.is_control_taken {
+            self.note_control_taken(id);
+        }
+        if due.has_room_again {
+            self.catch_up_on_modem(id);
+        }
+        if let Some(missed) = due.missed {
+            self.emit(id, EventKind::ReaderSkipped(missed));
         }
     }
 
@@ -169,31 +202,10 @@ impl Concentrator {
         let Self { conns, consoles, remote_ports, scratch, fx, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return Sent::default() };
         match &conn.role {
-            Role::Vm(_) => {
-                match conn.vm().map(|vm| vm.wire) {
-                    Some(Wire::Raw) => return offer_raw_line(id, conn, consoles, scratch, fx, take),
-                    Some(Wire::Port) => {
-                        if let Some(port) = remote_ports.get_mut(id) {
-                            return offer_port(id, conn, consoles, port, fx, take);
-                        }
-                    }
-                    _ => {}
-                }
-                let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
-                if is_control_taken {
-                    self.note_control_taken(id);
-                }
-                sent
-            }
-            Role::Client(_) => {
-                let was_over_limit = conn.control.is_over_limit();
-                let (sent, missed) = offer_client::<MOST>(id, conn, consoles, scratch, fx, take);
-                if was_over_limit && !conn.control.is_over_limit() {
-                    self.catch_up_on_modem(id);
-                }
-                if let Some(missed) = missed {
-                    self.emit(id, EventKind::ReaderSkipped(missed));
-                }
+            Role::Vm(_) | Role::Client(_) => {
+                let of_consoles = (consoles, remote_ports);
+                let (sent, due) = offer_of_console::<MOST>(id, conn, of_consoles, scratch, fx, take);
+                self.do_due(id, due);
                 sent
             }
             Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
@@ -230,11 +242,12 @@ impl Concentrator {
         };
         let Role::Local(local) = &conn.role else { return Sent::default() };
         let (at, seat) = (local.console, local.seat);
-        self.consoles.catch_up(at, seat);
-        let Some(console) = self.consoles.get(at) else { return Sent::default() };
+        let Some(mut reading) = self.consoles.reading(at) else { return Sent::default() };
+        reading.catch_up(seat);
+        let fanout = reading.console.fanout();
         let mut runs = [IoSlice::new(&[]); PLAIN_RUNS];
-        let (count, layout) = console.fanout().offer(seat, &[], &mut self.scratch, &mut runs);
-        let (position, lost) = console.fanout().position(seat);
+        let (count, layout) = fanout.offer(seat, &[], &mut self.scratch, &mut runs);
+        let (position, lost) = fanout.position(seat);
         let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
         if offered == 0 && lost == 0 {
             return Sent::default();
@@ -243,9 +256,9 @@ impl Concentrator {
         let gap = usize::from(offered == 0);
         // One that takes nothing is offered the same again.
         if taken + gap > 0 {
-            self.consoles.told_of_gap(at, seat);
+            reading.console.fanout_mut().told_of_gap(seat);
         }
-        self.consoles.took(at, seat, layout, taken, &mut self.fx);
+        reading.took(seat, layout, taken, &mut self.fx);
         Sent { offered: offered + gap, taken: taken + gap }
     }
 
@@ -262,6 +275,14 @@ impl Concentrator {
         let is_first = !std::mem::replace(&mut conn.spoken, true);
         let is_new_vm = is_first && conn.vm().is_some();
         let (was_nobody, is_watched) = (conn.is_nobody(), conn.is_watched);
+        // What a VM prints: nearly all that comes.
+        let mut printed = 0;
+        if !is_first && !is_watched && matches!(conn.transport, Transport::Plain) {
+            printed = print_data(id, conn, data, &mut self.consoles, &mut self.fx);
+            if printed == data.len() {
+                return self.settle();
+            }
+        }
         let is_tls = conn.transport.is_tls();
         let may_upgrade = matches!(conn.transport, Transport::Upgradable(_));
         if is_new_vm {
@@ -273,6 +294,7 @@ impl Concentrator {
         match (is_tls, may_upgrade) {
             (true, _) => self.receive_sealed(id, data),
             (false, true) => self.receive_upgradable(id, data),
+            (false, false) if printed > 0 => self.receive_of_vm(id, data, printed),
             (false, false) => self.receive_plain(id, data),
         }
         if was_nobody && let Some(conn) = self.conns.get(id) {
@@ -293,11 +315,7 @@ impl Concentrator {
     /// Bytes of the peer's own, whatever they came through.
     fn receive_plain(&mut self, id: ConnId, data: &[u8]) {
         match self.conns.get(id).map(|conn| &conn.role) {
-            Some(Role::Vm(_)) => {
-                if let Some(left) = self.receive_vm(id, data) {
-                    self.receive_sealed(id, &mut data[data.len() - left..].to_vec());
-                }
-            }
+            Some(Role::Vm(_)) => self.receive_of_vm(id, data, 0),
             Some(Role::Client(_)) => self.receive_client(id, data),
             Some(Role::Local(_)) => self.receive_local(id, data),
             Some(Role::Asking(_)) => {
@@ -307,6 +325,13 @@ impl Concentrator {
             }
             Some(Role::Operator(_)) => self.receive_operator(id, data),
             Some(Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_) | Role::Attach(_)) | None => {}
+        }
+    }
+
+    /// Bytes of a host's, of which so many at their start are printed already.
+    fn receive_of_vm(&mut self, id: ConnId, data: &[u8], printed: usize) {
+        if let Some(left) = self.receive_vm(id, data, printed) {
+            self.receive_sealed(id, &mut data[data.len() - left..].to_vec());
         }
     }
 
@@ -462,8 +487,69 @@ impl Concentrator {
     }
 }
 
-/// Offers to a client: control, and what it is shown of its console. Returns what came of it, and what it has
-/// missed if it was overtaken.
+/// What an offer to a connection has left to be done by the engine.
+#[derive(Default)]
+struct Due {
+    /// A VM's socket took control.
+    is_control_taken: bool,
+    /// A client that was not told of its modem's lines for want of room has room again.
+    has_room_again: bool,
+    /// A client was overtaken, and has missed so much.
+    missed: Option<u64>,
+}
+
+/// What follows from what a socket took, for the engine.
+enum Following {
+    Nothing,
+    MayBeClosed,
+    MayBeAnswered,
+}
+
+/// Notes with a connection what its socket took or did not take.
+fn follow_sent(
+    id: ConnId,
+    conn: &mut Conn,
+    sent: Sent,
+    admission: &mut Admission,
+    fx: &mut Effects,
+) -> Following {
+    if sent.taken > 0 && conn.is_nobody() && conn.has_been_told_all() {
+        admission.greeted(id, fx.now);
+    }
+    match (&conn.closing, &conn.role) {
+        (Some(_), _) if sent.taken > 0 => return Following::MayBeClosed,
+        (None, Role::Asking(_)) if sent.taken > 0 => return Following::MayBeAnswered,
+        (None, Role::Client(_)) => conn.note_half_closed(id, sent, fx),
+        _ => {}
+    }
+    Following::Nothing
+}
+
+/// Offers to a VM or a client.
+fn offer_of_console<const MOST: usize>(
+    id: ConnId,
+    conn: &mut Conn,
+    (consoles, remote_ports): (&mut Consoles, &mut RemotePorts),
+    scratch: &mut Vec<u8>,
+    fx: &mut Effects,
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> (Sent, Due) {
+    let Some(wire) = conn.vm().map(|vm| vm.wire) else {
+        return offer_client::<MOST>(id, conn, consoles, scratch, fx, take);
+    };
+    if wire == Wire::Raw {
+        return (offer_raw_line(id, conn, consoles, scratch, fx, take), Due::default());
+    }
+    if wire == Wire::Port
+        && let Some(port) = remote_ports.get_mut(id)
+    {
+        return (offer_port(id, conn, consoles, port, fx, take), Due::default());
+    }
+    let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
+    (sent, Due { is_control_taken, ..Due::default() })
+}
+
+/// Offers to a client: control, and what it is shown of its console.
 fn offer_client<const MOST: usize>(
     id: ConnId,
     conn: &mut Conn,
@@ -471,43 +557,49 @@ fn offer_client<const MOST: usize>(
     scratch: &mut Vec<u8>,
     fx: &mut Effects,
     take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-) -> (Sent, Option<u64>) {
-    let Role::Client(client) = &conn.role else { return (Sent::default(), None) };
-    let (at, seat, is_raw) = (client.console, client.seat, client.mode.is_raw());
-    if conn.closing.is_none() && client.is_suspended() {
-        return (Sent::default(), None);
+) -> (Sent, Due) {
+    let Conn { role: Role::Client(client), control, closing, .. } = conn else {
+        return (Sent::default(), Due::default());
+    };
+    if closing.is_none() && client.is_suspended() {
+        return (Sent::default(), Due::default());
     }
+    let was_over_limit = control.is_over_limit();
     // A farewell may outlive the console it is about.
-    let is_shown = conn.closing != Some(Closing::Farewell);
-    let missed = if is_shown { consoles.catch_up(at, seat) } else { None };
+    let is_shown = *closing != Some(Closing::Farewell);
+    let mut reading = consoles.reading(client.console).filter(|_| is_shown);
+    let missed = reading.as_mut().and_then(|reading| reading.catch_up(client.seat));
     // A raw client is not told in its stream: a line of text there would be corruption.
-    if let Some(missed) = missed.filter(|_| !is_raw) {
+    if let Some(missed) = missed.filter(|_| !client.mode.is_raw()) {
         let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
-        conn.control.buffer().extend_from_slice(notice.as_bytes());
+        control.buffer().extend_from_slice(notice.as_bytes());
     }
-    let is_seeded = conn.client().is_some_and(|client| client.is_seeded);
-    let Some(console) = consoles.get(at).filter(|_| is_shown && !is_seeded) else {
-        let (sent, taken) = offer([conn.control.pending()], take);
-        conn.control.took(taken);
-        return (sent, missed);
+    let due = |control: &Control| Due {
+        has_room_again: was_over_limit && !control.is_over_limit(),
+        missed,
+        ..Due::default()
+    };
+    let Some(mut reading) = reading.filter(|_| !client.is_seeded) else {
+        let (sent, taken) = offer([control.pending()], take);
+        control.took(taken);
+        return (sent, due(control));
     };
     let mut runs = [IoSlice::new(&[]); MOST];
-    let (count, layout) = console.fanout().offer(seat, conn.control.pending(), scratch, &mut runs);
+    let (count, layout) = reading.console.fanout().offer(client.seat, control.pending(), scratch, &mut runs);
     let offered = runs[..count].iter().map(|run| run.len()).sum();
     if offered == 0 {
-        return (Sent::default(), missed);
+        return (Sent::default(), due(control));
     }
     let taken = take(&runs[..count]).min(offered);
-    let was_over_limit = conn.control.is_over_limit();
-    let took = consoles.took(at, seat, layout, taken, fx);
-    conn.control.took(took.front);
-    if let Some(visit) = conn.visit_mut() {
-        visit.shown += took.data as u64;
-    }
-    if was_over_limit && !conn.control.is_over_limit() {
+    // The notice of a gap counts.
+    let was_full = control.is_over_limit();
+    let took = reading.took(client.seat, layout, taken, fx);
+    control.took(took.front);
+    client.visit.shown += took.data as u64;
+    if was_full && !control.is_over_limit() {
         fx.outbox.receive(id);
     }
-    (Sent { offered, taken }, missed)
+    (Sent { offered, taken }, due(control))
 }
 
 /// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than

@@ -256,7 +256,7 @@ impl Concentrator {
                 self.fx.doom(leg, CloseReason::PeerClosed);
             }
             if taken > 0 {
-                self.receive_vm(leg, &printed);
+                self.receive_vm(leg, &printed, 0);
             }
             if taken == 0 || is_end {
                 break;

@@ -14,6 +14,8 @@ use super::admission::{Heard, Kind};
 use super::channels::CONTROL_SUFFIX;
 use super::config::VmTls;
 use super::conn::{Conn, Early, NOISY_READS, Place, Role, Transport, Vm, Wire, is_noise};
+use super::consoles::Consoles;
+use super::effects::Effects;
 use super::event::{CloseReason, EventKind, Fault};
 use super::guest::Mux;
 use super::id::ConnId;
@@ -22,7 +24,7 @@ use super::label::Identity;
 use super::target::Target;
 use super::timers::Timer;
 use super::tls::{await_handshake, await_upgrade};
-use crate::telnet::wire_form::{count_pairs, escape_into};
+use crate::telnet::wire_form::{count_pairs, escape_into, wire_prefix};
 
 impl Concentrator {
     /// A connection on a VM listener; `announced`: which is there already. `None`: it needs TLS, and there is
@@ -56,15 +58,22 @@ impl Concentrator {
     }
 
     /// Bytes from a host. One pass; what is left of a command stays in the decoder. Returns how many bytes at
-    /// the end are TLS, if that has begun among them.
-    pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8]) -> Option<usize> {
-        if self.conns.get(id)?.vm().is_some_and(|vm| vm.wire.is_raw()) {
+    /// the end are TLS, if that has begun among them. So many at their start are [printed](print_data)
+    /// already.
+    pub(super) fn receive_vm(&mut self, id: ConnId, data: &[u8], mut printed: usize) -> Option<usize> {
+        let Self { conns, consoles, fx, .. } = self;
+        let conn = conns.get_mut(id)?;
+        if conn.vm().is_some_and(|vm| vm.wire.is_raw()) {
             self.receive_raw_line(id, data);
             return None;
         }
-        let mut rest = data;
-        let was_nobody = self.conns.get(id)?.is_nobody();
+        printed += print_data(id, conn, &data[printed..], consoles, fx);
+        let was_nobody = conn.is_nobody();
+        let mut rest = &data[printed..];
         let mut commands = 0;
+        if rest.is_empty() {
+            return None;
+        }
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.len().min(PIECE));
             rest = behind;
@@ -568,6 +577,34 @@ impl Concentrator {
         }
         self.drop_early_of(id);
     }
+}
+
+/// Prints what a VM's connection brings as far as that is data and its console shows it as it comes: nearly
+/// always that is all of it. Returns how much it was; a read of nothing else is noted as such.
+pub(super) fn print_data(
+    id: ConnId,
+    conn: &mut Conn,
+    data: &[u8],
+    consoles: &mut Consoles,
+    fx: &mut Effects,
+) -> usize {
+    let is_telnet = conn.vm().is_some_and(|vm| !vm.wire.is_raw()) && conn.decoder.is_idle();
+    let Some(console) = conn.prints_at().filter(|_| is_telnet) else { return 0 };
+    let mut rest = data;
+    loop {
+        let piece = &rest[..rest.len().min(PIECE)];
+        // A pair that the piece's end cuts is whole in the next.
+        let (len, pairs) = wire_prefix(piece);
+        if len == 0 {
+            break;
+        }
+        consoles.print(console, id, &piece[..len], pairs, fx);
+        rest = &rest[len..];
+    }
+    if rest.is_empty() {
+        conn.heard_noise(false, 0);
+    }
+    data.len() - rest.len()
 }
 
 /// A VM that agreed to the extension and then says nothing is asked who it is after this long; one that

@@ -2,23 +2,32 @@
 //!
 //! **Owns** nothing; where readers are is [`fanout`](super::super::fanout)'s.
 
+use super::super::console::Console;
 use super::super::effects::Effects;
-use super::super::fanout::{Offer, Seat, Took};
+use super::super::fanout::{Limits, Offer, Seat, Took};
 use super::super::id::ConsoleId;
+use super::super::journal::Pool;
 use super::super::reader::Kind;
 use super::{Consoles, trim};
 
-impl Consoles {
+/// A console while one of its readers is served, with what all consoles share for that: found once for all
+/// that is done in one call.
+pub(in crate::concentrator) struct Reading<'c> {
+    pub(in crate::concentrator) console: &'c mut Console,
+    limits: Limits,
+    pool: &'c mut Pool,
+}
+
+impl Reading<'_> {
     /// A reader took `n` of the bytes it was offered.
     pub(in crate::concentrator) fn took(
         &mut self,
-        id: ConsoleId,
         seat: Seat,
         offer: Offer,
         n: usize,
         fx: &mut Effects,
     ) -> Took {
-        let Some(console) = self.table.get_mut(id) else { return Took::default() };
+        let console = &mut *self.console;
         let lag = match console.fanout().kind(seat) {
             Some(Kind::Witness) => &mut fx.histograms.log_lag,
             _ => &mut fx.histograms.lag,
@@ -29,10 +38,43 @@ impl Consoles {
             console.count().bytes_to_clients += took.data as u64;
         }
         if took.frees {
-            trim(console, self.limits, &mut self.pools.vms, fx);
+            trim(console, self.limits, self.pool, fx);
         }
         console.consider_resume(self.limits, fx);
         took
+    }
+
+    /// A reader that was overtaken is brought back, now that it can take bytes again. Returns how many guest
+    /// bytes it has missed.
+    pub(in crate::concentrator) fn catch_up(&mut self, seat: Seat) -> Option<u64> {
+        let missed = self.console.fanout_mut().catch_up(seat, self.limits.keep)?;
+        self.console.count().bytes_skipped += missed;
+        Some(missed)
+    }
+}
+
+impl Consoles {
+    /// A console whose readers are served now.
+    pub(in crate::concentrator) fn reading(&mut self, id: ConsoleId) -> Option<Reading<'_>> {
+        let console = self.table.get_mut(id)?;
+        Some(Reading { console, limits: self.limits, pool: &mut self.pools.vms })
+    }
+
+    /// As [`Reading::took`].
+    pub(in crate::concentrator) fn took(
+        &mut self,
+        id: ConsoleId,
+        seat: Seat,
+        offer: Offer,
+        n: usize,
+        fx: &mut Effects,
+    ) -> Took {
+        self.reading(id).map(|mut reading| reading.took(seat, offer, n, fx)).unwrap_or_default()
+    }
+
+    /// As [`Reading::catch_up`].
+    pub(in crate::concentrator) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
+        self.reading(id)?.catch_up(seat)
     }
 
     /// A reader was told what it has missed.
@@ -55,15 +97,6 @@ impl Consoles {
         console.consider_resume(self.limits, fx);
         self.consider_expiry(id, fx);
         half
-    }
-
-    /// A reader that was overtaken is brought back, now that it can take bytes again. Returns how many guest
-    /// bytes it has missed.
-    pub(in crate::concentrator) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
-        let console = self.table.get_mut(id)?;
-        let missed = console.fanout_mut().catch_up(seat, self.limits.keep)?;
-        console.count().bytes_skipped += missed;
-        Some(missed)
     }
 
     /// A reader does not want the rest of the older output that it is shown.
