@@ -54,6 +54,36 @@ fn a_target_of_another_host_than_ours_is_refused() {
 }
 
 #[test]
+fn what_is_refused_before_it_is_a_request_says_why_by_its_status_and_ends_the_connection() {
+    let server = Server::start("broken", &[]);
+    let gateway = Gateway::of(&server);
+    let refused = |head: &str| {
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // What was not read may have the end be a reset.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap().to_ascii_lowercase()
+    };
+    let with = |lines: &str| format!("GET /api/v1/me HTTP/1.1\r\nhost: {}\r\n{lines}\r\n", gateway.address);
+    for (head, status) in [
+        ("no http\r\n\r\n".to_owned(), "400"),
+        (with("content-length: 1\r\ncontent-length: 2\r\n"), "400"),
+        (with(&(0..150).map(|n| format!("x-{n}: a\r\n")).collect::<String>()), "431"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(66_000)), "414"),
+    ] {
+        let answer = refused(&head);
+        let (lines, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{status}: {answer}"));
+        assert!(lines.starts_with(&format!("http/1.1 {status} ")), "{lines}");
+        assert!(lines.contains("connection: close") && body.is_empty(), "{answer}");
+    }
+    // A long name is a request, and is answered as one.
+    let long = get(&gateway, &format!("/api/v1/consoles/{}", "a".repeat(30_000)));
+    assert_eq!((long.status, long.header("content-type")), (404, Some("application/problem+json")));
+}
+
+#[test]
 fn no_path_leads_to_a_file() {
     let server = Server::start("paths", &[]);
     let gateway = Gateway::of(&server);
