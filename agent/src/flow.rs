@@ -3,6 +3,7 @@
 //! Owns when a descriptor is read and written: no more is read than can leave, and no more is written than
 //! is taken, so nothing is queued here. Refuses to know what is behind the descriptor.
 
+use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
@@ -114,8 +115,8 @@ impl Sink {
     pub(crate) fn pump(&mut self, session: &mut Session) {
         self.blocked = false;
         while let Some(fd) = &self.fd {
-            let bytes = match session.received(self.id) {
-                Ok(Received::Bytes(bytes)) => bytes,
+            match session.received(self.id) {
+                Ok(Received::Bytes(_)) => {}
                 Ok(Received::Pending) => return,
                 Ok(Received::End) => {
                     if self.at_end == AtEnd::Shutdown {
@@ -128,8 +129,10 @@ impl Sink {
                     self.fd = None;
                     return;
                 }
-            };
-            match rustix::io::write(fd, bytes) {
+            }
+            let mut runs = [IoSlice::new(&[]); RUNS];
+            let filled = session.received_runs(self.id, &mut runs);
+            match rustix::io::writev(fd, &runs[..filled]) {
                 Ok(n) => {
                     let _ = session.consume(self.id, n);
                 }
@@ -153,5 +156,7 @@ impl Sink {
     }
 }
 
+/// Runs of 4 KiB that are written at once: as much as a pipe takes.
+const RUNS: usize = 16;
 /// Reads in a row before others have their turn.
 const READS: usize = 4;

@@ -12,6 +12,7 @@ use crate::line;
 use crate::name::Key;
 use crate::pack::Pack;
 use crate::process::{Belongs, Pty};
+use crate::sum::Sum;
 
 /// What a stream is that the host opens.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -95,8 +96,15 @@ pub struct Put {
     pub size: u64,
     /// Its permissions.
     pub mode: u32,
-    /// Of all of it: 64 hexadecimal digits.
-    pub sha256: String,
+    /// Of all of it: 64 hexadecimal digits. Where it is not known before, there is a tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Tells this state of the file from others: 32 hexadecimal digits. The checksum follows the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Where there is a tag: how it is to be summed, if the guest can.
+    #[serde(default, deserialize_with = "Sum::known", skip_serializing_if = "Sum::is_default")]
+    pub sum: Sum,
     /// How its bytes are to be packed, where the guest can.
     #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
     pub pack: Option<Pack>,
@@ -113,9 +121,20 @@ pub struct Get {
     /// Which state of the file that was of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// How it is to be summed, if the guest can.
+    #[serde(default, deserialize_with = "Sum::known", skip_serializing_if = "Sum::is_default")]
+    pub sum: Sum,
     /// How its bytes are to be packed, where the guest can.
     #[serde(default, deserialize_with = "Pack::known", skip_serializing_if = "Option::is_none")]
     pub pack: Option<Pack>,
+}
+
+impl Get {
+    /// Of all of a file, to be summed in the way that every guest knows and not packed.
+    #[must_use]
+    pub const fn new(path: String) -> Self {
+        Self { path, offset: 0, tag: None, sum: Sum::Sha256, pack: None }
+    }
 }
 
 /// A connection that the guest makes.
@@ -185,9 +204,15 @@ impl Header {
             }
             Self::Shell(shell) => check_pty(Some(&shell.pty)),
             Self::Put(put) => {
-                let digits = put.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                if put.sha256.len() != 64 || !digits {
+                let is_hex = |text: &str, len| {
+                    text.len() == len && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                };
+                if put.sha256.is_some() == put.tag.is_some() {
+                    wrong("either sha256 or tag is said")
+                } else if put.sha256.as_ref().is_some_and(|sum| !is_hex(sum, 64)) {
                     wrong("sha256 has 64 hexadecimal digits")
+                } else if put.tag.as_ref().is_some_and(|tag| !is_hex(tag, 32)) {
+                    wrong("tag has 32 hexadecimal digits")
                 } else if put.mode > 0o7777 {
                     wrong("mode is from 0 to 4095")
                 } else {
@@ -245,9 +270,12 @@ mod tests {
             path: "/srv/x".to_owned(),
             size: 1 << 40,
             mode: 0o644,
-            sha256: "0a".repeat(32),
+            sha256: Some("0a".repeat(32)),
+            tag: None,
+            sum: Sum::Sha256,
             pack: None,
         };
+        let tag = Some("0a".repeat(16));
         for header in [
             Header::Shell(Shell { key: key(), pty: pty.clone(), with: vec![Belongs::Control] }),
             Header::Exec(Exec { pty: Some(pty), with: Vec::new(), ..exec.clone() }),
@@ -255,8 +283,14 @@ mod tests {
             Header::Err { key: key() },
             Header::Control { key: key() },
             Header::Put(Put { pack: Some(Pack::Lz4), ..put.clone() }),
+            Header::Put(Put { sha256: None, tag, sum: Sum::Blake3, ..put.clone() }),
             Header::Put(put),
-            Header::Get(Get { path: "/x".to_owned(), offset: 7, tag: Some("a".to_owned()), pack: None }),
+            Header::Get(Get {
+                offset: 7,
+                tag: Some("a".to_owned()),
+                sum: Sum::Blake3,
+                ..Get::new("/x".to_owned())
+            }),
             Header::Connect(Connect { to: "tcp:127.0.0.1:80".to_owned() }),
         ] {
             let line = header.line();
@@ -267,8 +301,8 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_ignored_or_refused_by_name() {
-        let get = Header::Get(Get { path: "/x".to_owned(), offset: 0, tag: None, pack: None });
-        for member in [r#""later":{"a":[]}"#, r#""pack":"zstd""#, r#""pack":null"#] {
+        let get = Header::Get(Get::new("/x".to_owned()));
+        for member in [r#""later":{"a":[]}"#, r#""pack":"zstd""#, r#""pack":null"#, r#""sum":"md5""#] {
             let line = format!(r#"{{"op":"get","path":"/x",{member}}}"#);
             assert_eq!(Header::parse(line.as_bytes()).as_ref(), Ok(&get), "{line}");
         }
@@ -294,6 +328,8 @@ mod tests {
             r#"{"op":"get","path":"/a/"}"#,
             r#"{"op":"get","path":"/x","offset":-1}"#,
             r#"{"op":"put","path":"/x","size":1,"mode":420,"sha256":"00"}"#,
+            r#"{"op":"put","path":"/x","size":1,"mode":420,"tag":"00"}"#,
+            r#"{"op":"put","path":"/x","size":1,"mode":420}"#,
             r#"{"op":7}"#,
             "[]",
             "{",

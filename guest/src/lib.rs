@@ -34,6 +34,7 @@ mod line;
 mod name;
 mod pack;
 mod process;
+mod sum;
 
 pub use announcement::{Announcement, LogOk};
 pub use answer::{Code, Refusal};
@@ -44,3 +45,6 @@ pub use line::{LineBuffer, MAX_LINE};
 pub use name::{Key, Name};
 pub use pack::{MAX_BLOCK, MAX_PACKED, Pack, Unpacker, pack};
 pub use process::{Belongs, ControlLine, Ending, Pty, SIGNALS};
+#[cfg(feature = "sums")]
+pub use sum::Summer;
+pub use sum::{Checksum, Sum, digits};

@@ -3,7 +3,7 @@
 use quickcheck::{TestResult, quickcheck};
 use vspc_guest::{
     Announcement, ControlLine, Ending, Exec, FactLine, Header, Key, Listener, MAX_BLOCK, MAX_LINE,
-    MAX_PACKED, Pack, Pty, Put, Refusal, Shell, Unpacker, answer, pack,
+    MAX_PACKED, Pack, Pty, Put, Refusal, Shell, Sum, Unpacker, answer, pack,
 };
 
 /// Lines that are right, to begin with.
@@ -14,13 +14,17 @@ fn seeds() -> Vec<Vec<u8>> {
         path: "/srv/x".to_owned(),
         size: 7,
         mode: 0o644,
-        sha256: "0a".repeat(32),
+        sha256: Some("0a".repeat(32)),
+        tag: None,
+        sum: Sum::Sha256,
         pack: Some(Pack::Lz4),
     };
+    let tagged = Put { sha256: None, tag: Some("0a".repeat(16)), sum: Sum::Blake3, ..put.clone() };
     vec![
         Header::Exec(Exec { pty: Some(Pty::default()), ..exec }).line(),
         Header::Shell(Shell { key: key.clone(), pty: Pty::default(), with: Vec::new() }).line(),
         Header::Put(put).line(),
+        Header::Put(tagged).line(),
         Header::Control { key }.line(),
         ControlLine::Size { rows: 1, cols: 2 }.line(),
         Ending::Killed("TERM".to_owned()).line(),

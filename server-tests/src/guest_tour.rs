@@ -221,7 +221,7 @@ pub(super) fn facts_of_a_guest_are_told_and_set_and_what_is_open_in_it_is_shown(
 
 /// Whether all of it goes to its end, with every byte in its place; not what it costs.
 pub(super) fn load_on_guests_can_be_put_and_tells_what_it_measured() {
-    const WAYS: [&str; 6] = ["pipe", "relay", "yamux", "plain", "get", "put"];
+    const WAYS: [&str; 7] = ["pipe", "relay", "yamux", "yamux-relay", "plain", "get", "put"];
     let (Some(load), Some(_)) = (beside("vspc-conformance"), agent()) else { return };
     let mut command = Command::new(load);
     command.args(["load", "guests", "--json", "--size", "1", "--runs", "1", "--key-seconds", "0.02"]);

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use ring::digest::{Context, SHA256};
 use vspc_core::mux::{Priority, Session, StreamId};
-use vspc_guest::copy::{GetOk, Whole, digits};
-use vspc_guest::{Code, Get, MAX_BLOCK, Pack, Refusal, answer};
+use vspc_guest::copy::{GetOk, Whole};
+use vspc_guest::{Code, Get, MAX_BLOCK, Pack, Refusal, Summer, answer};
 
 use super::Roots;
 use crate::packed::Packed;
@@ -18,9 +17,8 @@ pub(crate) struct GetTask {
     id: StreamId,
     path: String,
     file: File,
-    sum: Context,
-    /// How much was summed.
-    at: u64,
+    /// It has taken the bytes before the next one.
+    sum: Summer,
     /// Where the bytes begin that are sent.
     from: u64,
     size: u64,
@@ -53,16 +51,18 @@ impl GetTask {
         let is_same = get.tag.as_ref() == Some(&tag) && get.offset <= size;
         let offset = if is_same { get.offset } else { 0 };
         let _ = session.set_priority(id, Priority::Low);
-        let (mode, pack) = (metadata.mode() & 0o7777, get.pack);
-        say(session, id, &answer::ok(&GetOk { offset, size, mode, tag, pack }));
+        let Get { pack, sum, .. } = get;
+        let mode = metadata.mode() & 0o7777;
+        say(session, id, &answer::ok(&GetOk { offset, size, mode, tag, pack, sum }));
         let packed = pack.map(|Pack::Lz4| Packed::default());
-        Ok(Self { id, path: get.path, file, sum: Context::new(&SHA256), at: 0, from: offset, size, packed })
+        Ok(Self { id, path: get.path, file, sum: Summer::new(sum), from: offset, size, packed })
     }
 
     /// Whether it has something to do that nothing will tell of.
     pub(crate) fn is_busy(&self, session: &Session) -> bool {
         let is_waiting = self.packed.as_ref().is_some_and(|packed| !packed.is_empty());
-        self.at < self.from || (self.at < self.size || is_waiting) && session.credit(self.id) > 0
+        let at = self.sum.at();
+        at < self.from || (at < self.size || is_waiting) && session.credit(self.id) > 0
     }
 
     /// Sends what can leave.
@@ -73,12 +73,13 @@ impl GetTask {
             {
                 return Fate::Stays;
             }
-            if self.at == self.size {
+            let at = self.sum.at();
+            if at == self.size {
                 return self.finish(ctx.session);
             }
-            let end = if self.at < self.from { self.from } else { self.size };
-            let mut n = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(ctx.scratch.len());
-            if self.at >= self.from {
+            let end = if at < self.from { self.from } else { self.size };
+            let mut n = usize::try_from(end - at).unwrap_or(usize::MAX).min(ctx.scratch.len());
+            if at >= self.from {
                 let credit = ctx.session.credit(self.id);
                 if credit == 0 {
                     let _ = ctx.session.want_credit(self.id);
@@ -87,27 +88,26 @@ impl GetTask {
                 n = n.min(if self.packed.is_some() { MAX_BLOCK } else { credit });
             }
             let bytes = &mut ctx.scratch[..n];
-            if let Err(error) = self.file.read_exact_at(bytes, self.at) {
+            if let Err(error) = self.file.read_exact_at(bytes, at) {
                 // It has become shorter, or cannot be read: what was sent is part of nothing.
                 log::info!("{} cannot be read to its end: {error}", self.path);
                 let _ = ctx.session.reset(self.id);
                 return Fate::Over;
             }
-            self.sum.update(bytes);
-            if self.at >= self.from {
+            self.sum.take(bytes);
+            if at >= self.from {
                 match &mut self.packed {
                     Some(packed) => packed.put(bytes),
                     None => drop(ctx.session.write(self.id, bytes)),
                 }
             }
-            self.at += n as u64;
         }
         Fate::Stays
     }
 
     fn finish(&self, session: &mut Session) -> Fate {
-        let sha256 = digits(self.sum.clone().finish().as_ref());
-        if !say(session, self.id, &answer::done(&Whole { size: self.size, sha256 })) {
+        let whole = Whole { size: self.size, sum: self.sum.checksum() };
+        if !say(session, self.id, &answer::done(&whole)) {
             return Fate::Stays;
         }
         leave(session, self.id);

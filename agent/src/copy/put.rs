@@ -1,7 +1,8 @@
 //! A copy into the guest: a partial file beside the target, which becomes the target once all of it is there.
 //!
-//! Owns what is left after a cut, and when it is used again: it is named after the checksum of the whole, so
-//! that what is added to it belongs to it.
+//! Owns what is left after a cut, and when it is used again: it is named after the checksum of the whole, or
+//! after the tag of the host's file, so that what is added to it belongs to it. Where a tag lies, the checksum
+//! tells.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use ring::digest::{Context, SHA256};
 use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use vspc_core::mux::{Received, Session, StreamId};
-use vspc_guest::copy::{PutOk, Whole, digits};
-use vspc_guest::{Code, Pack, Put, Refusal, Unpacker, answer};
+use vspc_guest::copy::{PutOk, Whole};
+use vspc_guest::{Checksum, Code, LineBuffer, MAX_LINE, Pack, Put, Refusal, Sum, Summer, Unpacker, answer};
 
 use super::{Place, Roots};
 use crate::say::{leave, refuse, say};
@@ -29,16 +29,26 @@ pub(crate) struct PutTask {
     place: Place,
     partial: String,
     file: File,
-    sum: Context,
-    /// How much was summed.
-    at: u64,
+    /// Of what is in the file.
+    sum: Summer,
     /// How much is in the file: until it was all summed nothing is taken.
     have: u64,
+    /// What the checksum is to be.
+    wanted: Wanted,
     /// Where the bytes are packed: the block that comes.
     unpacker: Option<Unpacker>,
     /// All of it is there.
     ending: Option<Ending>,
     ends: Ends,
+}
+
+/// What the checksum is to be.
+#[derive(Debug)]
+enum Wanted {
+    /// It was said before.
+    Known(Checksum),
+    /// It follows the bytes: the line that says it.
+    Follows(LineBuffer),
 }
 
 /// Ends of copies that the disk is waited for: they go on when their copy is given up, so they are counted.
@@ -73,7 +83,15 @@ impl PutTask {
     ) -> Result<Self, Refusal> {
         ends.has_room()?;
         let place = roots.place(&put.path)?;
-        let partial = partial(&place.name, &put.sha256);
+        let (wanted, sum, mark) = match (&put.sha256, &put.tag) {
+            (Some(sha256), _) => {
+                (Wanted::Known(Checksum::Sha256(sha256.clone())), Sum::Sha256, &sha256[..16])
+            }
+            (None, Some(tag)) => (Wanted::Follows(LineBuffer::new(MAX_LINE)), put.sum, &tag[..]),
+            // Such a header is refused where it is read.
+            (None, None) => return Err(Refusal::new(Code::BAD_LINE, "neither sha256 nor tag is said")),
+        };
+        let partial = partial(&place.name, mark);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let system = |error: io::Error| Refusal::system(&put.path, &error);
         let file = rustix::fs::openat(&place.folder, &partial, flags, Mode::RUSR | Mode::WUSR)
@@ -92,15 +110,15 @@ impl PutTask {
             have = 0;
         }
         let pack = put.pack;
-        say(session, id, &answer::ok(&PutOk { offset: have, pack }));
+        say(session, id, &answer::ok(&PutOk { offset: have, pack, sum }));
         let unpacker = pack.map(|Pack::Lz4| Unpacker::new());
-        let (sum, ends) = (Context::new(&SHA256), ends.clone());
-        Ok(Self { id, put, place, partial, file, sum, at: 0, have, unpacker, ending: None, ends })
+        let (sum, ends) = (Summer::new(sum), ends.clone());
+        Ok(Self { id, put, place, partial, file, sum, have, wanted, unpacker, ending: None, ends })
     }
 
     /// Whether it has something to do that nothing will tell of.
     pub(crate) const fn is_busy(&self) -> bool {
-        self.at < self.have
+        self.sum.at() < self.have
     }
 
     /// What it waits for.
@@ -115,9 +133,9 @@ impl PutTask {
         match self.advance(ctx) {
             Ok(false) => Fate::Stays,
             Ok(true) => {
-                let sum = self.put.sha256.clone();
                 log::info!("{} was copied, {} bytes", self.put.path, self.put.size);
-                say(ctx.session, self.id, &answer::done(&Whole { size: self.put.size, sha256: sum }));
+                let whole = Whole { size: self.put.size, sum: self.sum.checksum() };
+                say(ctx.session, self.id, &answer::done(&whole));
                 leave(ctx.session, self.id);
                 Fate::Over
             }
@@ -140,40 +158,22 @@ impl PutTask {
             return Ok(false);
         }
         for _ in 0..TURNS {
-            if self.at == self.have {
+            if !self.is_busy() {
                 break;
             }
-            let n = (self.have - self.at).min(ctx.scratch.len() as u64) as usize;
+            let n = (self.have - self.sum.at()).min(ctx.scratch.len() as u64) as usize;
             self.file.read_exact(&mut ctx.scratch[..n]).map_err(system)?;
-            self.sum.update(&ctx.scratch[..n]);
-            self.at += n as u64;
+            self.sum.take(&ctx.scratch[..n]);
         }
-        while self.at == self.have {
+        while !self.is_busy() {
+            if self.have < self.put.size && self.unpacker.is_none() && self.take_plain(ctx)? {
+                continue;
+            }
             let taken = match ctx.session.received(self.id) {
-                Ok(Received::Bytes(bytes)) => {
-                    let (taken, bytes) = match &mut self.unpacker {
-                        None => (bytes.len(), bytes),
-                        Some(unpacker) => {
-                            let taken = unpacker.take(bytes);
-                            let block = unpacker.block(ctx.scratch).unwrap_or(Ok(&[]));
-                            (taken, block.inspect_err(|_| remove(&self.place, &self.partial))?)
-                        }
-                    };
-                    if bytes.len() as u64 > self.put.size - self.have {
-                        remove(&self.place, &self.partial);
-                        return Err(Refusal::new(Code::BAD_LINE, "more bytes came than it was to have"));
-                    }
-                    self.file.write_all(bytes).map_err(system)?;
-                    self.sum.update(bytes);
-                    self.have += bytes.len() as u64;
-                    self.at = self.have;
-                    if !bytes.is_empty()
-                        && let Some(unpacker) = &mut self.unpacker
-                    {
-                        unpacker.clear();
-                    }
-                    taken
+                Ok(Received::Bytes(bytes)) if self.have < self.put.size => {
+                    self.take_packed(bytes, ctx.scratch)?
                 }
+                Ok(Received::Bytes(bytes)) => self.take_line(bytes)?,
                 Ok(Received::Pending) => return Ok(false),
                 Ok(Received::End) if self.have < self.put.size => {
                     return Err(Refusal::new(Code::CUT, format!("{} bytes are there", self.have)));
@@ -189,13 +189,69 @@ impl PutTask {
         Ok(false)
     }
 
+    /// Takes bytes as they are: as many at a time as have come, for a write and a piece of a checksum cost
+    /// more than a copy. Whether there were any.
+    fn take_plain(&mut self, ctx: &mut Ctx<'_>) -> Result<bool, Refusal> {
+        let most = usize::try_from(self.put.size - self.have).unwrap_or(usize::MAX).min(ctx.scratch.len());
+        let n = ctx.session.read(self.id, &mut ctx.scratch[..most]).unwrap_or(0);
+        self.keep(&ctx.scratch[..n])?;
+        Ok(n > 0)
+    }
+
+    /// Takes a piece of a block; how much of it.
+    fn take_packed(&mut self, bytes: &[u8], scratch: &mut [u8]) -> Result<usize, Refusal> {
+        let Some(mut unpacker) = self.unpacker.take() else { return Ok(0) };
+        let taken = unpacker.take(bytes);
+        if let Some(block) = unpacker.block(scratch) {
+            let block = block.inspect_err(|_| self.remove())?;
+            if block.len() as u64 > self.put.size - self.have {
+                return Err(self.too_much());
+            }
+            self.keep(block)?;
+            unpacker.clear();
+        }
+        self.unpacker = Some(unpacker);
+        Ok(taken)
+    }
+
+    /// Takes what follows the file; how much of it.
+    fn take_line(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        match &mut self.wanted {
+            // What is left is not taken, whatever it is: it is too much.
+            Wanted::Follows(line) if line.line().is_none() => Ok(line.take(bytes)),
+            _ => Err(self.too_much()),
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.file.write_all(bytes).map_err(|error| Refusal::system(&self.put.path, &error))?;
+        self.sum.take(bytes);
+        self.have = self.sum.at();
+        Ok(())
+    }
+
+    fn too_much(&self) -> Refusal {
+        self.remove();
+        Refusal::new(Code::BAD_LINE, "more bytes came than it was to have")
+    }
+
+    /// What is there is part of nothing.
+    fn remove(&self) {
+        let _ = rustix::fs::unlinkat(&self.place.folder, &self.partial, AtFlags::empty());
+    }
+
     /// All of it is there: it becomes the target, if it is what was to come.
     fn finish(&self) -> Result<Ending, Refusal> {
-        let sum = digits(self.sum.clone().finish().as_ref());
-        if sum != self.put.sha256 {
-            remove(&self.place, &self.partial);
-            return Err(Refusal::new(Code::CHECKSUM, format!("the sum of what came is {sum}")));
-        }
+        let sum = self.sum.checksum();
+        let outcome = match &self.wanted {
+            Wanted::Known(wanted) => sum.expect(wanted),
+            Wanted::Follows(line) => match line.line() {
+                None => return Err(Refusal::new(Code::CUT, "its checksum has not come")),
+                // What the host says in place of it is why its file is none any more.
+                Some(line) => line.and_then(answer::parse::<Whole>).and_then(|whole| sum.expect(&whole.sum)),
+            },
+        };
+        outcome.inspect_err(|_| self.remove())?;
         let begin = || -> io::Result<Ending> {
             let (over, ends) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
             let (file, folder) = (self.file.try_clone()?, self.place.folder.try_clone()?);
@@ -239,18 +295,13 @@ impl Drop for Counted {
     }
 }
 
-/// What is there is part of nothing.
-fn remove(place: &Place, partial: &str) {
-    let _ = rustix::fs::unlinkat(&place.folder, partial, AtFlags::empty());
-}
-
 /// The partial file's name.
-fn partial(name: &str, sum: &str) -> String {
+fn partial(name: &str, mark: &str) -> String {
     let mut end = name.len().min(LONGEST);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    format!(".{}.{}.part", &name[..end], &sum[..16])
+    format!(".{}.{mark}.part", &name[..end])
 }
 
 /// Bits of `mode` that are taken: nobody becomes another user by a copy.
@@ -276,7 +327,8 @@ mod tests {
         let roots = Roots(vec![Root { path: folder.clone(), write: true }]);
         let mut session = Session::new(Config::new(Role::Guest), Instant::ZERO).unwrap();
         let path = folder.join("x").display().to_string();
-        let put = Put { path, size: 1, mode: 0o600, sha256: "0".repeat(64), pack: None };
+        let tag = Some("0".repeat(32));
+        let put = Put { path, size: 1, mode: 0o600, sha256: None, tag, sum: Sum::Sha256, pack: None };
         let ends = Ends::default();
         let many: Vec<_> = (0..MOST).map(|_| ends.begin()).collect();
         let refused = PutTask::begin(StreamId(0), put.clone(), &roots, &ends, &mut session).map(|_| ());
@@ -289,8 +341,8 @@ mod tests {
 
     #[test]
     fn partial_files_have_names_that_a_folder_can_hold() {
-        let sum = "0123456789abcdef".repeat(4);
-        assert_eq!(partial("x", &sum), ".x.0123456789abcdef.part");
-        assert!(partial(&"ä".repeat(127), &sum).len() < 255);
+        let mark = "0123456789abcdef".repeat(2);
+        assert_eq!(partial("x", &mark[..16]), ".x.0123456789abcdef.part");
+        assert!(partial(&"ä".repeat(127), &mark).len() < 255);
     }
 }

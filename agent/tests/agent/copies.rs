@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use ring::digest::{SHA256, digest};
-use vspc_guest::copy::{GetOk, PutOk, Whole, digits};
-use vspc_guest::{Code, Get, Header, Put, answer};
+use vspc_guest::copy::{GetOk, PutOk, Whole};
+use vspc_guest::{Checksum, Code, Get, Header, Put, Refusal, Sum, Summer, answer};
 
 use crate::host::Host;
 use crate::machine::{Folder, Machine};
@@ -15,8 +14,15 @@ pub(crate) fn text(len: u32) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-pub(crate) fn sum(bytes: &[u8]) -> String {
-    digits(digest(&SHA256, bytes).as_ref())
+/// Their checksum in the way that every side knows.
+pub(crate) fn sum(bytes: &[u8]) -> Checksum {
+    summed(Sum::Sha256, bytes)
+}
+
+fn summed(sum: Sum, bytes: &[u8]) -> Checksum {
+    let mut summer = Summer::new(sum);
+    summer.take(bytes);
+    summer.checksum()
 }
 
 /// A machine of whose folder `srv` everything may be copied.
@@ -41,9 +47,18 @@ fn put(machine: &Machine, name: &str, bytes: &[u8]) -> Header {
         path: path(machine, name),
         size: bytes.len() as u64,
         mode: 0o640,
-        sha256: sum(bytes),
+        sha256: Some(sum(bytes).digits().to_owned()),
+        tag: None,
+        sum: Sum::Sha256,
         pack: None,
     })
+}
+
+/// A file of which a tag is known, and no checksum before it has come.
+fn tagged(machine: &Machine, name: &str, size: usize, tag: char) -> Header {
+    let Header::Put(known) = put(machine, name, b"") else { unreachable!() };
+    let tag = Some(tag.to_string().repeat(32));
+    Header::Put(Put { size: size as u64, sha256: None, tag, sum: Sum::Blake3, ..known })
 }
 
 /// Copies all of it, and says from where.
@@ -53,7 +68,7 @@ fn copy(host: &mut Host, header: &Header, bytes: &[u8]) -> u64 {
     host.write(id, &bytes[offset as usize..]);
     host.finish(id);
     let whole = host.answer::<Whole>(id).unwrap();
-    assert_eq!(whole, Whole { size: bytes.len() as u64, sha256: sum(bytes) });
+    assert_eq!(whole, Whole { size: bytes.len() as u64, sum: sum(bytes) });
     host.rest(id);
     offset
 }
@@ -75,7 +90,7 @@ fn a_copy_into_the_guest_is_whole_or_goes_on_where_it_was_cut() {
     let bytes = text(3_000_000);
     let header = put(&machine, "x", &bytes);
     let id = host.open(&header.line());
-    assert_eq!(host.answer::<PutOk>(id), Ok(PutOk { offset: 0, pack: None }));
+    assert_eq!(host.answer::<PutOk>(id), Ok(PutOk { offset: 0, pack: None, sum: Sum::Sha256 }));
     host.write(id, &bytes[..1_000_000]);
     // It is in use meanwhile.
     assert_eq!(host.refusal(&header).code, Code::IN_USE);
@@ -127,11 +142,96 @@ fn what_is_not_what_was_to_come_does_not_become_the_file() {
 }
 
 #[test]
+fn a_checksum_may_follow_the_bytes_and_they_go_on_where_they_were_cut() {
+    let machine = machine();
+    let mut host = machine.host();
+    let bytes = text(3_000_000);
+    let header = tagged(&machine, "x", bytes.len(), 'a');
+    let id = host.open(&header.line());
+    assert_eq!(host.answer::<PutOk>(id), Ok(PutOk { offset: 0, pack: None, sum: Sum::Blake3 }));
+    host.write(id, &bytes[..1_000_000]);
+    drop(host);
+
+    let mut host = machine.host();
+    // Another state of the file begins anew, and what is there of this one stays.
+    let id = host.open(&tagged(&machine, "x", bytes.len(), 'b').line());
+    assert_eq!(host.answer::<PutOk>(id).unwrap().offset, 0);
+    host.session.reset(id).unwrap();
+    let id = host.open(&header.line());
+    let offset = host.answer::<PutOk>(id).unwrap().offset as usize;
+    assert!(offset > 500_000 && offset <= 1_000_000, "from {offset}");
+    host.write(id, &bytes[offset..]);
+    // All of it is there, and it becomes the file once its checksum is.
+    let whole = Whole { size: 3_000_000, sum: summed(Sum::Blake3, &bytes) };
+    let line = answer::done(&whole);
+    host.write(id, &line[..20]);
+    assert_eq!(host.refusal(&header).code, Code::IN_USE);
+    assert!(fs::metadata(path(&machine, "x")).is_err());
+    host.write(id, &line[20..]);
+    host.finish(id);
+    assert_eq!(host.answer(id), Ok(whole));
+    assert!(fs::read(path(&machine, "x")).unwrap() == bytes);
+}
+
+#[test]
+fn what_has_another_checksum_than_follows_it_or_none_does_not_become_the_file() {
+    let machine = machine();
+    let mut host = machine.host();
+    let bytes = text(10_000);
+    let whole = |sum| answer::done(&Whole { size: 10_000, sum });
+    let right = whole(summed(Sum::Blake3, &bytes));
+    let changed = Refusal::new(Code::CHECKSUM, "it has changed").line();
+    for (sent, code, left) in [
+        ([&bytes[..9999], b"!", &right].concat(), Code::CHECKSUM, 0),
+        // That of another kind than was agreed on.
+        ([&bytes[..], &whole(sum(&bytes))].concat(), Code::CHECKSUM, 0),
+        ([&bytes[..], &changed].concat(), Code::CHECKSUM, 0),
+        ([&bytes[..], b"no line\n"].concat(), Code::BAD_LINE, 0),
+        ([&bytes[..], &[b'x'; 5000]].concat(), Code::BAD_LINE, 0),
+        ([&bytes[..], &right, b"!"].concat(), Code::BAD_LINE, 0),
+        (bytes[..5000].to_vec(), Code::CUT, 1),
+        (bytes.clone(), Code::CUT, 1),
+        ([&bytes[..], &right[..30]].concat(), Code::CUT, 1),
+    ] {
+        let id = host.open(&tagged(&machine, "x", bytes.len(), 'a').line());
+        let PutOk { offset, .. } = host.answer(id).unwrap();
+        host.write(id, &sent[offset as usize..]);
+        host.finish(id);
+        assert_eq!(host.answer::<Whole>(id).unwrap_err().code, code, "{} bytes", sent.len());
+        assert_eq!(names(&machine).len(), left, "{code:?}");
+    }
+    // It goes on as if nothing had been, with a kind that the guest has not heard of.
+    let header = String::from_utf8(tagged(&machine, "x", bytes.len(), 'a').line()).unwrap();
+    let id = host.open(header.replace("blake3", "later").as_bytes());
+    assert_eq!(host.answer(id), Ok(PutOk { offset: 10_000, pack: None, sum: Sum::Sha256 }));
+    host.write(id, &whole(sum(&bytes)));
+    host.finish(id);
+    host.answer::<Whole>(id).unwrap();
+    assert_eq!(names(&machine), ["x"]);
+}
+
+#[test]
+fn a_copy_out_of_the_guest_is_summed_as_the_host_asks() {
+    let machine = machine();
+    let bytes = text(300_000);
+    fs::write(path(&machine, "x"), &bytes).unwrap();
+    let mut host = machine.host();
+    for kind in [Sum::Blake3, Sum::Sha256] {
+        let id = host.open(&Header::Get(Get { sum: kind, ..Get::new(path(&machine, "x")) }).line());
+        assert_eq!(host.answer::<GetOk>(id).unwrap().sum, kind);
+        let rest = host.rest(id);
+        let (came, last) = rest.split_at(bytes.len());
+        assert!(came == bytes, "the bytes are others");
+        assert_eq!(answer::parse(last), Ok(Whole { size: 300_000, sum: summed(kind, &bytes) }));
+    }
+}
+
+#[test]
 fn a_copy_out_of_the_guest_goes_on_where_it_was_cut_unless_the_file_has_changed() {
     let machine = machine();
     let bytes = text(3_000_000);
     fs::write(path(&machine, "x"), &bytes).unwrap();
-    let get = Get { path: path(&machine, "x"), offset: 0, tag: None, pack: None };
+    let get = Get::new(path(&machine, "x"));
     let mut host = machine.host();
     let id = host.open(&Header::Get(get.clone()).line());
     let GetOk { offset, size, tag, .. } = host.answer(id).unwrap();
@@ -149,7 +249,7 @@ fn a_copy_out_of_the_guest_goes_on_where_it_was_cut_unless_the_file_has_changed(
     let (rest, last) = rest.split_at((size - have) as usize);
     assert!(rest == &bytes[have as usize..], "the bytes are others");
     let whole = answer::parse::<Whole>(last).unwrap();
-    assert_eq!(whole, Whole { size, sha256: sum(&bytes) });
+    assert_eq!(whole, Whole { size, sum: sum(&bytes) });
 
     fs::write(path(&machine, "x"), "new").unwrap();
     let id = host.open(&Header::Get(again).line());
@@ -165,7 +265,7 @@ fn a_file_that_becomes_shorter_is_no_whole_copy() {
     let mut host = machine.host();
     let id = host.session.open().unwrap();
     host.unread.insert(id);
-    host.write(id, &Header::Get(Get { path: path(&machine, "x"), offset: 0, tag: None, pack: None }).line());
+    host.write(id, &Header::Get(Get::new(path(&machine, "x"))).line());
     host.until("its first bytes", |host| (host.session.received_len(id) > 10_000).then_some(()));
     fs::File::options().write(true).open(path(&machine, "x")).unwrap().set_len(1000).unwrap();
     host.read(id);
@@ -184,7 +284,7 @@ fn no_path_leads_out_of_what_is_allowed() {
     symlink("..", path(&machine, "parent")).unwrap();
     symlink("folder/y", path(&machine, "inside")).unwrap();
     symlink("/proc/self/root", path(&machine, "magic")).unwrap();
-    let get = |path: String| Header::Get(Get { path, offset: 0, tag: None, pack: None });
+    let get = |path: String| Header::Get(Get::new(path));
     for name in ["up", "absolute", "parent/secret", "magic/etc/passwd"] {
         let refusal = host.refusal(&get(path(&machine, name)));
         assert_eq!(refusal.code, Code::FAILED, "{name}: {refusal}");

@@ -41,7 +41,7 @@ fn what_is_said_of_a_process_on_a_slow_line_does_not_wait_for_a_copy() {
     let control = host.open(&Header::Control { key: exec.key }.line());
     host.answer::<Done>(control).unwrap();
     let big = port.folder.write("big", vec![b'x'; 10_000_000]).display().to_string();
-    let get = host.open(&Header::Get(Get { path: big, offset: 0, tag: None, pack: None }).line());
+    let get = host.open(&Header::Get(Get::new(big)).line());
     host.until("much of it", |host| (host.waiting(get) > 100_000).then_some(()));
     host.reads = 256;
     for _ in 0..5 {

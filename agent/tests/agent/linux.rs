@@ -11,7 +11,7 @@ use vspc_core::mux::StreamId;
 use vspc_guest::answer::{self, Done};
 use vspc_guest::copy::{GetOk, PutOk, Whole};
 use vspc_guest::{
-    Announcement, Belongs, Connect, Ending, Exec, FactLine, Facts, Get, Header, Listener, LogOk, Put,
+    Announcement, Belongs, Connect, Ending, Exec, FactLine, Facts, Get, Header, Listener, LogOk, Put, Sum,
 };
 
 use crate::copies::{sum, text};
@@ -117,8 +117,15 @@ fn run(host: &mut Host, command: &str) -> (String, String, Option<Ending>) {
 }
 
 fn begin_put(host: &mut Host, path: &str, bytes: &[u8]) -> (StreamId, usize) {
-    let put =
-        Put { path: path.to_owned(), size: bytes.len() as u64, mode: 0o600, sha256: sum(bytes), pack: None };
+    let put = Put {
+        path: path.to_owned(),
+        size: bytes.len() as u64,
+        mode: 0o600,
+        sha256: Some(sum(bytes).digits().to_owned()),
+        tag: None,
+        sum: Sum::Sha256,
+        pack: None,
+    };
     let id = host.open(&Header::Put(put).line());
     let PutOk { offset, .. } = host.answer(id).unwrap();
     (id, offset as usize)
@@ -132,7 +139,7 @@ fn end_put(host: &mut Host, bytes: &[u8], (id, at): (StreamId, usize)) {
 }
 
 fn get(host: &mut Host, path: &str) -> Vec<u8> {
-    let id = host.open(&Header::Get(Get { path: path.to_owned(), offset: 0, tag: None, pack: None }).line());
+    let id = host.open(&Header::Get(Get::new(path.to_owned())).line());
     let GetOk { size, .. } = host.answer(id).unwrap();
     let mut bytes = host.rest(id);
     answer::parse::<Whole>(&bytes.split_off(size as usize)).unwrap();
@@ -238,7 +245,7 @@ fn a_linux_guest_is_used_crashes_and_goes_on_where_it_was() {
     port.until("another session", |port| (port.sessions == 3).then_some(()));
     port.hello(None).unwrap();
     for host in [&mut virtio, &mut port] {
-        assert_eq!(run(host, "sha256sum /srv/big").0, format!("{}  /srv/big\n", sum(&bytes)));
+        assert_eq!(run(host, "sha256sum /srv/big").0, format!("{}  /srv/big\n", sum(&bytes).digits()));
     }
     linux.say("another machine has the same disk");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use vspc_guest::copy::{GetOk, PutOk, Whole};
-use vspc_guest::{Code, Get, Header, LogOk, MAX_BLOCK, Pack, Put, Unpacker, answer, pack};
+use vspc_guest::{Code, Get, Header, LogOk, MAX_BLOCK, Pack, Put, Sum, Unpacker, answer, pack};
 
 use crate::copies::{machine_with, path, sum};
 use crate::host::Host;
@@ -44,19 +44,21 @@ fn unpacked(mut blocks: &[u8], len: usize) -> (Vec<u8>, &[u8]) {
 }
 
 fn put(machine: &Machine, bytes: &[u8]) -> Header {
-    let (path, size, sha256) = (path(machine, "x"), bytes.len() as u64, sum(bytes));
-    Header::Put(Put { path, size, mode: 0o600, sha256, pack: Some(Pack::Lz4) })
+    let (path, size) = (path(machine, "x"), bytes.len() as u64);
+    let sha256 = Some(sum(bytes).digits().to_owned());
+    let (tag, sum, pack) = (None, Sum::Sha256, Some(Pack::Lz4));
+    Header::Put(Put { path, size, mode: 0o600, sha256, tag, sum, pack })
 }
 
 fn get(machine: &Machine, have: Option<(u64, String)>) -> Header {
     let (offset, tag) = have.map_or((0, None), |(offset, tag)| (offset, Some(tag)));
-    Header::Get(Get { path: path(machine, "x"), offset, tag, pack: Some(Pack::Lz4) })
+    Header::Get(Get { offset, tag, pack: Some(Pack::Lz4), ..Get::new(path(machine, "x")) })
 }
 
 /// Begins a copy into the guest, and says where it goes on.
 fn begin_put(host: &mut Host, header: &Header) -> (vspc_core::mux::StreamId, usize) {
     let id = host.open(&header.line());
-    let PutOk { offset, pack } = host.answer(id).unwrap();
+    let PutOk { offset, pack, .. } = host.answer(id).unwrap();
     assert_eq!(pack, Some(Pack::Lz4));
     (id, offset as usize)
 }
@@ -107,7 +109,7 @@ fn packed_copies_are_exact_and_go_on_where_they_were_cut() {
     let (came, last) = unpacked(&all, bytes.len());
     assert!(came == bytes, "the bytes are others");
     let whole = answer::parse::<Whole>(last).unwrap();
-    assert_eq!(whole, Whole { size: bytes.len() as u64, sha256: sum(&bytes) });
+    assert_eq!(whole, Whole { size: bytes.len() as u64, sum: sum(&bytes) });
 
     let id = host.open(&get(&machine, Some((700_001, tag))).line());
     assert_eq!(host.answer::<GetOk>(id).unwrap().offset, 700_001);
@@ -141,7 +143,7 @@ fn a_block_that_makes_no_sense_ends_its_copy_and_nothing_else() {
     // Anything else is as it was; and what is not known is not packed.
     let line = String::from_utf8(header.line()).unwrap().replace("\"lz4\"", "\"later\"");
     let id = host.open(line.as_bytes());
-    let PutOk { offset, pack } = host.answer(id).unwrap();
+    let PutOk { offset, pack, .. } = host.answer(id).unwrap();
     assert_eq!(pack, None);
     host.write(id, &bytes[offset as usize..]);
     host.finish(id);

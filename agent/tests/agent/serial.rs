@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use vspc_core::mux::{Priority, StreamId};
 use vspc_guest::answer::Done;
 use vspc_guest::copy::{GetOk, PutOk, Whole};
-use vspc_guest::{Belongs, Ending, Exec, Get, Header, Pty, Put, answer};
+use vspc_guest::{Belongs, Ending, Exec, Get, Header, Pty, Put, Sum, answer};
 
 use crate::copies::{sum, text};
 use crate::host::{Host, key};
@@ -17,7 +17,9 @@ fn put(port: &Port, name: &str, bytes: &[u8]) -> Header {
         path: port.path(name),
         size: bytes.len() as u64,
         mode: 0o600,
-        sha256: sum(bytes),
+        sha256: Some(sum(bytes).digits().to_owned()),
+        tag: None,
+        sum: Sum::Sha256,
         pack: None,
     })
 }
@@ -40,7 +42,7 @@ fn end_put(host: &mut Host, port: &Port, name: &str, bytes: &[u8], (id, at): (St
 /// Begins a copy out of the guest, behind what `have` says.
 fn begin_get(host: &mut Host, port: &Port, name: &str, have: Option<(u64, String)>) -> (StreamId, GetOk) {
     let (offset, tag) = have.map_or((0, None), |(offset, tag)| (offset, Some(tag)));
-    let id = host.open(&Header::Get(Get { path: port.path(name), offset, tag, pack: None }).line());
+    let id = host.open(&Header::Get(Get { offset, tag, ..Get::new(port.path(name)) }).line());
     let ok = host.answer(id).unwrap();
     (id, ok)
 }
@@ -50,7 +52,7 @@ fn end_get(host: &mut Host, bytes: &[u8], (id, ok): (StreamId, GetOk)) {
     let rest = host.rest(id);
     let (rest, last) = rest.split_at((ok.size - ok.offset) as usize);
     assert!(rest == &bytes[ok.offset as usize..], "other bytes came");
-    let whole = Whole { size: bytes.len() as u64, sha256: sum(bytes) };
+    let whole = Whole { size: bytes.len() as u64, sum: sum(bytes) };
     assert_eq!(answer::parse::<Whole>(last), Ok(whole));
 }
 

@@ -6,9 +6,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use ring::digest::{Context, SHA256};
-use vspc_guest::copy::{GetOk, Whole, digits};
-use vspc_guest::{Get, Header, LineBuffer, MAX_LINE, Pack, answer};
+use vspc_guest::copy::{GetOk, Whole};
+use vspc_guest::{Get, Header, LineBuffer, MAX_LINE, Pack, Sum, Summer, answer};
 
 use super::body::Body;
 use super::part::{Part, Spot, umask};
@@ -24,27 +23,30 @@ use crate::printable::printable;
 pub(super) struct Target {
     kind: Kind,
     preserve: bool,
+    /// What has come and was not written yet, for a write costs more than a copy. Nothing is in it while more
+    /// is waited for.
+    gathered: Vec<u8>,
 }
 
 enum Kind {
     /// A file, and what is there of it.
     File(Spot, Option<Part>),
     /// The standard output, and what was written of which state of the file.
-    Standard { tag: String, at: u64, sum: Context },
+    Standard { tag: String, at: u64, sum: Summer },
 }
 
 impl Target {
     /// A file at this path, or nowhere: the standard output.
     pub(super) fn open(to: Option<&Path>, preserve: bool) -> Result<Self, Failure> {
         let kind = match to {
-            None => Kind::Standard { tag: String::new(), at: 0, sum: Context::new(&SHA256) },
+            None => Kind::Standard { tag: String::new(), at: 0, sum: Summer::new(Sum::Blake3) },
             Some(path) => {
                 let spot = Spot::find(path)?;
                 let part = spot.part()?;
                 Kind::File(spot, part)
             }
         };
-        Ok(Self { kind, preserve })
+        Ok(Self { kind, preserve, gathered: Vec::new() })
     }
 
     /// Tries once to copy it.
@@ -57,7 +59,8 @@ impl Target {
     ) -> Result<(), Stop> {
         let (offset, tag) = self.have();
         let tag = (offset > 0).then(|| tag.to_owned());
-        let header = Header::Get(Get { path: path.to_owned(), offset, tag, pack: Some(Pack::Lz4) });
+        let sum = Sum::Blake3;
+        let header = Header::Get(Get { path: path.to_owned(), offset, tag, sum, pack: Some(Pack::Lz4) });
         let mut joined = Joined::open(connection, guest, &header)?;
         let outcome = self.receive(connection, &mut joined, path, progress);
         if outcome.is_err() {
@@ -73,9 +76,13 @@ impl Target {
         path: &str,
         progress: &mut Progress,
     ) -> Result<(), Stop> {
-        let GetOk { offset, size, mode, tag, pack } = super::answer(connection, joined)?;
+        let GetOk { offset, size, mode, tag, pack, sum } = super::answer(connection, joined)?;
         self.begin(offset, &tag, path)?;
         progress.begin(offset, size);
+        while !self.sum_up(sum)? {
+            turn(connection, joined)?;
+            connection.wait(clock::now());
+        }
         let mut body = Body::new(size.saturating_sub(offset), pack);
         let mut line = LineBuffer::new(MAX_LINE);
         let mut failed = Ok(());
@@ -85,7 +92,7 @@ impl Target {
                 if failed.is_err() {
                     return bytes.len();
                 }
-                match body.take(bytes, |bytes| self.write(bytes)) {
+                match body.take(bytes, |bytes| self.gather(bytes)) {
                     // What is left of this piece is the last line.
                     Ok(n) => n + if body.left() == 0 { line.take(&bytes[n..]) } else { 0 },
                     Err(failure) => {
@@ -94,6 +101,7 @@ impl Target {
                     }
                 }
             });
+            self.write()?;
             std::mem::replace(&mut failed, Ok(()))?;
             let at = size.saturating_sub(body.left());
             progress.reach(at);
@@ -144,27 +152,51 @@ impl Target {
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Sums what is there of an earlier time, in this way; some of it. Whether that was all.
+    fn sum_up(&mut self, sum: Sum) -> Result<bool, Failure> {
         match &mut self.kind {
-            Kind::File(_, Some(part)) => part.write(bytes),
-            Kind::File(_, None) => Ok(()),
+            Kind::File(_, Some(part)) => part.sum_up(sum),
+            Kind::File(_, None) => Ok(true),
+            Kind::Standard { sum: summer, .. } if summer.sum() == sum => Ok(true),
+            Kind::Standard { at: 0, sum: summer, .. } => {
+                *summer = Summer::new(sum);
+                Ok(true)
+            }
+            // It can be read by nobody again.
+            Kind::Standard { .. } => Err(Failure::error("the guest sums its files in another way now")),
+        }
+    }
+
+    fn gather(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() < GATHERED { Ok(()) } else { self.write() }
+    }
+
+    /// Writes what was gathered.
+    fn write(&mut self) -> Result<(), Failure> {
+        let bytes = &self.gathered[..];
+        match &mut self.kind {
+            _ if bytes.is_empty() => {}
+            Kind::File(_, Some(part)) => part.write(bytes)?,
+            Kind::File(_, None) => {}
             Kind::Standard { at, sum, .. } => {
                 io::stdout().lock().write_all(bytes).map_err(|error| Failure::output(&error))?;
-                sum.update(bytes);
+                sum.take(bytes);
                 *at += bytes.len() as u64;
-                Ok(())
             }
         }
+        self.gathered.clear();
+        Ok(())
     }
 
     /// All of it came: it is checked, and put into its place.
     fn finish(&mut self, whole: &Whole, size: u64, mode: u32, resumed: bool, path: &str) -> Result<(), Stop> {
         let (at, sum) = match &self.kind {
-            Kind::File(_, Some(part)) => (part.at, part.sum()),
+            Kind::File(_, Some(part)) => (part.at, part.checksum()),
             Kind::File(_, None) => return Err(Stop::Anew),
-            Kind::Standard { at, sum, .. } => (*at, digits(sum.clone().finish().as_ref())),
+            Kind::Standard { at, sum, .. } => (*at, sum.checksum()),
         };
-        if whole.size != size || at != size || whole.sha256 != sum {
+        if whole.size != size || at != size || whole.sum != sum {
             let what = format!("{}: what came is not what was sent", printable(path));
             return match &mut self.kind {
                 Kind::File(_, part) => {
@@ -185,3 +217,6 @@ impl Target {
         }
     }
 }
+
+/// What is gathered before it is written.
+const GATHERED: usize = 128 * 1024;

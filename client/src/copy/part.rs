@@ -5,15 +5,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{SHA256, digest};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
-use vspc_guest::copy::digits;
+use vspc_guest::{Checksum, Sum, Summer, digits};
 
 use super::PIECE;
 use crate::failure::Failure;
@@ -34,7 +34,7 @@ pub(super) struct Part {
     pub(super) tag: String,
     /// How much there is.
     pub(super) at: u64,
-    sum: Context,
+    sum: Summer,
 }
 
 impl Spot {
@@ -72,16 +72,8 @@ impl Spot {
             return Ok(None);
         }
         lock(&file, &path, self)?;
-        let (mut sum, mut at, mut piece) = (Context::new(&SHA256), 0, vec![0; PIECE]);
-        loop {
-            let n = file.read(&mut piece).map_err(failed)?;
-            if n == 0 {
-                break;
-            }
-            sum.update(&piece[..n]);
-            at += n as u64;
-        }
-        Ok(Some(Part { path, file, tag, at, sum }))
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Some(Part { path, file, tag, at: metadata.len(), sum: Summer::new(Sum::Blake3) }))
     }
 
     /// A new one, of this state of the guest's file; what is there of others goes, unless another copy is
@@ -97,7 +89,7 @@ impl Spot {
             Err(error) => return Err(Failure::error(format!("{}: {error}", shown(&path)))),
         };
         lock(&file, &path, self)?;
-        Ok(Part { path, file, tag: tag.to_owned(), at: 0, sum: Context::new(&SHA256) })
+        Ok(Part { path, file, tag: tag.to_owned(), at: 0, sum: Summer::new(Sum::Blake3) })
     }
 
     /// Removes one, while its lock is held: who has it open afterwards finds that the path is another's.
@@ -140,17 +132,36 @@ impl Spot {
 }
 
 impl Part {
+    /// Sums what there is and was not summed yet, in this way; some of it. Whether that was all.
+    pub(super) fn sum_up(&mut self, sum: Sum) -> Result<bool, Failure> {
+        if self.sum.sum() != sum {
+            self.sum = Summer::new(sum);
+        }
+        let mut piece = vec![0; PIECE];
+        for _ in 0..PIECES {
+            let n = usize::try_from(self.at - self.sum.at()).unwrap_or(PIECE).min(PIECE);
+            if n == 0 {
+                break;
+            }
+            let failed = |error| Failure::error(format!("{}: {error}", shown(&self.path)));
+            self.file.read_exact_at(&mut piece[..n], self.sum.at()).map_err(failed)?;
+            self.sum.take(&piece[..n]);
+        }
+        Ok(self.sum.at() == self.at)
+    }
+
+    /// Appends to what there is, all of which was summed.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let failed = |error| Failure::error(format!("{}: {error}", shown(&self.path)));
         self.file.write_all(bytes).map_err(failed)?;
-        self.sum.update(bytes);
+        self.sum.take(bytes);
         self.at += bytes.len() as u64;
         Ok(())
     }
 
     /// The checksum of what there is.
-    pub(super) fn sum(&self) -> String {
-        digits(self.sum.clone().finish().as_ref())
+    pub(super) fn checksum(&self) -> Checksum {
+        self.sum.checksum()
     }
 
     /// It is of no use.
@@ -231,6 +242,8 @@ pub(super) fn umask() -> u32 {
     mask.bits() & 0o777
 }
 
+/// Pieces that are summed at a time: 16 MiB.
+const PIECES: usize = 256;
 /// How such names end.
 const SUFFIX: &[u8] = b".vspc-part";
 /// Of a name that has 255 bytes at most.

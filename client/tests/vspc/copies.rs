@@ -1,7 +1,7 @@
 //! `vspc cp`: files into a guest and out of it, whole and with cuts.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -79,15 +79,34 @@ fn files_come_out_of_the_guest_whole_and_nothing_else_is_left() {
 
 #[test]
 fn a_copy_that_is_cut_goes_on_by_itself() {
-    let (server, folder) = (FakeServer::start(&["web01"]), Folder::new("cut"));
+    cut_and_go_on(false);
+}
+
+#[test]
+fn a_copy_with_a_guest_of_an_earlier_version_is_whole_and_goes_on_where_it_was_cut() {
+    cut_and_go_on(true);
+}
+
+fn cut_and_go_on(is_old: bool) {
+    let (server, folder) = (FakeServer::start(&["web01"]), Folder::new(&format!("cut-{is_old}")));
+    server.agent_is_old(is_old);
     fs::write(folder.at("x"), bytes(500_000)).unwrap();
     server.cut_after(200_000);
     let (code, _, error) = outcome(&vspc(&server, &["cp", &folder.at("x"), "web01:/x"], b""));
     assert_eq!((code, error.as_str()), (0, "vspc: the connection to web01 was lost; trying again for 1m\n"));
     assert_eq!(server.file("/x").unwrap().0, bytes(500_000));
     assert_eq!((from(server.note("put from")), from(server.note("put from")) >= 200_000), (0, true));
-    server.cut_after(200_000);
-    assert_eq!(outcome(&vspc(&server, &["cp", "web01:/x", &folder.at("y")], b"")).0, 0);
+    assert_eq!(server.note("told").unwrap().contains("blake3"), !is_old);
+    assert_eq!(server.note("a checksum is missing").is_some(), is_old);
+    // It is asked as it knows it from the second try on.
+    assert_eq!(server.note("a checksum is missing"), None);
+    let done = outcome(&vspc(&server, &["cp", "-", "web01:/y"], b"\x00\xff"));
+    assert_eq!(done, (0, String::new(), String::new()));
+    assert_eq!(server.file("/y").unwrap().0, b"\x00\xff");
+    // More than a stream holds: when it is cut the answer has been heard.
+    server.cut_after(400_000);
+    let (code, _, error) = outcome(&vspc(&server, &["cp", "web01:/x", &folder.at("y")], b""));
+    assert_eq!(code, 0, "{error}");
     assert_eq!(fs::read(folder.at("y")).unwrap(), bytes(500_000));
     assert_eq!((from(server.note("get from")), from(server.note("get from")) > 0), (0, true));
 }
@@ -116,6 +135,70 @@ fn a_copy_that_is_cut_goes_on_when_it_is_run_again_and_begins_anew_where_it_does
     server.put_file("/x", b"short", 0o644);
     assert_eq!(get().0, 0);
     assert_eq!((folder.names(), fs::read(&to).unwrap()), (vec!["y".to_owned()], b"short".to_vec()));
+}
+
+#[test]
+fn a_copy_out_that_goes_on_with_a_guest_of_another_version_is_checked_as_that_one_can() {
+    let (server, folder) = (FakeServer::start(&["web01"]), Folder::new("versions"));
+    server.put_file("/x", &bytes(500_000), 0o644);
+    for is_old in [true, false] {
+        server.agent_is_old(!is_old);
+        server.cut_after(300_000);
+        let (code, ..) = outcome(&vspc(&server, &["cp", "--retry=0", "web01:/x", &folder.at("y")], b""));
+        server.agent_is_old(is_old);
+        let done = outcome(&vspc(&server, &["cp", "--retry=0", "web01:/x", &folder.at("y")], b""));
+        assert_eq!((code, done), (5, (0, String::new(), String::new())));
+        assert_eq!((from(server.note("get from")), from(server.note("get from")) > 0), (0, true));
+        assert_eq!(
+            (folder.names(), fs::read(folder.at("y")).unwrap()),
+            (vec!["y".to_owned()], bytes(500_000))
+        );
+    }
+}
+
+/// Begins to copy a file of 4 MB into the guest, and lets go on once this was done to it in the middle.
+fn changed_in_the_middle(name: &str, change: impl FnOnce(&mut File)) -> (FakeServer, (i32, String, String)) {
+    let (server, folder) = (FakeServer::start(&["web01"]), Folder::new(name));
+    fs::write(folder.at("x"), bytes(4_000_000)).unwrap();
+    server.hold_copies(true);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vspc"));
+    surround(&mut command, &server);
+    command.args(["cp", &folder.at("x"), "web01:/x"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // By then its beginning has been read.
+    server.await_note_that("holds");
+    change(&mut File::options().write(true).open(folder.at("x")).unwrap());
+    server.hold_copies(false);
+    (server, outcome(&child.wait_with_output().unwrap()))
+}
+
+#[test]
+fn a_file_that_changes_where_it_was_read_already_is_not_copied() {
+    let (server, (code, _, error)) = changed_in_the_middle("changed", |file| file.write_all(b"new").unwrap());
+    assert!(code == 1 && error.ends_with("x has changed while it was copied\n"), "{code} {error}");
+    assert_eq!(server.file("/x"), None);
+    assert!(server.note("told").unwrap().contains("checksum"));
+}
+
+#[test]
+fn a_file_that_grows_is_copied_as_far_as_it_went_when_that_began() {
+    let (server, done) = changed_in_the_middle("grown", |file| {
+        file.seek(SeekFrom::End(0)).unwrap();
+        file.write_all(b"a line more\n").unwrap();
+    });
+    assert_eq!(done, (0, String::new(), String::new()));
+    assert!(server.file("/x").unwrap().0 == bytes(4_000_000));
+}
+
+#[test]
+fn a_file_that_has_another_size_than_it_says_is_copied_whole() {
+    // The kernel makes it up when it is read.
+    let path = "/proc/self/status";
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        let server = FakeServer::start(&["web01"]);
+        assert_eq!(outcome(&vspc(&server, &["cp", path, "web01:/x"], b"")).0, 0);
+        assert!(server.file("/x").unwrap().0.starts_with(b"Name:"));
+    }
 }
 
 #[test]

@@ -237,7 +237,8 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts it, and waits until it accepts VMs. Returns where they connect and the first client port.
+    /// Starts it, and waits until it accepts VMs and operators. Returns where VMs connect and the first client
+    /// port.
     pub fn start(self) -> Result<(Started, SocketAddr, u16), LoadError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
@@ -272,14 +273,17 @@ impl Launch<'_> {
         }
         let mut started = Started { child, admin: ([127, 0, 0, 1], admin_port).into() };
         let deadline = Instant::now() + START_LIMIT;
-        while TcpStream::connect(target).is_err() {
-            if let Ok(Some(status)) = started.child.try_wait() {
-                return Err(LoadError::Unreachable(format!("{program} ended at once: {status}")));
+        // Each port is opened by itself: one tells nothing of the other.
+        for port in [target, started.admin] {
+            while TcpStream::connect(port).is_err() {
+                if let Ok(Some(status)) = started.child.try_wait() {
+                    return Err(LoadError::Unreachable(format!("{program} ended at once: {status}")));
+                }
+                if Instant::now() > deadline {
+                    return Err(LoadError::Unreachable(format!("{program} does not listen on {port}")));
+                }
+                std::thread::sleep(Duration::from_millis(5));
             }
-            if Instant::now() > deadline {
-                return Err(LoadError::Unreachable(format!("{program} does not listen on {target}")));
-            }
-            std::thread::sleep(Duration::from_millis(5));
         }
         Ok((started, target, first))
     }

@@ -4,6 +4,8 @@
 //! whose last event was not polled yet is no error: calls on it do nothing. Refuses to know what is on the
 //! line.
 
+use std::io::IoSlice;
+
 use super::bits::Words;
 use super::config::Priority;
 use super::decoder::Dialect;
@@ -152,6 +154,22 @@ impl Session {
             _ if stream.dead => Err(StreamError::Unknown),
             _ => Ok(Received::Pending),
         }
+    }
+
+    /// The beginning of what there is to read as borrowed runs, for `writev`; returns how many of `runs` were
+    /// filled, 0 with nothing to read. Work in proportion to `runs`.
+    pub fn received_runs<'a>(&'a self, id: StreamId, runs: &mut [IoSlice<'a>]) -> usize {
+        let Some(slot) = self.streams.peek(id) else { return 0 };
+        let input = &self.streams.table[slot].unread;
+        let mut filled = 0;
+        self.streams.pool.runs(input, Cursor::FRONT, input.len(), |run| {
+            if let Some(place) = runs.get_mut(filled) {
+                *place = IoSlice::new(run);
+                filled += 1;
+            }
+            filled < runs.len()
+        });
+        filled
     }
 
     /// Bytes that wait to be read.

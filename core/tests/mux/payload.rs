@@ -1,6 +1,8 @@
 //! Payload lent out of the input: what is taken is gone, what is left is kept, and the window counts both
 //! alike.
 
+use std::io::IoSlice;
+
 use vspc_core::mux::wire::Word;
 use vspc_core::mux::{Config, Event, Received, Role, Session, Start, StreamId};
 
@@ -57,6 +59,28 @@ fn what_is_left_is_kept_and_what_comes_behind_it_waits_its_turn() {
     assert_eq!(frames(&take_all(&mut host)), [(GUESTS, Word::Ack(8).to_u32(), vec![])]);
     let mut input = &data(GUESTS.0, b"ij")[..];
     assert_eq!(host.poll_received(&mut input, START).unwrap().bytes(), b"ij", "drained, so lent again");
+}
+
+#[test]
+fn what_is_kept_is_shown_in_runs_as_many_as_there_are_places_for() {
+    let mut host = host_with_stream();
+    assert_eq!(host.received_runs(GUESTS, &mut [IoSlice::new(&[]); 2]), 0);
+    host.handle_received(&data(GUESTS.0, &[1; 4096]), START);
+    host.handle_received(&data(GUESTS.0, &[2; 4096]), START);
+    host.handle_received(&data(GUESTS.0, b"end"), START);
+    let shown = |host: &Session, most: usize| {
+        let mut runs = [IoSlice::new(b"none"); 8];
+        let filled = host.received_runs(GUESTS, &mut runs[..most]);
+        runs[..filled].iter().flat_map(|run| run.to_vec()).collect::<Vec<u8>>()
+    };
+    let whole = [&[1; 4096][..], &[2; 4096], b"end"].concat();
+    assert_eq!(shown(&host, 8), whole);
+    assert_eq!(shown(&host, 0), b"");
+    let first = shown(&host, 1);
+    assert!(!first.is_empty() && whole.starts_with(&first) && first.len() < whole.len());
+    host.consume(GUESTS, 5000).unwrap();
+    assert_eq!(shown(&host, 8), whole[5000..]);
+    assert_eq!(host.received_runs(StreamId(99), &mut [IoSlice::new(&[]); 2]), 0);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use vspc_core::mux::{Received, Session, StreamId};
+use vspc_guest::{Sum, Summer};
 
 use super::serving::Peer;
 
@@ -13,6 +13,10 @@ use super::serving::Peer;
 #[derive(Default)]
 pub(super) struct Guest {
     pub(super) is_away: bool,
+    /// It knows one kind of checksum, and has to be told it before a copy comes.
+    pub(super) is_old: bool,
+    /// Nothing of a copy that has begun to come is taken.
+    pub(super) holds: bool,
     /// What is refused because of that is reset as well.
     pub(super) resets_refused: bool,
     pub(super) files: BTreeMap<String, (Vec<u8>, u64)>,
@@ -251,9 +255,10 @@ fn put(joint: &mut Joint, guest: &mut Guest) {
     if joint.fate != Fate::Stays {
         return;
     }
-    let (path, sum) = (joint.header["path"].as_str().unwrap().to_owned(), joint.header["sha256"].clone());
-    let place = format!("{path} {sum}");
+    let (path, known) = (joint.header["path"].as_str().unwrap().to_owned(), joint.header["sha256"].clone());
+    let place = format!("{path} {known} {}", joint.header["tag"]);
     let part = guest.parts.entry(place.clone()).or_default();
+    let kind = kind(&joint.header, guest.is_old);
     if !std::mem::replace(&mut joint.started, true) {
         if path.starts_with("/forbidden") {
             return joint.refuse("not-allowed");
@@ -261,21 +266,39 @@ fn put(joint: &mut Joint, guest: &mut Guest) {
         if path == "/folder" {
             return joint.refuse("not-a-file");
         }
+        if guest.is_old && known.is_null() {
+            guest.notes.push("a checksum is missing".to_owned());
+            return joint.refuse("bad-line");
+        }
         guest.notes.push(format!("put from {}", part.len()));
-        joint.say(&json!({"ok": {"offset": part.len()}}));
+        joint.say(&answer(json!({"offset": part.len()}), kind));
     }
-    part.append(&mut joint.came);
+    if guest.holds {
+        if joint.came.len() > 500_000 && !guest.notes.iter().any(|note| note == "holds") {
+            guest.notes.push("holds".to_owned());
+        }
+        return;
+    }
+    let size = usize::try_from(joint.header["size"].as_u64().unwrap()).unwrap();
+    let n = joint.came.len().min(size - part.len());
+    part.extend(joint.came.drain(..n));
     if guest.cut_after.is_some_and(|most| part.len() >= most) {
         guest.cut_after = None;
         guest.notes.push(format!("cut at {}", part.len()));
         joint.fate = Fate::IsCut;
     } else if joint.ended {
         let bytes = guest.parts.remove(&place).unwrap();
+        let sum = sum(kind, &bytes);
         joint.fate = Fate::Ends;
-        match sum == sha256(&bytes) {
-            true => joint.say(&json!({"done": {"size": bytes.len(), "sha256": sum}})),
-            false => joint.say(&json!({"error": {"code": "checksum", "message": "it is another one"}})),
+        let wanted = match known {
+            Value::Null => joint.line().unwrap(),
+            known => json!({"done": {"size": size, "sha256": known}}),
+        };
+        guest.notes.push(format!("told {wanted}"));
+        if wanted["done"] != json!({"size": bytes.len(), kind: sum}) {
+            return joint.say(&json!({"error": {"code": "checksum", "message": "it is another one"}}));
         }
+        joint.say(&wanted);
         guest.files.insert(path, (bytes, joint.header["mode"].as_u64().unwrap()));
     }
 }
@@ -284,23 +307,36 @@ fn get(joint: &mut Joint, guest: &mut Guest) {
     if std::mem::replace(&mut joint.started, true) {
         return;
     }
+    let kind = kind(&joint.header, guest.is_old);
     let Some((bytes, mode)) = guest.files.get(joint.header["path"].as_str().unwrap()) else {
         return joint.refuse("no-such-file");
     };
-    let sum = sha256(bytes);
-    let tag = &sum[..16];
+    let tag = &sum("sha256", bytes)[..16];
     let from = joint.header["offset"].as_u64().filter(|_| joint.header["tag"] == tag).unwrap_or(0);
     let from = usize::try_from(from).unwrap();
     guest.notes.push(format!("get from {from}"));
-    joint.say(&json!({"ok": {"offset": from, "size": bytes.len(), "mode": mode, "tag": tag}}));
+    joint.say(&answer(json!({"offset": from, "size": bytes.len(), "mode": mode, "tag": tag}), kind));
     let end = guest.cut_after.take().map_or(bytes.len(), |most| bytes.len().min(from + most));
     joint.out.extend(&bytes[from..end]);
     if end == bytes.len() {
-        joint.say(&json!({"done": {"size": bytes.len(), "sha256": sum}}));
+        joint.say(&json!({"done": {"size": bytes.len(), kind: sum(kind, bytes)}}));
         joint.fate = Fate::Ends;
     } else {
         joint.fate = Fate::IsCut;
     }
+}
+
+/// How a file is summed.
+fn kind(header: &Value, is_old: bool) -> &'static str {
+    if header["sum"] == "blake3" && !is_old { "blake3" } else { "sha256" }
+}
+
+/// An answer that holds this, and the kind of checksum where it is another than every side knows.
+fn answer(mut ok: Value, kind: &str) -> Value {
+    if kind != "sha256" {
+        ok["sum"] = kind.into();
+    }
+    json!({"ok": ok})
 }
 
 /// An echo.
@@ -336,6 +372,8 @@ fn taken(joint: &mut Joint, guest: &mut Guest) {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+fn sum(kind: &str, bytes: &[u8]) -> String {
+    let mut summer = Summer::new(if kind == "blake3" { Sum::Blake3 } else { Sum::Sha256 });
+    summer.take(bytes);
+    summer.checksum().digits().to_owned()
 }

@@ -75,6 +75,7 @@ enum Order {
     Detach(String, Value),
     /// Reset what is joined with the guest.
     LoseGuest,
+    Wake,
     /// Send this to those who read facts.
     ToFacts(Value),
     /// Send this to those who take what connects to the guest.
@@ -257,6 +258,17 @@ impl FakeServer {
     /// The guest's agent does not answer, or does again.
     pub(crate) fn agent_is_away(&self, is_away: bool) {
         self.state().guest.is_away = is_away;
+    }
+
+    /// The guest's agent is of the time when there was one kind of checksum, or of today.
+    pub(crate) fn agent_is_old(&self, is_old: bool) {
+        self.state().guest.is_old = is_old;
+    }
+
+    /// Copies into the guest stand still once they have begun, or go on.
+    pub(crate) fn hold_copies(&self, holds: bool) {
+        self.state().guest.holds = holds;
+        self.order(Order::Wake);
     }
 
     /// What is refused while the agent is away is reset as well.

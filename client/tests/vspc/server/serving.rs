@@ -177,6 +177,8 @@ impl Loop {
                     peer.tell(&name, &notice, state);
                 }
             }
+            // Each turn looks at everything.
+            Order::Wake => {}
             Order::LoseGuest => self.peers.iter_mut().for_each(Peer::lose_guest),
             Order::ToFacts(line) => {
                 let joints = self.peers.iter_mut().flat_map(|peer| &mut peer.joints);

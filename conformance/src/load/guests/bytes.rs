@@ -6,22 +6,21 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use ring::digest::{Context, SHA256};
-use vspc_guest::copy::digits;
+use vspc_guest::{Checksum, Sum, Summer};
 
 use crate::random::Random;
 
-/// Writes a file of so many bytes; returns its checksum as it is said to agents.
-pub(super) fn write(path: &Path, length: u64) -> io::Result<String> {
-    let (mut file, mut sum) = (File::create(path)?, Context::new(&SHA256));
+/// Writes a file of so many bytes; returns its checksum, of the kind that `vspc cp` asks for.
+pub(super) fn write(path: &Path, length: u64) -> io::Result<Checksum> {
+    let (mut file, mut sum) = (File::create(path)?, Summer::new(Sum::Blake3));
     let (block, mut left) = (block(), length);
     while left > 0 {
         let piece = &block[..usize::try_from(left).unwrap_or(BLOCK).min(BLOCK)];
         file.write_all(piece)?;
-        sum.update(piece);
+        sum.take(piece);
         left -= piece.len() as u64;
     }
-    Ok(digits(sum.finish().as_ref()))
+    Ok(sum.checksum())
 }
 
 /// Holds what comes against that file.

@@ -1,7 +1,7 @@
 //! Copies through server and agent: programs that the guest runs, and its files (APPLICATION §3, §4).
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::time::Instant;
 
 use vspc_core::mux::StreamId;
@@ -81,7 +81,7 @@ fn exec_in(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> 
 /// A file of the guest's.
 fn get(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
     let path = stage.file().display().to_string();
-    let header = Header::Get(Get { path, offset: 0, tag: None, pack: None });
+    let header = Header::Get(Get { sum: stage.sum.kind(), ..Get::new(path) });
     let (stream, line) = connection.begin(GUEST, &header)?;
     let ok: GetOk = answer::parse(&line).map_err(refused)?;
     if (ok.offset, ok.size) != (0, stage.length) {
@@ -104,7 +104,9 @@ fn put(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
         path: path.display().to_string(),
         size: stage.length,
         mode: 0o600,
-        sha256: stage.sha256.clone(),
+        sha256: None,
+        tag: Some(stage.sum.digits()[..32].to_owned()),
+        sum: stage.sum.kind(),
         pack: None,
     });
     let (stream, line) = connection.begin(GUEST, &header)?;
@@ -113,6 +115,8 @@ fn put(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
         return Err(LoadError::Violation(format!("the guest has {offset} bytes of a file that is new")));
     }
     let file = File::open(stage.file()).map_err(|error| broken(&error))?;
+    let whole = answer::done(&Whole { size: stage.length, sum: stage.sum.clone() });
+    let file = file.chain(io::Cursor::new(whole));
     let mut last = LineBuffer::new(MAX_LINE);
     connection.converse(stream, Some(Source::new(file)), |bytes| {
         last.take(bytes);
@@ -133,7 +137,7 @@ fn run(connection: &mut Connection, argv: Vec<String>) -> Result<StreamId, LoadE
 fn judge(last: &LineBuffer, stage: &Stage) -> Result<(), LoadError> {
     let line = last.line().ok_or_else(|| too_short(0))?;
     let whole: Whole = line.and_then(answer::parse).map_err(refused)?;
-    if whole.size == stage.length && whole.sha256 == stage.sha256 {
+    if whole.size == stage.length && whole.sum == stage.sum {
         return Ok(());
     }
     Err(LoadError::Violation("the guest has another file than was copied".to_owned()))

@@ -15,7 +15,8 @@ use super::{PIECE, yamux};
 #[derive(clap::Args, Clone, Debug)]
 pub struct EndArgs {
     /// Write this file to standard output
-    #[arg(long, value_name = "FILE", required_unless_present = "take", conflicts_with = "take")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["take", "pass_on"],
+        conflicts_with = "take")]
     send: Option<PathBuf>,
     /// Read so many bytes from standard input, hold them against the file that `load guests` makes, and say
     /// how many they were
@@ -24,6 +25,9 @@ pub struct EndArgs {
     /// Standard output is a socket, on which one stream of yamux carries it
     #[arg(long, requires = "send")]
     yamux: bool,
+    /// Standard input is a socket: pass on to standard output what one stream of yamux on it carries
+    #[arg(long, conflicts_with_all = ["send", "take"])]
+    pass_on: bool,
 }
 
 /// Runs `load guests-end`.
@@ -31,7 +35,8 @@ pub fn run_end(args: &EndArgs) -> ExitCode {
     let outcome = match (&args.send, args.take) {
         (Some(file), _) if args.yamux => send_by_yamux(file),
         (Some(file), _) => send(file),
-        (None, take) => take_in(take.unwrap_or(0)),
+        (None, None) => pass_on(),
+        (None, Some(length)) => take_in(length),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,6 +63,12 @@ fn send(file: &Path) -> io::Result<()> {
 fn send_by_yamux(file: &Path) -> io::Result<()> {
     let socket = io::stdout().as_fd().try_clone_to_owned()?;
     yamux::send(socket.into(), File::open(file)?)
+}
+
+fn pass_on() -> io::Result<()> {
+    let from = io::stdin().as_fd().try_clone_to_owned()?;
+    // Not by the buffer that standard output has.
+    yamux::pass_on(from.into(), File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 fn take_in(length: u64) -> io::Result<()> {

@@ -90,6 +90,8 @@ enum Way {
     Relay,
     /// As pipe, as one stream of the yamux crate
     Yamux,
+    /// As yamux, to a program that takes it off the line and passes it on by TCP, as a server does
+    YamuxRelay,
     /// Without a guest: what a VM prints, by TCP, to one telnet client
     Plain,
     /// What a program in the guest writes, to an operator
@@ -182,6 +184,7 @@ fn once(args: &GuestsArgs, stage: &Stage, way: Way) -> Result<Figures, LoadError
         Way::Pipe => Ok(Figures::of(stage, raw::pipe(stage)?)),
         Way::Relay => Ok(Figures::of(stage, raw::relay(stage)?)),
         Way::Yamux => Ok(Figures::of(stage, yamux::copy(stage)?)),
+        Way::YamuxRelay => yamux::relay(stage),
         Way::Plain => plain::copy(args, stage),
         Way::ExecOut | Way::ExecIn | Way::Get | Way::Put => {
             copies::copy(&Rig::start(args, stage)?, stage, way)
@@ -221,7 +224,13 @@ fn tell(report: &mut Report, way: Way, middle: Middle, all: &[(Way, Middle)]) {
     let Middle { rate, server, agent } = middle;
     let mut words = format!("{name}: {rate:.0} MB/s");
     let mut object = json!({"mb_per_s": round(rate, 1)});
-    for (beside, key) in [(Way::Socat, "of_socat"), (Way::Pipe, "of_pipe"), (Way::Yamux, "of_yamux")] {
+    let rivals = [
+        (Way::Socat, "of_socat"),
+        (Way::Pipe, "of_pipe"),
+        (Way::Yamux, "of_yamux"),
+        (Way::YamuxRelay, "of_yamux_relay"),
+    ];
+    for (beside, key) in rivals {
         if let Some(rate_beside) = other(beside).filter(|_| way != beside).map(|middle| middle.rate) {
             words += &format!(", {:.2} of {}'s", rate / rate_beside, beside.name());
             object[key] = json!(round(rate / rate_beside, 3));

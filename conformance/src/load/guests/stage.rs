@@ -4,6 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use vspc_guest::Checksum;
+
 use super::GuestsArgs;
 use super::bytes::{self, Proof};
 use crate::load::LoadError;
@@ -16,7 +18,7 @@ pub(super) struct Stage {
     folder: Folder,
     /// Of the file.
     pub(super) length: u64,
-    pub(super) sha256: String,
+    pub(super) sum: Checksum,
     /// This program, which is the end of a copy that is a program of its own.
     this: PathBuf,
 }
@@ -28,9 +30,9 @@ impl Stage {
         folder.go_on_signals()?;
         let length = args.size * 1_000_000;
         let path = folder.path(FILE);
-        let sha256 = bytes::write(&path, length)
+        let sum = bytes::write(&path, length)
             .map_err(|error| LoadError::Usage(format!("cannot write {}: {error}", path.display())))?;
-        Ok(Self { folder, length, sha256, this: this()? })
+        Ok(Self { folder, length, sum, this: this()? })
     }
 
     /// Where something of this name is.
@@ -76,6 +78,13 @@ impl Stage {
         let words = self.sender();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(further).stdin(Stdio::null()).stdout(Stdio::from(socket));
+        Program::spawn(command)
+    }
+
+    /// Starts the program that takes one stream of yamux off a socket, and writes it into another one.
+    pub(super) fn pass_on(&self, from: OwnedFd, to: OwnedFd) -> Result<Program, LoadError> {
+        let mut command = Command::new(&self.this);
+        command.args(["load", "guests-end", "--pass-on"]).stdin(Stdio::from(from)).stdout(Stdio::from(to));
         Program::spawn(command)
     }
 }

@@ -1,11 +1,13 @@
-//! The same copy by the `yamux` crate: one stream over one unix socket, with its own defaults at both ends.
+//! The same copy by the `yamux` crate: one stream over one unix socket, with its own defaults at both ends. Once
+//! to who reads it there, and once to a program that takes it off the line and passes it on by TCP, as a server
+//! does whose clients are elsewhere.
 //!
 //! Owns a loop around `poll` for each end, in place of a runtime: who is woken looks at everything.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,8 +20,9 @@ use rustix::io::Errno;
 use yamux::{Config, Connection, Mode, Stream};
 
 use super::stage::Stage;
-use super::{PATIENCE, PIECE, broken};
+use super::{Figures, PATIENCE, PIECE, Shares, broken, raw};
 use crate::load::LoadError;
+use crate::load::process::Meter;
 
 /// Through one socket.
 pub(super) fn copy(stage: &Stage) -> Result<Duration, LoadError> {
@@ -27,6 +30,32 @@ pub(super) fn copy(stage: &Stage) -> Result<Duration, LoadError> {
     let _sender = stage.send_into(far.into(), &["--yamux"])?;
     let begun = take(near, stage).map_err(|error| broken(&error))?;
     Ok(begun.elapsed())
+}
+
+/// Through one socket to a program in between, and by TCP from there.
+pub(super) fn relay(stage: &Stage) -> Result<Figures, LoadError> {
+    let meet = || -> io::Result<_> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let near = TcpStream::connect(listener.local_addr()?)?;
+        let (far, _) = listener.accept()?;
+        far.set_nodelay(true)?;
+        near.set_read_timeout(Some(PATIENCE))?;
+        Ok((near, far, UnixStream::pair()?))
+    };
+    let (mut near, far, (line, guest)) = meet().map_err(|error| broken(&error))?;
+    let server = stage.pass_on(line.into(), far.into())?;
+    let sender = stage.send_into(guest.into(), &["--yamux"])?;
+    let meters = [Meter::start(server.pid())?, Meter::start(sender.pid())?];
+    let begun = raw::read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+    let time = begun.elapsed();
+    let [server, agent] = meters.map(|meter| Ok(meter.read()?.cpu() / stage.gigabytes()));
+    let cpu = Some(Shares { server: server?, agent: Some(agent?) });
+    Ok(Figures { cpu, ..Figures::of(stage, time) })
+}
+
+/// Passes on what comes on one stream, until nobody takes it any more.
+pub(super) fn pass_on(from: UnixStream, mut to: impl Write) -> io::Result<()> {
+    receive(from, |bytes| to.write_all(bytes).map(|()| true))
 }
 
 /// Writes a file on one stream, and waits until it was read.
@@ -58,33 +87,36 @@ pub(super) fn send(socket: UnixStream, mut file: File) -> io::Result<()> {
 
 /// Reads it; returns when its first bytes came.
 fn take(socket: UnixStream, stage: &Stage) -> io::Result<Instant> {
-    let mut begun = None;
+    let (mut begun, mut proof) = (None, stage.proof());
+    receive(socket, |bytes| {
+        begun.get_or_insert_with(Instant::now);
+        proof.take(bytes)?;
+        Ok(!proof.is_whole())
+    })?;
+    Ok(begun.unwrap_or_else(Instant::now))
+}
+
+/// Gives what comes on one stream to `take`, until that says that it wants no more.
+fn receive(socket: UnixStream, mut take: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
     let mut end = End::new(socket, Mode::Server)?;
-    let mut stream = None;
-    let (mut proof, mut piece) = (stage.proof(), vec![0; PIECE]);
-    while !proof.is_whole() {
+    let (mut stream, mut piece) = (None, vec![0; PIECE]);
+    loop {
         let opened = end.drive()?;
         stream = stream.or(opened);
         let mut moved = false;
         while let Some(stream) = &mut stream
             && let Poll::Ready(n) = Pin::new(stream).poll_read(&mut context(), &mut piece)
         {
-            let n = n?;
-            if n == 0 && !proof.is_whole() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            begun.get_or_insert_with(Instant::now);
-            proof.take(&piece[..n])?;
-            moved = n > 0;
-            if n == 0 {
-                break;
+            match n? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                n if !take(&piece[..n])? => return Ok(()),
+                _ => moved = true,
             }
         }
         if !moved {
             end.wait_if_still()?;
         }
     }
-    Ok(begun.unwrap_or_else(Instant::now))
 }
 
 /// One end of the connection.
