@@ -1,8 +1,8 @@
 //! A copy into the guest: a partial file beside the target, which becomes the target once all of it is there.
 //!
 //! Owns what is left after a cut, and when it is used again: it is named after the checksum of the whole, or
-//! after the tag of the host's file, so that what is added to it belongs to it. Where a tag lies, the checksum
-//! tells.
+//! after the tag of the host's file, so that what is added to it belongs to it. Where a tag lies, the
+//! checksum tells.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

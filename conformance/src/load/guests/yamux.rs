@@ -53,9 +53,12 @@ pub(super) fn relay(stage: &Stage) -> Result<Figures, LoadError> {
     Ok(Figures { cpu, ..Figures::of(stage, time) })
 }
 
-/// Passes on what comes on one stream, until nobody takes it any more.
+/// Passes on what comes on one stream, until its line ends. Whether that was all of it tells who reads it.
 pub(super) fn pass_on(from: UnixStream, mut to: impl Write) -> io::Result<()> {
-    receive(from, |bytes| to.write_all(bytes).map(|()| true))
+    match receive(from, |bytes| to.write_all(bytes).map(|()| true)) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Writes a file on one stream, and waits until it was read.
