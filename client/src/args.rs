@@ -2,17 +2,20 @@
 //!
 //! Owns its words and what they say in `--help`. What they mean for a server is the commands' own business.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::attach::escape::Escape;
-use crate::forward::spec::{Local, Remote};
 use crate::server::Protocol;
+
+mod doctor;
+mod guest;
+
+pub(crate) use doctor::{DoctorArgs, HostPort};
+pub(crate) use guest::{CpArgs, ExecArgs, FactsArgs, ForwardArgs, ShellArgs, StreamsArgs};
 
 /// Lists the consoles of a virtual serial port concentrator, attaches to them, and scripts them.
 #[derive(Parser, Debug)]
@@ -117,66 +120,6 @@ pub(crate) struct DoorArgs {
     pub(crate) right: Right,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct DoctorArgs {
-    /// What an ESXi host finds there, from here, and what to paste into a VM's settings
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with_all = ["config", "vms", "program", "options"])]
-    pub(crate) esxi: Option<HostPort>,
-
-    /// Print a JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// For how many VMs the machine is to be enough; default: as many as there are client ports
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) vms: Option<u32>,
-
-    /// The server's configuration file, if it is not the one that it reads by itself
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// The server's program; default: vspc-mio or vspc-smol, beside vspc or in PATH
-    #[arg(long, value_name = "PATH")]
-    pub(crate) program: Option<PathBuf>,
-
-    /// What else the server is started with
-    #[arg(last = true, value_name = "SERVER OPTIONS")]
-    pub(crate) options: Vec<OsString>,
-}
-
-/// Where hosts connect.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct HostPort {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl FromStr for HostPort {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // As it stands in a VM's settings, too.
-        let text = text.trim_start_matches("telnets://").trim_start_matches("telnet://");
-        let text = text.split(['#', '/']).next().unwrap_or_default();
-        let (host, port) = match (text.strip_prefix('['), text.matches(':').count()) {
-            (Some(rest), _) => {
-                let (host, rest) = rest.split_once(']').ok_or("the ] behind the address is missing")?;
-                (host, rest.strip_prefix(':'))
-            }
-            (None, 1) => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-            (None, _) => (text, None),
-        };
-        let port = port.map_or(Ok(VM_PORT), str::parse).map_err(|_| "the port is a number up to 65535")?;
-        match host.is_empty() || port == 0 {
-            true => Err("give a host and a port: vspc.example.com:13370".to_owned()),
-            false => Ok(Self { host: host.to_owned(), port }),
-        }
-    }
-}
-
-/// Where servers listen for hosts if nobody says otherwise.
-const VM_PORT: u16 = 13370;
-
 /// What somebody may do (operator.md §3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Right {
@@ -202,111 +145,6 @@ pub(crate) struct NameArgs {
     /// Name or UUID, or the beginning of one
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ExecArgs {
-    #[command(flatten)]
-    pub(crate) console: NameArgs,
-
-    /// Give it a terminal
-    #[arg(short = 't', long)]
-    pub(crate) pty: bool,
-
-    /// The folder in which it starts
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) cwd: Option<String>,
-
-    /// Set in its environment; may be given several times
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = assignment)]
-    pub(crate) env: Vec<(String, String)>,
-
-    /// With a terminal, the key that opens the menu: ^X, a character, or none; default: ^]
-    #[arg(long, value_name = "KEY", requires = "pty")]
-    pub(crate) escape: Option<Escape>,
-
-    /// The program and what it is given
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ShellArgs {
-    #[command(flatten)]
-    pub(crate) console: NameArgs,
-
-    /// The key that opens the menu: ^X, a character, or none; default: ^]
-    #[arg(short, long, value_name = "KEY")]
-    pub(crate) escape: Option<Escape>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CpArgs {
-    /// Keep the permissions, whatever the umask says
-    #[arg(short, long)]
-    pub(crate) preserve: bool,
-
-    /// Show no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-
-    /// For how long a copy that was cut is tried again; 0: not at all
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    pub(crate) retry: Duration,
-
-    /// Files, and where they go: paths here, or NAME:/PATH in a guest; - is the standard input or output
-    #[arg(value_name = "FILE", required = true, num_args = 2.., allow_hyphen_values = false)]
-    pub(crate) places: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ForwardArgs {
-    #[command(flatten)]
-    pub(crate) console: NameArgs,
-
-    /// Connect who connects here to something in the guest; either side may be unix:/PATH
-    #[arg(short = 'L', long, value_name = "[ADDRESS:]PORT:HOST:PORT")]
-    pub(crate) local: Vec<Local>,
-
-    /// Connect who connects to the guest's listener of this name to something here, or to unix:/PATH
-    #[arg(short = 'R', long, value_name = "NAME:HOST:PORT")]
-    pub(crate) remote: Vec<Remote>,
-
-    /// Take one connection, and end with it
-    #[arg(long)]
-    pub(crate) once: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct FactsArgs {
-    #[command(flatten)]
-    pub(crate) console: NameArgs,
-
-    /// A KEY: its value alone; "set KEY=VALUE" or "unset KEY", several at once: for the guest to read
-    #[arg(value_name = "KEY")]
-    pub(crate) words: Vec<String>,
-
-    /// Go on showing what changes
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-
-    /// Print a JSON object; with --watch one a line
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Show what was set for the guest
-    #[arg(long)]
-    pub(crate) host: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct StreamsArgs {
-    #[command(flatten)]
-    pub(crate) console: NameArgs,
-
-    /// Print a JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -570,13 +408,6 @@ impl Lock {
     }
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("give it like KEY=VALUE".to_owned()),
-    }
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
@@ -611,24 +442,6 @@ mod tests {
     fn modes_are_the_words_of_the_wire() {
         for mode in Lock::value_variants() {
             assert_eq!(mode.to_possible_value().unwrap().get_name(), mode.word());
-        }
-    }
-
-    #[test]
-    fn a_place_is_a_host_and_a_port_in_each_way_in_which_people_write_them() {
-        let place = |text: &str| text.parse().map(|HostPort { host, port }| (host, port));
-        for (text, host, port) in [
-            ("h", "h", 13370),
-            ("h:1", "h", 1),
-            ("[::1]:2", "::1", 2),
-            ("::1", "::1", 13370),
-            ("[::1]", "::1", 13370),
-            ("telnets://h:3#thumbprint=AA", "h", 3),
-        ] {
-            assert_eq!(place(text), Ok((host.to_owned(), port)), "{text}");
-        }
-        for text in ["", ":1", "h:", "h:0", "h:65536", "[::1", "telnet://"] {
-            assert!(place(text).is_err(), "{text}");
         }
     }
 
