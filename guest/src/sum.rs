@@ -26,7 +26,6 @@ impl Sum {
     }
 
     /// Whether it needs not be said.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde gives it")]
     pub(crate) const fn is_default(&self) -> bool {
         matches!(self, Self::Sha256)
     }
@@ -89,7 +88,7 @@ mod summer {
 
     #[derive(Clone)]
     enum Kind {
-        Sha256(ring::digest::Context),
+        Sha256(Box<ring::digest::Context>),
         Blake3(Box<blake3::Hasher>),
     }
 
@@ -104,7 +103,7 @@ mod summer {
         #[must_use]
         pub fn new(sum: Sum) -> Self {
             let kind = match sum {
-                Sum::Sha256 => Kind::Sha256(ring::digest::Context::new(&ring::digest::SHA256)),
+                Sum::Sha256 => Kind::Sha256(Box::new(ring::digest::Context::new(&ring::digest::SHA256))),
                 Sum::Blake3 => Kind::Blake3(Box::default()),
             };
             Self { kind, at: 0 }
@@ -138,7 +137,7 @@ mod summer {
         #[must_use]
         pub fn checksum(&self) -> Checksum {
             match &self.kind {
-                Kind::Sha256(context) => Checksum::Sha256(digits(context.clone().finish().as_ref())),
+                Kind::Sha256(context) => Checksum::Sha256(digits(context.as_ref().clone().finish().as_ref())),
                 Kind::Blake3(hasher) => Checksum::Blake3(digits(hasher.finalize().as_bytes())),
             }
         }

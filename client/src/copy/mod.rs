@@ -99,7 +99,7 @@ struct Courier<'a> {
 
 /// The two kinds of copies, between attempts.
 enum Load {
-    Into(Source),
+    Into(Box<Source>),
     OutOf(Box<Target>),
 }
 
@@ -117,7 +117,9 @@ impl Courier<'_> {
         let mut progress =
             Progress::new(format!("{}:{}", guest.name, printable(copy.path())), self.args.quiet);
         let mut load = match copy {
-            Copy::Into { from, .. } => Load::Into(Source::open(from.as_deref(), self.args.preserve)?),
+            Copy::Into { from, .. } => {
+                Load::Into(Box::new(Source::open(from.as_deref(), self.args.preserve)?))
+            }
             Copy::OutOf { to, .. } => Load::OutOf(Box::new(Target::open(to.as_deref(), self.args.preserve)?)),
         };
         let (mut until, mut is_anew) = (None, false);
