@@ -111,10 +111,11 @@ fn count(limit: Option<u64>) -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(1 << 20)
 }
 
-/// Descriptors that are not the engine's: 3 for stdio, 3 for the poller (epoll, and with smol an eventfd and
-/// a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 that accept holds
-/// back, 1 for a connection that is being accepted or refused, 16 that a supervisor may pass on, and 3 to
-/// spare. Sockets that linger are not counted: they are the first to be closed when descriptors run out.
+/// Descriptors that are not the engine's: 3 for stdio, 4 for the poller (epoll; with smol two of them, an
+/// eventfd and a timerfd), 2 for commands, 2 for signals, 1 for a certificate that is being read, 1 that
+/// accept holds back, 1 for a connection that is being accepted or refused, 16 that a supervisor may pass on,
+/// and 2 to spare. Sockets that linger are not counted: they are the first to be closed when descriptors run
+/// out.
 const RESERVED: usize = 32;
 
 /// What a program takes that is a line: its end of that, its standard error, and one that tells its end. A

@@ -240,7 +240,7 @@ impl Console {
             self.tenure.pass(Some(from), fx.now);
         }
         fx.outbox.changed(self.id());
-        self.wake_input(fx);
+        self.reopen_line(fx);
     }
 
     /// A move has ended and left its leg in place: what was held back may go. Returns who feeds the leg, if
@@ -248,7 +248,7 @@ impl Console {
     pub(super) fn release(&mut self, moving: MoveId, fx: &mut Effects) -> Option<ConnId> {
         let claimant = self.legs.release(moving);
         fx.outbox.changed(self.id());
-        self.wake_input(fx);
+        self.reopen_line(fx);
         claimant
     }
 
@@ -272,6 +272,14 @@ impl Console {
             && !self.uplink.is_empty()
         {
             fx.outbox.transmit(id);
+        }
+    }
+
+    /// What goes to the VM was held back, and may go: what was typed, and what a guest's session has.
+    pub(super) fn reopen_line(&self, fx: &mut Effects) {
+        self.wake_input(fx);
+        if self.has_guest {
+            fx.look_after_guest(self.id());
         }
     }
 

@@ -255,6 +255,7 @@ impl Consoles {
     /// Forgets a console.
     pub(super) fn remove(&mut self, id: ConsoleId, fx: &mut Effects) {
         let Some(mut console) = self.table.remove(id) else { return };
+        let is_withheld = self.rules.get(console.rule).is_some_and(|rule| rule.may.is_some());
         self.index.remove(&console.label);
         self.by_silence.remove(id.index);
         self.shown_from.remove(&id);
@@ -266,7 +267,10 @@ impl Consoles {
         self.unused.remove(id);
         self.unused.note_port(id, false);
         self.lines.remove(&id);
-        fx.counters += console.counters();
+        *match is_withheld {
+            true => &mut fx.withheld,
+            false => &mut fx.counters,
+        } += console.counters();
         fx.outbox.changed(id);
     }
 

@@ -54,6 +54,9 @@ impl Concentrator {
         let sees_all = self.sees_all(asker);
         let sees = |at: ConsoleId| sees_all || self.sees(asker, at);
         let mut totals = self.fx.counters;
+        if sees_all {
+            totals += self.fx.withheld;
+        }
         let (mut consoles, mut shown, mut typed) = (0_usize, 0, 0);
         for console in self.consoles.iter().filter(|console| sees(console.id())) {
             consoles += 1;

@@ -22,6 +22,8 @@ pub(super) struct Effects {
     pub(super) timers: Timers,
     /// Counts that belong to no console, or to one that was forgotten.
     pub(super) counters: Counters,
+    /// The same of consoles that are gone and had a list of who may know of them.
+    pub(super) withheld: Counters,
     /// How long things took.
     pub(super) histograms: Histograms,
     /// The latest moment the runtime has told.

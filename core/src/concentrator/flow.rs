@@ -86,9 +86,10 @@ impl Concentrator {
     /// takes none now. What it took is noted before this returns. When nothing is to be had `take` is not
     /// called, and an [`Output::Transmit`](super::Output::Transmit) tells when there is something again.
     ///
-    /// Until `take` takes something it is offered the same bytes. There may be outputs to poll after this
-    /// call, as after every other. Over TLS, bytes are sealed here, a record at a time. Bounded by the length
-    /// of the gather list and 64 KiB of copying.
+    /// Until `take` takes something it is offered the same bytes, but for those of streams (an operator's, a
+    /// guest's on a line without telnet) of which nothing was taken yet: something more urgent may have come.
+    /// There may be outputs to poll after this call, as after every other. Over TLS, bytes are sealed here, a
+    /// record at a time. Bounded by the length of the gather list and 64 KiB of copying.
     pub fn transmit(&mut self, id: ConnId, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
         self.fx.now = now;
         let Self { conns, consoles, remote_ports, admission, scratch, fx, .. } = self;
@@ -99,7 +100,7 @@ impl Concentrator {
                 let (sent, due) =
                     offer_of_console::<PLAIN_RUNS>(id, conn, (consoles, remote_ports), scratch, fx, take);
                 let follows = follow_sent(id, conn, sent, admission, fx);
-                self.do_due(id, due);
+                self.do_due(id, &due);
                 self.do_following(id, follows);
                 sent
             }
@@ -132,7 +133,7 @@ impl Concentrator {
     }
 
     /// What an offer to a connection with part in a console has left to be done.
-    fn do_due(&mut self, id: ConnId, due: Due) {
+    fn do_due(&mut self, id: ConnId, due: &Due) {
         if due.is_control_taken {
             self.note_control_taken(id);
         }
@@ -205,7 +206,7 @@ impl Concentrator {
             Role::Vm(_) | Role::Client(_) => {
                 let of_consoles = (consoles, remote_ports);
                 let (sent, due) = offer_of_console::<MOST>(id, conn, of_consoles, scratch, fx, take);
-                self.do_due(id, due);
+                self.do_due(id, &due);
                 sent
             }
             Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),

@@ -2,7 +2,7 @@
 //!
 //! **Owns** these tables. **Refuses to know** what is on the streams.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
@@ -37,29 +37,29 @@ impl Guests {
         self.guests.insert(at, Box::new(guest));
     }
 
-    /// A guest was looked after. While too many sessions are awake, those that were listed first rest, unless
-    /// something of them is under way: two a call, so that they become fewer. Constant work.
+    /// A guest was looked after. While there are too many whose sessions are awake, those that have not been
+    /// looked after for longest rest, unless something of them is under way: a few a call, so that they
+    /// become fewer. Work in proportion to the streams of those few.
     pub(super) fn looked_after(&mut self, at: ConsoleId) {
         let Self { guests, awake, .. } = self;
-        if let Some(guest) = guests.get_mut(&at)
-            && guest.awake_as == 0
-            && !guest.trunk.is_resting()
-        {
-            guest.awake_as = awake.list(at);
-        }
-        for _ in 0..2 {
-            let Some((first, number)) = awake.too_many() else { return };
-            if let Some(guest) = guests.get_mut(&first)
-                && guest.awake_as == number
-            {
-                guest.awake_as = if guest.trunk.rest() { 0 } else { awake.list(first) };
+        let Some(guest) = guests.get_mut(&at) else { return };
+        // One that nobody has answered yet cannot rest.
+        let is_awake = guest.trunk.is_up() && !guest.trunk.is_resting();
+        guest.awake_as = awake.list(at, guest.awake_as, is_awake);
+        for _ in 0..RESTS {
+            let Some((number, idle)) = awake.too_many() else { return };
+            if let Some(guest) = guests.get_mut(&idle) {
+                let is_awake = !guest.trunk.rest();
+                guest.awake_as = awake.list(idle, number, is_awake);
             }
         }
     }
 
     /// There is no guest at this console any more.
     pub(super) fn remove(&mut self, at: ConsoleId) {
-        self.guests.remove(&at);
+        if let Some(guest) = self.guests.remove(&at) {
+            self.awake.list(at, guest.awake_as, false);
+        }
         self.controls.remove(&at);
         self.takers.retain(|(of, _), _| *of != at);
     }
@@ -141,35 +141,39 @@ impl Guests {
 }
 
 /// Guests whose sessions were awake when they were looked after, in that order. A fleet that comes up at one
-/// moment would have them all awake until they have been silent for a while, and what so many take at once an
-/// allocator hardly gives back.
+/// moment would have them all awake until they have been silent for a while, and an allocator hardly gives
+/// back what so many take at once.
 #[derive(Debug, Default)]
 struct Awake {
-    /// Each with the number that its guest was listed as: one that has another by now stands further behind.
-    listed: VecDeque<(ConsoleId, u32)>,
+    /// Each once, with the number that it was last listed as.
+    listed: BTreeSet<(u32, ConsoleId)>,
     last: u32,
 }
 
 impl Awake {
-    /// Lists a guest, and tells as what; never as 0.
-    fn list(&mut self, at: ConsoleId) -> u32 {
+    /// Lists a guest that was listed as `before` behind all others, if it is awake, and tells as what; 0: it
+    /// is not listed. Once in four thousand million times the order begins anew.
+    fn list(&mut self, at: ConsoleId, before: u32, is_awake: bool) -> u32 {
+        if before != 0 {
+            self.listed.remove(&(before, at));
+        }
+        if !is_awake {
+            return 0;
+        }
         self.last = self.last.checked_add(1).unwrap_or(1);
-        self.listed.push_back((at, self.last));
+        self.listed.insert((self.last, at));
         self.last
     }
 
-    /// Takes the first, if there are too many. What a crowd took is given back when it has gone.
-    fn too_many(&mut self) -> Option<(ConsoleId, u32)> {
-        if self.listed.len() > AWAKE {
-            return self.listed.pop_front();
-        }
-        if self.listed.capacity() > 2 * AWAKE {
-            self.listed.shrink_to(AWAKE);
-        }
-        None
+    /// The first, if there are too many.
+    fn too_many(&self) -> Option<(u32, ConsoleId)> {
+        self.listed.first().copied().filter(|_| self.listed.len() > AWAKE)
     }
 }
 
-/// How many sessions stay awake for a while after they were used: then no key of
-/// somebody who types has to wake one. More than people type to at once, and together a tenth of a megabyte.
+/// How many sessions stay awake for a while after they were used: then no key of somebody who types has to
+/// wake one. More than people type to at once, and together a tenth of a megabyte.
 const AWAKE: usize = 64;
+
+/// How many are tried in a call: more than one, since what is tried may be in the middle of something.
+const RESTS: usize = 4;

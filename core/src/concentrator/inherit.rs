@@ -82,7 +82,7 @@ impl Concentrator {
             | ContestState::LookingAgain
             | ContestState::Shut => {}
         }
-        console.wake_input(&mut self.fx);
+        console.reopen_line(&mut self.fx);
         if let Some(holder) = console.legs.holder()
             && console.legs.state() != ContestState::Calm
         {

@@ -328,6 +328,7 @@ impl Concentrator {
     #[must_use]
     pub fn totals(&self) -> Counters {
         let mut totals = self.fx.counters;
+        totals += self.fx.withheld;
         for console in self.consoles.iter() {
             totals += console.counters();
         }

@@ -227,6 +227,14 @@ fn stats_count_nothing_of_consoles_that_one_may_not_know_of() {
     assert_eq!((named.0, named.1), (2, 11));
     // Each has one connection more than the one before: its own. The first does not know of the VM's.
     assert_eq!((all.2 - hidden.2, named.2 - all.2), (2, 1));
+    // Nor is what it carried told of when it is gone.
+    world.end(vms[1]);
+    world.settle();
+    world.pass(Duration::from_secs(2 * 86_400));
+    assert!(world.console(uuid(2)).is_none(), "it has expired");
+    let (hidden, all) = (stats(10, &mut world), stats(9, &mut world));
+    assert_eq!((hidden.0, hidden.1), (1, 4));
+    assert_eq!((all.0, all.1), (1, 11));
 }
 
 #[test]
