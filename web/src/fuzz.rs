@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn facts_are_what_a_concentrator_tells_and_nothing_where_it_breaks_off_or_tells_no_facts() {
+    async fn facts_are_what_a_concentrator_tells_and_where_it_breaks_off_or_tells_none_the_reason() {
         let ask = "g\nhGET /api/v1/consoles/web1/facts HTTP/1.1\nhhost: localhost\nh\n";
         let told = [
             "l{\"set\":\"b\",\"to\":\"1\"}\n",
@@ -316,16 +316,23 @@ mod tests {
         let all = "l{\"all\":true}\n";
         let one = "{\"facts\":{\"guest\":{\"a\":\"2\"},\"host\":{}}}";
         let long = format!("d{}\n", "x".repeat(40_000));
+        let refused = |code: &str| format!("a\"error\":{{\"code\":\"{code}\",\"message\":\"m\"}}\n");
+        let first = "a\"ok\":{}\n";
+        // What is answered is known before it is asked.
+        let ended = |code: &str| format!("{first}{}{ask}{told}f\n", refused(code)).replacen("g\n", "", 1);
         for (said, status, body) in [
-            (format!("{told}{all}{all}"), 200, one),
-            (format!("{told}f\n"), 502, "not-connected"),
-            (format!("{told}{all}r\n"), 502, "not-connected"),
-            (format!("{told}l[]\n"), 502, "not-connected"),
-            (long, 502, "not-connected"),
-            (format!("{told}t16\n"), 504, "too-slow"),
+            (format!("{ask}{told}{all}{all}"), 200, one),
+            (format!("{ask}{told}f\n{told}{all}r\n{all}"), 200, "{\"a\":\"2\"},\"host\":{}"),
+            (format!("{ask}{told}f\n{told}r\n"), 502, "\"fault\""),
+            (format!("g\n{}", ended("not-allowed")), 403, "\"not-allowed\""),
+            (format!("g\n{}", ended("no-such-console")), 404, "\"no-such-console\""),
+            (format!("g\n{}", ended("shutting-down")), 503, "\"shutting-down\""),
+            (format!("{ask}{told}x{}\n", "x".repeat(64)), 502, "\"not-connected\""),
+            (format!("{ask}{told}l[]\n"), 502, "\"fault\""),
+            (format!("{ask}{long}"), 502, "\"fault\""),
+            (format!("{ask}{told}t16\n"), 504, "\"too-slow\""),
         ] {
-            let answered = play(format!("{ask}{said}").as_bytes()).await;
-            let answered = String::from_utf8(answered).unwrap();
+            let answered = String::from_utf8(play(said.as_bytes()).await).unwrap();
             assert!(answered.starts_with(&format!("HTTP/1.1 {status} ")), "{said}: {answered}");
             assert!(answered.contains(body), "{said}: {answered}");
         }

@@ -70,18 +70,46 @@ async fn streams(found: Found) -> Result<Response, Problem> {
 }
 
 /// All facts that are known of a guest, or that are set for it. Where there never was an agent are none.
+///
+/// A stream of facts ends without a reason: asked once more, the concentrator refuses with the one it has.
 async fn read(found: &Found, of: &str) -> Result<Facts, Problem> {
-    match found.open("facts", json!({"of": of})).await {
-        Ok(mut telling) => {
-            hear(&mut telling).await?.ok_or_else(|| Problem::from(not_connected(found.server())))
+    for _ in 0..ASKED {
+        let mut telling = match found.open("facts", json!({"of": of})).await {
+            Ok(telling) => telling,
+            Err(problem) if problem.code() == "no-agent" => return Ok(Facts::default()),
+            Err(problem) => return Err(problem),
+        };
+        match hear(&mut telling).await {
+            Heard::All(facts) => return Ok(facts),
+            Heard::Refused(why) => return Err(Problem::refused(why)),
+            Heard::Lost => return Err(not_connected(found.server()).into()),
+            Heard::Nonsense => return Err(fault("the concentrator tells what are no facts")),
+            Heard::Part => {}
         }
-        Err(problem) if problem.code() == "no-agent" => Ok(Facts::default()),
-        Err(problem) => Err(problem),
     }
+    Err(fault("the concentrator ended the facts before all were told"))
 }
 
-/// What is told until all was told; `None`: it ended before.
-async fn hear(telling: &mut Attach) -> Result<Option<Facts>, Problem> {
+/// What is no gateway's fault, and no answer.
+fn fault(why: &str) -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "fault", why)
+}
+
+/// What came of a stream of facts.
+enum Heard {
+    All(Facts),
+    /// The concentrator ended it before all was told.
+    Part,
+    /// A line of it says nothing.
+    Nonsense,
+    /// It is not for its reader any more, for this reason.
+    Refused(&'static str),
+    /// The connection has ended.
+    Lost,
+}
+
+/// What is told until all was told.
+async fn hear(telling: &mut Attach) -> Heard {
     let mut facts = Facts::new();
     let mut line = LineBuffer::new(MAX_FACT_LINE);
     loop {
@@ -89,19 +117,22 @@ async fn hear(telling: &mut Attach) -> Result<Option<Facts>, Problem> {
         match telling.next(READ, |bytes| came.extend_from_slice(bytes)) {
             Next::Bytes | Next::Notice(_) => {}
             Next::Nothing => telling.woken().await,
-            Next::Refused(why) => return Err(Problem::refused(why)),
-            Next::End | Next::Lost => return Ok(None),
+            Next::Refused(why) => return Heard::Refused(why),
+            Next::End => return Heard::Part,
+            Next::Lost => return Heard::Lost,
         }
         let mut rest = &came[..];
         while !rest.is_empty() {
             rest = &rest[line.take(rest)..];
             let Some(told) = line.line() else { break };
-            let Some(told) = told.ok().and_then(|told| FactLine::parse(told).ok()) else { return Ok(None) };
+            let Some(told) = told.ok().and_then(|told| FactLine::parse(told).ok()) else {
+                return Heard::Nonsense;
+            };
             line.clear();
             match told {
                 FactLine::Set(key, value) => keep(&mut facts, key, value),
                 FactLine::Unset(key) => drop(facts.remove(&key)),
-                FactLine::All => return Ok(Some(facts)),
+                FactLine::All => return Heard::All(facts),
                 FactLine::Unknown => {}
             }
         }
@@ -120,6 +151,8 @@ fn keep(facts: &mut Facts, key: String, value: String) {
 /// How long reading may take: a concentrator tells from memory.
 const PATIENCE: Duration = Duration::from_secs(15);
 const READ: usize = 32 * 1024;
+/// How often it is asked: again where it has ended what it told, which it does without a reason.
+const ASKED: usize = 2;
 
 #[cfg(test)]
 mod tests {
