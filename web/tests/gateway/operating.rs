@@ -1,5 +1,7 @@
 //! What is done at consoles over HTTP, logs, events, metrics.
 
+use std::io::{Read, Write};
+
 use serde_json::{Value, json};
 
 use crate::authority::Folder;
@@ -28,6 +30,10 @@ fn what_is_sent_is_typed_whole() {
     assert_eq!(post(&gateway, "send", &json!({"text": text})), (200, json!({"sent": text.len()})));
     vm.expect(text.as_bytes());
     assert_eq!(post(&gateway, "send", &json!({})).0, 400);
+    let long = json!({"text": "x".repeat(1024 * 1024)}).to_string();
+    let answer = ask(&gateway, "POST", "/api/v1/consoles/web1/send", &[], &long);
+    assert_eq!((answer.status, answer.header("content-type")), (413, Some("application/problem+json")));
+    assert_eq!((&answer.json()["status"], &answer.json()["code"]), (&json!(413), &json!("bad-request")));
 }
 
 #[test]
@@ -92,8 +98,35 @@ fn a_log_comes_as_bytes_as_text_as_lines_and_as_a_recording() {
     let uuid = console["uuid"].as_str().unwrap().to_uppercase();
     let answer = get(&gateway, &format!("/console_log/{uuid}"));
     assert!(answer.status == 200 && answer.body.contains(printed));
-    for path in ["/console_log/web1", "/console_log/..%2f..%2fetc%2fpasswd", "/console_log/"] {
-        assert_eq!(get(&gateway, path).status, 404, "{path}");
+    // It tells all, whatever stands behind it, and nothing of what it has not.
+    for query in ["?length=1", "?lines=1", "?length=x&follow=true"] {
+        assert_eq!(get(&gateway, &format!("/console_log/{uuid}{query}")).body, answer.body, "{query}");
+    }
+    let unknown = "/console_log/ffffffffffffffffffffffffffffffff";
+    for path in ["/console_log/web1", "/console_log/..%2f..%2fetc%2fpasswd", "/console_log/", unknown] {
+        let none = get(&gateway, path);
+        assert_eq!((none.status, none.json()["status"].as_u64()), (404, Some(404)), "{path}");
+    }
+    // Lines that have something, from some time on, and those that come.
+    let mut wire = gateway.connect();
+    let path = "/api/v1/consoles/web1/log?since=1h&grep=panic&follow=true";
+    wire.write_all(format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", gateway.address).as_bytes()).unwrap();
+    let mut followed = String::new();
+    let mut comes = |line: &str| {
+        let mut buf = [0; 4096];
+        while !followed.contains(line) {
+            let n = wire.read(&mut buf).unwrap();
+            assert!(n > 0, "it ended: {followed}");
+            followed.push_str(&String::from_utf8_lossy(&buf[..n]));
+        }
+    };
+    comes("kernel panic\r\n");
+    vm.print(b"root\r\nno panic\r\n");
+    comes("no panic\r\n");
+    vm.print(b"halted\r\na panic at last\r\n");
+    comes("a panic at last\r\n");
+    for other in ["boot", "root", "halted"] {
+        assert!(!followed.contains(other), "{followed}");
     }
     drop(server);
     let _ = std::fs::remove_dir_all(&folder);

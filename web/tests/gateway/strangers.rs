@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use crate::browser::{Socket, ask, get, until};
+use crate::browser::{Events, Socket, ask, get, until};
 use crate::processes::{Gateway, PATIENCE, Server};
 
 const PATH: &str = "/api/v1/consoles/web1/socket";
@@ -99,7 +99,16 @@ fn a_name_that_is_markup_is_text_and_every_answer_forbids_script() {
     let _vm = server.vm(1, name);
     let gateway = Gateway::of(&server);
     until(&gateway, "/api/v1/consoles", |list| list["consoles"][0]["name"] == name);
-    let paths = ["/api/v1/consoles", "/", "/api/v1/consoles/%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E"];
+    let twin = server.vm(2, name);
+    until(&gateway, "/api/v1/consoles", |list| list["consoles"].as_array().unwrap().len() == 2);
+    let named = "/api/v1/consoles/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E";
+    let several = get(&gateway, named);
+    assert_eq!((several.status, several.header("content-type")), (409, Some("application/problem+json")));
+    assert_eq!(several.json()["candidates"][1]["name"], name);
+    let mut changes = Events::of(&gateway, "/api/v1/changes", &[]);
+    assert_eq!(changes.next_of("console").0["name"], name);
+    drop(twin);
+    let paths = ["/api/v1/consoles", "/", named, "/api/v1/consoles/%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E"];
     for path in paths {
         let answer = get(&gateway, path);
         assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"), "{path}");
