@@ -54,6 +54,8 @@ export class Gateway {
   /** What each console has printed: bytes from offset 0 on. */
   printed = new Map();
   typed = [];
+  /** The same as text, by console. */
+  typedAt = new Map();
   asked = [];
   posts = [];
   consumed = 0;
@@ -67,6 +69,9 @@ export class Gateway {
   /** What guests tell; only servers with the feature `guests` are to be asked. */
   facts = { guest: {}, host: {} };
   factsAsked = 0;
+  /** Until when facts wait, and what they are refused with. */
+  factsHeld = Promise.resolve();
+  factsRefused = 0;
 
   constructor(consoles) {
     for (const c of consoles) this.put(c);
@@ -90,6 +95,11 @@ export class Gateway {
   put(c) {
     this.consoles.set(`${c.server}/${c.id}`, c);
     this.#tell('console', c);
+  }
+
+  gone(c) {
+    this.consoles.delete(`${c.server}/${c.id}`);
+    this.#tell('console-gone', { server: c.server, id: c.id });
   }
 
   server(name, state, message = '', features = []) {
@@ -200,6 +210,8 @@ export class Gateway {
       if (parts[4] === undefined) return json(404, { title: 'Not found', detail: this.refusal });
       if (parts[4] === 'facts') {
         this.factsAsked += 1;
+        await this.factsHeld;
+        if (this.factsRefused > 0) return json(this.factsRefused, { code: 'not-connected', detail: 'it is away' });
         return json(200, { facts: this.facts });
       }
       if (parts[4] === 'clients') {
@@ -256,6 +268,7 @@ export class Gateway {
     peer.onmessage = (data, text) => {
       if (!text) {
         this.typed.push(data);
+        this.typedAt.set(key, `${this.typedAt.get(key) ?? ''}${data}`);
         return;
       }
       const value = JSON.parse(data);
