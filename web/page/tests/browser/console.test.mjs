@@ -304,14 +304,17 @@ test('facts are looked for once at a time however long that takes, and stay wher
     return gateway.factsAsked > before;
   });
   const held = gateway.factsAsked;
+  // Counted where they begin: of equal requests Chromium lets one go at a time.
+  let begun = 0;
+  page.on('request', (request) => (begun += request.url().includes('/facts') ? 1 : 0));
   for (let i = 0; i < 5; i += 1) await tick();
   await page.evaluate(() => fetch('api/v1/me').then((answer) => answer.text()));
-  assert.equal(gateway.factsAsked, held);
+  assert.equal(begun, 0);
   gateway.factsRefused = 502;
   release();
   await until('the next look is made', async () => {
     await tick();
-    return gateway.factsAsked > held + 1;
+    return gateway.factsAsked > held;
   });
   assert.deepEqual(await shown.locator('dd').allTextContents(), ['Debian']);
   gateway.factsRefused = 0;

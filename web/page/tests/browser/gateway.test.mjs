@@ -207,12 +207,15 @@ test('what a guest tells of itself is shown at its console, and what is set for 
   await shown.locator('dd', { hasText: /^ann$/ }).waitFor();
 });
 
-test('a VM whose name is markup is a name in the list, in a console and on the wall', { skip }, async () => {
+test('a VM whose name is markup is a name in the list, in a console, on the wall, in a replay and by a link', { skip }, async () => {
   const evil = '<img src=x onerror="alert(1)">/+#?%41';
   const east = await servers.concentrator();
   await servers.vm(evil, east, ['--every', '200ms', '--print', evil]);
-  const gateway = await servers.gateway({ east });
-  const page = await visit(gateway);
+  const gateway = await servers.gateway({ east }, 0, await servers.people({ ann: 'write' }));
+  const page = await visit(gateway, '', ['401']);
+  await page.getByLabel('Name').fill('ann');
+  await page.getByLabel('Password').fill('ann');
+  await page.keyboard.press('Enter');
   await row(page, evil).click();
   await page.locator('.pane-name', { hasText: evil }).waitFor();
   await sees(page, evil);
@@ -226,4 +229,25 @@ test('a VM whose name is markup is a name in the list, in a console and on the w
   await page.keyboard.press('w');
   await page.locator('.tile-name', { hasText: evil }).waitFor();
   assert.equal(await page.locator('img').count(), 0);
+  await page.locator('h1 a').click();
+  await row(page, evil).click();
+  const does = async (name) => {
+    await page.locator('.pane').getByRole('button', { name: 'More' }).click();
+    await page.getByRole('menuitem', { name }).click();
+  };
+  await does('Share link');
+  await page.getByRole('button', { name: 'Make link' }).click();
+  const link = page.getByLabel('The link');
+  await until('it is made', async () => (await link.inputValue()) !== '');
+  const guest = await visit(gateway, (await link.inputValue()).slice(gateway.url.length));
+  await guest.locator('.pane-name', { hasText: evil }).waitFor();
+  await sees(guest, evil);
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  await does('Replay');
+  await page.getByRole('heading', { name: `Replay of ${evil}` }).waitFor();
+  await page.getByLabel('Time', { exact: true }).waitFor();
+  await page.getByLabel('Speed').selectOption('16');
+  await page.getByRole('button', { name: 'Play', exact: true }).click();
+  await sees(page, evil, '.replay');
+  assert.equal((await page.locator('img').count()) + (await guest.locator('img').count()), 0);
 });
