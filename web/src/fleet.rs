@@ -5,7 +5,7 @@
 //! concentrator is reached.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +22,46 @@ pub(crate) struct Fleet {
     epoch: String,
     asked: Mutex<Asked>,
     only: Option<Only>,
+    /// Shared with those that have been told the same.
+    refusals: Arc<Refusals>,
+}
+
+/// When each server has refused last to tell of its consoles. What one has told before that, to whichever of
+/// those that share this, counts no more.
+#[derive(Default)]
+struct Refusals(Mutex<HashMap<usize, Instant>>);
+
+impl Refusals {
+    fn note(&self, place: usize) {
+        self.lock().insert(place, Instant::now());
+    }
+
+    /// Whether what this server told then counts still.
+    fn allow(&self, place: usize, at: Instant) -> bool {
+        self.lock().get(&place).is_none_or(|&refused| at > refused)
+    }
+
+    fn is_any(&self, place: usize) -> bool {
+        self.lock().contains_key(&place)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was known of a server's consoles before this fleet began.
+enum Before {
+    Told(Vec<Told>),
+    /// What this other one knows, which began earlier. It is asked when that is needed: it is much, and where
+    /// the server is up it never is.
+    Of(Arc<Fleet>),
+}
+
+impl Before {
+    const fn nothing() -> Self {
+        Self::Told(Vec::new())
+    }
 }
 
 /// The console that is known of, where no others are to be.
@@ -77,7 +117,7 @@ struct Server {
     /// Consoles that it has told of since it was connected, until it has told of all.
     seen: Option<HashSet<String>>,
     /// What was known of its consoles by whose this is: that counts where it is down.
-    before: Vec<Told>,
+    before: Before,
     seq: u64,
 }
 
@@ -108,7 +148,7 @@ impl Fleet {
         for (place, name) in names.into_iter().enumerate() {
             let seq = state.note(What::Server(place));
             let (message, greeting) = (String::new(), Value::Null);
-            let (seen, before) = (None, Vec::new());
+            let (seen, before) = (None, Before::nothing());
             state.servers.push(Server { name, state: "connecting", message, greeting, seen, before, seq });
         }
         let (changed, _) = watch::channel(state.seq);
@@ -118,6 +158,7 @@ impl Fleet {
             epoch: chance::hex::<6>(),
             asked: Mutex::default(),
             only: None,
+            refusals: Arc::default(),
         }
     }
 
@@ -130,9 +171,21 @@ impl Fleet {
     pub(crate) fn recalling(names: Vec<String>, told: Vec<Told>) -> Self {
         let fleet = Self::new(names);
         for one in told {
-            if let Some(server) = fleet.lock().servers.get_mut(one.place) {
-                server.before.push(one);
+            if let Some(server) = fleet.lock().servers.get_mut(one.place)
+                && let Before::Told(before) = &mut server.before
+            {
+                before.push(one);
             }
+        }
+        fleet
+    }
+
+    /// The same, for somebody for whom this other one is, or was until now. Nothing is copied, and the other
+    /// one is not waited for.
+    pub(crate) fn beside(names: Vec<String>, other: &Arc<Self>) -> Self {
+        let fleet = Self { refusals: Arc::clone(&other.refusals), ..Self::new(names) };
+        for server in &mut fleet.lock().servers {
+            server.before = Before::Of(Arc::clone(other));
         }
         fleet
     }
@@ -151,6 +204,7 @@ impl Fleet {
     /// The connection to a server came or went.
     pub(crate) fn server(&self, place: usize, is: &'static str, message: &str) {
         self.change(|state| {
+            state.forget(place, &self.refusals);
             let server = &mut state.servers[place];
             // What is down stays so while it is tried again, with the reason.
             if (server.state == is && server.message == message)
@@ -162,17 +216,18 @@ impl Fleet {
             message.clone_into(&mut server.message);
             state.touch(place);
             if is == "down" {
-                state.recall(place);
+                state.recall(place, &self.refusals);
             }
         });
     }
 
-    /// A server does not tell of its consoles: whatever was known of them is not for whose this is any more.
+    /// A server does not tell of its consoles: whatever was known of them is not for whose this is any more,
+    /// here and in what he has beside this.
     pub(crate) fn refused(&self, place: usize) {
         self.change(|state| {
-            state.servers[place].before.clear();
-            let keys: Vec<Key> = state.consoles.keys().filter(|key| key.0 == place).cloned().collect();
-            keys.into_iter().for_each(|key| state.gone(key));
+            self.refusals.note(place);
+            state.servers[place].before = Before::nothing();
+            state.forget(place, &self.refusals);
         });
     }
 
@@ -205,8 +260,10 @@ impl Fleet {
                 seen.insert(id.clone());
             }
             let key = (place, id);
-            // Changes are told without it. Where somebody is alone at a console it is nobody else's.
+            // Changes are told without it. Where somebody is alone at a console it is nobody else's; in
+            // another epoch the server is another, and has given the id to any of its VMs.
             if let Some(old) = state.consoles.get(&key)
+                && old.value.get("epoch") == value.get("epoch")
                 && value["lock"]["mode"] != "exclusive"
                 && let Some(line) = old.value.get(LAST_LINE)
             {
@@ -233,7 +290,7 @@ impl Fleet {
             let others: Vec<Key> = state.consoles.keys().filter(is_other).cloned().collect();
             others.into_iter().for_each(|key| state.gone(key));
             let server = &mut state.servers[place];
-            server.before = Vec::new();
+            server.before = Before::nothing();
             server.state = "up";
             server.message.clear();
             state.touch(place);
@@ -357,15 +414,31 @@ impl Fleet {
         features.is_some_and(|all| all.iter().any(|one| one == feature))
     }
 
-    /// What is known of all consoles, to be told again.
-    pub(crate) fn told(&self) -> Vec<Told> {
-        let state = self.lock();
-        let now = state.consoles.iter().map(|(key, console)| Told {
-            place: key.0,
-            at: console.at,
-            console: console.value.to_string().into(),
-        });
-        now.chain(state.servers.iter().flat_map(|server| server.before.iter().cloned())).collect()
+    /// What is known of all consoles, to be told again. It takes long where there are many.
+    pub(crate) fn told(self: &Arc<Self>) -> Vec<Told> {
+        let servers = self.lock().servers.len();
+        (0..servers).flat_map(|place| self.told_of(place)).collect()
+    }
+
+    /// The same of one server's: the newest first.
+    fn told_of(self: &Arc<Self>, place: usize) -> Vec<Told> {
+        let mut told = Vec::new();
+        let mut next = Some(Arc::clone(self));
+        while let Some(fleet) = next.take() {
+            let state = fleet.lock();
+            let here = state.consoles.iter().filter(|(key, _)| key.0 == place);
+            told.extend(here.map(|(_, console)| Told {
+                place,
+                at: console.at,
+                console: console.value.to_string().into(),
+            }));
+            match &state.servers[place].before {
+                Before::Told(before) => told.extend_from_slice(before),
+                Before::Of(other) => next = Some(Arc::clone(other)),
+            }
+        }
+        told.retain(|one| self.refusals.allow(place, one.at));
+        told
     }
 
     /// Consoles for which `is_wanted` holds.
@@ -455,8 +528,13 @@ impl State {
     }
 
     /// Has what was known of a server's consoles before count again, where it has told of them no more.
-    fn recall(&mut self, place: usize) {
-        for told in std::mem::take(&mut self.servers[place].before) {
+    fn recall(&mut self, place: usize, refusals: &Refusals) {
+        // Whoever is asked began earlier, and asks only who did so too: they never wait for each other.
+        let before = match std::mem::replace(&mut self.servers[place].before, Before::nothing()) {
+            Before::Told(told) => told,
+            Before::Of(other) => other.told_of(place),
+        };
+        for told in before.into_iter().filter(|told| refusals.allow(place, told.at)) {
             let Ok(value) = serde_json::from_str::<Value>(&told.console) else { continue };
             let key = (place, value["id"].as_str().unwrap_or_default().to_owned());
             if !self.consoles.contains_key(&key) {
@@ -464,6 +542,17 @@ impl State {
                 self.consoles.insert(key, Console { value, at: told.at, seq, counted: 0 });
             }
         }
+    }
+
+    /// Has what a server told before it refused count no more.
+    fn forget(&mut self, place: usize, refusals: &Refusals) {
+        if !refusals.is_any(place) {
+            return;
+        }
+        let of = self.consoles.iter().filter(|(key, _)| key.0 == place);
+        let old = of.filter(|(_, console)| !refusals.allow(place, console.at));
+        let keys: Vec<Key> = old.map(|(key, _)| key.clone()).collect();
+        keys.into_iter().for_each(|key| self.gone(key));
     }
 
     fn server(&self, place: usize) -> Value {
@@ -604,13 +693,13 @@ mod tests {
 
     #[test]
     fn what_was_told_before_counts_where_a_server_is_down_and_no_more_once_it_has_told_or_refused() {
-        let first = Fleet::new(vec!["a".into(), "b".into()]);
+        let first = Arc::new(Fleet::new(vec!["a".into(), "b".into()]));
         for place in [0, 1] {
             first.greeted(place, &Value::Null);
             first.console(place, json!({"id": "1.1", "since_ms": 70_000}));
             first.synced(place);
         }
-        let fleet = Fleet::recalling(vec!["a".into(), "b".into()], first.told());
+        let fleet = Arc::new(Fleet::recalling(vec!["a".into(), "b".into()], first.told()));
         let known = |fleet: &Fleet| {
             let mut all: Vec<_> = fleet.consoles(|_| true).iter().map(|c| c["server"].clone()).collect();
             all.sort_by_key(Value::to_string);
@@ -621,7 +710,7 @@ mod tests {
         assert_eq!(known(&fleet), ["a"]);
         assert!(fleet.consoles(|_| true)[0]["since_ms"].as_u64().unwrap() >= 70_000);
         // Whoever comes then is told of both.
-        let again = Fleet::recalling(vec!["a".into(), "b".into()], fleet.told());
+        let again = Fleet::beside(vec!["a".into(), "b".into()], &fleet);
         again.server(0, "down", "");
         again.server(1, "down", "");
         assert_eq!(known(&again), ["a", "b"]);
@@ -632,6 +721,50 @@ mod tests {
         again.refused(0);
         again.server(0, "down", "it tells nothing");
         assert_eq!(known(&again), ["b"]);
+    }
+
+    #[test]
+    fn a_last_line_does_not_go_over_to_whom_a_server_that_began_anew_gave_the_id() {
+        let fleet = Fleet::new(vec!["a".into()]);
+        let line_of = || fleet.consoles(|_| true)[0].get(LAST_LINE).cloned();
+        let old = json!({"id": "1.1", "name": "web", "epoch": "e", "out": 1, "in": 0});
+        fleet.console(0, old.clone());
+        let mut listed = old.clone();
+        listed[LAST_LINE] = "web login:".into();
+        fleet.counted(0, &listed, Interest::Lines);
+        fleet.server(0, "down", "it is gone");
+        fleet.greeted(0, &Value::Null);
+        fleet.console(0, old);
+        assert_eq!(line_of(), Some(json!("web login:")), "it was not connected, and the same again");
+        fleet.console(0, json!({"id": "1.1", "name": "db", "epoch": "f", "out": 1, "in": 0}));
+        assert_eq!(line_of(), None);
+    }
+
+    #[test]
+    fn what_one_of_two_was_told_before_the_other_was_refused_counts_in_neither_any_more() {
+        let names = || vec!["a".to_owned(), "b".to_owned()];
+        let first = Arc::new(Fleet::new(names()));
+        for place in [0, 1] {
+            first.console(place, json!({"id": "1.1"}));
+        }
+        let known = |fleet: &Fleet| fleet.consoles(|_| true).len();
+        let second = Arc::new(Fleet::beside(names(), &first));
+        let third = Fleet::beside(names(), &second);
+        let is_down = |fleet: &Fleet| (0..2).for_each(|place| fleet.server(place, "down", "it is gone"));
+        is_down(&second);
+        assert_eq!((known(&first), known(&second)), (2, 2));
+        second.refused(0);
+        assert_eq!((known(&second), second.told().len(), first.told().len()), (1, 1, 1));
+        is_down(&third);
+        assert_eq!(known(&third), 1, "asked for what was known before the refusal");
+        first.server(0, "down", "it is gone");
+        assert_eq!(known(&first), 1);
+        // Later it is told of them again.
+        first.greeted(0, &Value::Null);
+        first.console(0, json!({"id": "1.1"}));
+        first.synced(0);
+        first.server(0, "down", "it is gone");
+        assert_eq!((known(&first), first.told().len()), (2, 2));
     }
 
     #[test]

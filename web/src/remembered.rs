@@ -31,7 +31,7 @@ pub(crate) struct Remembered {
 }
 
 /// As whom the concentrators know somebody.
-type Key = (String, Role);
+pub(crate) type Key = (String, Role);
 
 struct Kept {
     told: Vec<Told>,
@@ -70,7 +70,7 @@ impl Remembered {
     }
 }
 
-fn key(who: &Who) -> Key {
+pub(crate) fn key(who: &Who) -> Key {
     (who.name.clone(), who.role)
 }
 

@@ -27,7 +27,7 @@ use crate::auth::{By, Who};
 use crate::fleet::{Fleet, Only};
 use crate::http::Locks;
 use crate::http::problem::Problem;
-use crate::remembered::Remembered;
+use crate::remembered::{Key, Remembered, key};
 use crate::upstream::{Target, Upstreams};
 
 /// What one of them is served.
@@ -41,8 +41,45 @@ pub(crate) struct Views {
     pages_of_share: Pages,
     all: Mutex<HashMap<Who, Arc<View>>>,
     locks: Mutex<HashMap<String, Locks>>,
-    /// Of those who have no view now. Locked while `all` is, never the other way round.
+    memory: Arc<Memory>,
+}
+
+/// What those know who have no view now. Its parts are locked in this order, while `all` is or not; never the
+/// other way round.
+#[derive(Default)]
+struct Memory {
+    /// What is still to be packed: of each the newest.
+    leaving: Mutex<HashMap<Key, (Who, Arc<Fleet>)>>,
     remembered: Mutex<Remembered>,
+}
+
+impl Memory {
+    /// Packs what is to be. That takes long where there are many consoles; nothing for which others wait is
+    /// locked meanwhile.
+    fn pack(&self) {
+        while let Some((who, fleet)) = self.next_leaving() {
+            let told = fleet.told();
+            let mut leaving = self.leaving();
+            let key = key(&who);
+            // He may have come and gone since.
+            if leaving.get(&key).is_some_and(|(_, newest)| Arc::ptr_eq(newest, &fleet)) {
+                self.remembered().keep(&who, told);
+                leaving.remove(&key);
+            }
+        }
+    }
+
+    fn next_leaving(&self) -> Option<(Who, Arc<Fleet>)> {
+        self.leaving().values().next().cloned()
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashMap<Key, (Who, Arc<Fleet>)>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who has views when one comes.
@@ -99,7 +136,7 @@ impl Views {
             pages_of_share,
             all: Mutex::default(),
             locks: Mutex::default(),
-            remembered: Mutex::default(),
+            memory: Arc::default(),
         }
     }
 
@@ -118,6 +155,8 @@ impl Views {
 
     fn find_or_start(&self, who: &Who) -> Result<Arc<View>, Problem> {
         let who = &who.seat();
+        // It is let go of when nobody waits any more.
+        let mut ended = None;
         let mut all = self.lock();
         if let Some(view) = all.get(who) {
             view.touch();
@@ -131,8 +170,8 @@ impl Views {
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many", why));
             };
             if let Some(view) = all.remove(&idlest) {
-                self.remember(&idlest, &view);
                 view.end("somebody else came");
+                self.leave(&all, &[ended.insert((idlest, view)).clone()]);
             }
         }
         let view = match &who.by {
@@ -144,10 +183,7 @@ impl Views {
                 View::start(&targets, Some(&who.behalf()), fleet, self.pages_of_share, Locks::default())
             }
             _ => {
-                let is_his = |other: &Who| !other.is_by_share() && other.is_known_as(who);
-                let here = all.iter().find(|(other, _)| is_his(other)).map(|(_, view)| view.fleet.told());
-                let told = here.unwrap_or_else(|| self.remembered().of(who));
-                let fleet = Fleet::recalling(names_of(&self.targets), told);
+                let fleet = self.fleet_of(&all, who);
                 let locks = self.locks_of(&who.name);
                 View::start(&self.targets, Some(&who.behalf()), fleet, self.pages, locks)
             }
@@ -157,15 +193,31 @@ impl Views {
         Ok(view)
     }
 
-    /// Keeps what this one was told, for when he comes back and a concentrator is down.
-    fn remember(&self, who: &Who, view: &View) {
-        if !who.is_by_share() {
-            self.remembered().keep(who, view.fleet.told());
+    /// What this one begins with: what is known in his other views, or was when they ended.
+    fn fleet_of(&self, all: &HashMap<Who, Arc<View>>, who: &Who) -> Fleet {
+        let names = names_of(&self.targets);
+        let leaving = self.memory.leaving();
+        let here = of_same(all, who).map(|view| &view.fleet);
+        match here.or_else(|| leaving.get(&key(who)).map(|(_, fleet)| fleet)) {
+            Some(other) => Fleet::beside(names, other),
+            None => Fleet::recalling(names, self.memory.remembered().of(who)),
         }
     }
 
-    fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps what these were told whose views have ended, for when they come back and a concentrator is down.
+    /// Where somebody has another view, that one tells it when it ends.
+    fn leave(&self, all: &HashMap<Who, Arc<View>>, ended: &[(Who, Arc<View>)]) {
+        let is_last = |who: &Who| !who.is_by_share() && of_same(all, who).is_none();
+        let mut last: Vec<_> = ended.iter().filter(|(who, _)| is_last(who)).collect();
+        if last.is_empty() {
+            return;
+        }
+        // Of several that end at once, the one that was used last.
+        last.sort_by_key(|(_, view)| view.used());
+        let of = |(who, view): &(Who, Arc<View>)| (key(who), (who.clone(), Arc::clone(&view.fleet)));
+        self.memory.leaving().extend(last.into_iter().map(of));
+        let memory = Arc::clone(&self.memory);
+        tokio::task::spawn_blocking(move || memory.pack());
     }
 
     /// What this one holds locked, from wherever he has done it.
@@ -178,19 +230,21 @@ impl Views {
     /// Ends those of people who do not stay, and those that nobody has used for a while. `stays` is told
     /// whether somebody is at a console.
     pub(crate) fn sweep(&self, stays: impl Fn(&Who, bool) -> bool) {
-        self.lock().retain(|who, view| {
+        // They are let go of when nobody waits any more.
+        let mut ended = Vec::new();
+        let mut all = self.lock();
+        all.retain(|who, view| {
             if !stays(who, view.upstreams.is_used()) {
-                self.remember(who, view);
                 view.dismiss(who.by.ending());
-                return false;
-            }
-            if view.is_used() || view.used().elapsed() < IDLE {
+            } else if view.is_used() || view.used().elapsed() < IDLE {
                 return true;
+            } else {
+                view.end("nobody uses it");
             }
-            self.remember(who, view);
-            view.end("nobody uses it");
+            ended.push((who.clone(), Arc::clone(view)));
             false
         });
+        self.leave(&all, &ended);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Who, Arc<View>>> {
@@ -263,6 +317,11 @@ impl View {
     }
 }
 
+/// A view of somebody to whom the concentrators tell the same.
+fn of_same<'a>(all: &'a HashMap<Who, Arc<View>>, who: &Who) -> Option<&'a Arc<View>> {
+    all.iter().find(|(other, _)| !other.is_by_share() && other.is_known_as(who)).map(|(_, view)| view)
+}
+
 fn names_of(targets: &[Target]) -> Vec<String> {
     targets.iter().map(|target| target.server.name.clone()).collect()
 }
@@ -325,8 +384,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use serde_json::json;
+
     use crate::auth::role::Role;
     use crate::auth::shares::Share;
+    use crate::options::{Address, Server};
 
     fn by_link(of: &str, id: &str, from: &str) -> Who {
         let share = Share {
@@ -384,5 +449,81 @@ mod tests {
         let views = Views::new(Vec::new(), pages, pages);
         let (here, there) = (views.locks_of("ann"), views.locks_of("ann"));
         assert!(here.is_same(&there) && !here.is_same(&views.locks_of("bob")));
+    }
+
+    /// Of one concentrator, that is never reached: these tests wait for nothing, so that nothing tries to.
+    fn views_of_one() -> Views {
+        let pages: Pages = |_, _, _| Router::new();
+        let address = Address::Unix("/nowhere/vspc.sock".into());
+        let server = Server { name: "lab".into(), written: String::new(), address, tls: None };
+        Views::new(vec![Target::load(server).unwrap()], pages, pages)
+    }
+
+    fn from(last: u8) -> Who {
+        Who { from: [192, 0, 2, last].into(), ..person("ann") }
+    }
+
+    /// How many consoles somebody who comes now sees where the concentrator is down.
+    fn seen(views: &Views, who: &Who) -> usize {
+        let Ok(view) = views.find_or_start(who) else { panic!("there is no room") };
+        view.fleet.server(0, "down", "it is gone");
+        view.fleet.consoles(|_| true).len()
+    }
+
+    fn told(views: &Views, who: &Who) -> Arc<View> {
+        let Ok(view) = views.find_or_start(who) else { panic!("there is no room") };
+        view.fleet.console(0, json!({"id": "1.1"}));
+        view
+    }
+
+    #[tokio::test]
+    async fn what_somebody_knew_is_kept_until_the_last_of_his_views_has_ended_and_from_then_on() {
+        let views = views_of_one();
+        told(&views, &from(1));
+        assert_eq!(seen(&views, &from(2)), 1, "he is here from elsewhere");
+        views.sweep(|who, _| *who != from(1));
+        assert_eq!(seen(&views, &from(3)), 1);
+        views.sweep(|_, _| false);
+        assert_eq!(seen(&views, &from(4)), 1, "packed or not");
+        views.sweep(|_, _| false);
+        views.memory.pack();
+        assert!(views.memory.leaving().is_empty());
+        assert_eq!((seen(&views, &from(5)), seen(&views, &person("bob"))), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_one_view_knew_does_not_outlive_what_another_was_refused() {
+        let views = views_of_one();
+        told(&views, &from(1));
+        let Ok(other) = views.find_or_start(&from(2)) else { panic!("there is no room") };
+        other.fleet.refused(0);
+        // The one that was not refused ends last.
+        views.sweep(|who, _| *who == from(1));
+        assert_eq!(seen(&views, &from(3)), 0);
+        views.sweep(|_, _| false);
+        views.memory.pack();
+        assert_eq!(seen(&views, &from(4)), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_while_what_another_knew_is_packed() {
+        let views = views_of_one();
+        let view = told(&views, &from(1));
+        let (reached, is_reached) = channel();
+        let (release, is_released) = channel::<()>();
+        // What one knows is in use for long.
+        let held = thread::spawn(move || {
+            view.fleet.consoles(|_| {
+                reached.send(()).unwrap();
+                is_released.recv_timeout(Duration::from_secs(20)).is_ok()
+            })
+        });
+        is_reached.recv().unwrap();
+        views.sweep(|_, _| false);
+        for who in [person("bob"), from(1)] {
+            assert!(views.find_or_start(&who).is_ok());
+        }
+        let _ = release.send(());
+        assert_eq!(held.join().unwrap().len(), 1, "somebody waited");
     }
 }
