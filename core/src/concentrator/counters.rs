@@ -37,7 +37,8 @@ counters! {
         bytes_to_clients,
         /// Bytes read from clients.
         bytes_from_clients,
-        /// Bytes taken by the sockets towards VMs, in wire form.
+        /// Bytes taken by the sockets towards VMs, in wire form, but for frames that a line without telnet
+        /// takes straight from a guest's session.
         bytes_to_vm,
         /// Bytes that readers skipped because they did not keep up.
         bytes_skipped,

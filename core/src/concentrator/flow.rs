@@ -500,6 +500,7 @@ struct Due {
 }
 
 /// What follows from what a socket took, for the engine.
+#[derive(Clone, Copy)]
 enum Following {
     Nothing,
     MayBeClosed,
