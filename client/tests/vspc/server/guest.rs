@@ -83,7 +83,7 @@ impl Joint {
         if self.header["argv"][0] == "deaf" {
             return;
         }
-        while self.came.len() < 1 << 20 {
+        while self.came.len() < ROOM {
             match session.received(self.stream) {
                 Ok(Received::Bytes(bytes)) => {
                     let n = bytes.len();
@@ -115,22 +115,29 @@ impl Joint {
 impl Peer {
     /// The guest does what it can.
     pub(super) fn turn_guest(&mut self, guest: &mut Guest) {
-        for joint in &mut self.joints {
-            joint.read(&mut self.session);
-            if joint.header.is_null()
-                && let Some(header) = joint.line()
-            {
-                joint.header = header;
+        loop {
+            for joint in &mut self.joints {
+                joint.read(&mut self.session);
+                if joint.header.is_null()
+                    && let Some(header) = joint.line()
+                {
+                    joint.header = header;
+                }
             }
-        }
-        for at in 0..self.joints.len() {
-            match self.joints[at].op() {
-                "exec" | "shell" => self.turn_process(at, guest),
-                "put" => put(&mut self.joints[at], guest),
-                "get" => get(&mut self.joints[at], guest),
-                "connect" => connect(&mut self.joints[at]),
-                "taken" => taken(&mut self.joints[at], guest),
-                _ => {}
+            let full = self.joints.iter().position(|joint| joint.came.len() >= ROOM);
+            for at in 0..self.joints.len() {
+                match self.joints[at].op() {
+                    "exec" | "shell" => self.turn_process(at, guest),
+                    "put" => put(&mut self.joints[at], guest),
+                    "get" => get(&mut self.joints[at], guest),
+                    "connect" => connect(&mut self.joints[at]),
+                    "taken" => taken(&mut self.joints[at], guest),
+                    _ => {}
+                }
+            }
+            // What did not fit waits in the session, of which nothing will be heard until it is read.
+            if full.is_none_or(|at| self.joints[at].came.len() >= ROOM) {
+                return;
             }
         }
     }
@@ -377,3 +384,6 @@ fn sum(kind: &str, bytes: &[u8]) -> String {
     summer.take(bytes);
     summer.checksum().digits().to_owned()
 }
+
+/// Bytes of a stream that are read before somebody takes them.
+const ROOM: usize = 1 << 20;
