@@ -144,8 +144,8 @@ fn what_was_typed_before_a_guest_is_there_goes_ahead_of_its_frames_and_nothing_b
     }
 }
 
-#[test]
-fn a_guest_that_is_lost_in_the_middle_of_a_frame_to_it_is_met_again() {
+/// A line that has taken 1000 bytes of what an operator says, of 10 000 in one frame, and stalls.
+fn world_in_the_middle_of_a_frame() -> (World, Agent) {
     let (mut world, mut agent) = world_with_agent(Mux::S2, usize::MAX);
     let mut operator = Operator::known(&mut world);
     let said_on = open(&mut operator, &mut world, LINE, &exec(&["cat"]));
@@ -153,6 +153,12 @@ fn a_guest_that_is_lost_in_the_middle_of_a_frame_to_it_is_met_again() {
     world.stall(agent.vm, 1000);
     operator.session.write(StreamId(said_on), &bytes(10_000)).unwrap();
     operator.pass(&mut world);
+    (world, agent)
+}
+
+#[test]
+fn a_guest_that_is_lost_in_the_middle_of_a_frame_to_it_is_met_again() {
+    let (mut world, mut agent) = world_in_the_middle_of_a_frame();
     agent = Agent::new(&world, agent.vm, 11);
     agent.print(&mut world, b"BIOS\r\nGRUB\r\n");
     world.unstall(agent.vm);
@@ -166,13 +172,7 @@ fn a_guest_that_is_lost_in_the_middle_of_a_frame_to_it_is_met_again() {
 
 #[test]
 fn a_guest_on_a_line_without_telnet_is_sent_what_it_is_owed_before_its_line_is_closed() {
-    let (mut world, mut agent) = world_with_agent(Mux::S2, usize::MAX);
-    let mut operator = Operator::known(&mut world);
-    let said_on = open(&mut operator, &mut world, LINE, &exec(&["cat"]));
-    pass(&mut operator, &mut agent, &mut world);
-    world.stall(agent.vm, 1000);
-    operator.session.write(StreamId(said_on), &bytes(10_000)).unwrap();
-    operator.pass(&mut world);
+    let (mut world, mut agent) = world_in_the_middle_of_a_frame();
     world.shut_down();
     assert!(world.is_open(agent.vm));
     world.unstall(agent.vm);
