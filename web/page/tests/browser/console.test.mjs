@@ -247,6 +247,33 @@ test('several consoles stand side by side, and an address brings them back', { s
   await until('one is left', async () => (await page.locator('.pane').count()) === 1);
 });
 
+test('a tenth console beside nine is refused in words, and the nine stay', { skip: missing }, async () => {
+  const all = Array.from({ length: 11 }, (_, i) => vm(i + 200));
+  for (const c of all) gateway.put(c);
+  const page = await console_();
+  for (const [i, c] of all.slice(0, 8).entries()) {
+    await page.locator('.row', { hasText: c.name }).click({ modifiers: ['Control'] });
+    await until('one more stands', async () => (await page.locator('.pane').count()) === i + 2);
+  }
+  await page.locator('.row', { hasText: all[8].name }).click({ modifiers: ['Control'] });
+  await page.getByText('No more than 9 consoles stand side by side').waitFor();
+  assert.equal(await page.locator('.pane').count(), 9);
+});
+
+test('the theme is the one that its button was pressed for, also after a reload', { skip: missing }, async () => {
+  const page = await console_();
+  const theme = () => page.locator('html').getAttribute('data-theme');
+  const system = await theme();
+  for (const [pressed, shown] of [['light', 'light'], ['dark', 'dark'], ['as the system', system], ['light', 'light']]) {
+    await page.getByRole('button', { name: 'Theme:' }).click();
+    await page.getByRole('button', { name: `Theme: ${pressed}` }).waitFor();
+    assert.equal(await theme(), shown);
+  }
+  await page.reload();
+  await page.getByRole('button', { name: 'Theme: light' }).waitFor();
+  assert.equal(await theme(), 'light');
+});
+
 test('a wall shows many consoles, which nobody types into', { skip: missing }, async () => {
   const all = Array.from({ length: 50 }, (_, i) => vm(i + 100));
   for (const c of all) {
