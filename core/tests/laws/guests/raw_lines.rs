@@ -172,7 +172,7 @@ fn a_guest_that_is_lost_in_the_middle_of_a_frame_to_it_is_met_again() {
 
 #[test]
 fn a_guest_on_a_line_without_telnet_is_sent_what_it_is_owed_before_its_line_is_closed() {
-    let (mut world, mut agent) = world_in_the_middle_of_a_frame();
+    let (mut world, agent) = world_in_the_middle_of_a_frame();
     world.shut_down();
     assert!(world.is_open(agent.vm));
     world.unstall(agent.vm);
