@@ -172,6 +172,51 @@ fn the_engine_keeps_its_contract_under_any_sequence_of_calls() {
 }
 
 #[test]
+fn the_engine_keeps_its_contract_whatever_agents_in_guests_do() {
+    let mut happened = std::collections::BTreeSet::new();
+    for seed in 1..AGENT_SEEDS {
+        happened.extend(engine::engine(&program_with_agents(seed)));
+    }
+    for event in ["GuestUp", "GuestDown", "ConsoleExpired", "ClientAttached"] {
+        assert!(happened.contains(event), "{event} never happens: {happened:?}");
+    }
+}
+
+/// What fits a few seconds.
+const AGENT_SEEDS: u32 = 150;
+
+/// A program of which most is about guests with agents.
+fn program_with_agents(seed: u32) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 16) as u8
+    };
+    // To every second nobody types, and what agents are sent has to be theirs.
+    let types = seed % 2 == 0;
+    let ports = if types { 0xff } else { !0x30 };
+    let mut program = vec![next(), next() & ports, next() | 0x20];
+    for _ in 0..150 {
+        // Most words are an agent's, and half of these carry what there is both ways.
+        match next() % 32 {
+            0..=3 => program.extend([0, next(), next()]),
+            4..=6 => program.extend([5, next(), next() & !1, next() | 0x88]),
+            7..=20 => program.extend([5, next(), next() | 1, next()]),
+            21 | 22 => program.extend([12, next(), next()]),
+            23 => program.extend([17, next()]),
+            24 if types => program.extend([19, next(), next()]),
+            25 => program.extend([15, next()]),
+            26 if next() % 16 == 0 => program.extend([23, 0xfe]),
+            _ if types => program.extend([next(), next(), next(), next()]),
+            _ => program.extend([12, next(), 0xff]),
+        }
+    }
+    program
+}
+
+#[test]
 fn hyperstart_corpus_replays_and_any_bytes_of_a_guest_are_survived() {
     replay("hyperstart_control", hyperstart::hyperstart_control);
     quickcheck::quickcheck(hyperstart_lives as fn(Vec<u8>) -> bool);

@@ -7,6 +7,7 @@
 //! always read where nobody may wait; what goes to a VM is whole telnet; a stale id is a no-op everywhere. In
 //! the end the server is shut down, and everything ends.
 
+mod agent;
 mod runtime;
 mod words;
 
@@ -60,6 +61,8 @@ enum Op {
     Stale(u8),
     /// The operator looks around.
     Look,
+    /// More guests than are kept awake come and go.
+    Crowd,
     /// The server goes down.
     ShutDown,
 }
@@ -116,6 +119,7 @@ impl Op {
             },
             22 => Self::Stale(which),
             _ if which == 0xff => Self::ShutDown,
+            _ if which == 0xfe => Self::Crowd,
             _ => Self::Look,
         }
     }
@@ -141,10 +145,15 @@ impl Program<'_> {
 }
 
 impl Words {
-    fn wire(&self, kind: Kind, secrets: &[Vec<u8>]) -> Vec<u8> {
+    fn wire(&self, kind: Kind, secrets: &[Vec<u8>], has_agents: bool) -> Vec<u8> {
         match (self, kind) {
             (Self::Bytes(bytes), _) => bytes.clone(),
+            (&Self::Of(_, arg), Kind::Vm) if has_agents && arg & 0x88 == 0x88 => {
+                words::vm_with_agent(arg & 3)
+            }
             (&Self::Of(word, arg), Kind::Vm) => words::of_vm(word, arg, secrets),
+            // What its guest prints beside streams.
+            (&Self::Of(_, arg), Kind::Line) => vec![arg; usize::from(arg)],
             (&Self::Of(word, arg), Kind::Client | Kind::Local) => words::of_client(word, arg),
         }
     }

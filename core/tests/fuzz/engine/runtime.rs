@@ -1,19 +1,21 @@
 //! A runtime that does what the program says, and keeps account of what the engine has said.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vspc_core::concentrator::{
     Address, Closed, CommandError, Concentrator, Config, ConnId, ConsoleId, EventKind, Identity,
-    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Output, Peer, PortRange, Reservation,
-    SlowClient, Takeover, TcpState,
+    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Mux, Output, Peer, PortRange,
+    Reservation, SerialLine, SlowClient, Takeover, TcpState, uuid_of_line,
 };
-use vspc_core::telnet::{Decoder, Item};
+use vspc_core::telnet::{Decoder, Item, escape_into};
 use vspc_core::time::Instant;
 use vspc_core::vmware::{Message, VMWARE_TELNET_EXT};
 
-use super::words::uuid;
+use super::agent::Agent;
+use super::words::{uuid, vm_with_agent};
 use super::{Op, Words};
 
 /// The first of a few client ports.
@@ -22,12 +24,20 @@ pub(super) const FIRST_PORT: u16 = 50000;
 /// Descriptors, few enough to run short.
 const DESCRIPTORS: usize = 24;
 
+/// The serial line whose guest has an agent.
+const LINE: &str = "guest";
+
+/// More guests than the engine keeps awake.
+const CROWD: u8 = 80;
+
 /// More outputs than that for each id that lives, or lived when the last drain ended, are a heap.
 const OUTPUTS_PER_ID: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Vm,
+    /// A serial line without telnet, whose guest has an agent.
+    Line,
     Client,
     Local,
 }
@@ -43,6 +53,9 @@ struct Link {
     heard: Decoder,
     /// What a proxy says before anything else, and has not said yet.
     header: VecDeque<u8>,
+    /// The agent in its guest, where it may have one, and what that has said and its line has not brought.
+    agent: Option<Agent>,
+    unread: VecDeque<u8>,
 }
 
 pub(super) struct Runtime {
@@ -67,6 +80,9 @@ pub(super) struct Runtime {
     most_ids: usize,
     may_wait: bool,
     has_proxies: bool,
+    has_agents: bool,
+    /// Somebody has typed, maybe to a guest that has just answered and is not known to have.
+    was_typed: bool,
     going_down: bool,
     /// Names of events.
     happened: BTreeSet<String>,
@@ -76,6 +92,13 @@ impl Runtime {
     pub(super) fn new(shape: [u8; 3]) -> Self {
         let [policy, limits, sizes] = shape;
         let may_wait = policy % 3 == 2;
+        let has_agents = sizes & 0x20 != 0;
+        let line = || SerialLine {
+            name: LINE.to_owned(),
+            uuid: uuid_of_line(LINE),
+            place: "tcp://:7001".parse().unwrap(),
+            mux: Some(Mux::S2),
+        };
         let config = Config {
             slow_client: [SlowClient::Skip, SlowClient::Disconnect, SlowClient::Wait]
                 [usize::from(policy % 3)],
@@ -94,6 +117,7 @@ impl Runtime {
             journal_memory: if sizes & 2 != 0 { LEAST_LAG_LIMIT } else { 4 * LEAST_LAG_LIMIT },
             max_descriptors: DESCRIPTORS,
             proxies: if sizes & 0x10 != 0 { vec![PROXY.parse().unwrap()] } else { Vec::new() },
+            lines: if has_agents { vec![line()] } else { Vec::new() },
             takeover: match sizes >> 2 & 3 {
                 0 | 1 => Takeover::Probe,
                 2 => Takeover::Newest,
@@ -118,11 +142,15 @@ impl Runtime {
             most_ids: 0,
             may_wait,
             has_proxies: sizes & 0x10 != 0,
+            has_agents,
+            was_typed: false,
             going_down: false,
             happened: BTreeSet::new(),
         };
         runtime.poll(usize::MAX);
-        runtime.listened(0, Ok(()));
+        for _ in 0..1 + usize::from(has_agents) {
+            runtime.listened(0, Ok(()));
+        }
         runtime.poll(usize::MAX);
         runtime
     }
@@ -153,6 +181,7 @@ impl Runtime {
             Op::Restore { uuid, port, idle_for } => self.restore(*uuid, *port, *idle_for),
             Op::Stale(which) => self.stale(*which),
             Op::Look => self.look(),
+            Op::Crowd => self.crowd(),
             Op::ShutDown => {
                 self.going_down = true;
                 self.engine.shut_down(self.now);
@@ -201,13 +230,17 @@ impl Runtime {
     }
 
     fn accept(&mut self, which: u8, peer: Peer) {
-        let open: Vec<(ListenerId, bool)> = self
+        let open: Vec<(ListenerId, Kind)> = self
             .listeners
             .iter()
             .filter(|(_, (_, is_open))| *is_open)
-            .map(|(&id, (address, _))| (id, matches!(address, Address::Ip(at) if at.port() == 13370)))
+            .map(|(&id, (address, _))| match address {
+                Address::Ip(at) if at.port() == 13370 => (id, Kind::Vm),
+                Address::Ip(at) if at.port() == 7001 => (id, Kind::Line),
+                _ => (id, Kind::Client),
+            })
             .collect();
-        let Some(&(on, is_for_vms)) = usize::from(which).checked_rem(open.len()).map(|at| &open[at]) else {
+        let Some(&(on, kind)) = usize::from(which).checked_rem(open.len()).map(|at| &open[at]) else {
             return;
         };
         // The kernel has no more.
@@ -216,7 +249,7 @@ impl Runtime {
         }
         let is_proxy = peer.address.ip() == Some(PROXY.parse().unwrap());
         if let Some(id) = self.engine.handle_accepted(on, peer, self.now) {
-            self.insert(id, if is_for_vms { Kind::Vm } else { Kind::Client });
+            self.insert(id, kind);
             if is_proxy && self.has_proxies {
                 self.live(id).header =
                     HEADERS[usize::from(which >> 4) % HEADERS.len()].iter().copied().collect();
@@ -227,8 +260,17 @@ impl Runtime {
     fn insert(&mut self, id: ConnId, kind: Kind) {
         assert!(!self.dead.contains(&id), "{id} was given out twice");
         assert!(self.links.iter().all(|link| link.id != id), "{id} was given out twice");
-        let heard = Decoder::new();
-        self.links.push(Link { id, kind, ready: false, ended: false, heard, header: VecDeque::new() });
+        let has_agent = self.has_agents && matches!(kind, Kind::Vm | Kind::Line);
+        self.links.push(Link {
+            id,
+            kind,
+            ready: false,
+            ended: false,
+            heard: Decoder::new(),
+            header: VecDeque::new(),
+            agent: has_agent.then(|| Agent::new(2 * id.index() as u32 + 9, self.now)),
+            unread: VecDeque::new(),
+        });
     }
 
     fn listened(&mut self, which: u8, outcome: Result<(), ListenError>) {
@@ -257,12 +299,85 @@ impl Runtime {
         if link.ended {
             return;
         }
+        if let (Some(agent), &Words::Of(word, arg)) = (&mut link.agent, words)
+            && word & 1 != 0
+        {
+            agent.act(word >> 2, arg, self.now);
+            let id = link.id;
+            return if word & 2 == 0 { self.bring(at, arg.into()) } else { self.converse(id) };
+        }
+        match (&mut link.agent, link.kind) {
+            // That is nothing of its session's.
+            (Some(agent), _) => agent.is_faithful = false,
+            (None, Kind::Client | Kind::Local) => self.was_typed = true,
+            _ => {}
+        }
         let mut data: Vec<u8> = link.header.iter().copied().collect();
-        data.extend(words.wire(link.kind, &self.secrets));
+        data.extend(words.wire(link.kind, &self.secrets, self.has_agents));
         data.truncate(self.engine.receive_window(link.id));
         link.header.drain(..data.len().min(link.header.len()));
         if !data.is_empty() {
             self.engine.handle_received(link.id, &mut data, self.now);
+        }
+    }
+
+    /// A line brings what its agent has said, and so many bytes less than all of it, if it has so many.
+    fn bring(&mut self, at: usize, less: usize) {
+        let link = &mut self.links[at];
+        let Some(agent) = &mut link.agent else { return };
+        let mut said = Vec::new();
+        match link.kind {
+            Kind::Line => said = agent.says(self.now),
+            _ => escape_into(&agent.says(self.now), &mut said),
+        }
+        link.unread.extend(said);
+        let most = link.unread.len().saturating_sub(less).min(self.engine.receive_window(link.id));
+        let mut data: Vec<u8> = link.unread.drain(..most).collect();
+        if !data.is_empty() && link.header.is_empty() {
+            self.engine.handle_received(link.id, &mut data, self.now);
+        }
+    }
+
+    /// A line carries what there is, both ways, until that is all or much.
+    fn converse(&mut self, id: ConnId) {
+        for _ in 0..16 {
+            self.check();
+            self.poll(usize::MAX);
+            let Some(at) = self.links.iter().position(|link| link.id == id && !link.ended) else { return };
+            let offered = self.take(at, usize::MAX);
+            self.bring(at, 0);
+            if offered == 0 && self.links[at].unread.is_empty() && !self.links[at].ready {
+                return;
+            }
+        }
+    }
+
+    /// More VMs with agents than are kept awake come one after the other, and go.
+    fn crowd(&mut self) {
+        if !self.has_agents {
+            return;
+        }
+        for n in 0..CROWD {
+            let on = self.listeners.iter().find(|(_, (address, is_open))| {
+                *is_open && matches!(address, Address::Ip(at) if at.port() == 13370)
+            });
+            let Some(on) = on.map(|(&id, _)| id) else { return };
+            if self.links.len() + self.listeners.len() >= DESCRIPTORS {
+                return;
+            }
+            let peer = Peer::new(Address::Ip(([192, 0, 2, 1], 1024).into()));
+            let Some(id) = self.engine.handle_accepted(on, peer, self.now) else { continue };
+            self.insert(id, Kind::Vm);
+            self.engine.handle_received(id, &mut vm_with_agent(0x40 + n), self.now);
+            self.converse(id);
+            if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
+                link.ended = true;
+                self.engine.handle_closed(id, Closed::Failed(ErrorKind::ConnectionReset), self.now);
+            }
+            self.check();
+            self.poll(usize::MAX);
+            self.now = self.now + Duration::from_millis(100);
+            self.time_out();
         }
     }
 
@@ -302,8 +417,21 @@ impl Runtime {
         if sent.is_idle() {
             link.ready = false;
         }
-        if link.kind == Kind::Vm {
-            hear(&mut link.heard, &bytes, &mut self.secrets);
+        match link.kind {
+            Kind::Vm => hear(&mut link.heard, &bytes, &mut self.secrets, |typed| {
+                if let Some(agent) = &mut link.agent {
+                    agent.receive(typed, now);
+                }
+            }),
+            Kind::Line => {
+                if let Some(agent) = &mut link.agent {
+                    agent.receive(&bytes, now);
+                    if agent.is_faithful && !self.was_typed {
+                        assert_eq!(agent.fault, None, "{id}: a guest was sent what is no frame");
+                    }
+                }
+            }
+            Kind::Client | Kind::Local => {}
         }
         sent.offered
     }
@@ -390,7 +518,7 @@ impl Runtime {
         assert!(self.engine.read_local(id, self.now, |_| panic!("{id} is dead")).is_idle());
         self.engine.handle_received(id, &mut b"\xff\xfb\xe8hello".to_vec(), self.now);
         self.engine.handle_closed(id, Closed::Input, self.now);
-        self.engine.handle_closed(id, Closed::Failed(std::io::ErrorKind::Other), self.now);
+        self.engine.handle_closed(id, Closed::Failed(ErrorKind::Other), self.now);
         assert_eq!(self.engine.kick(id, self.now), Err(CommandError::NoConnection));
         if let Some(&dead) = self.dead_listeners.first() {
             let address = Address::Ip(([127, 0, 0, 1], 1).into());
@@ -409,8 +537,10 @@ impl Runtime {
             let console = self.engine.console(id).expect("it is listed");
             assert_eq!(console.clients, self.engine.clients(id).count(), "clients of {id:?}");
             let found: Vec<_> = self.engine.find(&listed.label.uuid.to_string()).collect();
+            // A VM's UUID means the VM, and not what its guest has announced.
+            let is_stream = listed.label.suffix.contains('/');
             assert!(
-                !found.is_empty() && (listed.shared || found.contains(&id)),
+                !found.is_empty() && (listed.shared || is_stream || found.contains(&id)),
                 "{} by its uuid",
                 listed.label
             );
@@ -517,10 +647,11 @@ fn is_any(address: &Address) -> bool {
     matches!(address, Address::Ip(at) if at.port() == 0)
 }
 
-/// What goes to a VM is whole telnet; GOAHEADs are remembered.
-fn hear(decoder: &mut Decoder, mut bytes: &[u8], secrets: &mut Vec<Vec<u8>>) {
+/// What goes to a VM is whole telnet; GOAHEADs are remembered, and what is typed is told.
+fn hear(decoder: &mut Decoder, mut bytes: &[u8], secrets: &mut Vec<Vec<u8>>, mut typed: impl FnMut(&[u8])) {
     while let Some(item) = decoder.decode(&mut bytes) {
         match item {
+            Item::Data(data) => typed(data),
             Item::Malformed(fault) => panic!("{fault} was sent to a VM"),
             Item::Subnegotiation(VMWARE_TELNET_EXT, body) => {
                 let message = Message::parse(body).expect("a whole message");

@@ -18,6 +18,18 @@ fn sequence(n: u8) -> Vec<u8> {
     }
 }
 
+/// A host, of a VM by its number whose serial port carries streams: the whole session start.
+pub(super) fn vm_with_agent(n: u8) -> Vec<u8> {
+    let mut text = Vec::new();
+    uuid(n).put_vmware(&mut text);
+    let mut out = b"\xff\xfd\x00\xff\xfd\x03\xff\xfd\x01\xff\xfb\x00\xff\xfb\x03\xff\xfb\xe8".to_vec();
+    Message::KnownSuboptions1(&[0, 70, 80]).put(&mut out);
+    Message::DoProxy { direction: b'S', uri: b"vSPC.py?mux=s2" }.put(&mut out);
+    Message::VmVcUuid(&text).put(&mut out);
+    Message::VmName(format!("guest{n}").as_bytes()).put(&mut out);
+    out
+}
+
 /// A host; `secrets` are what its like have been told in GOAHEADs, sequence and secret.
 pub(super) fn of_vm(word: u8, arg: u8, secrets: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
