@@ -224,8 +224,7 @@ impl Interpreter {
                 break;
             }
         }
-        let is_blocked = self.streams.receive_window() == 0 && !self.streams.is_closed();
-        self.blocked_at = is_blocked.then_some(now);
+        self.blocked_at = self.streams.is_blocked().then_some(now);
     }
 
     /// Those who keep all others waiting have done so until now.

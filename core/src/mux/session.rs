@@ -330,6 +330,13 @@ impl Session {
         self.control.receive_window()
     }
 
+    /// Whether the line waits for a stream whose buffer is full (v1 that waits). One whose session is over
+    /// waits for nobody.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.state == SessionState::Open && self.streams.is_blocked()
+    }
+
     /// What was done so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

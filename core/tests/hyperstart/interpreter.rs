@@ -685,6 +685,34 @@ fn a_guest_that_speaks_s2_is_none_and_the_next_one_on_the_line_is_met() {
 }
 
 #[test]
+fn a_line_whose_session_is_over_is_read_whether_it_takes_the_last_words_or_not() {
+    let mut line = Line::closed();
+    line.between.handle_streams_opened(line.now);
+    let mut other = Session::new(Config { nonce: 9, ..Config::new(Role::Guest) }, line.now).unwrap();
+    let mut bytes = Vec::new();
+    line.between.transmit_streams(line.now, |runs| {
+        runs.iter().for_each(|run| bytes.extend_from_slice(run));
+        bytes.len()
+    });
+    other.handle_received(&bytes, line.now);
+    bytes.clear();
+    other.transmit_with(line.now, |runs| {
+        runs.iter().for_each(|run| bytes.extend_from_slice(run));
+        bytes.len()
+    });
+    line.between.handle_streams(&bytes, line.now);
+    line.between.transmit_streams(line.now, |runs| runs.iter().map(|run| run.len()).sum());
+    // No frame of S2: the session is over, and says so.
+    line.between.handle_streams(&[0xff; 64], line.now);
+    let mut is_owed = false;
+    line.between.transmit_streams(line.now, |runs| {
+        is_owed = !runs.is_empty();
+        0
+    });
+    assert!(is_owed && line.between.receive_window() > 0);
+}
+
+#[test]
 fn the_old_api_has_no_names_and_its_status_comes_on_the_stream() {
     let mut line = Line::of(4242);
     let first = line.container(9, "web", &json!({ "args": ["nginx"] }));
