@@ -4,12 +4,15 @@
 //! Checked: what the engine sends it is whole frames, however they are cut, where the line has brought
 //! nothing of anybody else's either way.
 
+use vspc_core::mux::link::{Link, LinkConfig, LinkEvent, carry};
 use vspc_core::mux::{CloseReason, Config, Event, Received, Role, Session, StreamId, Violation};
 use vspc_core::time::Instant;
 
 /// One agent. What it was told before it began anew is forgotten.
 pub(super) struct Agent {
     session: Session,
+    /// Where its line may lose bytes.
+    link: Option<Box<Link>>,
     /// Streams that it has or had, whether they live or not.
     streams: Vec<StreamId>,
     /// It takes nothing of its streams.
@@ -19,24 +22,29 @@ pub(super) struct Agent {
     pub(super) is_faithful: bool,
     /// What came was no frame, for this reason.
     pub(super) fault: Option<Violation>,
-    /// How often it was said hello to.
-    pub(super) hellos: usize,
-    /// Bytes that came on its streams.
-    pub(super) came: usize,
+    /// Somebody has typed at a stream that it has announced.
+    pub(super) was_typed_at: bool,
 }
 
 impl Agent {
     pub(super) fn new(nonce: u32, now: Instant) -> Self {
         Self {
             session: session(nonce, now),
+            link: None,
             streams: Vec::new(),
             stalls: false,
             nonce,
             is_faithful: true,
             fault: None,
-            hellos: 0,
-            came: 0,
+            was_typed_at: false,
         }
+    }
+
+    /// The same, on a line that may lose bytes.
+    pub(super) fn over_sl(nonce: u32, now: Instant) -> Self {
+        let mut link = Link::new(LinkConfig::new(nonce));
+        link.open(now);
+        Self { link: Some(Box::new(link)), ..Self::new(nonce, now) }
     }
 
     /// It does something, by its number.
@@ -77,9 +85,8 @@ impl Agent {
             }
             (8, _) if arg & 3 == 0 => {
                 // Another one, which knows nothing of this.
-                let (hellos, came) = (self.hellos, self.came);
-                *self =
-                    Self { hellos, came, is_faithful: false, ..Self::new(self.nonce.wrapping_add(2), now) };
+                let begin = if self.link.is_some() { Self::over_sl } else { Self::new };
+                *self = Self { is_faithful: false, ..begin(self.nonce.wrapping_add(2), now) };
             }
             (8, _) if arg & 3 == 1 => {
                 self.is_faithful = false;
@@ -91,7 +98,24 @@ impl Agent {
 
     /// Bytes came on its line.
     pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) {
-        self.session.handle_received(bytes, now);
+        match &mut self.link {
+            None => self.session.handle_received(bytes, now),
+            Some(link) => link.handle_received(bytes, now),
+        }
+        self.pass(now);
+    }
+
+    /// What is due, and what has come.
+    fn pass(&mut self, now: Instant) {
+        if let Some(link) = &mut self.link {
+            link.handle_timeout(now);
+            while let Some(event) = link.poll_event() {
+                if event == LinkEvent::Restarted {
+                    self.session.line_reopened(now);
+                }
+            }
+            carry(&mut self.session, link, now);
+        }
         self.session.handle_timeout(now);
         self.hear();
     }
@@ -113,10 +137,10 @@ impl Agent {
         while !self.stalls {
             let Ok(Received::Bytes(bytes)) = self.session.received(id) else { return };
             let (n, is_hello) = (bytes.len(), !id.is_guests() && bytes.ends_with(b"\n"));
-            self.came += n;
+            // All that the host itself says there is JSON.
+            self.was_typed_at |= id.is_guests() && !bytes.starts_with(b"{");
             let _ = self.session.consume(id, n);
             if is_hello {
-                self.hellos += 1;
                 let _ = self.session.write(id, HELLO);
                 let _ = self.session.finish(id);
             }
@@ -126,14 +150,25 @@ impl Agent {
     /// What it has to say now.
     pub(super) fn says(&mut self, now: Instant) -> Vec<u8> {
         let mut said = Vec::new();
-        self.session.handle_timeout(now);
-        self.hear();
-        while self.session.transmit_with(now, |runs| {
-            runs.iter().for_each(|run| said.extend_from_slice(run));
-            runs.iter().map(|run| run.len()).sum()
-        }) > 0
-        {}
-        said
+        self.pass(now);
+        loop {
+            let sent = match &mut self.link {
+                None => self.session.transmit_with(now, |runs| {
+                    runs.iter().for_each(|run| said.extend_from_slice(run));
+                    runs.iter().map(|run| run.len()).sum()
+                }),
+                Some(link) => {
+                    carry(&mut self.session, link, now);
+                    link.transmit_with(now, |frame| {
+                        said.extend_from_slice(frame);
+                        frame.len()
+                    })
+                }
+            };
+            if sent == 0 {
+                return said;
+            }
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl Words {
         match (self, kind) {
             (Self::Bytes(bytes), _) => bytes.clone(),
             (&Self::Of(_, arg), Kind::Vm) if has_agents && arg & 0x88 == 0x88 => {
-                words::vm_with_agent(arg & 3)
+                words::vm_with_agent(arg & 3, words::mux(arg))
             }
             (&Self::Of(word, arg), Kind::Vm) => words::of_vm(word, arg, secrets),
             // What its guest prints beside streams.

@@ -27,8 +27,9 @@ const DESCRIPTORS: usize = 24;
 /// The serial line whose guest has an agent.
 const LINE: &str = "guest";
 
-/// More guests than the engine keeps awake.
+/// More guests than the engine keeps awake, and descriptors for all of them.
 const CROWD: u8 = 80;
+const MANY_DESCRIPTORS: usize = 128;
 
 /// More outputs than that for each id that lives, or lived when the last drain ended, are a heap.
 const OUTPUTS_PER_ID: usize = 64;
@@ -81,6 +82,7 @@ pub(super) struct Runtime {
     may_wait: bool,
     has_proxies: bool,
     has_agents: bool,
+    descriptors: usize,
     /// Somebody has typed, maybe to a guest that has just answered and is not known to have.
     was_typed: bool,
     going_down: bool,
@@ -93,6 +95,7 @@ impl Runtime {
         let [policy, limits, sizes] = shape;
         let may_wait = policy % 3 == 2;
         let has_agents = sizes & 0x20 != 0;
+        let descriptors = if has_agents && limits & 0x40 != 0 { MANY_DESCRIPTORS } else { DESCRIPTORS };
         let line = || SerialLine {
             name: LINE.to_owned(),
             uuid: uuid_of_line(LINE),
@@ -115,7 +118,7 @@ impl Runtime {
             client_scrollback: if sizes & 1 != 0 { 4096 } else { 0 },
             lag_limit: LEAST_LAG_LIMIT,
             journal_memory: if sizes & 2 != 0 { LEAST_LAG_LIMIT } else { 4 * LEAST_LAG_LIMIT },
-            max_descriptors: DESCRIPTORS,
+            max_descriptors: descriptors,
             proxies: if sizes & 0x10 != 0 { vec![PROXY.parse().unwrap()] } else { Vec::new() },
             lines: if has_agents { vec![line()] } else { Vec::new() },
             takeover: match sizes >> 2 & 3 {
@@ -143,6 +146,7 @@ impl Runtime {
             may_wait,
             has_proxies: sizes & 0x10 != 0,
             has_agents,
+            descriptors,
             was_typed: false,
             going_down: false,
             happened: BTreeSet::new(),
@@ -244,7 +248,7 @@ impl Runtime {
             return;
         };
         // The kernel has no more.
-        if self.links.len() + open.len() >= DESCRIPTORS {
+        if self.links.len() + open.len() >= self.descriptors {
             return;
         }
         let is_proxy = peer.address.ip() == Some(PROXY.parse().unwrap());
@@ -313,7 +317,11 @@ impl Runtime {
             _ => {}
         }
         let mut data: Vec<u8> = link.header.iter().copied().collect();
-        data.extend(words.wire(link.kind, &self.secrets, self.has_agents));
+        let said = words.wire(link.kind, &self.secrets, self.has_agents);
+        if link.agent.is_some() && said.windows(6).any(|some| some == b"=s2+sl") {
+            link.agent = Some(Agent::over_sl(2 * link.id.index() as u32 + 9, self.now));
+        }
+        data.extend(said);
         data.truncate(self.engine.receive_window(link.id));
         link.header.drain(..data.len().min(link.header.len()));
         if !data.is_empty() {
@@ -352,7 +360,8 @@ impl Runtime {
         }
     }
 
-    /// More VMs with agents than are kept awake come one after the other, and go.
+    /// More VMs with agents than are kept awake come one after the other. Where descriptors are short the
+    /// first of those that are there go.
     fn crowd(&mut self) {
         if !self.has_agents {
             return;
@@ -362,21 +371,21 @@ impl Runtime {
                 *is_open && matches!(address, Address::Ip(at) if at.port() == 13370)
             });
             let Some(on) = on.map(|(&id, _)| id) else { return };
-            if self.links.len() + self.listeners.len() >= DESCRIPTORS {
-                return;
+            if self.links.len() + self.listeners.len() >= self.descriptors {
+                let Some(link) = self.links.iter_mut().find(|link| link.kind == Kind::Vm) else { return };
+                link.ended = true;
+                let id = link.id;
+                self.engine.handle_closed(id, Closed::Failed(ErrorKind::ConnectionReset), self.now);
+                self.poll(usize::MAX);
             }
             let peer = Peer::new(Address::Ip(([192, 0, 2, 1], 1024).into()));
             let Some(id) = self.engine.handle_accepted(on, peer, self.now) else { continue };
             self.insert(id, Kind::Vm);
-            self.engine.handle_received(id, &mut vm_with_agent(0x40 + n), self.now);
+            self.engine.handle_received(id, &mut vm_with_agent(0x40 + n, "s2"), self.now);
             self.converse(id);
-            if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-                link.ended = true;
-                self.engine.handle_closed(id, Closed::Failed(ErrorKind::ConnectionReset), self.now);
-            }
             self.check();
             self.poll(usize::MAX);
-            self.now = self.now + Duration::from_millis(100);
+            self.now = self.now + Duration::from_millis(10);
             self.time_out();
         }
     }
@@ -432,6 +441,9 @@ impl Runtime {
                 }
             }
             Kind::Client | Kind::Local => {}
+        }
+        if link.agent.as_ref().is_some_and(|agent| agent.was_typed_at) {
+            self.happened.insert("a stream was typed at".to_owned());
         }
         sent.offered
     }

@@ -19,15 +19,20 @@ fn sequence(n: u8) -> Vec<u8> {
 }
 
 /// A host, of a VM by its number whose serial port carries streams: the whole session start.
-pub(super) fn vm_with_agent(n: u8) -> Vec<u8> {
+pub(super) fn vm_with_agent(n: u8, mux: &str) -> Vec<u8> {
     let mut text = Vec::new();
     uuid(n).put_vmware(&mut text);
     let mut out = b"\xff\xfd\x00\xff\xfd\x03\xff\xfd\x01\xff\xfb\x00\xff\xfb\x03\xff\xfb\xe8".to_vec();
     Message::KnownSuboptions1(&[0, 70, 80]).put(&mut out);
-    Message::DoProxy { direction: b'S', uri: b"vSPC.py?mux=s2" }.put(&mut out);
+    Message::DoProxy { direction: b'S', uri: format!("vSPC.py?mux={mux}").as_bytes() }.put(&mut out);
     Message::VmVcUuid(&text).put(&mut out);
     Message::VmName(format!("guest{n}").as_bytes()).put(&mut out);
     out
+}
+
+/// How a port carries streams, by a number.
+pub(super) fn mux(n: u8) -> &'static str {
+    ["s2", "s2", "s2+sl", "s2", "s2+sl", "auto", "v1", "v1-control"][usize::from(n >> 4 & 7)]
 }
 
 /// A host; `secrets` are what its like have been told in GOAHEADs, sequence and secret.
