@@ -18,16 +18,16 @@ impl Concentrator {
     /// The newcomer gets the slot of the last that left, and so a runtime that keeps its sockets by slot
     /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
     pub(super) fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
-        let in_rush = self.ports.as_ref().is_some_and(|ports| ports.rush.is_on(self.fx.now));
+        let now = self.fx.now;
+        let many_come = kind == Kind::Vm && self.ports.as_mut().is_some_and(|ports| ports.rush.come(now));
         let mut evicted = 0;
         loop {
-            // In a rush, ports are put off: nothing is reserved for them.
-            let spare = if in_rush { usize::MAX } else { self.consoles.ports_without_vm() };
+            let spare = if many_come { usize::MAX } else { self.consoles.ports_without_vm() };
             let verdict = self.admission.judge(kind, from, self.listeners.len(), spare, self.fx.now);
             if verdict == Verdict::Admit {
                 return true;
             }
-            // What a rush has let in beyond what is reserved goes bit by bit.
+            // Those let in beyond what is reserved, while many came, go bit by bit.
             if kind == Kind::Vm && evicted == MOST_EVICTED && self.admission.is_one_free(self.listeners.len())
             {
                 return true;

@@ -14,10 +14,10 @@ use super::id::ConsoleId;
 /// Who comes, and whose ports are put off.
 #[derive(Debug, Default)]
 pub(super) struct Rush {
-    /// When the VMs that are counted began to come.
-    since: Instant,
-    /// How many have come since.
-    count: u32,
+    /// How many VMs come for a port.
+    vms: Pace,
+    /// How many connections come, of which nobody knows what they are.
+    newcomers: Pace,
     /// It is one until then; `None`: it is none.
     until: Option<Instant>,
     /// When the first of those that wait was put off.
@@ -30,14 +30,18 @@ pub(super) struct Rush {
 impl Rush {
     /// Another VM needs a port. Returns whether that can wait.
     pub(super) fn arrive(&mut self, now: Instant) -> bool {
-        if now >= self.since + WINDOW {
-            (self.since, self.count) = (now, 0);
-        }
-        self.count += 1;
-        if self.count > MANY || (self.is_on(now) && !self.waiting.is_empty()) {
+        let are_many = self.vms.count(now);
+        if are_many || (self.is_on(now) && !self.waiting.is_empty()) {
             self.until = Some(now + QUIET);
         }
         self.is_on(now)
+    }
+
+    /// Another connection comes in. Returns whether nothing is to be reserved for ports now: where so many
+    /// come, closing a stranger's connection for each of them would take as long again, while the kernel's
+    /// queue of them is short. Each port finds somebody to leave for it when it is opened.
+    pub(super) fn come(&mut self, now: Instant) -> bool {
+        self.newcomers.count(now) || self.newcomers.were_many(now) || self.is_on(now)
     }
 
     /// Whether VMs come all at once.
@@ -75,6 +79,36 @@ impl Rush {
             (self.waiting, self.until) = (VecDeque::new(), None);
         }
         Some(next)
+    }
+}
+
+/// How many have come lately.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When those that are counted began to come.
+    since: Instant,
+    /// How many have come since.
+    count: u32,
+    /// They have been many, and it is not yet [`WINDOW`] ago.
+    until: Option<Instant>,
+}
+
+impl Pace {
+    /// Another one comes. Returns whether that makes many within [`WINDOW`].
+    fn count(&mut self, now: Instant) -> bool {
+        if now >= self.since + WINDOW {
+            (self.since, self.count) = (now, 0);
+        }
+        self.count += 1;
+        let are_many = self.count > MANY;
+        if are_many {
+            self.until = Some(now + WINDOW);
+        }
+        are_many
+    }
+
+    fn were_many(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
     }
 }
 
@@ -124,6 +158,15 @@ mod tests {
         assert!(rush.has(console(1)) && rush.has(console(2)) && !rush.has(console(3)));
         assert_eq!([rush.next(), rush.next(), rush.next()], [Some(console(1)), Some(console(2)), None]);
         assert!(!rush.has(console(1)) && !rush.is_on(at(26)) && rush.due().is_none());
+    }
+
+    #[test]
+    fn where_many_connect_at_a_time_nothing_is_reserved_until_they_are_few_again() {
+        let mut rush = Rush::default();
+        assert!((0..5000).all(|n| !rush.come(at(n / 4))), "four in a millisecond");
+        assert_eq!((0..MANY + 10).filter(|_| rush.come(at(2000))).count(), 10);
+        assert!(rush.come(at(2049)) && rush.come(at(2098)) && !rush.come(at(2099)));
+        assert!(!rush.is_on(at(2000)), "ports are not put off for strangers");
     }
 
     #[test]

@@ -141,3 +141,22 @@ fn strangers_leave_for_ports_after_the_rush_and_no_vm_waits_for_that() {
     let all_for_vms = |id| world.reason(id) == Some(CloseReason::Evicted);
     assert!(strangers.iter().filter(|&&id| !world.is_open(id)).all(|&id| all_for_vms(id)));
 }
+
+/// To close a stranger's connection takes as long as to take a newcomer in, and the kernel's queue is short.
+#[test]
+fn of_a_fleet_that_connects_at_one_moment_only_the_first_cost_strangers_their_place_before_ports_do() {
+    let max_descriptors = 2 * FLEET as usize + 300;
+    let mut world = World::new(Config { max_descriptors, ..config() });
+    let strangers: Vec<_> = (0..FLEET).map(|_| world.stranger()).collect();
+    world.pass(Duration::from_secs(3));
+    let left = |world: &World| strangers.iter().filter(|&&id| !world.is_open(id)).count();
+    for n in 1..=FLEET {
+        world.vm_connects(vm_config(n));
+    }
+    assert!((1..600).contains(&left(&world)), "{} have left", left(&world));
+    world.settle();
+    world.pass(A_MOMENT);
+    assert_eq!(world.engine.consoles().filter(|console| console.vms == 1).count(), FLEET as usize);
+    assert_eq!(ports(&world), FLEET as usize);
+    assert!(world.open() <= max_descriptors);
+}
