@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vspc_core::mux::{Session, StreamId};
 use vspc_core::time::Instant;
-use vspc_guest::{Announcement, LineBuffer, MAX_LINE, Refusal};
+use vspc_guest::{Announcement, LineBuffer, MAX_LINE, Name, Refusal};
 
 use crate::say::{Line, leave, say, take_line};
 
@@ -47,6 +47,11 @@ impl Announcing {
     pub(crate) fn new(announcements: Vec<Announcement>) -> Self {
         let item = |announcement| Item { announcement, state: State::Off, short: 0, taken_at: Instant::ZERO };
         Self { items: announcements.into_iter().map(item).collect() }
+    }
+
+    /// Which of them has this name.
+    pub(crate) fn position(&self, name: &Name) -> Option<usize> {
+        self.items.iter().position(|item| item.announcement.name() == name)
     }
 
     /// A host was let in: everything is announced.

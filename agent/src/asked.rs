@@ -4,7 +4,7 @@
 
 use vspc_core::mux::{Priority, StreamId};
 use vspc_guest::answer::{self, Done};
-use vspc_guest::{Announcement, Belongs, Code, Connect, Get, Header, Key, LogOk, Pty, Put, Refusal};
+use vspc_guest::{Announcement, Belongs, Code, Connect, Get, Header, Key, LogOk, Name, Pty, Put, Refusal};
 
 use crate::agent::{Agent, Thing};
 use crate::connection::Connection;
@@ -26,6 +26,7 @@ impl Agent {
             }
             Header::Err { key } => self.belongs(id, &key, Belongs::Err),
             Header::Control { key } => self.belongs(id, &key, Belongs::Control),
+            Header::Window { name } => self.window(id, &name),
             Header::Put(put) => self.put(id, put),
             Header::Get(get) => self.get(id, get),
             Header::Connect(connect) => self.connect(id, &connect),
@@ -78,6 +79,17 @@ impl Agent {
             Task::Process(process) if process.key == *key => Some((*number, &mut **process)),
             _ => None,
         })
+    }
+
+    /// Sizes for a shell that is announced under this name. Where that has not begun, it is waited for:
+    /// streams have no order.
+    fn window(&mut self, id: StreamId, name: &Name) -> Result<(), Refusal> {
+        let which = self.announcing.position(name);
+        let Some(Thing::Shell(key, _)) = which.and_then(|which| self.things.get(which)) else {
+            let message = format!("no shell is announced as {}", name.as_str());
+            return Err(Refusal::new(Code::NO_SUCH_KEY, message));
+        };
+        self.belongs(id, &key.clone(), Belongs::Control)
     }
 
     fn wait_for(&mut self, id: StreamId, wanted: Wanted) -> Result<(), Refusal> {
@@ -178,17 +190,24 @@ impl Agent {
     fn start_announced(&mut self, which: usize, id: StreamId, key: Key) {
         let Some(shell) = &self.settings.shell else { return };
         let recipe = shell.recipe(Pty::default());
-        let streams = Streams { main: id, err: None, control: None };
+        let control = self.waiting.take_control(&key);
+        let streams = Streams { main: id, err: None, control };
         match process::start(&recipe, key, streams, Some(which), &mut self.wire.session) {
             Ok(process) => {
                 log::info!("{} was started", recipe.argv[0]);
-                let number = self.add(Task::Process(Box::new(process)), [id]);
+                if let Some(control) = control {
+                    say(&mut self.wire.session, control, &answer::ok(&Done {}));
+                }
+                let number = self.add(Task::Process(Box::new(process)), [id].into_iter().chain(control));
                 if let Thing::Shell(_, task) = &mut self.things[which] {
                     *task = Some(number);
                 }
             }
             Err(refusal) => {
                 log::error!("a shell cannot be started: {refusal}");
+                if let Some(control) = control {
+                    refuse(&mut self.wire.session, control, &refusal);
+                }
                 crate::say::leave(&mut self.wire.session, id);
                 self.announcing.handle_over(which, self.now);
             }

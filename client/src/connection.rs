@@ -73,6 +73,8 @@ pub(crate) struct Wish {
     pub(crate) scrollback: u64,
     /// Where to go on instead: an epoch and an offset in it.
     pub(crate) from: Option<(String, u64)>,
+    /// Rows and columns of the terminal that it is shown on.
+    pub(crate) size: Option<(u16, u16)>,
 }
 
 /// A console that was attached to.
@@ -155,6 +157,11 @@ impl Connection {
     /// What the server said to `hello`: `server`, `rights`, `as`, `features`.
     pub(crate) const fn greeting(&self) -> &Value {
         &self.greeting
+    }
+
+    /// Whether the server has something that not all have.
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        self.greeting["features"].as_array().is_some_and(|all| all.iter().any(|one| one == feature))
     }
 
     /// Whether one connection is enough for several consoles.
@@ -265,6 +272,9 @@ impl Connection {
         match &wish.from {
             Some((epoch, offset)) => fields["from"] = json!({"epoch": epoch, "offset": offset}),
             None => fields["scrollback"] = wish.scrollback.into(),
+        }
+        if let Some((rows, cols)) = wish.size {
+            fields["size"] = json!({"rows": rows, "cols": cols});
         }
         Some((operator.request("attach", fields), stream))
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Code, Refusal, bad_line};
 use crate::hello::Hello;
 use crate::line;
-use crate::name::Key;
+use crate::name::{Key, Name};
 use crate::pack::Pack;
 use crate::process::{Belongs, Pty};
 use crate::sum::Sum;
@@ -34,6 +34,11 @@ pub enum Header {
         /// Whose.
         key: Key,
     },
+    /// The same for a shell that the guest has announced.
+    Window {
+        /// As what.
+        name: Name,
+    },
     /// A copy into the guest.
     Put(Put),
     /// A copy out of it.
@@ -43,7 +48,7 @@ pub enum Header {
 }
 
 /// The words of `op`.
-pub const OPS: [&str; 8] = ["hello", "shell", "exec", "err", "control", "put", "get", "connect"];
+pub const OPS: [&str; 9] = ["hello", "shell", "exec", "err", "control", "window", "put", "get", "connect"];
 
 /// A shell on a terminal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -175,6 +180,7 @@ impl Header {
             Self::Exec(_) => "exec",
             Self::Err { .. } => "err",
             Self::Control { .. } => "control",
+            Self::Window { .. } => "window",
             Self::Put(_) => "put",
             Self::Get(_) => "get",
             Self::Connect(_) => "connect",
@@ -282,6 +288,7 @@ mod tests {
             Header::Exec(exec),
             Header::Err { key: key() },
             Header::Control { key: key() },
+            Header::Window { name: Name::new("shell").unwrap() },
             Header::Put(Put { pack: Some(Pack::Lz4), ..put.clone() }),
             Header::Put(Put { sha256: None, tag, sum: Sum::Blake3, ..put.clone() }),
             Header::Put(put),
@@ -323,6 +330,8 @@ mod tests {
             r#"{"op":"shell","key":"0123456789abcdef","with":["err"]}"#,
             r#"{"op":"shell","key":"0123456789abcdef","pty":{"term":"a b"}}"#,
             r#"{"op":"shell","key":"0123456789abcdef","pty":{"rows":70000}}"#,
+            r#"{"op":"window"}"#,
+            r#"{"op":"window","name":"../x"}"#,
             r#"{"op":"get","path":"x"}"#,
             r#"{"op":"get","path":"/a/../b"}"#,
             r#"{"op":"get","path":"/a/"}"#,

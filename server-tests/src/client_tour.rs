@@ -66,8 +66,17 @@ impl Client {
 
     /// On a terminal of its own, whose other end the test has.
     fn on_terminal(&self, words: &[&str]) -> Program {
+        self.in_script("", words)
+    }
+
+    /// The same of so many rows and columns.
+    pub(super) fn on_sized_terminal(&self, (rows, cols): (u16, u16), words: &[&str]) -> Program {
+        self.in_script(&format!("stty rows {rows} cols {cols}; exec "), words)
+    }
+
+    fn in_script(&self, before: &str, words: &[&str]) -> Program {
         let line = [&[self.vspc.to_str().unwrap().to_owned()][..], &self.way].concat().join(" ");
-        Program::start(&["script", "-qec", &format!("{line} {}", words.join(" ")), "/dev/null"])
+        Program::start(&["script", "-qec", &format!("{before}{line} {}", words.join(" ")), "/dev/null"])
     }
 }
 

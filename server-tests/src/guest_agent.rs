@@ -158,8 +158,8 @@ pub(super) fn vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent
     fs::set_permissions(path("key"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::create_dir(path("there")).unwrap();
     let config = format!(
-        "line = 'unix:{}'\nkey-file = '{}'\n[exec]\nprograms = ['*']\n[[copy]]\nroot = '{}'\nwrite = true\n\
-         [connect]\nto = ['tcp:127.0.0.1:*']\n[facts]\nsite = 'here'\n",
+        "line = 'unix:{}'\nkey-file = '{}'\n[exec]\nprograms = ['*']\n[shell]\ncommand = ['/bin/sh']\n\
+         announce = ['shell']\n[[copy]]\nroot = '{}'\nwrite = true\n[connect]\nto = ['tcp:127.0.0.1:*']\n[facts]\nsite = 'here'\n",
         path("line"),
         path("key"),
         path("there"),
@@ -198,6 +198,25 @@ pub(super) fn vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent
     });
     assert_eq!(client.page("web01", &folder.0, &to), "GET /index.html HTTP/1.0\r\n\r\n");
     web.join().unwrap();
+    if is_here("script") {
+        sizes(&client);
+    }
+}
+
+/// The guest's shell is as large as the terminal of who types at it.
+fn sizes(client: &Client) {
+    let first = client.on_sized_terminal((33, 77), &["attach", "web01/shell"]);
+    let mut both = [first, client.on_sized_terminal((44, 99), &["attach", "web01/shell"])];
+    for (attach, size) in both.iter_mut().zip(["33 77", "44 99"]) {
+        attach.expect(b"for help");
+        let line = format!("until [ \"$(stty size)\" = '{size}' ]; do sleep 0.1; done; stty size | rev\r");
+        attach.input.write_all(line.as_bytes()).unwrap();
+        attach.expect(size.chars().rev().collect::<String>().as_bytes());
+    }
+    for mut attach in both {
+        attach.input.write_all(b"\x1d.").unwrap();
+        attach.end();
+    }
 }
 
 pub(super) fn a_linux_guest_with_an_agent_is_used_crashes_and_goes_on_where_it_was() {

@@ -90,6 +90,16 @@ impl Waiting {
         Ok(self.ready(key))
     }
 
+    /// A process starts that has waited for nothing: the `control` that came for it before.
+    pub(crate) fn take_control(&mut self, key: &Key) -> Option<StreamId> {
+        let came = self.0.get_mut(key)?;
+        let control = came.control.take();
+        if came.main.is_none() && came.err.is_none() {
+            self.0.remove(key);
+        }
+        control
+    }
+
     /// A stream is gone.
     pub(crate) fn handle_reset(&mut self, id: StreamId) {
         self.0.retain(|_, came| {

@@ -1,7 +1,7 @@
 //! Shells that the guest announces (APPLICATION §3).
 
 use vspc_guest::answer::Done;
-use vspc_guest::{Announcement, ControlLine, Header};
+use vspc_guest::{Announcement, Code, ControlLine, Header, Name};
 
 use crate::machine::Machine;
 
@@ -39,6 +39,38 @@ fn an_announced_shell_stays_while_the_line_is_away() {
     host.write(id, b"echo new-$word-$((1 + 1))\n");
     host.until_text(id, "new--2");
 }
+
+#[test]
+fn a_shell_has_the_size_that_it_is_told_by_the_name_it_was_announced_as_whatever_comes_first() {
+    let machine = Machine::start(SHELL, &[]);
+    let mut host = machine.host();
+    let (id, announcement) = host.announced_as("shell");
+    let window = Header::Window { name: announcement.name().clone() };
+    // It waits for the shell, which begins once that is taken.
+    let early = host.open(&window.line());
+    host.write(early, &ControlLine::Size { rows: 11, cols: 22 }.line());
+    let nobody = Header::Window { name: Name::new("log/x").unwrap() };
+    assert_eq!(host.refusal(&nobody).code, Code::NO_SUCH_KEY);
+    host.accept(id);
+    host.answer::<Done>(early).unwrap();
+    host.write(id, SIZED.as_bytes());
+    host.until_text(id, "sized-2");
+    assert_eq!(host.refusal(&window).code, Code::IN_USE);
+    drop(host);
+
+    // The shell is there, and another session's host tells it another size.
+    let mut host = machine.host();
+    let (id, _) = host.announced_as("shell");
+    host.accept(id);
+    let control = host.open(&window.line());
+    host.answer::<Done>(control).unwrap();
+    host.write(control, &ControlLine::Size { rows: 33, cols: 44 }.line());
+    host.write(id, SIZED.replace("11 22", "33 44").replace("1 + 1", "1 + 2").as_bytes());
+    host.until_text(id, "sized-3");
+}
+
+/// Waits until the terminal has this size: what is typed may come before that.
+const SIZED: &str = "until [ \"$(stty size)\" = '11 22' ]; do sleep 0.05; done; echo sized-$((1 + 1))\n";
 
 #[test]
 fn a_shell_that_the_host_gives_up_is_hung_up() {

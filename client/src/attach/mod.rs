@@ -18,7 +18,7 @@ use std::io;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vspc_core::mux::StreamId;
 
 use self::commands::{Prompt, Question};
@@ -36,7 +36,7 @@ use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference, resolve};
 use crate::server::{Config, Server};
 use crate::signals::{self, Asked, Signals};
-use crate::terminal::{Raw, Title};
+use crate::terminal::{self, Raw, Title};
 use vspc_operator::News;
 
 pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result<(), Failure> {
@@ -52,7 +52,8 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
     let mut connection = Connection::open(server)?;
     let console = resolve(&mut connection, &args.console.name)?;
     let lock = args.lock.map(crate::args::Lock::word);
-    let wish = Wish { console: reference(&console), lock, scrollback: args.scrollback, from: None };
+    let size = terminal::size();
+    let wish = Wish { console: reference(&console), lock, scrollback: args.scrollback, from: None, size };
     let attached = connection.attach(&wish)?.map_err(|refusal| failure(&refusal))?;
     let mut attach = Attach {
         server: connection.server().clone(),
@@ -61,6 +62,7 @@ pub(crate) fn run(server: &Server, config: &Config, args: &AttachArgs) -> Result
         console: Value::Null,
         access: Value::Null,
         mode: Value::Null,
+        size,
         line: Line::Up(Box::new(connection), attached.stream),
         keys: Keys::new(escape),
         typed: Vec::new(),
@@ -106,6 +108,8 @@ struct Attach {
     access: Value,
     /// The mode that was granted.
     mode: Value,
+    /// Of the terminal, as the server knows it.
+    size: Option<(u16, u16)>,
     line: Line,
     place: Place,
     keys: Keys,
@@ -172,8 +176,11 @@ impl Attach {
                     Asked::End(signal) => return Err(End::Signal(signal)),
                     Asked::Stop => self.suspend(&mut signals)?,
                     // A shell may have set the terminal while this was stopped.
-                    Asked::Continued => self.reenter(),
-                    Asked::Resized => {}
+                    Asked::Continued => {
+                        self.reenter();
+                        self.tell_size();
+                    }
+                    Asked::Resized => self.tell_size(),
                 }
             }
             let goes_on = self.turn_input(&mut signals)?;
@@ -428,9 +435,25 @@ impl Attach {
         self.place = Place::of(&answer);
         self.take_answer(answer);
         self.line = Line::Up(Box::new(connection), stream);
+        self.tell_size();
         let news = if resumed { "" } else { "; some of what was printed meanwhile may be lost" };
         self.say(&format!("connected again{news}"));
         self.tell_standing();
+    }
+
+    /// Tells the server how large the terminal is, if that has changed: a shell of a guest's is as large.
+    fn tell_size(&mut self) {
+        let Line::Up(connection, stream) = &mut self.line else { return };
+        let size = terminal::size();
+        if let Some((rows, cols)) = size
+            && size != self.size
+            && connection.has("resize")
+        {
+            // There is nothing to be said of an answer.
+            let fields = json!({"stream": stream.number(), "size": {"rows": rows, "cols": cols}});
+            connection.request("resize", fields);
+            self.size = size;
+        }
     }
 
     fn take_answer(&mut self, mut answer: Value) {

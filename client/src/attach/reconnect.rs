@@ -20,6 +20,7 @@ use crate::endings::failure;
 use crate::failure::{Code, Failure};
 use crate::names::{name_of, reference};
 use crate::server::Server;
+use crate::terminal;
 use vspc_operator::Refusal;
 
 /// An attach that is to be made again.
@@ -152,7 +153,7 @@ pub(crate) fn attach_again(
 pub(crate) fn resume(console: &Value, lock: Option<&'static str>, epoch: &str, offset: u64) -> Wish {
     let from = (!epoch.is_empty()).then(|| (epoch.to_owned(), offset));
     let scrollback = if from.is_some() { 0 } else { EVERYTHING };
-    Wish { console: reference(console), lock, scrollback, from }
+    Wish { console: reference(console), lock, scrollback, from, size: terminal::size() }
 }
 
 /// More than any server keeps.

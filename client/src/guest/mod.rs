@@ -32,8 +32,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// The guest that `name` means.
     pub(crate) fn find(connection: &mut Connection, name: &str) -> Result<Self, Failure> {
-        let features = connection.greeting()["features"].as_array();
-        if !features.is_some_and(|features| features.iter().any(|feature| feature == "guests")) {
+        if !connection.has("guests") {
             let server = connection.server();
             return Err(Failure::error(format!(
                 "the server {server} does not reach into guests (it is older)"

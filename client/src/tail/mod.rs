@@ -140,7 +140,7 @@ impl Tail {
 
     fn wish(&self, console: &Value) -> Wish {
         let lock = Some("read-only");
-        Wish { console: reference(console), lock, scrollback: self.scrollback, from: None }
+        Wish { console: reference(console), lock, scrollback: self.scrollback, from: None, size: None }
     }
 
     fn add(&mut self, connection: usize, stream: StreamId, console: &Value, answer: &Value) {

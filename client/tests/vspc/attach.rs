@@ -61,6 +61,38 @@ fn the_size_of_the_window_is_typed_as_a_command() {
 }
 
 #[test]
+fn the_server_is_told_how_large_the_window_is_and_each_change_of_that() {
+    let server = FakeServer::start(&["web01"]);
+    let terminal = Terminal::start_sized(&server, &["attach", "web01"], (40, 120));
+    terminal.await_shown("for help");
+    let attach = server.await_request("attach");
+    assert_eq!(attach["size"], json!({"rows": 40, "cols": 120}));
+    terminal.resize(50, 132);
+    let resize = server.await_request("resize");
+    assert_eq!(resize["size"], json!({"rows": 50, "cols": 132}));
+    assert_eq!(resize["stream"], attach["stream"]);
+    // What is the same is not told again.
+    terminal.signal(Signal::WINCH);
+    terminal.press(b"\x1d.");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(server.noted("resize"), None);
+}
+
+#[test]
+fn a_server_that_knows_no_sizes_is_not_told_of_changes() {
+    let server = FakeServer::start(&["web01"]);
+    server.knows_no_guests();
+    let terminal = Terminal::start(&server, &["attach", "web01"]);
+    terminal.await_shown("for help");
+    terminal.resize(50, 132);
+    terminal.press(b"\x1dyx");
+    server.await_typed("web01", b"stty rows 50 cols 132\rx");
+    terminal.press(b"\x1d.");
+    assert_eq!(terminal.ends(), 0);
+    assert_eq!(server.noted("resize"), None);
+}
+
+#[test]
 fn whoever_watches_for_somebodys_lock_types_again_once_that_is_given_up() {
     let server = FakeServer::start(&["web01"]);
     server.lock("web01", "write");

@@ -30,11 +30,23 @@ impl Terminal {
     }
 
     pub(crate) fn start_with(server: &FakeServer, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_as(server, args, env, None)
+    }
+
+    /// On a terminal of so many rows and columns.
+    pub(crate) fn start_sized(server: &FakeServer, args: &[&str], size: (u16, u16)) -> Self {
+        Self::start_as(server, args, &[], Some(size))
+    }
+
+    fn start_as(server: &FakeServer, args: &[&str], env: &[(&str, &str)], size: Option<(u16, u16)>) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
         let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
         let line = File::options().read(true).write(true).open(name).unwrap();
+        if let Some((ws_row, ws_col)) = size {
+            tcsetwinsize(&line, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        }
         let modes = format!("{:?}", tcgetattr(&line).unwrap());
         let end = || line.try_clone().unwrap();
         // setsid executes the program in its own place, so that the child is `vspc`.

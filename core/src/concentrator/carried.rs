@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 use super::guest::Known;
 use super::id::ConnId;
+use super::windows::Window;
 
 /// What a stream carries.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) enum Carried {
     Joined(Box<Joined>),
     /// Somebody has connected to a listener in the guest, and waits to be taken.
     Waiting(Box<Waiting>),
+    /// We tell on it how large the terminal of one that feeds a console is.
+    Window(Box<Window>),
     /// It was refused, or is over here.
     Over,
 }

@@ -348,6 +348,7 @@ impl Concentrator {
         push(&mut console.uplink, buffers);
         console.uplink.note_waiting(self.fx.now);
         console.wake_input(&mut self.fx);
+        self.note_typist(at, id);
     }
 
     /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of
@@ -364,6 +365,9 @@ impl Concentrator {
         }
         self.fx.timers.cancel(Timer::Decide(id));
         self.half_closed.remove(id);
+        if let Some((at, _)) = self.conns.get(id).and_then(Conn::seat) {
+            self.forget_size(at, id);
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some((console, seat)) = conn.seat() else { return };
         // An attach has no socket of its own.

@@ -175,7 +175,7 @@ pub(super) struct Guest {
     /// What its console was called when its streams' were called after that.
     called: Option<Arc<Label>>,
     met: Met,
-    streams: CarriedStreams,
+    pub(super) streams: CarriedStreams,
     told: Listener,
     own: Facts,
     /// Nothing while nothing is.
@@ -334,7 +334,9 @@ impl Guest {
                 },
                 Event::Writable(id) | Event::Credit(id) => match self.streams.get(id) {
                     Some(Carried::Facts(_)) => self.tell(),
-                    Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Room(id)),
+                    Some(Carried::Leg(_) | Carried::Joined(_) | Carried::Window(_)) => {
+                        return Some(News::Room(id));
+                    }
                     _ => {}
                 },
                 // It is another one, or will be.
@@ -393,6 +395,9 @@ impl Guest {
 
     fn lose(&mut self, id: StreamId, in_order: bool) {
         let Some(carried) = self.streams.remove(id) else { return };
+        if matches!(carried, Carried::Leg(_)) {
+            self.end_window(id);
+        }
         self.tell_of(News::Gone(carried, in_order));
     }
 
@@ -418,6 +423,7 @@ impl Guest {
         match carried {
             Carried::Leg(_) | Carried::Joined(_) => self.tell_of(News::Said(id)),
             Carried::Waiting(_) | Carried::Early(_) => {}
+            Carried::Window(_) => self.pass_over_window(id),
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
             Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
                 None if matches!(self.trunk.session().received(id), Ok(Received::End)) => {
@@ -567,6 +573,7 @@ impl Guest {
 
     /// Both have said all on this stream, as far as this side goes.
     pub(super) fn is_over(&mut self, id: StreamId) {
+        self.end_window(id);
         self.streams.set(id, Carried::Over);
     }
 

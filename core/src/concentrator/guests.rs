@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
+use super::windows::Windows;
 
 /// All guests of one concentrator.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Guests {
     /// Consoles that are the control channel of the guest at another one.
     controls: BTreeSet<ConsoleId>,
     awake: Awake,
+    pub(super) windows: Windows,
 }
 
 impl Guests {

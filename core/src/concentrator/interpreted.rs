@@ -179,9 +179,11 @@ impl Guest {
             Header::Put(put) => put.path.clone(),
             Header::Get(get) => get.path.clone(),
             Header::Connect(connect) => connect.to.clone(),
-            Header::Hello(_) | Header::Shell(_) | Header::Err { .. } | Header::Control { .. } => {
-                String::new()
-            }
+            Header::Hello(_)
+            | Header::Shell(_)
+            | Header::Err { .. }
+            | Header::Control { .. }
+            | Header::Window { .. } => String::new(),
         };
         Ok((header.op(), matches!(header, Header::Err { .. } | Header::Control { .. }), detail))
     }

@@ -106,6 +106,7 @@ mod visitor;
 mod visits;
 mod vm;
 mod vmotion;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;

@@ -11,7 +11,7 @@ use super::desk::{Join, JoinState};
 use super::event::EventKind;
 use super::guest::Guest;
 use super::id::{ConnId, ConsoleId};
-use super::streams::shown;
+use super::streams::{is_log, shown};
 use crate::admin::operator::{Code, Failure, write_id};
 use crate::mux::{Priority, StreamId};
 
@@ -142,7 +142,7 @@ impl Concentrator {
                     let member = self.conns.get(*leg).and_then(Conn::console);
                     let label = member.and_then(|member| self.consoles.label(member))?;
                     Some(json!({
-                        "kind": if label.suffix.contains("/log/") { "log" } else { "shell" },
+                        "kind": if is_log(&label) { "log" } else { "shell" },
                         "name": label.name,
                         "console": write_id(label.id.to_bits()),
                     }))
@@ -154,7 +154,11 @@ impl Concentrator {
                     "detail": joined.detail,
                 })),
                 Carried::Waiting(waiting) => Some(json!({ "kind": "connection", "detail": waiting.name })),
-                Carried::Unread(_) | Carried::Early(_) | Carried::Hello(_) | Carried::Over => None,
+                Carried::Unread(_)
+                | Carried::Early(_)
+                | Carried::Hello(_)
+                | Carried::Window(_)
+                | Carried::Over => None,
             })
             .take(SHOWN_STREAMS)
             .collect();

@@ -162,9 +162,18 @@ impl Concentrator {
             }
             Op::Subscribe { to, matching } => self.subscribe(id, to, matching),
             Op::Unsubscribe(topic) => self.unsubscribe(id, topic),
-            Op::Attach { console, stream, lock, scrollback, from } => {
+            Op::Attach { console, stream, lock, scrollback, from, size } => {
                 let at = self.console_for(id, &console, needs)?;
-                self.attach_as_asked(id, at, stream, lock, scrollback, from)?
+                let granted = self.attach_as_asked(id, at, stream, lock, scrollback, from)?;
+                if let (Some(size), Ok(attach)) = (size, self.attach_of(id, stream)) {
+                    self.note_size(attach, size);
+                }
+                granted
+            }
+            Op::Resize { stream, size } => {
+                let attach = self.attach_of(id, stream)?;
+                self.note_size(attach, size);
+                json!({})
             }
             Op::Log { console, stream, query } => {
                 let at = self.console_for(id, &console, needs)?;
@@ -271,7 +280,7 @@ impl Concentrator {
             "as": who,
             "delegates": delegates,
             "lists": self.lists_of(id),
-            "features": if self.config.has_logs { &["guests", "log"][..] } else { &["guests"] },
+            "features": if self.config.has_logs { &["guests", "log", "resize"][..] } else { &["guests", "resize"] },
         }))
     }
 

@@ -15,7 +15,7 @@ use super::feeding::offer_raw_line;
 use super::guest::{Chance, Guest, News};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
-use super::label::Identity;
+use super::label::{Identity, Label};
 use super::timers::Timer;
 use crate::admin::operator::{Notice, write_id};
 use crate::mux::StreamId;
@@ -91,6 +91,7 @@ impl Concentrator {
         {
             guest.refuse(id, &Refusal::new(Code::REFUSED, "nobody has taken the connection"));
         }
+        guest.tell_sizes(now);
         self.consoles.print_text(at, &text, &mut self.fx);
         self.fx.look_after_guest(at);
     }
@@ -98,7 +99,7 @@ impl Concentrator {
     fn set_guest_timer(&mut self, at: ConsoleId) {
         let Some(guest) = self.consoles.guests.get(at) else { return };
         let untaken = guest.next_untaken().map(|(_, until)| until);
-        match [guest.poll_timeout(), untaken].into_iter().flatten().min() {
+        match [guest.poll_timeout(), untaken, guest.next_size()].into_iter().flatten().min() {
             Some(due) => self.fx.timers.set(Timer::Guest(at), due.max(self.fx.now)),
             None => self.fx.timers.cancel(Timer::Guest(at)),
         }
@@ -123,6 +124,7 @@ impl Concentrator {
                 }
             }
             News::Gone(Carried::Joined(joined), false) => self.cut_joined(joined.operator, joined.stream),
+            News::Gone(Carried::Window(window), _) => self.window_gone(at, &window),
             News::Gone(..) => {}
             News::Told(keys) => self.spread_facts(at, false, &keys),
             News::Hyperstart => {
@@ -193,6 +195,7 @@ impl Concentrator {
         if self.consoles.has_own_port(member) {
             self.open_port(member);
         }
+        self.begin_size(member);
         self.read_stream(at, id);
         Ok(())
     }
@@ -289,6 +292,12 @@ impl Concentrator {
             Some(Carried::Joined(joined)) => {
                 let (operator, stream) = (joined.operator, joined.stream);
                 self.feed_joined(operator, stream);
+            }
+            Some(Carried::Window(_)) => {
+                let now = self.fx.now;
+                if let Some(guest) = self.consoles.guests.get_mut(at) {
+                    guest.tell_size(id, now);
+                }
             }
             _ => {}
         }
@@ -408,6 +417,11 @@ impl Concentrator {
 fn base_name(name: &str, suffix: &str) -> Option<String> {
     let name = name.strip_suffix(suffix).unwrap_or(name);
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Whether what feeds a console is a log of its guest's, by its name.
+pub(super) fn is_log(label: &Label) -> bool {
+    label.suffix.contains("/log/")
 }
 
 /// What a guest says of itself, for a log: not all of it, and nothing that moves a cursor.

@@ -170,6 +170,7 @@ impl Concentrator {
     /// [`refresh_attaches`](Self::refresh_attaches).
     fn after_lock(&mut self, at: ConsoleId, before: Option<(ConnId, LockMode)>) {
         self.fx.outbox.changed(at);
+        self.settle_size(at);
         let Some(console) = self.consoles.get(at) else { return };
         let after = console.lock().holder();
         if before == after || self.config.ports_ignore_locks {

@@ -78,6 +78,9 @@ impl Header {
             GuestHeader::Shell(shell) => Ok(Self::Shell(shell, container)),
             GuestHeader::Err { key } => Ok(Self::Part(Belongs::Err, key)),
             GuestHeader::Control { key } => Ok(Self::Part(Belongs::Control, key)),
+            GuestHeader::Window { .. } => {
+                Err(Refusal::new(Word::UNSUPPORTED, "hyperstart announces no shells"))
+            }
             GuestHeader::Put(_) | GuestHeader::Get(_) => {
                 Err(Refusal::new(Word::UNSUPPORTED, "hyperstart copies no files over its streams"))
             }

@@ -121,6 +121,9 @@ export class Pane {
       },
       socketTo(row),
     );
+    const { xterm } = this.terminal;
+    session.resize(xterm.rows, xterm.cols);
+    xterm.onResize(({ rows, cols }) => this.session.resize(rows, cols));
     this.update();
   }
 

@@ -66,6 +66,7 @@ export class Session {
   #epoch = '';
   #offset = 0;
   #live = 0;
+  #size: { rows: number; cols: number } | null = null;
   #attached = false;
   /** The lock that the user asked for, which is not always the one that is had. */
   #want: string;
@@ -114,6 +115,17 @@ export class Session {
 
   sendBreak(): void {
     this.#say({ op: 'break' });
+  }
+
+  /** The terminal has this size: a shell of a guest's becomes as large. */
+  resize(rows: number, cols: number): void {
+    if (this.#size?.rows === rows && this.#size.cols === cols) return;
+    this.#size = { rows, cols };
+    this.#tellSize();
+  }
+
+  #tellSize(): void {
+    if (this.#size !== null) this.#say({ op: 'resize', size: this.#size });
   }
 
   retry(): void {
@@ -223,6 +235,7 @@ export class Session {
     this.phase = 'open';
     this.message = '';
     this.#backoff.reset();
+    this.#tellSize();
     this.state = text(console['state']) || this.state;
     this.host = text(console['host']);
     this.clients = number(console['clients']) ?? this.clients;

@@ -198,6 +198,11 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             Some("lock") => self.attach.call("lock", json!({"mode": asked["mode"]})).await.map(Some),
+            Some("resize") => match self.attach.call("resize", json!({"size": asked["size"]})).await {
+                // A concentrator from before that has nothing that could be as large.
+                Err(refusal) if refusal.code == "unknown-op" => Ok(None),
+                outcome => outcome.map(|_| None),
+            },
             Some("break") => self.attach.call("break", json!({})).await.map(|_| None),
             Some(op) => {
                 let message = format!("{op} is not known");

@@ -87,6 +87,9 @@ fn locks_are_asked_for_in_text_and_refusals_are_told_there() {
     while first.notice("access")["lock"] != "write" {}
     second.say(&json!({"op": "lock", "mode": "write"}));
     assert_eq!(second.notice("error")["code"], "locked");
+    first.say(&json!({"op": "resize", "size": {"rows": 50, "cols": 132}}));
+    first.say(&json!({"op": "resize", "size": {"rows": 0, "cols": 132}}));
+    assert_eq!(first.notice("error")["code"], "bad-request", "and nothing is said of one that is right");
     second.say(&json!({"op": "dance"}));
     assert_eq!(second.notice("error")["code"], "unknown-op");
     second.send(1, b"no request");

@@ -31,7 +31,7 @@ impl Peer {
         };
         match request["op"].as_str().unwrap() {
             "hello" => {
-                let features: &[&str] = if state.knows_no_guests { &[] } else { &["guests"] };
+                let features: &[&str] = if state.knows_no_guests { &[] } else { &["guests", "resize"] };
                 Ok(json!({"v": 1, "server": "fake 1", "rights": rights, "as": "test", "features": features}))
             }
             "list" => {
@@ -103,6 +103,7 @@ impl Peer {
                 self.logs.push((StreamId(request["stream"].as_u64().unwrap()), log));
                 Ok(json!({}))
             }
+            "resize" => Ok(json!({})),
             "lock" => {
                 let number = self.number;
                 let stream = request["stream"].as_u64().unwrap();

@@ -18,7 +18,7 @@ pub use lines::{LINE_MAX, Line, Lines};
 pub use log::{BrokenRecord, LogQuery, LogRecord, LogRecords, When};
 pub use request::{
     ATTACH_DEFAULT, Behalf, Extras, FactsOf, LIST_DEFAULT, LIST_MOST, Mode, Op, ParseError, Place, Request,
-    Topic,
+    Size, Topic,
 };
 pub use rights::{Caller, Grant, ParseGrantError, Right, Rule, Rules, User};
 

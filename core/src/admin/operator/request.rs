@@ -1,6 +1,7 @@
 //! What a client may ask (operator.md §5).
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -72,6 +73,15 @@ pub enum Op {
         scrollback: u64,
         /// Where to begin instead.
         from: Option<Place>,
+        /// How large its terminal is, if it has one.
+        size: Option<Size>,
+    },
+    /// An attach's terminal has another size.
+    Resize {
+        /// The attach.
+        stream: u64,
+        /// How large it is now.
+        size: Size,
     },
     /// Read a console's log.
     Log {
@@ -250,6 +260,15 @@ pub struct Place {
     pub offset: u64,
 }
 
+/// How large a terminal is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Size {
+    /// Lines.
+    pub rows: NonZeroU16,
+    /// Characters of a line.
+    pub cols: NonZeroU16,
+}
+
 /// On whose behalf a delegate asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Behalf {
@@ -327,6 +346,11 @@ impl Op {
                 lock: fields.word("lock")?,
                 scrollback: fields.number("scrollback")?.unwrap_or_default(),
                 from: fields.word("from")?,
+                size: fields.word("size")?,
+            },
+            "resize" => Self::Resize {
+                stream: fields.stream()?,
+                size: fields.word("size")?.ok_or_else(|| missing("size"))?,
             },
             "log" => Self::Log {
                 console: fields.needed("console")?,
@@ -487,6 +511,10 @@ mod tests {
         Request::parse(text.as_bytes()).unwrap().op
     }
 
+    fn size(rows: u16, cols: u16) -> Size {
+        Size { rows: rows.try_into().unwrap(), cols: cols.try_into().unwrap() }
+    }
+
     #[test]
     fn each_operation_is_read() {
         for (text, expected) in [
@@ -523,14 +551,19 @@ mod tests {
             (r#"{"id":1,"op":"unsubscribe","to":"events"}"#, Op::Unsubscribe(Topic::Events)),
             (
                 r#"{"id":1,"op":"attach","console":"a","stream":7,"lock":"free-for-all-fallback",
-                    "scrollback":9,"from":{"epoch":"e","offset":5}}"#,
+                    "scrollback":9,"from":{"epoch":"e","offset":5},"size":{"rows":50,"cols":132}}"#,
                 Op::Attach {
                     console: "a".into(),
                     stream: 7,
                     lock: Some(Mode::FreeForAllFallback),
                     scrollback: 9,
                     from: Some(Place { epoch: "e".into(), offset: 5 }),
+                    size: Some(size(50, 132)),
                 },
+            ),
+            (
+                r#"{"id":1,"op":"resize","stream":7,"size":{"rows":24,"cols":80,"pixels":1}}"#,
+                Op::Resize { stream: 7, size: size(24, 80) },
             ),
             (
                 r#"{"id":1,"op":"log","console":"a","stream":7,"since":{"ago_ms":5},"until":{"at_ms":6},
@@ -612,6 +645,13 @@ mod tests {
             (r#"{"id":5,"op":"log","console":"a","stream":7,"since":5}"#, Code::BadRequest, "since"),
             (r#"{"id":5,"op":"log","console":"a"}"#, Code::BadRequest, "stream"),
             (r#"{"id":5,"op":"list","limit":0}"#, Code::BadRequest, "500"),
+            (r#"{"id":5,"op":"resize","stream":7}"#, Code::BadRequest, "size"),
+            (r#"{"id":5,"op":"resize","stream":7,"size":{"rows":0,"cols":80}}"#, Code::BadRequest, "size"),
+            (
+                r#"{"id":5,"op":"resize","stream":7,"size":{"rows":70000,"cols":80}}"#,
+                Code::BadRequest,
+                "size",
+            ),
             (r#"{"id":5,"op":"kick","client":"x"}"#, Code::BadRequest, "client"),
             (r#"{"id":5,"op":"hello","v":1,"for":{"user":"a","rights":"king"}}"#, Code::BadRequest, "king"),
         ] {

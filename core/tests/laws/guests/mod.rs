@@ -7,6 +7,7 @@ mod moves;
 mod raw_lines;
 mod reached;
 mod v1;
+mod windows;
 
 use std::time::Duration;
 

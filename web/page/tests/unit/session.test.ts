@@ -281,3 +281,19 @@ test('words that are no notice are passed over', () => {
   sockets[0]!.json(attached(0));
   expect(session.phase).toBe('open');
 });
+
+test('the size of the terminal is told once it is known and when there is a socket, and each change of it', () => {
+  const { session, sockets, pass } = setUp();
+  session.resize(24, 80);
+  const first = sockets[0]!;
+  expect(first.said).toEqual([]);
+  first.json(attached(0));
+  session.resize(24, 80);
+  session.resize(50, 132);
+  const told = (rows: number, cols: number): unknown => ({ op: 'resize', size: { rows, cols } });
+  expect(first.said).toEqual([told(24, 80), told(50, 132)]);
+  first.fail();
+  pass();
+  sockets[1]!.json(attached(0));
+  expect(sockets[1]!.said).toEqual([told(50, 132)]);
+});
