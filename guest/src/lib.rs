@@ -43,7 +43,7 @@ pub use header::{Connect, Exec, Get, Header, OPS, Put, Shell};
 pub use hello::{Greeting, Guest, Hello, KEY, Next, Nonce, Proof, Secret, VERSION, Welcome};
 pub use line::{LineBuffer, MAX_LINE};
 pub use name::{Key, Name};
-pub use pack::{MAX_BLOCK, MAX_PACKED, Pack, Unpacker, pack};
+pub use pack::{BLOCK_HEADER, MAX_BLOCK, MAX_PACKED, Pack, Unpacker, block_len, pack, unpack};
 pub use process::{Belongs, ControlLine, Ending, Pty, SIGNALS};
 #[cfg(feature = "sums")]
 pub use sum::Summer;

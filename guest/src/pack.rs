@@ -29,7 +29,7 @@ impl Pack {
 /// The most bytes of a file in a block.
 pub const MAX_BLOCK: usize = 32 * 1024;
 /// The most bytes that a block takes.
-pub const MAX_PACKED: usize = HEADER + MAX_BLOCK;
+pub const MAX_PACKED: usize = BLOCK_HEADER + MAX_BLOCK;
 
 /// Appends a block of these bytes, which are 1 to [`MAX_BLOCK`]; what is more is left out. Returns how many
 /// there are in it. The block is at most its header longer than they.
@@ -41,18 +41,55 @@ pub fn pack(bytes: &[u8], into: &mut Vec<u8>) -> usize {
     let begin = into.len();
     let len = |n: usize| (n as u16).to_be_bytes();
     into.extend_from_slice(&len(bytes.len()));
-    into.resize(begin + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
-    let packed = lz4_flex::block::compress_into(bytes, &mut into[begin + HEADER..]);
+    into.resize(begin + BLOCK_HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
+    let packed = lz4_flex::block::compress_into(bytes, &mut into[begin + BLOCK_HEADER..]);
     let n = match packed {
         Ok(n) if n < bytes.len() => n,
         _ => {
-            into[begin + HEADER..][..bytes.len()].copy_from_slice(bytes);
+            into[begin + BLOCK_HEADER..][..bytes.len()].copy_from_slice(bytes);
             bytes.len()
         }
     };
-    into.truncate(begin + HEADER + n);
-    into[begin + 2..begin + HEADER].copy_from_slice(&len(n));
+    into.truncate(begin + BLOCK_HEADER + n);
+    into[begin + 2..begin + BLOCK_HEADER].copy_from_slice(&len(n));
     bytes.len()
+}
+
+/// How many bytes a block takes that begins like this, this among them.
+pub fn block_len(header: [u8; BLOCK_HEADER]) -> Result<usize, Refusal> {
+    numbers(header).map(|(_, packed)| BLOCK_HEADER + packed)
+}
+
+/// How many bytes there are in a block, and how many it takes behind its header.
+fn numbers([a, b, c, d]: [u8; BLOCK_HEADER]) -> Result<(usize, usize), Refusal> {
+    let (bytes, packed) = (usize::from(u16::from_be_bytes([a, b])), u16::from_be_bytes([c, d]).into());
+    if (1..=MAX_BLOCK).contains(&bytes) && (1..=bytes).contains(&packed) {
+        return Ok((bytes, packed));
+    }
+    let wrong = format!("no block has {packed} bytes for {bytes}, and none more than {MAX_BLOCK}");
+    Err(Refusal::new(Code::BAD_LINE, wrong))
+}
+
+/// The bytes of a block, or what is wrong with it; `None` while it has not ended. `scratch` has room for
+/// [`MAX_BLOCK`].
+pub fn unpack<'a>(block: &'a [u8], scratch: &'a mut [u8]) -> Option<Result<&'a [u8], Refusal>> {
+    let (bytes, packed) = match numbers(*block.first_chunk()?) {
+        Ok(numbers) => numbers,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    let body = &block[BLOCK_HEADER..];
+    if body.len() < packed {
+        return None;
+    }
+    if packed == bytes {
+        return Some(Ok(body));
+    }
+    let wrong = || Refusal::new(Code::BAD_LINE, "a packed block cannot be unpacked");
+    let Some(scratch) = scratch.get_mut(..bytes) else { return Some(Err(wrong())) };
+    match lz4_flex::block::decompress_into(body, scratch) {
+        Ok(n) if n == bytes => Some(Ok(scratch)),
+        _ => Some(Err(wrong())),
+    }
 }
 
 /// Collects one block after another, and never more than one.
@@ -87,23 +124,7 @@ impl Unpacker {
     /// The bytes of the block, or what is wrong with it; `None` while it has not ended. `scratch` has room
     /// for [`MAX_BLOCK`].
     pub fn block<'a>(&'a self, scratch: &'a mut [u8]) -> Option<Result<&'a [u8], Refusal>> {
-        let (bytes, packed) = match self.header()? {
-            Ok(header) => header,
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        let body = &self.bytes[HEADER..];
-        if body.len() < packed {
-            return None;
-        }
-        if packed == bytes {
-            return Some(Ok(body));
-        }
-        let wrong = || Refusal::new(Code::BAD_LINE, "a packed block cannot be unpacked");
-        let Some(scratch) = scratch.get_mut(..bytes) else { return Some(Err(wrong())) };
-        match lz4_flex::block::decompress_into(body, scratch) {
-            Ok(n) if n == bytes => Some(Ok(scratch)),
-            _ => Some(Err(wrong())),
-        }
+        unpack(&self.bytes, scratch)
     }
 
     /// The block was read: the next one begins.
@@ -120,8 +141,8 @@ impl Unpacker {
     /// Bytes that are missing; none where there is a block, or a fault.
     fn due(&self) -> Option<usize> {
         let whole = match self.header() {
-            None => HEADER,
-            Some(Ok((_, packed))) => HEADER + packed,
+            None => BLOCK_HEADER,
+            Some(Ok((_, packed))) => BLOCK_HEADER + packed,
             Some(Err(_)) => return None,
         };
         Some(whole - self.bytes.len()).filter(|due| *due > 0)
@@ -129,18 +150,12 @@ impl Unpacker {
 
     /// How many bytes there are in the block, and how many it takes.
     fn header(&self) -> Option<Result<(usize, usize), Refusal>> {
-        let [a, b, c, d] = *self.bytes.first_chunk()?;
-        let (bytes, packed) = (usize::from(u16::from_be_bytes([a, b])), u16::from_be_bytes([c, d]).into());
-        if (1..=MAX_BLOCK).contains(&bytes) && (1..=bytes).contains(&packed) {
-            return Some(Ok((bytes, packed)));
-        }
-        let wrong = format!("no block has {packed} bytes for {bytes}, and none more than {MAX_BLOCK}");
-        Some(Err(Refusal::new(Code::BAD_LINE, wrong)))
+        Some(numbers(*self.bytes.first_chunk()?))
     }
 }
 
-/// Two numbers.
-const HEADER: usize = 4;
+/// Two numbers, with which a block begins.
+pub const BLOCK_HEADER: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -166,7 +181,7 @@ mod tests {
             std::iter::successors(Some(1), next).map(|n| (n >> 56) as u8).take(1000).collect();
         let mut block = Vec::new();
         assert_eq!(pack(&noise, &mut block), noise.len());
-        assert_eq!(block.len(), HEADER + noise.len());
+        assert_eq!(block.len(), BLOCK_HEADER + noise.len());
         assert_eq!(unpack(&block).unwrap(), noise);
     }
 
@@ -182,8 +197,8 @@ mod tests {
         for header in [b"\0\0\0\0", b"\x80\x01\0\x01", b"\xff\xff\xff\xff", b"\0\x02\0\x03", b"\0\x02\0\0"] {
             assert_eq!(unpack(header).unwrap_err().code, Code::BAD_LINE, "{header:?}");
             let mut unpacker = Unpacker::new();
-            assert_eq!(unpacker.take(&[header.as_slice(), &[0; 100]].concat()), HEADER);
-            assert!(unpacker.bytes.capacity() <= 2 * HEADER);
+            assert_eq!(unpacker.take(&[header.as_slice(), &[0; 100]].concat()), BLOCK_HEADER);
+            assert!(unpacker.bytes.capacity() <= 2 * BLOCK_HEADER);
         }
         // More, or less, than it says; and what is no LZ4.
         for block in [

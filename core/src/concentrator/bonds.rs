@@ -63,7 +63,7 @@ impl Concentrator {
         let (mut legs, mut joined) = (Vec::new(), Vec::new());
         for (_, carried) in guest.streams() {
             match carried {
-                Carried::Leg(leg) => legs.push(*leg),
+                Carried::Leg { conn, .. } => legs.push(*conn),
                 Carried::Joined(with) => joined.push((with.operator, with.stream)),
                 _ => {}
             }
@@ -134,7 +134,7 @@ impl Concentrator {
     pub(super) fn end_stream_of(&mut self, leg: ConnId) {
         let Some((at, id)) = self.conns.get_mut(leg).and_then(Conn::take_stream) else { return };
         if let Some(guest) = self.consoles.guests.get_mut(at)
-            && matches!(guest.carried(id), Some(Carried::Leg(own)) if *own == leg)
+            && matches!(guest.carried(id), Some(Carried::Leg { conn, .. }) if *conn == leg)
         {
             guest.reset(id);
             self.fx.look_after_guest(at);

@@ -23,8 +23,8 @@ pub(super) enum Carried {
     Hello(Box<Hello>),
     /// What both sides tell of themselves.
     Facts(Box<FactStream>),
-    /// It feeds a console, as this connection.
-    Leg(ConnId),
+    /// It feeds a console, as this connection; packed (APPLICATION §10), if that was agreed.
+    Leg { conn: ConnId, is_packed: bool },
     /// It is joined with a stream of an operator's.
     Joined(Box<Joined>),
     /// Somebody has connected to a listener in the guest, and waits to be taken.

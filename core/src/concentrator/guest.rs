@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use rand_chacha::rand_core::Rng;
 use thiserror::Error;
 use vspc_guest::{
-    Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_FACT_LINE, MAX_LINE, Next, Refusal,
+    Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_FACT_LINE, MAX_LINE, Next, Pack, Refusal,
     Secret, Teller, answer,
 };
 
@@ -169,6 +169,10 @@ pub(super) struct Guest {
     pub(super) trunk: Trunk,
     pub(super) interpreted: Option<Box<Interpreted>>,
     pub(super) mux: Mux,
+    /// Its logs are asked for packed.
+    pub(super) packs: bool,
+    /// A packed log was left with blocks to be unpacked.
+    pub(super) is_behind: bool,
     /// As which it is listed among those that are awake; 0: it is not.
     pub(super) awake_as: u32,
     key: Option<GuestKey>,
@@ -215,6 +219,8 @@ impl Guest {
             trunk: trunk.expect("a test makes one of each"),
             interpreted: (mux == Mux::V1).then(|| Box::new(Interpreted::new(chance, now))),
             mux,
+            packs: false,
+            is_behind: false,
             awake_as: 0,
             key: key.cloned(),
             called: None,
@@ -329,12 +335,12 @@ impl Guest {
                     self.streams.set(id, Carried::Unread(Box::new(LineBuffer::new(MAX_LINE))));
                 }
                 Event::Readable(id) => match self.streams.get(id) {
-                    Some(Carried::Leg(_) | Carried::Joined(_)) => return Some(News::Said(id)),
+                    Some(Carried::Leg { .. } | Carried::Joined(_)) => return Some(News::Said(id)),
                     _ => self.read(id),
                 },
                 Event::Writable(id) | Event::Credit(id) => match self.streams.get(id) {
                     Some(Carried::Facts(_)) => self.tell(),
-                    Some(Carried::Leg(_) | Carried::Joined(_) | Carried::Window(_)) => {
+                    Some(Carried::Leg { .. } | Carried::Joined(_) | Carried::Window(_)) => {
                         return Some(News::Room(id));
                     }
                     _ => {}
@@ -395,7 +401,7 @@ impl Guest {
 
     fn lose(&mut self, id: StreamId, in_order: bool) {
         let Some(carried) = self.streams.remove(id) else { return };
-        if matches!(carried, Carried::Leg(_)) {
+        if matches!(carried, Carried::Leg { .. }) {
             self.end_window(id);
         }
         self.tell_of(News::Gone(carried, in_order));
@@ -421,7 +427,7 @@ impl Guest {
     fn read(&mut self, id: StreamId) {
         let Some(carried) = self.streams.get_mut(id) else { return };
         match carried {
-            Carried::Leg(_) | Carried::Joined(_) => self.tell_of(News::Said(id)),
+            Carried::Leg { .. } | Carried::Joined(_) => self.tell_of(News::Said(id)),
             Carried::Waiting(_) | Carried::Early(_) => {}
             Carried::Window(_) => self.pass_over_window(id),
             Carried::Over => drop(self.trunk.session().stop_reading(id)),
@@ -441,6 +447,11 @@ impl Guest {
                 match outcome {
                     Err(refusal) => self.complain(&refusal.to_string()),
                     Ok((who, next)) => {
+                        if let Some(guest) = &who {
+                            // A socket carries more than anybody packs.
+                            let can = guest.packs.iter().any(|word| Pack::WORDS.contains(&word.as_str()));
+                            self.packs = can && self.mux == Mux::S2OverSl;
+                        }
                         let who = who.map(Known::of).or_else(|| hello.half_known.take());
                         match next {
                             Next::Say(line) => {
@@ -531,7 +542,7 @@ impl Guest {
 
     /// A stream that was announced is this from now on, and the guest is answered this.
     pub(super) fn accept(&mut self, id: StreamId, carried: Carried, ok: &[u8]) {
-        if matches!(carried, Carried::Leg(_)) {
+        if matches!(carried, Carried::Leg { .. }) {
             // What people type goes ahead of what programs send.
             let _ = self.trunk.session().set_priority(id, Priority::High);
         }
@@ -678,7 +689,8 @@ static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
         })
     })
 });
-/// What a stream may have under way towards us: as much as a socket carries at a time, and on a serial port.
+/// What a stream may have under way towards us: as much as a socket carries at a time, and on a serial port,
+/// where it holds a packed block.
 const WINDOW: u32 = 128 << 10;
 const SLOW_WINDOW: u32 = 64 << 10;
 /// What is kept of one for a guest that has not taken it.

@@ -70,6 +70,7 @@ mod namesakes;
 mod operator;
 mod outbox;
 mod output;
+mod packed;
 mod ports;
 mod proxies;
 mod queues;

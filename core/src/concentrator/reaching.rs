@@ -138,8 +138,8 @@ impl Concentrator {
         let streams: Vec<Value> = guest
             .streams()
             .filter_map(|(_, carried)| match carried {
-                Carried::Leg(leg) => {
-                    let member = self.conns.get(*leg).and_then(Conn::console);
+                Carried::Leg { conn, .. } => {
+                    let member = self.conns.get(*conn).and_then(Conn::console);
                     let label = member.and_then(|member| self.consoles.label(member))?;
                     Some(json!({
                         "kind": if is_log(&label) { "log" } else { "shell" },

@@ -4,7 +4,7 @@
 //! A stream that a guest announces is a leg of a console of its own, without a socket: what it prints goes
 //! the way of a serial line that takes a guest's bytes alone, and so does what is typed.
 
-use vspc_guest::{Announcement, Code, LogOk, Name, Refusal, answer};
+use vspc_guest::{Announcement, Code, LogOk, Name, Pack, Refusal, answer};
 
 use super::Concentrator;
 use super::carried::{Carried, Waiting};
@@ -93,13 +93,15 @@ impl Concentrator {
         }
         guest.tell_sizes(now);
         self.consoles.print_text(at, &text, &mut self.fx);
+        self.catch_up(at);
         self.fx.look_after_guest(at);
     }
 
     fn set_guest_timer(&mut self, at: ConsoleId) {
         let Some(guest) = self.consoles.guests.get(at) else { return };
         let untaken = guest.next_untaken().map(|(_, until)| until);
-        match [guest.poll_timeout(), untaken, guest.next_size()].into_iter().flatten().min() {
+        let behind = guest.is_behind.then(|| self.next_blocks(at));
+        match [guest.poll_timeout(), untaken, guest.next_size(), behind].into_iter().flatten().min() {
             Some(due) => self.fx.timers.set(Timer::Guest(at), due.max(self.fx.now)),
             None => self.fx.timers.cancel(Timer::Guest(at)),
         }
@@ -116,7 +118,7 @@ impl Concentrator {
             News::Announced(id, announcement) => self.take_announced(at, id, &announcement),
             News::Said(id) => self.read_stream(at, id),
             News::Room(id) => self.write_stream(at, id),
-            News::Gone(Carried::Leg(leg), _) => self.fx.doom(leg, CloseReason::PeerClosed),
+            News::Gone(Carried::Leg { conn, .. }, _) => self.fx.doom(conn, CloseReason::PeerClosed),
             News::Gone(Carried::Joined(joined), true) => {
                 if let Some(desk) = self.conns.get_mut(joined.operator).and_then(Conn::desk_mut) {
                     desk.end_joined(joined.stream);
@@ -139,9 +141,13 @@ impl Concentrator {
 
     fn take_announced(&mut self, at: ConsoleId, id: StreamId, announcement: &Announcement) {
         let outcome = match announcement {
-            Announcement::Shell { name, .. } => self.open_member(at, id, name, &answer::ok(&answer::Done {})),
+            Announcement::Shell { name, .. } => {
+                self.open_member(at, id, name, false, &answer::ok(&answer::Done {}))
+            }
             Announcement::Log { name } => {
-                self.open_member(at, id, name, &answer::ok(&LogOk { back: LOG_BACK, pack: None }))
+                let is_packed = self.consoles.guests.get(at).is_some_and(|guest| guest.packs);
+                let pack = is_packed.then_some(Pack::Lz4);
+                self.open_member(at, id, name, is_packed, &answer::ok(&LogOk { back: LOG_BACK, pack }))
             }
             Announcement::Connection { name, from } => self.offer_connection(at, id, name, from),
             Announcement::Facts { .. } => return,
@@ -154,7 +160,14 @@ impl Concentrator {
     }
 
     /// Makes a console of a stream, or has the one that it was before be fed again.
-    fn open_member(&mut self, at: ConsoleId, id: StreamId, name: &Name, ok: &[u8]) -> Result<(), Refusal> {
+    fn open_member(
+        &mut self,
+        at: ConsoleId,
+        id: StreamId,
+        name: &Name,
+        is_packed: bool,
+        ok: &[u8],
+    ) -> Result<(), Refusal> {
         let Some(label) = self.consoles.label(at) else { return Ok(()) };
         let suffix = format!("{}/{}", label.suffix, name.as_str()).into();
         let identity = Identity { uuid: label.uuid, suffix, clone: label.clone.clone() };
@@ -187,7 +200,7 @@ impl Concentrator {
         conn.spoken = true;
         let leg = self.insert(conn);
         if let Some(guest) = self.consoles.guests.get_mut(at) {
-            guest.accept(id, Carried::Leg(leg), ok);
+            guest.accept(id, Carried::Leg { conn: leg, is_packed }, ok);
         }
         let name = base_name(&label.name, &label.suffix);
         let early = Early { uuid: Some(label.uuid), name, ..Early::default() };
@@ -237,7 +250,8 @@ impl Concentrator {
     /// that can be taken.
     pub(super) fn read_stream(&mut self, at: ConsoleId, id: StreamId) {
         match self.consoles.guests.get(at).and_then(|guest| guest.carried(id)) {
-            Some(&Carried::Leg(leg)) => self.read_leg(at, id, leg),
+            Some(&Carried::Leg { conn, is_packed: false }) => self.read_leg(at, id, conn),
+            Some(&Carried::Leg { conn, is_packed: true }) => self.read_packed_leg(at, id, conn),
             Some(Carried::Joined(joined)) => {
                 let (operator, stream) = (joined.operator, joined.stream);
                 self.read_joined(at, id, operator, stream);
@@ -288,7 +302,7 @@ impl Concentrator {
     /// A stream takes bytes again.
     fn write_stream(&mut self, at: ConsoleId, id: StreamId) {
         match self.consoles.guests.get(at).and_then(|guest| guest.carried(id)) {
-            Some(&Carried::Leg(leg)) => self.feed_leg(leg),
+            Some(&Carried::Leg { conn, .. }) => self.feed_leg(conn),
             Some(Carried::Joined(joined)) => {
                 let (operator, stream) = (joined.operator, joined.stream);
                 self.feed_joined(operator, stream);

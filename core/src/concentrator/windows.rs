@@ -229,8 +229,8 @@ impl Concentrator {
     /// A stream on which a size was told is gone. While its shell is there, another one would fare no better.
     pub(super) fn window_gone(&mut self, guest: ConsoleId, window: &Window) {
         let carried = self.consoles.guests.get(guest).and_then(|guest| guest.carried(window.of));
-        if let Some(Carried::Leg(leg)) = carried
-            && let Some(at) = self.conns.get(*leg).and_then(Conn::console)
+        if let Some(Carried::Leg { conn, .. }) = carried
+            && let Some(at) = self.conns.get(*conn).and_then(Conn::console)
         {
             self.consoles.guests.windows.refuse(at, true);
         }

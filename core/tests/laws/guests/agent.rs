@@ -17,6 +17,7 @@ pub(crate) struct Agent {
     link: Option<Link>,
     secret: Option<Secret>,
     may: Vec<&'static str>,
+    packs: &'static [&'static str],
     /// What has come on each stream and was not taken.
     pub(crate) came: BTreeMap<StreamId, Vec<u8>>,
     pub(crate) ended: Vec<StreamId>,
@@ -43,6 +44,7 @@ impl Agent {
             link: None,
             secret: None,
             may: vec!["exec", "shell", "put", "get", "connect"],
+            packs: &[],
             came: BTreeMap::new(),
             ended: Vec::new(),
             reset: Vec::new(),
@@ -66,6 +68,11 @@ impl Agent {
 
     pub(crate) fn allowing(mut self, may: &[&'static str]) -> Self {
         self.may = may.to_vec();
+        self
+    }
+
+    pub(crate) fn packing(mut self, packs: &'static [&'static str]) -> Self {
+        self.packs = packs;
         self
     }
 
@@ -198,7 +205,7 @@ impl Agent {
                 let Ok(Header::Hello(hello)) = Header::parse(&line) else { panic!("hello comes first") };
                 let hello: Hello = hello;
                 let welcome = Welcome::new(&hello, self.secret.clone(), [5; 32]).unwrap();
-                let (reply, is_all) = welcome.line("test-agent 1", &self.may, &[]);
+                let (reply, is_all) = welcome.line("test-agent 1", &self.may, self.packs);
                 self.is_known = is_all;
                 if !is_all {
                     self.welcome = Some(welcome);

@@ -4,6 +4,7 @@
 mod agent;
 mod enemies;
 mod moves;
+mod packed;
 mod raw_lines;
 mod reached;
 mod v1;
