@@ -159,7 +159,8 @@ pub(super) fn vspc_runs_programs_copies_forwards_and_reads_facts_where_the_agent
     fs::create_dir(path("there")).unwrap();
     let config = format!(
         "line = 'unix:{}'\nkey-file = '{}'\n[exec]\nprograms = ['*']\n[shell]\ncommand = ['/bin/sh']\n\
-         announce = ['shell']\n[[copy]]\nroot = '{}'\nwrite = true\n[connect]\nto = ['tcp:127.0.0.1:*']\n[facts]\nsite = 'here'\n",
+         announce = ['shell']\n[[copy]]\nroot = '{}'\nwrite = true\n\
+         [connect]\nto = ['tcp:127.0.0.1:*']\n[facts]\nsite = 'here'\n",
         path("line"),
         path("key"),
         path("there"),

@@ -87,10 +87,12 @@ pub(super) fn all_is_exact_in_a_guest_whose_line_spoils_one_byte_in_ten_thousand
     let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
     fs::create_dir(path("srv")).unwrap();
     let config = format!(
-        "line = 'unix:{}'\nsl = true\n[exec]\nprograms = ['*']\n[[copy]]\nroot = '{}'\nwrite = true\n\
-         [facts]\nsite = 'north'\n",
+        "line = 'unix:{}'\nsl = true\npack = true\n[exec]\nprograms = ['*']\n\
+         [[copy]]\nroot = '{}'\nwrite = true\n[facts]\nsite = 'north'\n\
+         [[log]]\nname = 'messages'\npath = '{}'\n",
         path("noisy"),
         path("srv"),
+        path("messages"),
     );
     fs::write(path("agent.toml"), config).unwrap();
     let server = Server::start(&["--line", &format!("web01=unix:{}?listen&mux=s2+sl", path("line"))]);
@@ -101,6 +103,13 @@ pub(super) fn all_is_exact_in_a_guest_whose_line_spoils_one_byte_in_ten_thousand
     command.args(["--config", &path("agent.toml")]).stdin(Stdio::null());
     let _agent = Agent(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     server.line_with("the guest's agent is there");
+
+    // A log, which the server asks for packed.
+    let mut log = client.program(&["tail", "web01/log/messages"]);
+    server.line_with("attached: ");
+    let lines: String = (0..5000).map(|n| format!("kernel: eth0: link {n} is up\n")).collect();
+    fs::write(path("messages"), &lines).unwrap();
+    log.expect(lines.as_bytes());
 
     let next = |n: &u64| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     let bytes: Vec<u8> = std::iter::successors(Some(7), next).map(|n| (n >> 56) as u8).take(LENGTH).collect();

@@ -103,6 +103,6 @@ impl Concentrator {
 
 /// Of what blocks unpack to, how much is shown in one piece.
 const SHOWN_AT_ONCE: usize = 128 << 10;
-/// After so long more of what a log's blocks unpack to is shown: 64 MB in a second, where a line that somebody
-/// packs for carries a few.
+/// After so long more of what a log's blocks unpack to is shown: 64 MB in a second, where a line that
+/// somebody packs for carries a few.
 const UNPACK_AGAIN: Duration = Duration::from_millis(2);

@@ -273,6 +273,7 @@ impl Concentrator {
         }
         standing.is_known = true;
         let (right, who, delegates) = (standing.right, standing.who.clone(), standing.grant.delegates);
+        let features = ["guests", "resize"].into_iter().chain(self.config.has_logs.then_some("log"));
         Ok(json!({
             "v": operator::VERSION,
             "server": server,
@@ -280,7 +281,7 @@ impl Concentrator {
             "as": who,
             "delegates": delegates,
             "lists": self.lists_of(id),
-            "features": if self.config.has_logs { &["guests", "log", "resize"][..] } else { &["guests", "resize"] },
+            "features": features.collect::<Vec<_>>(),
         }))
     }
 
