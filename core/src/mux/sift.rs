@@ -22,9 +22,42 @@ pub(super) struct RawSift {
     recent: Vec<u8>,
     /// Where in there the frame begins that is arriving.
     frame_at: usize,
+    /// Bytes of its header, while there are not all of them.
+    have: usize,
     /// Payload of it that is still to come.
     left: u32,
     last: Instant,
+}
+
+/// What of one read was told apart, and is held only once the read is over: most frames are confirmed in the
+/// read that they came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'d> {
+    data: &'d [u8],
+    from: usize,
+    to: usize,
+}
+
+impl<'d> Told<'d> {
+    /// Nothing of it yet.
+    pub(super) const fn new(data: &'d [u8]) -> Self {
+        Self { data, from: 0, to: 0 }
+    }
+
+    /// What is still to be told apart.
+    pub(super) fn rest(&self) -> &'d [u8] {
+        &self.data[self.to..]
+    }
+
+    /// The next bytes are none that are to be held.
+    pub(super) const fn skip(&mut self, n: usize) {
+        self.to += n;
+        self.from = self.to;
+    }
+
+    fn bytes(&self) -> &'d [u8] {
+        &self.data[self.from..self.to]
+    }
 }
 
 impl RawSift {
@@ -34,6 +67,7 @@ impl RawSift {
             hello_left: 0,
             recent: Vec::new(),
             frame_at: 0,
+            have: 0,
             left: 0,
             last: Instant::ZERO,
         }
@@ -77,37 +111,58 @@ impl RawSift {
 
     /// How many of these bytes, at least one, belong to the header or the payload that is arriving.
     pub(super) fn piece(&self, data: &[u8]) -> usize {
-        let have = self.recent.len() - self.frame_at;
-        let wanted = if self.left > 0 { self.left as usize } else { HEADER - have };
+        let wanted = if self.left > 0 { self.left as usize } else { HEADER - self.have };
         wanted.min(data.len())
     }
 
-    /// That piece was taken for what it is.
-    pub(super) fn confirm(&mut self, piece: &[u8], now: Instant) {
+    /// That piece, which is next in the read, was taken for what it is.
+    pub(super) fn confirm(&mut self, told: &mut Told<'_>, piece: usize, now: Instant) {
         self.last = now;
-        self.recent.extend_from_slice(piece);
+        told.to += piece;
         if self.left > 0 {
-            self.left -= piece.len() as u32;
-        } else if let Some(header) = self.recent[self.frame_at..].first_chunk::<HEADER>() {
-            if let Word::Data(len) = Word::from_u32(split_header(header).1) {
+            self.left -= piece as u32;
+        } else {
+            self.have += piece;
+            if self.have < HEADER {
+                return;
+            }
+            self.have = 0;
+            // It makes sense: so did the one before.
+            let held = self.frame_at.min(self.recent.len());
+            told.from += self.frame_at - held;
+            self.recent.drain(..held);
+            self.frame_at = 0;
+            if let Word::Data(len) = Word::from_u32(split_header(&self.header(told)).1) {
                 self.left = len;
             }
-            // It makes sense: so did the one before.
-            self.recent.drain(..self.frame_at);
-            self.frame_at = 0;
-        } else {
-            return;
         }
         if self.left == 0 {
-            self.frame_at = self.recent.len();
+            self.frame_at = self.recent.len() + told.bytes().len();
         }
     }
 
-    /// That piece makes no sense: there were no frames since the last that was confirmed.
-    pub(super) fn give_up(&mut self, piece: &[u8], text: &mut Vec<u8>) {
+    /// Of the frame that is arriving, of which nothing is before it.
+    fn header(&self, told: &Told<'_>) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        let held = self.recent.len().min(HEADER);
+        header[..held].copy_from_slice(&self.recent[..held]);
+        header[held..].copy_from_slice(&told.bytes()[..HEADER - held]);
+        header
+    }
+
+    /// The read is over.
+    pub(super) fn hold(&mut self, told: Told<'_>) {
+        self.recent.extend_from_slice(told.bytes());
+    }
+
+    /// That piece, which is next in the read, makes no sense: there were no frames since the last that was
+    /// confirmed.
+    pub(super) fn give_up(&mut self, told: &mut Told<'_>, piece: usize, text: &mut Vec<u8>) {
         text.append(&mut self.recent);
-        text.extend_from_slice(piece);
+        told.to += piece;
+        text.extend_from_slice(told.bytes());
         *self = Self::new();
+        told.skip(0);
     }
 
     /// Begins anew. What was on the way to be a frame will never be one.

@@ -16,7 +16,7 @@ use super::event::{CloseReason, Event};
 use super::link::{Link, LinkConfig, LinkEvent, carry};
 use super::rest::Held;
 use super::session::{Session, SessionState};
-use super::sift::{LinkSift, RawSift};
+use super::sift::{LinkSift, RawSift, Told};
 
 /// One end of such a line. See the [module](super) for what is done with its [session](Self::session).
 #[derive(Debug)]
@@ -136,32 +136,34 @@ impl Trunk {
             }
             Under::Raw(sift) => {
                 let (session, sift) = (self.session.wake(), sift.get_or_insert_with(RawSift::boxed));
-                let mut rest = data;
-                while !rest.is_empty() {
+                let mut told = Told::new(data);
+                while !told.rest().is_empty() {
+                    let rest = told.rest();
                     if session.state != SessionState::Open {
                         if !self.is_ended_here {
                             text.extend_from_slice(rest);
                         }
-                        return;
+                        break;
                     }
                     if session.terms().is_none() {
                         let n = sift.before_hello(rest, text);
                         session.handle_received(&rest[..n], now);
-                        rest = &rest[n..];
+                        told.skip(n);
                         continue;
                     }
-                    let (piece, behind) = rest.split_at(sift.piece(rest));
-                    rest = behind;
-                    session.handle_received(piece, now);
+                    let piece = sift.piece(rest);
+                    session.handle_received(&rest[..piece], now);
                     if session.state == SessionState::Open {
-                        sift.confirm(piece, now);
+                        sift.confirm(&mut told, piece, now);
                     } else if matches!(session.closed, Some(CloseReason::Violation(_))) {
-                        sift.give_up(piece, text);
+                        sift.give_up(&mut told, piece, text);
                     } else {
                         // It was a frame, which has ended the session.
                         **sift = RawSift::new();
+                        told.skip(piece);
                     }
                 }
+                sift.hold(told);
             }
         }
     }

@@ -112,6 +112,38 @@ fn a_guest_that_crashes_in_mid_frame_shows_its_oops_and_is_found_again() {
 }
 
 #[test]
+fn how_a_line_is_cut_into_reads_changes_nothing_of_what_is_shown() {
+    // Whole frames, a frame without payload, the beginning of one that never ends, and what comes then.
+    let oops = b"[   12.3] Oops: 0002 [#1] SMP\r\nRIP: 0010:sysrq_handle_crash+0x16/0x20\r\n".repeat(3);
+    let shown = |cut: usize, half: usize| {
+        let mut pair = Pair::new();
+        pair.pass();
+        let id = pair.guest.open().unwrap();
+        let mut line = Vec::new();
+        for len in [1, 40, 13, 100] {
+            pair.guest.write(id, &vec![b'x'; len]).unwrap();
+            line.extend(pair.guest_says());
+        }
+        pair.guest.open_announced().unwrap();
+        pair.guest.write(id, &[b'y'; 150]).unwrap();
+        let last = pair.guest_says();
+        line.extend(&last[..half.min(last.len())]);
+        line.extend(&oops);
+        for read in line.chunks(cut) {
+            pair.receive_from_guest(read);
+        }
+        pair.text
+    };
+    for half in [3, 12, 20, 60, 174] {
+        let whole = shown(usize::MAX, half);
+        assert!(whole.ends_with(&oops), "{}", String::from_utf8_lossy(&whole));
+        for cut in 1..200 {
+            assert_eq!(shown(cut, half), whole, "reads of {cut}");
+        }
+    }
+}
+
+#[test]
 fn a_frame_that_is_cut_and_followed_by_silence_is_shown_and_waited_for() {
     let mut pair = Pair::new();
     pair.pass();
