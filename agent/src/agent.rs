@@ -334,15 +334,19 @@ impl Agent {
 
     fn receive(&mut self) {
         for _ in 0..READS {
-            let n = self.wire.receive_window().min(self.scratch.len());
-            if n == 0 {
+            let window = self.wire.receive_window().min(self.scratch.len());
+            if window == 0 {
                 return;
             }
-            match self.carrier.read(&mut self.scratch[..n], self.now) {
+            match self.carrier.read(&mut self.scratch[..window], self.now) {
                 Turn::Took(n) => {
                     self.wire.handle_received(&self.scratch[..n], self.now);
                     self.note_taken();
                     self.handle_events();
+                    if n < window {
+                        // That was all for now; a line that has more is ready again.
+                        return;
+                    }
                 }
                 Turn::Waits => return,
                 Turn::Gone => return self.handle_reopened(),
@@ -441,11 +445,14 @@ impl Agent {
         {
             self.carrier.handle_writable();
         }
-        let came = self.signals.take();
-        if came.child {
-            self.handle_children();
+        let mut stop = false;
+        if ready.iter().any(|(owner, _)| matches!(owner, Owner::Signals)) {
+            let came = self.signals.take();
+            if came.child {
+                self.handle_children();
+            }
+            stop = came.stop;
         }
-        let stop = came.stop;
         Ok((ready.into_iter().map(|(owner, _)| owner).collect(), stop))
     }
 
@@ -493,6 +500,6 @@ fn bytes<const N: usize>(random: &SystemRandom) -> Result<[u8; N], Fatal> {
 /// The number of the task that tells facts.
 const FACTS: u64 = 0;
 /// What is read at a time, of the line or of anything else: more than a block that is packed or unpacked.
-const SCRATCH: usize = 2 * vspc_guest::MAX_BLOCK;
+const SCRATCH: usize = 4 * vspc_guest::MAX_BLOCK;
 /// Reads of the line in a row before others have their turn.
 const READS: usize = 4;
