@@ -645,19 +645,16 @@ impl Guest {
     /// Gives up to `most` bytes of a stream on, in pieces as they lie there; how many, and whether that
     /// was its end.
     pub(super) fn take(&mut self, id: StreamId, most: usize, mut to: impl FnMut(&[u8])) -> (usize, bool) {
+        let session = self.trunk.session();
         let mut taken = 0;
-        loop {
-            match self.trunk.session().received(id) {
-                Ok(Received::Bytes(bytes)) if taken < most => {
-                    let n = bytes.len().min(most - taken);
-                    to(&bytes[..n]);
-                    taken += n;
-                    let _ = self.trunk.session().consume(id, n);
-                }
-                Ok(Received::End) => return (taken, true),
-                _ => return (taken, false),
+        while taken < most {
+            let n = session.take_runs(id, most - taken, &mut to);
+            if n == 0 {
+                break;
             }
+            taken += n;
         }
+        (taken, matches!(session.received(id), Ok(Received::End)))
     }
 }
 

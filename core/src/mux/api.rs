@@ -189,6 +189,26 @@ impl Session {
         Ok(())
     }
 
+    /// Gives the beginning of what there is to read to `give`, in pieces as they lie there, and consumes it:
+    /// up to `most` bytes, and of more than 128 KiB not all at once. Returns how many; 0 with nothing to
+    /// read. Constant work beside what `give` does.
+    pub fn take_runs(&mut self, id: StreamId, most: usize, mut give: impl FnMut(&[u8])) -> usize {
+        let mut runs = [IoSlice::new(&[]); RUNS];
+        let filled = self.received_runs(id, &mut runs);
+        let mut taken = 0;
+        for run in &runs[..filled] {
+            let n = run.len().min(most - taken);
+            give(&run[..n]);
+            taken += n;
+            if taken == most {
+                break;
+            }
+        }
+        // Once for all of it: one acknowledgement, one look at the lists.
+        let _ = self.consume(id, taken);
+        taken
+    }
+
     /// Copies what fits into `buf` and consumes it; 0 with nothing to read. [`Session::received`] tells the
     /// end apart. Work in proportion to what is copied.
     pub fn read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<usize, StreamError> {
@@ -264,3 +284,6 @@ impl Session {
         self.end(CloseReason::Local, Some(code));
     }
 }
+
+/// Pieces that are given on at once.
+const RUNS: usize = 32;

@@ -118,9 +118,9 @@ impl Desk {
         &mut self,
         stream: u64,
         most: usize,
-        give: impl FnOnce(&[u8]),
+        give: impl FnMut(&[u8]),
     ) -> (usize, bool) {
-        let n = self.take_typed(stream, most, give);
+        let n = self.session.take_runs(StreamId(stream), most, give);
         (n, matches!(self.session.received(StreamId(stream)), Ok(Received::End)))
     }
 
