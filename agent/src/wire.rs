@@ -148,11 +148,11 @@ impl Wire {
 }
 
 fn config(line: Line, chance: Chance) -> Config {
-    let (max_frame, window, send_buffer) = match line {
-        Line::Fast => (16 << 10, WINDOW, SEND_BUFFER),
+    let (max_frame, window, send_buffer, growth) = match line {
+        Line::Fast => (16 << 10, WINDOW, SEND_BUFFER, GROWTH),
         // A keystroke waits for one frame.
-        Line::Slow => (4 << 10, SLOW_WINDOW, SLOW_SEND_BUFFER),
-        Line::Sl(bits_per_second) => (pace::max_frame(bits_per_second), SLOW_WINDOW, SLOW_SEND_BUFFER),
+        Line::Slow => (4 << 10, SLOW_WINDOW, SLOW_SEND_BUFFER, 0),
+        Line::Sl(bits_per_second) => (pace::max_frame(bits_per_second), SLOW_WINDOW, SLOW_SEND_BUFFER, 0),
     };
     Config {
         nonce: chance.nonces[0],
@@ -161,6 +161,8 @@ fn config(line: Line, chance: Chance) -> Config {
         window,
         receive_buffer: window,
         send_buffer,
+        most_window: MOST_WINDOW,
+        growth,
         max_peer_streams: PEER_STREAMS,
         max_own_streams: OWN_STREAMS,
         ..Config::new(Role::Guest)
@@ -172,6 +174,10 @@ fn config(line: Line, chance: Chance) -> Config {
 /// time. For a serial port it is little: it goes before what a process says when it was stopped.
 const WINDOW: u32 = 64 << 10;
 const SEND_BUFFER: u32 = 128 << 10;
+/// What the first grows to for a copy that is written as fast as it comes, and the other for one that is
+/// taken so; and by how much those of all streams together.
+const MOST_WINDOW: u32 = 512 << 10;
+const GROWTH: u64 = 2 << 20;
 const SLOW_WINDOW: u32 = 16 << 10;
 const SLOW_SEND_BUFFER: u32 = 32 << 10;
 /// Streams that the host may open: some for each process, copy and connection.

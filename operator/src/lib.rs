@@ -83,7 +83,8 @@ impl Operator {
         Self::with_window(NARROW, hello, seed, now)
     }
 
-    /// The same for one whose streams are few and carry much: each may hold 256 KiB that were not taken.
+    /// The same for one whose streams are few and carry much: each may hold 256 KiB that were not taken, and
+    /// one that carries much 512.
     ///
     /// # Panics
     ///
@@ -98,6 +99,8 @@ impl Operator {
             window,
             receive_buffer: window,
             send_buffer: 2 * window,
+            most_window: MOST_WINDOW,
+            growth: if window == WIDE { GROWTH } else { 0 },
             start: Start::S2Only { within: HELLO_WITHIN },
             carrier: Carrier::Reliable,
             features: Features(Features::WINDOWED.0 | Features::RESET.0),
@@ -404,5 +407,8 @@ const LINE_MAX: usize = 65_536;
 /// What a stream may hold that was not taken: a connection of many users', and one of a program's own.
 const NARROW: u32 = 64 << 10;
 const WIDE: u32 = 256 << 10;
+/// What the latter grows to where a stream carries much, and by how much all of them together.
+const MOST_WINDOW: u32 = 512 << 10;
+const GROWTH: u64 = 2 << 20;
 /// Consoles that one `tail --all` can follow. Each costs nothing before its console prints.
 const MAX_STREAMS: u32 = 65_536;

@@ -137,6 +137,8 @@ impl Desk {
             receive_buffer: WINDOW,
             min_window: 4096,
             send_buffer: SEND_BUFFER,
+            most_window: MOST_WINDOW,
+            growth: GROWTH,
             max_peer_streams: MOST_STREAMS,
             max_own_streams: 0,
             seed,
@@ -488,6 +490,10 @@ const MAX_FRAME: u16 = 16 << 10;
 /// How much a client may type ahead on one stream: as much as is held for it, and so what each stream that it
 /// opens can cost. A paste of more waits at the client.
 const WINDOW: u32 = 64 << 10;
+
+/// What that grows to, for a copy into a guest; and by how much the windows of all streams grow together.
+const MOST_WINDOW: u32 = 512 << 10;
+const GROWTH: u64 = 2 << 20;
 
 /// What the session holds of one stream until the socket has taken it: no more than one write.
 const SEND_BUFFER: u32 = 256 << 10;

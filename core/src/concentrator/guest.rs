@@ -674,12 +674,14 @@ fn next_line(trunk: &mut Trunk, id: StreamId, buffer: &mut LineBuffer) -> Option
 
 /// What sessions without SL agree on, and those with it.
 static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
-    [(16 << 10, WINDOW), (1 << 10, SLOW_WINDOW)].map(|(max_frame, window)| {
+    [(16 << 10, WINDOW, GROWTH), (1 << 10, SLOW_WINDOW, 0)].map(|(max_frame, window, growth)| {
         Arc::new(SessionConfig {
             max_frame,
             window,
             receive_buffer: window,
             send_buffer: SEND_BUFFER,
+            most_window: MOST_WINDOW,
+            growth,
             max_peer_streams: PEER_STREAMS,
             max_own_streams: OWN_STREAMS,
             ..SessionConfig::new(Role::Host)
@@ -690,6 +692,11 @@ static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
 /// where it holds a packed block.
 const WINDOW: u32 = 128 << 10;
 const SLOW_WINDOW: u32 = 64 << 10;
+/// What it grows to on a line without SL, for a copy: agent, server and client then wait for each other once
+/// in many pieces. And by how much the windows of one guest's streams grow together, which is what it can
+/// make us hold beyond what it may with windows of the first size.
+const MOST_WINDOW: u32 = 512 << 10;
+const GROWTH: u64 = 2 << 20;
 /// What is kept of one for a guest that has not taken it.
 const SEND_BUFFER: u32 = 128 << 10;
 /// Streams that a guest may have announced at a time.

@@ -58,6 +58,8 @@ impl Words {
     pub(super) const OPEN: Self = Self(0x10);
     /// RESET. The only word that a dead stream may have to send.
     pub(super) const RESET: Self = Self(0x20);
+    /// GROW.
+    pub(super) const GROW: Self = Self(0x40);
 }
 
 impl Pending {

@@ -16,15 +16,17 @@ impl Config {
         // Bytes lie in whole segments, of which the first and the last may be all but empty, in either
         // direction.
         let slack = 4 * segments::SEGMENT as u64;
-        let kept = streams * (self.receive_buffer as u64 + slack);
-        let written = streams.saturating_mul(self.send_buffer as u64);
+        let kept = streams * (self.receive_buffer as u64 + slack) + self.growth;
+        let written = streams.saturating_mul(self.send_buffer as u64).saturating_add(self.growth);
         let written = if written < self.session_send_buffer { written } else { self.session_send_buffer };
         // In v1 that waits, a line stops when a stream's buffer is full, and what was read by then is kept.
         let payload = kept + written + READ as u64;
         let segments = payload / segments::SEGMENT as u64 + 1 + 2 * streams * segments::SMALL;
+        // What lies spare was in use once.
+        let spare = if payload < segments::SPARE_BYTES { payload } else { segments::SPARE_BYTES };
         payload
             + segments * segments::BOOKKEEPING
-            + segments::SPARE_BYTES
+            + spare
             + streams * (table::ENTRY + streams::PAUSE)
             + control::bound(self.peer_limit())
             + ids::bound(self.peer_limit())

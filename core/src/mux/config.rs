@@ -89,6 +89,12 @@ pub struct Config {
     pub send_buffer: u32,
     /// The same for all streams together: no limit.
     pub session_send_buffer: u64,
+    /// What a stream's window grows to, by doubling, while it carries much and the application takes all of
+    /// it (SPEC §5): no meaning where `growth` is 0. Of a peer's window no more is used.
+    pub most_window: u32,
+    /// Bytes that the windows of all streams together grow by at most, and as much again that is kept to be
+    /// sent where the peer's have grown: 0, the default: none grows, and that none does is announced.
+    pub growth: u64,
     /// Streams at a time that each side may have open: 256. Beyond it the peer's new streams are refused.
     pub max_streams: u32,
     /// The same for this side's streams alone; `u32::MAX`, the default: `max_streams` counts.
@@ -126,6 +132,8 @@ impl Config {
             receive_buffer: 65536,
             send_buffer: 131_072,
             session_send_buffer: u64::MAX,
+            most_window: 0,
+            growth: 0,
             max_streams: 256,
             max_own_streams: u32::MAX,
             max_peer_streams: u32::MAX,
@@ -144,9 +152,10 @@ impl Config {
             Carrier::Line => Features(0),
             Carrier::Reliable => Features::RELIABLE,
         };
+        let grows = if self.growth > 0 { Features::GROWS } else { Features(0) };
         Hello {
             version: VERSION,
-            features: Features(self.features.0 | reliable.0),
+            features: Features(self.features.0 | reliable.0 | grows.0),
             max_frame: self.max_frame,
             window: self.window,
         }
@@ -168,7 +177,7 @@ impl Config {
             return Err(ConfigError::MaxFrame);
         }
         let buffers = [self.receive_buffer, self.send_buffer];
-        if buffers.iter().any(|&size| size == 0 || size > GIB) || self.window > GIB {
+        if buffers.iter().any(|&size| size == 0 || size > GIB) || self.window.max(self.most_window) > GIB {
             return Err(ConfigError::Buffer);
         }
         let promised = match self.carrier {

@@ -23,6 +23,7 @@ impl Session {
         if self.state == SessionState::Open && !input.is_empty() {
             self.keepalive.handle_received(now);
             self.note_activity(now);
+            self.streams.now = now;
             if !std::mem::replace(&mut self.mid_read, true) {
                 self.look_for_restart(input, now);
             }

@@ -77,10 +77,10 @@ pub enum Violation {
     /// A `01…` word: how much payload follows is unknown.
     #[error("undefined word, framing is lost")]
     UndefinedWord,
-    /// A reserved word, or RESET where it was not agreed.
+    /// A reserved word, or RESET or GROW where it was not agreed.
     #[error("reserved word")]
     ReservedWord,
-    /// ACK, CLOSE, REQUEST or RESET on stream 0.
+    /// ACK, CLOSE, REQUEST, RESET or GROW on stream 0.
     #[error("stream word on stream 0")]
     WordOnSession,
     /// A session message longer than 64 bytes.

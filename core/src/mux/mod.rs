@@ -109,6 +109,7 @@ mod decoder;
 mod dialogue;
 mod error;
 mod event;
+mod growth;
 mod handshake;
 mod ids;
 mod keepalive;

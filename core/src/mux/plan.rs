@@ -212,6 +212,7 @@ impl Plan {
                 (Words::OPEN, Word::Empty),
                 (Words::REQUEST, Word::Request),
                 (Words::REWIND, Word::Rewind),
+                (Words::GROW, Word::Grow),
                 (Words::CLOSE, Word::Close),
                 (Words::RESET, Word::Reset),
             ] {

@@ -129,7 +129,7 @@ impl FrameReader {
             }
             return Ok(Destination::Stray(id, len));
         };
-        let (capacity, flow) = (streams.config.receive_buffer, streams.flow());
+        let (capacity, flow) = (streams.receive_buffer(slot), streams.flow());
         match streams.table[slot].receiver.handle_data(len, capacity, flow) {
             Ok(Verdict::Keep) => Ok(Destination::Keep(slot, id)),
             Ok(Verdict::Discard) => Ok(Destination::Discard(slot, id)),
@@ -251,6 +251,9 @@ fn handle_word(
         _ if id == StreamId::SESSION => return Err(Violation::WordOnSession),
         Word::Reserved(_) => return stream_violated(id, Violation::ReservedWord, streams, control),
         Word::Reset if !streams.has(Features::RESET) => return Err(Violation::ReservedWord),
+        Word::Grow if !streams.has(Features::GROWS) => {
+            return stream_violated(id, Violation::ReservedWord, streams, control);
+        }
         _ => {}
     }
     // CLOSE may be the first word of a stream: one without a byte. The empty word is nothing but that.
@@ -274,6 +277,10 @@ fn handle_word(
             Flow::Strict => Ok(()),
         },
         Word::Request => streams.handle_request(slot),
+        Word::Grow => {
+            streams.handle_grow(slot);
+            Ok(())
+        }
         Word::Close => {
             let verdict = stream.receiver.handle_close();
             streams.announce(slot, Pending::READABLE);

@@ -130,6 +130,11 @@ impl Receiver {
         self.state
     }
 
+    /// Bytes that were kept, or promised a place, and not taken.
+    pub(super) const fn kept(&self) -> u32 {
+        self.kept
+    }
+
     /// Whether nobody reads any more.
     pub(super) const fn is_sink(&self) -> bool {
         self.sink

@@ -139,8 +139,10 @@ struct StreamAtRest {
     sender: SenderAtRest,
     receiver: ReceiverAtRest,
     priority: Priority,
-    wants_room: bool,
-    wants_credit: bool,
+    /// How many times this side's window has doubled.
+    grown: u8,
+    /// Of which events the application waits for one.
+    wants: Pending,
 }
 
 impl Resting {
@@ -195,8 +197,10 @@ impl Resting {
             stream.sender = Sender::resumed(kept.sender);
             stream.receiver = Receiver::resumed(kept.receiver);
             stream.priority = kept.priority;
-            stream.wants_room = kept.wants_room;
-            stream.wants_credit = kept.wants_credit;
+            stream.wants_room = kept.wants.has(Pending::WRITABLE);
+            stream.wants_credit = kept.wants.has(Pending::CREDIT);
+            stream.grown = kept.grown;
+            streams.resume_growth(slot);
         }
         Session {
             streams,
@@ -233,13 +237,21 @@ impl StreamAtRest {
             && stream.due == Words::default()
             && stream.events == Pending::default()
             && stream.planned == 0;
+        let mut wants = Pending::default();
+        for (is_wanted, event) in
+            [(stream.wants_room, Pending::WRITABLE), (stream.wants_credit, Pending::CREDIT)]
+        {
+            if is_wanted {
+                wants.set(event);
+            }
+        }
         Some(Self {
             id: stream.id,
             sender: stream.sender.at_rest().filter(|_| is_quiet)?,
             receiver: stream.receiver.at_rest()?,
             priority: stream.priority,
-            wants_room: stream.wants_room,
-            wants_credit: stream.wants_credit,
+            grown: stream.grown,
+            wants,
         })
     }
 }

@@ -18,7 +18,7 @@ impl Streams {
         if stream.dead || stream.sender.is_finished() {
             return 0;
         }
-        let own = self.config.send_buffer.saturating_sub(stream.unacked.len());
+        let own = self.send_buffer(slot).saturating_sub(stream.unacked.len());
         let all = self.config.session_send_buffer.saturating_sub(self.queued);
         u32::try_from(all).unwrap_or(u32::MAX).min(own)
     }
@@ -28,7 +28,7 @@ impl Streams {
         let Some(terms) = self.terms else { return 0 };
         let stream = &self.table[slot];
         let unsent = stream.sender.unsent();
-        let mut credit = stream.sender.credit(terms.send_window).min(self.room(slot));
+        let mut credit = stream.sender.credit(self.window(slot)).min(self.room(slot));
         if terms.dialect == Dialect::V1 && self.config.role == Role::Host {
             credit = credit.min(stream.pace.room(&self.config.v1).saturating_sub(unsent));
         }
@@ -58,7 +58,7 @@ impl Streams {
     pub(super) fn offer_room(&mut self, slot: u32) {
         let stream = &self.table[slot];
         // Half the buffer at least: a writer woken for a few bytes writes a few bytes.
-        if stream.wants_room && stream.unacked.len() <= self.config.send_buffer / 2 {
+        if stream.wants_room && stream.unacked.len() <= self.send_buffer(slot) / 2 {
             if self.is_full() {
                 self.room_wanted = true;
             } else {
@@ -93,7 +93,7 @@ impl Streams {
             at = self.table.after(List::Live, slot);
             self.offer_credit(slot);
             let stream = &self.table[slot];
-            if stream.wants_room && stream.unacked.len() <= self.config.send_buffer / 2 {
+            if stream.wants_room && stream.unacked.len() <= self.send_buffer(slot) / 2 {
                 self.table[slot].wants_room = false;
                 self.announce(slot, Pending::WRITABLE);
             }
@@ -101,6 +101,6 @@ impl Streams {
     }
 }
 
-/// What all streams together may have unsent before each is held to one frame of it: as much as is read at a
-/// time. More would only wait behind the line; less would leave it idle between two fills.
-const LINE: u64 = READ as u64;
+/// What all streams together may have unsent before each is held to one frame of it: as much as a socket
+/// takes at a time. More would only wait behind the line; less would leave it idle between two fills.
+const LINE: u64 = 2 * READ as u64;

@@ -266,9 +266,9 @@ impl Pool {
 pub const SEGMENT: usize = 4096;
 /// Bytes in a segment at least: a line of text, a few keystrokes.
 const SMALLEST: usize = 256;
-/// Empty segments kept for the next writer while the session is busy: 256 KiB, given back when it falls
-/// silent.
-const SPARE: usize = 64;
+/// Empty segments kept for the next writer while the session is busy: 512 KiB, as much as a window that has
+/// grown; given back when it falls silent.
+const SPARE: usize = 128;
 /// The most heap that spare segments hold.
 pub(super) const SPARE_BYTES: u64 = (SPARE * (SEGMENT + 2 * size_of::<Vec<u8>>())) as u64;
 /// Segments of a queue that are smaller than the largest, at most.

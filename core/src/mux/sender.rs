@@ -40,6 +40,8 @@ pub(super) struct Sender {
     progress: bool,
     /// The most that may be under way since the last rewind.
     cap: u32,
+    /// How many times the window has doubled.
+    grown: u8,
     finished: bool,
     closed: bool,
 }
@@ -50,6 +52,7 @@ pub(super) struct SenderAtRest {
     cap: u32,
     limit: u16,
     progress: bool,
+    grown: u8,
     finished: bool,
     closed: bool,
 }
@@ -63,6 +66,7 @@ impl Sender {
             limit: max_frame,
             progress: true,
             cap: u32::MAX,
+            grown: 0,
             finished: false,
             closed: false,
         }
@@ -70,22 +74,37 @@ impl Sender {
 
     /// What is kept of it while nothing is under way. `None`: something is.
     pub(super) const fn at_rest(&self) -> Option<SenderAtRest> {
-        let Self { flight, unacked, limit, progress, cap, finished, closed } = *self;
+        let Self { flight, unacked, limit, progress, cap, grown, finished, closed } = *self;
         if flight > 0 || unacked > 0 {
             return None;
         }
-        Some(SenderAtRest { cap, limit, progress, finished, closed })
+        Some(SenderAtRest { cap, limit, progress, grown, finished, closed })
     }
 
     /// As it was.
     pub(super) const fn resumed(kept: SenderAtRest) -> Self {
-        let SenderAtRest { cap, limit, progress, finished, closed } = kept;
-        Self { flight: 0, unacked: 0, limit, progress, cap, finished, closed }
+        let SenderAtRest { cap, limit, progress, grown, finished, closed } = kept;
+        Self { flight: 0, unacked: 0, limit, progress, cap, grown, finished, closed }
     }
 
     /// Bytes sent and not acked.
     pub(super) const fn flight(&self) -> u32 {
         self.flight
+    }
+
+    /// How many times the peer's window has doubled.
+    pub(super) const fn grown(&self) -> u8 {
+        self.grown
+    }
+
+    /// It has doubled.
+    pub(super) const fn handle_grow(&mut self) {
+        self.grown += 1;
+    }
+
+    /// It is as it was at first.
+    pub(super) const fn forget_growth(&mut self) {
+        self.grown = 0;
     }
 
     /// Bytes written and not sent.

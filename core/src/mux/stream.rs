@@ -12,6 +12,7 @@ use super::sender::Sender;
 use super::table::NONE;
 use super::v1::Pace;
 use super::wire::StreamId;
+use crate::time::Instant;
 
 /// One open stream: counts, states and links; its bytes are in the pool.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub(super) struct Stream {
     pub unread: Queue,
     /// Consumed bytes whose ACK has not been sent.
     pub ack: u32,
+    /// How many times this side's window has doubled.
+    pub grown: u8,
+    /// Bytes that were taken since the window was looked at, and since when.
+    pub turned: u32,
+    pub turn_began: Instant,
     /// Words due.
     pub due: Words,
     /// Events due.
@@ -67,6 +73,9 @@ impl Stream {
             cursor: Cursor::FRONT,
             unread: Queue::default(),
             ack: 0,
+            grown: 0,
+            turned: 0,
+            turn_began: Instant::ZERO,
             due: Words::default(),
             events: Pending::default(),
             priority: Priority::Normal,

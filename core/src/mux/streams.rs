@@ -13,6 +13,7 @@ use super::config::{Config, Priority};
 use super::decoder::Dialect;
 use super::error::{OpenError, StreamError, Violation};
 use super::event::{Counters, Event, ResetReason};
+use super::growth::Grown;
 use super::ids::Unused;
 use super::receiver::{Flow, ReceiverState};
 use super::segments::{Cursor, Pool};
@@ -29,6 +30,9 @@ pub(super) struct Streams {
     pub(super) table: Table,
     pub(super) pool: Pool,
     pub(super) begun: Begun,
+    pub(super) grown: Grown,
+    /// When something came last.
+    pub(super) now: Instant,
     pub(super) counters: Counters,
     /// What was agreed on; `None`: nothing moves yet.
     pub(super) terms: Option<Terms>,
@@ -56,6 +60,8 @@ impl Streams {
             table: Table::new(config.seed),
             pool: Pool::default(),
             begun: Begun::default(),
+            grown: Grown::default(),
+            now: Instant::ZERO,
             counters: Counters::default(),
             terms: None,
             is_going_away: false,
@@ -314,6 +320,7 @@ impl Streams {
         stream.events.take(Pending::WRITABLE);
         stream.events.take(Pending::CREDIT);
         stream.events.set(Pending::DEAD);
+        self.forget_growth(slot);
         self.table.unlink_sends(slot);
         self.table.unlink(List::Live, slot);
         self.table.link(List::Events, slot);

@@ -30,7 +30,7 @@ impl Streams {
     pub(super) fn next_frame(&self, slot: u32, ahead: u32) -> u32 {
         let Some(terms) = self.terms else { return 0 };
         let stream = &self.table[slot];
-        let len = stream.sender.next_frame(terms.send_window, ahead);
+        let len = stream.sender.next_frame(self.window(slot), ahead);
         if terms.dialect == Dialect::V1 && self.config.role == Role::Host {
             return len.min(stream.pace.room(&self.config.v1).saturating_sub(ahead));
         }
@@ -123,9 +123,10 @@ impl Streams {
 
     /// The application used `n` bytes of a stream's that the receiver keeps.
     pub(super) fn consumed(&mut self, slot: u32, n: u32) {
-        let window = if self.config.window == 0 { u32::MAX } else { self.config.window };
-        let threshold = self.config.receive_buffer.min(window).div_ceil(2);
+        let window = self.own_window(slot);
+        let threshold = self.receive_buffer(slot).min(window).div_ceil(2);
         let due = self.table[slot].receiver.handle_consumed(n, threshold);
+        self.note_taken(slot, n);
         self.apply(slot, due);
     }
 

@@ -71,7 +71,9 @@ pub enum Word {
     Request,
     /// `0xc0000002`: the stream is gone in both directions.
     Reset,
-    /// `0xc0000003..`: reserved; no payload follows.
+    /// `0xc0000003`: the window of the sender of this word is twice what it was, on this stream.
+    Grow,
+    /// `0xc0000004..`: reserved; no payload follows.
     Reserved(u32),
 }
 
@@ -88,7 +90,8 @@ impl Word {
             0xc000_0000 => Self::Close,
             0xc000_0001 => Self::Request,
             0xc000_0002 => Self::Reset,
-            0xc000_0003.. => Self::Reserved(word),
+            0xc000_0003 => Self::Grow,
+            0xc000_0004.. => Self::Reserved(word),
         }
     }
 
@@ -104,6 +107,7 @@ impl Word {
             Self::Close => 0xc000_0000,
             Self::Request => 0xc000_0001,
             Self::Reset => 0xc000_0002,
+            Self::Grow => 0xc000_0003,
         }
     }
 }
@@ -141,7 +145,9 @@ impl Features {
     pub const ALL: Self = Self(0x07);
     /// What carries this loses nothing: I never ask for payload again, and my window holds without REWIND.
     pub const RELIABLE: Self = Self(0x08);
-    const KNOWN: u8 = 0x0f;
+    /// I send and understand GROW.
+    pub const GROWS: Self = Self(0x10);
+    const KNOWN: u8 = 0x1f;
 
     /// Whether all of `other` is in it.
     #[must_use]
@@ -164,6 +170,7 @@ impl fmt::Debug for Features {
             (Self::RESET, "reset"),
             (Self::MESSAGES, "messages"),
             (Self::RELIABLE, "reliable"),
+            (Self::GROWS, "grows"),
         ] {
             if self.has(feature) {
                 write!(f, "{}{name}", if any { "+" } else { "" })?;
@@ -474,7 +481,8 @@ mod tests {
             (0xc000_0000, Word::Close),
             (0xc000_0001, Word::Request),
             (0xc000_0002, Word::Reset),
-            (0xc000_0003, Word::Reserved(0xc000_0003)),
+            (0xc000_0003, Word::Grow),
+            (0xc000_0004, Word::Reserved(0xc000_0004)),
             (0xffff_ffff, Word::Reserved(0xffff_ffff)),
         ] {
             assert_eq!(Word::from_u32(word), want);

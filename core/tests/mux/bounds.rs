@@ -16,8 +16,9 @@ fn configs() -> Vec<Config> {
     let mut capped = Config::new(Role::Guest);
     (capped.max_streams, capped.session_send_buffer) = (20, 50_000);
     let overcommitted = Config { receive_buffer: 1000, max_streams: 30, ..Config::new(Role::Guest) };
+    let growing = Config { most_window: 256 << 10, growth: 384 << 10, ..Config::new(Role::Guest) };
     let reliable = Config { carrier: Carrier::Reliable, max_streams: 40, ..Config::new(Role::Guest) };
-    vec![small, capped, overcommitted, reliable, Config::new(Role::Guest)]
+    vec![small, capped, overcommitted, growing, reliable, Config::new(Role::Guest)]
 }
 
 /// All that may be open is, and has all that it may have.

@@ -248,7 +248,7 @@ fn while_the_line_is_full_credit_is_a_frame_each() {
         host.want_credit(*id).unwrap();
     }
     // As much as the line takes at a time, and a frame of each.
-    assert!(host.memory() <= 65_536 + 200 * (4096 + 512), "{}", host.memory());
+    assert!(host.memory() <= 131_072 + 200 * (4096 + 512), "{}", host.memory());
     // Whoever has sent its frame may write the next one.
     assert_eq!(events(&mut host), []);
     take(&mut host, 10 * 4108, 4, START);

@@ -257,7 +257,7 @@ impl Watch {
                     }
                     Word::Request => self.requests += 1,
                     Word::Ack(_) | Word::Reset | Word::Empty => {}
-                    Word::Data(_) | Word::Undefined(_) | Word::Reserved(_) => {
+                    Word::Data(_) | Word::Grow | Word::Undefined(_) | Word::Reserved(_) => {
                         panic!("sent {word:?} on {id}")
                     }
                 },

@@ -9,6 +9,7 @@ mod attack;
 mod bounds;
 mod carriers;
 mod fuzz;
+mod growth;
 mod guest;
 mod hostile;
 mod line;
