@@ -3,7 +3,7 @@
 use quickcheck::{TestResult, quickcheck};
 use vspc_guest::{
     Announcement, ControlLine, Ending, Exec, FactLine, Header, Key, Listener, MAX_BLOCK, MAX_LINE,
-    MAX_PACKED, Pack, Pty, Put, Refusal, Shell, Sum, Unpacker, answer, pack,
+    MAX_PACKED, Name, Pack, Pty, Put, Refusal, Shell, Sum, Unpacker, answer, pack,
 };
 
 /// Lines that are right, to begin with.
@@ -26,6 +26,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Header::Put(put).line(),
         Header::Put(tagged).line(),
         Header::Control { key }.line(),
+        Header::Window { name: Name::new("shell").unwrap() }.line(),
         ControlLine::Size { rows: 1, cols: 2 }.line(),
         Ending::Killed("TERM".to_owned()).line(),
         FactLine::Set("a".to_owned(), "b".to_owned()).line(),

@@ -134,6 +134,7 @@ impl Arbitrary for Linish {
             "subscribe",
             "unsubscribe",
             "attach",
+            "resize",
             "lock",
             "break",
             "bump",
@@ -145,6 +146,7 @@ impl Arbitrary for Linish {
         ];
         // Each with a value that is right.
         const FIELDS: &[(&str, &str)] = &[
+            ("size", "{\"rows\":50,\"cols\":132}"),
             ("v", "1"),
             ("client", "\"1.1\""),
             ("for", "{\"user\":\"ann\",\"rights\":\"writer\"}"),
