@@ -205,10 +205,15 @@ macro_rules! with_all {
                 a_redis_that_is_killed_and_comes_back_empty_costs_nobody_anything
                 a_server_that_is_killed_and_its_redis_too_has_lost_no_port_that_was_reported_kept
                 a_redis_that_forgets_everything_is_told_it_again
+                what_changes_right_after_redis_has_forgotten_everything_hides_nothing
                 a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for
                 a_redis_that_stands_still_keeps_nobody_from_typing
                 a_user_with_a_password_a_unix_socket_and_a_database_lead_to_it
                 a_redis_that_is_not_there_keeps_a_server_from_starting
+            }
+            redis_failover {
+                a_failover_to_a_replica_that_lacks_the_last_writes_costs_nobody_anything
+                a_master_that_was_made_a_replica_is_left_for_the_one_that_haproxy_leads_to
             }
             #[cfg(feature = "tls")]
             redis_tls {

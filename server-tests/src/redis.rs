@@ -3,9 +3,8 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::peer::Peer;
 use super::process::{PATIENCE, Server, run};
 use super::programs::{Folder, is_here};
 use super::state::{Kept, Moment, kill_at_any_moment};
+use super::stretch::Stretch;
 
 /// A redis-server of a test's own.
 pub(super) struct Redis {
@@ -22,8 +22,7 @@ pub(super) struct Redis {
     folder: Folder,
     port: u16,
     options: Vec<String>,
-    /// The first of the test's own client ports.
-    first: u16,
+    ports: Stretch,
 }
 
 impl Redis {
@@ -32,14 +31,11 @@ impl Redis {
         if !is_here("redis-server") {
             return None;
         }
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed) % 9;
         let folder = Folder::new(&format!("redis-{name}"));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let first = 10_240 + nth * 2048 + (std::process::id() % 2) as u16 * 512;
         let child = Self::spawn(&folder, port, options);
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Some(Self { child, folder, port, options, first })
+        Some(Self { child, folder, port, options, ports: Stretch::claim() })
     }
 
     fn spawn(folder: &Folder, port: u16, options: &[&str]) -> Child {
@@ -57,7 +53,7 @@ impl Redis {
     }
 
     /// Ends it, as a machine does that loses power.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -72,8 +68,16 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    pub(super) fn info(&self, section: &str) -> String {
+        self.value(&["INFO", section]).unwrap().replace("\r\n", "\n")
+    }
+
     /// Asks it, and gives the reply as it is on the wire.
-    fn ask(&self, words: &[&str]) -> String {
+    pub(super) fn ask(&self, words: &[&str]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut request = format!("*{}\r\n", words.len());
@@ -85,12 +89,12 @@ impl Redis {
         reply.strip_suffix("+OK\r\n").unwrap().to_owned()
     }
 
-    fn value(&self, words: &[&str]) -> Option<String> {
+    pub(super) fn value(&self, words: &[&str]) -> Option<String> {
         self.ask(words).strip_prefix('$')?.split_once("\r\n").map(|(_, value)| value.trim_end().to_owned())
     }
 
     pub(super) fn options(&self, url: &str, owner: &str) -> Vec<String> {
-        let (first, last) = (self.first.to_string(), (self.first + 1535).to_string());
+        let [first, last] = self.ports.range(1536);
         let words = ["--no-banner", "--backend", "Redis", "--redis-url", url, "--redis-owner", owner];
         let range = ["--port-range-start", &first, "--port-range-end", &last];
         words.into_iter().chain(range).map(str::to_owned).collect()
@@ -100,7 +104,7 @@ impl Redis {
         self.keeper_by(&self.url(), owner)
     }
 
-    fn keeper_by(&self, url: &str, owner: &str) -> Kept {
+    pub(super) fn keeper_by(&self, url: &str, owner: &str) -> Kept {
         Kept::of(Server::keeping(&refs(&self.options(url, owner))))
     }
 
@@ -126,7 +130,7 @@ pub(super) fn refs(options: &[String]) -> Vec<&str> {
 }
 
 /// Waits until something is so.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
@@ -135,7 +139,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// What is typed arrives, and what is printed.
-fn talk(vm: &mut Peer, client: &mut Peer) {
+pub(super) fn talk(vm: &mut Peer, client: &mut Peer) {
     for letter in b'a'..=b'z' {
         client.print(&[letter]);
         vm.expect(&[letter]);
@@ -269,20 +273,38 @@ pub(super) fn a_redis_that_forgets_everything_is_told_it_again() {
     assert!(redis.ask(&["KEYS", "vspc:block:*"]).contains("vspc:block:"));
 }
 
+pub(super) fn what_changes_right_after_redis_has_forgotten_everything_hides_nothing() {
+    let Some(redis) = Redis::start("hidden", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let _first = Peer::vm(&kept.server, 1);
+    kept.wait_for(1);
+    redis.ask(&["FLUSHALL"]);
+    // Before anybody can have looked whether all is there.
+    let _second = Peer::vm(&kept.server, 2);
+    kept.wait_for(2);
+    let line = kept.server.line_with("Redis ");
+    assert!(line.contains("Redis has forgotten"), "{line}");
+    assert_eq!(redis.ask(&["HLEN", "vspc:consoles:a"]), ":2\r\n");
+}
+
 pub(super) fn a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for() {
     let Some(redis) = Redis::start("replica", &[]) else { return };
     let mut kept = redis.keeper("a");
-    let _first = Peer::vm(&kept.server, 1);
+    let (mut vm, port) = Peer::vm(&kept.server, 1);
+    let mut client = Peer::client(port);
+    kept.server.line_with("client attached");
     kept.wait_for(1);
     // As one does that a failover has made a replica of another.
     redis.ask(&["REPLICAOF", "127.0.0.1", "1"]);
     let line = kept.server.line_with("the state cannot be kept");
-    assert!(line.contains("replica"), "{line}");
+    assert!(line.contains(&format!("{} is a replica", redis.address())), "{line}");
     let (_second, second) = Peer::vm(&kept.server, 2);
+    talk(&mut vm, &mut client);
     redis.ask(&["REPLICAOF", "NO", "ONE"]);
     let next = kept.server.line_with("the state ");
     assert!(next.contains("kept again"), "{next}");
     assert_eq!(kept.wait_for(2)["vm2"], second.port());
+    assert_eq!(redis.ask(&["HLEN", "vspc:consoles:a"]), ":2\r\n");
 }
 
 pub(super) fn a_redis_that_stands_still_keeps_nobody_from_typing() {

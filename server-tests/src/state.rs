@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,19 +17,17 @@ use vspc_core::mux::{Carrier, Config, Features, Received, Role, Session, Start, 
 use super::peer::{Peer, introduction};
 use super::process::{PATIENCE, Server, run};
 use super::programs::Folder;
+use super::stretch::Stretch;
 
-/// A state file, and the ports of a test's own, which the system gives to nobody.
+/// A state file, and ports.
 struct Place {
     folder: Folder,
-    first: u16,
+    ports: Stretch,
 }
 
 impl Place {
     fn new(name: &str) -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-        let first = 10_000 + (std::process::id() % 10) as u16 * 2200 + nth % 11 * 200;
-        Self { folder: Folder::new(&format!("state-{name}")), first }
+        Self { folder: Folder::new(&format!("state-{name}")), ports: Stretch::claim() }
     }
 
     fn file(&self) -> PathBuf {
@@ -45,8 +43,7 @@ impl Place {
     }
 
     fn options(&self) -> Vec<String> {
-        let (file, first) = (self.file().display().to_string(), self.first.to_string());
-        let last = (self.first + 199).to_string();
+        let (file, [first, last]) = (self.file().display().to_string(), self.ports.range(200));
         let words = ["--no-banner", "--backend", "File", "-f", &file];
         let range = ["--port-range-start", &first, "--port-range-end", &last];
         words.into_iter().chain(range).map(str::to_owned).collect()

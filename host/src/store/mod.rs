@@ -16,6 +16,7 @@ mod options;
 mod record;
 mod redis;
 mod redis_look;
+mod redis_scripts;
 
 use std::io;
 use std::path::Path;

@@ -23,6 +23,7 @@ use redis::{Client, Commands, Connection, FromRedisValue, IntoConnectionInfo, Pi
 use vspc_core::concentrator::BLOCK;
 
 use super::record::{Record, Seen};
+use super::redis_scripts::{ACQUIRE, LEAVE, RENEW, UNPUBLISH};
 use super::{Backend, Grant, Opened};
 use crate::seed::seed;
 
@@ -183,7 +184,7 @@ impl Redis {
             none => {
                 // Whoever answers now may have forgotten something.
                 self.written = None;
-                self.quiet_until = Some(Instant::now() + LIVE);
+                self.quiet_until = Some(Instant::now() + QUIET);
                 let connection = self.settings.client.get_connection_with_timeout(PATIENCE)?;
                 connection.set_read_timeout(Some(PATIENCE))?;
                 connection.set_write_timeout(Some(PATIENCE))?;
@@ -253,14 +254,21 @@ impl Redis {
         let stock = usize::from((last - first) / STOCK_PART).clamp(1, STOCK);
         let wanted = self.used + self.used / 4 + stock;
         let missing = wanted.saturating_sub(held(&self.blocks)).div_ceil(usize::from(BLOCK));
-        let mut args = vec![self.settings.owner.clone(), self.lease(), missing.to_string()];
         let all = first / BLOCK..=last / BLOCK;
-        args.extend(
-            all.filter(|&block| !self.blocks.contains(&(block as u8))).map(|block| block.to_string()),
-        );
+        let others = all.filter(|&block| !self.blocks.contains(&(block as u8)));
+        let others: Vec<String> = others.map(|block| block.to_string()).collect();
         let was_full = self.is_full;
-        let granted: Vec<u8> =
-            if missing == 0 || args.len() == 3 { Vec::new() } else { self.eval(ACQUIRE, &[], &args)? };
+        let mut granted: Vec<u8> = Vec::new();
+        if missing > 0 && !others.is_empty() {
+            let last_write = self.written.as_ref().map(|_| self.written_revision()).unwrap_or_default();
+            let mut args = vec![self.settings.owner.clone(), self.lease(), missing.to_string(), last_write];
+            args.extend(others);
+            let Some(got) = self.eval(ACQUIRE, &[self.key("revision")], &args)? else {
+                // What is looked at next finds out, and says so.
+                return Ok(());
+            };
+            granted = got;
+        }
         self.blocks.extend(&granted);
         self.is_full = granted.len() < missing;
         if !granted.is_empty() || self.is_full != was_full {
@@ -308,13 +316,15 @@ impl Redis {
             let before: HashMap<String, u16> = self.ask(|connection| connection.hgetall(&published))?;
             self.published.extend(before);
         }
-        let is_whole = self.written.is_none();
         let lines: HashMap<String, String> =
             records.iter().map(|record| (field(record), record.line())).collect();
         let names = names(records);
+        let is_whole = self.written.is_none();
         let before = self.written.take().unwrap_or_default();
+        let last_write = self.written_revision();
         let mut pipe = redis::pipe();
         pipe.atomic();
+        pipe.get(self.key("revision"));
         if is_whole {
             pipe.del(&key).ignore();
         }
@@ -330,12 +340,25 @@ impl Redis {
         self.publish(&names, is_whole, &mut pipe);
         self.revision += 1;
         pipe.set(self.key("revision"), self.written_revision()).ignore();
-        self.ask(|connection| pipe.query::<()>(connection))?;
-        (self.written, self.published) = (Some(lines), names);
+        let (found,): (Option<String>,) = self.ask(|connection| pipe.query(connection))?;
+        self.published = names;
+        if !is_whole && found.as_ref() != Some(&last_write) {
+            // What changed was added to nothing.
+            self.note_forgotten();
+            return self.write(records);
+        }
+        self.written = Some(lines);
         let is_ours = |port: &u16| self.blocks.contains(&((port / BLOCK) as u8));
         self.used = records.iter().filter(|record| record.port.as_ref().is_some_and(is_ours)).count();
         // The leases of what is new.
         if is_whole { self.look_after().map(drop) } else { self.acquire() }
+    }
+
+    /// Redis has lost writes of this server's: whose blocks are it may have forgotten as well.
+    fn note_forgotten(&mut self) {
+        log::warn!("Redis has forgotten what was kept: all of it is written again");
+        self.written = None;
+        self.quiet_until = Some(Instant::now() + QUIET);
     }
 
     fn look_after(&mut self) -> redis::RedisResult<bool> {
@@ -351,8 +374,23 @@ impl Redis {
             let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
             grant.lost.extend(lost);
         }
-        self.acquire()?;
-        Ok(is_there)
+        // Where it is not there, others come first.
+        if is_there { self.acquire().map(|()| true) } else { Ok(false) }
+    }
+
+    /// Why it does not work, in words that fit a line.
+    fn trouble(&self, error: &redis::RedisError) -> io::Error {
+        let words = error.to_string();
+        if words.contains(READ_ONLY) || words.contains("READONLY") {
+            let place = self.settings.client.get_connection_info().addr();
+            return io::Error::other(format!(
+                "Redis at {place} is a replica and takes no writes: after a failover its address has to lead \
+                 to the new master"
+            ));
+        }
+        // A transaction fails with a reason for each of its commands.
+        let first = error.clone().into_server_errors().and_then(|errors| Some(errors.first()?.1.clone()));
+        io::Error::other(first.map_or(words, |first| first.to_string()).replace('\n', " "))
     }
 
     fn leave(&mut self) -> redis::RedisResult<()> {
@@ -366,7 +404,7 @@ impl Redis {
 
 impl Backend for Redis {
     fn keep(&mut self, records: &[&Record]) -> io::Result<()> {
-        self.write(records).map_err(io::Error::other)
+        self.write(records).map_err(|error| self.trouble(&error))
     }
 
     fn tend_every(&self) -> Option<Duration> {
@@ -374,13 +412,10 @@ impl Backend for Redis {
     }
 
     fn tend(&mut self) -> io::Result<bool> {
-        let is_there = self.look_after().map_err(io::Error::other)?;
-        if !is_there {
-            if self.written.is_some() {
-                log::warn!("Redis has forgotten what was kept: all of it is written again");
-            }
-            self.written = None;
-            self.quiet_until = Some(Instant::now() + LIVE);
+        let is_there = self.look_after().map_err(|error| self.trouble(&error))?;
+        // One that has written nothing yet has nothing to miss.
+        if !is_there && self.written.is_some() {
+            self.note_forgotten();
         }
         Ok(is_there)
     }
@@ -429,56 +464,21 @@ fn ports_between(block: u8, first: u16, last: u16) -> usize {
     usize::from((to.min(last) + 1).saturating_sub(from.max(first)))
 }
 
-/// KEYS: revision, consoles, live, published. ARGV: owner, token, lease, lease of the name, blocks.
-const RENEW: &str = "
-local lost = {}
-for i = 5, #ARGV do
-    local key = 'vspc:block:' .. ARGV[i]
-    local owner = redis.call('GET', key)
-    if not owner or owner == ARGV[1] then
-        redis.call('SET', key, ARGV[1], 'PX', ARGV[3])
-    else
-        lost[#lost + 1] = tonumber(ARGV[i])
-    end
-end
-for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4]}) do redis.call('PEXPIRE', key, ARGV[3]) end
-local live = redis.call('GET', KEYS[3])
-if not live or live == ARGV[2] then
-    redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[4])
-    live = ''
-end
-return {redis.call('GET', KEYS[1]) or '', live, lost}";
-
-/// ARGV: owner, lease, how many, blocks to choose from.
-const ACQUIRE: &str = "
-local got = {}
-for i = 4, #ARGV do
-    if #got >= tonumber(ARGV[3]) then break end
-    local key = 'vspc:block:' .. ARGV[i]
-    local owner = redis.call('GET', key)
-    if not owner or owner == ARGV[1] then
-        redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
-        got[#got + 1] = tonumber(ARGV[i])
-    end
-end
-return got";
-
-/// Takes back what was published, unless another server has published something else since. KEYS: active,
-/// hash, published. ARGV: name, port.
-const UNPUBLISH: &str = "
-if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('DEL', KEYS[1]) end
-if redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[2], ARGV[1]) end
-redis.call('HDEL', KEYS[3], ARGV[1])";
-
-/// KEYS: live. ARGV: token.
-const LEAVE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
-
 /// How long Redis may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a server that says nothing counts as running: so long one waits that is started after it was
 /// killed. It says something four times in this.
 const LIVE: Duration = Duration::from_secs(6);
+
+/// How long no new block is taken from a Redis that may have forgotten whose they are. Until then each server
+/// that runs has said which are its own, also one that was waiting for an answer from the one before: that
+/// takes [`PATIENCE`], and it tries again a second later.
+const QUIET: Duration = Duration::from_secs(12);
+
+/// What the kind of error is called that a replica answers writes with; a script of an old Redis has the code
+/// in its words.
+const READ_ONLY: &str = "ReadOnly";
 
 /// How often a server that is started looks whether its name is free.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
