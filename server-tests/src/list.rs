@@ -137,6 +137,7 @@ macro_rules! with_all {
                 a_log_is_read_by_time_and_by_pattern_over_all_of_its_files
                 a_log_is_followed_over_its_rotation_and_a_restart_of_the_server
                 a_span_of_a_log_is_a_cast_that_says_when_what_was_printed
+                asciinema_plays_a_cast_to_the_bytes_that_the_vm_has_printed
                 after_a_restart_the_first_client_sees_what_was_there_before_what_is_printed_since
                 whoever_follows_the_log_of_a_console_that_ends_has_the_end_of_it
                 a_console_that_a_store_puts_back_has_its_output_before_its_vm_is_back

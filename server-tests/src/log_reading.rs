@@ -15,7 +15,7 @@ use super::client_tour::Client;
 use super::peer::Peer;
 use super::process::{PATIENCE, Server};
 use super::program;
-use super::programs::Folder;
+use super::programs::{Folder, Program, is_here};
 
 /// A directory with one for logs and one for times in it.
 struct Place(Folder);
@@ -253,6 +253,29 @@ pub(super) fn a_span_of_a_log_is_a_cast_that_says_when_what_was_printed() {
         assert!(last - first >= between - 0.002, "{between} s between: {cast}");
         assert!(lines[1..].iter().all(|event| event[1] == "o"), "{cast}");
     }
+}
+
+pub(super) fn asciinema_plays_a_cast_to_the_bytes_that_the_vm_has_printed() {
+    if !is_here("asciinema") {
+        return;
+    }
+    let place = Place::new("played");
+    let (server, admin) = place.start(&[]);
+    let Some(client) = client(admin) else { return };
+    let (mut vm, _) = Peer::vm(&server, 1);
+    let screen = "\x1b[2J\x1b[1;1Hs\u{e9}cond \u{2500}\u{1f5a5}\t\x1b[31mred\x1b[0m\x07\r\n";
+    for piece in ["first\r\n", screen, "without an end\n\"$ \\"] {
+        vm.print(piece.as_bytes());
+        await_end(&client, piece);
+        pause(&client);
+    }
+    let cast = place.0.0.join("cast").display().to_string();
+    assert!(client.run(&["log", "vm1", "--cast", &cast]).status.success());
+    // It plays on a terminal only.
+    let home = place.folder("home");
+    let play = format!("HOME={home} LC_ALL=C.UTF-8 asciinema play -s 100 {cast}");
+    let mut player = Program::start(&["script", "-qec", &play, "/dev/null"]);
+    assert_eq!(String::from_utf8(player.end()).unwrap(), client.says(&["log", "vm1"]));
 }
 
 pub(super) fn a_server_without_logs_says_so_and_one_that_is_down_is_not_needed() {

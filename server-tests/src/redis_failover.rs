@@ -1,5 +1,5 @@
-//! State in a Redis that fails over (docs/state.md §4): real redis-servers, one a replica of the other, behind
-//! one address that leads to whichever is the master.
+//! State in a Redis that fails over (docs/state.md §4): real redis-servers, one a replica of the other,
+//! behind one address that leads to whichever is the master.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +14,8 @@ use super::process::Server;
 use super::programs::{Folder, is_here};
 use super::redis::{Redis, talk, wait_until};
 
-/// An address that leads to one Redis and, from some moment on, to another, as that of a load balancer does, or
-/// one that moves from machine to machine.
+/// An address that leads to one Redis and, from some moment on, to another, as that of a load balancer does,
+/// or one that moves from machine to machine.
 struct Way {
     at: SocketAddr,
     led: Arc<Mutex<Led>>,
@@ -223,6 +223,6 @@ impl Drop for Haproxy {
     }
 }
 
-/// VMs that make a server want a second block of ports: it has a quarter more than are in use, and an eighth of
-/// its range.
+/// VMs that make a server want a second block of ports: it has a quarter more than are in use, and an eighth
+/// of its range.
 const MANY: u8 = 64;

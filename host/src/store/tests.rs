@@ -41,7 +41,7 @@ impl Backend for Asking {
 /// A loop without sockets, whose store is the test.
 struct Rig {
     engine: Concentrator,
-    house: Housekeeping<()>,
+    house: Housekeeping,
     commands: commands::Receiver,
     woken: std::os::unix::net::UnixStream,
     asks: Receiver<Ask>,
