@@ -65,7 +65,7 @@ fn serve(host: Host, has_log: bool) -> Result<(), vspc_host::fatal::Fatal> {
     let dir = env::args_os().next_back().unwrap();
     let now = time::Instant::from_millis(1);
     let mut engine = Concentrator::new(host.config, host.seed, now);
-    let mut house = Housekeeping::<()>::new(false).unwrap();
+    let mut house = Housekeeping::new(false).unwrap();
     let logs = host.logs;
     if has_log {
         house.logs = logs;
@@ -109,34 +109,40 @@ fn wait_for_logs(dir: &Path) {
         assert!(Instant::now() < deadline, "logs are missing");
         thread::yield_now();
     }
-    let mut before = in_use();
-    loop {
-        thread::sleep(Duration::from_millis(50));
-        if std::mem::replace(&mut before, in_use()) == before {
-            return;
-        }
-        assert!(Instant::now() < deadline, "a thread allocates without end");
+    let mut before = others();
+    let mut looks = 0;
+    while looks < LOOKS {
+        let now = others();
+        let is_still = now == before && now.iter().all(|thread| thread.contains("State:\tS"));
+        looks = if is_still { looks + 1 } else { 0 };
+        before = now;
+        assert!(Instant::now() < deadline, "a thread works without end: {before:?}");
     }
 }
+
+/// What the kernel says of each other thread: its state, and how often it has waited so far.
+fn others() -> Vec<String> {
+    let own = fs::read_link("/proc/thread-self").unwrap();
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap());
+    let threads = threads.filter(|thread| Some(&*thread.file_name()) != own.file_name());
+    threads.map(|thread| fs::read_to_string(thread.path().join("status")).unwrap()).collect()
+}
+
+/// So often in a row all other threads are seen asleep, and not to have woken meanwhile.
+const LOOKS: usize = 20;
 
 fn in_use() -> usize {
     let stats = ALLOCATOR.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-fn say(
-    engine: &mut Concentrator,
-    house: &mut Housekeeping<()>,
-    id: ConnId,
-    bytes: &[u8],
-    now: time::Instant,
-) {
+fn say(engine: &mut Concentrator, house: &mut Housekeeping, id: ConnId, bytes: &[u8], now: time::Instant) {
     engine.handle_received(id, &mut bytes.to_vec(), now);
     drain(engine, house, now);
 }
 
 /// Does what a runtime does, with sockets that take everything.
-fn drain(engine: &mut Concentrator, house: &mut Housekeeping<()>, now: time::Instant) {
+fn drain(engine: &mut Concentrator, house: &mut Housekeeping, now: time::Instant) {
     while let Some(work) = house.next_work(engine, now) {
         if let Work::Transmit(id) = work {
             while !engine.transmit(id, now, |runs| runs.iter().map(|run| run.len()).sum()).is_idle() {}

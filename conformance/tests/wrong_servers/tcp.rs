@@ -2,10 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::server::{Fault, Id, Server};
 
@@ -14,6 +18,8 @@ pub(crate) struct Tcp {
     pub(crate) vms: SocketAddr,
     pub(crate) first_client_port: u16,
     stop: Arc<AtomicBool>,
+    /// Its end wakes the thread.
+    waker: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,6 +42,7 @@ impl Tcp {
         let first_client_port = (first..first + 20).find(|port| listen(*port).is_ok()).unwrap_or(first);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (stopping, waker) = UnixStream::pair().unwrap();
         let next_port = if with_clients { first_client_port } else { 0 };
         let mut server = Loop {
             server: Server::new(fault),
@@ -48,17 +55,18 @@ impl Tcp {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 if !server.turn() {
-                    std::thread::sleep(Duration::from_micros(500));
+                    server.wait(&stopping);
                 }
             }
         });
-        Self { vms: address, first_client_port, stop, thread: Some(thread) }
+        Self { vms: address, first_client_port, stop, waker: Some(waker), thread: Some(thread) }
     }
 }
 
 impl Drop for Tcp {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.waker = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -106,6 +114,15 @@ impl Loop {
         }
         self.flush();
         busy
+    }
+
+    /// Waits until a socket has something, or whoever started this wants its end.
+    fn wait(&self, stopping: &UnixStream) {
+        let loud = self.streams.iter().filter(|(id, _)| !self.silent.contains(id));
+        let listeners = self.vms.iter().chain(&self.clients).map(AsFd::as_fd);
+        let all = listeners.chain(loud.map(|(_, stream)| stream.as_fd())).chain([stopping.as_fd()]);
+        let mut ready: Vec<PollFd<'_>> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        poll(&mut ready, None).unwrap();
     }
 
     fn flush(&mut self) {
