@@ -2,7 +2,7 @@
 //! threads, what is about to end, and when the next of all that is due.
 //!
 //! **Owns** the watches, the grace of sockets that linger and of connections that have failed, what accept
-//! needs, and when the server stops. **Refuses to know** what a socket is, and how its runtime waits.
+//! needs, and when the server stops. **Refuses to know** how its runtime waits for a socket.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::departures::Departures;
 use crate::dialer::Dialer;
 use crate::grace::Grace;
 use crate::inherited::Inherited;
+use crate::lingering::Lingering;
 use crate::log_event;
 use crate::logs::Logs;
 use crate::outlets::Outlets;
@@ -29,15 +30,15 @@ use crate::watch::Watches;
 use crate::watching::{Sighting, Watching};
 use crate::work::Start;
 
-/// What a server keeps beside the engine. `S` is a socket that lingers.
+/// What a server keeps beside the engine.
 #[derive(Debug)]
-pub struct Housekeeping<S> {
+pub struct Housekeeping {
     /// Takes connections in.
     pub accepting: Accepting,
     /// Connections whose write failed, with this error, and whose last input has not been read yet.
     pub failed: Grace<ErrorKind>,
     /// Sockets that the engine is done with.
-    pub lingering: Grace<S>,
+    pub lingering: Lingering,
     /// Ends that were read and wait for their turn.
     pub departures: Departures,
     /// Other threads that read consoles.
@@ -77,7 +78,7 @@ pub struct Due {
     pub listeners: Vec<ListenerId>,
 }
 
-impl<S> Housekeeping<S> {
+impl Housekeeping {
     /// Opens the descriptor that accept holds back. `needs_admin`: without its admin port the server does not
     /// start.
     pub fn new(needs_admin: bool) -> io::Result<Self> {
@@ -104,29 +105,29 @@ impl<S> Housekeeping<S> {
 
     /// Puts back what a store has kept, and tells it from now on what changes. For an engine that has not
     /// been asked for outputs yet.
-    pub fn restore(&mut self, store: Mirror, engine: &mut Concentrator, now: Instant) {
+    pub(crate) fn restore(&mut self, store: Mirror, engine: &mut Concentrator, now: Instant) {
         self.store = store;
         self.store.restore(engine, now);
     }
 
     /// Tells these from now on what happens. For an engine that has not been asked for outputs yet.
-    pub fn tell(&mut self, outlets: Outlets) {
+    pub(crate) fn tell(&mut self, outlets: Outlets) {
         self.outlets = outlets;
     }
 
     /// Connects by this from now on to what the engine asks for.
-    pub fn dial_by(&mut self, dialer: Dialer) {
+    pub(crate) fn dial_by(&mut self, dialer: Dialer) {
         self.dialer = dialer;
     }
 
     /// Takes listeners that the process was started with from among these. For an engine that has not been
     /// asked for outputs yet.
-    pub fn inherit(&mut self, inherited: Inherited) {
+    pub(crate) fn inherit(&mut self, inherited: Inherited) {
         self.accepting.inherit(inherited);
     }
 
     /// Tells this one from now on that the loop goes round.
-    pub fn supervise(&mut self, supervisor: Supervisor, now: Instant) {
+    pub(crate) fn supervise(&mut self, supervisor: Supervisor, now: Instant) {
         self.supervisor = supervisor;
         self.supervisor.begin(now);
     }
@@ -209,7 +210,7 @@ impl<S> Housekeeping<S> {
     }
 
     /// A reader inside the process has ended.
-    pub fn close_local(&mut self, id: ConnId) {
+    pub(crate) fn close_local(&mut self, id: ConnId) {
         if !self.logs.close(id) && !self.watching.close(id) {
             self.watches.close(id);
             self.dialer.give_up(id);
@@ -269,7 +270,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    use socket2::{Domain, Type};
     use vspc_core::concentrator::{Address, Config, Output};
+
+    use crate::lingering::LingeringSocket;
 
     fn engine() -> Concentrator {
         let config = Config { vm_listen: vec![Address::Ip(([127, 0, 0, 1], 0).into())], ..Config::default() };
@@ -281,7 +285,8 @@ mod tests {
         let (mut engine, mut house) = (engine(), Housekeeping::new(true).unwrap());
         let now = Instant::from_millis(1);
         assert!(!house.is_done(&engine, now));
-        house.lingering.insert(ConnId::from_bits(1), "socket", now);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        house.lingering.insert(ConnId::from_bits(1), LingeringSocket::new(socket, false), now);
         house.execute(&mut engine, Command::Stop, now);
         assert!(house.is_stopping() && !house.is_done(&engine, now));
         house.execute(&mut engine, Command::Stop, now + Duration::from_secs(1));
@@ -292,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_due_fires_once_and_the_rest_is_the_next_deadline() {
-        let (mut engine, mut house) = (engine(), Housekeeping::<()>::new(true).unwrap());
+        let (mut engine, mut house) = (engine(), Housekeeping::new(true).unwrap());
         let Some(Output::Listen(listener, address)) = engine.poll_output() else { panic!("no listener") };
         engine.handle_listening(listener, Ok::<Address, _>(address), Instant::ZERO);
         assert_eq!(house.deadline(&engine), None);

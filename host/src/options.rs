@@ -1,16 +1,14 @@
 //! The command line of both servers, and how it becomes the engine's configuration. Options that vSPC.py has
 //! too have its names.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use vspc_core::admin::operator::{Rule, Rules};
 use vspc_core::concentrator::{
-    Address, ClientPlace, Config, LEAST_LAG_LIMIT, LinePlace, PortRange, Proxy, READ_MAX, SerialLine,
-    SlowClient, SocketFile, Takeover, Target, TargetPlace,
+    Address, ClientPlace, Config, LinePlace, Proxy, SerialLine, SlowClient, Takeover, Target, TargetPlace,
 };
 
 use crate::config::{ConfigOptions, Tables};
@@ -459,184 +457,10 @@ impl Options {
         }
     }
 
-    /// The address at which other machines can reach client ports, if they can.
-    pub(crate) fn exposed(&self) -> Option<IpAddr> {
-        let ip = self.interface.ip()?;
-        (!self.no_vm_ports && !ip.to_canonical().is_loopback()).then_some(ip)
-    }
-
-    /// The address at which other machines can reach the admin port, if they can.
-    pub(crate) fn exposed_admin(&self) -> Option<IpAddr> {
-        let mut all = self.admin_addresses().into_iter().filter_map(|address| address.ip());
-        all.find(|ip| !ip.is_loopback())
-    }
-
     /// A rule is about whoever shows a certificate.
     pub(crate) fn names_certificates(&self) -> bool {
         let lists = self.tables.consoles.lists().flat_map(Rules::iter);
         self.admin_rights.iter().chain(lists).any(Rule::is_about_certificates)
-    }
-
-    /// Somebody said where the admin port is to be: without it there is no point in starting.
-    pub(crate) fn needs_admin(&self) -> bool {
-        self.names_admin_port() || !self.admin_listen.is_empty()
-    }
-
-    fn names_admin_port(&self) -> bool {
-        self.admin_port.is_some() || self.admin_iface.is_some()
-    }
-
-    /// Where hosts connect.
-    pub(crate) fn vm_addresses(&self) -> Vec<Address> {
-        let proxy = self.proxy_addresses().map(Address::Ip);
-        let mut all: Vec<Address> = Vec::new();
-        for address in proxy.chain(self.vm_listen.iter().cloned()) {
-            if !all.contains(&address) {
-                all.push(address);
-            }
-        }
-        let covers: Vec<SocketAddr> = all.iter().filter_map(ip_address).collect();
-        all.retain(|address| ip_address(address).is_none_or(|address| !is_covered(address, &covers)));
-        all
-    }
-
-    /// Those of `--proxy-port` and `--proxy-iface`.
-    pub(crate) fn proxy_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let ips = match self.vm_listen.is_empty() || self.names_proxy_port {
-            true => &self.proxy_iface[..],
-            false => &[],
-        };
-        ips.iter().map(|ip| SocketAddr::new(*ip, self.proxy_port))
-    }
-
-    /// The first TCP port where hosts connect, as a serial port's URI would name it.
-    pub(crate) fn vm_port(&self) -> u16 {
-        let addresses = self.vm_addresses();
-        addresses.iter().filter_map(ip_address).next().map_or(self.proxy_port, |address| address.port())
-    }
-
-    /// Where those connect who ask about consoles.
-    pub(crate) fn admin_addresses(&self) -> Vec<Address> {
-        let port = self.admin_address().map(Address::Ip);
-        let socket = self.admin_socket_file().map(Address::Unix);
-        port.into_iter().chain(socket).chain(self.admin_listen.iter().cloned()).collect()
-    }
-
-    /// That of `--admin-socket`.
-    pub(crate) fn admin_socket_file(&self) -> Option<Arc<SocketFile>> {
-        let path = self.admin_socket.clone()?;
-        let (mode, group) = (self.admin_socket_mode, self.admin_socket_group);
-        Some(Arc::new(SocketFile { path, mode, owner: None, group }))
-    }
-
-    /// That of `--admin-port` and `--admin-iface`.
-    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        let ip = self.admin_iface.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let is_open = !self.no_admin && (self.names_admin_port() || self.admin_listen.is_empty());
-        is_open.then(|| SocketAddr::new(ip, self.admin_port.unwrap_or(ADMIN_PORT)))
-    }
-
-    /// Port 0 alone means that the system chooses; as the start of a range it means nothing.
-    pub(crate) fn port_range(&self) -> PortRange {
-        let first = self.port_range_start;
-        PortRange { first, last: self.port_range_end.unwrap_or(if first == 0 { 0 } else { u16::MAX }) }
-    }
-
-    /// Refuses values that mean nothing, alone or together.
-    fn validate(&self) -> Result<(), String> {
-        let range = self.port_range();
-        let lines = self.lines();
-        let twin = lines.iter().enumerate().find_map(|(at, line)| {
-            lines[..at].iter().find(|other| line.is_console_of(other)).map(|other| (other, line))
-        });
-        let fault = if let Some((first, second)) = twin {
-            format!(
-                "the lines {:?} and {:?} would be one console: give each a name and a UUID of its own",
-                first.name, second.name
-            )
-        } else if range.first == 0 && self.interface.ip().is_none() {
-            format!(
-                "{} has no ports for the system to choose: give --port-range-start 1 or more",
-                self.interface
-            )
-        } else if range.first == 0 && range.last != 0 {
-            "--port-range-start 0 lets the system choose ports: leave --port-range-end out".to_owned()
-        } else if range.last < range.first {
-            format!(
-                "--port-range-end {} lies before --port-range-start {}: give a higher end or a lower start",
-                range.last, range.first
-            )
-        } else if self.max_clients == Some(0) {
-            "--max-clients 0 would let nobody in: give at least 1, or --no-vm-ports".to_owned()
-        } else if self.identify_timeout == 0 {
-            "--identify-timeout 0 would let no VM in: give at least 1 second".to_owned()
-        } else if self.lag_limit < LEAST_LAG {
-            format!(
-                "--lag-limit {} is too little: one read can bring {}, and every busy VM would overtake its \
-                 clients: give at least {LEAST_LAG}",
-                self.lag_limit,
-                Size(READ_MAX)
-            )
-        } else if self.scrollback > self.lag_limit {
-            format!(
-                "--scrollback {} is more than --lag-limit {} lets a client catch up with: raise --lag-limit",
-                self.scrollback, self.lag_limit
-            )
-        } else if self.vm_port_scrollback > self.scrollback {
-            format!(
-                "--vm-port-scrollback {} is more than --scrollback {} keeps: raise --scrollback",
-                self.vm_port_scrollback, self.scrollback
-            )
-        } else if self.journal_memory < self.lag_limit {
-            format!(
-                "--journal-memory {} is less than --lag-limit {} allows a single VM: raise --journal-memory",
-                self.journal_memory, self.lag_limit
-            )
-        } else if self.service_uri.as_deref() == Some("") {
-            "--service-uri is empty: name a URI, or leave it out to serve any".to_owned()
-        } else if self.stdout && self.syslog {
-            "--stdout and --syslog name two places for the log: give one of them".to_owned()
-        } else if let Some(port) = self.tables.port().filter(|_| self.no_vm_ports) {
-            format!("[[console]] with port = {port} and --no-vm-ports contradict each other: drop one")
-        } else if let Some(fault) = self.hooks.fault() {
-            fault
-        } else if let Some(fault) = self.store.fault(self) {
-            fault
-        } else if let Some(fault) = self.logs.fault() {
-            fault
-        } else if let Some(fault) = self.tls.fault(self) {
-            fault
-        } else {
-            return Ok(());
-        };
-        Err(fault)
-    }
-
-    /// `::` serves every address of both families and `0.0.0.0` every IPv4 one; listening on those again
-    /// would fail.
-    fn drop_covered_interfaces(&mut self) {
-        let given: Vec<SocketAddr> = self.proxy_iface.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        let mut kept: Vec<IpAddr> = Vec::new();
-        for address in &given {
-            if !is_covered(*address, &given) && !kept.contains(&address.ip()) {
-                kept.push(address.ip());
-            }
-        }
-        self.proxy_iface = kept;
-    }
-}
-
-/// Another of these addresses serves this one, too.
-fn is_covered(address: SocketAddr, by: &[SocketAddr]) -> bool {
-    let (every, every_v4) = (IpAddr::from([0_u16; 8]), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let (ip, has) = (address.ip(), |ip| by.contains(&SocketAddr::new(ip, address.port())));
-    (ip != every && has(every)) || (ip.is_ipv4() && ip != every_v4 && has(every_v4))
-}
-
-fn ip_address(address: &Address) -> Option<SocketAddr> {
-    match address {
-        Address::Ip(address) => Some(*address),
-        _ => None,
     }
 }
 
@@ -646,13 +470,8 @@ const VMS: &str = "VMs (ESXi hosts connect here)";
 const CLIENTS: &str = "Clients (people, debuggers, scripts)";
 const ADMIN: &str = "Admin port";
 
-/// As vSPC.py has it.
-const ADMIN_PORT: u16 = 13371;
 const MEMORY: &str = "Memory (sizes in bytes, or with K, M, G or T)";
 const DIAGNOSTICS: &str = "Process and diagnostics";
-
-/// The least `--lag-limit`. The engine would take less as this.
-const LEAST_LAG: Size = Size(LEAST_LAG_LIMIT);
 
 #[cfg(test)]
 #[path = "options_tests.rs"]

@@ -1,9 +1,13 @@
 //! The command line, row by row.
 
+use std::sync::Arc;
+
 use clap::CommandFactory;
+use vspc_core::concentrator::{PortRange, SocketFile};
 
 use super::*;
 use crate::config::{self, Parsed, Surroundings};
+use crate::option_checks::LEAST_LAG;
 
 pub(crate) fn parse(args: &str) -> Result<Options, String> {
     let args = ["vspc"].into_iter().chain(args.split_whitespace());

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vspc_core::concentrator::{Address, Config};
+use vspc_core::concentrator::{Address, Concentrator, Config};
+use vspc_core::time::Instant;
 
 use crate::askers::Askers;
 use crate::audience::Listener;
@@ -20,6 +21,7 @@ use crate::dialer::Dialer;
 use crate::doctor::{self, Form};
 use crate::fatal::Fatal;
 use crate::hangup::Hangup;
+use crate::housekeeping::Housekeeping;
 use crate::inherited::Inherited;
 use crate::limits::{Limits, unused_consoles};
 use crate::local_ports;
@@ -68,6 +70,38 @@ pub struct Host {
     pub commands: commands::Receiver,
     /// Becomes readable when there are commands.
     pub commands_socket: UnixStream,
+}
+
+/// What a server begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// The engine, which has not been asked for outputs yet.
+    pub engine: Concentrator,
+    /// What both servers keep beside it.
+    pub house: Housekeeping,
+    /// What other threads ask for.
+    pub commands: commands::Receiver,
+    /// Becomes readable when there are commands.
+    pub commands_socket: UnixStream,
+}
+
+impl Host {
+    /// Makes the engine, and puts back what was kept.
+    pub fn begin(self, now: Instant) -> Result<Begun, Fatal> {
+        let mut engine = Concentrator::new(self.config, self.seed, now);
+        self.credentials.take_effect(&mut engine);
+        let mut house =
+            Housekeeping::new(self.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
+        house.logs = self.logs;
+        house.watching = self.watching;
+        house.askers = self.askers;
+        house.restore(self.store, &mut engine, now);
+        house.tell(self.outlets);
+        house.inherit(self.inherited);
+        house.dial_by(self.dialer);
+        house.supervise(self.supervisor, now);
+        Ok(Begun { engine, house, commands: self.commands, commands_socket: self.commands_socket })
+    }
 }
 
 /// Runs a server: options, log, limits and signals first, then `serve`, which returns when it was told to

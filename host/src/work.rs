@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind};
 use std::net;
 use std::os::fd::AsFd;
 
-use socket2::SockRef;
 use vspc_core::concentrator::{Address, Closed, Concentrator, ConnId, ListenerId, Output, Shutdown};
 use vspc_core::time::Instant;
 
 use crate::accept::listen_error;
+use crate::connection::Connection;
 use crate::fatal::Fatal;
 use crate::housekeeping::Housekeeping;
+use crate::lingering::LingeringSocket;
 use crate::log_event;
 use crate::signals;
 use crate::tcp_state::tcp_state;
@@ -59,7 +60,7 @@ pub struct WriteFailure {
     pub gone: Option<(ConnId, ErrorKind)>,
 }
 
-impl<S> Housekeeping<S> {
+impl Housekeeping {
     /// The next of the engine's outputs that needs a socket. Those before it that need none are carried out.
     pub fn next_work(&mut self, engine: &mut Concentrator, now: Instant) -> Option<Work> {
         loop {
@@ -191,13 +192,22 @@ impl<S> Housekeeping<S> {
         engine.handle_closed(id, Closed::Failed(why), now);
     }
 
-    /// Begins to close a connection as the engine asks. True if its writing is shut down and its socket is to
-    /// linger; otherwise the socket is to be closed at once.
-    pub fn close(&mut self, id: ConnId, socket: &impl AsFd, ending: Ending, how: Shutdown) -> bool {
+    /// Closes a connection as the engine asks; `None`: it has no socket. True if its socket lingers, with its
+    /// writing shut down: what has arrived by now was told of, and will not be again.
+    pub fn close(&mut self, id: ConnId, connection: Option<Connection>, how: Shutdown, now: Instant) -> bool {
+        let Some(connection) = connection else {
+            self.close_local(id);
+            return false;
+        };
         self.failed.remove(id);
         // Nothing unread is left once the peer has ended: closing sends what is under way, then the end.
-        let graceful = how == Shutdown::Graceful && !ending.has_ended();
-        graceful && SockRef::from(socket).shutdown(net::Shutdown::Write).is_ok()
+        let is_graceful = how == Shutdown::Graceful && !connection.ending.has_ended();
+        let lingers = is_graceful && connection.stream.shutdown(net::Shutdown::Write).is_ok();
+        if lingers {
+            let (stream, queued) = connection.into_parts();
+            drop(self.lingering.insert(id, LingeringSocket::new(stream, queued), now));
+        }
+        lingers
     }
 }
 
@@ -211,13 +221,13 @@ pub fn inspect(engine: &mut Concentrator, id: ConnId, socket: &impl AsFd, now: I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::sync::Arc;
 
     use vspc_core::concentrator::Config;
 
-    fn two_listeners() -> (Concentrator, Housekeeping<()>) {
+    fn two_listeners() -> (Concentrator, Housekeeping) {
         let config = Config {
             vm_listen: [1, 2].map(|port| Address::Ip(([127, 0, 0, 1], port).into())).into(),
             ..Config::default()
@@ -242,7 +252,7 @@ mod tests {
     /// Answers what is asked for, until nothing is.
     fn answer(
         engine: &mut Concentrator,
-        house: &mut Housekeeping<()>,
+        house: &mut Housekeeping,
         open: impl Fn(SocketAddr) -> io::Result<SocketAddr>,
     ) -> usize {
         let mut asked = 0;
@@ -296,13 +306,26 @@ mod tests {
         let (_, mut house) = two_listeners();
         let id = ConnId::from_bits(1);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let socket = listener.accept().unwrap().0;
-        assert!(!house.close(id, &socket, Ending::default(), Shutdown::Abort));
-        let mut ended = Ending::default();
-        ended.note(Closed::Input);
-        assert!(!house.close(id, &socket, ended, Shutdown::Graceful));
-        assert!(house.close(id, &socket, Ending::default(), Shutdown::Graceful));
+        let connect = || {
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = listener.accept().unwrap().0;
+            socket.set_nonblocking(true).unwrap();
+            (peer, Connection::new(socket.into()))
+        };
+        let mut close = |connection, how| house.close(id, Some(connection), how, Instant::ZERO);
+        assert!(!close(connect().1, Shutdown::Abort));
+        let mut ended = connect().1;
+        ended.ending.note(Closed::Input);
+        assert!(!close(ended, Shutdown::Graceful));
+        let (mut peer, open) = connect();
+        assert!(close(open, Shutdown::Graceful));
         assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end");
+        peer.write_all(b"more").unwrap();
+        assert!(house.lingering.enqueue(id) && !house.lingering.enqueue(id), "one visit at a time");
+        while house.lingering.visit(id, &mut [0; 16]) {}
+        drop(peer);
+        while house.lingering.get(id).is_some() {
+            house.lingering.visit(id, &mut [0; 16]);
+        }
     }
 }

@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use socket2::Socket;
 use vspc_core::concentrator::{Address, ListenerId, Peer};
 use vspc_host::accept::Accepting;
 use vspc_host::listener;
 use vspc_host::slots::Slots;
+
+use crate::tokens::listener_token;
 
 /// Open listeners.
 pub(crate) type Listeners = Slots<ListenerId, Listener>;
@@ -34,7 +36,7 @@ pub(crate) fn listen(
     let socket = accepting.listen(address, make_room)?;
     let bound = socket.address()?;
     // Closing a socket takes it off the poller, because nobody else has its descriptor.
-    registry.register(&mut SourceFd(&socket.as_raw_fd()), token(id), Interest::READABLE)?;
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), listener_token(id), Interest::READABLE)?;
     listeners.insert(id, Listener { socket, queued: false });
     Ok(bound)
 }
@@ -55,17 +57,3 @@ impl Listener {
         self.socket.accept()
     }
 }
-
-/// The poller's name for a listener: its id with the bit that no connection's id has.
-pub(crate) fn token(id: ListenerId) -> Token {
-    Token((id.to_bits() | LISTENER) as usize)
-}
-
-/// The listener that a token names; `None` for a connection's.
-pub(crate) fn listener_of(token: Token) -> Option<ListenerId> {
-    let bits = token.0 as u64;
-    (bits & LISTENER != 0).then(|| ListenerId::from_bits(bits & !LISTENER))
-}
-
-/// Generations stay below 2^31, so the top bit is free.
-const LISTENER: u64 = 1 << 63;

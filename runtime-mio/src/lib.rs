@@ -6,8 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod connections;
-mod linger;
 mod server;
+mod tokens;
 
 pub use server::serve;

@@ -21,16 +21,16 @@ use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
 use vspc_host::clock::Clock;
 use vspc_host::commands::Receiver;
+use vspc_host::connection::{Connection, Connections};
 use vspc_host::departures::ENDS_PER_NEWCOMER;
 use vspc_host::fatal::Fatal;
 use vspc_host::housekeeping::Housekeeping;
-use vspc_host::startup::Host;
+use vspc_host::startup::{Begun, Host};
 use vspc_host::transfer::{self, Received, Transmitted};
 use vspc_host::work::{self, Work};
 
 use crate::accept::{self, Listeners};
-use crate::connections::{self, Connection, Connections};
-use crate::linger::{self, LingeringSocket};
+use crate::tokens::{COMMANDS, connection_of, connection_token, listener_of, listener_token};
 
 /// The engine, its sockets, and what the loop remembers from turn to turn.
 pub(crate) struct Server {
@@ -44,7 +44,7 @@ pub(crate) struct Server {
     listeners: Listeners,
     connections: Connections,
     /// What both servers keep beside the engine and do in the same way.
-    house: Housekeeping<LingeringSocket>,
+    house: Housekeeping,
     /// Sockets to visit: each is on it once at most.
     ready: Vec<Token>,
     /// Connections whose socket can take the bytes that the engine still has for them.
@@ -69,24 +69,13 @@ pub fn serve(host: Host) -> Result<(), Fatal> {
 impl Server {
     fn new(host: Host) -> Result<Self, Fatal> {
         let poll = Poll::new().map_err(|error| Fatal::System("create a poller", error))?;
-        let mut commands_socket = UnixStream::from_std(host.commands_socket);
+        let mut clock = Clock::start();
+        let now = clock.now();
+        let Begun { engine, house, commands, commands_socket } = host.begin(now)?;
+        let mut commands_socket = UnixStream::from_std(commands_socket);
         poll.registry()
             .register(&mut commands_socket, COMMANDS, Interest::READABLE)
             .map_err(|error| Fatal::System("wait for commands", error))?;
-        let mut house =
-            Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
-        let mut clock = Clock::start();
-        let now = clock.now();
-        let mut engine = Concentrator::new(host.config, host.seed, now);
-        host.credentials.take_effect(&mut engine);
-        house.logs = host.logs;
-        house.watching = host.watching;
-        house.askers = host.askers;
-        house.restore(host.store, &mut engine, now);
-        house.tell(host.outlets);
-        house.inherit(host.inherited);
-        house.dial_by(host.dialer);
-        house.supervise(host.supervisor, now);
         Ok(Self {
             poll,
             engine,
@@ -99,7 +88,7 @@ impl Server {
             ready: Vec::new(),
             writers: Vec::new(),
             scratch: transfer::scratch(),
-            commands: host.commands,
+            commands,
             commands_socket,
             timer_skips: 0,
         })
@@ -161,12 +150,12 @@ impl Server {
         if token == COMMANDS {
             return self.take_commands();
         }
-        if let Some(id) = accept::listener_of(token) {
+        if let Some(id) = listener_of(token) {
             return self.enqueue_listener(id);
         }
-        let id = connections::connection_of(token);
+        let id = connection_of(token);
         let Some(connection) = self.connections.get(id) else { return self.enqueue_lingering(id) };
-        if readiness.is_writable() && !connection.ending.has_failed() && mem::take(&mut connection.full) {
+        if readiness.is_writable() && connection.note_writable() {
             self.writers.push(id);
         }
         if readiness.is_error() && connection.ending.has_ended() {
@@ -176,8 +165,7 @@ impl Server {
         }
         let more_behind = readiness.is_read_closed() || readiness.is_priority() || readiness.is_error();
         if readiness.is_readable() || more_behind {
-            connection.readable = true;
-            connection.more_behind |= more_behind;
+            connection.note_readable(more_behind);
             self.schedule_visit(id);
         }
     }
@@ -198,14 +186,14 @@ impl Server {
             if visits > 0 && visits.is_multiple_of(BETWEEN_DRAINS) {
                 self.drain();
             }
-            if let Some(id) = accept::listener_of(token) {
+            if let Some(id) = listener_of(token) {
                 self.accept(id);
                 continue;
             }
-            let id = connections::connection_of(token);
+            let id = connection_of(token);
             if self.connections.get(id).is_some() {
                 self.receive(id);
-            } else if linger::visit(&mut self.house.lingering, id, &mut self.scratch) {
+            } else if self.house.lingering.visit(id, &mut self.scratch) {
                 self.enqueue_lingering(id);
             }
         }
@@ -249,11 +237,8 @@ impl Server {
     /// Serves a connection that the engine knows.
     fn take_up(&mut self, id: ConnId, stream: Socket) {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        let registered = self.poll.registry().register(
-            &mut SourceFd(&stream.as_raw_fd()),
-            connections::token(id),
-            interest,
-        );
+        let registered =
+            self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), connection_token(id), interest);
         self.connections.insert(id, Connection::new(stream));
         if let Err(error) = registered {
             self.fail(id, error.kind());
@@ -263,32 +248,16 @@ impl Server {
     /// Reads once from a connection, or looks for its end while its window is 0.
     fn receive(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.queued = false;
-        if !connection.readable || connection.ending.has_ended() {
-            return;
-        }
-        let (socket, ending) = (&connection.stream, connection.ending);
-        match transfer::receive(&mut self.engine, id, socket, ending, &mut self.scratch, self.now) {
-            Received::Bytes { more } => {
-                // A read that brings less than asked for has emptied the socket (epoll(7)): new data
-                // brings a new readiness event, and a second read would only return WouldBlock.
-                connection.readable = more || connection.more_behind;
-                self.schedule_visit(id);
-            }
-            Received::Nothing => {
-                connection.readable = false;
-                connection.more_behind = false;
-            }
-            // `readable` stays set until the engine says `Receive`.
-            Received::WindowClosed => {}
-            Received::WindowClosedAndEnded => self.engine.handle_ending(id, self.now),
-            Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
-            Received::Closed(how) => {
-                connection.readable = false;
+        match connection.receive(&mut self.engine, id, &mut self.scratch, self.now) {
+            Some(Received::Bytes { .. }) => self.schedule_visit(id),
+            Some(Received::WindowClosedAndEnded) => self.engine.handle_ending(id, self.now),
+            Some(Received::WindowClosedAndFailed(why)) => self.fail_write(id, why),
+            Some(Received::Closed(how)) => {
                 if self.house.departures.is_due(id, how) {
                     self.end(id, how);
                 }
             }
+            Some(Received::Nothing | Received::WindowClosed) | None => {}
         }
     }
 
@@ -373,14 +342,9 @@ impl Server {
     /// visit has been long enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.full {
-            return;
-        }
-        let (socket, refills) = (&connection.stream, &mut connection.refills);
-        match transfer::transmit(&mut self.engine, id, socket, refills, self.now) {
-            Transmitted::All => {}
+        match connection.transmit(&mut self.engine, id, self.now) {
+            Transmitted::All | Transmitted::Full => {}
             Transmitted::More => self.writers.push(id),
-            Transmitted::Full => connection.full = true,
             Transmitted::Failed(why) => self.fail_write(id, why),
         }
     }
@@ -390,9 +354,7 @@ impl Server {
         let Some(connection) = self.connections.get(id) else { return };
         let failure = self.house.fail_write(id, &mut connection.ending, why, self.now);
         if failure.is_read_on {
-            connection.full = true;
-            connection.readable = true;
-            connection.more_behind = true;
+            connection.read_on();
             self.schedule_visit(id);
         }
         if let Some((id, why)) = failure.gone {
@@ -409,14 +371,7 @@ impl Server {
 
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
-        let Some(connection) = self.connections.remove(id) else {
-            self.house.close_local(id);
-            return;
-        };
-        if self.house.close(id, &connection.stream, connection.ending, how) {
-            let socket = LingeringSocket::new(connection.stream, connection.queued);
-            drop(self.house.lingering.insert(id, socket, self.now));
-            // The poller has reported what has arrived by now and will not report it again.
+        if self.house.close(id, self.connections.remove(id), how, self.now) {
             self.enqueue_lingering(id);
         }
     }
@@ -424,31 +379,23 @@ impl Server {
     /// Puts a connection on the list of sockets to visit, if a visit would read or might find an end.
     fn schedule_visit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.readable
-            && !connection.ending.has_ended()
-            && !connection.queued
-            && (connection.more_behind || self.engine.receive_window(id) > 0)
-        {
-            connection.queued = true;
-            self.ready.push(connections::token(id));
+        if connection.enqueue(&self.engine, id) {
+            self.ready.push(connection_token(id));
         }
     }
 
     fn enqueue_lingering(&mut self, id: ConnId) {
-        if linger::enqueue(&mut self.house.lingering, id) {
-            self.ready.push(connections::token(id));
+        if self.house.lingering.enqueue(id) {
+            self.ready.push(connection_token(id));
         }
     }
 
     fn enqueue_listener(&mut self, id: ListenerId) {
         if self.listeners.get(id).is_some_and(accept::Listener::enqueue) {
-            self.ready.push(accept::token(id));
+            self.ready.push(listener_token(id));
         }
     }
 }
-
-/// The poller's name for the socket that commands come with: no id has all bits set.
-const COMMANDS: Token = Token(usize::MAX);
 
 /// Readiness taken from the kernel in one turn. Enough that a storm is met in a few turns, and at 12 bytes
 /// each no memory to speak of.

@@ -6,8 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod connections;
-mod linger;
 mod readiness;
 mod server;
 mod task;

@@ -28,16 +28,15 @@ use vspc_core::time::Instant;
 use vspc_host::accept::{ACCEPTS_PER_VISIT, Accepted};
 use vspc_host::clock::Clock;
 use vspc_host::commands::Receiver;
+use vspc_host::connection::{Connection, Connections};
 use vspc_host::departures::ENDS_PER_NEWCOMER;
 use vspc_host::fatal::Fatal;
 use vspc_host::housekeeping::Housekeeping;
-use vspc_host::startup::Host;
+use vspc_host::startup::{Begun, Host};
 use vspc_host::transfer::{self, Received, Transmitted};
 use vspc_host::work::{self, Work};
 
 use crate::accept::{self, Listeners};
-use crate::connections::{Connection, Connections};
-use crate::linger::{self, LingeringSocket};
 use crate::readiness::{Readiness, Sockets, Source};
 use crate::task::Task;
 
@@ -64,7 +63,7 @@ pub(crate) struct Server {
     listeners: Listeners,
     connections: Connections,
     /// What both servers keep beside the engine and do in the same way.
-    house: Housekeeping<LingeringSocket>,
+    house: Housekeeping,
     /// Visits that are due.
     visits: usize,
     /// Connections whose socket can take the bytes that the engine still has for them.
@@ -104,23 +103,12 @@ pub fn serve(host: Host) -> Result<(), Fatal> {
 
 impl Server {
     fn new(host: Host, executor: Rc<LocalExecutor<'static>>) -> Result<Rc<RefCell<Self>>, Fatal> {
-        let commands_socket = Async::new_nonblocking(host.commands_socket)
-            .map_err(|error| Fatal::System("wait for commands", error))?;
         let sockets = Sockets::new().map_err(|error| Fatal::System("create a poller", error))?;
-        let mut house =
-            Housekeeping::new(host.needs_admin).map_err(|error| Fatal::System("open /dev/null", error))?;
         let mut clock = Clock::start();
         let now = clock.now();
-        let mut engine = Concentrator::new(host.config, host.seed, now);
-        host.credentials.take_effect(&mut engine);
-        house.logs = host.logs;
-        house.watching = host.watching;
-        house.askers = host.askers;
-        house.restore(host.store, &mut engine, now);
-        house.tell(host.outlets);
-        house.inherit(host.inherited);
-        house.dial_by(host.dialer);
-        house.supervise(host.supervisor, now);
+        let Begun { engine, house, commands, commands_socket } = host.begin(now)?;
+        let commands_socket = Async::new_nonblocking(commands_socket)
+            .map_err(|error| Fatal::System("wait for commands", error))?;
         let server = Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 executor,
@@ -138,7 +126,7 @@ impl Server {
                 visits: 0,
                 writers: Vec::new(),
                 scratch: transfer::scratch(),
-                commands: host.commands,
+                commands,
                 drain_scheduled: false,
                 awaited: Awaited::Deadline(None),
                 watcher: Task::default(),
@@ -240,7 +228,7 @@ impl Server {
             Source::Connection(id) => id,
         };
         let Some(connection) = self.connections.get(id) else { return self.visit_lingering(id) };
-        if readiness.writable && !connection.ending.has_failed() && mem::take(&mut connection.full) {
+        if readiness.writable && connection.note_writable() {
             self.writers.push(id);
             self.schedule_drain();
         }
@@ -251,8 +239,7 @@ impl Server {
             return self.fail(id, why);
         }
         if readiness.readable {
-            connection.readable = true;
-            connection.more_behind |= readiness.more_behind;
+            connection.note_readable(readiness.more_behind);
             self.schedule_visit(id);
         }
     }
@@ -264,7 +251,7 @@ impl Server {
             Source::Listener(id) => self.accept(id),
             Source::Connection(id) if self.connections.get(id).is_some() => self.receive(id),
             Source::Connection(id) => {
-                if linger::visit(&mut self.house.lingering, id, &mut self.scratch) {
+                if self.house.lingering.visit(id, &mut self.scratch) {
                     self.visit_lingering(id);
                 } else if self.house.is_stopping() {
                     // The last one to close may be what the server's end waits for.
@@ -319,38 +306,24 @@ impl Server {
     /// Reads once from a connection, or looks for its end while its window is 0.
     fn receive(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        connection.queued = false;
-        if !connection.readable || connection.ending.has_ended() {
-            return;
-        }
-        let (socket, ending) = (&connection.stream, connection.ending);
-        match transfer::receive(&mut self.engine, id, socket, ending, &mut self.scratch, self.now) {
-            Received::Bytes { more } => {
-                // A read that brings less than asked for has emptied the socket (epoll(7)): new data
-                // is told of, and a second read would only return WouldBlock.
-                connection.readable = more || connection.more_behind;
+        match connection.receive(&mut self.engine, id, &mut self.scratch, self.now) {
+            Some(Received::Bytes { .. }) => {
                 self.schedule_drain();
                 self.schedule_visit(id);
             }
-            Received::Nothing => {
-                connection.readable = false;
-                connection.more_behind = false;
-            }
-            // `readable` stays set until the engine says `Receive`.
-            Received::WindowClosed => {}
-            Received::WindowClosedAndEnded => {
+            Some(Received::WindowClosedAndEnded) => {
                 self.engine.handle_ending(id, self.now);
                 self.schedule_drain();
             }
-            Received::WindowClosedAndFailed(why) => self.fail_write(id, why),
-            Received::Closed(how) => {
-                connection.readable = false;
+            Some(Received::WindowClosedAndFailed(why)) => self.fail_write(id, why),
+            Some(Received::Closed(how)) => {
                 if self.house.departures.is_due(id, how) {
                     self.end(id, how);
                 } else {
                     self.schedule_drain();
                 }
             }
+            Some(Received::Nothing | Received::WindowClosed) | None => {}
         }
     }
 
@@ -434,14 +407,9 @@ impl Server {
     /// visit has been long enough.
     fn transmit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.full {
-            return;
-        }
-        let (socket, refills) = (&connection.stream, &mut connection.refills);
-        match transfer::transmit(&mut self.engine, id, socket, refills, self.now) {
-            Transmitted::All => {}
+        match connection.transmit(&mut self.engine, id, self.now) {
+            Transmitted::All | Transmitted::Full => {}
             Transmitted::More => self.writers.push(id),
-            Transmitted::Full => connection.full = true,
             Transmitted::Failed(why) => self.fail_write(id, why),
         }
     }
@@ -451,9 +419,7 @@ impl Server {
         let Some(connection) = self.connections.get(id) else { return };
         let failure = self.house.fail_write(id, &mut connection.ending, why, self.now);
         if failure.is_read_on {
-            connection.full = true;
-            connection.readable = true;
-            connection.more_behind = true;
+            connection.read_on();
             self.schedule_visit(id);
         }
         if let Some((id, why)) = failure.gone {
@@ -471,14 +437,7 @@ impl Server {
 
     /// Closes a connection as the engine asks.
     fn close(&mut self, id: ConnId, how: Shutdown) {
-        let Some(connection) = self.connections.remove(id) else {
-            self.house.close_local(id);
-            return;
-        };
-        if self.house.close(id, &connection.stream, connection.ending, how) {
-            let socket = LingeringSocket::new(connection.stream, connection.queued);
-            drop(self.house.lingering.insert(id, socket, self.now));
-            // What has arrived by now was told of and will not be again.
+        if self.house.close(id, self.connections.remove(id), how, self.now) {
             self.visit_lingering(id);
         }
     }
@@ -486,18 +445,13 @@ impl Server {
     /// Has a connection visited, if a visit would read or might find an end.
     fn schedule_visit(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get(id) else { return };
-        if connection.readable
-            && !connection.ending.has_ended()
-            && !connection.queued
-            && (connection.more_behind || self.engine.receive_window(id) > 0)
-        {
-            connection.queued = true;
+        if connection.enqueue(&self.engine, id) {
             self.visit_soon(Source::Connection(id));
         }
     }
 
     fn visit_lingering(&mut self, id: ConnId) {
-        if linger::enqueue(&mut self.house.lingering, id) {
+        if self.house.lingering.enqueue(id) {
             self.visit_soon(Source::Connection(id));
         }
     }

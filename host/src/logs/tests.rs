@@ -23,7 +23,7 @@ use crate::work::Work;
 /// A loop without sockets, whose logs nobody writes until the test wants it.
 struct Rig {
     engine: Concentrator,
-    house: Housekeeping<()>,
+    house: Housekeeping,
     messages: Receiver<Message>,
     room: Arc<Room>,
     vm: ConnId,
