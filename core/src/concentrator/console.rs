@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::lock::Lock;
+use crate::admin::lock::{Access, Lock};
 use crate::time::Instant;
 
 use super::config::SlowClient;
@@ -187,6 +187,15 @@ impl Console {
     /// Nobody feeds it and nobody is at it.
     pub(super) fn is_unused(&self) -> bool {
         self.legs.is_empty() && self.fanout().persons() == 0
+    }
+
+    /// Whether what a connection types here reaches the VM, as far as locks go. `is_visitor`: it came by the
+    /// admin port.
+    pub(super) fn lets_type(&self, id: ConnId, is_visitor: bool, ports_ignore_locks: bool) -> bool {
+        match is_visitor {
+            true => self.lock().access(id) == Some(Access::Writer),
+            false => ports_ignore_locks || self.lock().holder().is_none(),
+        }
     }
 
     /// Takes out the second half of a pair whose first half a connection has, to be given to that one before
@@ -412,3 +421,33 @@ static UNHEARD: Fanout<ReaderKey> = Fanout::behind(0);
 /// Under `--slow-client wait`, how long a VM waits for one reader: a VMOTION-BEGIN may be behind the
 /// bytes not read, and the host waits 5 s for its answer.
 const WAIT_LIMIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmware::Uuid;
+
+    #[test]
+    fn a_guest_whose_line_was_held_back_is_looked_after_when_it_is_not_any_more() {
+        let label = Label {
+            id: ConsoleId { index: 3, generation: 1 },
+            uuid: Uuid::from_bytes([1; 16]),
+            suffix: "".into(),
+            clone: Box::default(),
+            name: String::new(),
+            port: None,
+            of_guest: false,
+        };
+        let mut fx = Effects::default();
+        let mut console = Console::new(label, 0, fx.now);
+        console.reopen_line(&mut fx);
+        assert_eq!(fx.next_guest(), None, "there is none");
+        console.has_guest = true;
+        // Its session may have what nobody has typed: of that the uplink knows nothing.
+        assert!(console.uplink.is_empty());
+        console.reopen_line(&mut fx);
+        assert_eq!(fx.next_guest(), Some((console.id(), false)));
+        console.release(MoveId { index: 0, generation: 1 }, &mut fx);
+        assert_eq!(fx.next_guest(), Some((console.id(), false)));
+    }
+}

@@ -195,7 +195,7 @@ fn program_with_agents(seed: u32) -> Vec<u8> {
         (state >> 16) as u8
     };
     // To every second nobody types, and what agents are sent has to be theirs.
-    let types = seed % 2 == 0;
+    let types = seed.is_multiple_of(2);
     let ports = if types { 0xff } else { !0x30 };
     let mut program = vec![next(), next() & ports, next() | 0x20];
     // In a few, a crowd has room to stay.

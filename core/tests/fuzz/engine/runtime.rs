@@ -8,7 +8,7 @@ use std::time::Duration;
 use vspc_core::concentrator::{
     Address, Closed, CommandError, Concentrator, Config, ConnId, ConsoleId, EventKind, Identity,
     LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Mux, Output, Peer, PortRange,
-    Reservation, SerialLine, SlowClient, Takeover, TcpState, uuid_of_line,
+    Reservation, SerialLine, SlowClient, Takeover, TcpState,
 };
 use vspc_core::telnet::{Decoder, Item, escape_into};
 use vspc_core::time::Instant;
@@ -24,7 +24,7 @@ pub(super) const FIRST_PORT: u16 = 50000;
 /// Descriptors, few enough to run short.
 const DESCRIPTORS: usize = 24;
 
-/// The serial line whose guest has an agent.
+/// The serial line whose guest has an agent. It is known by the UUID that a VM says it has, too.
 const LINE: &str = "guest";
 
 /// More guests than the engine keeps awake, and descriptors for all of them.
@@ -98,7 +98,7 @@ impl Runtime {
         let descriptors = if has_agents && limits & 0x40 != 0 { MANY_DESCRIPTORS } else { DESCRIPTORS };
         let line = || SerialLine {
             name: LINE.to_owned(),
-            uuid: uuid_of_line(LINE),
+            uuid: uuid(3),
             place: "tcp://:7001".parse().unwrap(),
             mux: Some(Mux::S2),
         };
