@@ -6,9 +6,11 @@ use crate::admin::lock::{Access, Granted, LockMode, LockRefused};
 use crate::admin::operator::{self, Code, Failure, Mode, Place, Right};
 
 use super::Concentrator;
+use super::client::type_at;
 use super::conn::{Conn, Role};
 use super::fanout::Form;
 use super::id::{ConnId, ConsoleId};
+use super::visits::typing_window;
 
 impl Concentrator {
     pub(super) fn attach_as_asked(
@@ -93,23 +95,31 @@ impl Concentrator {
 
     /// Types what has come on an attach's stream, as far as its console has room for it.
     pub(super) fn take_typed(&mut self, attach: ConnId) {
-        let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };
-        let (operator, stream, at) = (attached.operator, attached.stream, attached.console);
-        if self.conns.get(operator).and_then(Conn::kit).is_some() {
-            return self.fx.outbox.receive(operator);
+        let Self { conns, consoles, config, fx, .. } = self;
+        let Some(Role::Attach(attached)) = conns.get(attach).map(|conn| &conn.role) else { return };
+        let (operator, stream) = (attached.operator, attached.stream);
+        let Some((conn, typist)) = conns.get_two_mut(operator, attach) else { return };
+        if conn.kit().is_some() {
+            return fx.outbox.receive(operator);
         }
-        let mut typed = Vec::new();
+        let Some(desk) = conn.desk_mut() else { return };
+        let (mut typed, mut resized) = (Vec::new(), None);
+        let ignores = config.ports_ignore_locks;
         loop {
-            let Some(Role::Attach(attached)) = self.conns.get(attach).map(|conn| &conn.role) else { return };
-            let window = self.typing_window(attach, at, attached.epoch, true);
-            let Some(desk) = self.conns.get_mut(operator).and_then(Conn::desk_mut) else { return };
+            let window = typing_window(attach, typist, consoles, true, ignores);
             typed.clear();
             if window == 0 || desk.take_typed(stream, window, |bytes| typed.extend_from_slice(bytes)) == 0 {
                 break;
             }
-            self.type_guest(attach, &typed);
+            let settles = type_at(attach, typist, consoles, typed.len(), ignores, fx, |uplink, buffers| {
+                uplink.push_guest(&typed, buffers);
+            });
+            resized = settles.or(resized);
         }
-        self.fx.outbox.transmit(operator);
+        fx.outbox.transmit(operator);
+        if let Some(at) = resized {
+            self.settle_size(at);
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use crate::time::Instant;
 use super::Concentrator;
 use super::conn::{Conn, Local, NOISY_READS, Role, is_noise};
 use super::console::{Console, ReaderKey};
+use super::consoles::Consoles;
+use super::effects::Effects;
 use super::event::{CloseReason, Fault};
 use super::fanout::{Form, Kind, Settled};
 use super::foreign::Foreign;
@@ -31,10 +33,12 @@ impl Concentrator {
 
     /// Bytes from a client. One pass; nothing it says waits for anything but what `speech` holds.
     pub(super) fn receive_client(&mut self, id: ConnId, data: &[u8]) {
-        if self.conns.get(id).and_then(Conn::client).is_some_and(|client| client.is_seeded) {
+        let client = self.conns.get(id).and_then(Conn::client);
+        let mode = client.map(|client| client.mode);
+        if client.is_some_and(|client| client.is_seeded) {
             self.begin_telnet(id);
         }
-        match self.conns.get(id).and_then(Conn::client).map(|client| client.mode) {
+        match mode {
             Some(Mode::Raw { last: true }) => self.type_guest(id, data),
             Some(Mode::Telnet) => self.receive_telnet(id, data),
             Some(Mode::Undecided | Mode::Raw { last: false }) => {
@@ -212,34 +216,40 @@ impl Concentrator {
 
     /// Input in wire form, of a client that is telnet.
     fn type_wire(&mut self, id: ConnId, wire: &[u8], pairs: usize) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Self { conns, consoles, config, scratch, fx, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
         let is_binary = conn.negotiator.is_on(Side::Him, Opt::BINARY);
         let Some(client) = conn.client_mut() else { return };
         let is_binary = is_binary || client.serial.is_some();
         let enters: Vec<u8>;
         let is_person = client.visit.who.is_some() && client.serial.is_none();
-        let wire = match self.config.admin_enter_cr && is_person {
+        let wire = match config.admin_enter_cr && is_person {
             true => {
                 enters = wire.iter().map(|&byte| if byte == b'\n' { b'\r' } else { byte }).collect();
                 &enters[..]
             }
             false => wire,
         };
+        let mut after_cr = std::mem::take(&mut client.after_cr);
+        let mut resized = None;
+        let mut type_run = |run: &[u8], pairs: usize| {
+            let guest = run.len() - pairs;
+            let settles =
+                type_at(id, conn, consoles, guest, config.ports_ignore_locks, fx, |uplink, buffers| {
+                    uplink.push_wire(run, buffers);
+                });
+            resized = settles.or(resized);
+        };
         if is_binary {
-            client.after_cr = false;
-            let guest = wire.len() - pairs;
-            self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(wire, buffers));
-            return;
+            type_run(wire, pairs);
+        } else {
+            fold_all(&mut after_cr, wire, true, scratch, |run| type_run(run, count_pairs(run)));
+            if let Some(client) = conn.client_mut() {
+                client.after_cr = after_cr;
+            }
         }
-        let mut after_cr = client.after_cr;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        fold_all(&mut after_cr, wire, true, &mut scratch, |run| {
-            let guest = run.len() - count_pairs(run);
-            self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(run, buffers));
-        });
-        self.scratch = scratch;
-        if let Some(client) = self.conns.get_mut(id).and_then(Conn::client_mut) {
-            client.after_cr = after_cr;
+        if let Some(at) = resized {
+            self.settle_size(at);
         }
     }
 
@@ -319,36 +329,13 @@ impl Concentrator {
         self.fx.outbox.transmit(id);
     }
 
-    /// Puts what someone typed into its console's queue, `guest` bytes of it; drops it where no VM will ever
-    /// take it.
+    /// Puts what someone typed into its console's queue, as [`type_at`] does.
     fn queue_input(&mut self, id: ConnId, guest: usize, push: impl FnOnce(&mut Uplink, &mut Buffers)) {
-        let Some((at, _)) = self.conns.get(id).and_then(Conn::seat) else { return };
-        let may_type = self.may_type(id, at);
-        if let Some(visit) = self.conns.get_mut(id).and_then(Conn::visit_mut) {
-            visit.typed += guest as u64;
+        let Self { conns, consoles, config, fx, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        if let Some(at) = type_at(id, conn, consoles, guest, config.ports_ignore_locks, fx, push) {
+            self.settle_size(at);
         }
-        let epoch = match self.conns.get_mut(id).map(|conn| &mut conn.role) {
-            Some(Role::Client(client)) => &mut client.epoch,
-            Some(Role::Local(local)) => &mut local.epoch,
-            Some(Role::Attach(attach)) => &mut attach.epoch,
-            _ => return,
-        };
-        // It would be in the middle of a guest's frames.
-        let has_guest = self.consoles.get(at).is_some_and(|console| console.has_guest);
-        let is_taken = has_guest && self.consoles.guests.owns_line(at);
-        let Some((console, buffers)) = self.consoles.with_buffers(at) else { return };
-        let has_vm = !console.legs.is_empty() && !is_taken;
-        let counters = console.count();
-        counters.bytes_from_clients += guest as u64;
-        if !has_vm || !may_type {
-            counters.input_dropped += guest as u64;
-            return;
-        }
-        *epoch = console.uplink.admit(*epoch);
-        push(&mut console.uplink, buffers);
-        console.uplink.note_waiting(self.fx.now);
-        console.wake_input(&mut self.fx);
-        self.note_typist(at, id);
     }
 
     /// Takes a reader off its console; what was held of it is typed. One that is left with the first half of
@@ -381,6 +368,39 @@ impl Concentrator {
             conn.control.push_front(IAC);
         }
     }
+}
+
+/// Puts what somebody types at a console into its queue, `guest` bytes of it; drops it where no VM will ever
+/// take it, and where it would come in the middle of a guest's frames. Returns the console if another size of
+/// terminal may count there now.
+#[must_use]
+pub(super) fn type_at(
+    id: ConnId,
+    conn: &mut Conn,
+    consoles: &mut Consoles,
+    guest: usize,
+    ports_ignore_locks: bool,
+    fx: &mut Effects,
+    push: impl FnOnce(&mut Uplink, &mut Buffers),
+) -> Option<ConsoleId> {
+    let (at, epoch) = conn.types_at()?;
+    if let Some(visit) = conn.visit_mut() {
+        visit.typed += guest as u64;
+    }
+    let (console, buffers, is_taken) = consoles.typed_at(at)?;
+    let may_type = console.lets_type(id, conn.is_visitor(), ports_ignore_locks);
+    let has_vm = !console.legs.is_empty() && !is_taken;
+    let counters = console.count();
+    counters.bytes_from_clients += guest as u64;
+    if !has_vm || !may_type {
+        counters.input_dropped += guest as u64;
+        return None;
+    }
+    conn.set_epoch(console.uplink.admit(epoch));
+    push(&mut console.uplink, buffers);
+    console.uplink.note_waiting(fx.now);
+    console.wake_input(fx);
+    consoles.guests.windows.note_typed(at, id).then_some(at)
 }
 
 impl Console {

@@ -388,6 +388,36 @@ impl Conn {
         }
     }
 
+    /// The console that it types at, and of that one's uplink the epoch in which it last did.
+    pub(super) fn types_at(&self) -> Option<(ConsoleId, u32)> {
+        match &self.role {
+            Role::Client(client) => Some((client.console, client.epoch)),
+            Role::Local(local) => Some((local.console, local.epoch)),
+            Role::Attach(attach) => Some((attach.console, attach.epoch)),
+            Role::Vm(_)
+            | Role::Arriving(_)
+            | Role::Announced(_)
+            | Role::Dialled(_)
+            | Role::Asking(_)
+            | Role::Operator(_) => None,
+        }
+    }
+
+    /// It has typed in this epoch.
+    pub(super) fn set_epoch(&mut self, now: u32) {
+        match &mut self.role {
+            Role::Client(client) => client.epoch = now,
+            Role::Local(local) => local.epoch = now,
+            Role::Attach(attach) => attach.epoch = now,
+            Role::Vm(_)
+            | Role::Arriving(_)
+            | Role::Announced(_)
+            | Role::Dialled(_)
+            | Role::Asking(_)
+            | Role::Operator(_) => {}
+        }
+    }
+
     /// It feeds a console, or is at one by a client port: what it is sent is that console's.
     pub(super) fn is_of_console(&self) -> bool {
         matches!(self.role, Role::Vm(_) | Role::Client(_))

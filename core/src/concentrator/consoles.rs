@@ -138,6 +138,13 @@ impl Consoles {
         self.table.get_mut(id).map(|console| (console, &mut self.buffers))
     }
 
+    /// The same of a console at which somebody types; and whether nothing but frames may go on its line.
+    pub(super) fn typed_at(&mut self, id: ConsoleId) -> Option<(&mut Console, &mut Buffers, bool)> {
+        let console = self.table.get_mut(id)?;
+        let is_taken = console.has_guest && self.guests.owns_line(id);
+        Some((console, &mut self.buffers, is_taken))
+    }
+
     /// The settings of a console as a serial port, kept from now on until it is forgotten.
     pub(super) fn keep_line(&mut self, id: ConsoleId) -> &mut Line {
         self.lines.entry(id).or_default()
@@ -530,7 +537,10 @@ impl Consoles {
                 console.label
             );
             console.check_invariants();
+            let has_guest = self.guests.get(id).is_some() || self.guests.is_control(id);
+            assert_eq!(console.has_guest, has_guest, "{}: whether a guest is on its line", console.label);
         }
+        self.guests.check_invariants(|id| self.table.get(id).is_some());
     }
 }
 

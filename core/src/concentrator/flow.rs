@@ -1,32 +1,25 @@
-//! The flow plane: what a connection's socket may bring, and which bytes it is given.
+//! The flow plane, inwards: what a connection's socket may bring, and where that goes. What sockets are given
+//! is `sending`'s.
 //!
-//! Every connection's bytes leave in one order: the second half of a pair whose first half is out, then
-//! control, then data. They are laid out without copying, the socket takes what it can, and what it took is
-//! noted, all in one call. TLS lies in between: what it opens goes the way of all bytes, what is for the peer
-//! is sealed one record ahead of the socket, and what is sealed counts as taken.
-
-use std::io::IoSlice;
+//! TLS lies in between: what it opens goes the way of all bytes. What of that a connection has no window for
+//! stays with TLS, and nothing more is read meanwhile.
 
 use crate::time::Instant;
-use crate::transport::{RECORD, RUNS};
+use crate::transport::{RECORD, TlsFailure};
 
 use super::Concentrator;
-use super::admission::Admission;
-use super::conn::{Closing, Conn, Place, Role, Transport, Wire};
+use super::conn::{Conn, Place, Role, Transport, Wire};
 use super::console::READ_MAX;
 use super::consoles::Consoles;
-use super::control::Control;
 use super::effects::Effects;
 use super::event::{CloseReason, EventKind};
-use super::feeding::{offer, offer_port, offer_raw_line, offer_vm};
 use super::id::ConnId;
-use super::journal::SEGMENT;
-use super::output::{Chunk, Sent};
-use super::remote_ports::RemotePorts;
 use super::speech::Mode;
 use super::timers::Timer;
 use super::tls::{TLS_RECORD, handshake_took};
+use super::unfinished::Unfinished;
 use super::upgrade::Step;
+use super::visits::typing_window;
 use super::vm::print_data;
 
 impl Concentrator {
@@ -69,198 +62,18 @@ impl Concentrator {
             // One that has suspended us is read: it cannot take a byte before we have read that it resumes.
             Role::Client(client) if conn.control.is_over_limit() && !client.is_suspended() => 0,
             Role::Client(client) => {
-                let window =
-                    self.typing_window(id, client.console, client.epoch, client.mode != Mode::Telnet);
+                let window = self.typing_window(id, conn, client.mode != Mode::Telnet);
                 if conn.is_noisy() { window.min(NOISY_READ_MAX) } else { window }
             }
-            Role::Local(local) => self.typing_window(id, local.console, local.epoch, true),
-            Role::Attach(attach) => self.typing_window(id, attach.console, attach.epoch, true),
+            Role::Local(_) | Role::Attach(_) => self.typing_window(id, conn, true),
             Role::Asking(_) if conn.control.is_over_limit() => 0,
             Role::Asking(_) => conn.kit().map_or(ASKING_READ_MAX, |kit| self.kit_window(conn, kit)),
             Role::Operator(desk) => desk.receive_window().min(OPERATOR_READ_MAX),
         }
     }
 
-    /// Offers a connection's next bytes to its socket, borrowed from where they are kept, for one `writev`:
-    /// `take` is called with the runs, at most once, and returns how many bytes the socket took; 0 when it
-    /// takes none now. What it took is noted before this returns. When nothing is to be had `take` is not
-    /// called, and an [`Output::Transmit`](super::Output::Transmit) tells when there is something again.
-    ///
-    /// Until `take` takes something it is offered the same bytes, but for those of streams (an operator's, a
-    /// guest's on a line without telnet) of which nothing was taken yet: something more urgent may have come.
-    /// There may be outputs to poll after this call, as after every other. Over TLS, bytes are sealed here, a
-    /// record at a time. Bounded by the length of the gather list and 64 KiB of copying.
-    pub fn transmit(&mut self, id: ConnId, now: Instant, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        self.fx.now = now;
-        let Self { conns, consoles, remote_ports, admission, scratch, fx, .. } = self;
-        let sent = match conns.get_mut(id) {
-            None => Sent::default(),
-            // What VMs are sent and clients are shown without TLS: nearly all that there is.
-            Some(conn) if conn.is_of_console() && matches!(conn.transport, Transport::Plain) => {
-                let (sent, due) =
-                    offer_of_console::<PLAIN_RUNS>(id, conn, (consoles, remote_ports), scratch, fx, take);
-                let follows = follow_sent(id, conn, sent, admission, fx);
-                self.do_due(id, &due);
-                self.do_following(id, follows);
-                sent
-            }
-            Some(_) => {
-                let sent = self.offer_transport(id, take);
-                self.note_sent(id, sent);
-                sent
-            }
-        };
-        if sent.is_idle() {
-            self.fx.outbox.drained(id);
-        }
-        self.settle();
-        sent
-    }
-
-    /// What follows from what a socket took or did not take.
-    fn note_sent(&mut self, id: ConnId, sent: Sent) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let follows = follow_sent(id, conn, sent, &mut self.admission, &mut self.fx);
-        self.do_following(id, follows);
-    }
-
-    fn do_following(&mut self, id: ConnId, follows: Following) {
-        match follows {
-            Following::Nothing => {}
-            Following::MayBeClosed => self.consider_closed(id),
-            Following::MayBeAnswered => self.consider_answered(id),
-        }
-    }
-
-    /// What an offer to a connection with part in a console has left to be done.
-    fn do_due(&mut self, id: ConnId, due: &Due) {
-        if due.is_control_taken {
-            self.note_control_taken(id);
-        }
-        if due.has_room_again {
-            self.catch_up_on_modem(id);
-        }
-        if let Some(missed) = due.missed {
-            self.emit(id, EventKind::ReaderSkipped(missed));
-        }
-    }
-
-    /// What goes to the socket: the connection's own bytes, or those that TLS or an upgrade have made.
-    fn offer_transport(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        match self.conns.get(id).map(|conn| &conn.transport) {
-            None => return Sent::default(),
-            Some(Transport::Plain | Transport::Stream(_)) => return self.offer_own::<PLAIN_RUNS>(id, take),
-            Some(Transport::Upgradable(_)) => {}
-            Some(Transport::Tls(_)) => self.seal(id),
-        }
-        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
-        let offered = conn.transport.pending().map_or(0, <[u8]>::len);
-        if offered == 0 {
-            return Sent::default();
-        }
-        let taken = take(&[IoSlice::new(conn.transport.pending().unwrap_or_default())]).min(offered);
-        match &mut conn.transport {
-            Transport::Plain | Transport::Stream(_) => {}
-            Transport::Upgradable(upgrade) => {
-                upgrade.took(taken);
-                conn.end_upgrade(id, &mut self.fx);
-            }
-            Transport::Tls(tls) => tls.took(taken),
-        }
-        Sent { offered, taken }
-    }
-
-    /// Seals the next of a connection's own bytes, if its socket has taken all that was sealed before. What
-    /// is sealed counts as taken: nothing can change it any more.
-    fn seal(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        match &conn.transport {
-            Transport::Tls(tls) if tls.is_up() && tls.pending().is_empty() => {}
-            _ => return,
-        }
-        let mut transport = std::mem::take(&mut conn.transport);
-        let mut sealed = Ok(0);
-        let _ = self.offer_own::<RUNS>(id, |runs| {
-            if let Transport::Tls(tls) = &mut transport {
-                sealed = tls.seal(runs);
-            }
-            *sealed.as_ref().unwrap_or(&0)
-        });
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.transport = transport;
-        }
-        if let Err(failure) = sealed {
-            self.fail_tls(id, failure);
-        }
-    }
-
-    /// Offers a connection's own bytes.
-    fn offer_own<const MOST: usize>(
-        &mut self,
-        id: ConnId,
-        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-    ) -> Sent {
-        let Self { conns, consoles, remote_ports, scratch, fx, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return Sent::default() };
-        match &conn.role {
-            Role::Vm(_) | Role::Client(_) => {
-                let of_consoles = (consoles, remote_ports);
-                let (sent, due) = offer_of_console::<MOST>(id, conn, of_consoles, scratch, fx, take);
-                self.do_due(id, &due);
-                sent
-            }
-            Role::Asking(asking) if asking.kit().is_some() => self.offer_kit::<MOST>(id, take),
-            Role::Asking(_) => self.offer_asking(id, take),
-            Role::Operator(_) => self.offer_operator(id, take),
-            Role::Arriving(_) | Role::Announced(_) | Role::Dialled(_) | Role::Local(_) | Role::Attach(_) => {
-                Sent::default()
-            }
-        }
-    }
-
-    /// Offers a reader inside the process its next bytes, borrowed, at most one gather list of them: `take`
-    /// is called with a [`Chunk`], at most once, and returns how many guest bytes it has taken. When nothing
-    /// is to be had `take` is not called, and an [`Output::Local`](super::Output::Local) tells when there is.
-    ///
-    /// A gap is told in the chunk behind it, once; such a chunk may hold nothing else, and then counts as one
-    /// byte offered and taken.
-    pub fn read_local(&mut self, id: ConnId, now: Instant, take: impl FnOnce(Chunk<'_>) -> usize) -> Sent {
-        self.fx.now = now;
-        let sent = self.offer_local(id, take);
-        if sent.is_idle() {
-            self.fx.outbox.drained(id);
-        }
-        if self.conns.get(id).is_some_and(|conn| conn.closing.is_some()) {
-            self.consider_closed(id);
-        }
-        self.settle();
-        sent
-    }
-
-    fn offer_local(&mut self, id: ConnId, take: impl FnOnce(Chunk<'_>) -> usize) -> Sent {
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.closing != Some(Closing::Farewell)) else {
-            return Sent::default();
-        };
-        let Role::Local(local) = &conn.role else { return Sent::default() };
-        let (at, seat) = (local.console, local.seat);
-        let Some(mut reading) = self.consoles.reading(at) else { return Sent::default() };
-        reading.catch_up(seat);
-        let fanout = reading.console.fanout();
-        let mut runs = [IoSlice::new(&[]); PLAIN_RUNS];
-        let (count, layout) = fanout.offer(seat, &[], &mut self.scratch, &mut runs);
-        let (position, lost) = fanout.position(seat);
-        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
-        if offered == 0 && lost == 0 {
-            return Sent::default();
-        }
-        let taken = take(Chunk { at: position, lost, runs: &runs[..count] }).min(offered);
-        let gap = usize::from(offered == 0);
-        // One that takes nothing is offered the same again.
-        if taken + gap > 0 {
-            reading.console.fanout_mut().told_of_gap(seat);
-        }
-        reading.took(seat, layout, taken, &mut self.fx);
-        Sent { offered: offered + gap, taken: taken + gap }
+    fn typing_window(&self, id: ConnId, conn: &Conn, doubles: bool) -> usize {
+        typing_window(id, conn, &self.consoles, doubles, self.config.ports_ignore_locks)
     }
 
     /// Bytes were read from a connection, no more than its window. One pass over them.
@@ -278,11 +91,20 @@ impl Concentrator {
         let (was_nobody, is_watched) = (conn.is_nobody(), conn.is_watched);
         // What a VM prints: nearly all that comes.
         let mut printed = 0;
-        if !is_first && !is_watched && matches!(conn.transport, Transport::Plain) {
-            printed = print_data(id, conn, data, &mut self.consoles, &mut self.fx);
-            if printed == data.len() {
+        match &conn.transport {
+            Transport::Plain if !is_first && !is_watched => {
+                printed = print_data(id, conn, data, &mut self.consoles, &mut self.fx);
+                if printed == data.len() {
+                    return self.settle();
+                }
+            }
+            Transport::Tls(_) if !is_first && !is_watched && !was_nobody => {
+                let Self { consoles, unfinished, opened: plain, fx, .. } = self;
+                let opened = open(id, conn, data, plain, consoles, unfinished, fx);
+                self.deliver_opened(id, opened);
                 return self.settle();
             }
+            _ => {}
         }
         let is_tls = conn.transport.is_tls();
         let may_upgrade = matches!(conn.transport, Transport::Upgradable(_));
@@ -350,28 +172,26 @@ impl Concentrator {
 
     /// Bytes of a TLS peer, as its socket brought them.
     fn receive_sealed(&mut self, id: ConnId, data: &mut [u8]) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Transport::Tls(tls) = &mut conn.transport else { return };
+        let Self { conns, consoles, unfinished, opened: plain, fx, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let opened = open(id, conn, data, plain, consoles, unfinished, fx);
+        self.deliver_opened(id, opened);
+    }
+
+    /// Gives a connection what TLS has [opened](open) of it, and does what else came of that.
+    fn deliver_opened(&mut self, id: ConnId, opened: Opened) {
+        if opened.is_all_printed {
+            return self.opened.clear();
+        }
         let mut plain = std::mem::take(&mut self.opened);
-        plain.append(&mut tls.unread);
-        let was_up = tls.is_up();
-        let before = tls.unfinished();
-        let mut outcome = tls.open(data, &mut plain);
-        if self.unfinished.change(before, tls.unfinished()) && outcome.is_ok() {
-            self.unfinished.release(tls.unfinished());
-            outcome = Err(tls.give_up());
-        }
-        if !tls.pending().is_empty() {
-            self.fx.outbox.transmit(id);
-        }
         // What comes behind the handshake in the same read may be a fault: it was up all the same.
-        if !was_up && tls.has_come_up() {
+        if opened.has_come_up {
             self.come_up(id);
         }
-        self.deliver(id, &plain);
+        self.deliver(id, &plain[opened.printed..]);
         plain.clear();
         self.opened = plain;
-        match outcome {
+        match opened.outcome {
             Ok(()) => self.consider_end(id),
             Err(failure) => self.fail_tls(id, failure),
         }
@@ -405,7 +225,9 @@ impl Concentrator {
     /// Gives a connection's role what TLS has opened; what it may not send yet stays with TLS.
     fn deliver(&mut self, id: ConnId, plain: &[u8]) {
         let mut rest = plain;
-        while let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none() && !rest.is_empty()) {
+        while !rest.is_empty()
+            && let Some(conn) = self.conns.get(id).filter(|conn| conn.closing.is_none())
+        {
             // A VM's bytes are never refused once they are read.
             let window = match conn.role {
                 Role::Vm(_) => rest.len(),
@@ -488,126 +310,48 @@ impl Concentrator {
     }
 }
 
-/// What an offer to a connection has left to be done by the engine.
-#[derive(Default)]
-struct Due {
-    /// A VM's socket took control.
-    is_control_taken: bool,
-    /// A client that was not told of its modem's lines for want of room has room again.
-    has_room_again: bool,
-    /// A client was overtaken, and has missed so much.
-    missed: Option<u64>,
+/// What came of bytes of a TLS peer's.
+struct Opened {
+    outcome: Result<(), TlsFailure>,
+    /// The handshake is over.
+    has_come_up: bool,
+    /// So many of what was opened are printed.
+    printed: usize,
+    /// Those were all, and nothing else came of it.
+    is_all_printed: bool,
 }
 
-/// What follows from what a socket took, for the engine.
-#[derive(Clone, Copy)]
-enum Following {
-    Nothing,
-    MayBeClosed,
-    MayBeAnswered,
-}
-
-/// Notes with a connection what its socket took or did not take.
-fn follow_sent(
+/// Opens what a TLS peer's socket has brought, behind what was left in `plain`: nothing, and then what there
+/// was no window for. What a VM prints goes to its console at once.
+fn open(
     id: ConnId,
     conn: &mut Conn,
-    sent: Sent,
-    admission: &mut Admission,
-    fx: &mut Effects,
-) -> Following {
-    if sent.taken > 0 && conn.is_nobody() && conn.has_been_told_all() {
-        admission.greeted(id, fx.now);
-    }
-    match (&conn.closing, &conn.role) {
-        (Some(_), _) if sent.taken > 0 => return Following::MayBeClosed,
-        (None, Role::Asking(_)) if sent.taken > 0 => return Following::MayBeAnswered,
-        (None, Role::Client(_)) => conn.note_half_closed(id, sent, fx),
-        _ => {}
-    }
-    Following::Nothing
-}
-
-/// Offers to a VM or a client.
-fn offer_of_console<const MOST: usize>(
-    id: ConnId,
-    conn: &mut Conn,
-    (consoles, remote_ports): (&mut Consoles, &mut RemotePorts),
-    scratch: &mut Vec<u8>,
-    fx: &mut Effects,
-    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-) -> (Sent, Due) {
-    let Some(wire) = conn.vm().map(|vm| vm.wire) else {
-        return offer_client::<MOST>(id, conn, consoles, scratch, fx, take);
-    };
-    if wire == Wire::Raw {
-        return (offer_raw_line(id, conn, consoles, scratch, fx, take), Due::default());
-    }
-    if wire == Wire::Port
-        && let Some(port) = remote_ports.get_mut(id)
-    {
-        return (offer_port(id, conn, consoles, port, fx, take), Due::default());
-    }
-    let (sent, is_control_taken) = offer_vm(id, conn, consoles, fx, take);
-    (sent, Due { is_control_taken, ..Due::default() })
-}
-
-/// Offers to a client: control, and what it is shown of its console.
-fn offer_client<const MOST: usize>(
-    id: ConnId,
-    conn: &mut Conn,
+    data: &mut [u8],
+    plain: &mut Vec<u8>,
     consoles: &mut Consoles,
-    scratch: &mut Vec<u8>,
+    unfinished: &mut Unfinished,
     fx: &mut Effects,
-    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-) -> (Sent, Due) {
-    let Conn { role: Role::Client(client), control, closing, .. } = conn else {
-        return (Sent::default(), Due::default());
+) -> Opened {
+    let Transport::Tls(tls) = &mut conn.transport else {
+        return Opened { outcome: Ok(()), has_come_up: false, printed: 0, is_all_printed: true };
     };
-    if closing.is_none() && client.is_suspended() {
-        return (Sent::default(), Due::default());
+    plain.append(&mut tls.unread);
+    let was_up = tls.is_up();
+    let before = tls.unfinished();
+    let mut outcome = tls.open(data, plain);
+    if unfinished.change(before, tls.unfinished()) && outcome.is_ok() {
+        unfinished.release(tls.unfinished());
+        outcome = Err(tls.give_up());
     }
-    let was_over_limit = control.is_over_limit();
-    // A farewell may outlive the console it is about.
-    let is_shown = *closing != Some(Closing::Farewell);
-    let mut reading = consoles.reading(client.console).filter(|_| is_shown);
-    let missed = reading.as_mut().and_then(|reading| reading.catch_up(client.seat));
-    // A raw client is not told in its stream: a line of text there would be corruption.
-    if let Some(missed) = missed.filter(|_| !client.mode.is_raw()) {
-        let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
-        control.buffer().extend_from_slice(notice.as_bytes());
+    if !tls.pending().is_empty() {
+        fx.outbox.transmit(id);
     }
-    let due = |control: &Control| Due {
-        has_room_again: was_over_limit && !control.is_over_limit(),
-        missed,
-        ..Due::default()
-    };
-    let Some(mut reading) = reading.filter(|_| !client.is_seeded) else {
-        let (sent, taken) = offer([control.pending()], take);
-        control.took(taken);
-        return (sent, due(control));
-    };
-    let mut runs = [IoSlice::new(&[]); MOST];
-    let (count, layout) = reading.console.fanout().offer(client.seat, control.pending(), scratch, &mut runs);
-    let offered = runs[..count].iter().map(|run| run.len()).sum();
-    if offered == 0 {
-        return (Sent::default(), due(control));
-    }
-    let taken = take(&runs[..count]).min(offered);
-    // The notice of a gap counts.
-    let was_full = control.is_over_limit();
-    let took = reading.took(client.seat, layout, taken, fx);
-    control.took(took.front);
-    client.visit.shown += took.data as u64;
-    if was_full && !control.is_over_limit() {
-        fx.outbox.receive(id);
-    }
-    (Sent { offered, taken }, due(control))
+    let has_come_up = !was_up && tls.has_come_up();
+    let is_more = has_come_up || tls.peer_closed || outcome.is_err();
+    let is_heard = !has_come_up && conn.closing.is_none();
+    let printed = if is_heard { print_data(id, conn, plain, consoles, fx) } else { 0 };
+    Opened { outcome, has_come_up, printed, is_all_printed: printed == plain.len() && !is_more }
 }
-
-/// Runs handed to one write. What one read of a VM has brought must go in one: it spans one segment more than
-/// it fills, before it come half a pair and control, and a second write for the rest costs as much as the
-/// first.
-const PLAIN_RUNS: usize = READ_MAX / SEGMENT + 4;
 
 /// Largest read from a connection of whose last 256 reads one was little but commands, whoever it is. A visit
 /// then costs some fifty microseconds, so that two hundred of these hold a key up for ten milliseconds. One

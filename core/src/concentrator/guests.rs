@@ -140,6 +140,20 @@ impl Guests {
     pub(super) fn taken_by(&self, who: ConnId) -> impl Iterator<Item = ConsoleId> {
         self.takers.iter().filter(move |(_, taker)| **taker == who).map(|((at, _), _)| *at)
     }
+
+    /// Fails a debug build where what is kept twice does not agree. `is_there`: whether there is a console.
+    #[cfg(any(debug_assertions, test))]
+    pub(super) fn check_invariants(&self, is_there: impl Fn(ConsoleId) -> bool) {
+        let by_member = self.parents.iter().map(|(&member, &parent)| (parent, member));
+        assert_eq!(by_member.collect::<BTreeSet<_>>(), self.members, "streams and their guests");
+        for &at in self.guests.keys().chain(self.parents.keys()).chain(&self.controls) {
+            assert!(is_there(at), "{at}, of a guest, is gone");
+        }
+        for &(number, at) in &self.awake.listed {
+            let listed = self.get(at).map(|guest| guest.awake_as);
+            assert_eq!(listed, Some(number), "as what the guest at {at} is listed");
+        }
+    }
 }
 
 /// Guests whose sessions were awake when they were looked after, in that order. A fleet that comes up at one

@@ -2,6 +2,7 @@
 //! for it after every one.
 
 use super::Concentrator;
+use super::carried::Carried;
 use super::conn::{Closing, Place, Role};
 use super::timers::Timer;
 use super::vmotion::MoveState;
@@ -11,9 +12,23 @@ impl Concentrator {
     /// builds.
     pub fn check_invariants(&self) {
         self.consoles.check_invariants();
+        assert!(self.opened.is_empty(), "something that TLS has opened went to nobody");
         for (id, conn) in self.conns.iter() {
             if conn.closing == Some(Closing::Farewell) {
                 continue;
+            }
+            if let Some((at, stream)) = conn.stream() {
+                let carried = self.consoles.guests.get(at).and_then(|guest| guest.carried(stream));
+                let is_its = matches!(carried, Some(Carried::Leg { conn, .. }) if *conn == id);
+                assert!(is_its, "{id} is no stream of the guest at {at}");
+            }
+            if let Role::Attach(attach) = &conn.role {
+                let operator = self.conns.get(attach.operator);
+                let is_its = operator.is_some_and(|conn| match (conn.desk(), conn.kit()) {
+                    (Some(desk), _) => desk.attached(attach.stream) == Some(id),
+                    (None, kit) => kit.is_some_and(|kit| kit.attach == Some(id)),
+                });
+                assert!(is_its, "{id} is an attach of nobody's");
             }
             match &conn.role {
                 Role::Vm(vm) => {

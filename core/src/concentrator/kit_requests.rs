@@ -17,8 +17,10 @@ use crate::vmware::Uuid;
 
 use super::Concentrator;
 use super::conn::{Closing, Conn, NOISY_READS, Role, is_noise};
+use super::effects::Effects;
 use super::event::{CloseReason, EventKind, Fault};
 use super::fanout::Form;
+use super::feeding::offer;
 use super::flow::{ASKING_READ_MAX, NOISY_READ_MAX};
 use super::id::{ConnId, ConsoleId};
 use super::kit::Kit;
@@ -26,6 +28,7 @@ use super::output::Sent;
 use super::standing::older_right_at;
 use super::timers::Timer;
 use super::visitor::Asks;
+use super::visits::typing_window;
 
 impl Concentrator {
     /// A connection on the admin port speaks telnet, or nothing, for which VMware's client waits to be
@@ -183,57 +186,49 @@ impl Concentrator {
         take: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) -> Sent {
         self.continue_port_list(id);
-        let is_listing = self.kit(id).is_some_and(|kit| kit.listing.is_some());
-        let attach = self.kit(id).and_then(|kit| kit.attach);
-        let seat = attach.and_then(|attach| Some((attach, self.conns.get(attach)?.seat()?)));
-        if let Some((attach, (at, seat))) = seat.filter(|_| !is_listing)
-            && let Some(missed) = self.consoles.catch_up(at, seat)
-        {
+        let Self { conns, consoles, scratch, fx, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return Sent::default() };
+        let Some(kit) = conn.kit() else { return Sent::default() };
+        let (is_listing, attach) = (kit.listing.is_some(), kit.attach);
+        let Some(attach) = attach.filter(|_| conn.closing != Some(Closing::Farewell)) else {
+            return offer_control(id, conn, fx, take);
+        };
+        let Some((conn, reader)) = conns.get_two_mut(id, attach) else { return Sent::default() };
+        let Role::Attach(attached) = &mut reader.role else { return Sent::default() };
+        let Some(mut reading) = consoles.reading(attached.console) else {
+            return offer_control(id, conn, fx, take);
+        };
+        let seat = attached.seat;
+        let missed = if is_listing { None } else { reading.catch_up(seat) };
+        if let Some(missed) = missed {
             let notice = format!("\r\n[vspc: {missed} bytes skipped, this client did not keep up]\r\n");
-            self.tell_kit(id, |out| out.extend_from_slice(notice.as_bytes()));
+            conn.control.buffer().extend_from_slice(notice.as_bytes());
+        }
+        let was_over_limit = conn.control.is_over_limit();
+        let mut runs = [IoSlice::new(&[]); MOST];
+        let front = conn.control.pending();
+        let (mut count, layout) = reading.console.fanout().offer(seat, front, scratch, &mut runs);
+        if is_listing {
+            count = count.min(layout.runs_before_output());
+        }
+        let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
+        if offered == 0 {
+            if !is_listing {
+                fx.outbox.drained(attach);
+            }
+            return Sent::default();
+        }
+        let taken = take(&runs[..count]).min(offered);
+        let took = reading.took(seat, layout, taken, fx);
+        conn.control.took(took.front);
+        attached.visit.shown += took.data as u64;
+        if was_over_limit && !conn.control.is_over_limit() {
+            fx.outbox.receive(id);
+        }
+        if let Some(missed) = missed {
             self.emit(attach, EventKind::ReaderSkipped(missed));
         }
-        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
-        let was_over_limit = conn.control.is_over_limit();
-        let shown = seat.filter(|_| conn.closing != Some(Closing::Farewell));
-        let shown = shown.and_then(|(attach, (at, seat))| Some((attach, at, seat, self.consoles.get(at)?)));
-        let mut runs = [IoSlice::new(&[]); MOST];
-        let sent = match shown {
-            None => {
-                let offered = conn.control.pending().len();
-                if offered == 0 {
-                    return Sent::default();
-                }
-                let taken = take(&[IoSlice::new(conn.control.pending())]).min(offered);
-                conn.control.took(taken);
-                Sent { offered, taken }
-            }
-            Some((attach, at, seat, console)) => {
-                let front = conn.control.pending();
-                let (mut count, layout) = console.fanout().offer(seat, front, &mut self.scratch, &mut runs);
-                if is_listing {
-                    count = count.min(layout.runs_before_output());
-                }
-                let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
-                if offered == 0 {
-                    if !is_listing {
-                        self.fx.outbox.drained(attach);
-                    }
-                    return Sent::default();
-                }
-                let taken = take(&runs[..count]).min(offered);
-                let took = self.consoles.took(at, seat, layout, taken, &mut self.fx);
-                conn.control.took(took.front);
-                if let Some(visit) = self.conns.get_mut(attach).and_then(Conn::visit_mut) {
-                    visit.shown += took.data as u64;
-                }
-                Sent { offered, taken }
-            }
-        };
-        if was_over_limit && self.conns.get(id).is_some_and(|conn| !conn.control.is_over_limit()) {
-            self.fx.outbox.receive(id);
-        }
-        sent
+        Sent { offered, taken }
     }
 
     /// Writes on at a list of ports, as far as what waits for the socket stays small.
@@ -270,10 +265,10 @@ impl Concentrator {
         let attach = kit.attach.and_then(|attach| Some((attach, self.conns.get(attach)?)));
         match attach {
             _ if kit.is_held_back() => 0,
-            Some((id, Conn { role: Role::Attach(attach), .. })) => {
-                self.typing_window(id, attach.console, attach.epoch, true).min(most)
+            Some((id, typist)) => {
+                typing_window(id, typist, &self.consoles, true, self.config.ports_ignore_locks).min(most)
             }
-            _ => most,
+            None => most,
         }
     }
 
@@ -284,6 +279,22 @@ impl Concentrator {
     fn kit_mut(&mut self, id: ConnId) -> Option<&mut Kit> {
         self.conns.get_mut(id).and_then(Conn::kit_mut)
     }
+}
+
+/// Offers a connection that is shown nothing what it is told.
+fn offer_control(
+    id: ConnId,
+    conn: &mut Conn,
+    fx: &mut Effects,
+    take: impl FnOnce(&[IoSlice<'_>]) -> usize,
+) -> Sent {
+    let was_over_limit = conn.control.is_over_limit();
+    let (sent, taken) = offer([conn.control.pending()], take);
+    conn.control.took(taken);
+    if was_over_limit && !conn.control.is_over_limit() {
+        fx.outbox.receive(id);
+    }
+    sent
 }
 
 /// A port's label on the wire: what multi-console puts behind `_`.

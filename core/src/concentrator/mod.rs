@@ -83,6 +83,7 @@ mod restoring;
 mod rules;
 mod ruling;
 mod rush;
+mod sending;
 mod serial;
 mod serial_line;
 mod showing;

@@ -87,10 +87,11 @@ impl Concentrator {
         let Some(guest) = self.consoles.guests.get_mut(at) else { return };
         if std::mem::take(&mut guest.is_behind) {
             let packed = guest.streams().filter_map(|(id, carried)| match carried {
-                Carried::Leg { is_packed: true, .. } => Some(id),
+                Carried::Leg { conn, is_packed: true } => Some((id, *conn)),
                 _ => None,
             });
-            packed.collect::<Vec<_>>().into_iter().for_each(|id| self.read_stream(at, id));
+            let packed: Vec<_> = packed.collect();
+            packed.into_iter().for_each(|(id, leg)| self.read_packed_leg(at, id, leg));
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use crate::admin::operator::{Notice, write_id};
 
 use super::Concentrator;
-use super::conn::{Closing, Conn};
+use super::conn::{Closing, Conn, Role};
 use super::describing::{LOOKED_AT_MOST, matches};
 use super::event::{Event, EventKind};
 use super::id::{ConnId, ConsoleId};
@@ -16,8 +16,13 @@ use super::timers::Timer;
 impl Concentrator {
     /// To an operator: answers, notices, and output of its attaches.
     pub(super) fn offer_operator(&mut self, id: ConnId, take: impl FnOnce(&[IoSlice<'_>]) -> usize) -> Sent {
-        if self.conns.get(id).and_then(Conn::desk).is_some_and(|desk| !desk.is_short()) {
-            self.fill(id);
+        let Some(conn) = self.conns.get_mut(id) else { return Sent::default() };
+        let is_closing = conn.closing == Some(Closing::Farewell);
+        let Some(desk) = conn.desk_mut() else { return Sent::default() };
+        match (desk.is_short(), is_closing) {
+            (true, _) => {}
+            (false, true) => desk.flush(),
+            (false, false) => self.fill(id),
         }
         let now = self.fx.now;
         let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return Sent::default() };
@@ -36,44 +41,37 @@ impl Concentrator {
 
     /// Hands the session what its client can take: what waits, what has changed, output.
     fn fill(&mut self, id: ConnId) {
-        let is_closing = self
-            .conns
-            .get(id)
-            .is_none_or(|conn| conn.closing.is_some_and(|closing| closing == Closing::Farewell));
-        if !is_closing {
-            self.tell_of_consoles(id);
-        }
-        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-            desk.flush();
-        }
-        let mut filled = 0;
-        while filled < FILL_MOST && !is_closing {
-            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
-            let Some((stream, attach, credit)) = desk.next_ready() else { break };
+        self.tell_of_consoles(id);
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+        desk.flush();
+        let (mut filled, mut next) = (0, desk.next_ready());
+        while let Some((stream, attach, credit)) = next {
             filled += self.fill_attach(id, stream, attach, credit);
+            let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+            next = if filled < FILL_MOST { desk.next_ready() } else { None };
         }
-        if !is_closing && let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-            for stream in desk.show_logs() {
-                self.fx.outbox.push(Output::Log(LogOrder::More(LogReader { conn: id, stream })));
-            }
+        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return };
+        for stream in desk.show_logs() {
+            self.fx.outbox.push(Output::Log(LogOrder::More(LogReader { conn: id, stream })));
         }
         // Notices of gaps.
-        if let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) {
-            desk.flush();
-        }
+        desk.flush();
     }
 
     /// Takes output of an attach's console, as much as its client has room for. Returns how much.
     fn fill_attach(&mut self, id: ConnId, stream: u64, attach: ConnId, credit: usize) -> usize {
-        let Some((at, seat)) = self.conns.get(attach).and_then(Conn::seat) else { return 0 };
-        let missed = self.consoles.catch_up(at, seat);
-        let Some(console) = self.consoles.get(at) else { return 0 };
-        let (offset, _) = console.fanout().position(seat);
+        let Self { conns, consoles, scratch, fx, .. } = self;
+        let Some((conn, reader)) = conns.get_two_mut(id, attach) else { return 0 };
+        let (Some(desk), Role::Attach(attached)) = (conn.desk_mut(), &mut reader.role) else { return 0 };
+        let Some(mut reading) = consoles.reading(attached.console) else { return 0 };
+        let seat = attached.seat;
+        let missed = reading.catch_up(seat);
+        let fanout = reading.console.fanout();
+        let (offset, _) = fanout.position(seat);
         let mut runs = [IoSlice::new(&[]); RUNS];
-        let (count, layout) = console.fanout().offer(seat, &[], &mut self.scratch, &mut runs);
+        let (count, layout) = fanout.offer(seat, &[], scratch, &mut runs);
         let offered: usize = runs[..count].iter().map(|run| run.len()).sum();
         let taken = offered.min(credit);
-        let Some(desk) = self.conns.get_mut(id).and_then(Conn::desk_mut) else { return 0 };
         if let Some(bytes) = missed {
             desk.notify(&Notice::Missed { stream, offset, bytes });
         }
@@ -83,21 +81,20 @@ impl Concentrator {
             desk.show(stream, &run[..n]);
             left -= n;
         }
-        if offered > 0 {
+        if offered == 0 {
+            fx.outbox.drained(attach);
+        } else {
             desk.mark_ready(stream);
         }
-        if let Some(bytes) = missed {
-            self.consoles.told_of_gap(at, seat);
-            self.emit(attach, EventKind::ReaderSkipped(bytes));
+        if missed.is_some() {
+            reading.console.fanout_mut().told_of_gap(seat);
         }
         if taken > 0 {
-            self.consoles.took(at, seat, layout, taken, &mut self.fx);
+            reading.took(seat, layout, taken, fx);
         }
-        if let Some(visit) = self.conns.get_mut(attach).and_then(Conn::visit_mut) {
-            visit.shown += taken as u64;
-        }
-        if offered == 0 {
-            self.fx.outbox.drained(attach);
+        attached.visit.shown += taken as u64;
+        if let Some(bytes) = missed {
+            self.emit(attach, EventKind::ReaderSkipped(bytes));
         }
         taken
     }

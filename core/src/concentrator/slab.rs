@@ -94,6 +94,16 @@ impl<K: Key, T> Slab<K, T> {
         if slot.generation == id.generation() { slot.value.as_deref_mut() } else { None }
     }
 
+    /// Two values at once. `None`: one of them is gone, or both are one.
+    pub(super) fn get_two_mut(&mut self, one: K, other: K) -> Option<(&mut T, &mut T)> {
+        let indices = [one.index() as usize, other.index() as usize];
+        let [first, second] = self.slots.get_disjoint_mut(indices).ok()?;
+        if (first.generation, second.generation) != (one.generation(), other.generation()) {
+            return None;
+        }
+        first.value.as_deref_mut().zip(second.value.as_deref_mut())
+    }
+
     /// The id of the live value in this slot.
     pub(super) fn id_at(&self, index: u32) -> Option<K> {
         let slot = self.slots.get(index as usize)?;
@@ -136,5 +146,17 @@ mod tests {
         assert_eq!(slab.remove(old), None);
         assert_eq!(slab.get(new), Some(&"new"));
         assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn two_are_found_at_once_if_both_are_there_and_are_not_one() {
+        let mut slab: Slab<ConnId, &str> = Slab::new();
+        let (one, other) = (slab.insert("one"), slab.insert("other"));
+        assert_eq!(slab.get_two_mut(other, one), Some((&mut "other", &mut "one")));
+        assert_eq!(slab.get_two_mut(one, one), None);
+        slab.remove(one);
+        assert_eq!(slab.get_two_mut(other, one), None);
+        slab.insert("new");
+        assert_eq!(slab.get_two_mut(one, other), None, "a stale id");
     }
 }

@@ -1,7 +1,7 @@
 //! TLS in the engine: which connections begin with it, which go over to it, and when its handshake is over.
 //!
 //! Bytes a TLS peer sends are opened and go the way of all bytes; the part of them a client has no window
-//! for stays with its connection, which is not read meanwhile. What is for a peer is sealed in `flow`, one
+//! for stays with its connection, which is not read meanwhile. What is for a peer is sealed in `sending`, one
 //! record ahead of the socket. Clients are let in when their handshake is over, hosts are strangers until
 //! they say which VM they are, as without TLS; on the admin port a certificate may say who somebody is.
 

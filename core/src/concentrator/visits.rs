@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::admin::lock::{Access, Granted, LockMode, LockRefused};
+use crate::admin::lock::{Granted, LockMode, LockRefused};
 use crate::admin::operator::{self, Held, Notice};
 use crate::admin::v3::SEED_TIMEOUT;
 use crate::telnet::OptionPolicy;
@@ -11,6 +11,7 @@ use crate::telnet::OptionPolicy;
 use super::Concentrator;
 use super::conn::{Client, Conn, Role, Transport};
 use super::console::{Console, READ_MAX, ReaderKey};
+use super::consoles::Consoles;
 use super::event::{CloseReason, EventKind};
 use super::fanout::{Form, Kind, Spec};
 use super::id::{ConnId, ConsoleId};
@@ -213,22 +214,10 @@ impl Concentrator {
 
     /// Whether what a connection types reaches its console's VM.
     pub(super) fn may_type(&self, id: ConnId, at: ConsoleId) -> bool {
-        let Some(console) = self.consoles.get(at) else { return false };
-        match self.conns.get(id).is_some_and(Conn::is_visitor) {
-            true => console.lock().access(id) == Some(Access::Writer),
-            false => self.config.ports_ignore_locks || console.lock().holder().is_none(),
-        }
-    }
-
-    /// What someone at a console may type; everything while there is no VM or somebody else's lock, because
-    /// it is dropped then.
-    pub(super) fn typing_window(&self, id: ConnId, at: ConsoleId, epoch: u32, doubles: bool) -> usize {
-        match self.consoles.get(at) {
-            Some(console) if !console.legs.is_empty() && self.may_type(id, at) => {
-                console.uplink.window(epoch, doubles)
-            }
-            _ => READ_MAX,
-        }
+        let is_visitor = self.conns.get(id).is_some_and(Conn::is_visitor);
+        self.consoles
+            .get(at)
+            .is_some_and(|console| console.lets_type(id, is_visitor, self.config.ports_ignore_locks))
     }
 
     pub(super) fn told_of(&self, at: ConsoleId) -> Told {
@@ -322,3 +311,23 @@ impl Concentrator {
 
 /// An attach negotiates nothing.
 const NO_TELNET: &[OptionPolicy] = &[];
+
+/// What someone at a console may type; everything while there is no VM or somebody else's lock, because it is
+/// dropped then. `doubles`: it does not come in wire form.
+pub(super) fn typing_window(
+    id: ConnId,
+    conn: &Conn,
+    consoles: &Consoles,
+    doubles: bool,
+    ports_ignore_locks: bool,
+) -> usize {
+    let Some((at, epoch)) = conn.types_at() else { return READ_MAX };
+    match consoles.get(at) {
+        Some(console)
+            if !console.legs.is_empty() && console.lets_type(id, conn.is_visitor(), ports_ignore_locks) =>
+        {
+            console.uplink.window(epoch, doubles)
+        }
+        _ => READ_MAX,
+    }
+}

@@ -55,8 +55,8 @@ impl Windows {
         }
     }
 
-    /// Somebody has typed. Whether that changes who was the last to.
-    fn note_typed(&mut self, at: ConsoleId, who: ConnId) -> bool {
+    /// Somebody who may has typed. Whether that changes who was the last to.
+    pub(super) fn note_typed(&mut self, at: ConsoleId, who: ConnId) -> bool {
         let Some(viewers) = self.consoles.get_mut(&at) else { return false };
         let last = viewers.all.iter().map(|viewer| viewer.typed).max().unwrap_or(0);
         let Some(viewer) = viewers.all.iter_mut().find(|viewer| viewer.who == who) else { return false };
@@ -206,13 +206,6 @@ impl Concentrator {
         self.settle_size(at);
     }
 
-    /// Somebody who may has typed at a console.
-    pub(super) fn note_typist(&mut self, at: ConsoleId, who: ConnId) {
-        if self.consoles.guests.windows.note_typed(at, who) {
-            self.settle_size(at);
-        }
-    }
-
     /// Somebody leaves a console.
     pub(super) fn forget_size(&mut self, at: ConsoleId, who: ConnId) {
         if self.consoles.guests.windows.forget(at, who) {
@@ -241,8 +234,12 @@ impl Concentrator {
     pub(super) fn settle_size(&mut self, at: ConsoleId) {
         let guests = &self.consoles.guests;
         let Some(parent) = guests.parent(at) else { return };
-        let Some(size) = guests.windows.decided(at, |who| self.may_type(who, at)) else { return };
         let Some(console) = self.consoles.get(at).filter(|console| !is_log(&console.label)) else { return };
+        let may_type = |who| {
+            let is_visitor = self.conns.get(who).is_some_and(Conn::is_visitor);
+            console.lets_type(who, is_visitor, self.config.ports_ignore_locks)
+        };
+        let Some(size) = guests.windows.decided(at, may_type) else { return };
         let stream = console.legs.holder().and_then(|leg| self.conns.get(leg)).and_then(Conn::stream);
         let Some((of_guest, id)) = stream.filter(|(of_guest, _)| *of_guest == parent) else { return };
         let label = self.consoles.label(parent).map(|label| label.suffix.len());

@@ -60,30 +60,6 @@ impl Consoles {
         Some(Reading { console, limits: self.limits, pool: &mut self.pools.vms })
     }
 
-    /// As [`Reading::took`].
-    pub(in crate::concentrator) fn took(
-        &mut self,
-        id: ConsoleId,
-        seat: Seat,
-        offer: Offer,
-        n: usize,
-        fx: &mut Effects,
-    ) -> Took {
-        self.reading(id).map(|mut reading| reading.took(seat, offer, n, fx)).unwrap_or_default()
-    }
-
-    /// As [`Reading::catch_up`].
-    pub(in crate::concentrator) fn catch_up(&mut self, id: ConsoleId, seat: Seat) -> Option<u64> {
-        self.reading(id)?.catch_up(seat)
-    }
-
-    /// A reader was told what it has missed.
-    pub(in crate::concentrator) fn told_of_gap(&mut self, id: ConsoleId, seat: Seat) {
-        if let Some(console) = self.table.get_mut(id) {
-            console.fanout_mut().told_of_gap(seat);
-        }
-    }
-
     /// A reader leaves. Returns whether it is owed the second half of a pair.
     pub(in crate::concentrator) fn detach_reader(
         &mut self,
