@@ -47,6 +47,7 @@ mod guest;
 mod guests;
 mod histogram;
 mod id;
+mod identifying;
 mod index;
 mod inherit;
 mod interpreted;
