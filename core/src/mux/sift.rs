@@ -150,6 +150,13 @@ impl RawSift {
         header
     }
 
+    /// The next bytes of the read are none of a frame's. What was told apart before is held all the same: the
+    /// next frame counts from there.
+    pub(super) fn skip(&mut self, told: &mut Told<'_>, n: usize) {
+        self.recent.extend_from_slice(told.bytes());
+        told.skip(n);
+    }
+
     /// The read is over.
     pub(super) fn hold(&mut self, told: Told<'_>) {
         self.recent.extend_from_slice(told.bytes());
@@ -320,3 +327,20 @@ const CUT_LINK: Duration = Duration::from_secs(2);
 const CUT_RAW: Duration = Duration::from_secs(10);
 /// Silence after which a frame was whole.
 const WHOLE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_apart_before_a_session_begins_anew_in_the_same_read_is_held() {
+        let data = [0; 64];
+        let (mut sift, mut told, mut text) = (RawSift::new(), Told::new(&data), Vec::new());
+        sift.confirm(&mut told, HEADER, Instant::ZERO);
+        sift.confirm(&mut told, HEADER, Instant::ZERO);
+        sift.skip(&mut told, 5);
+        sift.confirm(&mut told, HEADER, Instant::ZERO);
+        sift.give_up(&mut told, 3, &mut text);
+        assert_eq!(text.len(), HEADER + 3, "the last frame, and what was none");
+    }
+}

@@ -148,7 +148,7 @@ impl Trunk {
                     if session.terms().is_none() {
                         let n = sift.before_hello(rest, text);
                         session.handle_received(&rest[..n], now);
-                        told.skip(n);
+                        sift.skip(&mut told, n);
                         continue;
                     }
                     let piece = sift.piece(rest);
