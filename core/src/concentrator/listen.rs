@@ -169,21 +169,25 @@ impl Concentrator {
     /// its port; then this comes again once it has.
     pub(super) fn open_port_for(&mut self, newcomer: Newcomer) {
         let at = newcomer.console;
-        let Some(ports) = &mut self.ports else { return };
-        if self.shutting_down || self.consoles.get(at).is_none_or(|console| console.listener.is_some()) {
+        if self.ports.is_none() || self.shutting_down {
+            return;
+        }
+        if self.consoles.get(at).is_none_or(|console| console.listener.is_some()) {
             return;
         }
         let rule = self.consoles.rule(at).map(|rule| rule.port);
         if rule == Some(RulePort::None) || self.consoles.is_stream_without_port(at) {
             return self.emit_identified(at);
         }
-        // None was kept for it where there were open ports to spare, of VMs that may come again.
-        if !self.admission.is_one_free(self.listeners.len()) {
+        // None was kept for it where there were open ports to spare, of VMs that may come again, or where
+        // many came in at a time.
+        if !self.admission.is_one_free(self.listeners.len()) && !self.make_room_for_port(at) {
             return match self.consoles.yields_port(at, self.fx.now) {
                 Some(unused) => self.fx.yields(unused, Some(newcomer)),
                 None => self.wait_for_port(at),
             };
         }
+        let Some(ports) = &mut self.ports else { return };
         let port = match rule {
             Some(RulePort::This(port)) if ports.take_own(port) => Some(port),
             _ => ports.take(self.consoles.number(at)),
@@ -339,7 +343,8 @@ impl Concentrator {
         {
             let is_late = !self.consoles.port_needs_name(console);
             let newcomer = Newcomer { console, is_late };
-            if self.admission.has_room_for_port(self.listeners.len(), self.consoles.ports_without_vm()) {
+            let spare = self.consoles.ports_without_vm();
+            if self.admission.has_room_for_port(self.listeners.len(), spare) || self.evict_for_port(console) {
                 self.open_port_for(newcomer);
             } else if let Some(unused) = self.consoles.yields_descriptor(Some(console)) {
                 self.fx.yields(unused, Some(newcomer));

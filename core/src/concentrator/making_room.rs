@@ -19,7 +19,10 @@ impl Concentrator {
     /// closes that one's as it takes up the newcomer's: many may be accepted before outputs are polled.
     pub(super) fn make_room(&mut self, kind: Kind, at: Option<ConsoleId>, from: Source) -> bool {
         let now = self.fx.now;
-        let many_come = kind == Kind::Vm && self.ports.as_mut().is_some_and(|ports| ports.rush.come(now));
+        let many_come = self.ports.as_mut().is_some_and(|ports| match kind {
+            Kind::Vm => ports.rush.come(now),
+            Kind::Client => ports.rush.are_many(now),
+        });
         let mut evicted = 0;
         loop {
             let spare = if many_come { usize::MAX } else { self.consoles.ports_without_vm() };
@@ -28,7 +31,9 @@ impl Concentrator {
                 return true;
             }
             // Those let in beyond what is reserved, while many came, go bit by bit.
-            if kind == Kind::Vm && evicted == MOST_EVICTED && self.admission.is_one_free(self.listeners.len())
+            if evicted == MOST_EVICTED
+                && self.admission.is_one_free(self.listeners.len())
+                && self.admission.lacks_descriptor(kind)
             {
                 return true;
             }
@@ -72,18 +77,25 @@ impl Concentrator {
 
     /// Closes strangers' connections for a client port, as for the VM itself. Returns whether there is a
     /// descriptor then.
-    fn make_room_for_port(&mut self, at: ConsoleId) -> bool {
+    pub(super) fn make_room_for_port(&mut self, at: ConsoleId) -> bool {
+        self.evict_for_port(at);
+        self.admission.is_one_free(self.listeners.len())
+    }
+
+    /// The same. Returns whether anybody has left.
+    pub(super) fn evict_for_port(&mut self, at: ConsoleId) -> bool {
         let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
         let from = holder.and_then(|id| self.conns.get(id)).map_or(Source::Nowhere, Conn::source);
+        let mut has_evicted = false;
         for _ in 0..MOST_EVICTED {
             let spare = self.consoles.ports_without_vm();
             match self.admission.judge(Kind::Vm, from, self.listeners.len(), spare, self.fx.now) {
-                Verdict::Admit => return true,
                 Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),
-                Verdict::Refuse => break,
+                Verdict::Admit | Verdict::Refuse => break,
             }
+            has_evicted = true;
         }
-        self.admission.is_one_free(self.listeners.len())
+        has_evicted
     }
 }
 

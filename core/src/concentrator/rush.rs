@@ -41,7 +41,13 @@ impl Rush {
     /// come, closing a stranger's connection for each of them would take as long again, while the kernel's
     /// queue of them is short. Each port finds somebody to leave for it when it is opened.
     pub(super) fn come(&mut self, now: Instant) -> bool {
-        self.newcomers.count(now) || self.newcomers.were_many(now) || self.is_on(now)
+        self.newcomers.count(now);
+        self.are_many(now)
+    }
+
+    /// Whether nothing is to be reserved for ports now.
+    pub(super) fn are_many(&self, now: Instant) -> bool {
+        self.newcomers.were_many(now) || self.is_on(now)
     }
 
     /// Whether VMs come all at once.

@@ -160,3 +160,40 @@ fn of_a_fleet_that_connects_at_one_moment_only_the_first_cost_strangers_their_pl
     assert_eq!(ports(&world), FLEET as usize);
     assert!(world.open() <= max_descriptors);
 }
+
+/// Strangers who never stop coming in crowds take all descriptors, and none of them counts on a port for it.
+#[test]
+fn a_vm_that_comes_beside_crowds_without_end_has_its_port_all_the_same() {
+    let max_descriptors = 1000;
+    let mut world = World::new(Config { max_descriptors, ..config() });
+    for n in 1..=20 {
+        for _ in 0..300 {
+            world.stranger();
+        }
+        world.pass(Duration::from_millis(20));
+        assert!(world.open() <= max_descriptors);
+        world.vm(vm_config(n));
+        world.pass(Duration::from_millis(20));
+        assert!(world.port(uuid(n)).is_some(), "{n}");
+    }
+    assert!(world.open() > max_descriptors - 10, "the crowd has all the rest");
+}
+
+#[test]
+fn who_attaches_while_a_fleet_comes_or_just_after_costs_few_strangers_their_place() {
+    let max_descriptors = 2 * FLEET as usize + 300;
+    let mut world = World::new(Config { max_descriptors, ..config() });
+    world.vm(vm_config(FLEET + 1));
+    let strangers: Vec<_> = (0..FLEET).map(|_| world.stranger()).collect();
+    world.pass(Duration::from_secs(3));
+    let left = |world: &World| strangers.iter().filter(|&&id| !world.is_open(id)).count();
+    let vms: Vec<_> = (1..=FLEET).map(|n| world.vm_connects(vm_config(n))).collect();
+    for pause in [0, 200] {
+        world.pass(Duration::from_millis(pause));
+        let before = left(&world);
+        let client = world.client(uuid(FLEET + 1), Kind::Raw);
+        assert!(world.is_open(client));
+        assert!(left(&world) <= before + 400, "{before} and {}", left(&world));
+        assert!(vms.iter().all(|&vm| world.is_open(vm)));
+    }
+}
