@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_core::time::Instant;
-use vspc_guest::{LogOk, MAX_BLOCK, Pack};
+use vspc_guest::{BLOCK_HEADER, LogOk, MAX_BLOCK, Pack};
 
 use crate::packed::Packed;
 use crate::task::{Ctx, Fate};
@@ -162,7 +162,7 @@ impl Log {
                 let _ = ctx.session.want_credit(id);
                 return Ok(true);
             }
-            let n = if self.blocks.is_some() { MAX_BLOCK } else { credit }.min(ctx.scratch.len());
+            let n = if self.blocks.is_some() { IN_BLOCK } else { credit }.min(ctx.scratch.len());
             let n = opened.file.read_at(&mut ctx.scratch[..n], opened.at)?;
             if n == 0 {
                 break;
@@ -305,6 +305,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Bytes by which a file is known again: part of a line, with its time.
 const TAIL: usize = 64;
+/// Bytes in a block of one: what a stream keeps on a serial port until it is taken (32 KiB) holds one whole,
+/// also where nothing can be made of its bytes.
+const IN_BLOCK: usize = MAX_BLOCK - BLOCK_HEADER;
 /// Pieces that are read before others have their turn.
 const TURNS: usize = 4;
 /// Blocks under way whose ends are known each by itself; those beyond it are taken together.

@@ -251,6 +251,8 @@ impl fmt::Display for Words<'_, Fault> {
             Fault::AuthenticationOutOfPlace => f.write_str("AUTHENTICATION out of place"),
             Fault::DataBeforeTls => f.write_str("serial data before TLS"),
             Fault::VmwareBeforeTls => f.write_str("VMWARE-TELNET-EXT spoken before TLS"),
+            Fault::PackedBlock => f.write_str("a packed log with what is no block"),
+            Fault::CutBlock => f.write_str("a packed log that ends in the middle of a block"),
             other => write!(f, "{other:?}"),
         }
     }

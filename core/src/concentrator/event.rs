@@ -313,6 +313,10 @@ pub enum Fault {
     DataBeforeTls,
     /// A message of option 232 before TLS, where TLS is required.
     VmwareBeforeTls,
+    /// What a guest sent of a packed log is no block.
+    PackedBlock,
+    /// A guest closed a packed log in the middle of a block.
+    CutBlock,
 }
 
 /// One step of a vMotion.

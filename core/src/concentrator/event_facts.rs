@@ -248,6 +248,8 @@ fn malformed(fault: Fault) -> Value {
         Fault::AuthenticationOutOfPlace => json!({ "because": "authentication-out-of-place" }),
         Fault::DataBeforeTls => json!({ "because": "data-before-tls" }),
         Fault::VmwareBeforeTls => json!({ "because": "vmware-before-tls" }),
+        Fault::PackedBlock => json!({ "because": "packed-block" }),
+        Fault::CutBlock => json!({ "because": "cut-block" }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::guest::{Guest, Mux};
 use super::id::{ConnId, ConsoleId};
+use super::packed::Unpacked;
 use super::windows::Windows;
 
 /// All guests of one concentrator.
@@ -24,6 +25,8 @@ pub(super) struct Guests {
     controls: BTreeSet<ConsoleId>,
     awake: Awake,
     pub(super) windows: Windows,
+    /// Guests of whose logs something was unpacked of late.
+    pub(super) unpacked: BTreeMap<ConsoleId, Unpacked>,
 }
 
 impl Guests {
@@ -63,6 +66,7 @@ impl Guests {
             self.awake.list(at, guest.awake_as, false);
         }
         self.controls.remove(&at);
+        self.unpacked.remove(&at);
         self.takers.retain(|(of, _), _| *of != at);
     }
 

@@ -156,6 +156,13 @@ impl Session {
         }
     }
 
+    /// Whether the peer has closed its half: behind what waits to be read comes nothing more. Constant work.
+    #[must_use]
+    pub fn has_all(&self, id: StreamId) -> bool {
+        let state = self.streams.peek(id).map(|slot| self.streams.table[slot].receiver.state());
+        matches!(state, Some(ReceiverState::Fin | ReceiverState::Done))
+    }
+
     /// The beginning of what there is to read as borrowed runs, for `writev`; returns how many of `runs` were
     /// filled, 0 with nothing to read. Work in proportion to `runs`.
     pub fn received_runs<'a>(&'a self, id: StreamId, runs: &mut [IoSlice<'a>]) -> usize {
@@ -186,6 +193,16 @@ impl Session {
         let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.unread.len());
         self.streams.pool.release(&mut stream.unread, n, None);
         self.streams.consumed(slot, n);
+        Ok(())
+    }
+
+    /// What is left of the stream is used only once more has come: what was consumed is acked now, however
+    /// little it is. Else a peer that keeps what was not acked may have no room for what is waited for.
+    /// Constant work.
+    pub fn acknowledge(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        let due = self.streams.table[slot].receiver.handle_waiting();
+        self.streams.apply(slot, due);
         Ok(())
     }
 

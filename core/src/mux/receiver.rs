@@ -192,6 +192,11 @@ impl Receiver {
         self.due(threshold)
     }
 
+    /// What was consumed is acked however little it is: what is kept is taken only once more has come.
+    pub(super) fn handle_waiting(&mut self) -> Due {
+        self.due(0)
+    }
+
     /// Nobody reads any more; `arrived` of the kept bytes are in the buffer and dropped now.
     pub(super) fn handle_sink(&mut self, arrived: u32) -> Due {
         self.sink = true;
@@ -315,6 +320,15 @@ mod tests {
         assert_eq!(open.handle_consumed(1, 5), Due { ack: 5, request: false });
         assert_eq!(open.handle_consumed(3, 5), Due { ack: 3, request: false });
         assert_eq!(open.state(), Open);
+    }
+
+    #[test]
+    fn who_waits_for_more_acks_what_was_taken_and_keeps_the_rest() {
+        let mut open = receiver(Open);
+        assert_eq!(open.handle_waiting(), Due::default());
+        assert_eq!(open.handle_consumed(3, 5), Due::default());
+        assert_eq!(open.handle_waiting(), Due { ack: 3, request: false });
+        assert_eq!((open.handle_waiting(), open.kept()), (Due::default(), 5));
     }
 
     #[test]

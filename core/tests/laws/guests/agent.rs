@@ -31,16 +31,9 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(world: &World, vm: ConnId, nonce: u32) -> Self {
-        let sizes = Config {
-            max_frame: 16 << 10,
-            window: 16 << 10,
-            receive_buffer: 16 << 10,
-            ..Config::new(Role::Guest)
-        };
-        let config = Config { nonce, ..sizes };
         Self {
             vm,
-            session: Session::new(config, world.now).unwrap(),
+            session: Session::new(sizes(nonce), world.now).unwrap(),
             link: None,
             secret: None,
             may: vec!["exec", "shell", "put", "get", "connect"],
@@ -52,6 +45,12 @@ impl Agent {
             welcome: None,
             stalled: Vec::new(),
         }
+    }
+
+    /// It keeps at most so many bytes of each stream until the host has taken them.
+    pub(crate) fn keeping(mut self, world: &World, send_buffer: u32) -> Self {
+        self.session = Session::new(Config { send_buffer, ..sizes(9) }, world.now).unwrap();
+        self
     }
 
     pub(crate) fn over_sl(mut self, world: &World, nonce: u32) -> Self {
@@ -260,8 +259,25 @@ impl Agent {
         id
     }
 
+    /// Closes its half of a stream although not all was taken (SPEC §4 forbids it), over SL.
+    pub(crate) fn close_too_soon(&mut self, id: StreamId) {
+        let link = self.link.as_mut().expect("a line with SL");
+        let word = [&id.0.to_be_bytes()[..], &0xc000_0000_u32.to_be_bytes()].concat();
+        assert_eq!(link.write(&word), word.len(), "it has no room");
+    }
+
     pub(crate) fn say(&mut self, id: StreamId, bytes: &[u8]) {
         assert_eq!(self.session.write(id, bytes), Ok(bytes.len()), "it has no room");
+    }
+}
+
+fn sizes(nonce: u32) -> Config {
+    Config {
+        nonce,
+        max_frame: 16 << 10,
+        window: 16 << 10,
+        receive_buffer: 16 << 10,
+        ..Config::new(Role::Guest)
     }
 }
 
