@@ -111,9 +111,10 @@ impl Concentrator {
             if window == 0 || desk.take_typed(stream, window, |bytes| typed.extend_from_slice(bytes)) == 0 {
                 break;
             }
-            let settles = type_at(attach, typist, consoles, typed.len(), ignores, fx, |uplink, buffers| {
-                uplink.push_guest(&typed, buffers);
-            });
+            let settles =
+                type_at(attach, typist, consoles, (&typed, typed.len()), ignores, fx, |uplink, buffers| {
+                    uplink.push_guest(&typed, buffers);
+                });
             resized = settles.or(resized);
         }
         fx.outbox.transmit(operator);

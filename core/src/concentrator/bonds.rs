@@ -132,10 +132,12 @@ impl Concentrator {
 
     /// A connection that is a stream has ended here.
     pub(super) fn end_stream_of(&mut self, leg: ConnId) {
+        self.consoles.guests.windows.forget_leg(leg);
         let Some((at, id)) = self.conns.get_mut(leg).and_then(Conn::take_stream) else { return };
         if let Some(guest) = self.consoles.guests.get_mut(at)
             && matches!(guest.carried(id), Some(Carried::Leg { conn, .. }) if *conn == leg)
         {
+            guest.end_window(id);
             guest.reset(id);
             self.fx.look_after_guest(at);
         }

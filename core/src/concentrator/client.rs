@@ -10,6 +10,7 @@ use crate::telnet::{Change, Command, IAC, Item, Opt, Side, Verb, fold_all, put_c
 use crate::time::Instant;
 
 use super::Concentrator;
+use super::answers::are_answers;
 use super::conn::{Conn, Local, NOISY_READS, Role, is_noise};
 use super::console::{Console, ReaderKey};
 use super::consoles::Consoles;
@@ -96,7 +97,7 @@ impl Concentrator {
             Act::Guest(bytes) => self.type_guest(id, bytes),
             Act::Wire(bytes) => {
                 let guest = bytes.len() - count_pairs(bytes);
-                self.queue_input(id, guest, |uplink, buffers| uplink.push_wire(bytes, buffers));
+                self.queue_input(id, bytes, guest, |uplink, buffers| uplink.push_wire(bytes, buffers));
             }
             Act::Telnet => self.becomes_telnet(id),
             Act::Decode(bytes) => self.receive_telnet(id, bytes),
@@ -178,7 +179,7 @@ impl Concentrator {
                 if skips {
                     self.skip_output(id);
                 }
-                self.queue_input(id, 0, |uplink, buffers| uplink.push_wire(&COMMAND_MARK, buffers));
+                self.queue_input(id, &[], 0, |uplink, buffers| uplink.push_wire(&COMMAND_MARK, buffers));
             }
             None => {}
         }
@@ -189,7 +190,9 @@ impl Concentrator {
         match command {
             Command::BRK => {
                 self.count_for(id).breaks += 1;
-                self.queue_input(id, 0, |uplink, buffers| uplink.push_wire(&[IAC, Command::BRK.0], buffers));
+                self.queue_input(id, &[], 0, |uplink, buffers| {
+                    uplink.push_wire(&[IAC, Command::BRK.0], buffers);
+                });
             }
             // A program would take the text for the VM's.
             Command::AYT if self.is_serial(id) => self.reply(id, |out| put_command(Command::NOP, out)),
@@ -234,10 +237,17 @@ impl Concentrator {
         let mut resized = None;
         let mut type_run = |run: &[u8], pairs: usize| {
             let guest = run.len() - pairs;
-            let settles =
-                type_at(id, conn, consoles, guest, config.ports_ignore_locks, fx, |uplink, buffers| {
+            let settles = type_at(
+                id,
+                conn,
+                consoles,
+                (run, guest),
+                config.ports_ignore_locks,
+                fx,
+                |uplink, buffers| {
                     uplink.push_wire(run, buffers);
-                });
+                },
+            );
             resized = settles.or(resized);
         };
         if is_binary {
@@ -255,7 +265,7 @@ impl Concentrator {
 
     /// Input as it is, of a raw client.
     pub(super) fn type_guest(&mut self, id: ConnId, data: &[u8]) {
-        self.queue_input(id, data.len(), |uplink, buffers| uplink.push_guest(data, buffers));
+        self.queue_input(id, data, data.len(), |uplink, buffers| uplink.push_guest(data, buffers));
     }
 
     /// Input of someone inside the process.
@@ -330,10 +340,16 @@ impl Concentrator {
     }
 
     /// Puts what someone typed into its console's queue, as [`type_at`] does.
-    fn queue_input(&mut self, id: ConnId, guest: usize, push: impl FnOnce(&mut Uplink, &mut Buffers)) {
+    fn queue_input(
+        &mut self,
+        id: ConnId,
+        typed: &[u8],
+        guest: usize,
+        push: impl FnOnce(&mut Uplink, &mut Buffers),
+    ) {
         let Self { conns, consoles, config, fx, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
-        if let Some(at) = type_at(id, conn, consoles, guest, config.ports_ignore_locks, fx, push) {
+        if let Some(at) = type_at(id, conn, consoles, (typed, guest), config.ports_ignore_locks, fx, push) {
             self.settle_size(at);
         }
     }
@@ -370,15 +386,15 @@ impl Concentrator {
     }
 }
 
-/// Puts what somebody types at a console into its queue, `guest` bytes of it; drops it where no VM will ever
-/// take it, and where it would come in the middle of a guest's frames. Returns the console if another size of
-/// terminal may count there now.
+/// Puts what somebody types at a console into its queue, `guest` bytes once IACs are single; drops it where
+/// no VM will ever take it, and where it would come in the middle of a guest's frames. Returns the console if
+/// another size of terminal may count there now.
 #[must_use]
 pub(super) fn type_at(
     id: ConnId,
     conn: &mut Conn,
     consoles: &mut Consoles,
-    guest: usize,
+    (typed, guest): (&[u8], usize),
     ports_ignore_locks: bool,
     fx: &mut Effects,
     push: impl FnOnce(&mut Uplink, &mut Buffers),
@@ -400,7 +416,8 @@ pub(super) fn type_at(
     push(&mut console.uplink, buffers);
     console.uplink.note_waiting(fx.now);
     console.wake_input(fx);
-    consoles.guests.windows.note_typed(at, id).then_some(at)
+    // A terminal that answers a program is one that shows it, and no sign of somebody who works there.
+    (!are_answers(typed) && consoles.guests.windows.note_typed(at, id)).then_some(at)
 }
 
 impl Console {

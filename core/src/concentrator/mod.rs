@@ -16,6 +16,7 @@ mod admission;
 mod allowance;
 mod announce;
 mod announced;
+mod answers;
 mod aside;
 mod attach;
 mod attaching;

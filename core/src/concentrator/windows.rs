@@ -4,7 +4,7 @@
 //! (APPLICATION §3): opened once there is a size to tell, and told the newest, never a backlog. **Refuses to
 //! know** what is shown there. **Implements** operator.md §6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vspc_guest::{ControlLine, Header, Name};
@@ -23,6 +23,8 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     consoles: BTreeMap<ConsoleId, Viewers>,
+    /// Streams that feed consoles, as connections, whose guest wants to hear of no size, whoever comes.
+    refused: BTreeSet<ConnId>,
     /// Counts what they do.
     turn: u64,
 }
@@ -30,8 +32,6 @@ pub(super) struct Windows {
 #[derive(Debug, Default)]
 struct Viewers {
     all: Vec<Viewer>,
-    /// What feeds the console now wants to hear of no size.
-    is_refused: bool,
 }
 
 #[derive(Debug)]
@@ -82,16 +82,14 @@ impl Windows {
 
     /// The size that counts: of those who may type, that of who typed last; where none has, of who came last.
     fn decided(&self, at: ConsoleId, may_type: impl Fn(ConnId) -> bool) -> Option<Size> {
-        let viewers = self.consoles.get(&at).filter(|viewers| !viewers.is_refused)?;
+        let viewers = self.consoles.get(&at)?;
         let writers = viewers.all.iter().filter(|viewer| may_type(viewer.who));
         writers.max_by_key(|viewer| (viewer.typed, viewer.came)).map(|viewer| viewer.size)
     }
 
-    /// What feeds the console wants to hear of no size; another thing that feeds it may.
-    fn refuse(&mut self, at: ConsoleId, is_refused: bool) {
-        if let Some(viewers) = self.consoles.get_mut(&at) {
-            viewers.is_refused = is_refused;
-        }
+    /// A stream that feeds a console is over.
+    pub(super) fn forget_leg(&mut self, leg: ConnId) {
+        self.refused.remove(&leg);
     }
 }
 
@@ -215,17 +213,14 @@ impl Concentrator {
 
     /// A stream feeds a console from now on, of which nothing is known.
     pub(super) fn begin_size(&mut self, at: ConsoleId) {
-        self.consoles.guests.windows.refuse(at, false);
         self.settle_size(at);
     }
 
     /// A stream on which a size was told is gone. While its shell is there, another one would fare no better.
     pub(super) fn window_gone(&mut self, guest: ConsoleId, window: &Window) {
         let carried = self.consoles.guests.get(guest).and_then(|guest| guest.carried(window.of));
-        if let Some(Carried::Leg { conn, .. }) = carried
-            && let Some(at) = self.conns.get(*conn).and_then(Conn::console)
-        {
-            self.consoles.guests.windows.refuse(at, true);
+        if let Some(&Carried::Leg { conn, .. }) = carried {
+            self.consoles.guests.windows.refused.insert(conn);
         }
     }
 
@@ -240,7 +235,8 @@ impl Concentrator {
             console.lets_type(who, is_visitor, self.config.ports_ignore_locks)
         };
         let Some(size) = guests.windows.decided(at, may_type) else { return };
-        let stream = console.legs.holder().and_then(|leg| self.conns.get(leg)).and_then(Conn::stream);
+        let leg = console.legs.holder().filter(|leg| !guests.windows.refused.contains(leg));
+        let stream = leg.and_then(|leg| self.conns.get(leg)).and_then(Conn::stream);
         let Some((of_guest, id)) = stream.filter(|(of_guest, _)| *of_guest == parent) else { return };
         let label = self.consoles.label(parent).map(|label| label.suffix.len());
         let name = label.and_then(|len| console.label.suffix.get(len..)?.strip_prefix('/'));
@@ -292,8 +288,6 @@ mod tests {
         assert!(windows.forget(at, who(2)) && !windows.forget(at, who(2)));
         assert_eq!(rows(&windows, &[]), 10);
         assert!(!windows.note_typed(at, who(9)), "one without a size");
-        windows.refuse(at, true);
-        assert_eq!(rows(&windows, &[]), 0);
         [1, 3, 4].into_iter().for_each(|n| assert!(windows.forget(at, who(n))));
         assert!(windows.consoles.is_empty(), "nothing is kept of who has left");
     }

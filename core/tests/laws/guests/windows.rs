@@ -121,6 +121,28 @@ fn of_several_who_typed_last_has_the_size_then_who_came_last_and_a_lock_goes_bef
 }
 
 #[test]
+fn a_terminal_that_answers_a_program_does_not_seem_to_type() {
+    let (mut world, mut agent, mut one, first, id) = shell_with_window("s2", 10);
+    let mut two = Operator::known(&mut world);
+    let second = attach(&mut two, &mut world, "free-for-all", 20);
+    wait(&mut two, &mut agent, &mut world);
+    one.session.write(StreamId(first), b"vi\r").unwrap();
+    wait(&mut one, &mut agent, &mut world);
+    assert_eq!(sizes(&mut agent, id), [20, 10]);
+    for answer in [&b"\x1b[?62;1c"[..], b"\x1b[5;1R\x1b[0n", b"\x1b]11;rgb:00/00/00\x07", b"\x1bP1$r0m\x1b\\"]
+    {
+        one.session.write(StreamId(first), answer).unwrap();
+        two.session.write(StreamId(second), answer).unwrap();
+        wait(&mut one, &mut agent, &mut world);
+        wait(&mut two, &mut agent, &mut world);
+        assert_eq!(sizes(&mut agent, id), [0; 0], "{answer:?}");
+    }
+    two.session.write(StreamId(second), b"\x1b[A").unwrap();
+    wait(&mut two, &mut agent, &mut world);
+    assert_eq!(sizes(&mut agent, id), [20], "a key is no answer");
+}
+
+#[test]
 fn who_may_only_watch_never_sizes_a_shell() {
     let mut world = World::new(with_right("spectator"));
     let vm = world.vm(super::agent::vm_with_streams(1, "s2"));
@@ -186,6 +208,14 @@ fn an_agent_that_knows_no_sizes_is_asked_once_for_each_shell_and_all_else_goes_o
     operator.session.write(StreamId(stream), b"ls\r").unwrap();
     pass(&mut operator, &mut agent, &mut world);
     assert_eq!(agent.heard(main), "ls\r");
+    // Nor by who comes when nobody is there any more.
+    let connection = operator.id;
+    world.reset(connection);
+    wait(&mut operator, &mut agent, &mut world);
+    let mut operator = Operator::known(&mut world);
+    attach(&mut operator, &mut world, "free-for-all", 40);
+    wait(&mut operator, &mut agent, &mut world);
+    assert!(!is_asked(&agent), "it is asked again: {:?}", agent.came);
 }
 
 #[test]
