@@ -427,6 +427,8 @@ impl Attach {
         self.asked.clear();
         self.detached = None;
         let wish = reconnect::resume(&self.console, self.lock, &self.place.epoch, self.place.offset);
+        // What the server is told when this comes back.
+        self.size = wish.size;
         self.line = Line::Down(Box::new(Reconnect::new(&self.server, self.console.clone(), wish)));
     }
 
