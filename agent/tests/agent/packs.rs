@@ -3,7 +3,7 @@
 use std::fs;
 
 use vspc_guest::copy::{GetOk, PutOk, Whole};
-use vspc_guest::{Code, Get, Header, LogOk, MAX_BLOCK, Pack, Put, Sum, Unpacker, answer, pack};
+use vspc_guest::{Code, Get, Header, LogOk, MAX_BLOCK, Pack, Put, Sum, Unpacker, answer, block_len, pack};
 
 use crate::copies::{machine_with, path, sum};
 use crate::host::Host;
@@ -195,4 +195,36 @@ fn a_packed_log_goes_on_with_the_first_block_that_was_not_taken() {
         "it goes on from {from}, not {}",
         came.len()
     );
+}
+
+#[test]
+fn a_log_of_which_nothing_can_be_made_is_packed_to_its_end_for_a_host_that_takes_only_whole_blocks() {
+    let folder = Folder::new();
+    let log = folder.join("messages");
+    let bytes = [noise(70_000), lines(500), noise(70_000)].concat();
+    fs::write(&log, &bytes).unwrap();
+    let option = format!("messages={}", log.display());
+    let machine = Machine::start_in(folder, "pack = true\nsl = true\n", &["--log", &option]);
+    let mut host = Host::sl(machine.line());
+    host.hello(None).unwrap();
+    let (id, _) = host.announced_as("log/messages");
+    host.write(id, &answer::ok(&LogOk { back: 1 << 20, pack: Some(Pack::Lz4) }));
+    host.unread.insert(id);
+    let mut came = Vec::new();
+    host.until("all of it", |host| {
+        let mut runs = [std::io::IoSlice::new(&[]); 4];
+        let filled = host.session.received_runs(id, &mut runs);
+        let mut first = runs[..filled].iter().flat_map(|run| run.iter().copied());
+        if let [Some(a), Some(b), Some(c), Some(d)] = std::array::from_fn(|_| first.next()) {
+            let len = block_len([a, b, c, d]).unwrap();
+            if host.session.received_len(id) >= len {
+                let mut block = vec![0; len];
+                host.session.read(id, &mut block).unwrap();
+                host.session.acknowledge(id).unwrap();
+                came.extend(unpacked(&block, MAX_BLOCK).0);
+            }
+        }
+        (came.len() >= bytes.len()).then_some(())
+    });
+    assert!(came == bytes, "the bytes are others");
 }
