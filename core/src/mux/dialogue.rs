@@ -65,6 +65,18 @@ impl Session {
         }
     }
 
+    /// Looks at bytes until the peer is known. Returns how many: where it is known then, all of them came
+    /// before its first frame.
+    pub(super) fn greet_only(&mut self, data: &[u8], now: Instant) -> usize {
+        self.forget_plan();
+        self.note_activity(now);
+        let mut rest = data;
+        while self.state == SessionState::Open && !self.handshake.is_settled() && !rest.is_empty() {
+            self.greet(&mut rest, now);
+        }
+        data.len() - rest.len()
+    }
+
     /// Looks at bytes that came before the peer is known.
     fn greet(&mut self, input: &mut &[u8], now: Instant) {
         let Streams { counters, table, .. } = &mut self.streams;

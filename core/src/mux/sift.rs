@@ -83,15 +83,11 @@ impl RawSift {
         self.recent.is_empty() && self.hello_left == 0 && self.hello.have() == 0 && self.left == 0
     }
 
-    /// Nobody has answered: all is text but HELLOs. Returns how many bytes were looked at, up to the end of
-    /// one.
-    pub(super) fn before_hello(&mut self, data: &[u8], text: &mut Vec<u8>) -> usize {
-        for (at, &byte) in data.iter().enumerate() {
+    /// Nobody has answered: all is text but HELLOs.
+    pub(super) fn before_hello(&mut self, data: &[u8], text: &mut Vec<u8>) {
+        for &byte in data {
             if self.hello_left > 0 {
                 self.hello_left -= 1;
-                if self.hello_left == 0 {
-                    return at + 1;
-                }
                 continue;
             }
             let before = self.hello.have();
@@ -106,7 +102,11 @@ impl RawSift {
                 text.push(byte);
             }
         }
-        data.len()
+    }
+
+    /// The next byte begins a frame.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.have == 0 && self.left == 0
     }
 
     /// How many of these bytes, at least one, belong to the header or the payload that is arriving.
@@ -129,7 +129,7 @@ impl RawSift {
             self.have = 0;
             // It makes sense: so did the one before.
             let held = self.frame_at.min(self.recent.len());
-            told.from += self.frame_at - held;
+            told.from = (told.from + self.frame_at - held).min(told.to);
             self.recent.drain(..held);
             self.frame_at = 0;
             if let Word::Data(len) = Word::from_u32(split_header(&self.header(told)).1) {
@@ -148,13 +148,6 @@ impl RawSift {
         header[..held].copy_from_slice(&self.recent[..held]);
         header[held..].copy_from_slice(&told.bytes()[..HEADER - held]);
         header
-    }
-
-    /// The next bytes of the read are none of a frame's. What was told apart before is held all the same: the
-    /// next frame counts from there.
-    pub(super) fn skip(&mut self, told: &mut Told<'_>, n: usize) {
-        self.recent.extend_from_slice(told.bytes());
-        told.skip(n);
     }
 
     /// The read is over.
@@ -327,20 +320,3 @@ const CUT_LINK: Duration = Duration::from_secs(2);
 const CUT_RAW: Duration = Duration::from_secs(10);
 /// Silence after which a frame was whole.
 const WHOLE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_told_apart_before_a_session_begins_anew_in_the_same_read_is_held() {
-        let data = [0; 64];
-        let (mut sift, mut told, mut text) = (RawSift::new(), Told::new(&data), Vec::new());
-        sift.confirm(&mut told, HEADER, Instant::ZERO);
-        sift.confirm(&mut told, HEADER, Instant::ZERO);
-        sift.skip(&mut told, 5);
-        sift.confirm(&mut told, HEADER, Instant::ZERO);
-        sift.give_up(&mut told, 3, &mut text);
-        assert_eq!(text.len(), HEADER + 3, "the last frame, and what was none");
-    }
-}

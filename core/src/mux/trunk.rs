@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::time::Instant;
 
 use super::config::Config;
+use super::decoder::Dialect;
 use super::error::ConfigError;
 use super::event::{CloseReason, Event};
 use super::link::{Link, LinkConfig, LinkEvent, carry};
@@ -141,24 +142,36 @@ impl Trunk {
                     let rest = told.rest();
                     if session.state != SessionState::Open {
                         if !self.is_ended_here {
+                            sift.reset(text);
                             text.extend_from_slice(rest);
                         }
                         break;
                     }
-                    if session.terms().is_none() {
-                        let n = sift.before_hello(rest, text);
-                        session.handle_received(&rest[..n], now);
-                        sift.skip(&mut told, n);
+                    if !session.handshake.is_settled() {
+                        let n = session.greet_only(rest, now);
+                        sift.before_hello(&rest[..n], text);
+                        if session.handshake.is_settled() {
+                            **sift = RawSift::new();
+                        }
+                        told.skip(n);
+                        continue;
+                    }
+                    if session.dialect() == Some(Dialect::V1) {
+                        // There all that comes is a message, of any length.
+                        session.handle_received(rest, now);
+                        told.skip(rest.len());
                         continue;
                     }
                     let piece = sift.piece(rest);
                     session.handle_received(&rest[..piece], now);
-                    if session.state == SessionState::Open {
+                    // Where the peer is not known any more, it was a HELLO.
+                    if session.state == SessionState::Open && session.handshake.is_settled() {
                         sift.confirm(&mut told, piece, now);
+                        debug_assert_eq!(sift.at_boundary(), session.reader.at_boundary(), "out of step");
                     } else if matches!(session.closed, Some(CloseReason::Violation(_))) {
                         sift.give_up(&mut told, piece, text);
                     } else {
-                        // It was a frame, which has ended the session.
+                        // It was a frame, behind which there is nobody, or another one.
                         **sift = RawSift::new();
                         told.skip(piece);
                     }
@@ -248,6 +261,10 @@ impl Trunk {
     /// Ends the session, for this reason; another one calls.
     pub fn end(&mut self) {
         self.is_ended_here = true;
+        if let Under::Raw(sift) = &mut self.under {
+            // Half a frame of it: the other half is nobody's.
+            *sift = None;
+        }
         self.session.wake().close();
     }
 

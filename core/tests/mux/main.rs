@@ -15,6 +15,7 @@ mod hostile;
 mod line;
 mod line_time;
 mod link_vectors;
+mod lost_peer;
 mod noise;
 mod order;
 mod payload;
