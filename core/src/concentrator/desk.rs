@@ -434,7 +434,8 @@ impl Desk {
             }
         }
         if self.sent == self.waiting.len() {
-            if self.session.send_window(CONTROL) >= SEND_BUFFER as usize {
+            // All of it has left, as this session keeps nothing that has.
+            if self.session.under_way(CONTROL).is_none_or(|len| len == 0) {
                 for stream in self.ending.drain(..) {
                     let _ = self.session.finish(StreamId(stream));
                 }

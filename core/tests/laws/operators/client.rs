@@ -29,12 +29,26 @@ impl Operator {
 
     /// The same, on a connection that is there.
     pub(crate) fn on(world: &mut World, id: ConnId) -> Self {
+        Self::with(world, id, 0)
+    }
+
+    /// Known by name, with windows that may grow.
+    pub(crate) fn growing(world: &mut World) -> Self {
+        let id = connect(world);
+        let mut operator = Self::with(world, id, 1 << 20);
+        operator.ok(world, json!({ "op": "hello", "v": 1, "client": "test" }));
+        operator
+    }
+
+    fn with(world: &mut World, id: ConnId, growth: u64) -> Self {
         let config = mux::Config {
             carrier: Carrier::Reliable,
             start: Start::S2Only { within: Duration::from_secs(5) },
             features: Features(Features::WINDOWED.0 | Features::RESET.0),
             max_frame: 16384,
             max_streams: 4096,
+            most_window: 512 << 10,
+            growth,
             ..mux::Config::new(mux::Role::Host)
         };
         let mut session = Session::new(config, world.now).unwrap();

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 mod logs;
+mod notices;
 
 use std::time::Duration;
 
