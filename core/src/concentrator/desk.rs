@@ -192,6 +192,7 @@ impl Desk {
                 SessionEvent::Opened(CONTROL) => {
                     // It is open: this cannot fail.
                     let _ = self.session.set_priority(CONTROL, Priority::High);
+                    let _ = self.session.keep_window(CONTROL);
                 }
                 SessionEvent::Readable(CONTROL) => {
                     if let Some(request) = self.next_request() {
@@ -301,6 +302,8 @@ impl Desk {
 
     /// A stream carries an attach from now on.
     pub(super) fn attach(&mut self, stream: u64, conn: ConnId) {
+        // It lives as long as the client: what windows grow by is for copies, which come and go.
+        let _ = self.session.keep_window(StreamId(stream));
         self.attaches.insert(stream, Attached { conn, is_ready: false });
     }
 
@@ -310,6 +313,7 @@ impl Desk {
         if self.logs.len() >= MOST_LOGS {
             return false;
         }
+        let _ = self.session.keep_window(StreamId(stream));
         // Whatever the client says there.
         let _ = self.session.stop_reading(StreamId(stream));
         let (piece, sent, is_last, is_awaited) = (Vec::new(), 0, false, true);
@@ -488,11 +492,12 @@ pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Payload of a frame at most.
 const MAX_FRAME: u16 = 16 << 10;
 
-/// How much a client may type ahead on one stream: as much as is held for it, and so what each stream that it
-/// opens can cost. A paste of more waits at the client.
+/// How much a client may type ahead on one stream: as much as is held for it. A paste of more waits at the
+/// client. What each stream that it opens can cost is this and, the other way, [`SEND_BUFFER`].
 const WINDOW: u32 = 64 << 10;
 
-/// What that grows to, for a copy into a guest; and by how much the windows of all streams grow together.
+/// What that grows to, for a copy into a guest, and the client's for one out of it; and by how much those of
+/// all streams grow together, each way: twice that is what a client can make us hold beyond its streams.
 const MOST_WINDOW: u32 = 512 << 10;
 const GROWTH: u64 = 2 << 20;
 

@@ -545,6 +545,8 @@ impl Guest {
         if matches!(carried, Carried::Leg { .. }) {
             // What people type goes ahead of what programs send.
             let _ = self.trunk.session().set_priority(id, Priority::High);
+            // It lives as long as the guest: what windows grow by is for those who come and go.
+            let _ = self.trunk.session().keep_window(id);
         }
         let _ = self.trunk.session().write(id, ok);
         self.streams.set(id, carried);
@@ -693,8 +695,9 @@ static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
 const WINDOW: u32 = 128 << 10;
 const SLOW_WINDOW: u32 = 64 << 10;
 /// What it grows to on a line without SL, for a copy: agent, server and client then wait for each other once
-/// in many pieces. And by how much the windows of one guest's streams grow together, which is what it can
-/// make us hold beyond what it may with windows of the first size.
+/// in many pieces. And by how much the windows of one guest's streams grow together, each way: twice that is
+/// what it can make us hold, of what it says and of what it does not take, beyond what it may with windows of
+/// the first size.
 const MOST_WINDOW: u32 = 512 << 10;
 const GROWTH: u64 = 2 << 20;
 /// What is kept of one for a guest that has not taken it.

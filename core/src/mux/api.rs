@@ -72,6 +72,14 @@ impl Session {
         Ok(())
     }
 
+    /// The stream's windows stay as they are, however much it carries: for one that lives as long as the
+    /// session, and would keep from the others what all may grow by. What has grown stays.
+    pub fn keep_window(&mut self, id: StreamId) -> Result<(), StreamError> {
+        let Some(slot) = self.streams.known(id)? else { return Ok(()) };
+        self.streams.table[slot].keeps_window = true;
+        Ok(())
+    }
+
     /// How many bytes a write to the stream would take now.
     #[must_use]
     pub fn send_window(&self, id: StreamId) -> usize {

@@ -49,16 +49,15 @@ impl Streams {
     /// The application took `n` bytes, of which the receiver knows. Where a window passes in a short time,
     /// and it takes all that comes, the window is what holds the sender up: it grows.
     pub(super) fn note_taken(&mut self, slot: u32, n: u32) {
-        if !self.has(Features::GROWS) {
+        if !self.has(Features::GROWS) || self.table[slot].keeps_window {
             return;
         }
-        let (now, window, most) = (self.now, self.own_window(slot), self.config.most_window);
-        let left = self.config.growth.saturating_sub(self.grown.received);
+        let (now, window) = (self.now, self.own_window(slot));
         let stream = &mut self.table[slot];
         if stream.turned == 0 {
             stream.turn_began = now;
         }
-        stream.turned = stream.turned.saturating_add(n);
+        stream.turned = stream.turned.saturating_add(n).min(FULL - 1);
         if stream.turned < window {
             return;
         }
@@ -67,8 +66,20 @@ impl Streams {
         if !keeps_up && stream.turned < window.saturating_mul(2) {
             return;
         }
+        stream.turned = if keeps_up { FULL } else { 0 };
+    }
+
+    /// DATA of the stream begins. Where a window has passed and was taken, the clock tells now how long that
+    /// took: it stands still while nothing comes.
+    pub(super) fn note_data(&mut self, slot: u32) {
+        if self.table[slot].turned != FULL {
+            return;
+        }
+        let (now, window, most) = (self.now, self.own_window(slot), self.config.most_window);
+        let left = self.config.growth.saturating_sub(self.grown.received);
+        let stream = &mut self.table[slot];
         stream.turned = 0;
-        let is_held_up = keeps_up && now <= stream.turn_began + TURN;
+        let is_held_up = now <= stream.turn_began + TURN;
         if is_held_up && window.saturating_mul(2) <= most && u64::from(window) <= left {
             stream.grown += 1;
             stream.due.set(Words::GROW);
@@ -76,9 +87,13 @@ impl Streams {
         }
     }
 
-    /// GROW came. It is ignored where there is no memory for it: what may be under way need not be.
+    /// GROW came. It is ignored where there is no memory for it, and for a stream that keeps its window: what
+    /// may be under way need not be.
     pub(super) fn handle_grow(&mut self, slot: u32) {
         let (window, left) = (self.window(slot), self.config.growth.saturating_sub(self.grown.sent));
+        if self.table[slot].keeps_window {
+            return;
+        }
         if window > 0 && window.saturating_mul(2) <= self.config.most_window && u64::from(window) <= left {
             self.table[slot].sender.handle_grow();
             self.grown.sent += u64::from(window);
@@ -111,6 +126,9 @@ impl Streams {
 const fn grown_by(window: u32, times: u8) -> u32 {
     if times == 0 { 0 } else { (window << times) - window }
 }
+
+/// Stands for a window's bytes that were all taken before the next have come; no count is as high.
+const FULL: u32 = u32::MAX;
 
 /// A window that passes in this time holds its sender up, on a line as fast as a socket of this machine, and
 /// on one that takes as long as between continents. One that takes longer is as large as the line needs, or

@@ -129,6 +129,7 @@ impl FrameReader {
             }
             return Ok(Destination::Stray(id, len));
         };
+        streams.note_data(slot);
         let (capacity, flow) = (streams.receive_buffer(slot), streams.flow());
         match streams.table[slot].receiver.handle_data(len, capacity, flow) {
             Ok(Verdict::Keep) => Ok(Destination::Keep(slot, id)),

@@ -139,7 +139,7 @@ struct StreamAtRest {
     sender: SenderAtRest,
     receiver: ReceiverAtRest,
     priority: Priority,
-    /// How many times this side's window has doubled.
+    /// How many times this side's window has doubled, and [`KEEPS_WINDOW`].
     grown: u8,
     /// Of which events the application waits for one.
     wants: Pending,
@@ -199,7 +199,8 @@ impl Resting {
             stream.priority = kept.priority;
             stream.wants_room = kept.wants.has(Pending::WRITABLE);
             stream.wants_credit = kept.wants.has(Pending::CREDIT);
-            stream.grown = kept.grown;
+            stream.grown = kept.grown & !KEEPS_WINDOW;
+            stream.keeps_window = kept.grown & KEEPS_WINDOW != 0;
             streams.resume_growth(slot);
         }
         Session {
@@ -250,11 +251,14 @@ impl StreamAtRest {
             sender: stream.sender.at_rest().filter(|_| is_quiet)?,
             receiver: stream.receiver.at_rest()?,
             priority: stream.priority,
-            grown: stream.grown,
+            grown: stream.grown | if stream.keeps_window { KEEPS_WINDOW } else { 0 },
             wants,
         })
     }
 }
+
+/// A window doubles 30 times at most: the highest bit is free.
+const KEEPS_WINDOW: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

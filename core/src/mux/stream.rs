@@ -30,6 +30,8 @@ pub(super) struct Stream {
     pub ack: u32,
     /// How many times this side's window has doubled.
     pub grown: u8,
+    /// The application wants both its windows as they are.
+    pub keeps_window: bool,
     /// Bytes that were taken since the window was looked at, and since when.
     pub turned: u32,
     pub turn_began: Instant,
@@ -74,6 +76,7 @@ impl Stream {
             unread: Queue::default(),
             ack: 0,
             grown: 0,
+            keeps_window: false,
             turned: 0,
             turn_began: Instant::ZERO,
             due: Words::default(),

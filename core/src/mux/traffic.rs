@@ -123,8 +123,9 @@ impl Streams {
 
     /// The application used `n` bytes of a stream's that the receiver keeps.
     pub(super) fn consumed(&mut self, slot: u32, n: u32) {
-        let window = self.own_window(slot);
-        let threshold = self.receive_buffer(slot).min(window).div_ceil(2);
+        // Of the window as it was at first: the peer may not have taken the GROW.
+        let window = if self.config.window == 0 { u32::MAX } else { self.config.window };
+        let threshold = self.config.receive_buffer.min(window).div_ceil(2);
         let due = self.table[slot].receiver.handle_consumed(n, threshold);
         self.note_taken(slot, n);
         self.apply(slot, due);

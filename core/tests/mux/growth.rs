@@ -64,7 +64,6 @@ fn a_window_grows_for_who_carries_much_as_far_as_it_may_and_all_of_it_is_held() 
         let now = carry(&mut host, &mut guest, id, 2 << 20, FAST);
         assert_eq!(window(&mut host, &mut guest, id, now), 256 << 10);
         assert_eq!(host.received_len(id), 256 << 10, "nothing of it is thrown away");
-        assert!((host.memory() as u64) < growing(Role::Host).memory_bound());
         // It is read after all, and goes on.
         assert_eq!(read_all(&mut host, id).len(), 256 << 10);
         settle(&mut host, &mut guest);
@@ -165,8 +164,101 @@ fn a_session_that_rests_takes_as_much_when_it_is_woken() {
         pass(&mut trunk, &mut guest, START);
     }
     let (later, much) = (START + Duration::from_secs(9), guest.credit(id));
+    // The other way, and a stream that keeps its window.
+    let kept = trunk.session().open_announced().unwrap();
+    trunk.session().keep_window(kept).unwrap();
+    pass(&mut trunk, &mut guest, START);
+    for _ in 0..64 {
+        for to in [id, kept] {
+            trunk.session().write(to, &[7; 32 << 10]).unwrap();
+            pass(&mut trunk, &mut guest, START);
+            assert_eq!(read_all(&mut guest, to).len(), 32 << 10);
+            pass(&mut trunk, &mut guest, START);
+        }
+    }
+    assert!(trunk.rest(), "nothing is under way");
+    let windows = [id, kept].map(|to| {
+        let mut all = 0;
+        while let n @ 1.. = trunk.session().credit(to) {
+            all += trunk.session().write(to, &vec![7; n]).unwrap();
+            pass(&mut trunk, &mut guest, START);
+        }
+        read_all(&mut guest, to);
+        pass(&mut trunk, &mut guest, START);
+        all >> 10
+    });
+    assert_eq!(windows, [256, 64]);
     assert!(trunk.rest(), "nothing is under way");
     guest.write(id, &vec![7; 256 << 10]).unwrap();
     pass(&mut trunk, &mut guest, later);
     assert_eq!((much.max(64 << 10), trunk.session().received_len(id)), (much, 256 << 10));
+}
+
+#[test]
+fn what_windows_grow_by_is_held_and_is_in_the_bound() {
+    let held = |growth| {
+        let config = |role| Config { max_streams: 1, growth, ..growing(role) };
+        let (mut host, mut guest) = pair(config(Role::Host), config(Role::Guest));
+        let id = opened(&mut host, &mut guest);
+        let now = carry(&mut host, &mut guest, id, 2 << 20, FAST);
+        assert_eq!(window(&mut host, &mut guest, id, now) as u64, (64 << 10) + growth);
+        let (held, bound) = (host.memory() as u64, config(Role::Host).memory_bound());
+        assert!(held <= bound, "{held} of {bound}");
+        (held, bound)
+    };
+    let ((small, least), (large, most)) = (held(0), held(192 << 10));
+    assert!(large - small >= 180 << 10, "{small} and {large} bytes");
+    assert!(large - small <= most - least, "{} more are held, {} were said", large - small, most - least);
+}
+
+#[test]
+fn who_takes_a_whole_window_once_a_minute_is_given_no_more() {
+    for config in [growing, reliable] {
+        let (mut host, mut guest) = pair(config(Role::Host), config(Role::Guest));
+        let (id, mut now) = (opened(&mut host, &mut guest), START);
+        for minute in 0..8 {
+            window(&mut host, &mut guest, id, now);
+            assert_eq!(host.received_len(id), 64 << 10, "minute {minute}");
+            read_all(&mut host, id);
+            now = now + Duration::from_secs(60);
+            guest.handle_received(&take_all(&mut host), now);
+        }
+    }
+}
+
+#[test]
+fn streams_that_keep_their_windows_leave_what_may_grow_to_a_copy() {
+    let (mut host, mut guest) = pair(growing(Role::Host), growing(Role::Guest));
+    for _ in 0..5 {
+        let id = opened(&mut host, &mut guest);
+        host.keep_window(id).unwrap();
+        let now = carry(&mut host, &mut guest, id, 1 << 20, FAST);
+        assert_eq!(window(&mut host, &mut guest, id, now), 64 << 10);
+    }
+    let copy = opened(&mut host, &mut guest);
+    let now = carry(&mut host, &mut guest, copy, 1 << 20, FAST);
+    assert_eq!(window(&mut host, &mut guest, copy, now), 256 << 10);
+}
+
+#[test]
+fn a_peer_makes_nothing_grow_of_a_stream_that_keeps_its_window() {
+    let mut host = host_against(growing(Role::Host), guest_hello(0x17));
+    let id = host.open_announced().unwrap();
+    host.keep_window(id).unwrap();
+    take_all(&mut host);
+    host.handle_received(&frame(id.0, Word::Grow.to_u32(), b""), START);
+    assert_eq!(host.write(id, &vec![7; 1 << 20]), Ok(128 << 10));
+}
+
+#[test]
+fn a_peer_that_has_no_memory_to_grow_is_acked_before_it_waits_for_ever() {
+    let (mut host, mut guest) = pair(growing(Role::Host), Config { growth: 1, ..growing(Role::Guest) });
+    let id = opened(&mut host, &mut guest);
+    let now = carry(&mut host, &mut guest, id, 2 << 20, FAST);
+    assert_eq!(window(&mut host, &mut guest, id, now), 64 << 10, "it took no GROW");
+    // Something is left, and no less than half is taken.
+    let mut most = vec![0; 60 << 10];
+    assert_eq!(host.read(id, &mut most), Ok(60 << 10));
+    guest.handle_received(&take_all(&mut host), now);
+    assert!(guest.credit(id) > 0);
 }
