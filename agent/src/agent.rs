@@ -343,7 +343,7 @@ impl Agent {
                     self.wire.handle_received(&self.scratch[..n], self.now);
                     self.note_taken();
                     self.handle_events();
-                    if n < window {
+                    if n < window && self.carrier.gives_all() {
                         // That was all for now; a line that has more is ready again.
                         return;
                     }

@@ -172,6 +172,7 @@ impl Agent {
             Thing::Task(number) | Thing::Shell(_, Some(number)) => *number,
             Thing::Shell(key, None) => return self.start_announced(which, id, key.clone()),
         };
+        let _ = self.wire.session.keep_window(id);
         match self.tasks.get_mut(&number) {
             Some(Task::Process(process)) => {
                 let _ = self.wire.session.set_priority(id, Priority::High);
@@ -190,6 +191,7 @@ impl Agent {
     fn start_announced(&mut self, which: usize, id: StreamId, key: Key) {
         let Some(shell) = &self.settings.shell else { return };
         let recipe = shell.recipe(Pty::default());
+        let _ = self.wire.session.keep_window(id);
         let control = self.waiting.take_control(&key);
         let streams = Streams { main: id, err: None, control };
         match process::start(&recipe, key, streams, Some(which), &mut self.wire.session) {

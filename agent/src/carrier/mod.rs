@@ -161,6 +161,12 @@ impl Carrier {
         self.blocked = false;
     }
 
+    /// Whether one read gives all that is there, if there is room: a socket's does, a virtio port's gives a
+    /// page at most, and a terminal's what its buffer holds.
+    pub(crate) const fn gives_all(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
+    }
+
     fn open(&self) -> Result<OwnedFd, Errno> {
         match &self.place {
             Place::Device(path) => {

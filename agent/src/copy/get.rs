@@ -7,7 +7,7 @@ use vspc_core::mux::{Priority, Session, StreamId};
 use vspc_guest::copy::{GetOk, Whole};
 use vspc_guest::{Code, Get, MAX_BLOCK, Pack, Refusal, Summer, answer};
 
-use super::Roots;
+use super::{AT_ONCE, Roots};
 use crate::packed::Packed;
 use crate::say::{leave, say};
 use crate::task::{Ctx, Fate};
@@ -78,7 +78,7 @@ impl GetTask {
                 return self.finish(ctx.session);
             }
             let end = if at < self.from { self.from } else { self.size };
-            let mut n = usize::try_from(end - at).unwrap_or(usize::MAX).min(ctx.scratch.len());
+            let mut n = usize::try_from(end - at).unwrap_or(usize::MAX).min(AT_ONCE.min(ctx.scratch.len()));
             if at >= self.from {
                 let credit = ctx.session.credit(self.id);
                 if credit == 0 {

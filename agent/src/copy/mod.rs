@@ -79,6 +79,9 @@ fn open_beneath(root: &Path, rest: &Path, flags: OFlags, how: ResolveFlags) -> R
     rustix::fs::openat2(&root, rest, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
+/// What a copy reads and sums at a time: nobody else has a turn meanwhile.
+const AT_ONCE: usize = 2 * vspc_guest::MAX_BLOCK;
+
 #[cfg(test)]
 mod tests {
     use super::*;

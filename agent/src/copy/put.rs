@@ -18,7 +18,7 @@ use vspc_core::mux::{Received, Session, StreamId};
 use vspc_guest::copy::{PutOk, Whole};
 use vspc_guest::{Checksum, Code, LineBuffer, MAX_LINE, Pack, Put, Refusal, Sum, Summer, Unpacker, answer};
 
-use super::{Place, Roots};
+use super::{AT_ONCE, Place, Roots};
 use crate::say::{leave, refuse, say};
 use crate::task::{Ctx, Fate, Interest};
 
@@ -161,7 +161,7 @@ impl PutTask {
             if !self.is_busy() {
                 break;
             }
-            let n = (self.have - self.sum.at()).min(ctx.scratch.len() as u64) as usize;
+            let n = (self.have - self.sum.at()).min(AT_ONCE.min(ctx.scratch.len()) as u64) as usize;
             self.file.read_exact(&mut ctx.scratch[..n]).map_err(system)?;
             self.sum.take(&ctx.scratch[..n]);
         }
