@@ -1,7 +1,7 @@
 //! State in Redis (docs/state.md §4), played with a real redis-server: it is shared, killed, emptied, slow,
 //! and read-only, and the consoles do not notice.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,8 @@ pub(super) struct Redis {
     folder: Folder,
     port: u16,
     options: Vec<String>,
-    ports: Stretch,
+    /// Claimed for the first server that keeps its state here: a replica has none, and needs no ports.
+    ports: OnceCell<Stretch>,
 }
 
 impl Redis {
@@ -35,7 +36,7 @@ impl Redis {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Self::spawn(&folder, port, options);
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Some(Self { child, folder, port, options, ports: Stretch::claim() })
+        Some(Self { child, folder, port, options, ports: OnceCell::new() })
     }
 
     fn spawn(folder: &Folder, port: u16, options: &[&str]) -> Child {
@@ -94,7 +95,7 @@ impl Redis {
     }
 
     pub(super) fn options(&self, url: &str, owner: &str) -> Vec<String> {
-        let [first, last] = self.ports.range(1536);
+        let [first, last] = self.ports.get_or_init(Stretch::claim).range(1536);
         let words = ["--no-banner", "--backend", "Redis", "--redis-url", url, "--redis-owner", owner];
         let range = ["--port-range-start", &first, "--port-range-end", &last];
         words.into_iter().chain(range).map(str::to_owned).collect()

@@ -90,6 +90,11 @@ fn part(replica: &Redis) {
     replica.ask(&["REPLICAOF", "NO", "ONE"]);
 }
 
+fn ask_for_ok(redis: &Redis, command: &str) {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    assert_eq!(redis.ask(&words), "+OK\r\n", "{command}");
+}
+
 /// Which server gives out the ports of which block.
 fn blocks(redis: &Redis) -> BTreeMap<String, String> {
     let keys = redis.ask(&["KEYS", "vspc:block:*"]);
@@ -161,6 +166,9 @@ pub(super) fn a_master_that_was_made_a_replica_is_left_for_the_one_that_haproxy_
         return;
     }
     let Some((master, replica)) = pair("demoted") else { return };
+    for redis in [&master, &replica] {
+        ask_for_ok(redis, &format!("ACL SETUSER {}", shown("redis").strip_prefix("user ").unwrap()));
+    }
     let haproxy = Haproxy::start(&[&master, &replica]);
     // It leads to each in turn, until it has looked what they are.
     wait_until("haproxy has found the master", || (0..4).all(|_| haproxy.leads_to_a_master()));
@@ -170,6 +178,10 @@ pub(super) fn a_master_that_was_made_a_replica_is_left_for_the_one_that_haproxy_
     kept.server.line_with("client attached");
     kept.wait_for(1);
     await_replica(&master, &replica);
+    for redis in [&master, &replica] {
+        // From now on only HAProxy's own user may ask for that.
+        ask_for_ok(redis, "ACL SETUSER default -info");
+    }
     // As Sentinel does when it is asked for a failover.
     part(&replica);
     master.ask(&["REPLICAOF", "127.0.0.1", &replica.address().port().to_string()]);
@@ -179,6 +191,12 @@ pub(super) fn a_master_that_was_made_a_replica_is_left_for_the_one_that_haproxy_
     let has_it = |redis: &Redis| redis.value(&["HGET", "VM:Port", "vm2"]) == Some(second.port().to_string());
     assert!(has_it(&replica));
     wait_until("the new replica has it, too", || has_it(&master));
+}
+
+/// The text that docs/state.md §4 shows in this language.
+fn shown(language: &str) -> &'static str {
+    let page = include_str!("../../docs/state.md");
+    page.split_once(&format!("```{language}\n")).unwrap().1.split_once("```").unwrap().0
 }
 
 /// The one that docs/state.md §4 shows, which leads to whichever Redis is the master.
@@ -192,10 +210,8 @@ impl Haproxy {
     fn start(redis: &[&Redis]) -> Self {
         let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = Folder::new(&format!("haproxy-redis-{}", at.port()));
-        let page = include_str!("../../docs/state.md");
-        let shown = page.split_once("```haproxy\n").unwrap().1.split_once("```").unwrap().0;
         let mut text = "defaults\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n".to_owned();
-        text += &shown.replace("bind :6379", &format!("bind {at}"));
+        text += &shown("haproxy").replace("bind :6379", &format!("bind {at}"));
         for (nth, redis) in redis.iter().enumerate() {
             let place = format!("redis{}.example.com:6379", nth + 1);
             assert!(text.contains(&place), "{text}");

@@ -1,7 +1,9 @@
 //! Client ports of a test's own, which the system gives to nobody: for tests in which a console has to have
 //! the same port again.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 /// Ports in a row that no other test on this machine takes meanwhile. They begin where a block does, of which
 /// servers that share a Redis give each other ports.
@@ -12,22 +14,26 @@ pub(super) struct Stretch {
 }
 
 impl Stretch {
-    /// Waits where all are taken.
+    /// Waits where all are taken, until any is free. A test claims one at the most: those that hold one and
+    /// wait for another could wait for each other.
     pub(super) fn claim() -> Self {
-        let file = |nth: u16| {
-            let path = std::env::temp_dir().join(format!("vspc-tests-ports-{nth}.lock"));
-            File::options().create(true).append(true).open(path).unwrap()
-        };
-        let free = (0..COUNT).find_map(|nth| {
-            let file = file(nth);
-            file.try_lock().is_ok().then_some((nth, file))
-        });
-        let (nth, lock) = free.unwrap_or_else(|| {
-            let file = file(0);
-            file.lock().unwrap();
-            (0, file)
-        });
-        Self { first: FIRST + nth * EACH, _lock: lock }
+        loop {
+            if let Some(stretch) = (0..COUNT).find_map(Self::take) {
+                return stretch;
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// `None`: it is taken.
+    fn take(nth: u16) -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("vspc-tests-ports-{nth}.lock"));
+        let lock = File::options().create(true).append(true).open(path).unwrap();
+        match lock.try_lock() {
+            Ok(()) => Some(Self { first: FIRST + nth * EACH, _lock: lock }),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => panic!("stretch {nth}: {error}"),
+        }
     }
 
     /// So many of them, from the first to the last.
@@ -41,3 +47,6 @@ impl Stretch {
 const FIRST: u16 = 10_240;
 const EACH: u16 = 2048;
 const COUNT: u16 = 10;
+
+/// One of several locks ends, and nothing tells which.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
