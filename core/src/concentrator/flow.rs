@@ -188,7 +188,12 @@ impl Concentrator {
         if opened.has_come_up {
             self.come_up(id);
         }
-        self.deliver(id, &plain[opened.printed..]);
+        if opened.printed > 0 {
+            // What it has printed counts, too, where it is judged by how much of this was commands.
+            self.receive_of_vm(id, &plain, opened.printed);
+        } else {
+            self.deliver(id, &plain);
+        }
         plain.clear();
         self.opened = plain;
         match opened.outcome {
@@ -348,7 +353,8 @@ fn open(
     }
     let has_come_up = !was_up && tls.has_come_up();
     let is_more = has_come_up || tls.peer_closed || outcome.is_err();
-    let is_heard = !has_come_up && conn.closing.is_none();
+    // Reads in which no record ends say nothing of how quiet a VM is.
+    let is_heard = !has_come_up && conn.closing.is_none() && !plain.is_empty();
     let printed = if is_heard { print_data(id, conn, plain, consoles, fx) } else { 0 };
     Opened { outcome, has_come_up, printed, is_all_printed: printed == plain.len() && !is_more }
 }

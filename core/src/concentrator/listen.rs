@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Concentrator;
 use super::address::Address;
-use super::admission::Source;
+use super::admission::{Kind, Source, Verdict};
 use super::console::Console;
 use super::effects::Newcomer;
 use super::event::{EventKind, ListenError};
@@ -181,7 +181,14 @@ impl Concentrator {
         }
         // None was kept for it where there were open ports to spare, of VMs that may come again, or where
         // many came in at a time.
-        if !self.admission.is_one_free(self.listeners.len()) && !self.make_room_for_port(at) {
+        if !self.admission.is_one_free(self.listeners.len()) {
+            let (now, spare) = (self.fx.now, self.consoles.ports_without_vm());
+            let verdict = self.admission.judge(Kind::Vm, Source::Nowhere, self.listeners.len(), spare, now);
+            if matches!(verdict, Verdict::Evict(_)) {
+                // A stranger leaves for it as soon as the timer fires, before a console is forgotten for it.
+                self.wait_for_port(at);
+                return self.fx.timers.set(Timer::Ports, now);
+            }
             return match self.consoles.yields_port(at, self.fx.now) {
                 Some(unused) => self.fx.yields(unused, Some(newcomer)),
                 None => self.wait_for_port(at),
@@ -327,8 +334,9 @@ impl Concentrator {
         true
     }
 
-    /// Tries again for consoles without a port, as far as there are descriptors.
-    pub(super) fn retry_ports(&mut self) {
+    /// Tries again for consoles without a port, as far as there are descriptors. For `made` of them somebody
+    /// has left.
+    pub(super) fn retry_ports(&mut self, made: usize) {
         let Some(ports) = &mut self.ports else { return };
         ports.reconsider(self.fx.now);
         let mut waiting = std::mem::take(&mut ports.waiting);
@@ -344,7 +352,9 @@ impl Concentrator {
             let is_late = !self.consoles.port_needs_name(console);
             let newcomer = Newcomer { console, is_late };
             let spare = self.consoles.ports_without_vm();
-            if self.admission.has_room_for_port(self.listeners.len(), spare) || self.evict_for_port(console) {
+            if self.admission.has_room_for_port(self.listeners.len(), spare)
+                || (tried < made && self.admission.is_one_free(self.listeners.len()))
+            {
                 self.open_port_for(newcomer);
             } else if let Some(unused) = self.consoles.yields_descriptor(Some(console)) {
                 self.fx.yields(unused, Some(newcomer));
@@ -406,7 +416,7 @@ impl Concentrator {
 }
 
 /// How many consoles without a port are tried at a time: each costs the runtime a dozen system calls.
-const TRIED_AT_ONCE: usize = 256;
+pub(super) const TRIED_AT_ONCE: usize = 256;
 
 /// When the next of them are.
 const SOON: Duration = Duration::from_millis(100);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::Concentrator;
 use super::admission::{Kind, Source, Verdict};
-use super::conn::Conn;
 use super::effects::Newcomer;
 use super::event::{CloseReason, EventKind};
+use super::evicting::MOST_LEAVING;
 use super::id::ConsoleId;
+use super::listen::TRIED_AT_ONCE;
 use super::timers::Timer;
 
 impl Concentrator {
@@ -23,15 +24,15 @@ impl Concentrator {
             Kind::Vm => ports.rush.come(now),
             Kind::Client => ports.rush.are_many(now),
         });
-        let mut evicted = 0;
+        let mut made = 0;
         loop {
             let spare = if many_come { usize::MAX } else { self.consoles.ports_without_vm() };
             let verdict = self.admission.judge(kind, from, self.listeners.len(), spare, self.fx.now);
             if verdict == Verdict::Admit {
                 return true;
             }
-            // Those let in beyond what is reserved, while many came, go bit by bit.
-            if evicted == MOST_EVICTED
+            // What was let in beyond what is reserved, while many came, goes bit by bit.
+            if made >= MOST_LEAVING
                 && self.admission.is_one_free(self.listeners.len())
                 && self.admission.lacks_descriptor(kind)
             {
@@ -39,10 +40,7 @@ impl Concentrator {
             }
             match (self.half_closed.first_of_all(), verdict) {
                 (Some(id), _) => self.drop_conn(id, CloseReason::Yielded),
-                (None, Verdict::Evict(id)) => {
-                    evicted += 1;
-                    self.drop_conn(id, CloseReason::Evicted);
-                }
+                (None, Verdict::Evict(id)) => self.drop_conn(id, CloseReason::Evicted),
                 (None, _) if !self.admission.lacks_descriptor(kind) => return false,
                 (None, _) => match self.consoles.yields_descriptor(at) {
                     Some(unused) => self.end_console(unused, EventKind::ConsoleYielded),
@@ -50,6 +48,7 @@ impl Concentrator {
                     None => return false,
                 },
             }
+            made += 1;
         }
     }
 
@@ -71,36 +70,31 @@ impl Concentrator {
         if self.ports.as_ref().is_some_and(|ports| ports.rush.due().is_some()) {
             self.fx.timers.set(Timer::Ports, now + PAUSE);
         } else {
-            self.retry_ports();
+            let made = self.make_room_for_waiting();
+            self.retry_ports(made);
         }
     }
 
-    /// Closes strangers' connections for a client port, as for the VM itself. Returns whether there is a
-    /// descriptor then.
-    pub(super) fn make_room_for_port(&mut self, at: ConsoleId) -> bool {
-        self.evict_for_port(at);
-        self.admission.is_one_free(self.listeners.len())
-    }
-
-    /// The same. Returns whether anybody has left.
-    pub(super) fn evict_for_port(&mut self, at: ConsoleId) -> bool {
-        let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
-        let from = holder.and_then(|id| self.conns.get(id)).map_or(Source::Nowhere, Conn::source);
-        let mut has_evicted = false;
-        for _ in 0..MOST_EVICTED {
+    /// Has strangers leave for consoles that wait for their port. Returns for how many somebody has left.
+    /// While many come they are served first, and of those who wait only a few: crowds may come without end.
+    fn make_room_for_waiting(&mut self) -> usize {
+        let Some(ports) = &self.ports else { return 0 };
+        let most = if ports.rush.are_many(self.fx.now) { FEW } else { TRIED_AT_ONCE };
+        let waiting: Vec<ConsoleId> = ports.waiting.iter().take(most).copied().collect();
+        let mut made = 0;
+        for at in waiting {
             let spare = self.consoles.ports_without_vm();
-            match self.admission.judge(Kind::Vm, from, self.listeners.len(), spare, self.fx.now) {
-                Verdict::Evict(id) => self.drop_conn(id, CloseReason::Evicted),
-                Verdict::Admit | Verdict::Refuse => break,
+            if self.admission.has_room_for_port(self.listeners.len(), spare) {
+                break;
             }
-            has_evicted = true;
+            made += usize::from(self.evict_for_port(at));
         }
-        has_evicted
+        made
     }
 }
 
-/// How many strangers leave for one newcomer at most, where one would do.
-const MOST_EVICTED: usize = 2;
+/// How many that wait for their port have somebody leave for it in one go while many come.
+const FEW: usize = 8;
 
 /// How many ports are opened in one go: some milliseconds of system calls.
 const OPENED_AT_ONCE: usize = 128;

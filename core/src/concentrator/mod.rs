@@ -39,6 +39,7 @@ mod entering;
 mod event;
 mod event_facts;
 mod event_line;
+mod evicting;
 mod fanout;
 mod feeding;
 mod flow;

@@ -303,7 +303,7 @@ impl Concentrator {
         self.fx.now = now;
         if let Some(ports) = &mut self.ports {
             ports.grant(blocks, may_grow);
-            self.retry_ports();
+            self.retry_ports(0);
         }
         self.settle();
     }

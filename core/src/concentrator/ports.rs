@@ -189,6 +189,13 @@ impl Ports {
         None
     }
 
+    /// Whether [`take`](Self::take) would find one.
+    pub(super) fn is_any_free(&self) -> bool {
+        self.range.first == 0
+            || !self.used.is_empty()
+            || self.taken.iter().skip(self.hint / 64).any(|&word| word != !0)
+    }
+
     /// A port that somebody has had is taken again.
     fn claim(&mut self, port: u16) {
         if let Some((owner, number)) = self.owners.remove(&port) {

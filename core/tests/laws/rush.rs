@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{CloseReason, Config, EventKind, PortRange};
+use vspc_core::concentrator::{CloseReason, Closed, Config, EventKind, PortRange};
 use vspc_core::vmware::{Uuid, VmConfig};
 
 use crate::world::{Kind, World};
@@ -196,4 +196,45 @@ fn who_attaches_while_a_fleet_comes_or_just_after_costs_few_strangers_their_plac
         assert!(left(&world) <= before + 400, "{before} and {}", left(&world));
         assert!(vms.iter().all(|&vm| world.is_open(vm)));
     }
+}
+
+/// A crowd that came beyond what is reserved has to go bit by bit: who comes next needs one descriptor.
+#[test]
+fn who_comes_after_a_crowd_costs_few_clients_that_only_listen_their_place() {
+    let max_descriptors = 1000;
+    let mut world = World::new(Config { max_descriptors, max_clients: None, ..config() });
+    world.vm(vm_config(1));
+    let listeners: Vec<_> = (0..40).map(|_| world.client(uuid(1), Kind::Raw)).collect();
+    for &id in &listeners {
+        let now = world.now;
+        world.engine.handle_closed(id, Closed::Input, now);
+    }
+    while world.open() < max_descriptors - 2 {
+        world.stranger();
+    }
+    world.pass(Duration::from_millis(100));
+    assert!(listeners.iter().all(|&id| world.is_open(id)));
+    let client = world.client(uuid(1), Kind::Raw);
+    assert!(world.is_open(client));
+    assert!(listeners.iter().filter(|&&id| !world.is_open(id)).count() <= 2);
+}
+
+/// Nobody leaves for a port that cannot be had.
+#[test]
+fn where_all_ports_are_given_out_no_stranger_leaves_for_one() {
+    let client_ports = Some(PortRange { first: 50000, last: 50000 });
+    let mut world = World::new(Config { max_descriptors: 1000, client_ports, ..config() });
+    for n in 1..=10 {
+        world.vm(vm_config(n));
+    }
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        strangers.extend((0..300).map(|_| world.stranger()));
+        world.pass(Duration::from_millis(20));
+    }
+    assert!(world.open() > 990, "the crowd has all that is left");
+    let there = |world: &World| strangers.iter().filter(|&&id| world.is_open(id)).count();
+    let before = there(&world);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(there(&world), before);
 }
