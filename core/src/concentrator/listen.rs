@@ -153,16 +153,19 @@ impl Concentrator {
             // Hosts tell it at once. For one that does not, the rules for UUIDs alone have to do.
             return self.queue_for_port(at);
         }
-        if let Some(ports) = &mut self.ports
-            && ports.rush.arrive(now)
-        {
-            let due = ports.rush.put_off(at, now);
-            if self.fx.timers.deadline(Timer::Ports).is_none_or(|at| at > due) {
-                self.fx.timers.set(Timer::Ports, due);
-            }
-            return;
+        if self.ports.as_mut().is_some_and(|ports| ports.rush.arrive(now)) {
+            return self.put_off(at);
         }
         self.open_port_for(Newcomer { console: at, is_late: false });
+    }
+
+    /// This console's port comes a moment later, and its VM is told of then.
+    fn put_off(&mut self, at: ConsoleId) {
+        let Some(ports) = &mut self.ports else { return };
+        let due = ports.rush.put_off(at, self.fx.now);
+        if self.fx.timers.deadline(Timer::Ports).is_none_or(|at| at > due) {
+            self.fx.timers.set(Timer::Ports, due);
+        }
     }
 
     /// The same, where its VM may have been told of without one. A console that nobody uses may have to yield
@@ -186,8 +189,7 @@ impl Concentrator {
             let verdict = self.admission.judge(Kind::Vm, Source::Nowhere, self.listeners.len(), spare, now);
             if matches!(verdict, Verdict::Evict(_)) {
                 // A stranger leaves for it as soon as the timer fires, before a console is forgotten for it.
-                self.wait_for_port(at);
-                return self.fx.timers.set(Timer::Ports, now);
+                return self.put_off(at);
             }
             return match self.consoles.yields_port(at, self.fx.now) {
                 Some(unused) => self.fx.yields(unused, Some(newcomer)),

@@ -1,4 +1,4 @@
-//! In which order a client hears what has become of its attaches (operator.md §6.4).
+//! In which order a client hears what has become of its attaches (operator.md §6).
 
 use serde_json::json;
 use vspc_core::admin::operator::{CONTROL, Rules};
