@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use vspc_core::concentrator::{Closed, Config, EventKind, InBandTls, VmTls, VmotionStep};
+use vspc_core::concentrator::{Closed, Config, ConnId, EventKind, InBandTls, READ_MAX, VmTls, VmotionStep};
+use vspc_core::telnet::IAC;
 use vspc_core::vmware::{Resume, VmEvent};
 
 use super::{WILL_AUTH, all_tls, client, host, in_band};
-use crate::world::secure::Version;
+use crate::world::secure::{Bare, Version};
 use crate::world::{Host, Kind, Part, World, uuid, vm_config};
+
+const NOP: [u8; 2] = [IAC, 241];
 
 #[test]
 fn record_larger_than_the_window_waits_and_every_byte_arrives_before_the_end() {
@@ -163,4 +166,59 @@ fn host_that_is_held_does_not_keep_the_server() {
     host(&mut world);
     world.shut_down();
     assert!(world.engine.is_empty());
+}
+
+/// What a socket brings of a VM's in one read.
+fn brings(world: &mut World, vm: ConnId, mut sealed: Vec<u8>) {
+    world.engine.handle_received(vm, &mut sealed, world.now);
+    world.drain();
+}
+
+fn seal(world: &mut World, vm: ConnId, plain: &[u8]) -> Vec<u8> {
+    world.link(vm).tls.as_mut().expect("it is TLS").seal(plain)
+}
+
+#[test]
+fn a_vm_is_noise_by_what_it_says_and_not_by_what_that_is_sealed_in() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    assert_eq!(world.engine.receive_window(vm), READ_MAX, "it is quiet");
+    // A command for each kibibyte that it prints, the commands all at the end.
+    let quiet = [vec![b'x'; 12 << 10], NOP.repeat(12)].concat();
+    let sealed = seal(&mut world, vm, &quiet);
+    brings(&mut world, vm, sealed);
+    assert_eq!(world.engine.receive_window(vm), READ_MAX, "what it has printed counts");
+    // Each byte in a record of its own: nine kibibytes, of which little is what it says.
+    let noise = [NOP.repeat(12), vec![b'x'; 400]].concat();
+    let sealed: Vec<u8> = noise.iter().flat_map(|&byte| seal(&mut world, vm, &[byte])).collect();
+    assert!(sealed.len() > 12 * 512);
+    brings(&mut world, vm, sealed);
+    assert!(world.engine.receive_window(vm) < READ_MAX, "it said little but commands");
+}
+
+#[test]
+fn reads_in_which_a_vm_says_nothing_do_not_make_it_quiet() {
+    let mut world = all_tls();
+    let vm = world.vm(vm_config(1));
+    let sealed = seal(&mut world, vm, &NOP.repeat(200));
+    brings(&mut world, vm, sealed);
+    let noisy = world.engine.receive_window(vm);
+    assert!(noisy < READ_MAX);
+    let mut bare = Bare::new(*world.link(vm).tls.take().expect("it is TLS"));
+    // Records that hold no byte, and pieces of one that does not end.
+    for _ in 0..20 {
+        brings(&mut world, vm, bare.data(b""));
+    }
+    let last = bare.data(&[b'x'; 400]);
+    let (end, pieces) = last.split_last().expect("it has an end");
+    for piece in pieces {
+        brings(&mut world, vm, vec![*piece]);
+    }
+    assert!(world.engine.receive_window(vm) < READ_MAX, "nothing was heard");
+    brings(&mut world, vm, vec![*end]);
+    for n in 1..255 {
+        assert_eq!(world.engine.receive_window(vm), noisy, "{n}");
+        brings(&mut world, vm, bare.data(b"what it is for"));
+    }
+    assert_eq!(world.engine.receive_window(vm), READ_MAX, "each record that says something counts once");
 }
