@@ -124,6 +124,27 @@ fn a_second_connection_of_a_line_asks_nobody_anything_and_inherits() {
 }
 
 #[test]
+fn where_the_newest_is_to_have_a_lines_input_the_one_before_has_it_back_at_once() {
+    for (place, kind) in [("tcp://:7001", Kind::Raw), ("telnet://:7001", Kind::Telnet)] {
+        let mut world = World::new(Config { takeover: Takeover::Newest, ..line(place) });
+        let comes = |world: &mut World, from: u8| {
+            world.from = [192, 0, 2, from].into();
+            let id = world.connect_to(7001, Part::Client(Client::new(kind))).expect("it is listened for");
+            world.settle();
+            id
+        };
+        let first = comes(&mut world, 8);
+        let client = world.client(uuid(), Kind::Telnet);
+        let second = comes(&mut world, 9);
+        world.type_wire(client, b"to the second;");
+        world.end(second);
+        world.type_wire(client, b"to the first");
+        assert_eq!(world.seen(second), "to the second;", "{place}");
+        assert_eq!(world.seen(first), "to the first", "{place}");
+    }
+}
+
+#[test]
 fn a_line_keeps_its_input_whoever_comes_by_its_uuid_and_is_told_nothing() {
     for (place, kind) in [("tcp://:7001", Kind::Raw), ("telnet://:7001", Kind::Telnet)] {
         for name in [PLC, "other", ""] {
