@@ -94,9 +94,14 @@ impl Concentrator {
         self.contest(at, Input::Timer);
     }
 
-    /// One question, which any host answers: its silence is news, and a dead one's TCP resets.
+    /// One question, which any host answers: its silence is news, and a dead one's TCP resets. A serial line
+    /// answers none, and to it that would be input: it keeps what it has.
     fn ask_holder(&mut self, at: ConsoleId) {
         let holder = self.consoles.get(at).and_then(|console| console.legs.holder());
+        let is_line = |id| self.conns.get(id).and_then(Conn::vm).is_some_and(|vm| vm.wire.is_lines());
+        if holder.is_some_and(is_line) {
+            return self.contest(at, Input::Spoke);
+        }
         if let Some(holder) = holder {
             self.reply(holder, |out| Message::GetVmName.put(out));
         }

@@ -145,6 +145,34 @@ fn where_the_newest_is_to_have_a_lines_input_the_one_before_has_it_back_at_once(
 }
 
 #[test]
+fn a_line_that_inherits_where_others_want_the_input_is_not_asked_and_has_what_is_typed_at_once() {
+    for (place, kind) in [("tcp://:7001", Kind::Raw), ("telnet://:7001", Kind::Telnet)] {
+        let mut world = World::new(Config { takeover: Takeover::Newest, ..line(place) });
+        let vm = VmConfig { name: PLC.into(), vc_uuid: Some(uuid()), ..vm_config(1) };
+        let source = world.vm(vm.clone());
+        world.host(source).session.begin(b"move");
+        world.settle();
+        // Both come while a move keeps the input.
+        let plc = world.connect_to(7001, Part::Client(Client::new(kind))).expect("it is listened for");
+        world.settle();
+        let other = world.vm(vm);
+        world.reset(source);
+        let client = world.client(uuid(), Kind::Telnet);
+        let told = world.wire(plc).len();
+        let mut waited = 0;
+        while world.told(|kind| matches!(kind, EventKind::InputTaken { .. })) == 0 {
+            world.pass(Duration::from_millis(100));
+            waited += 1;
+            assert!(waited < 1000, "the move ends");
+        }
+        world.type_wire(client, b"x");
+        assert_eq!((world.seen(plc).as_str(), world.typed(other).as_str()), ("x", ""), "{place}");
+        world.pass(Duration::from_secs(120));
+        assert_eq!(world.wire(plc).len(), told + 1, "{place}: a question would be input");
+    }
+}
+
+#[test]
 fn a_line_keeps_its_input_whoever_comes_by_its_uuid_and_is_told_nothing() {
     for (place, kind) in [("tcp://:7001", Kind::Raw), ("telnet://:7001", Kind::Telnet)] {
         for name in [PLC, "other", ""] {
