@@ -207,6 +207,7 @@ macro_rules! with_all {
                 a_server_that_is_killed_and_its_redis_too_has_lost_no_port_that_was_reported_kept
                 a_redis_that_forgets_everything_is_told_it_again
                 what_changes_right_after_redis_has_forgotten_everything_hides_nothing
+                a_server_whose_name_another_one_has_says_so_once_and_leaves_alone_what_is_kept
                 a_redis_that_takes_no_writes_is_told_of_once_and_made_up_for
                 a_redis_that_stands_still_keeps_nobody_from_typing
                 a_user_with_a_password_a_unix_socket_and_a_database_lead_to_it

@@ -274,6 +274,34 @@ pub(super) fn a_redis_that_forgets_everything_is_told_it_again() {
     assert!(redis.ask(&["KEYS", "vspc:block:*"]).contains("vspc:block:"));
 }
 
+/// One that stood still for long enough may find that its name was taken meanwhile.
+pub(super) fn a_server_whose_name_another_one_has_says_so_once_and_leaves_alone_what_is_kept() {
+    let Some(redis) = Redis::start("doubled", &[]) else { return };
+    let mut kept = redis.keeper("a");
+    let _first = Peer::vm(&kept.server, 1);
+    kept.wait_for(1);
+    redis.ask(&["SET", "vspc:live:a", "another"]);
+    redis.ask(&["SET", "vspc:revision:a", "another:1"]);
+    let line = kept.server.line_with("Redis");
+    assert!(line.contains("another server is called a in Redis") && line.contains("--redis-owner"), "{line}");
+    let _second = Peer::vm(&kept.server, 2);
+    let asked = || -> u64 {
+        let stats = redis.info("commandstats");
+        let calls = stats.split_once("cmdstat_eval:calls=").and_then(|(_, rest)| rest.split_once(','));
+        calls.unwrap().0.parse().unwrap()
+    };
+    let before = asked();
+    wait_until("it tries again", || asked() >= before + 3);
+    assert_eq!(redis.ask(&["HLEN", "vspc:consoles:a"]), ":1\r\n");
+    assert_eq!(redis.value(&["GET", "vspc:revision:a"]).as_deref(), Some("another:1"));
+    redis.ask(&["DEL", "vspc:live:a"]);
+    // The next line of what is kept: it was told once, and nothing was forgotten.
+    let next = kept.server.line_with("kept");
+    assert!(next.contains("kept again"), "{next}");
+    kept.wait_for(2);
+    assert_eq!(redis.ask(&["HLEN", "vspc:consoles:a"]), ":2\r\n");
+}
+
 pub(super) fn what_changes_right_after_redis_has_forgotten_everything_hides_nothing() {
     let Some(redis) = Redis::start("hidden", &[]) else { return };
     let mut kept = redis.keeper("a");

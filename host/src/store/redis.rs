@@ -53,6 +53,19 @@ pub enum RedisError {
     Damaged(String, String, String),
 }
 
+/// Why state was not kept this time.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
+    /// Nothing is written: the other would take it for its own, and write over it.
+    #[error(
+        "another server is called {0} in Redis, and both may give out the same ports: stop one of them, or \
+         give each a --redis-owner of its own"
+    )]
+    Doubled(String),
+}
+
 /// What is to be known to use a Redis.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -116,7 +129,7 @@ pub(super) struct Redis {
     /// Until then no new block is taken: Redis may have forgotten whose they are, and who has them says so
     /// again first.
     quiet_until: Option<Instant>,
-    /// That another server has its name was told.
+    /// Another server has its name, and what is kept under it.
     is_doubled: bool,
 }
 
@@ -218,9 +231,9 @@ impl Redis {
         self.ask(|connection| command.query::<Option<String>>(connection)).map(|set| set.is_some())
     }
 
-    /// Renews every lease. Returns whether what was written last is there. Blocks that somebody else has are
-    /// this server's no more.
-    fn renew(&mut self, lost: &mut Vec<u8>) -> redis::RedisResult<bool> {
+    /// Renews every lease, that of the name too. Returns whether what was written last is there. Blocks that
+    /// somebody else has are this server's no more.
+    fn renew(&mut self, lost: &mut Vec<u8>) -> Result<bool, Trouble> {
         let keys = [self.key("revision"), self.key("consoles"), self.key("live"), self.key("published")];
         let mut args = vec![self.settings.owner.clone(), self.token.clone(), self.lease()];
         args.push(LIVE.as_millis().to_string());
@@ -230,14 +243,11 @@ impl Redis {
             self.blocks.remove(&block);
             lost.push(block);
         }
-        if other.is_empty() {
-            self.is_doubled = false;
-        } else if !std::mem::replace(&mut self.is_doubled, true) {
-            log::error!(
-                "another server is called {} in Redis, and both give out the same ports: give each a \
-                 --redis-owner of its own",
-                self.settings.owner
-            );
+        self.is_doubled = !other.is_empty();
+        if self.is_doubled {
+            // What is there by then is the other's.
+            self.written = None;
+            return Err(Trouble::Doubled(self.settings.owner.clone()));
         }
         Ok(revision == self.written_revision())
     }
@@ -308,9 +318,12 @@ impl Redis {
         }
     }
 
-    fn write(&mut self, records: &[&Record]) -> redis::RedisResult<()> {
+    fn write(&mut self, records: &[&Record]) -> Result<(), Trouble> {
         let key = self.key("consoles");
-        if self.connection.is_none() {
+        let is_new = self.connection.is_none();
+        // Also where Redis is only just reached again: it knows whose the blocks are before others ask.
+        self.renew_all()?;
+        if is_new {
             // One that was published before a restart, or while there was no answer, may have to go.
             let published = self.key("published");
             let before: HashMap<String, u16> = self.ask(|connection| connection.hgetall(&published))?;
@@ -350,8 +363,7 @@ impl Redis {
         self.written = Some(lines);
         let is_ours = |port: &u16| self.blocks.contains(&((port / BLOCK) as u8));
         self.used = records.iter().filter(|record| record.port.as_ref().is_some_and(is_ours)).count();
-        // The leases of what is new.
-        if is_whole { self.look_after().map(drop) } else { self.acquire() }
+        Ok(self.acquire()?)
     }
 
     /// Redis has lost writes of this server's: whose blocks are it may have forgotten as well.
@@ -361,9 +373,11 @@ impl Redis {
         self.quiet_until = Some(Instant::now() + QUIET);
     }
 
-    fn look_after(&mut self) -> redis::RedisResult<bool> {
+    /// Renews every lease, and notes which blocks another server has by now. Returns whether what was written
+    /// last is there.
+    fn renew_all(&mut self) -> Result<bool, Trouble> {
         let mut lost = Vec::new();
-        let is_there = self.renew(&mut lost)?;
+        let is_there = self.renew(&mut lost);
         if !lost.is_empty() {
             log::error!(
                 "Redis has given {} of this server's ports to another server while it did not answer: \
@@ -374,12 +388,21 @@ impl Redis {
             let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
             grant.lost.extend(lost);
         }
+        is_there
+    }
+
+    fn look_after(&mut self) -> Result<bool, Trouble> {
+        let is_there = self.renew_all()?;
         // Where it is not there, others come first.
-        if is_there { self.acquire().map(|()| true) } else { Ok(false) }
+        if is_there {
+            self.acquire()?;
+        }
+        Ok(is_there)
     }
 
     /// Why it does not work, in words that fit a line.
-    fn trouble(&self, error: &redis::RedisError) -> io::Error {
+    fn trouble(&self, trouble: &Trouble) -> io::Error {
+        let Trouble::Redis(error) = trouble else { return io::Error::other(trouble.to_string()) };
         let words = error.to_string();
         if words.contains(READ_ONLY) || words.contains("READONLY") {
             let place = self.settings.client.get_connection_info().addr();
@@ -394,6 +417,9 @@ impl Redis {
     }
 
     fn leave(&mut self) -> redis::RedisResult<()> {
+        if self.is_doubled {
+            return Ok(());
+        }
         let mut pipe = redis::pipe();
         pipe.atomic();
         self.publish(&HashMap::new(), false, &mut pipe);
@@ -472,8 +498,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LIVE: Duration = Duration::from_secs(6);
 
 /// How long no new block is taken from a Redis that may have forgotten whose they are. Until then each server
-/// that runs has said which are its own, also one that was waiting for an answer from the one before: that
-/// takes [`PATIENCE`], and it tries again a second later.
+/// that runs has said which are its own, also one that waited in vain for an answer from the one before,
+/// tried again a second later and waited once more: that takes twice [`PATIENCE`] and this second.
 const QUIET: Duration = Duration::from_secs(12);
 
 /// What the kind of error is called that a replica answers writes with; a script of an old Redis has the code
