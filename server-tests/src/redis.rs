@@ -280,11 +280,17 @@ pub(super) fn a_server_whose_name_another_one_has_says_so_once_and_leaves_alone_
     let mut kept = redis.keeper("a");
     let _first = Peer::vm(&kept.server, 1);
     kept.wait_for(1);
-    redis.ask(&["SET", "vspc:live:a", "another"]);
-    redis.ask(&["SET", "vspc:revision:a", "another:1"]);
-    let line = kept.server.line_with("Redis");
-    assert!(line.contains("another server is called a in Redis") && line.contains("--redis-owner"), "{line}");
-    let _second = Peer::vm(&kept.server, 2);
+    let take_name = || {
+        redis.ask(&["SET", "vspc:live:a", "another"]);
+        redis.ask(&["SET", "vspc:revision:a", "another:1"]);
+        let line = kept.server.line_with("Redis");
+        assert!(line.contains("another server is called a in Redis"), "{line}");
+        assert!(line.contains("--redis-owner"), "{line}");
+    };
+    take_name();
+    let _second = Peer::vm_without_port(&kept.server, 2);
+    let line = kept.server.line_with("vm identified");
+    assert!(!line.contains("port="), "the other may give out the same: {line}");
     let asked = || -> u64 {
         let stats = redis.info("commandstats");
         let calls = stats.split_once("cmdstat_eval:calls=").and_then(|(_, rest)| rest.split_once(','));
@@ -298,6 +304,11 @@ pub(super) fn a_server_whose_name_another_one_has_says_so_once_and_leaves_alone_
     // The next line of what is kept: it was told once, and nothing was forgotten.
     let next = kept.server.line_with("kept");
     assert!(next.contains("kept again"), "{next}");
+    let line = kept.server.line_with("client port ");
+    assert!(line.contains("is open now"), "{line}");
+    take_name();
+    redis.ask(&["DEL", "vspc:live:a"]);
+    kept.server.line_with("kept again");
     kept.wait_for(2);
     assert_eq!(redis.ask(&["HLEN", "vspc:consoles:a"]), ":2\r\n");
 }

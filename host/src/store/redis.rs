@@ -60,8 +60,8 @@ enum Trouble {
     Redis(#[from] redis::RedisError),
     /// Nothing is written: the other would take it for its own, and write over it.
     #[error(
-        "another server is called {0} in Redis, and both may give out the same ports: stop one of them, or \
-         give each a --redis-owner of its own"
+        "another server is called {0} in Redis, and the ports are that one's: stop one of them, or give each \
+         a --redis-owner of its own"
     )]
     Doubled(String),
 }
@@ -243,13 +243,29 @@ impl Redis {
             self.blocks.remove(&block);
             lost.push(block);
         }
-        self.is_doubled = !other.is_empty();
+        let was_doubled = std::mem::replace(&mut self.is_doubled, !other.is_empty());
+        let all = || self.blocks.iter().copied().collect();
+        match (was_doubled, self.is_doubled) {
+            // The other gives out ports of the same blocks.
+            (false, true) => self.note_grant(Vec::new(), all()),
+            (true, false) => self.note_grant(all(), Vec::new()),
+            _ => {}
+        }
         if self.is_doubled {
             // What is there by then is the other's.
             self.written = None;
             return Err(Trouble::Doubled(self.settings.owner.clone()));
         }
         Ok(revision == self.written_revision())
+    }
+
+    /// What the loop is to be told: these blocks are this server's to give out, and those are not any more.
+    fn note_grant(&mut self, granted: Vec<u8>, lost: Vec<u8>) {
+        let may_grow = !self.is_full;
+        let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
+        grant.granted.extend(granted);
+        grant.lost.extend(lost);
+        grant.may_grow = may_grow;
     }
 
     /// Sees to it that there are free ports in stock for the VMs that come next.
@@ -282,10 +298,7 @@ impl Redis {
         self.blocks.extend(&granted);
         self.is_full = granted.len() < missing;
         if !granted.is_empty() || self.is_full != was_full {
-            let may_grow = !self.is_full;
-            let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
-            grant.granted.extend(granted);
-            grant.may_grow = may_grow;
+            self.note_grant(granted, Vec::new());
         }
         Ok(())
     }
@@ -384,9 +397,7 @@ impl Redis {
                  consoles that have such a port keep it, and it may be another console's there",
                 lost.len() * usize::from(BLOCK)
             );
-            let may_grow = !self.is_full;
-            let grant = self.grant.get_or_insert(Grant { granted: Vec::new(), lost: Vec::new(), may_grow });
-            grant.lost.extend(lost);
+            self.note_grant(Vec::new(), lost);
         }
         is_there
     }
@@ -499,8 +510,8 @@ const LIVE: Duration = Duration::from_secs(6);
 
 /// How long no new block is taken from a Redis that may have forgotten whose they are. Until then each server
 /// that runs has said which are its own, also one that waited in vain for an answer from the one before,
-/// tried again a second later and waited once more: that takes twice [`PATIENCE`] and this second.
-const QUIET: Duration = Duration::from_secs(12);
+/// tried again a second later, and waited for a connection and for an answer.
+const QUIET: Duration = Duration::from_secs(3 * PATIENCE.as_secs() + 2);
 
 /// What the kind of error is called that a replica answers writes with; a script of an old Redis has the code
 /// in its words.
