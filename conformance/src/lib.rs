@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod capture;
+mod capture;
 pub mod check;
 pub mod drive;
 pub mod fake_vm;
 pub mod load;
 pub mod mux;
-pub mod random;
+mod random;
 pub mod replay;
 pub mod telnet;
 pub mod transcript;

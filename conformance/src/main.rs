@@ -40,7 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     // Every command keeps many connections.
-    load::process::raise_descriptor_limit();
+    load::raise_descriptor_limit();
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),

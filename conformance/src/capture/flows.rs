@@ -10,7 +10,7 @@ use super::{MAX_CONNECTIONS, Side};
 
 /// One TCP connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Its two endpoints, [`Side::A`]'s first.
     pub ends: [SocketAddr; 2],
     /// Who opened it, if the capture shows that.
@@ -21,27 +21,25 @@ pub struct Connection {
     pub first: (u64, Duration),
     /// The number and time of its last frame.
     pub last: (u64, Duration),
-    /// Whether all of its bytes were kept, or only the first of each side.
-    pub kept: bool,
 }
 
 impl Connection {
     /// The endpoint of a side.
     #[must_use]
-    pub fn end(&self, side: Side) -> SocketAddr {
+    pub(crate) fn end(&self, side: Side) -> SocketAddr {
         self.ends[side as usize]
     }
 
     /// What a side sent.
     #[must_use]
-    pub fn stream(&self, side: Side) -> &Stream {
+    pub(crate) fn stream(&self, side: Side) -> &Stream {
         &self.streams[side as usize]
     }
 
     /// Which side is the server, with `port` as its port: the one that did not open the connection, or,
     /// if that is not in the capture, the one with that port.
     #[must_use]
-    pub fn server(&self, port: u16) -> Option<Side> {
+    pub(crate) fn server(&self, port: u16) -> Option<Side> {
         let has = |side| self.end(side).port() == port;
         match self.opened_by {
             Some(side) => has(side.other()).then(|| side.other()),
@@ -129,14 +127,12 @@ impl Flows {
     }
 
     pub(super) fn finish(self) -> Vec<Connection> {
-        let port = self.port;
         let connection = |flow: Flow| Connection {
             ends: flow.ends,
             opened_by: flow.opened_by,
             streams: flow.halves.map(Assembler::finish),
             first: flow.first,
             last: flow.last,
-            kept: flow.ends.iter().any(|end| end.port() == port),
         };
         self.all.into_iter().map(connection).collect()
     }

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
-pub use flows::Connection;
-pub use stream::{End, How, Part, Start, Stream};
+pub(crate) use flows::Connection;
+pub(crate) use stream::{How, Part, Start, Stream};
 
 use flows::Flows;
 use format::Format;
@@ -38,7 +38,7 @@ use record::{Broken, Frame};
 
 /// Which of a connection's two endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Side {
+pub(crate) enum Side {
     /// The one with the smaller address, then port: it says nothing about who called whom.
     A,
     /// The other one.
@@ -48,7 +48,7 @@ pub enum Side {
 impl Side {
     /// The side opposite.
     #[must_use]
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
@@ -58,7 +58,7 @@ impl Side {
 
 /// What a file holds.
 #[derive(Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     /// How many frames were read.
     pub frames: u64,
     /// TCP connections, in the order of their first frame.
@@ -67,8 +67,6 @@ pub struct Capture {
     pub broken: Option<String>,
     /// What was left out, one sentence each.
     pub remarks: Vec<String>,
-    /// The time from the first frame to the last.
-    pub span: Duration,
 }
 
 /// Why a file cannot be played at all.
@@ -95,7 +93,7 @@ pub enum CaptureError {
 /// # Errors
 ///
 /// If nothing in it can be used; a file that goes wrong later is read up to there.
-pub fn open(path: &Path, port: u16) -> Result<Capture, CaptureError> {
+pub(crate) fn open(path: &Path, port: u16) -> Result<Capture, CaptureError> {
     read(BufReader::with_capacity(1 << 16, File::open(path)?), port)
 }
 
@@ -104,7 +102,7 @@ pub fn open(path: &Path, port: u16) -> Result<Capture, CaptureError> {
 /// # Errors
 ///
 /// As [`open`].
-pub fn read(mut input: impl Read, port: u16) -> Result<Capture, CaptureError> {
+pub(crate) fn read(mut input: impl Read, port: u16) -> Result<Capture, CaptureError> {
     let mut magic = [0; 4];
     let got = record::fill(&mut input, &mut magic)?;
     if got == 0 {
@@ -158,7 +156,6 @@ fn frames(magic: [u8; 4], got: usize, input: impl Read, port: u16) -> Result<Cap
         broken,
         remarks: tally.remarks(flows.crowded()),
         connections: flows.finish(),
-        span: clock.now,
     })
 }
 

@@ -13,7 +13,7 @@ use super::ip::Segment;
 
 /// One direction of a connection, in order.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// All bytes that were captured, in order.
     pub bytes: Vec<u8>,
     /// Where they came from, in order: the ranges and holes of the stream.
@@ -30,7 +30,7 @@ pub struct Stream {
 
 /// A piece of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Part {
+pub(crate) enum Part {
     /// Bytes of one frame.
     Bytes {
         /// Where in [`Stream::bytes`] they are.
@@ -63,7 +63,7 @@ pub enum Part {
 
 /// Whether the beginning of a stream is in the capture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Start {
+pub(crate) enum Start {
     /// Its SYN was seen.
     Syn,
     /// The capture began, or lost the SYN, when the connection was up already.
@@ -72,7 +72,7 @@ pub enum Start {
 
 /// The end of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct End {
+pub(crate) struct End {
     /// FIN or RST.
     pub how: How,
     /// The frame that carried it.

@@ -4,7 +4,7 @@
 
 /// The inside of one serial port.
 #[derive(Debug)]
-pub struct Echo {
+pub(super) struct Echo {
     name: String,
     text: String,
     lines: u64,
@@ -15,12 +15,12 @@ pub struct Echo {
 impl Echo {
     /// A machine that is switched off. `text` is what its lines say.
     #[must_use]
-    pub fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         Self { name: name.into(), text: text.into(), lines: 0, typed: Vec::new(), after_cr: false }
     }
 
     /// Starts, and greets.
-    pub fn boot(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn boot(&mut self, out: &mut Vec<u8>) {
         self.lines = 0;
         self.typed.clear();
         let hello = format!(
@@ -33,7 +33,7 @@ impl Echo {
     }
 
     /// Prints the next numbered line, above whatever is being typed.
-    pub fn line(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn line(&mut self, out: &mut Vec<u8>) {
         self.lines += 1;
         out.extend_from_slice(format!("\r\n{} {}\r\n", self.text, self.lines).as_bytes());
         self.prompt(out);
@@ -41,7 +41,7 @@ impl Echo {
     }
 
     /// Takes what was typed and echoes it: CR as CR LF, backspace as a terminal expects it.
-    pub fn typed(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn typed(&mut self, input: &[u8], out: &mut Vec<u8>) {
         for &byte in input {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
             match byte {
@@ -79,14 +79,14 @@ impl Echo {
     }
 
     /// A break arrived on the line.
-    pub fn broken(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn broken(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\n[break]\r\n");
         self.prompt(out);
         out.extend_from_slice(&self.typed);
     }
 
     /// Says that it goes down.
-    pub fn shut_down(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn shut_down(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("\r\n{} is going down for a reboot.\r\n", self.name).as_bytes());
     }
 

@@ -5,7 +5,7 @@ use super::gdb_stub::GdbStub;
 
 /// The inside of one serial port: bytes in, bytes out.
 #[derive(Debug)]
-pub enum Guest {
+pub(super) enum Guest {
     /// Greets, prints numbered lines, echoes.
     Echo(Echo),
     /// Speaks only when a debugger asks.
@@ -14,7 +14,7 @@ pub enum Guest {
 
 impl Guest {
     /// Starts.
-    pub fn boot(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn boot(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Echo(echo) => echo.boot(out),
             Self::Gdb(stub) => stub.boot(),
@@ -22,14 +22,14 @@ impl Guest {
     }
 
     /// Prints on its own account.
-    pub fn line(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn line(&mut self, out: &mut Vec<u8>) {
         if let Self::Echo(echo) = self {
             echo.line(out);
         }
     }
 
     /// Takes what was typed.
-    pub fn typed(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn typed(&mut self, input: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Echo(echo) => echo.typed(input, out),
             Self::Gdb(stub) => stub.received(input, out),
@@ -37,7 +37,7 @@ impl Guest {
     }
 
     /// A break arrived on the line.
-    pub fn broken(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn broken(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Echo(echo) => echo.broken(out),
             Self::Gdb(stub) => stub.interrupt(out),
@@ -45,7 +45,7 @@ impl Guest {
     }
 
     /// Goes down.
-    pub fn shut_down(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn shut_down(&mut self, out: &mut Vec<u8>) {
         if let Self::Echo(echo) = self {
             echo.shut_down(out);
         }

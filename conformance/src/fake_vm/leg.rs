@@ -13,7 +13,7 @@ use crate::tunnel::{Dial, Port};
 
 /// A connection, from the moment it is tried.
 #[derive(Debug)]
-pub struct Leg {
+pub(crate) struct Leg {
     stream: TcpStream,
     session: VmSession,
     connected: bool,
@@ -27,7 +27,7 @@ pub struct Leg {
 
 impl Leg {
     /// Begins to connect.
-    pub fn connect(
+    pub(crate) fn connect(
         dial: &Dial,
         target: &str,
         config: Arc<VmConfig>,
@@ -38,7 +38,7 @@ impl Leg {
     }
 
     /// Begins to connect to an address.
-    pub fn open(
+    pub(crate) fn open(
         dial: &Dial,
         target: SocketAddr,
         config: Arc<VmConfig>,
@@ -49,7 +49,7 @@ impl Leg {
     }
 
     /// On a socket that has begun to connect.
-    pub fn over(
+    pub(crate) fn over(
         mut stream: TcpStream,
         config: Arc<VmConfig>,
         registry: &Registry,
@@ -61,19 +61,19 @@ impl Leg {
     }
 
     /// The socket told something.
-    pub fn wake(&mut self, event: &Event) {
+    pub(crate) fn wake(&mut self, event: &Event) {
         self.ended |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.ended;
     }
 
     /// Reads and writes what can be; what was typed is appended to `typed`. An error is the end.
-    pub fn pump(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn pump(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
         self.read(typed)?;
         self.flush()
     }
 
     /// The reading half of [`pump`](Self::pump): the answers are queued and not sent.
-    pub fn read(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn read(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
         self.read_each(|session, data| {
             session.handle_received(data, typed);
             typed.len() < BACKLOG
@@ -82,7 +82,7 @@ impl Leg {
 
     /// Reads and keeps apart what came before and what came behind each event: an event stands with the
     /// length that `typed` had when it happened.
-    pub fn read_in_order(
+    pub(crate) fn read_in_order(
         &mut self,
         typed: &mut Vec<u8>,
         events: &mut Vec<(usize, VmEvent)>,
@@ -133,7 +133,7 @@ impl Leg {
     }
 
     /// Writes what the socket takes.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         while self.connected && !self.session.pending().is_empty() {
             let mut written = Ok(0);
             self.session.transmit(|bytes| {
@@ -151,37 +151,37 @@ impl Leg {
     }
 
     /// Whether the connection is made.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
     /// Whether the other side has said anything.
-    pub fn has_heard(&self) -> bool {
+    pub(crate) fn has_heard(&self) -> bool {
         self.heard
     }
 
     /// Bytes that the socket has not taken yet.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.session.pending().len()
     }
 
     /// Whether it stopped reading because it could not write.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.readable
     }
 
     /// What the concentrator did.
-    pub fn poll_event(&mut self) -> Option<VmEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<VmEvent> {
         self.session.poll_event()
     }
 
     /// The telnet end.
-    pub fn session(&mut self) -> &mut VmSession {
+    pub(crate) fn session(&mut self) -> &mut VmSession {
         &mut self.session
     }
 
     /// Closes it, with everything said that the socket takes at once.
-    pub fn close(mut self, registry: &Registry) {
+    pub(crate) fn close(mut self, registry: &Registry) {
         let _ = self.flush();
         let _ = registry.deregister(&mut self.stream);
     }
@@ -195,6 +195,6 @@ fn resolve(target: &str) -> io::Result<SocketAddr> {
 }
 
 /// Bytes unsent, or typed and unread, at which a guest stands still.
-pub const BACKLOG: usize = 64 << 10;
+pub(crate) const BACKLOG: usize = 64 << 10;
 /// The byte that ends a subnegotiation.
 const SE: u8 = 240;

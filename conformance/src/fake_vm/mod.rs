@@ -4,13 +4,13 @@
 //! prints, echoes, and moves itself with real vMotion dialogues: a second connection that proves itself, then
 //! the first one's end. One event loop for all its ports, until Ctrl-C.
 
-pub mod duration;
-pub mod echo;
+pub(crate) mod duration;
+mod echo;
 pub mod gdb_stub;
-pub mod guest;
-pub mod leg;
-pub mod port;
-pub mod progress;
+mod guest;
+pub(crate) mod leg;
+mod port;
+mod progress;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ use crate::tunnel::Dial;
 
 /// A port and all that belongs to it.
 #[derive(Debug)]
-pub struct Port {
+pub(super) struct Port {
     label: String,
     target: String,
     config: Arc<VmConfig>,
@@ -55,7 +55,7 @@ enum Phase {
 
 /// What a port needs from outside while it works.
 #[derive(Clone, Copy, Debug)]
-pub struct World<'w> {
+pub(super) struct World<'w> {
     /// How the concentrator is reached.
     pub dial: &'w Dial,
     /// Where its sockets are registered.
@@ -69,7 +69,7 @@ pub struct World<'w> {
 impl Port {
     /// A port that dials at once. Its sockets get the tokens `first_token` and the one behind it.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         label: String,
         target: String,
         config: VmConfig,
@@ -99,7 +99,7 @@ impl Port {
 
     /// When [`tick`](Self::tick) has something to do.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Away { until } => Some(until),
             Phase::Starting { since } => Some(since + START_LIMIT),
@@ -109,7 +109,7 @@ impl Port {
     }
 
     /// The socket of one of the two places told something.
-    pub fn wake(&mut self, place: usize, event: &Event, world: World<'_>) {
+    pub(super) fn wake(&mut self, place: usize, event: &Event, world: World<'_>) {
         if let Some(leg) = &mut self.legs[place] {
             leg.wake(event);
         }
@@ -117,7 +117,7 @@ impl Port {
     }
 
     /// Time went by.
-    pub fn tick(&mut self, world: World<'_>) {
+    pub(super) fn tick(&mut self, world: World<'_>) {
         let now = world.now;
         match self.phase {
             Phase::Away { until } if until <= now => self.dial(world),
@@ -142,7 +142,7 @@ impl Port {
     }
 
     /// Moves to another host, if it can at this moment.
-    pub fn begin_move(&mut self, sequence: [u8; 4], world: World<'_>) {
+    pub(super) fn begin_move(&mut self, sequence: [u8; 4], world: World<'_>) {
         if let (Phase::Up, Some(leg)) = (&self.phase, &mut self.legs[self.current]) {
             leg.session().begin(&sequence);
             self.phase = Phase::Asking { since: world.now };
@@ -151,7 +151,7 @@ impl Port {
     }
 
     /// Goes down and comes back `pause` later.
-    pub fn reboot(&mut self, pause: Duration, world: World<'_>) {
+    pub(super) fn reboot(&mut self, pause: Duration, world: World<'_>) {
         if let Phase::Up = self.phase {
             self.say(world, "reboots");
             self.print(Guest::shut_down);
@@ -162,7 +162,7 @@ impl Port {
     }
 
     /// Closes everything.
-    pub fn hang_up(&mut self, registry: &Registry) {
+    pub(super) fn hang_up(&mut self, registry: &Registry) {
         for leg in &mut self.legs {
             if let Some(leg) = leg.take() {
                 leg.close(registry);

@@ -4,14 +4,14 @@ use std::io::Write;
 
 /// Where progress goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Say nothing.
     pub quiet: bool,
 }
 
 impl Progress {
     /// One line. A terminal that is gone is no reason to stop.
-    pub fn say(&self, who: &str, what: &str) {
+    pub(super) fn say(&self, who: &str, what: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stderr(), "{who}: {what}");
         }

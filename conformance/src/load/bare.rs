@@ -25,7 +25,7 @@ use super::{process, relay};
 
 /// Options of `load bare`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct BareArgs {
+pub(super) struct BareArgs {
     /// Where VMs connect
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:13370")]
     pub listen: SocketAddr,
@@ -35,7 +35,7 @@ pub struct BareArgs {
 }
 
 /// Runs `load bare`.
-pub fn run(args: &BareArgs) -> ExitCode {
+pub(super) fn run(args: &BareArgs) -> ExitCode {
     process::raise_descriptor_limit();
     let bare = match Bare::bind(args.listen) {
         Ok(bare) => bare,
@@ -56,7 +56,7 @@ pub fn run(args: &BareArgs) -> ExitCode {
 
 /// A bare server that listens.
 #[derive(Debug)]
-pub struct Bare {
+pub(super) struct Bare {
     poll: Poll,
     listener: TcpListener,
     /// Where VMs connect.
@@ -83,7 +83,7 @@ struct Step {
 
 impl Bare {
     /// Listens.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = relay::listen(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -98,7 +98,7 @@ impl Bare {
     }
 
     /// Answers until standard input ends (if asked to watch it) or the event queue fails.
-    pub fn run(mut self, until_stdin_closes: bool) -> io::Result<()> {
+    pub(super) fn run(mut self, until_stdin_closes: bool) -> io::Result<()> {
         if until_stdin_closes {
             self.poll.registry().register(&mut SourceFd(&0), STDIN, Interest::READABLE)?;
         }

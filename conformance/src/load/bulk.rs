@@ -22,7 +22,7 @@ use super::subject::{Beside, Common, Opened, read};
 
 /// Options of `load bulk`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct BulkArgs {
+pub(super) struct BulkArgs {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub struct BulkArgs {
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Direction {
+pub(super) enum Direction {
     /// The VM prints.
     FromVm,
     /// A client types (pastes).
@@ -73,7 +73,7 @@ struct Outcome {
 }
 
 /// Runs `load bulk`.
-pub fn run(args: &BulkArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &BulkArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(usize::from(args.clients) + 2))?;
     let runs = args.beside.runs(&args.common, 1, |opened| once(args, opened))?;
     let mut report = Report::new();

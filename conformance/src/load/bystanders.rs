@@ -15,7 +15,7 @@ use super::subject::{Opened, read};
 
 /// The bystanders of one run.
 #[derive(Debug)]
-pub struct Bystanders<'a> {
+pub(super) struct Bystanders<'a> {
     opened: &'a Opened,
     probe: Probe,
     meter: Option<Meter>,
@@ -25,14 +25,18 @@ pub struct Bystanders<'a> {
 
 impl<'a> Bystanders<'a> {
     /// Connects a VM and its client, and lets that type undisturbed for a second.
-    pub fn meet(opened: &'a Opened) -> Result<Self, LoadError> {
+    pub(super) fn meet(opened: &'a Opened) -> Result<Self, LoadError> {
         let mut probe = Probe::open(&opened.subject)?;
         let before = probe.run(KEY_EVERY, WARM_UP, &AtomicBool::new(false))?;
         Ok(Self { opened, probe, meter: opened.meter()?, before, keys: None })
     }
 
     /// Types for `time` while `disturb` goes on, which is to return soon after its argument has become true.
-    pub fn watch<T: Send>(&mut self, time: Duration, disturb: impl FnOnce(&AtomicBool) -> T + Send) -> T {
+    pub(super) fn watch<T: Send>(
+        &mut self,
+        time: Duration,
+        disturb: impl FnOnce(&AtomicBool) -> T + Send,
+    ) -> T {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let disturbance = scope.spawn(|| disturb(&stop));
@@ -43,7 +47,7 @@ impl<'a> Bystanders<'a> {
     }
 
     /// Tells what the keys took, whether the server is well after `settle`, and what it costs.
-    pub fn conclude(&mut self, report: &mut Report, settle: Duration) -> Result<(), LoadError> {
+    pub(super) fn conclude(&mut self, report: &mut Report, settle: Duration) -> Result<(), LoadError> {
         match &mut self.keys {
             Some(Ok(keys)) => {
                 report.say(format!("another VM's key {}", keys.words()));

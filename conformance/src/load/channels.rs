@@ -27,7 +27,7 @@ use super::stats::{Samples, median, micros, round};
 
 /// Options of `load channels`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct ChannelsArgs {
+pub(super) struct ChannelsArgs {
     /// The server to start: a command line such as "target/release/vspc-mio --slow-client wait". One that
     /// leaves out what a slow client misses fails here
     #[arg(long, value_name = "COMMAND")]
@@ -91,13 +91,13 @@ const CHANNELS: [Channel; 8] = [
 impl ChannelsArgs {
     /// Whether it is told as one object.
     #[must_use]
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.json
     }
 }
 
 /// Runs `load channels`.
-pub fn run(args: &ChannelsArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &ChannelsArgs) -> Result<Report, LoadError> {
     let channels = if args.only.is_empty() { &CHANNELS[..] } else { &args.only };
     let mut figures: Vec<Vec<Figures>> = channels.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.runs {

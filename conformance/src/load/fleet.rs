@@ -22,7 +22,7 @@ use crate::tunnel::{Dial, Port};
 
 /// VMs on a loop of their own.
 #[derive(Debug)]
-pub struct Fleet {
+pub(super) struct Fleet {
     poll: Poll,
     events: Events,
     dial: Dial,
@@ -47,7 +47,7 @@ struct Member {
 
 /// How a fleet came up.
 #[derive(Debug, Default)]
-pub struct Starts {
+pub(super) struct Starts {
     /// From the attempt to connect until up, of each VM that came up.
     pub latency: Samples,
     /// From the first attempt until the last VM was up.
@@ -64,7 +64,7 @@ pub struct Starts {
 
 impl Fleet {
     /// VMs with the numbers `first` to `first + count - 1`, none of them connected.
-    pub fn new(subject: &Subject, first: usize, count: usize) -> Result<Self, LoadError> {
+    pub(super) fn new(subject: &Subject, first: usize, count: usize) -> Result<Self, LoadError> {
         let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
         let now = Instant::now();
         let member = |number| {
@@ -95,7 +95,7 @@ impl Fleet {
 
     /// Brings all of them up, at most `together` at a time, and gives up on those that take longer than
     /// `patience` in all.
-    pub fn start(&mut self, together: usize, patience: Duration) -> Starts {
+    pub(super) fn start(&mut self, together: usize, patience: Duration) -> Starts {
         let began = Instant::now();
         let mut starts = Starts::default();
         let (mut next, mut pending) = (0, 0usize);
@@ -121,7 +121,7 @@ impl Fleet {
 
     /// Lets all of them connect at one moment: each has begun before the first hears or says a word. Whose
     /// SYN is dropped, the kernel tries again.
-    pub fn start_at_once(&mut self, from: Addresses, patience: Duration) -> Starts {
+    pub(super) fn start_at_once(&mut self, from: Addresses, patience: Duration) -> Starts {
         self.from = from;
         let began = Instant::now();
         let mut starts = Starts::default();
@@ -148,12 +148,12 @@ impl Fleet {
 
     /// How many are up.
     #[must_use]
-    pub fn up(&self) -> usize {
+    pub(super) fn up(&self) -> usize {
         self.members.iter().filter(|member| member.up && member.leg.is_some()).count()
     }
 
     /// Does nothing but answer for a while, or until nobody is left.
-    pub fn idle(&mut self, time: Duration) {
+    pub(super) fn idle(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -165,7 +165,7 @@ impl Fleet {
     }
 
     /// Lets every member print a line each `every`, evenly spread, until `stop`; returns how many lines.
-    pub fn talk(&mut self, every: Duration, stop: &AtomicBool) -> u64 {
+    pub(super) fn talk(&mut self, every: Duration, stop: &AtomicBool) -> u64 {
         let count = self.members.len();
         let began = Instant::now();
         let mut lines = 0u64;
@@ -181,7 +181,7 @@ impl Fleet {
     }
 
     /// Waits until all that was printed has been taken.
-    pub fn deliver(&mut self, patience: Duration) {
+    pub(super) fn deliver(&mut self, patience: Duration) {
         let until = Instant::now() + patience;
         let waits = |member: &Member| member.leg.as_ref().is_some_and(|leg| leg.backlog() > 0);
         while self.members.iter().any(waits) && Instant::now() < until {
@@ -196,19 +196,19 @@ impl Fleet {
 
     /// Lines have so many bytes from now on, or more where that is too few to say what they say. To be asked
     /// for before the first.
-    pub fn widen_lines(&mut self, width: usize) {
+    pub(super) fn widen_lines(&mut self, width: usize) {
         self.width = width;
     }
 
     /// What a member is called.
     #[must_use]
-    pub fn name(&self, index: usize) -> &str {
+    pub(super) fn name(&self, index: usize) -> &str {
         &self.members[index].config.name
     }
 
     /// All lines that a member has printed.
     #[must_use]
-    pub fn printed(&self, index: usize) -> Vec<u8> {
+    pub(super) fn printed(&self, index: usize) -> Vec<u8> {
         let Member { config, lines, .. } = &self.members[index];
         (1..=*lines).flat_map(|number| line(&config.name, number, self.width)).collect()
     }
@@ -305,7 +305,7 @@ impl Starts {
     }
 
     /// Fails when nobody came up at all.
-    pub fn require_any(&self, subject: &Subject) -> Result<(), LoadError> {
+    pub(super) fn require_any(&self, subject: &Subject) -> Result<(), LoadError> {
         if self.latency.is_empty() && self.missing > 0 {
             let why = self.why.clone().unwrap_or_else(|| "no reason known".into());
             return Err(LoadError::Unreachable(format!("no VM came up at {}: {why}", subject.vms())));
@@ -321,7 +321,7 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// A member whose lines nobody takes is gone: a server always reads its VMs.
 const MUTE: usize = 1 << 20;
 /// How long a fleet may take to come up, unless it says otherwise.
-pub const FLEET_PATIENCE: Duration = Duration::from_secs(6 * PATIENCE.as_secs());
+pub(super) const FLEET_PATIENCE: Duration = Duration::from_secs(6 * PATIENCE.as_secs());
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load flood`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct FloodArgs {
+pub(super) struct FloodArgs {
     #[command(flatten)]
     pub(super) common: Common,
     /// Clients that watch the flood
@@ -39,7 +39,7 @@ pub struct FloodArgs {
 }
 
 /// Runs `load flood`.
-pub fn run(args: &FloodArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &FloodArgs) -> Result<Report, LoadError> {
     let opened = Opened::server(&args.common, 2)?;
     let mut probe = Probe::open(&opened.subject)?;
     let mut vm = VmLink::open(&opened.subject, numbered_vm(1))?;

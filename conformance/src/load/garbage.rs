@@ -19,7 +19,7 @@ use crate::tunnel::Port;
 
 /// Options of `load garbage`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct GarbageArgs {
+pub(super) struct GarbageArgs {
     #[command(flatten)]
     pub(super) common: Common,
     /// Connections of garbage to the VM port, and as many to a VM's client port
@@ -40,7 +40,7 @@ pub struct GarbageArgs {
 }
 
 /// Runs `load garbage`.
-pub fn run(args: &GarbageArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &GarbageArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(args.connections * 2 + 8))?;
     let opened = Opened::server(&args.common, 64)?;
     let mut bystanders = Bystanders::meet(&opened)?;

@@ -17,7 +17,7 @@ use crate::tunnel::Port;
 
 /// Options of `load half-open`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct HalfOpenArgs {
+pub(super) struct HalfOpenArgs {
     #[command(flatten)]
     pub(super) common: Common,
     /// Connections that stop somewhere in their session start
@@ -32,7 +32,7 @@ pub struct HalfOpenArgs {
 }
 
 /// Runs `load half-open`.
-pub fn run(args: &HalfOpenArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &HalfOpenArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(args.connections + 8))?;
     let opened = Opened::server(&args.common, 64)?;
     let mut bystanders = Bystanders::meet(&opened)?;

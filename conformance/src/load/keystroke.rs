@@ -17,7 +17,7 @@ use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load keystroke`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct KeystrokeArgs {
+pub(super) struct KeystrokeArgs {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
@@ -44,7 +44,7 @@ struct Outcome {
 }
 
 /// Runs `load keystroke`.
-pub fn run(args: &KeystrokeArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &KeystrokeArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(args.vms + 4))?;
     let mut runs = args.beside.runs(&args.common, args.vms + 1, |opened| once(args, opened))?;
     let mut report = Report::new();

@@ -6,13 +6,13 @@ use memchr::memmem;
 use vspc_core::telnet::escape_into;
 
 /// Writes line `number` of `speaker` as the guest or the person means it, without any doubling.
-pub fn put_line(speaker: &str, number: u64, out: &mut Vec<u8>) {
+pub(super) fn put_line(speaker: &str, number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{speaker} line {number:012} ").as_bytes());
     out.extend_from_slice(b"\xFF\xFF\xFF.\n");
 }
 
 /// The same in wire form.
-pub fn put_line_escaped(speaker: &str, number: u64, out: &mut Vec<u8>) {
+pub(super) fn put_line_escaped(speaker: &str, number: u64, out: &mut Vec<u8>) {
     let mut line = Vec::new();
     put_line(speaker, number, &mut line);
     escape_into(&line, out);
@@ -20,7 +20,7 @@ pub fn put_line_escaped(speaker: &str, number: u64, out: &mut Vec<u8>) {
 
 /// Checks the lines of one speaker.
 #[derive(Debug)]
-pub struct LineCheck {
+pub(super) struct LineCheck {
     speaker: String,
     next: u64,
     partial: Vec<u8>,
@@ -39,13 +39,13 @@ pub struct LineCheck {
 impl LineCheck {
     /// A check that expects line 0 first.
     #[must_use]
-    pub fn new(speaker: String) -> Self {
+    pub(super) fn new(speaker: String) -> Self {
         let partial = Vec::new();
         Self { speaker, next: 0, partial, lost: 0, repeated: 0, foreign: 0, notices: 0, first: None }
     }
 
     /// Takes received bytes, undoubled.
-    pub fn feed(&mut self, data: &[u8]) {
+    pub(super) fn feed(&mut self, data: &[u8]) {
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() > LONGEST {
@@ -82,12 +82,12 @@ impl LineCheck {
 
     /// The number that is due: how many came, if none is wrong.
     #[must_use]
-    pub fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.next
     }
 
     /// Ends the check of a speaker who said `said` lines.
-    pub fn finish(&mut self, said: u64) {
+    pub(super) fn finish(&mut self, said: u64) {
         self.lost += said.saturating_sub(self.next);
         self.next = said;
         if !self.partial.is_empty() {

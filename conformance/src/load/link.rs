@@ -21,7 +21,7 @@ use crate::tunnel::Port;
 
 /// How a client behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum ClientKind {
+pub(super) enum ClientKind {
     /// Answers the server's offers as telnet programs do: bytes travel in wire form.
     Telnet,
     /// Like gdb: `+` comes first and no offer is answered; bytes travel as they are.
@@ -30,7 +30,7 @@ pub enum ClientKind {
 
 /// The VM that a number stands for; the same in each run, so that consoles are found again.
 #[must_use]
-pub fn numbered_vm(number: usize) -> VmConfig {
+pub(super) fn numbered_vm(number: usize) -> VmConfig {
     let mut bytes = *b"vspc-load\0\0\0\0\0\0\0";
     bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
     VmConfig {
@@ -45,13 +45,13 @@ pub fn numbered_vm(number: usize) -> VmConfig {
 
 /// Whether what is about to be sent holds the VM's name, the last thing that a session start needs from it.
 #[must_use]
-pub fn tells_name(transmit: &[u8]) -> bool {
+pub(super) fn tells_name(transmit: &[u8]) -> bool {
     memmem::find(transmit, &[255, 250, 232, 82]).is_some()
 }
 
 /// A VM's connection.
 #[derive(Debug)]
-pub struct VmLink {
+pub(super) struct VmLink {
     /// The socket; blocking, with short timeouts.
     pub stream: TcpStream,
     /// The telnet end; `None` through a relay.
@@ -62,7 +62,7 @@ pub struct VmLink {
 
 impl VmLink {
     /// Connects, and through a server makes the whole session start.
-    pub fn open(subject: &Subject, config: VmConfig) -> Result<Self, LoadError> {
+    pub(super) fn open(subject: &Subject, config: VmConfig) -> Result<Self, LoadError> {
         let stream = connect(subject, Port::Vm, subject.vms())?;
         let session = subject.is_server().then(|| VmSession::new(subject.adapt(config)));
         let mut link = Self { stream, session, typed: Vec::new() };
@@ -94,7 +94,7 @@ impl VmLink {
     }
 
     /// One read; what was typed is added to `typed`. Nothing within the timeout is no error.
-    pub fn receive(&mut self) -> Result<(), LoadError> {
+    pub(super) fn receive(&mut self) -> Result<(), LoadError> {
         let mut scratch = [0; 16384];
         let n = read_some(&mut self.stream, &mut scratch, "the VM")?;
         match &mut self.session {
@@ -105,7 +105,7 @@ impl VmLink {
     }
 
     /// One read of what has come already.
-    pub fn receive_now(&mut self) -> Result<(), LoadError> {
+    pub(super) fn receive_now(&mut self) -> Result<(), LoadError> {
         let blocking = |error| LoadError::Violation(format!("the VM's socket: {error}"));
         self.stream.set_nonblocking(true).map_err(blocking)?;
         let received = self.receive();
@@ -114,7 +114,7 @@ impl VmLink {
     }
 
     /// Prints; returns when the kernel has it.
-    pub fn print(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+    pub(super) fn print(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
         match &mut self.session {
             Some(session) => {
                 session.print(bytes);
@@ -137,7 +137,7 @@ impl VmLink {
 
 /// A client's connection.
 #[derive(Debug)]
-pub struct ClientLink {
+pub(super) struct ClientLink {
     /// The socket; blocking, with short timeouts.
     pub stream: TcpStream,
     /// What was received behind the word from which every byte counts, as it came off the socket.
@@ -148,7 +148,7 @@ pub struct ClientLink {
 
 /// Connects `count` clients to the VM's console and leaves all of them at the point where the VM's next byte
 /// is the first that counts, with nothing typed that the VM has not taken.
-pub fn meet(
+pub(super) fn meet(
     vm: &mut VmLink,
     subject: &Subject,
     kind: ClientKind,

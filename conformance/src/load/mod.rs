@@ -4,45 +4,47 @@
 //! with `--json`) and ends with 0 (all well), 1 (something lost, repeated, changed or against the protocol)
 //! or 2 (wrong usage, or nobody to talk to). All of it is meant for loopback: it knows no network in between.
 //!
-//! Owns the scenarios and what they share: the [`pattern`] and its proof, the [`relay`] and the [`bare`]
-//! server that figures stand beside, [`stats`], the [`process`] costs. Refuses to know how any server works
+//! Owns the scenarios and what they share: the `pattern` and its proof, the `relay` and the `bare`
+//! server that figures stand beside, `stats`, the `process` costs. Refuses to know how any server works
 //! inside.
 
 pub mod attaches;
-pub mod bare;
-pub mod bulk;
-pub mod bystanders;
-pub mod channels;
-pub mod fleet;
-pub mod flood;
+mod bare;
+mod bulk;
+mod bystanders;
+mod channels;
+mod fleet;
+mod flood;
 mod folder;
-pub mod garbage;
-pub mod guests;
-pub mod half_open;
+mod garbage;
+mod guests;
+mod half_open;
 pub mod hostile;
 pub mod hosts;
-pub mod keystroke;
-pub mod lines;
-pub mod link;
-pub mod logs;
-pub mod pattern;
-pub mod probe;
-pub mod process;
+mod keystroke;
+mod lines;
+mod link;
+mod logs;
+mod pattern;
+mod probe;
+pub(crate) mod process;
 mod program;
-pub mod relay;
-pub mod report;
-pub mod stalled;
+mod relay;
+mod report;
+mod stalled;
 #[cfg(test)]
 pub(crate) mod stand_in;
-pub mod stats;
-pub mod storm;
+mod stats;
+mod storm;
 mod strangers;
-pub mod subject;
+mod subject;
 pub mod vmotion;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+
+pub use self::process::raise_descriptor_limit;
 
 /// Options of `load`.
 #[derive(Args, Clone, Debug)]

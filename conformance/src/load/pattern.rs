@@ -13,7 +13,7 @@ use crate::random::Random;
 
 /// What a bulk stream is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Content {
+pub(super) enum Content {
     /// Printable lines that end in CR LF.
     Text,
     /// Every byte value alike: one in 256 is doubled on the wire.
@@ -34,7 +34,7 @@ impl fmt::Display for Content {
 
 /// One stream in one form, guest or wire. Cheap to share: it is read only.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub(super) struct Pattern {
     body: Vec<u8>,
     guest_period: u64,
 }
@@ -42,14 +42,14 @@ pub struct Pattern {
 impl Pattern {
     /// The stream as the guest writes and reads it.
     #[must_use]
-    pub fn guest(content: Content) -> Self {
+    pub(super) fn guest(content: Content) -> Self {
         let body = guest_body(content);
         Self { guest_period: PERIOD as u64, body }
     }
 
     /// The stream as telnet carries it: every 0xFF doubled.
     #[must_use]
-    pub fn wire(content: Content) -> Self {
+    pub(super) fn wire(content: Content) -> Self {
         let guest = guest_body(content);
         let mut body = Vec::with_capacity(guest.len() * 2);
         for byte in guest {
@@ -63,19 +63,19 @@ impl Pattern {
 
     /// What follows the mark in every period.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
+    pub(super) fn body(&self) -> &[u8] {
         &self.body
     }
 
     /// Bytes of one period in this form.
     #[must_use]
-    pub fn period(&self) -> u64 {
+    pub(super) fn period(&self) -> u64 {
         (MARK + self.body.len()) as u64
     }
 
     /// How many guest bytes `bytes` bytes of this form are, to the nearest whole byte.
     #[must_use]
-    pub fn guest_bytes(&self, bytes: u64) -> u64 {
+    pub(super) fn guest_bytes(&self, bytes: u64) -> u64 {
         let periods = bytes / self.period();
         let rest = bytes % self.period();
         periods * self.guest_period + rest * self.guest_period / self.period()
@@ -91,7 +91,7 @@ impl Pattern {
 
 /// The line that opens period `serial`.
 #[must_use]
-pub fn mark(serial: u64) -> [u8; MARK] {
+pub(super) fn mark(serial: u64) -> [u8; MARK] {
     let mut line = *b"\n@000000000000\r\n";
     let mut rest = serial;
     for digit in line[2..14].iter_mut().rev() {
@@ -118,7 +118,7 @@ fn parse_mark(line: &[u8]) -> Option<u64> {
 
 /// Something that is not as it was sent, located. Offsets and lengths are in the form that is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub(super) struct Fault {
     /// The offset in the sent stream at which the received one left it.
     pub at: u64,
     /// Bytes received there that are not part of the stream.
@@ -143,7 +143,7 @@ impl fmt::Display for Fault {
 
 /// Checks a received stream against the pattern, in any pieces.
 #[derive(Debug)]
-pub struct Verifier<'p> {
+pub(super) struct Verifier<'p> {
     pattern: &'p Pattern,
     serial: u64,
     mark: [u8; MARK],
@@ -159,7 +159,7 @@ pub struct Verifier<'p> {
 
 /// What a stream suffered, in bytes of the form that is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Totals {
+pub(super) struct Totals {
     /// Sent and not received (a byte that came late counts in both this and `repeated`).
     pub lost: u64,
     /// Received again, or later than what follows it.
@@ -173,7 +173,7 @@ pub struct Totals {
 impl Totals {
     /// Nothing lost, repeated, moved or added.
     #[must_use]
-    pub fn clean(&self) -> bool {
+    pub(super) fn clean(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -181,7 +181,7 @@ impl Totals {
 impl<'p> Verifier<'p> {
     /// A check that expects the stream from its first byte.
     #[must_use]
-    pub fn new(pattern: &'p Pattern) -> Self {
+    pub(super) fn new(pattern: &'p Pattern) -> Self {
         Self {
             pattern,
             serial: 0,
@@ -196,7 +196,7 @@ impl<'p> Verifier<'p> {
     }
 
     /// Takes the next received bytes. Costs one comparison per byte, in blocks.
-    pub fn feed(&mut self, mut data: &[u8]) {
+    pub(super) fn feed(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             if self.hunt.is_some() {
                 data = self.look(data);
@@ -219,18 +219,18 @@ impl<'p> Verifier<'p> {
 
     /// The offset in the sent stream up to which this one has come, in order or not.
     #[must_use]
-    pub fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.serial * self.pattern.period() + self.at as u64
     }
 
     /// Bytes that were received as sent.
     #[must_use]
-    pub fn matched(&self) -> u64 {
+    pub(super) fn matched(&self) -> u64 {
         self.matched
     }
 
     /// Ends the check of a stream of which `sent` bytes were sent, and says what is wrong with it.
-    pub fn finish(&mut self, sent: u64) -> Totals {
+    pub(super) fn finish(&mut self, sent: u64) -> Totals {
         if let Some(hunt) = self.hunt.take() {
             // No mark came after the fault: the end of the stream is the other place that is known.
             let back = self.matches_before(&hunt, sent);
@@ -247,7 +247,7 @@ impl<'p> Verifier<'p> {
 
     /// The first faults, at most [`KEPT_FAULTS`] of them.
     #[must_use]
-    pub fn faults(&self) -> &[Fault] {
+    pub(super) fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
@@ -345,12 +345,12 @@ fn guest_body(content: Content) -> Vec<u8> {
 }
 
 /// Bytes of the numbered line that opens each period. It holds no 0xFF, so both forms are alike.
-pub const MARK: usize = 16;
+pub(super) const MARK: usize = 16;
 /// Guest bytes of a period. Prime, so that no block of a usual buffer size maps a period onto itself, and
 /// small enough that a whole period stays in the processor's fast caches.
-pub const PERIOD: usize = 16381;
+pub(super) const PERIOD: usize = 16381;
 /// Faults that are kept to be shown; the rest is only counted.
-pub const KEPT_FAULTS: usize = 16;
+pub(super) const KEPT_FAULTS: usize = 16;
 /// How much is looked at for the next mark before it is called noise: two periods of the longer form.
 const MAX_HUNT: usize = 4 * PERIOD;
 

@@ -11,7 +11,7 @@ use super::subject::Subject;
 
 /// A client and its echoing VM (number 0).
 #[derive(Debug)]
-pub struct Probe {
+pub(super) struct Probe {
     vm: VmLink,
     client: ClientLink,
     keys: u64,
@@ -19,7 +19,7 @@ pub struct Probe {
 
 impl Probe {
     /// Connects both.
-    pub fn open(subject: &Subject) -> Result<Self, LoadError> {
+    pub(super) fn open(subject: &Subject) -> Result<Self, LoadError> {
         let mut vm = VmLink::open(subject, numbered_vm(0))?;
         let mut clients = meet(&mut vm, subject, ClientKind::Telnet, 1)?;
         let client = clients.remove(0);
@@ -27,7 +27,7 @@ impl Probe {
     }
 
     /// Types one key and waits for its echo.
-    pub fn key(&mut self) -> Result<Duration, LoadError> {
+    pub(super) fn key(&mut self) -> Result<Duration, LoadError> {
         let key = b'a' + (self.keys % 26) as u8;
         self.keys += 1;
         let pressed = Instant::now();
@@ -57,7 +57,7 @@ impl Probe {
     }
 
     /// Types a key each `interval` until `stop` or the time is over.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         interval: Duration,
         time: Duration,

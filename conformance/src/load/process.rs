@@ -16,7 +16,7 @@ use super::{LoadError, stats};
 
 /// Processor time and memory of a process over a stretch of time.
 #[derive(Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     pid: u32,
     started: Instant,
     cpu: (f64, f64),
@@ -25,7 +25,7 @@ pub struct Meter {
 
 /// What a [`Meter`] read.
 #[derive(Clone, Copy, Debug)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Seconds in user mode.
     pub user: f64,
     /// Seconds in the kernel.
@@ -42,7 +42,7 @@ pub struct Cost {
 
 impl Meter {
     /// Starts to measure; fails when there is no such process.
-    pub fn start(pid: u32) -> Result<Self, LoadError> {
+    pub(crate) fn start(pid: u32) -> Result<Self, LoadError> {
         let missing = |_| LoadError::Usage(format!("no process {pid} to measure"));
         let cpu = cpu_seconds(pid).map_err(missing)?;
         // Sets the peak back to what is resident now; where that is not allowed the peak is the process's.
@@ -53,12 +53,12 @@ impl Meter {
 
     /// Resident KiB at this moment; `None` when the process is gone.
     #[must_use]
-    pub fn rss(&self) -> Option<u64> {
+    pub(crate) fn rss(&self) -> Option<u64> {
         status_kib(self.pid, "VmRSS:").ok()
     }
 
     /// What it has cost since the start; fails when the process has ended meanwhile.
-    pub fn read(&self) -> Result<Cost, LoadError> {
+    pub(crate) fn read(&self) -> Result<Cost, LoadError> {
         let gone = |_| LoadError::Violation(format!("the server (process {}) has ended", self.pid));
         let (user, system) = cpu_seconds(self.pid).map_err(gone)?;
         Ok(Cost {
@@ -75,19 +75,19 @@ impl Meter {
 impl Cost {
     /// Processor seconds in both modes.
     #[must_use]
-    pub fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         self.user + self.system
     }
 
     /// Per cent of one processor.
     #[must_use]
-    pub fn percent(&self) -> f64 {
+    pub(crate) fn percent(&self) -> f64 {
         if self.elapsed > 0.0 { 100.0 * self.cpu() / self.elapsed } else { 0.0 }
     }
 
     /// In words.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!(
             "server CPU {:.2} s ({:.1} %), RSS {} -> {} KiB (peak {})",
             self.cpu(),
@@ -100,7 +100,7 @@ impl Cost {
 
     /// For machines.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "user_s": stats::round(self.user, 3), "system_s": stats::round(self.system, 3),
             "percent": stats::round(self.percent(), 2),
@@ -134,7 +134,7 @@ pub(super) fn resident_kib(pid: u32) -> Result<[u64; 2], LoadError> {
 
 /// A process that lives as long as this value.
 #[derive(Debug)]
-pub struct Started {
+pub(crate) struct Started {
     child: Child,
     /// Of a server: where those ask who ask about consoles.
     admin: SocketAddr,
@@ -143,13 +143,13 @@ pub struct Started {
 impl Started {
     /// Its process id.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Where a server's admin port is.
     #[must_use]
-    pub fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
     }
 }
@@ -163,7 +163,7 @@ impl Drop for Started {
 
 /// Starts this program's own relay, which reads at most `buffer` bytes at a time, and returns where VMs and
 /// clients reach it.
-pub fn start_relay(buffer: usize) -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
+pub(crate) fn start_relay(buffer: usize) -> Result<(Started, SocketAddr, SocketAddr), LoadError> {
     let buffer = buffer.to_string();
     let (started, [vms, clients]) = start_own(&[
         "relay",
@@ -179,7 +179,7 @@ pub fn start_relay(buffer: usize) -> Result<(Started, SocketAddr, SocketAddr), L
 }
 
 /// Starts this program's own bare server and returns where VMs reach it.
-pub fn start_bare() -> Result<(Started, SocketAddr), LoadError> {
+pub(crate) fn start_bare() -> Result<(Started, SocketAddr), LoadError> {
     let (started, [vms]) = start_own(&["bare", "--listen", "127.0.0.1:0", "--until-stdin-closes"])?;
     Ok((started, vms))
 }
@@ -212,14 +212,14 @@ fn start_own<const N: usize>(args: &[&str]) -> Result<(Started, [SocketAddr; N])
 
 /// Starts a fresh server from a command line such as `target/release/vspc-mio --slow-client wait`, with
 /// ports of its own, and waits until it accepts VMs. Returns where they connect and the first client port.
-pub fn start_server(command: &str, ports: u16) -> Result<(Started, SocketAddr, u16), LoadError> {
+pub(crate) fn start_server(command: &str, ports: u16) -> Result<(Started, SocketAddr, u16), LoadError> {
     let launch = Launch { command, ports, ..Launch::default() };
     launch.start()
 }
 
 /// How a fresh server is started.
 #[derive(Debug, Default)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// Program and options.
     pub command: &'a str,
     /// How many client ports it will need.
@@ -239,7 +239,7 @@ pub struct Launch<'a> {
 impl Launch<'_> {
     /// Starts it, and waits until it accepts VMs and operators. Returns where VMs connect and the first client
     /// port.
-    pub fn start(self) -> Result<(Started, SocketAddr, u16), LoadError> {
+    pub(crate) fn start(self) -> Result<(Started, SocketAddr, u16), LoadError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
         let vm_port = free_port().map_err(|e| LoadError::Usage(format!("no free port: {e}")))?;
@@ -298,7 +298,7 @@ fn limited(program: &str, limit: u64) -> Command {
 
 /// How much a server logs.
 #[derive(Debug, Default)]
-pub struct LogMeter {
+pub(crate) struct LogMeter {
     bytes: AtomicU64,
     lines: AtomicU64,
 }
@@ -306,7 +306,7 @@ pub struct LogMeter {
 impl LogMeter {
     /// Bytes and lines so far.
     #[must_use]
-    pub fn so_far(&self) -> (u64, u64) {
+    pub(crate) fn so_far(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.lines.load(Ordering::Relaxed))
     }
 
@@ -322,7 +322,7 @@ impl LogMeter {
 }
 
 /// The sockets of a process that are no listeners: connections, also those that the peer has left.
-pub fn connections_of(pid: u32) -> Result<usize, LoadError> {
+pub(crate) fn connections_of(pid: u32) -> Result<usize, LoadError> {
     let tables = tcp_tables(pid)?;
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| gone(pid, &error))?;
     // A descriptor that is closed meanwhile is none.
@@ -331,7 +331,7 @@ pub fn connections_of(pid: u32) -> Result<usize, LoadError> {
 }
 
 /// Those of them at one port, which is the process's own.
-pub fn connections_at(pid: u32, port: u16) -> Result<usize, LoadError> {
+pub(crate) fn connections_at(pid: u32, port: u16) -> Result<usize, LoadError> {
     let tables = tcp_tables(pid)?;
     Ok(tables.lines().filter(|line| is_connection_at(line, port)).count())
 }
@@ -371,7 +371,7 @@ fn listening_inode(line: &str) -> Option<&str> {
 }
 
 /// What the kernel holds in the buffers of all TCP sockets of this machine, in KiB.
-pub fn tcp_memory_kib() -> u64 {
+pub(crate) fn tcp_memory_kib() -> u64 {
     let sockstat = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let tcp = sockstat.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
     let pages = tcp.split_once(" mem ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
@@ -379,7 +379,7 @@ pub fn tcp_memory_kib() -> u64 {
 }
 
 /// How many connections have overrun the backlog of a listener of this machine, since it was started.
-pub fn listen_overflows() -> u64 {
+pub(crate) fn listen_overflows() -> u64 {
     let netstat = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
     count_named(&netstat, "TcpExt:", "ListenOverflows")
 }
@@ -412,7 +412,7 @@ pub fn raise_descriptor_limit() -> u64 {
 }
 
 /// Fails with a clear line when `needed` sockets do not fit into the descriptor limit.
-pub fn require_descriptors(needed: usize) -> Result<(), LoadError> {
+pub(crate) fn require_descriptors(needed: usize) -> Result<(), LoadError> {
     let limit = raise_descriptor_limit();
     if needed as u64 + SPARE_DESCRIPTORS > limit {
         return Err(LoadError::Usage(format!(

@@ -79,7 +79,7 @@ impl Report {
 }
 
 /// Prints what a scenario found and turns it into an exit code.
-pub fn conclude(scenario: &str, as_json: bool, outcome: Result<Report, LoadError>) -> ExitCode {
+pub(super) fn conclude(scenario: &str, as_json: bool, outcome: Result<Report, LoadError>) -> ExitCode {
     match outcome {
         Ok(report) => {
             if as_json {

@@ -21,7 +21,7 @@ use super::subject::{Common, Opened, read};
 
 /// Options of `load stalled`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct StalledArgs {
+pub(super) struct StalledArgs {
     #[command(flatten)]
     pub(super) common: Common,
     /// Clients that never read
@@ -45,7 +45,7 @@ pub struct StalledArgs {
 }
 
 /// Runs `load stalled`.
-pub fn run(args: &StalledArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &StalledArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(usize::from(args.stalled) + 3))?;
     let opened = Opened::server(&args.common, 1)?;
     let mut vm = VmLink::open(&opened.subject, numbered_vm(0))?;

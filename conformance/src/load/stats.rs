@@ -6,32 +6,32 @@ use serde_json::{Value, json};
 
 /// Every sample of one latency, in nanoseconds.
 #[derive(Clone, Default, Debug)]
-pub struct Samples {
+pub(super) struct Samples {
     nanos: Vec<u64>,
     sorted: bool,
 }
 
 impl Samples {
     /// Adds one.
-    pub fn push(&mut self, sample: Duration) {
+    pub(super) fn push(&mut self, sample: Duration) {
         self.nanos.push(u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX));
         self.sorted = false;
     }
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.nanos.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.nanos.is_empty()
     }
 
     /// The smallest sample that at least `percent` of all do not exceed (nearest rank); zero without samples.
-    pub fn percentile(&mut self, percent: f64) -> Duration {
+    pub(super) fn percentile(&mut self, percent: f64) -> Duration {
         if !self.sorted {
             self.nanos.sort_unstable();
             self.sorted = true;
@@ -42,13 +42,13 @@ impl Samples {
     }
 
     /// `p50/p99/max` in words.
-    pub fn words(&mut self) -> String {
+    pub(super) fn words(&mut self) -> String {
         let [p50, p99, max] = [50.0, 99.0, 100.0].map(|p| millis(self.percentile(p)));
         format!("p50 {p50} p99 {p99} max {max} ms (n={})", self.len())
     }
 
     /// The same for machines, in microseconds.
-    pub fn json(&mut self) -> Value {
+    pub(super) fn json(&mut self) -> Value {
         let [p50, p90, p99, p999, max] = [50.0, 90.0, 99.0, 99.9, 100.0].map(|p| micros(self.percentile(p)));
         json!({"n": self.len(), "p50_us": p50, "p90_us": p90, "p99_us": p99, "p999_us": p999, "max_us": max})
     }
@@ -56,7 +56,7 @@ impl Samples {
 
 /// The middle one (the mean of the two middle ones) of some measurements; 0 without any.
 #[must_use]
-pub fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -68,7 +68,7 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// A duration in milliseconds with as many digits as say something.
 #[must_use]
-pub fn millis(duration: Duration) -> String {
+pub(super) fn millis(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1e3;
     if ms < 10.0 {
         format!("{ms:.3}")
@@ -81,13 +81,13 @@ pub fn millis(duration: Duration) -> String {
 
 /// A duration in microseconds, to the tenth.
 #[must_use]
-pub fn micros(duration: Duration) -> f64 {
+pub(super) fn micros(duration: Duration) -> f64 {
     (duration.as_nanos() as f64 / 100.0).round() / 10.0
 }
 
 /// `value` rounded to `digits` decimals, so that a report is no longer than it is exact.
 #[must_use]
-pub fn round(value: f64, digits: i32) -> f64 {
+pub(super) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }

@@ -20,7 +20,7 @@ use crate::tunnel::{Dial, VmForm};
 
 /// Options of `load storm`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct StormArgs {
+pub(super) struct StormArgs {
     #[command(flatten)]
     pub(super) common: Common,
     /// VMs that connect
@@ -84,7 +84,7 @@ struct Outcome {
 }
 
 /// Runs `load storm`.
-pub fn run(args: &StormArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &StormArgs) -> Result<Report, LoadError> {
     require_descriptors(args.common.tls.descriptors(args.vms + 2) + args.strangers)?;
     if args.addresses == Addresses::Many && args.common.tls.tls != VmForm::Off {
         return Err(LoadError::Usage("--addresses many is for connections in clear".into()));

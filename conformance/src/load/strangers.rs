@@ -14,7 +14,7 @@ use super::link::PATIENCE;
 
 /// From how many addresses of this machine VMs connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum Addresses {
+pub(super) enum Addresses {
     /// All from one, as through a relay
     #[default]
     One,
@@ -24,7 +24,7 @@ pub enum Addresses {
 
 impl Addresses {
     /// Begins to connect VM number `index`. `None`: the system chooses where from, and the caller how.
-    pub fn begin(self, index: usize, to: SocketAddr) -> io::Result<Option<Connecting>> {
+    pub(super) fn begin(self, index: usize, to: SocketAddr) -> io::Result<Option<Connecting>> {
         if self == Self::One {
             return Ok(None);
         }

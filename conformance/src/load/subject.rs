@@ -13,7 +13,7 @@ use crate::tunnel::{Dial, Port, TlsArgs, VmForm};
 
 /// Options that every scenario has.
 #[derive(Args, Clone, Debug)]
-pub struct Common {
+pub(super) struct Common {
     /// The server's VM port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:13370")]
     pub target: SocketAddr,
@@ -37,7 +37,7 @@ pub struct Common {
 
 /// Options of scenarios that can stand beside the relay.
 #[derive(Args, Clone, Debug)]
-pub struct Beside {
+pub(super) struct Beside {
     /// Go through a raw relay that is started for each run, instead of the server
     #[arg(long)]
     pub through_relay: bool,
@@ -54,7 +54,7 @@ pub struct Beside {
 
 /// Where the two ends of a console are.
 #[derive(Clone, Debug)]
-pub enum Subject {
+pub(super) enum Subject {
     /// A concentrator: VMs introduce themselves, each console has a port of its own.
     Server {
         /// Where VMs connect.
@@ -76,7 +76,7 @@ pub enum Subject {
 impl Subject {
     /// Where VMs connect.
     #[must_use]
-    pub fn vms(&self) -> SocketAddr {
+    pub(super) fn vms(&self) -> SocketAddr {
         match *self {
             Self::Server { vms, .. } | Self::Relay { vms, .. } => vms,
         }
@@ -84,7 +84,7 @@ impl Subject {
 
     /// How its ends are reached.
     #[must_use]
-    pub fn dial(&self) -> Dial {
+    pub(super) fn dial(&self) -> Dial {
         match self {
             Self::Server { dial, .. } => dial.clone(),
             Self::Relay { .. } => Dial::default(),
@@ -94,21 +94,21 @@ impl Subject {
     /// What a host says on it of what it can: no offer to a relay, which would not answer; and inside TLS
     /// that was agreed by option 37, that option is on.
     #[must_use]
-    pub fn adapt(&self, config: VmConfig) -> VmConfig {
+    pub(super) fn adapt(&self, config: VmConfig) -> VmConfig {
         let offers_auth = self.is_server() && self.dial().vm_form() != VmForm::InBand;
         VmConfig { offers_auth, ..config }
     }
 
     /// Whether it takes part in the protocol.
     #[must_use]
-    pub fn is_server(&self) -> bool {
+    pub(super) fn is_server(&self) -> bool {
         matches!(self, Self::Server { .. })
     }
 }
 
 /// A subject that is there for one run, and what to measure of it.
 #[derive(Debug)]
-pub struct Opened {
+pub(super) struct Opened {
     /// Where the ends are.
     pub subject: Subject,
     pid: Option<u32>,
@@ -117,7 +117,7 @@ pub struct Opened {
 
 impl Opened {
     /// The server as the options say; `consoles` is how many client ports the run needs.
-    pub fn server(common: &Common, consoles: usize) -> Result<Self, LoadError> {
+    pub(super) fn server(common: &Common, consoles: usize) -> Result<Self, LoadError> {
         let dial = |target: SocketAddr| {
             let dial = common.tls.open(&target.to_string()).map_err(LoadError::Usage)?;
             if dial.vm_form() != VmForm::Off {
@@ -144,7 +144,7 @@ impl Opened {
     }
 
     /// A relay of our own.
-    pub fn relay(buffer: usize) -> Result<Self, LoadError> {
+    pub(super) fn relay(buffer: usize) -> Result<Self, LoadError> {
         let (process, vms, clients) = start_relay(buffer)?;
         Ok(Self {
             subject: Subject::Relay { vms, clients },
@@ -160,19 +160,19 @@ impl Opened {
     }
 
     /// Starts to measure the process in between, if it is known.
-    pub fn meter(&self) -> Result<Option<Meter>, LoadError> {
+    pub(super) fn meter(&self) -> Result<Option<Meter>, LoadError> {
         self.pid.map(Meter::start).transpose()
     }
 }
 
 /// Reads a meter that may not be there.
-pub fn read(meter: Option<&Meter>) -> Result<Option<Cost>, LoadError> {
+pub(super) fn read(meter: Option<&Meter>) -> Result<Option<Cost>, LoadError> {
     meter.map(Meter::read).transpose()
 }
 
 /// What the runs through each subject gave.
 #[derive(Debug)]
-pub struct Runs<T> {
+pub(super) struct Runs<T> {
     /// Through the server.
     pub server: Vec<T>,
     /// Through the relay.
@@ -181,7 +181,7 @@ pub struct Runs<T> {
 
 impl Beside {
     /// Makes the runs, in turn where both ways are asked for, so that both meet the same machine.
-    pub fn runs<T>(
+    pub(super) fn runs<T>(
         &self,
         common: &Common,
         consoles: usize,
@@ -201,4 +201,4 @@ impl Beside {
 }
 
 /// This machine, which is all that load is made for.
-pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -14,7 +14,7 @@ use crate::telnet::names::{self, DO, TIMING_MARK, VMWARE, WILL, WONT, code};
 
 /// A rule broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
+pub(super) struct Violation {
     /// Which rule.
     pub rule: Rule,
     /// On which connection.
@@ -27,7 +27,7 @@ pub struct Violation {
 
 /// The rules broken in `steps`. `partial` says of which connections something is missing.
 #[must_use]
-pub fn check(steps: &[Step], partial: &[bool]) -> Vec<Violation> {
+pub(super) fn check(steps: &[Step], partial: &[bool]) -> Vec<Violation> {
     let mut check = Check { talks: HashMap::new(), ledger: Ledger::default(), found: Vec::new() };
     for step in steps {
         let lacking = partial.get(step.conn).copied().unwrap_or(false);

@@ -6,7 +6,7 @@ use crate::drive::PeerId;
 use crate::telnet::Client;
 
 /// A console as it is told apart: the VM's UUID (folded), and its URI where that matters.
-pub type Key = (String, String);
+pub(super) type Key = (String, String);
 
 /// One client.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::telnet::names::{BINARY, WILL, WONT, code};
 
 /// One VM's serial port.
 #[derive(Clone, Debug)]
-pub struct Console {
+pub(super) struct Console {
     /// The VM's UUID, folded.
     pub uuid: String,
     /// The service URI, where that tells consoles apart.
@@ -33,7 +33,7 @@ pub struct Console {
 
 /// A run of a console's bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
+pub(super) struct Run {
     /// Where it begins in [`Console::bytes`].
     pub at: usize,
     /// The frame it came in.
@@ -45,20 +45,20 @@ pub struct Run {
 impl Console {
     /// What it is told apart by.
     #[must_use]
-    pub fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         (self.uuid.clone(), self.uri.clone())
     }
 
     /// The frame that carried the byte at `at`.
     #[must_use]
-    pub fn frame(&self, at: usize) -> Option<u64> {
+    pub(super) fn frame(&self, at: usize) -> Option<u64> {
         let next = self.runs.partition_point(|run| run.at <= at);
         self.runs.get(next.checked_sub(1)?).map(|run| run.frame)
     }
 
     /// How many bytes were said before step `step` of the dialogue.
     #[must_use]
-    pub fn said_before(&self, step: usize) -> usize {
+    pub(super) fn said_before(&self, step: usize) -> usize {
         self.runs.iter().find(|run| run.step >= step).map_or(self.bytes.len(), |run| run.at)
     }
 
@@ -70,7 +70,7 @@ impl Console {
 
 /// All consoles of a dialogue, and the connections that joined none.
 #[must_use]
-pub fn of(steps: &[Step], identities: &[Identity], multi_console: bool) -> (Vec<Console>, Vec<usize>) {
+pub(super) fn of(steps: &[Step], identities: &[Identity], multi_console: bool) -> (Vec<Console>, Vec<usize>) {
     let mut all = All { identities, multi_console, consoles: Vec::new(), legs: Vec::new() };
     all.legs.resize_with(identities.len(), Leg::default);
     let mut ledger = Ledger::default();

@@ -74,7 +74,7 @@ impl fmt::Display for By {
 /// The dialogue of some captured connections, in the order of the capture. With each: which side
 /// of it is the proxy.
 #[must_use]
-pub fn of(connections: &[(&Connection, Side)]) -> Vec<Step> {
+pub(super) fn of(connections: &[(&Connection, Side)]) -> Vec<Step> {
     let mut steps: Vec<(u64, Step)> = Vec::new();
     for (conn, (connection, proxy)) in connections.iter().enumerate() {
         one(conn, connection, *proxy, &mut steps);
@@ -178,7 +178,7 @@ impl<'a> Direction<'a> {
 
 /// Whether the beginning of either direction is missing.
 #[must_use]
-pub fn starts_in_the_middle(connection: &Connection) -> bool {
+pub(super) fn starts_in_the_middle(connection: &Connection) -> bool {
     let missing = |stream: &Stream| {
         stream.start == Start::Middle && !stream.bytes.is_empty()
             || matches!(stream.parts.first(), Some(Part::Hole { .. }))

@@ -6,7 +6,7 @@ use crate::telnet::names::code;
 
 /// A UUID's text as 32 lower-case hex digits; `None` if it is no UUID or all zeros, which is nobody's.
 #[must_use]
-pub fn fold(text: &[u8]) -> Option<String> {
+pub(super) fn fold(text: &[u8]) -> Option<String> {
     let filler = |byte: &u8| byte.is_ascii_whitespace() || b"-{}".contains(byte);
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !filler(byte)).collect();
     let fits = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
@@ -16,14 +16,14 @@ pub fn fold(text: &[u8]) -> Option<String> {
 
 /// 32 hex digits as people write a UUID: 8-4-4-4-12.
 #[must_use]
-pub fn dashed(folded: &str) -> String {
+pub(super) fn dashed(folded: &str) -> String {
     let part = |range: std::ops::Range<usize>| folded.get(range).unwrap_or("");
     [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
 }
 
 /// 32 hex digits as a VM tells its UUID: pairs, spaces, one dash.
 #[must_use]
-pub fn spoken(folded: &str) -> String {
+pub(super) fn spoken(folded: &str) -> String {
     let pairs: Vec<&str> = (0..16).filter_map(|n| folded.get(2 * n..2 * n + 2)).collect();
     let (first, second) = pairs.split_at(pairs.len() / 2);
     format!("{}-{}", first.join(" "), second.join(" "))
@@ -44,7 +44,7 @@ pub struct Identity {
 
 /// What each of `conns` connections says about itself in `steps`, or what `moves` say about it.
 #[must_use]
-pub fn of(steps: &[Step], moves: &Ledger, conns: usize) -> Vec<Identity> {
+pub(super) fn of(steps: &[Step], moves: &Ledger, conns: usize) -> Vec<Identity> {
     let mut all = vec![Identity::default(); conns];
     let mut bios = vec![None; conns];
     for step in steps {

@@ -8,7 +8,7 @@ use super::report::{Line, Report, Verdict, Vm};
 
 /// The whole report.
 #[must_use]
-pub fn of(report: &Report) -> Value {
+pub(super) fn of(report: &Report) -> Value {
     let notes = |list: &[(u64, String)]| -> Vec<Value> {
         list.iter().map(|(frame, what)| json!({ "frame": frame, "what": what })).collect()
     };

@@ -9,17 +9,17 @@
 //!
 //! Nothing here reads telnet with the core's own decoder: a judge must not be the accused.
 
-pub mod check;
-pub mod clients;
-pub mod consoles;
-pub mod dialogue;
-pub mod identity;
-pub mod json;
-pub mod moves;
+mod check;
+mod clients;
+mod consoles;
+mod dialogue;
+mod identity;
+mod json;
+mod moves;
 pub mod play;
 pub mod report;
-pub mod rules;
-pub mod script;
+mod rules;
+mod script;
 
 use std::io::{Write, stderr, stdout};
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -35,7 +35,6 @@ pub struct Move {
 
 /// How far a move has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the diagram above")]
 pub enum State {
     Begun,
     Refused,
@@ -63,7 +62,6 @@ impl Move {
 
 /// How many moves of a dialogue came to which end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[expect(missing_docs, reason = "named as the states")]
 pub struct Tally {
     pub begun: usize,
     pub completed: usize,

@@ -4,7 +4,7 @@ use super::dialogue::By;
 
 /// A rule that one side has to keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rule {
+pub(super) struct Rule {
     /// A short name, for machines.
     pub id: &'static str,
     /// Who has to keep it.
@@ -19,7 +19,7 @@ macro_rules! rules {
     ($($name:ident: $of:ident $section:literal $id:literal $text:literal;)*) => {
         $(
             #[doc = $text]
-            pub const $name: Rule = Rule { id: $id, of: By::$of, section: $section, text: $text };
+            pub(crate) const $name: Rule = Rule { id: $id, of: By::$of, section: $section, text: $text };
         )*
     };
 }

@@ -88,7 +88,7 @@ fn others(ports: &BTreeMap<u16, usize>) -> String {
 /// # Errors
 ///
 /// There is nothing to play.
-pub fn of(capture: &Capture, port: u16) -> Result<Script, NothingToPlay> {
+pub(super) fn of(capture: &Capture, port: u16) -> Result<Script, NothingToPlay> {
     let chosen: Vec<(&Connection, Side)> =
         capture.connections.iter().filter_map(|c| Some((c, c.server(port)?))).collect();
     if chosen.is_empty() {

@@ -13,7 +13,7 @@ use super::{PIECE, yamux};
 
 /// Options of `load guests-end`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct EndArgs {
+pub(crate) struct EndArgs {
     /// Write this file to standard output
     #[arg(long, value_name = "FILE", required_unless_present_any = ["take", "pass_on"],
         conflicts_with = "take")]
@@ -31,7 +31,7 @@ pub struct EndArgs {
 }
 
 /// Runs `load guests-end`.
-pub fn run_end(args: &EndArgs) -> ExitCode {
+pub(crate) fn run_end(args: &EndArgs) -> ExitCode {
     let outcome = match (&args.send, args.take) {
         (Some(file), _) if args.yamux => send_by_yamux(file),
         (Some(file), _) => send(file),

@@ -30,7 +30,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde_json::json;
 
-pub use self::ends::{EndArgs, run_end};
+pub(super) use self::ends::{EndArgs, run_end};
 use self::rig::Rig;
 use self::stage::Stage;
 use super::LoadError;
@@ -39,7 +39,7 @@ use super::stats::{median, round};
 
 /// Options of `load guests`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct GuestsArgs {
+pub(super) struct GuestsArgs {
     /// The server to start: a command line such as "target/release/vspc-mio --slow-client wait". One that
     /// leaves out what a slow client misses fails here
     #[arg(long, value_name = "COMMAND")]
@@ -113,7 +113,7 @@ enum Way {
 impl GuestsArgs {
     /// Whether it is told as one object.
     #[must_use]
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.json
     }
 }
@@ -147,7 +147,7 @@ impl Figures {
 }
 
 /// Runs `load guests`.
-pub fn run(args: &GuestsArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &GuestsArgs) -> Result<Report, LoadError> {
     let mut ways = args.only.clone();
     if ways.is_empty() {
         ways = Way::value_variants().to_vec();

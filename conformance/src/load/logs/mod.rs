@@ -25,7 +25,7 @@ use crate::fake_vm::duration::parse_duration;
 
 /// Options of `load logs`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct LogsArgs {
+pub(super) struct LogsArgs {
     /// The server, without a log directory, which it is given here: a command line such as
     /// "target/release/vspc-mio --slow-client wait"
     #[arg(long, value_name = "COMMAND")]
@@ -55,7 +55,7 @@ pub struct LogsArgs {
 }
 
 /// Runs `load logs`.
-pub fn run(args: &LogsArgs) -> Result<Report, LoadError> {
+pub(super) fn run(args: &LogsArgs) -> Result<Report, LoadError> {
     require_descriptors(args.vms + 8)?;
     let mut report = Report::new();
     if args.vms > 0 {

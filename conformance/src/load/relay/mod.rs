@@ -25,7 +25,7 @@ use copy::{Held, write_once};
 
 /// Options of `load relay`.
 #[derive(clap::Args, Clone, Debug)]
-pub struct RelayArgs {
+pub(super) struct RelayArgs {
     /// Where VMs connect
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:13370")]
     pub listen: SocketAddr,
@@ -41,7 +41,7 @@ pub struct RelayArgs {
 }
 
 /// Runs `load relay`.
-pub fn run(args: &RelayArgs) -> ExitCode {
+pub(super) fn run(args: &RelayArgs) -> ExitCode {
     process::raise_descriptor_limit();
     let relay = match Relay::bind(args.listen, args.clients_listen, args.buffer) {
         Ok(relay) => relay,
@@ -62,7 +62,7 @@ pub fn run(args: &RelayArgs) -> ExitCode {
 
 /// A relay that listens.
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     poll: Poll,
     vm_listener: TcpListener,
     client_listener: TcpListener,
@@ -99,7 +99,7 @@ struct Socket {
 
 impl Relay {
     /// Listens.
-    pub fn bind(vms: SocketAddr, clients: SocketAddr, buffer: usize) -> io::Result<Self> {
+    pub(super) fn bind(vms: SocketAddr, clients: SocketAddr, buffer: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut vm_listener = listen(vms)?;
         let mut client_listener = listen(clients)?;
@@ -122,7 +122,7 @@ impl Relay {
     }
 
     /// Relays until standard input ends (if asked to watch it) or the event queue fails.
-    pub fn run(mut self, until_stdin_closes: bool) -> io::Result<()> {
+    pub(super) fn run(mut self, until_stdin_closes: bool) -> io::Result<()> {
         if until_stdin_closes {
             self.poll.registry().register(&mut SourceFd(&0), STDIN, Interest::READABLE)?;
         }
@@ -252,7 +252,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// One read. Of 32 KiB to 512 KiB this size carried most: a tenth more than 64 KiB at a sixth less processor
 /// time, and larger ones no more.
-pub const BUFFER: usize = 256 << 10;
+pub(super) const BUFFER: usize = 256 << 10;
 const VM_LISTENER: Token = Token(usize::MAX - 1);
 const CLIENT_LISTENER: Token = Token(usize::MAX - 2);
 const STDIN: Token = Token(usize::MAX - 3);
