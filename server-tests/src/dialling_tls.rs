@@ -90,7 +90,8 @@ pub(super) fn a_line_that_connects_over_tls_is_a_console_once_its_handshake_is_o
         !without.status.success() && said.contains("a line at tls://:PORT needs a certificate"),
         "{said}"
     );
-    let server = Server::start(&files.options(&["--line", &options[0], "--line", &options[1]]));
+    let words = ["--line", &options[0], "--line", &options[1], "--vm-port-scrollback", "1K"];
+    let server = Server::start(&files.options(&words));
     let mut stranger = Peer::connect(raw);
     stranger.send(b"no TLS");
     assert!(stranger.is_cut_off());
@@ -107,6 +108,8 @@ pub(super) fn a_line_that_connects_over_tls_is_a_console_once_its_handshake_is_o
         let port: u16 = identified.split_once("port=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
         let mut client = Peer::client((server.vms.ip(), port).into());
         server.line_with("client attached");
+        // It was printed before the client came, or only just reaches the server.
+        client.expect_somewhere(b"early ");
         Peer::talk(&mut line, &mut client);
     }
 }
