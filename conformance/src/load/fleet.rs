@@ -304,6 +304,15 @@ impl Starts {
         }
     }
 
+    /// Fails unless everybody came up.
+    pub(crate) fn require_all(&self) -> Result<(), LoadError> {
+        if self.missing > 0 {
+            let why = self.why.as_deref().unwrap_or_default();
+            return Err(LoadError::Violation(format!("{} VMs did not come up: {why}", self.missing)));
+        }
+        Ok(())
+    }
+
     /// Fails when nobody came up at all.
     pub(super) fn require_any(&self, subject: &Subject) -> Result<(), LoadError> {
         if self.latency.is_empty() && self.missing > 0 {

@@ -100,10 +100,7 @@ fn once(args: &KeystrokeArgs, opened: &Opened) -> Result<Outcome, LoadError> {
     if args.vms > 0 {
         starts.require_any(&opened.subject)?;
     }
-    if starts.missing > 0 {
-        let why = starts.why.unwrap_or_default();
-        return Err(LoadError::Violation(format!("{} VMs did not come up: {why}", starts.missing)));
-    }
+    starts.require_all()?;
     let stop = AtomicBool::new(false);
     // The first keys find cold caches everywhere.
     probe.run(Duration::from_millis(1), WARM_UP, &stop)?;

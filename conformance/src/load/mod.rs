@@ -25,6 +25,7 @@ mod keystroke;
 mod lines;
 mod link;
 mod logs;
+mod operator;
 mod pattern;
 mod probe;
 pub(crate) mod process;

@@ -99,10 +99,7 @@ fn once<R: Readers + Send>(
     let subject = Subject::Server { vms, first, dial: Dial::default() };
     let mut fleet = Fleet::new(&subject, 0, args.vms.into())?;
     let starts = fleet.start(64, FLEET_PATIENCE);
-    if starts.missing > 0 {
-        let why = starts.why.unwrap_or_default();
-        return Err(LoadError::Violation(format!("{} VMs did not come up: {why}", starts.missing)));
-    }
+    starts.require_all()?;
     let mut readers = open(process.admin())?;
     // What a server says of its own.
     let quiet = Instant::now() + SETTLES;

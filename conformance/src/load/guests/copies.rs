@@ -8,17 +8,17 @@ use vspc_core::mux::StreamId;
 use vspc_guest::copy::{GetOk, PutOk, Whole};
 use vspc_guest::{Exec, Get, Header, Key, LineBuffer, MAX_LINE, Put, Refusal, answer};
 
-use super::connection::{Connection, Source};
 use super::rig::{GUEST, Rig};
 use super::stage::Stage;
-use super::{Figures, Shares, Way, broken};
+use super::{Figures, PIECE, Shares, Way, broken};
 use crate::load::LoadError;
+use crate::load::operator::{Connection, Source};
 use crate::load::process::Meter;
 use crate::random::nonce;
 
 /// Copies once, and measures server and agent.
 pub(super) fn copy(rig: &Rig, stage: &Stage, way: Way) -> Result<Figures, LoadError> {
-    let mut connection = Connection::open(rig.admin())?;
+    let mut connection = Connection::wide(rig.admin())?;
     let figures = measured(rig, stage, || go(&mut connection, stage, way))?;
     if way == Way::Put {
         fs::remove_file(stage.path(COPY)).map_err(|error| broken(&error))?;
@@ -68,7 +68,7 @@ fn exec_in(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> 
     let stream = run(connection, stage.taker())?;
     let file = File::open(stage.file()).map_err(|error| broken(&error))?;
     let mut said = Vec::new();
-    connection.converse(stream, Some(Source::new(file)), |bytes| {
+    connection.converse(stream, Some(Source::new(file, PIECE)), |bytes| {
         said.extend_from_slice(bytes);
         if said.len() > MAX_LINE { Err(too_much(bytes)) } else { Ok(()) }
     })?;
@@ -118,7 +118,7 @@ fn put(connection: &mut Connection, stage: &Stage) -> Result<(), LoadError> {
     let whole = answer::done(&Whole { size: stage.length, sum: stage.sum.clone() });
     let file = file.chain(io::Cursor::new(whole));
     let mut last = LineBuffer::new(MAX_LINE);
-    connection.converse(stream, Some(Source::new(file)), |bytes| {
+    connection.converse(stream, Some(Source::new(file, PIECE)), |bytes| {
         last.take(bytes);
         Ok(())
     })?;

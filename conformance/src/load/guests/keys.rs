@@ -8,12 +8,12 @@ use serde_json::json;
 use vspc_core::mux::StreamId;
 use vspc_guest::{Header, Pty, Shell, answer};
 
-use super::connection::Connection;
 use super::copies::{go, key, refused};
 use super::rig::{GUEST, Rig};
 use super::stage::Stage;
 use super::{GuestsArgs, Way};
 use crate::load::LoadError;
+use crate::load::operator::Connection;
 use crate::load::probe::Probe;
 use crate::load::report::Report;
 use crate::load::stats::{Samples, median, micros, round};
@@ -77,7 +77,7 @@ fn type_beside(way: Option<Way>, args: &GuestsArgs, stage: &Stage) -> Result<[Sa
 
 /// Copies again and again until `stop`; where that fails, nobody types on.
 fn copy_on(rig: &Rig, stage: &Stage, way: Way, stop: &AtomicBool) -> Result<(), LoadError> {
-    let outcome = Connection::open(rig.admin()).and_then(|mut connection| {
+    let outcome = Connection::wide(rig.admin()).and_then(|mut connection| {
         while !stop.load(Ordering::Relaxed) {
             go(&mut connection, stage, way)?;
         }
@@ -96,7 +96,7 @@ struct Typist {
 
 impl Typist {
     fn open(rig: &Rig) -> Result<Self, LoadError> {
-        let mut connection = Connection::open(rig.admin())?;
+        let mut connection = Connection::wide(rig.admin())?;
         let header = Header::Shell(Shell { key: key(), pty: Pty::default(), with: Vec::new() });
         let (stream, line) = connection.begin(GUEST, &header)?;
         answer::parse::<answer::Done>(&line).map_err(refused)?;

@@ -5,13 +5,12 @@
 //! random, and each of them is checked at the end of its way.
 //!
 //! Owns the ways and how they are told. Parts: `bytes` and `stage` (what is copied), `ends` (programs that
-//! write and read it), `raw` (pipes), `plain` (a VM's bulk), `rig` (server and agent), `connection` and
-//! `copies` (an operator's streams), `clients` (`vspc`), `yamux` (a peer), `keys` (beside copies), `idle` and
+//! write and read it), `raw` (pipes), `plain` (a VM's bulk), `rig` (server and agent), `copies`
+//! (an operator's streams), `clients` (`vspc`), `yamux` (a peer), `keys` (beside copies), `idle` and
 //! `idle_guest` (memory).
 
 mod bytes;
 mod clients;
-mod connection;
 mod copies;
 mod ends;
 mod idle;
@@ -34,6 +33,7 @@ pub(super) use self::ends::{EndArgs, run_end};
 use self::rig::Rig;
 use self::stage::Stage;
 use super::LoadError;
+use super::operator::PATIENCE;
 use super::report::Report;
 use super::stats::{median, round};
 
@@ -264,5 +264,3 @@ const PIECE: usize = 64 << 10;
 
 /// How long a program may copy.
 const LONGEST: Duration = Duration::from_secs(600);
-/// How long nothing may move.
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
-use super::connection::Connection;
 use super::stage::Stage;
 use super::{GuestsArgs, broken};
 use crate::load::LoadError;
+use crate::load::operator::Connection;
 use crate::load::process::{Launch, Started};
 use crate::load::program::{Program, named_or_beside};
 use crate::load::subject::Subject;
@@ -39,7 +39,7 @@ impl Rig {
             ..Launch::default()
         };
         let (server, vms, first) = launch.start()?;
-        let mut connection = Connection::open(server.admin())?;
+        let mut connection = Connection::wide(server.admin())?;
         connection.ask("subscribe", json!({"to": "events"}))?;
         let config = format!(
             "line = 'unix:{line}'\n[shell]\ncommand = ['/bin/sh', '-c', '{SHELL}']\n\

@@ -7,11 +7,9 @@
 mod guest;
 mod spaces;
 
-use std::env;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio, id};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -23,6 +21,7 @@ use vspc_relay::{Relay, Settings, Stopper};
 use self::guest::{Client, Guest, Lines, Place, Shared};
 use self::spaces::{HOSTS, Space, Spaces};
 use super::LoadError;
+use super::folder::Folder;
 use super::process::{Launch, Started, free_port};
 use super::report::Report;
 use super::stats::{micros, round};
@@ -70,7 +69,7 @@ struct Way {
 
 /// What is called from within the appliance.
 fn play(args: &HostsArgs, spaces: &Spaces) -> Result<Report, LoadError> {
-    let folder = Folder::new()?;
+    let folder = Folder::new("hosts", None)?;
     let port = || free_port().map_err(|error| LoadError::Usage(format!("no free port: {error}")));
     let (vms, relayed) = (port()?, port()?);
     let launch = Launch {
@@ -90,7 +89,7 @@ fn play(args: &HostsArgs, spaces: &Spaces) -> Result<Report, LoadError> {
     )?];
     let mut sockets = Vec::new();
     for host in 0..HOSTS {
-        let socket = folder.0.join(format!("host{host}.sock"));
+        let socket = folder.path(&format!("host{host}.sock"));
         let (listen, to) = (format!("unix:{}", socket.display()), format!("tcp://{}", on_wire(host, vms)));
         relays.push(Running::start(spaces, Space::Host(host), args.relay.as_deref(), &listen, &to)?);
         sockets.push(socket);
@@ -258,24 +257,6 @@ impl Drop for Running {
             }
             Self::Here(stopper) => stopper.stop(),
         }
-    }
-}
-
-/// A folder for sockets, which goes with the run.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, LoadError> {
-        let path = env::temp_dir().join(format!("vspc-load-hosts-{}-{:?}", id(), thread::current().id()));
-        fs::create_dir_all(&path)
-            .map_err(|error| LoadError::Usage(format!("cannot make {}: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -115,10 +115,7 @@ fn once(args: &LogsArgs, place: Option<&Place>) -> Result<Outcome, LoadError> {
     let meter = Meter::start(server.pid())?;
     let before = meter.rss().unwrap_or(0);
     let starts = fleet.start(64, FLEET_PATIENCE);
-    if starts.missing > 0 {
-        let why = starts.why.unwrap_or_default();
-        return Err(LoadError::Violation(format!("{} VMs did not come up: {why}", starts.missing)));
-    }
+    starts.require_all()?;
     fleet.idle(SETTLE);
     let idle = meter.rss().unwrap_or(0).saturating_sub(before) as f64 / args.vms as f64;
     let stop = AtomicBool::new(false);

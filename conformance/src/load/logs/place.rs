@@ -2,38 +2,33 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::Command;
 
 use crate::load::LoadError;
+use crate::load::folder::Folder;
 
 /// A directory of a run's own, gone when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    path: PathBuf,
+    folder: Folder,
     is_mounted: bool,
 }
 
 impl Place {
     /// On a disk of its own with so many bytes, if that can be made and no directory is named.
     pub(super) fn new(dir: Option<&Path>, size: u64) -> Result<Self, LoadError> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let parent = dir.map_or_else(std::env::temp_dir, Path::to_owned);
-        let path = parent.join(format!("vspc-load-logs-{}-{number}", process::id()));
-        let failed = |error| LoadError::Usage(format!("cannot make {}: {error}", path.display()));
-        fs::create_dir(&path).map_err(failed)?;
+        let folder = Folder::new("logs", dir)?;
         let is_mounted = dir.is_none() && {
             let mut mount = Command::new("mount");
-            mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path);
+            mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.as_path());
             mount.output().is_ok_and(|output| output.status.success())
         };
-        Ok(Self { path, is_mounted })
+        Ok(Self { folder, is_mounted })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.folder.as_path()
     }
 
     /// Whether it can be filled without harm to others.
@@ -43,8 +38,8 @@ impl Place {
 
     /// Takes all room that is left.
     pub(super) fn fill(&self) -> Result<(), LoadError> {
-        let failed = |error| LoadError::Usage(format!("cannot fill {}: {error}", self.path.display()));
-        let mut file = File::create(self.path.join(BALLAST)).map_err(failed)?;
+        let failed = |error| LoadError::Usage(format!("cannot fill {}: {error}", self.path().display()));
+        let mut file = File::create(self.folder.path(BALLAST)).map_err(failed)?;
         let block = vec![0; 1 << 20];
         loop {
             match file.write_all(&block) {
@@ -59,13 +54,13 @@ impl Place {
 
     /// Gives it back.
     pub(super) fn free(&self) -> Result<(), LoadError> {
-        let freed = fs::remove_file(self.path.join(BALLAST));
-        freed.map_err(|error| LoadError::Usage(format!("cannot free {}: {error}", self.path.display())))
+        let freed = fs::remove_file(self.folder.path(BALLAST));
+        freed.map_err(|error| LoadError::Usage(format!("cannot free {}: {error}", self.path().display())))
     }
 
     /// What all files in it have.
     pub(super) fn bytes(&self) -> u64 {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.path()).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
     }
 }
@@ -74,10 +69,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.is_mounted {
             // What is open still keeps nobody from going on.
-            let _ = Command::new("umount").arg("--lazy").arg(&self.path).output();
-            let _ = fs::remove_dir(&self.path);
-        } else {
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = Command::new("umount").arg("--lazy").arg(self.path()).output();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! One operator connection (operator.md), which opens streams in a guest (§11).
+//! One operator connection (operator.md), which attaches to consoles and opens streams in a guest (§11).
 //!
 //! Owns a socket and the conversation on it. Whatever the server refuses is a failure of the run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -15,8 +15,7 @@ use vspc_core::time;
 use vspc_guest::{Header, LineBuffer, MAX_LINE};
 use vspc_operator::{HELLO_ID, News, Operator};
 
-use super::{PATIENCE, PIECE};
-use crate::load::LoadError;
+use super::LoadError;
 use crate::random::nonce;
 
 /// A connection that has said hello.
@@ -27,6 +26,8 @@ pub(super) struct Connection {
     began: Instant,
     answers: VecDeque<(u64, Value)>,
     notices: VecDeque<Value>,
+    /// Streams on which something has come since [`Connection::hear`] was last asked.
+    readable: BTreeSet<StreamId>,
     scratch: Vec<u8>,
 }
 
@@ -40,14 +41,27 @@ pub(super) struct Source<R> {
 }
 
 impl<R: Read> Source<R> {
-    pub(super) fn new(from: R) -> Self {
-        Self { from, piece: vec![0; PIECE], at: 0, end: 0 }
+    /// Of which so many bytes are read at a time.
+    pub(super) fn new(from: R, piece: usize) -> Self {
+        Self { from, piece: vec![0; piece], at: 0, end: 0 }
     }
 }
 
 impl Connection {
-    /// Connects, and says hello.
-    pub(super) fn open(admin: SocketAddr) -> Result<Self, LoadError> {
+    /// Connects as a program whose streams carry much, and says hello.
+    pub(super) fn wide(admin: SocketAddr) -> Result<Self, LoadError> {
+        Self::open(admin, Operator::wide)
+    }
+
+    /// Connects as a client of many users, and says hello.
+    pub(super) fn narrow(admin: SocketAddr) -> Result<Self, LoadError> {
+        Self::open(admin, Operator::new)
+    }
+
+    fn open(
+        admin: SocketAddr,
+        operator: fn(&Value, [u64; 2], time::Instant) -> Operator,
+    ) -> Result<Self, LoadError> {
         let connect = || {
             let socket = TcpStream::connect(admin)?;
             socket.set_nodelay(true)?;
@@ -60,10 +74,11 @@ impl Connection {
         let hello = json!({"v": 1, "client": "vspc-conformance load"});
         let mut connection = Self {
             socket,
-            operator: Operator::wide(&hello, [nonce(), nonce()], time::Instant::ZERO),
+            operator: operator(&hello, [nonce(), nonce()], time::Instant::ZERO),
             began: Instant::now(),
             answers: VecDeque::new(),
             notices: VecDeque::new(),
+            readable: BTreeSet::new(),
             scratch: vec![0; READ],
         };
         connection.answer(HELLO_ID)?;
@@ -88,9 +103,28 @@ impl Connection {
         self.wait_for(kind, |it| it.notices.drain(..).any(|notice| notice["kind"] == kind).then_some(()))
     }
 
+    /// Attaches to a console, to watch it, and waits until that is so.
+    pub(super) fn watch(&mut self, console: &str) -> Result<StreamId, LoadError> {
+        let stream = self.operator.open().ok_or_else(too_many)?;
+        let fields = json!({"console": console, "stream": stream.number(), "lock": "read-only"});
+        self.ask("attach", fields)?;
+        Ok(stream)
+    }
+
+    /// Waits for bytes for so long, and gives what has come on any stream to `take`.
+    pub(super) fn hear(&mut self, wait: Duration, mut take: impl FnMut(&[u8])) -> Result<(), LoadError> {
+        self.turn(wait)?;
+        for stream in std::mem::take(&mut self.readable) {
+            self.operator.receive(stream, |bytes| {
+                take(bytes);
+                bytes.len()
+            });
+        }
+        self.push()
+    }
+
     /// Opens a stream in a guest, and waits for what the guest answers.
     pub(super) fn begin(&mut self, console: &str, header: &Header) -> Result<(StreamId, Vec<u8>), LoadError> {
-        let too_many = || LoadError::Violation("no more streams can be opened".to_owned());
         let stream = self.operator.open().ok_or_else(too_many)?;
         self.operator.request("open", json!({"console": console, "stream": stream.number()}));
         let (said, mut at) = (header.line(), 0);
@@ -143,7 +177,10 @@ impl Connection {
     fn say<R: Read>(&mut self, stream: StreamId, source: &mut Source<R>) -> Result<bool, LoadError> {
         loop {
             if source.at == source.end {
-                source.end = source.from.read(&mut source.piece).map_err(|error| super::broken(&error))?;
+                source.end = source
+                    .from
+                    .read(&mut source.piece)
+                    .map_err(|error| LoadError::Usage(error.to_string()))?;
                 source.at = 0;
                 if source.end == 0 {
                     return Ok(true);
@@ -211,7 +248,7 @@ impl Connection {
             moved = match poll(&mut [PollFd::new(&self.socket, want)], wait.as_ref()) {
                 Ok(count) => count > 0,
                 Err(Errno::INTR) => false,
-                Err(error) => return Err(super::broken(&error.into())),
+                Err(error) => return Err(lost(&error.into())),
             };
             self.push()?;
             self.read()?;
@@ -237,7 +274,7 @@ impl Connection {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
-            Err(error) => Err(super::broken(&error)),
+            Err(error) => Err(lost(&error)),
         }
     }
 
@@ -254,7 +291,7 @@ impl Connection {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => break,
-                Err(error) => return Err(super::broken(&error)),
+                Err(error) => return Err(lost(&error)),
             }
         }
         Ok(())
@@ -275,7 +312,10 @@ impl Connection {
                 News::Over(ending) => {
                     return Err(LoadError::Violation(format!("the operator connection is over: {ending:?}")));
                 }
-                News::Readable(_) | News::Writable(_) => {}
+                News::Readable(stream) => {
+                    self.readable.insert(stream);
+                }
+                News::Writable(_) => {}
             }
         }
         Ok(())
@@ -285,6 +325,17 @@ impl Connection {
         time::Instant::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 }
+
+fn too_many() -> LoadError {
+    LoadError::Violation("no more streams can be opened".to_owned())
+}
+
+fn lost(error: &std::io::Error) -> LoadError {
+    LoadError::Violation(format!("the operator connection: {error}"))
+}
+
+/// How long an answer may take, or nothing may come of what is awaited.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Read at a time.
 const READ: usize = 128 << 10;
