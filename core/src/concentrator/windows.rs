@@ -1,13 +1,13 @@
 //! How large the terminals are of those at a console, and how the shell behind it hears of that.
 //!
 //! **Owns** which of several sizes counts, and the stream on which a guest's agent is told of it
-//! (APPLICATION §3): opened once there is a size to tell, and told the newest, never a backlog. **Refuses to
-//! know** what is shown there. **Implements** operator.md §6.
+//! (APPLICATION §3): opened once there is a size to tell, told the newest, never a backlog, and given up when
+//! the last who had one has left. **Refuses to know** what is shown there. **Implements** operator.md §6.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use vspc_guest::{ControlLine, Header, Name};
+use vspc_guest::{ControlLine, Header, LineBuffer, MAX_LINE, Name, answer};
 
 use super::Concentrator;
 use super::carried::Carried;
@@ -80,6 +80,11 @@ impl Windows {
         is_gone
     }
 
+    /// Whether anybody at a console has a size.
+    fn has_any(&self, at: ConsoleId) -> bool {
+        self.consoles.contains_key(&at)
+    }
+
     /// The size that counts: of those who may type, that of who typed last; where none has, of who came last.
     fn decided(&self, at: ConsoleId, may_type: impl Fn(ConnId) -> bool) -> Option<Size> {
         let viewers = self.consoles.get(&at)?;
@@ -105,6 +110,19 @@ pub(super) struct Window {
     until: Instant,
     /// What of a line it has not taken yet.
     unsaid: Vec<u8>,
+    /// What has come of the guest's answer.
+    answer: LineBuffer,
+    /// That was an `ok`, and the guest has not ended it.
+    is_open: bool,
+    /// Nobody is there any more who has a size.
+    is_left: bool,
+}
+
+impl Window {
+    fn new(of: StreamId, now: Instant) -> Self {
+        let (unsaid, answer) = (Vec::new(), LineBuffer::new(MAX_LINE));
+        Self { of, told: None, next: None, until: now, unsaid, answer, is_open: false, is_left: false }
+    }
 }
 
 impl Guest {
@@ -117,12 +135,12 @@ impl Guest {
                 let Ok(id) = self.trunk.session().open() else { return };
                 let _ = self.trunk.session().set_priority(id, Priority::High);
                 let _ = self.trunk.session().write(id, &Header::Window { name: name.clone() }.line());
-                let window = Window { of, told: None, next: None, until: now, unsaid: Vec::new() };
-                self.streams.set(id, Carried::Window(Box::new(window)));
+                self.streams.set(id, Carried::Window(Box::new(Window::new(of, now))));
                 id
             }
         };
         let Some(Carried::Window(window)) = self.streams.get_mut(id) else { return };
+        window.is_left = false;
         window.next = (window.told != Some(size)).then_some(size);
         self.tell_size(id, now);
     }
@@ -163,8 +181,32 @@ impl Guest {
 
     /// What is said on it is an answer, and how the shell ended: nobody waits for either.
     pub(super) fn pass_over_window(&mut self, id: StreamId) {
-        if let (_, true) = self.take(id, usize::MAX, |_| {}) {
+        let Some(Carried::Window(window)) = self.streams.get_mut(id) else { return };
+        let mut answer = std::mem::replace(&mut window.answer, LineBuffer::new(MAX_LINE));
+        let (_, is_end) = self.take(id, usize::MAX, |bytes| {
+            answer.take(bytes);
+        });
+        if is_end {
             let _ = self.trunk.session().finish(id);
+        }
+        let Some(Carried::Window(window)) = self.streams.get_mut(id) else { return };
+        let is_ok = matches!(answer.line(), Some(Ok(line)) if answer::parse::<answer::Done>(line).is_ok());
+        window.answer = answer;
+        window.is_open = is_ok && !is_end;
+        if window.is_open && window.is_left {
+            self.reset(id);
+        }
+    }
+
+    /// Nobody who has a size looks at a shell any more. What was not answered yet stays until it is: a guest
+    /// that wants no sizes ends it then, and that is remembered.
+    fn leave_window(&mut self, of: StreamId) {
+        let Some(id) = self.window_of(of) else { return };
+        let Some(Carried::Window(window)) = self.streams.get_mut(id) else { return };
+        window.is_left = true;
+        window.next = None;
+        if window.is_open {
+            self.reset(id);
         }
     }
 
@@ -206,9 +248,24 @@ impl Concentrator {
 
     /// Somebody leaves a console.
     pub(super) fn forget_size(&mut self, at: ConsoleId, who: ConnId) {
-        if self.consoles.guests.windows.forget(at, who) {
-            self.settle_size(at);
+        if !self.consoles.guests.windows.forget(at, who) {
+            return;
         }
+        if self.consoles.guests.windows.has_any(at) {
+            return self.settle_size(at);
+        }
+        let Some((of_guest, id)) = self.sized_stream(at) else { return };
+        if let Some(guest) = self.consoles.guests.get_mut(of_guest) {
+            guest.leave_window(id);
+            self.fx.look_after_guest(of_guest);
+        }
+    }
+
+    /// The stream of a guest's that feeds a console.
+    fn sized_stream(&self, at: ConsoleId) -> Option<(ConsoleId, StreamId)> {
+        let parent = self.consoles.guests.parent(at)?;
+        let leg = self.consoles.get(at)?.legs.holder()?;
+        self.conns.get(leg)?.stream().filter(|(of_guest, _)| *of_guest == parent)
     }
 
     /// A stream feeds a console from now on, of which nothing is known.
@@ -235,9 +292,10 @@ impl Concentrator {
             console.lets_type(who, is_visitor, self.config.ports_ignore_locks)
         };
         let Some(size) = guests.windows.decided(at, may_type) else { return };
-        let leg = console.legs.holder().filter(|leg| !guests.windows.refused.contains(leg));
-        let stream = leg.and_then(|leg| self.conns.get(leg)).and_then(Conn::stream);
-        let Some((of_guest, id)) = stream.filter(|(of_guest, _)| *of_guest == parent) else { return };
+        if console.legs.holder().is_some_and(|leg| guests.windows.refused.contains(&leg)) {
+            return;
+        }
+        let Some((of_guest, id)) = self.sized_stream(at) else { return };
         let label = self.consoles.label(parent).map(|label| label.suffix.len());
         let name = label.and_then(|len| console.label.suffix.get(len..)?.strip_prefix('/'));
         let Some(Ok(name)) = name.map(Name::new) else { return };

@@ -186,6 +186,58 @@ fn the_next_shell_of_a_name_and_that_of_a_guest_that_comes_back_are_as_large() {
 }
 
 #[test]
+fn a_shell_that_nobody_looks_at_has_no_stream_of_sizes_and_who_comes_next_has_another() {
+    for mux in ["s2", "s2+sl"] {
+        let (mut world, mut agent, mut operator, stream, id) = shell_with_window(mux, 50);
+        let mut other = Operator::known(&mut world);
+        attach(&mut other, &mut world, "free-for-all", 20);
+        wait(&mut other, &mut agent, &mut world);
+        assert_eq!(sizes(&mut agent, id), [20], "{mux}");
+        let connection = other.id;
+        world.reset(connection);
+        wait(&mut operator, &mut agent, &mut world);
+        assert_eq!(sizes(&mut agent, id), [50], "{mux}: somebody is there");
+        assert!(!agent.reset.contains(&id), "{mux}: somebody is there");
+        operator.session.reset(StreamId(stream)).unwrap();
+        wait(&mut operator, &mut agent, &mut world);
+        assert!(agent.reset.contains(&id), "{mux}: nobody is there");
+        agent.heard(id);
+        attach(&mut operator, &mut world, "free-for-all", 50);
+        wait(&mut operator, &mut agent, &mut world);
+        let (next, header) = agent.opened();
+        assert_eq!(header.op(), "window");
+        assert_eq!(sizes(&mut agent, next), [50], "{mux}: whatever the one before was told");
+    }
+}
+
+#[test]
+fn whoever_leaves_before_a_shell_has_answered_how_it_takes_sizes_the_answer_counts() {
+    let answers = [answer::ok(&answer::Done {}), Refusal::new(Code::UNSUPPORTED, "a window?").line()];
+    for (is_refused, line) in [false, true].into_iter().zip(answers) {
+        let (mut world, mut agent) = world_with_agent("s2");
+        agent.announce(&shell("shell"));
+        agent.pass(&mut world);
+        let mut operator = Operator::known(&mut world);
+        let stream = attach(&mut operator, &mut world, "free-for-all", 50);
+        pass(&mut operator, &mut agent, &mut world);
+        let (id, _) = agent.opened();
+        operator.session.reset(StreamId(stream)).unwrap();
+        wait(&mut operator, &mut agent, &mut world);
+        assert!(!agent.reset.contains(&id), "it was not answered");
+        agent.say(id, &line);
+        if is_refused {
+            agent.session.finish(id).unwrap();
+        }
+        wait(&mut operator, &mut agent, &mut world);
+        assert_eq!((agent.reset.contains(&id), agent.ended.contains(&id)), (!is_refused, is_refused));
+        agent.heard(id);
+        attach(&mut operator, &mut world, "free-for-all", 40);
+        wait(&mut operator, &mut agent, &mut world);
+        assert_eq!(is_asked(&agent), !is_refused, "{:?}", agent.came);
+    }
+}
+
+#[test]
 fn an_agent_that_knows_no_sizes_is_asked_once_for_each_shell_and_all_else_goes_on() {
     let (mut world, mut agent) = world_with_agent("s2");
     let main = agent.announce(&shell("shell"));
