@@ -1,28 +1,28 @@
 //! What the engine keeps per connection: plain data, about 250 bytes for an idle VM.
+//!
+//! `conn/role.rs` has what it is, and what is kept of that alone.
+
+mod role;
 
 use std::time::Duration;
 
 use crate::mux::StreamId;
-use crate::proxy_protocol;
-use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side, com_port};
+use crate::telnet::{Decoder, Negotiator, Opt, OptionPolicy, Side};
 use crate::transport::Tls;
-use crate::vmware::{Dialogue, Uuid, VMWARE_TELNET_EXT};
+use crate::vmware::VMWARE_TELNET_EXT;
 
 use super::address::Address;
 use super::admission::{Heard, Kind, Source};
 use super::control::Control;
-use super::desk::Desk;
-use super::dials::DialKey;
 use super::effects::Effects;
 use super::event::CloseReason;
 use super::fanout::Seat;
-use super::id::{ConnId, ConsoleId, MoveId};
+use super::id::{ConnId, ConsoleId};
 use super::output::Sent;
-use super::speech::{Mode, Speech};
 use super::timers::Timer;
-use super::unshown::Unshown;
 use super::upgrade::Upgrade;
-use super::visitor::{Asking, Attach, Visit};
+
+pub(super) use role::{Announced, Client, Dialled, Early, Ended, Local, Place, Role, Vm, Wire};
 
 /// What we are willing to have switched on towards a client (telnet.md §4).
 pub(super) const CLIENT_POLICY: &[OptionPolicy] = &[
@@ -117,199 +117,6 @@ impl Transport {
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
-}
-
-#[derive(Debug)]
-pub(super) enum Role {
-    Vm(Vm),
-    /// Boxed: an idle VM must not cost what a client does.
-    Client(Box<Client>),
-    /// A client of this console whose TLS is not up: nobody yet.
-    Arriving(ConsoleId),
-    /// A proxy's connection that has not said whom it is from.
-    Announced(Box<Announced>),
-    /// A connection of ours that is not there yet, or whose TLS is not up.
-    Dialled(Box<Dialled>),
-    /// A reader inside the process.
-    Local(Local),
-    /// A connection on the admin listener that is attached to nothing.
-    Asking(Box<Asking>),
-    /// An operator's connection.
-    Operator(Box<Desk>),
-    /// Someone at a console by way of an operator's connection.
-    Attach(Box<Attach>),
-}
-
-/// A connection of which a proxy has to say whom it is from.
-#[derive(Debug)]
-pub(super) struct Announced {
-    pub(super) header: proxy_protocol::Decoder,
-    /// The console whose client port it came to. `None`: it came where hosts connect.
-    pub(super) console: Option<ConsoleId>,
-}
-
-/// A connection that we make for a console.
-#[derive(Debug)]
-pub(super) struct Dialled {
-    pub(super) key: DialKey,
-    /// It is there; its handshake may go on.
-    pub(super) is_connected: bool,
-}
-
-/// The connection of a host, for one serial port of one VM.
-#[derive(Debug)]
-pub(super) struct Vm {
-    pub(super) dialogue: Dialogue,
-    pub(super) place: Place,
-    /// The move it is the source or the target of.
-    pub(super) moving: Option<MoveId>,
-    /// What it has said that belongs to no console yet.
-    pub(super) early: Option<Box<Early>>,
-    /// CR NUL is folded to CR, and whether the last byte was a CR. `None`: BINARY was not refused.
-    pub(super) fold: Option<bool>,
-    /// Its identification has been told as an event.
-    pub(super) told: bool,
-    /// What is spoken on it.
-    pub(super) wire: Wire,
-}
-
-impl Vm {
-    /// One that has said nothing.
-    pub(super) fn new(wire: Wire) -> Self {
-        Self {
-            dialogue: Dialogue::new(),
-            place: Place::Unidentified,
-            moving: None,
-            early: None,
-            fold: None,
-            told: false,
-            wire,
-        }
-    }
-}
-
-/// What a VM's connection speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wire {
-    /// Telnet with VMware's option: it is a host's.
-    Vmware,
-    /// The same, while TLS that began on a telnet connection is not up yet.
-    Upgrading,
-    /// Telnet alone: it is a serial line's, of which all is known.
-    Telnet,
-    /// The same, of a serial port that can be set (RFC 2217).
-    Port,
-    /// What the guest of a serial line prints, and nothing else.
-    Raw,
-    /// The same, of a stream on the line of a guest with an agent: it has no socket.
-    Stream,
-}
-
-impl Wire {
-    /// It is a serial line's that says nothing of itself.
-    pub(super) fn is_lines(self) -> bool {
-        matches!(self, Self::Telnet | Self::Port | Self::Raw | Self::Stream)
-    }
-
-    /// Nothing goes over it but a guest's bytes.
-    pub(super) fn is_raw(self) -> bool {
-        matches!(self, Self::Raw | Self::Stream)
-    }
-}
-
-/// Where a VM connection stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
-    /// It has not said which VM it is.
-    Unidentified,
-    /// It said it is the target of a move that has ended since, or that never was: it joins no console.
-    Rejected,
-    /// This console, which is its own, has as many legs as it may have: it is read and dropped, and takes no
-    /// part before one of those has ended.
-    Aside(ConsoleId),
-    /// It is the accepted target of a move.
-    Target,
-    /// It feeds this console.
-    Console(ConsoleId),
-    /// Its VM has moved away.
-    MovedAway(ConsoleId),
-    /// It has part in nothing any more.
-    Detached,
-}
-
-impl Place {
-    /// It may be a stranger for all we know.
-    pub(super) fn is_unidentified(self) -> bool {
-        matches!(self, Self::Unidentified | Self::Rejected | Self::Aside(_))
-    }
-}
-
-/// What a VM connection says before it has a console.
-#[derive(Debug, Default)]
-pub(super) struct Early {
-    pub(super) unshown: Unshown,
-    pub(super) uuid: Option<Uuid>,
-    pub(super) name: Option<String>,
-    /// The `_<uri>` suffix, once DO-PROXY was accepted.
-    pub(super) suffix: Option<String>,
-    /// It carries streams, and is a console of its own, whatever is so of the VM's other ports.
-    pub(super) is_apart: bool,
-    /// Which console is its depends on its name, for which it is given time.
-    pub(super) awaits_name: bool,
-}
-
-/// A connection on a client port: someone who reads a console, and may type.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) console: ConsoleId,
-    pub(super) seat: Seat,
-    /// What it is.
-    pub(super) mode: Mode,
-    /// While that may change: what it has said that cannot be told yet.
-    pub(super) speech: Option<Box<Speech>>,
-    /// Of the uplink, when it last sent something.
-    pub(super) epoch: u32,
-    pub(super) after_cr: bool,
-    /// It speaks telnet and has not been greeted: it may be another server's port.
-    pub(super) ungreeted: bool,
-    /// It will send no more.
-    pub(super) ended: Option<Ended>,
-    /// It takes the console for a serial port: COM-PORT is on.
-    pub(super) serial: Option<Box<com_port::Session>>,
-    pub(super) visit: Visit,
-    /// We have connected to it, for this.
-    pub(super) forward: Option<DialKey>,
-    /// It has not shown yet that it has read what it was told when it was let in: output waits (admin.md §5).
-    pub(super) is_seeded: bool,
-}
-
-impl Client {
-    /// It has ordered that nothing be sent to it now.
-    pub(super) fn is_suspended(&self) -> bool {
-        self.serial.as_ref().is_some_and(|session| session.is_suspended())
-    }
-}
-
-/// How a client that will send no more takes what it is shown, since its clock was last set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Ended {
-    /// There was something to take.
-    pub(super) owed: bool,
-    /// It has taken something.
-    pub(super) took: bool,
-    /// What it sent before its end is not all read: its VM takes nothing.
-    pub(super) unread: bool,
-}
-
-/// A reader inside the process.
-#[derive(Debug)]
-pub(super) struct Local {
-    pub(super) console: ConsoleId,
-    pub(super) seat: Seat,
-    /// Of the uplink, when it last sent something.
-    pub(super) epoch: u32,
-    /// It may type; witnesses may not.
-    pub(super) may_type: bool,
 }
 
 impl Conn {

@@ -5,23 +5,25 @@
 //! **Refuses to know** connections.
 //!
 //! `consoles/ruled.rs` has what rules say of them, `consoles/read.rs` what comes of what readers take,
-//! `consoles/yielding.rs` who is forgotten.
+//! `consoles/early.rs` what was printed before, `consoles/beside_streams.rs` lines with a guest's streams on
+//! them, `consoles/yielding.rs` who is forgotten.
 
+mod beside_streams;
+mod early;
 mod read;
 mod ruled;
 mod yielding;
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::keyed::Keyed;
 use crate::telnet::com_port::Line;
-use crate::telnet::wire_form::{escape_into, undouble_into};
+use crate::telnet::wire_form::undouble_into;
 
 use super::config::{Config, SlowClient};
-use super::console::{Console, GUEST_AHEAD, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
+use super::console::{Console, LEAST_LAG_LIMIT, ROOM_UNIT, ReaderKey};
 use super::counters::Counters;
 use super::dials::Dials;
 use super::effects::Effects;
@@ -31,12 +33,11 @@ use super::id::{ConnId, ConsoleId};
 use super::index::{Index, Placed, Table};
 use super::journal::Pool;
 use super::label::{Identity, Label};
-use super::output::Sent;
 use super::rules::{Pattern, Rules};
 use super::silence::SilenceList;
 use super::slab::Slab;
 use super::target::Target;
-use super::unshown::{Pools, Unshown};
+use super::unshown::Pools;
 use super::unused::Unused;
 use super::uplink::Buffers;
 
@@ -298,138 +299,6 @@ impl Consoles {
         self.trim_memory(fx);
     }
 
-    /// Whether a console's line carries streams of a guest's.
-    pub(super) fn has_guest(&self, id: ConsoleId) -> bool {
-        self.table.get(id).is_some_and(|console| console.has_guest)
-    }
-
-    /// Takes in what came of a line that has a guest's streams on it: those go to its session, and what is
-    /// left is printed. A reader of that never makes the VM wait: the streams are others'. What legs print
-    /// that do not hold the input is text.
-    pub(super) fn print_beside_streams(
-        &mut self,
-        id: ConsoleId,
-        from: ConnId,
-        came: &[u8],
-        fx: &mut Effects,
-    ) {
-        let is_holders = self.table.get(id).is_some_and(|console| console.legs.holder() == Some(from));
-        if self.guests.is_control(id) {
-            return self.hear_control(id, came, is_holders, fx);
-        }
-        let Some(guest) = self.guests.get_mut(id) else { return };
-        let mut text = Vec::new();
-        if is_holders {
-            guest.handle_received(came, fx.now, &mut text);
-            fx.look_after_guest(id);
-        } else {
-            text.extend_from_slice(came);
-        }
-        if let Some(console) = self.table.get_mut(id) {
-            console.count().bytes_from_vm += came.len() as u64;
-        }
-        self.print_text(id, &text, fx);
-    }
-
-    /// What on such a line is no stream's.
-    pub(super) fn print_text(&mut self, id: ConsoleId, text: &[u8], fx: &mut Effects) {
-        let Some(console) = self.table.get_mut(id).filter(|_| !text.is_empty()) else { return };
-        let mut wire = Vec::with_capacity(text.len());
-        escape_into(text, &mut wire);
-        let pairs = wire.len() - text.len();
-        console.fanout_mut().print(&wire, pairs, &mut self.pools.vms);
-        after_print(console, self.limits, false, &mut self.pools.vms, fx);
-        self.by_silence.touch(id.index);
-        self.trim_memory(fx);
-    }
-
-    /// Has a guest be sent what its session has for it. A line without telnet, `is_raw`, [takes that
-    /// itself](Self::offer_frames) while nothing else goes over it; otherwise as much as may wait is put into
-    /// the uplink, where it has its place among what people type.
-    pub(super) fn send_to_guest(&mut self, id: ConsoleId, is_raw: bool, fx: &mut Effects) {
-        let Some(console) = self.table.get_mut(id).filter(|console| console.legs.has_holder()) else {
-            return;
-        };
-        let Some(guest) = self.guests.get_mut(id) else { return };
-        if is_raw && guest.is_frames_alone() {
-            if guest.trunk.has_output()
-                && let Some(line) = console.legs.input()
-            {
-                fx.outbox.transmit(line);
-            }
-            return;
-        }
-        let (uplink, buffers) = (&mut console.uplink, &mut self.buffers);
-        while uplink.len() < GUEST_AHEAD {
-            let room = GUEST_AHEAD - uplink.len();
-            let sent = guest.transmit_with(fx.now, |runs| {
-                let mut left = room;
-                for run in runs {
-                    let piece = &run[..run.len().min(left)];
-                    uplink.push_guest(piece, buffers);
-                    left -= piece.len();
-                }
-                room - left
-            });
-            if sent == 0 {
-                break;
-            }
-        }
-        console.wake_input(fx);
-    }
-
-    /// Whether a line without telnet is owed frames of a guest's session.
-    pub(super) fn has_frames(&self, id: ConsoleId) -> bool {
-        self.guests.get(id).is_some_and(|guest| guest.is_frames_alone() && guest.trunk.has_output())
-    }
-
-    /// Offers a line without telnet what the session of its guest has for it, borrowed from there.
-    pub(super) fn offer_frames(
-        &mut self,
-        id: ConsoleId,
-        fx: &mut Effects,
-        take: impl FnOnce(&[IoSlice<'_>]) -> usize,
-    ) -> Sent {
-        let Some(guest) = self.guests.get_mut(id).filter(|guest| guest.is_frames_alone()) else {
-            return Sent::default();
-        };
-        let mut offered = 0;
-        let taken = guest.trunk.transmit_with(fx.now, |runs| {
-            offered = runs.iter().map(|run| run.len()).sum();
-            take(runs).min(offered)
-        });
-        if taken > 0 {
-            fx.look_after_guest(id);
-            if let Some(console) = self.table.get_mut(id) {
-                console.count().bytes_to_vm += taken as u64;
-            }
-        }
-        Sent { offered, taken }
-    }
-
-    /// Takes over what was printed before its console was known.
-    pub(super) fn adopt(&mut self, id: ConsoleId, from: ConnId, unshown: Unshown, fx: &mut Effects) {
-        if unshown.kept() == 0 || self.table.get(id).is_none() {
-            return self.drop_unshown(unshown);
-        }
-        let Some(console) = self.table.get_mut(id) else { return };
-        if console.has_guest {
-            let mut unshown = unshown;
-            let wire = unshown.take_wire(&mut self.pools);
-            let mut came = Vec::with_capacity(wire.len());
-            undouble_into(&wire, usize::MAX, &mut came);
-            return self.print_beside_streams(id, from, &came, fx);
-        }
-        let printed = unshown.give_to(console.fanout_mut(), &mut self.pools);
-        if printed > 0 {
-            console.count().bytes_from_vm += printed;
-            let waits = self.rules.slow_client(console.rule).unwrap_or(self.slow) == SlowClient::Wait;
-            after_print(console, self.limits, waits, &mut self.pools.vms, fx);
-            self.by_silence.touch(id.index);
-            self.trim_memory(fx);
-        }
-    }
-
     /// Puts what a console printed before the start before all that it has printed since, as much of its end
     /// as it may have; once, and only as far as there is memory that nobody else uses. Returns how many bytes
     /// that were.
@@ -460,62 +329,6 @@ impl Consoles {
                 self.by_silence.remove(index);
             }
         }
-    }
-
-    /// Keeps what a connection prints that no console shows yet. Beyond the limit the oldest is dropped and
-    /// counted; where memory is short, scrollback goes before what a VM has printed here. Strangers together
-    /// may have more than there is room for afterwards: see
-    /// [`strangers_have_too_much`](Self::strangers_have_too_much).
-    pub(super) fn keep_unshown(
-        &mut self,
-        unshown: &mut Unshown,
-        wire: &[u8],
-        pairs: usize,
-        fx: &mut Effects,
-    ) {
-        unshown.append(wire, pairs, &mut self.pools);
-        self.trim_memory(fx);
-        fx.counters.early_bytes_dropped += unshown.shorten(self.limits.lag / 2, &mut self.pools);
-    }
-
-    /// The same for a VM whose output waits in full: a move's target whose source is still printing. Returns
-    /// whether that is as much as can wait: half a lag limit or a quarter of the memory of all, and no more
-    /// where that is used up and no scrollback is left that could give way.
-    pub(super) fn keep_waiting(
-        &mut self,
-        unshown: &mut Unshown,
-        wire: &[u8],
-        pairs: usize,
-        fx: &mut Effects,
-    ) -> bool {
-        self.promote(unshown);
-        unshown.append(wire, pairs, &mut self.pools);
-        self.trim_memory(fx);
-        let most = (self.limits.lag / 2).min(self.pools.vms.limit() as u64 / 4);
-        unshown.kept() > most || self.pools.vms.is_over()
-    }
-
-    /// This is a VM's, by the secret of its move or because it has joined a console: strangers cannot take
-    /// its memory. Copies what there is, once.
-    pub(super) fn promote(&mut self, unshown: &mut Unshown) {
-        unshown.promote(&mut self.pools);
-    }
-
-    /// Whether connections that have not said which VM they are keep more than they may together.
-    pub(super) fn strangers_have_too_much(&self) -> bool {
-        self.pools.strangers.is_over()
-    }
-
-    /// Drops the oldest of what a stranger has printed. Returns whether there was any.
-    pub(super) fn drop_oldest_of(&mut self, unshown: &mut Unshown, fx: &mut Effects) -> bool {
-        let dropped = unshown.drop_oldest(&mut self.pools);
-        fx.counters.early_bytes_dropped += dropped.unwrap_or(0);
-        dropped.is_some()
-    }
-
-    /// Nobody will read this.
-    pub(super) fn drop_unshown(&mut self, mut unshown: Unshown) {
-        unshown.clear(&mut self.pools);
     }
 
     /// A number that stands for a console's identity, also for one that comes again after it was forgotten.

@@ -3,113 +3,28 @@
 //! **Owns** what is said to it on the host's behalf (hello, the answers to what it announces) and what it has
 //! told. **Refuses to know** consoles and operators beyond their ids: who is fed by a stream, and who feeds
 //! it, is told by [`Carried`].
+//!
+//! `guest/config.rs` has how its line is used, `guest/reading.rs` how what it says is read.
+
+mod config;
+mod reading;
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rand_chacha::rand_core::Rng;
-use thiserror::Error;
-use vspc_guest::{
-    Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_FACT_LINE, MAX_LINE, Next, Pack, Refusal,
-    Secret, Teller, answer,
-};
+use vspc_guest::{Announcement, Code, Facts, Greeting, LineBuffer, Listener, MAX_LINE, Refusal};
 
 use crate::mux::link::LinkConfig;
-use crate::mux::{
-    Config as SessionConfig, Dialect, Event, Priority, Received, ResetReason, Role, StreamId, Trunk,
-};
+use crate::mux::{Dialect, Event, Priority, Received, ResetReason, StreamId, Trunk};
 use crate::time::Instant;
 
-use super::carried::{Carried, CarriedStreams, FactStream, Hello, Joined};
+use super::carried::{Carried, CarriedStreams, Hello, Joined};
 use super::interpreted::Interpreted;
 use super::label::Label;
 
-/// How streams are carried on a console's line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mux {
-    /// `s2`: the line loses nothing, and says when it opens and closes.
-    S2,
-    /// `s2+sl`: it may lose bytes: a serial port of the guest's.
-    S2OverSl,
-    /// `v1`: hyperstart's channel of streams. Its control channel is another line of the same VM.
-    V1,
-    /// `v1-control`: hyperstart's control channel.
-    V1Control,
-    /// `auto`: as `s2` where the guest answers that, as `v1` where it answers as hyperstart does.
-    Auto,
-}
-
-/// A text names no way to carry streams.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error(
-    "{0:?} is no multiplexer: there are s2 (a virtio port, a socket), s2+sl (a serial port), v1 and \
-     v1-control (hyperstart's two channels) and auto (s2 or v1)"
-)]
-pub struct NoMux(Box<str>);
-
-impl FromStr for Mux {
-    type Err = NoMux;
-
-    fn from_str(text: &str) -> Result<Self, NoMux> {
-        match text {
-            "s2" => Ok(Self::S2),
-            // A + in a query string is a space to some.
-            "s2+sl" | "s2 sl" | "s2%2Bsl" | "s2%2bsl" => Ok(Self::S2OverSl),
-            "v1" => Ok(Self::V1),
-            "v1-control" => Ok(Self::V1Control),
-            "auto" => Ok(Self::Auto),
-            _ => Err(NoMux(text.chars().take(32).collect::<String>().into())),
-        }
-    }
-}
-
-impl fmt::Display for Mux {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::S2 => "s2",
-            Self::S2OverSl => "s2+sl",
-            Self::V1 => "v1",
-            Self::V1Control => "v1-control",
-            Self::Auto => "auto",
-        })
-    }
-}
-
-/// What a guest has to prove that it knows, 32 bytes or more.
-#[derive(Clone, PartialEq, Eq)]
-pub struct GuestKey(Arc<KeyFile>);
-
-#[derive(PartialEq, Eq)]
-struct KeyFile {
-    bytes: Box<[u8]>,
-    path: Box<str>,
-}
-
-impl GuestKey {
-    /// What a file holds. `None`: it is too short.
-    #[must_use]
-    pub fn new(bytes: &[u8], file: &str) -> Option<Self> {
-        Secret::new(bytes).map(|_| Self(Arc::new(KeyFile { bytes: bytes.into(), path: file.into() })))
-    }
-
-    /// Where it comes from, for people.
-    #[must_use]
-    pub fn file(&self) -> &str {
-        &self.0.path
-    }
-
-    fn secret(&self) -> Option<Secret> {
-        Secret::new(&self.0.bytes)
-    }
-}
-
-impl fmt::Debug for GuestKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GuestKey(…)")
-    }
-}
+use config::SIZES;
+pub use config::{GuestKey, Mux, NoMux};
 
 /// Numbers that nobody can foresee, for one guest.
 #[derive(Clone, Copy, Debug)]
@@ -423,114 +338,6 @@ impl Guest {
         self.streams.set(id, Carried::Hello(Box::new(hello)));
     }
 
-    /// There is something to read on a stream.
-    fn read(&mut self, id: StreamId) {
-        let Some(carried) = self.streams.get_mut(id) else { return };
-        match carried {
-            Carried::Leg { .. } | Carried::Joined(_) => self.tell_of(News::Said(id)),
-            Carried::Waiting(_) | Carried::Early(_) => {}
-            Carried::Window(_) => self.pass_over_window(id),
-            Carried::Over => drop(self.trunk.session().stop_reading(id)),
-            Carried::Unread(line) => match next_line(&mut self.trunk, id, line) {
-                None if matches!(self.trunk.session().received(id), Ok(Received::End)) => {
-                    self.refuse(id, &Refusal::new(Code::BAD_LINE, "the stream has no header"));
-                }
-                None => {}
-                Some(Err(refusal)) => self.refuse(id, &refusal),
-                Some(Ok(line)) => self.read_announcement(id, &line),
-            },
-            Carried::Hello(hello) => {
-                let outcome = match next_line(&mut self.trunk, id, &mut hello.line) {
-                    None => return,
-                    Some(line) => line.and_then(|line| hello.greeting.handle_line(&line)),
-                };
-                match outcome {
-                    Err(refusal) => self.complain(&refusal.to_string()),
-                    Ok((who, next)) => {
-                        if let Some(guest) = &who {
-                            // A socket carries more than anybody packs.
-                            let can = guest.packs.iter().any(|word| Pack::WORDS.contains(&word.as_str()));
-                            self.packs = can && self.mux == Mux::S2OverSl;
-                        }
-                        let who = who.map(Known::of).or_else(|| hello.half_known.take());
-                        match next {
-                            Next::Say(line) => {
-                                hello.half_known = who;
-                                let _ = self.trunk.session().write(id, &line);
-                                // The answer may be there.
-                                self.read(id);
-                            }
-                            Next::Over => {
-                                let _ = self.trunk.session().finish(id);
-                                let _ = self.trunk.session().stop_reading(id);
-                                self.met = who.map_or(Met::Nobody(None), Met::Agent);
-                                self.streams.set(id, Carried::Over);
-                                self.tell_of(News::Up);
-                                self.read_early();
-                            }
-                        }
-                    }
-                }
-            }
-            Carried::Facts(facts) => {
-                let mut changed = Vec::new();
-                let outcome = loop {
-                    match next_line(&mut self.trunk, id, &mut facts.line) {
-                        None => break Ok(()),
-                        Some(line) => match line.and_then(|line| self.told.handle_line(&line)) {
-                            Ok(keys) => changed.extend(keys),
-                            Err(refusal) => break Err(refusal),
-                        },
-                    }
-                };
-                if !changed.is_empty() {
-                    self.tell_of(News::Told(changed));
-                }
-                if outcome.is_err() {
-                    let _ = self.trunk.session().reset(id);
-                }
-            }
-        }
-    }
-
-    /// Hello is over: what was announced before that was known is heard now.
-    fn read_early(&mut self) {
-        let early = self.streams.iter().filter_map(|(id, carried)| match carried {
-            Carried::Early(buffer) => Some((id, buffer.line()?.ok()?.to_vec())),
-            _ => None,
-        });
-        for (id, line) in early.collect::<Vec<_>>() {
-            self.read_announcement(id, &line);
-        }
-    }
-
-    fn read_announcement(&mut self, id: StreamId, line: &[u8]) {
-        if self.agent().is_none() {
-            let mut kept = LineBuffer::new(MAX_LINE);
-            kept.take(line);
-            self.streams.set(id, Carried::Early(Box::new(kept)));
-            return;
-        }
-        match Announcement::parse(line) {
-            Err(refusal) => self.refuse(id, &refusal),
-            Ok(Announcement::Facts { .. }) if self.streams.facts().is_some() => {
-                self.refuse(id, &Refusal::new(Code::IN_USE, "there are facts already"));
-            }
-            Ok(Announcement::Facts { .. }) => {
-                self.told.begin();
-                let facts = FactStream {
-                    line: LineBuffer::new(MAX_FACT_LINE),
-                    teller: Teller::new(&self.own),
-                    unsaid: answer::ok(&answer::Done {}),
-                };
-                self.streams.set(id, Carried::Facts(Box::new(facts)));
-                self.tell();
-                self.read(id);
-            }
-            Ok(announcement) => self.tell_of(News::Announced(id, announcement)),
-        }
-    }
-
     /// Answers that this may not be.
     pub(super) fn refuse(&mut self, id: StreamId, refusal: &Refusal) {
         let session = self.trunk.session();
@@ -659,50 +466,3 @@ impl Guest {
         (taken, matches!(session.received(id), Ok(Received::End)))
     }
 }
-
-/// The next line of a stream, or that it is too long; `None`: it has not come.
-fn next_line(trunk: &mut Trunk, id: StreamId, buffer: &mut LineBuffer) -> Option<Result<Vec<u8>, Refusal>> {
-    while let Ok(Received::Bytes(bytes)) = trunk.session().received(id) {
-        let taken = buffer.take(bytes);
-        let _ = trunk.session().consume(id, taken);
-        let line = buffer.line().map(|line| line.map(<[u8]>::to_vec));
-        if line.is_some() {
-            buffer.clear();
-            return line;
-        }
-    }
-    None
-}
-
-/// What sessions without SL agree on, and those with it.
-static SIZES: LazyLock<[Arc<SessionConfig>; 2]> = LazyLock::new(|| {
-    [(16 << 10, WINDOW, GROWTH), (1 << 10, SLOW_WINDOW, 0)].map(|(max_frame, window, growth)| {
-        Arc::new(SessionConfig {
-            max_frame,
-            window,
-            receive_buffer: window,
-            send_buffer: SEND_BUFFER,
-            most_window: MOST_WINDOW,
-            growth,
-            max_peer_streams: PEER_STREAMS,
-            max_own_streams: OWN_STREAMS,
-            ..SessionConfig::new(Role::Host)
-        })
-    })
-});
-/// What a stream may have under way towards us: as much as a socket carries at a time, and on a serial port,
-/// where it holds a packed block.
-const WINDOW: u32 = 128 << 10;
-const SLOW_WINDOW: u32 = 64 << 10;
-/// What it grows to on a line without SL, for a copy: agent, server and client then wait for each other once
-/// in many pieces. And by how much the windows of one guest's streams grow together, each way: twice that is
-/// what it can make us hold, of what it says and of what it does not take, beyond what it may with windows of
-/// the first size.
-const MOST_WINDOW: u32 = 512 << 10;
-const GROWTH: u64 = 2 << 20;
-/// What is kept of one for a guest that has not taken it.
-const SEND_BUFFER: u32 = 128 << 10;
-/// Streams that a guest may have announced at a time.
-const PEER_STREAMS: u32 = 72;
-/// Streams that operators may have opened in a guest at a time.
-const OWN_STREAMS: u32 = 200;

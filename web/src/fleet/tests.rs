@@ -1,5 +1,6 @@
 //! What readers of a fleet are told, and what outlives a concentrator.
 
+use super::read::Change;
 use super::*;
 
 fn kinds(changes: &[Change]) -> Vec<&str> {
