@@ -17,6 +17,7 @@ use super::client_tour::Client;
 use super::process::{PATIENCE, Server};
 use super::program;
 use super::programs::{Folder, is_here};
+use super::waiting::wait_for;
 
 const QEMU: &str = super::migration::QEMU;
 
@@ -80,15 +81,8 @@ fn boot(guest: &Path, folder: &Path) -> Child {
 }
 
 /// Does something until it succeeds: while a machine boots nobody answers.
-fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + BOOT;
-    loop {
-        if let Some(it) = done() {
-            return it;
-        }
-        assert!(Instant::now() < deadline, "waited too long for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+fn until<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_for(BOOT, what, done)
 }
 
 /// Bytes that no line likes.

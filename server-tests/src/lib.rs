@@ -65,6 +65,7 @@ mod takeover;
 mod tls;
 mod tls_files;
 mod tls_programs;
+mod waiting;
 mod watching;
 
 use std::sync::OnceLock;

@@ -17,6 +17,7 @@ use super::peer::Peer;
 use super::process::{PATIENCE, Server};
 use super::programs::{Folder, is_here};
 use super::relays::Running;
+use super::waiting::wait_until;
 
 /// A host with one line, which a relay speaks for.
 struct Host {
@@ -197,16 +198,11 @@ impl Machine {
     /// Waits until the relay is at the serial port and at QMP: what a machine prints before is lost, as on
     /// every port that nobody has opened.
     fn wait_for_relay(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_until("the relay is at the ports", || {
             let ports = self.ask("query-chardev", &serde_json::json!({}));
             let is_open = |port: &serde_json::Value| !port["filename"].as_str().unwrap().starts_with("disc");
-            if ports.as_array().unwrap().iter().all(is_open) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{ports}");
-            thread::sleep(Duration::from_millis(5));
-        }
+            ports.as_array().unwrap().iter().all(is_open)
+        });
     }
 
     pub(super) fn ask(&mut self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
@@ -236,15 +232,7 @@ impl Machine {
 
     /// Waits for a status of its migration.
     pub(super) fn migration_is(&mut self, status: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let now = self.ask("query-migrate", &serde_json::json!({}))["status"].take();
-            if now == status {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{now} instead of {status}");
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(status, || self.ask("query-migrate", &serde_json::json!({}))["status"] == status);
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -15,6 +14,7 @@ use super::process::{PATIENCE, Server, run};
 use super::programs::{Folder, is_here};
 use super::state::{Kept, Moment, kill_at_any_moment};
 use super::stretch::Stretch;
+use super::waiting::wait_until;
 
 /// A redis-server of a test's own.
 pub(super) struct Redis {
@@ -128,15 +128,6 @@ impl Drop for Redis {
 
 pub(super) fn refs(options: &[String]) -> Vec<&str> {
     options.iter().map(String::as_str).collect()
-}
-
-/// Waits until something is so.
-pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// What is typed arrives, and what is printed.

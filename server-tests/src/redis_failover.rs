@@ -12,7 +12,8 @@ use std::thread;
 use super::peer::Peer;
 use super::process::Server;
 use super::programs::{Folder, is_here};
-use super::redis::{Redis, talk, wait_until};
+use super::redis::{Redis, talk};
+use super::waiting::wait_until;
 
 /// An address that leads to one Redis and, from some moment on, to another, as that of a load balancer does,
 /// or one that moves from machine to machine.

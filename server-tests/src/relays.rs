@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use vspc_conformance::load::hosts::{self, HostsArgs};
@@ -16,9 +16,10 @@ use vspc_conformance::load::vmotion::{self, VmotionArgs};
 use vspc_relay::{Relay, Settings, Stopper};
 
 use super::peer::Peer;
-use super::process::{PATIENCE, Server};
+use super::process::Server;
 use super::program;
 use super::programs::Folder;
+use super::waiting::wait_until;
 
 /// A relay that runs until it is dropped.
 pub(super) struct Running {
@@ -160,11 +161,7 @@ fn counted_over(signal: Signal) -> u32 {
         Server::of(command.arg("--log-dir").arg(&logs))
     };
     let wait_for = |line: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        while !fs::read_to_string(&log).unwrap_or_default().contains(line) {
-            assert!(Instant::now() < deadline, "no {line:?}: {:?}", fs::read_to_string(&log));
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(line, || fs::read_to_string(&log).unwrap_or_default().contains(line));
     };
     let server = start(0);
     let to = server.vms;

@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::process::{PATIENCE, Server};
 use super::programs::{Folder, Program, is_here};
+use super::waiting::{wait_for, wait_until};
 
 pub(super) fn pyserial_opens_a_console_as_a_port_sets_it_and_sends_every_byte_through_it() {
     // It comes with pyserial, for the same Python.
@@ -99,27 +98,11 @@ fn read_until(stream: &mut TcpStream, what: &[u8]) {
     }
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// A connection to a program that says nothing when it listens.
 fn connect(to: SocketAddr) -> TcpStream {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match TcpStream::connect(to) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                return stream;
-            }
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
+    let stream = wait_for(PATIENCE, "the program listens", || TcpStream::connect(to).ok());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 /// Sets every parameter, each of which pyserial waits to be confirmed; sends all bytes and reads them back;
