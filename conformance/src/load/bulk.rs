@@ -126,8 +126,8 @@ fn tell(report: &mut Report, name: &str, runs: &[Outcome], allow_loss: bool) -> 
         if !run.totals.clean() || run.closed > 0 {
             let first = run.faults.first().map_or(String::new(), |fault| format!("; first: {fault}"));
             let what = format!(
-                "through the {name}: of {} wire bytes sent {lost} lost, {repeated} repeated, {foreign} foreign \
-                 in {faults} places, {} receiver(s) disconnected{first}",
+                "through the {name}: of {} wire bytes sent {lost} lost, {repeated} repeated, \
+                 {foreign} foreign in {faults} places, {} receiver(s) disconnected{first}",
                 run.sent_wire, run.closed
             );
             if !allow_loss || repeated > 0 {
@@ -176,39 +176,56 @@ fn once(args: &BulkArgs, opened: &Opened) -> Result<Outcome, LoadError> {
         until: Duration::from_secs_f64(args.seconds),
         rate: None,
     };
-    let sent_periods = AtomicU64::new(u64::MAX);
-    let broken = AtomicBool::new(false);
-    let started = Instant::now();
-    let Received { ends, last } = thread::scope(|scope| {
-        let (sent_periods, broken) = (&sent_periods, &broken);
-        // The stream stays open until the readers are done: its end would be the server's to interpret.
-        let writer = &mut writer;
-        scope.spawn(move || {
-            let periods = send(writer, sent_form, plan, broken);
-            sent_periods.store(periods, Ordering::Release);
-        });
-        receive(readers, received, read_form, sent_periods, broken)
-    })?;
+    let Carried { ends, seconds, periods } =
+        carry((&mut writer, sent_form), (readers, read_form), received, plan)?;
     let cost = read(meter.as_ref())?;
-    let periods = sent_periods.load(Ordering::Acquire);
     let matched: u64 = ends.iter().map(|end| end.matched).sum();
-    let mut totals = Totals::default();
-    for end in &ends {
-        totals.lost += end.totals.lost;
-        totals.repeated += end.totals.repeated;
-        totals.foreign += end.totals.foreign;
-        totals.faults += end.totals.faults;
-    }
     Ok(Outcome {
-        seconds: (last - started).as_secs_f64().max(1e-6),
+        seconds,
         sent_wire: periods * sent_form.period(),
         received_wire: matched,
         received_guest: read_form.guest_bytes(matched),
-        totals,
+        totals: ends.iter().map(|end| end.totals).sum(),
         faults: ends.iter().flat_map(|end| end.faults.iter().copied()).collect(),
         closed: ends.iter().filter(|end| end.closed).count(),
         cost,
     })
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub(super) struct Carried {
+    /// Of each reader.
+    pub(super) ends: Vec<End>,
+    /// From the first write until the last byte came.
+    pub(super) seconds: f64,
+    /// Periods that were written.
+    pub(super) periods: u64,
+}
+
+/// Writes one stream as planned while all readers, who have `received` this much of it, read and check it.
+/// Writer and readers each have the form in which the pattern travels at their end. Nobody need read.
+pub(super) fn carry(
+    (writer, sent_form): (&mut TcpStream, &Pattern),
+    (readers, read_form): (Vec<TcpStream>, &Pattern),
+    received: Vec<Vec<u8>>,
+    plan: Plan,
+) -> Result<Carried, LoadError> {
+    let (sent, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+    let started = Instant::now();
+    let Received { ends, last } = thread::scope(|scope| {
+        let (sent, broken) = (&sent, &broken);
+        // The stream stays open until the readers are done: its end would be the server's to interpret.
+        let writing =
+            scope.spawn(move || sent.store(send(writer, sent_form, plan, broken), Ordering::Release));
+        if readers.is_empty() {
+            let _ = writing.join();
+            return Ok(Received { ends: Vec::new(), last: Instant::now() });
+        }
+        receive(readers, received, read_form, sent, broken)
+    })?;
+    let seconds = (last - started).as_secs_f64().max(1e-6);
+    Ok(Carried { ends, seconds, periods: sent.load(Ordering::Acquire) })
 }
 
 /// How long a writer goes on.
@@ -223,7 +240,7 @@ pub(super) struct Plan {
 }
 
 /// Writes whole periods until the plan is fulfilled or the other end is gone; returns how many.
-pub(super) fn send(stream: &mut TcpStream, pattern: &Pattern, plan: Plan, broken: &AtomicBool) -> u64 {
+fn send(stream: &mut TcpStream, pattern: &Pattern, plan: Plan, broken: &AtomicBool) -> u64 {
     let started = Instant::now();
     let mut source = Source::new(pattern);
     let _ = stream.set_write_timeout(Some(PATIENCE));
@@ -305,14 +322,14 @@ pub(super) struct End {
 
 /// How all of them fared.
 #[derive(Debug)]
-pub(super) struct Received {
-    pub(super) ends: Vec<End>,
+struct Received {
+    ends: Vec<End>,
     /// When the last byte came.
-    pub(super) last: Instant,
+    last: Instant,
 }
 
 /// Reads and checks all ends until each has what was sent, is closed, or gets nothing more.
-pub(super) fn receive(
+fn receive(
     streams: Vec<TcpStream>,
     received: Vec<Vec<u8>>,
     pattern: &Pattern,

@@ -2,10 +2,10 @@
 //! gigabyte costs the processes in between, and how long a key takes there and back (docs/channels.md).
 //!
 //! Each run opens all of them in turn, so that all meet the same machine; the medians are told. `relay` and
-//! `raw-relay` are relays alone, without a server: what `vspc-relay` costs beside [`relay`](super::relay), which
-//! looks at nothing.
+//! `raw-relay` are relays alone, without a server: what `vspc-relay` costs beside [`relay`](super::relay),
+//! which looks at nothing.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -14,13 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use vspc_core::vmware::{VmEvent, VmSession};
 
 use super::LoadError;
 use super::folder::Folder;
-use super::link::{ANSWERS, numbered_vm};
+use super::link::{ANSWERS, TICK, VmLink, numbered_vm};
 use super::process::{Cost, Launch, Meter, Started, free_port, start_relay};
 use super::program::Program;
+use super::proof::Proof;
 use super::relay::BUFFER;
 use super::report::Report;
 use super::stats::{Samples, median, micros, round};
@@ -155,19 +155,12 @@ struct Figures {
 
 /// A guest and its client, and what is between them.
 struct Rig {
-    guest: End,
+    guest: VmLink,
     client: TcpStream,
     _folder: Folder,
     _server: Vec<Started>,
     _relay: Option<Program>,
     pids: Vec<u32>,
-}
-
-/// The guest's side.
-struct End {
-    /// A unix socket is read and written as one of TCP.
-    stream: TcpStream,
-    session: Option<VmSession>,
 }
 
 impl Rig {
@@ -189,7 +182,7 @@ impl Rig {
             Channel::Network => pair()?,
             Channel::Vspc => {
                 let (vms, port) = server(Vec::new())?;
-                (End::introduce(dial(vms)?)?, dial(port)?)
+                (introduce(dial(vms)?)?, dial(port)?)
             }
             Channel::VspcRelay => {
                 let (vms, port) = server(Vec::new())?;
@@ -198,26 +191,26 @@ impl Rig {
                     &args.relay,
                     &["--listen", &at.to_string(), "--to", &vms.to_string()],
                 )?);
-                (End::introduce(dial(at)?)?, dial(port)?)
+                (introduce(dial(at)?)?, dial(port)?)
             }
             Channel::SpeakingRelay => {
                 let (vms, port) = server(Vec::new())?;
                 let listener = UnixListener::bind(&socket).map_err(|error| failed(&error))?;
                 let line = format!("unix:{}", socket.display());
                 relay = Some(Program::start(&args.relay, &["--line", &line, "--to", &vms.to_string()])?);
-                (End::accept(&listener)?, dial(port)?)
+                (accept(&listener).map_err(|error| failed(&error))?, dial(port)?)
             }
             Channel::DirectLine => {
                 let listener = UnixListener::bind(&socket).map_err(|error| failed(&error))?;
                 let line = format!("vm=unix:{}", socket.display());
                 let (_, port) = server(vec!["--line".to_owned(), line])?;
-                (End::accept(&listener)?, dial(port)?)
+                (accept(&listener).map_err(|error| failed(&error))?, dial(port)?)
             }
             Channel::Forward => {
                 let listener = TcpListener::bind(local(0)).map_err(|error| failed(&error))?;
                 let at = listener.local_addr().map_err(|error| failed(&error))?;
                 let (vms, _) = server(vec!["--forward".to_owned(), format!("*=tcp://{at}")])?;
-                let guest = End::introduce(dial(vms)?)?;
+                let guest = introduce(dial(vms)?)?;
                 (guest, listener.accept().map_err(|error| failed(&error))?.0)
             }
             Channel::Relay => {
@@ -228,14 +221,14 @@ impl Rig {
                     &args.relay,
                     &["--listen", &at.to_string(), "--to", &to.to_string()],
                 )?);
-                let guest = End::raw(dial(at)?);
+                let guest = VmLink::raw(dial(at)?);
                 (guest, listener.accept().map_err(|error| failed(&error))?.0)
             }
             Channel::RawRelay => {
                 let (started, vms, clients) = start_relay(BUFFER)?;
                 pids.push(started.pid());
                 servers.push(started);
-                let guest = End::raw(dial(vms)?);
+                let guest = VmLink::raw(dial(vms)?);
                 (guest, dial(clients)?)
             }
         };
@@ -251,20 +244,20 @@ impl Rig {
 
     /// Guest and client hear each other, and nothing else is on its way.
     fn meet(&mut self, is_telnet: bool) -> io::Result<()> {
-        for stream in [&self.guest.stream, &self.client] {
+        for (stream, patience) in [(&self.guest.stream, TICK), (&self.client, PATIENCE)] {
             // Fails on a unix socket, which needs it not.
             let _ = stream.set_nodelay(true);
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
         }
         if is_telnet {
             self.client.write_all(&ANSWERS)?;
         }
         self.client.write_all(b"?\n")?;
-        let mut typed = Vec::new();
-        while !typed.ends_with(b"?\n") {
-            self.guest.read(&mut typed)?;
+        while !self.guest.typed.ends_with(b"?\n") {
+            self.guest.await_typed().map_err(io::Error::other)?;
         }
-        self.guest.print(b"\nvspc-load!\n")?;
+        self.guest.typed.clear();
+        self.guest.print(b"\nvspc-load!\n").map_err(io::Error::other)?;
         let mut seen = Vec::new();
         let mut byte = [0];
         while !seen.ends_with(b"\nvspc-load!\n") {
@@ -275,13 +268,13 @@ impl Rig {
     }
 
     fn measure(self, args: &ChannelsArgs) -> Result<Figures, LoadError> {
-        let Self { guest, client, pids, _folder, _server, _relay } = self;
+        let Self { guest, mut client, pids, _folder, _server, _relay } = self;
         let violated = |error: io::Error| LoadError::Violation(format!("a channel: {error}"));
         let (mut guest, mut keys) = echo(guest, &client, args.keys).map_err(violated)?;
         let meters = pids.iter().map(|pid| Meter::start(*pid)).collect::<Result<Vec<_>, _>>()?;
         let length = args.megabytes * 1_000_000;
         let begun = Instant::now();
-        let printer = thread::spawn(move || -> io::Result<()> {
+        let printer = thread::spawn(move || -> Result<(), LoadError> {
             let block = block();
             let mut left = length;
             while left > 0 {
@@ -291,12 +284,9 @@ impl Rig {
             }
             Ok(())
         });
-        check(client, length).map_err(violated)?;
+        Proof::new(block(), length as u64).read(&mut client, BUFFER).map_err(violated)?;
         let time = begun.elapsed().as_secs_f64();
-        printer
-            .join()
-            .map_err(|_| LoadError::Violation("a guest has panicked".to_owned()))?
-            .map_err(violated)?;
+        printer.join().map_err(|_| LoadError::Violation("a guest has panicked".to_owned()))??;
         let costs = meters.iter().map(Meter::read).collect::<Result<Vec<_>, _>>()?;
         let gigabytes = length as f64 / 1e9;
         Ok(Figures {
@@ -309,12 +299,12 @@ impl Rig {
 }
 
 /// Types so many keys, one when the one before has come back.
-fn echo(mut guest: End, client: &TcpStream, count: usize) -> io::Result<(End, Samples)> {
-    let echo = thread::spawn(move || -> io::Result<End> {
+fn echo(mut guest: VmLink, client: &TcpStream, count: usize) -> io::Result<(VmLink, Samples)> {
+    let echo = thread::spawn(move || -> Result<VmLink, LoadError> {
         let mut left = count;
         while left > 0 {
-            let mut typed = Vec::new();
-            guest.read(&mut typed)?;
+            guest.await_typed()?;
+            let typed = std::mem::take(&mut guest.typed);
             guest.print(&typed)?;
             left = left.saturating_sub(typed.len());
         }
@@ -328,32 +318,9 @@ fn echo(mut guest: End, client: &TcpStream, count: usize) -> io::Result<(End, Sa
         client.read_exact(&mut [0])?;
         samples.push(begun.elapsed());
     }
-    let guest = echo.join().map_err(|_| io::Error::other("a guest has panicked"))??;
+    let guest =
+        echo.join().map_err(|_| io::Error::other("a guest has panicked"))?.map_err(io::Error::other)?;
     Ok((guest, samples))
-}
-
-/// Reads so many bytes of blocks, each in its place.
-fn check(mut client: TcpStream, length: usize) -> io::Result<()> {
-    let block = block();
-    let mut buffer = vec![0; 256 << 10];
-    let mut at = 0;
-    while at < length {
-        let n = client.read(&mut buffer)?;
-        if n == 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, format!("it ends after {at} bytes")));
-        }
-        let mut rest = &buffer[..n];
-        while !rest.is_empty() {
-            let from = at % block.len();
-            let same = rest.len().min(block.len() - from);
-            if rest[..same] != block[from..from + same] {
-                return Err(io::Error::new(ErrorKind::InvalidData, format!("a byte is wrong behind {at}")));
-            }
-            at += same;
-            rest = &rest[same..];
-        }
-    }
-    Ok(())
 }
 
 /// Lines of text, no two stretches alike.
@@ -369,61 +336,16 @@ fn block() -> Vec<u8> {
     block
 }
 
-impl End {
-    const fn raw(stream: TcpStream) -> Self {
-        Self { stream, session: None }
-    }
+/// A unix socket is read and written as one of TCP.
+fn accept(listener: &UnixListener) -> io::Result<VmLink> {
+    let (stream, _) = listener.accept()?;
+    Ok(VmLink::raw(TcpStream::from(OwnedFd::from(stream))))
+}
 
-    fn accept(listener: &UnixListener) -> Result<Self, LoadError> {
-        let (stream, _) = listener.accept().map_err(|error| failed(&error))?;
-        Ok(Self::raw(TcpStream::from(OwnedFd::from(stream))))
-    }
-
-    /// As a VM's host does, until it is served.
-    fn introduce(stream: TcpStream) -> Result<Self, LoadError> {
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|error| failed(&error))?;
-        let mut end = Self { stream, session: Some(VmSession::new(numbered_vm(0))) };
-        loop {
-            end.read(&mut Vec::new()).map_err(|error| failed(&error))?;
-            while let Some(event) = end.session.as_mut().and_then(VmSession::poll_event) {
-                if event == VmEvent::ProxyAgreed {
-                    return Ok(end);
-                }
-            }
-        }
-    }
-
-    /// Reads once, and answers.
-    fn read(&mut self, typed: &mut Vec<u8>) -> io::Result<()> {
-        let mut buffer = [0; 4096];
-        let n = self.stream.read(&mut buffer)?;
-        if n == 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the guest's connection has ended"));
-        }
-        match &mut self.session {
-            Some(session) => session.handle_received(&buffer[..n], typed),
-            None => typed.extend_from_slice(&buffer[..n]),
-        }
-        self.flush()
-    }
-
-    fn print(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.session {
-            Some(session) => {
-                session.print(bytes);
-                self.flush()
-            }
-            None => self.stream.write_all(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if let Some(session) = &mut self.session {
-            self.stream.write_all(session.pending())?;
-            session.transmit(<[u8]>::len);
-        }
-        Ok(())
-    }
+/// As a VM's host does, until it is served.
+fn introduce(stream: TcpStream) -> Result<VmLink, LoadError> {
+    stream.set_read_timeout(Some(TICK)).map_err(|error| failed(&error))?;
+    VmLink::introduce(stream, numbered_vm(0))
 }
 
 /// What a silent line costs that a relay carries.
@@ -459,10 +381,10 @@ fn memory_of_spoken(args: &ChannelsArgs) -> Result<u64, LoadError> {
         &args.relay,
         &["--lines", &folder.as_path().display().to_string(), "--to", &vms.to_string()],
     )?;
-    let talk = |number: usize| -> io::Result<(UnixListener, End)> {
+    let talk = |number: usize| -> io::Result<(UnixListener, VmLink)> {
         let listener = UnixListener::bind(folder.path(&format!("vm{number}.sock")))?;
-        let mut end = End::accept(&listener).map_err(io::Error::other)?;
-        end.print(b"login: ")?;
+        let mut end = accept(&listener)?;
+        end.print(b"login: ").map_err(io::Error::other)?;
         Ok((listener, end))
     };
     let warm = (0..WARM).map(talk).collect::<io::Result<Vec<_>>>().map_err(|error| failed(&error))?;
@@ -485,10 +407,10 @@ fn settled(meter: &Meter, lines: usize) -> u64 {
 }
 
 /// Two ends of one connection.
-fn pair() -> Result<(End, TcpStream), LoadError> {
+fn pair() -> Result<(VmLink, TcpStream), LoadError> {
     let listener = TcpListener::bind(local(0)).map_err(|error| failed(&error))?;
     let client = dial(listener.local_addr().map_err(|error| failed(&error))?)?;
-    Ok((End::raw(listener.accept().map_err(|error| failed(&error))?.0), client))
+    Ok((VmLink::raw(listener.accept().map_err(|error| failed(&error))?.0), client))
 }
 
 /// Connects as soon as somebody listens.
@@ -526,24 +448,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sent(bytes: Vec<u8>) -> TcpStream {
-        let (guest, client) = pair().unwrap();
-        thread::spawn(move || guest.stream.try_clone().unwrap().write_all(&bytes));
-        client
-    }
-
-    #[test]
-    fn every_byte_has_its_place() {
-        let twice = [block(), block()].concat();
-        check(sent(twice.clone()), twice.len()).unwrap();
-        let mut wrong = twice.clone();
-        wrong[BLOCK + 70_000] ^= 1;
-        assert_eq!(check(sent(wrong), twice.len()).unwrap_err().kind(), ErrorKind::InvalidData);
-        let mut short = twice.clone();
-        short.remove(100_000);
-        assert!(check(sent(short), twice.len()).is_err());
-    }
 
     #[test]
     fn each_key_comes_back() {

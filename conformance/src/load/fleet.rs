@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 use vspc_core::vmware::{VmConfig, VmEvent};
 
 use super::LoadError;
+use super::guests::IdleGuest;
 use super::link::{PATIENCE, numbered_vm, tells_name};
 use super::stats::Samples;
 use super::strangers::Addresses;
@@ -29,6 +30,8 @@ pub(super) struct Fleet {
     vms: SocketAddr,
     from: Addresses,
     members: Vec<Member>,
+    /// How many of them were told to connect.
+    begun: usize,
     typed: Vec<u8>,
     /// Bytes that a line has at least.
     width: usize,
@@ -43,6 +46,7 @@ struct Member {
     named: bool,
     up: bool,
     lines: u64,
+    guest: Option<IdleGuest>,
 }
 
 /// How a fleet came up.
@@ -66,31 +70,44 @@ impl Fleet {
     /// VMs with the numbers `first` to `first + count - 1`, none of them connected.
     pub(super) fn new(subject: &Subject, first: usize, count: usize) -> Result<Self, LoadError> {
         let poll = Poll::new().map_err(|error| LoadError::Usage(format!("event queue: {error}")))?;
-        let now = Instant::now();
-        let member = |number| {
-            // Through a relay nobody listens: silent until told to print.
-            let config = subject.adapt(numbered_vm(number));
-            Member {
-                config: Arc::new(config),
-                leg: None,
-                began: now,
-                agreed: !subject.is_server(),
-                named: !subject.is_server(),
-                up: false,
-                lines: 0,
-            }
-        };
-        let members = (first..first + count).map(member).collect();
-        Ok(Self {
+        let mut fleet = Self {
             poll,
             events: Events::with_capacity(1024),
             dial: subject.dial(),
             vms: subject.vms(),
             from: Addresses::One,
-            members,
+            members: Vec::new(),
+            begun: 0,
             typed: Vec::new(),
             width: 0,
-        })
+        };
+        fleet.add(subject, first, count);
+        Ok(fleet)
+    }
+
+    /// Adds the VMs with the numbers `first` to `first + count - 1`, none of them connected.
+    pub(super) fn add(&mut self, subject: &Subject, first: usize, count: usize) {
+        let now = Instant::now();
+        self.members.extend((first..first + count).map(|number| Member {
+            // Through a relay nobody listens: silent until told to print.
+            config: Arc::new(subject.adapt(numbered_vm(number))),
+            leg: None,
+            began: now,
+            agreed: !subject.is_server(),
+            named: !subject.is_server(),
+            up: false,
+            lines: 0,
+            guest: None,
+        }));
+    }
+
+    /// Those that are not connected yet carry the streams of guests, `streams` each, and are not up before
+    /// all of them are there.
+    pub(super) fn carry_streams(&mut self, streams: u8) {
+        for member in &mut self.members[self.begun..] {
+            Arc::make_mut(&mut member.config).uri = "vSPC.py?mux=s2".to_owned();
+            member.guest = Some(IdleGuest::new(streams));
+        }
     }
 
     /// Brings all of them up, at most `together` at a time, and gives up on those that take longer than
@@ -98,16 +115,15 @@ impl Fleet {
     pub(super) fn start(&mut self, together: usize, patience: Duration) -> Starts {
         let began = Instant::now();
         let mut starts = Starts::default();
-        let (mut next, mut pending) = (0, 0usize);
-        while pending > 0 || next < self.members.len() {
+        let mut pending = 0usize;
+        while pending > 0 || self.begun < self.members.len() {
             // What has been answered comes first: a VM's latency is the server's, not that of our queue.
             let mut room = BATCH;
-            while next < self.members.len() && pending < together && room > 0 {
-                pending += usize::from(self.begin(next, &mut starts));
-                next += 1;
+            while self.begun < self.members.len() && pending < together && room > 0 {
+                pending += usize::from(self.begin(&mut starts));
                 room -= 1;
             }
-            let more = next < self.members.len() && pending < together;
+            let more = self.begun < self.members.len() && pending < together;
             let wait = if more { Duration::ZERO } else { LOOK_AROUND };
             pending = pending.saturating_sub(self.turn(wait, |outcome| starts.settle(outcome, began)));
             if began.elapsed() > patience {
@@ -125,7 +141,7 @@ impl Fleet {
         self.from = from;
         let began = Instant::now();
         let mut starts = Starts::default();
-        let mut pending = (0..self.members.len()).filter(|&index| self.begin(index, &mut starts)).count();
+        let mut pending = (self.begun..self.members.len()).filter(|_| self.begin(&mut starts)).count();
         while pending > 0 && began.elapsed() < patience {
             pending = pending.saturating_sub(self.turn(LOOK_AROUND, |outcome| starts.settle(outcome, began)));
         }
@@ -136,9 +152,10 @@ impl Fleet {
         starts
     }
 
-    /// Whether this one is on its way now.
-    fn begin(&mut self, index: usize, starts: &mut Starts) -> bool {
-        let outcome = self.dial(index);
+    /// Has the next one connect; whether it is on its way now.
+    fn begin(&mut self, starts: &mut Starts) -> bool {
+        let outcome = self.dial(self.begun);
+        self.begun += 1;
         if let Err(error) = &outcome {
             starts.refused += 1;
             starts.why.get_or_insert(format!("cannot connect: {error}"));
@@ -251,6 +268,11 @@ impl Fleet {
             // In two steps, because the name must be seen between what is read and what is sent.
             let mut outcome = leg.read(&mut self.typed);
             member.named = member.named || tells_name(leg.session().pending());
+            if let Some(guest) = &mut member.guest {
+                let mut said = Vec::new();
+                outcome = outcome.and_then(|()| guest.exchange(&self.typed, &mut said));
+                leg.session().print(&said);
+            }
             outcome = outcome.and_then(|()| leg.flush());
             while let Some(event) = leg.poll_event() {
                 match event {
@@ -259,7 +281,11 @@ impl Fleet {
                     _ => {}
                 }
             }
-            if outcome.is_ok() && !member.up && leg.is_connected() && member.agreed && member.named {
+            let is_up = leg.is_connected()
+                && member.agreed
+                && member.named
+                && member.guest.as_ref().is_none_or(IdleGuest::is_idle);
+            if outcome.is_ok() && !member.up && is_up {
                 member.up = true;
                 count += 1;
                 settled(Ok(member.began.elapsed()));

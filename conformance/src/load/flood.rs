@@ -1,18 +1,18 @@
 //! `load flood`: how long a key takes there and back while another VM prints as fast as it can.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::LoadError;
-use super::bulk::{Plan, Received, receive, send};
+use super::bulk::{Plan, carry};
 use super::link::{ClientKind, ClientLink, VmLink, meet, numbered_vm};
 use super::pattern::{Content, Pattern};
 use super::probe::Probe;
 use super::report::Report;
-use super::stats::{Samples, round};
+use super::stats::round;
 use super::subject::{Common, Opened, read};
 use crate::fake_vm::duration::parse_duration;
 
@@ -54,26 +54,17 @@ pub(super) fn run(args: &FloodArgs) -> Result<Report, LoadError> {
     let stop = AtomicBool::new(false);
     let mut quiet = probe.run(args.key_every, Duration::from_secs(1), &stop)?;
     let meter = opened.meter()?;
-    let (periods, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let time = Duration::from_secs_f64(args.seconds);
     let plan = Plan { periods: u64::MAX, until: time, rate: None };
-    let started = Instant::now();
-    let (keys, watched) = thread::scope(|scope| {
-        let (periods, broken, stop, pattern) = (&periods, &broken, &stop, &pattern);
-        let stream = &mut vm.stream;
-        let flood =
-            scope.spawn(move || periods.store(send(stream, pattern, plan, broken), Ordering::Release));
-        let watch = (!streams.is_empty())
-            .then(|| scope.spawn(move || receive(streams, first, pattern, periods, broken)));
-        let keys = probe.run(args.key_every, time, stop);
-        let _ = flood.join();
-        let watched = watch.and_then(|watch| watch.join().ok()).transpose();
-        (keys, watched)
+    let (keys, flood) = thread::scope(|scope| {
+        let (stream, pattern) = (&mut vm.stream, &pattern);
+        let flood = scope.spawn(move || carry((stream, pattern), (streams, pattern), first, plan));
+        let keys = probe.run(args.key_every, time, &stop);
+        (keys, flood.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let (mut keys, watched): (Samples, Option<Received>) = (keys?, watched?);
+    let (mut keys, flood) = (keys?, flood?);
     let cost = read(meter.as_ref())?;
-    let sent = periods.load(Ordering::Acquire) * pattern.period();
-    let rate = pattern.guest_bytes(sent) as f64 / 1e6 / started.elapsed().as_secs_f64();
+    let rate = pattern.guest_bytes(flood.periods * pattern.period()) as f64 / 1e6 / flood.seconds;
 
     let mut report = Report::new();
     report.say(format!("{} flood of {rate:.0} MB/s to {} client(s)", args.content, args.clients));
@@ -84,13 +75,13 @@ pub(super) fn run(args: &FloodArgs) -> Result<Report, LoadError> {
     report.put("flood_mb_s", round(rate, 1));
     report.put("key", keys.json());
     report.put("key_before", quiet.json());
-    if let Some(watched) = watched {
-        let lost: u64 = watched.ends.iter().map(|end| end.totals.lost).sum();
+    if args.clients > 0 {
+        let lost: u64 = flood.ends.iter().map(|end| end.totals.lost).sum();
         report.put("lost_bytes", lost);
         report.say(format!("{lost} flood bytes lost"));
-        let bad = watched.ends.iter().any(|end| !end.totals.clean() || end.closed);
+        let bad = flood.ends.iter().any(|end| !end.totals.clean() || end.closed);
         if bad && !args.allow_loss {
-            let totals: Vec<_> = watched.ends.iter().map(|end| end.totals).collect();
+            let totals: Vec<_> = flood.ends.iter().map(|end| end.totals).collect();
             report.problem(format!("those who watch the flood: {totals:?}"));
         }
     }

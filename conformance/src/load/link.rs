@@ -64,19 +64,31 @@ impl VmLink {
     /// Connects, and through a server makes the whole session start.
     pub(super) fn open(subject: &Subject, config: VmConfig) -> Result<Self, LoadError> {
         let stream = connect(subject, Port::Vm, subject.vms())?;
-        let session = subject.is_server().then(|| VmSession::new(subject.adapt(config)));
-        let mut link = Self { stream, session, typed: Vec::new() };
+        if !subject.is_server() {
+            return Ok(Self::raw(stream));
+        }
+        Self::introduce(stream, subject.adapt(config))
+            .map_err(|why| LoadError::Unreachable(format!("{}: {why}", subject.vms())))
+    }
+
+    /// One on which nothing is said but a guest's bytes.
+    pub(super) const fn raw(stream: TcpStream) -> Self {
+        Self { stream, session: None, typed: Vec::new() }
+    }
+
+    /// Makes the whole session start on a connection.
+    pub(super) fn introduce(stream: TcpStream, config: VmConfig) -> Result<Self, LoadError> {
+        let mut link = Self { stream, session: Some(VmSession::new(config)), typed: Vec::new() };
         let deadline = Instant::now() + PATIENCE;
-        let (mut agreed, mut named) = (link.session.is_none(), link.session.is_none());
-        while !(agreed && named) {
+        let (mut agreed, mut named) = (false, false);
+        loop {
             named |= link.flush()?;
             if agreed && named {
-                break;
+                return Ok(link);
             }
             if Instant::now() > deadline {
                 return Err(LoadError::Unreachable(format!(
-                    "{} does not talk to a VM as a concentrator does (agreed {agreed}, name asked {named})",
-                    subject.vms()
+                    "it does not talk to a VM as a concentrator does (agreed {agreed}, name asked {named})"
                 )));
             }
             link.receive()?;
@@ -84,13 +96,26 @@ impl VmLink {
                 match event {
                     VmEvent::ProxyAgreed => agreed = true,
                     VmEvent::Refused | VmEvent::NotProxy => {
-                        return Err(LoadError::Unreachable(format!("{} refuses VMs", subject.vms())));
+                        return Err(LoadError::Unreachable("it refuses VMs".to_owned()));
                     }
                     _ => {}
                 }
             }
         }
-        Ok(link)
+    }
+
+    /// Waits until something is typed.
+    pub(super) fn await_typed(&mut self) -> Result<(), LoadError> {
+        let (before, deadline) = (self.typed.len(), Instant::now() + PATIENCE);
+        while self.typed.len() == before {
+            if Instant::now() > deadline {
+                return Err(LoadError::Violation("nothing that is typed reaches the VM".to_owned()));
+            }
+            self.receive()?;
+            // What the server was told meanwhile is part of its answer.
+            self.flush()?;
+        }
+        Ok(())
     }
 
     /// One read; what was typed is added to `typed`. Nothing within the timeout is no error.

@@ -30,6 +30,7 @@ mod pattern;
 mod probe;
 pub(crate) mod process;
 mod program;
+mod proof;
 mod relay;
 mod report;
 mod stalled;

@@ -170,6 +170,17 @@ pub(super) struct Totals {
     pub faults: u64,
 }
 
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            lost: sum.lost + one.lost,
+            repeated: sum.repeated + one.repeated,
+            foreign: sum.foreign + one.foreign,
+            faults: sum.faults + one.faults,
+        })
+    }
+}
+
 impl Totals {
     /// Nothing lost, repeated, moved or added.
     #[must_use]

@@ -63,14 +63,7 @@ impl Probe {
         time: Duration,
         stop: &AtomicBool,
     ) -> Result<Samples, LoadError> {
-        let mut samples = Samples::default();
-        let until = Instant::now() + time;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            let latency = self.key()?;
-            samples.push(latency);
-            std::thread::sleep(interval.saturating_sub(latency));
-        }
-        Ok(samples)
+        type_keys(|| self.key(), interval, time, stop)
     }
 
     fn in_time(&self, pressed: Instant, what: &str) -> Result<(), LoadError> {
@@ -79,4 +72,22 @@ impl Probe {
         }
         Ok(())
     }
+}
+
+/// Types a key each `interval` until `stop` or the time is over; `key` types one and returns when it has come
+/// back, and after how long.
+pub(super) fn type_keys(
+    mut key: impl FnMut() -> Result<Duration, LoadError>,
+    interval: Duration,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Samples, LoadError> {
+    let mut samples = Samples::default();
+    let until = Instant::now() + time;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let latency = key()?;
+        samples.push(latency);
+        std::thread::sleep(interval.saturating_sub(latency));
+    }
+    Ok(samples)
 }

@@ -237,8 +237,8 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts it, and waits until it accepts VMs and operators. Returns where VMs connect and the first client
-    /// port.
+    /// Starts it, and waits until it accepts VMs and operators. Returns where VMs connect and the first
+    /// client port.
     pub(crate) fn start(self) -> Result<(Started, SocketAddr, u16), LoadError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().ok_or_else(|| LoadError::Usage("--spawn needs a command".into()))?;
@@ -460,7 +460,8 @@ mod tests {
     fn listeners_and_files_are_no_connections() {
         let line = |state, inode| {
             format!(
-                "   0: 0100007F:343A 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  0  0 {inode} 1\n"
+                "   0: 0100007F:343A 00000000:0000 {state} 00000000:00000000 \
+                 00:00000000 00000000  0  0 {inode} 1\n"
             )
         };
         let tables = line("0A", 11) + &line("01", 12) + &line("08", 13);
@@ -472,7 +473,8 @@ mod tests {
     fn connections_at_a_port_are_those_that_are_held() {
         let line = |port: u16, state, inode| {
             format!(
-                "   0: 0100007F:{port:04X} 0100007F:1234 {state} 00000000:00000000 00:00000000 00000000  0  0 {inode} 1"
+                "   0: 0100007F:{port:04X} 0100007F:1234 {state} 00000000:00000000 \
+                 00:00000000 00000000  0  0 {inode} 1"
             )
         };
         assert!(is_connection_at(&line(61000, "01", 12), 61000));

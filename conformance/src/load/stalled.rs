@@ -4,14 +4,12 @@
 //! other one does not take.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::LoadError;
-use super::bulk::{Plan, receive, send};
+use super::bulk::{Plan, carry};
 use super::link::{ClientKind, VmLink, is_timeout, meet, numbered_vm};
 use super::pattern::{Content, Pattern};
 use super::process::require_descriptors;
@@ -59,18 +57,11 @@ pub(super) fn run(args: &StalledArgs) -> Result<Report, LoadError> {
         rate: Some(args.rate * 1e6 * wire.period() as f64 / super::pattern::PERIOD as f64),
     };
     let meter = opened.meter()?;
-    let (periods, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-    let started = std::time::Instant::now();
-    let received = thread::scope(|scope| {
-        let (periods, broken, stream, wire) = (&periods, &broken, &mut vm.stream, &wire);
-        scope.spawn(move || periods.store(send(stream, wire, plan, broken), Ordering::Release));
-        receive(vec![reader.stream], vec![reader.received], &form, periods, broken)
-    })?;
+    let reads = (vec![reader.stream], &form);
+    let carried = carry((&mut vm.stream, &wire), reads, vec![reader.received], plan)?;
     let cost = read(meter.as_ref())?;
-    let sent = periods.load(Ordering::Acquire);
-    let end = &received.ends[0];
-    let seconds = (received.last - started).as_secs_f64().max(1e-6);
-    let rate = form.guest_bytes(end.matched) as f64 / 1e6 / seconds;
+    let end = &carried.ends[0];
+    let rate = form.guest_bytes(end.matched) as f64 / 1e6 / carried.seconds;
     let still = clients.iter_mut().filter_map(|client| is_connected(&mut client.stream)).count();
 
     let mut report = Report::new();
@@ -78,12 +69,12 @@ pub(super) fn run(args: &StalledArgs) -> Result<Report, LoadError> {
         "{} at {} MB/s beside {} client(s) that never read",
         args.content, args.rate, args.stalled
     ));
-    let bytes = sent * wire.period();
+    let bytes = carried.periods * wire.period();
     report.say(format!("the reading one got {rate:.1} MB/s, {} of {bytes} bytes lost", end.totals.lost));
     report.say(format!("{still} of {} others still connected", args.stalled));
     report.put("asked_mb_s", args.rate);
     report.put("mb_s", round(rate, 2));
-    report.put("sent_wire_bytes", sent * wire.period());
+    report.put("sent_wire_bytes", bytes);
     report.put("lost_bytes", end.totals.lost);
     report.put("stalled", args.stalled);
     report.put("stalled_still_connected", still);

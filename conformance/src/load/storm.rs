@@ -35,8 +35,8 @@ pub(super) struct StormArgs {
     /// Where they connect from (with --all-at-once)
     #[arg(long, value_name = "HOW", default_value = "one", requires = "all_at_once")]
     addresses: Addresses,
-    /// When they are up they all leave, and come again at one moment, as when a network was down: that is what
-    /// is timed
+    /// When they are up they all leave, and come again at one moment, as when a network was down: that is
+    /// what is timed
     #[arg(long, requires = "all_at_once")]
     again: bool,
     /// So many connections that say nothing are there before them, from the address of the first VM
@@ -74,8 +74,8 @@ struct Outcome {
     /// Of the cut, those that were up.
     lost: usize,
     strangers_left: usize,
-    /// Connections that overran a listener's backlog, on all of the machine: the kernel tries them again after
-    /// 1, 3, 7, 15 s.
+    /// Connections that overran a listener's backlog, on all of the machine: the kernel tries them again
+    /// after 1, 3, 7, 15 s.
     overrun: u64,
     why: Option<String>,
     kib_per_vm: Option<f64>,

@@ -1,4 +1,4 @@
-//! What is copied: random bytes, of which nothing can be packed, and the proof that each is in its place.
+//! What is copied: random bytes, of which nothing can be packed.
 //!
 //! Owns the file's contents, which every program of a run makes for itself.
 
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use vspc_guest::{Checksum, Sum, Summer};
 
+use crate::load::proof::Proof;
 use crate::random::Random;
 
 /// Writes a file of so many bytes; returns its checksum, of the kind that `vspc cp` asks for.
@@ -23,47 +24,9 @@ pub(super) fn write(path: &Path, length: u64) -> io::Result<Checksum> {
     Ok(sum.checksum())
 }
 
-/// Holds what comes against that file.
-#[derive(Debug)]
-pub(super) struct Proof {
-    block: Vec<u8>,
-    at: u64,
-    length: u64,
-}
-
-impl Proof {
-    /// Of a file of so many bytes.
-    pub(super) fn new(length: u64) -> Self {
-        Self { block: block(), at: 0, length }
-    }
-
-    /// Takes what belongs to the file, and says how much that is. An error tells where a byte is wrong.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.length - self.at).unwrap_or(usize::MAX);
-        let mut rest = &bytes[..bytes.len().min(left)];
-        let taken = rest.len();
-        while !rest.is_empty() {
-            let from = (self.at % BLOCK as u64) as usize;
-            let n = rest.len().min(BLOCK - from);
-            if rest[..n] != self.block[from..from + n] {
-                let wrong = format!("a byte is wrong behind {}", self.at);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
-            }
-            self.at += n as u64;
-            rest = &rest[n..];
-        }
-        Ok(taken)
-    }
-
-    /// Whether all of it has come.
-    pub(super) fn is_whole(&self) -> bool {
-        self.at == self.length
-    }
-
-    /// How much has come.
-    pub(super) fn so_far(&self) -> u64 {
-        self.at
-    }
+/// Holds what comes against the file of so many bytes.
+pub(super) fn proof(length: u64) -> Proof {
+    Proof::new(block(), length)
 }
 
 /// No two stretches of it are alike.
@@ -94,7 +57,7 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 2_100_000);
         bytes.extend_from_slice(b"behind it");
-        let mut proof = Proof::new(2_100_000);
+        let mut proof = proof(2_100_000);
         let taken: usize = bytes.chunks(65_536).map(|piece| proof.take(piece).unwrap()).sum();
         assert!(taken == 2_100_000 && proof.is_whole());
         for wrong in [
@@ -102,7 +65,7 @@ mod tests {
             [&bytes[..70_000], &b"x"[..], &bytes[70_001..]].concat(),
             [&bytes[..1_000_000], &bytes[..1_000_000]].concat(),
         ] {
-            assert!(Proof::new(2_100_000).take(&wrong).is_err());
+            assert!(super::proof(2_100_000).take(&wrong).is_err());
         }
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::copies::measured;
 use super::rig::{GUEST, Rig};
 use super::stage::Stage;
-use super::{Figures, GuestsArgs, LONGEST, PATIENCE, Way, broken, raw};
+use super::{Figures, GuestsArgs, LONGEST, PATIENCE, PIECE, Way, broken};
 use crate::load::LoadError;
 use crate::load::program::{Program, named_or_beside};
 
@@ -61,7 +61,7 @@ impl Vspc {
         let mut command = self.command(&["exec", GUEST, "--"]);
         command.args(stage.sender()).stdout(Stdio::from(OwnedFd::from(far)));
         let mut vspc = Program::spawn(command)?;
-        raw::read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+        stage.proof().read(&mut near, PIECE).map_err(|error| broken(&error))?;
         vspc.succeed("vspc exec", PATIENCE)
     }
 

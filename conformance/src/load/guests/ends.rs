@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::bytes::Proof;
+use super::bytes::proof;
 use super::{PIECE, yamux};
 
 /// Options of `load guests-end`.
@@ -73,7 +73,7 @@ fn pass_on() -> io::Result<()> {
 
 fn take_in(length: u64) -> io::Result<()> {
     let mut from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut proof = Proof::new(length);
+    let mut proof = proof(length);
     let mut piece = vec![0; PIECE];
     loop {
         let n = from.read(&mut piece)?;

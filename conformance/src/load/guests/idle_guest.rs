@@ -2,6 +2,8 @@
 //!
 //! Owns its end of the session. Bytes of the line go in and out, and are somebody else's.
 
+use std::{io, time};
+
 use vspc_core::mux::{Config, Event, Role, Session, StreamId};
 use vspc_core::time::Instant;
 use vspc_guest::{Announcement, FactLine, Header, LineBuffer, MAX_LINE, Name, Welcome};
@@ -11,13 +13,14 @@ use crate::random::nonce;
 
 /// One guest.
 #[derive(Debug)]
-pub(super) struct IdleGuest {
+pub(crate) struct IdleGuest {
     session: Session,
     /// What the host says first.
     hello: LineBuffer,
     announced: Vec<Announced>,
     /// How many there are to be.
     streams: usize,
+    began: time::Instant,
 }
 
 /// A stream that was announced.
@@ -31,7 +34,7 @@ struct Announced {
 
 impl IdleGuest {
     /// Of so many streams: facts, a shell, and logs.
-    pub(super) fn new(streams: u8, now: Instant) -> Self {
+    pub(crate) fn new(streams: u8) -> Self {
         let config = Config {
             // As an agent on a line that loses nothing.
             window: WINDOW,
@@ -41,20 +44,33 @@ impl IdleGuest {
             seed: [nonce(), nonce()],
             ..Config::new(Role::Guest)
         };
-        let session = Session::new(config, now).expect("the sizes above make sense");
-        Self { session, hello: LineBuffer::new(MAX_LINE), announced: Vec::new(), streams: streams.into() }
+        let session = Session::new(config, Instant::ZERO).expect("the sizes above make sense");
+        let (announced, streams, began) = (Vec::new(), streams.into(), time::Instant::now());
+        Self { session, hello: LineBuffer::new(MAX_LINE), announced, streams, began }
     }
 
     /// Whether all its streams are there, and none has anything to say.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.announced.len() == self.streams
             && self.announced.iter().all(|it| it.is_taken)
             && !self.session.has_output()
     }
 
-    /// Bytes came on the line.
-    pub(super) fn handle_received(&mut self, bytes: &[u8], now: Instant) -> Result<(), String> {
-        self.session.handle_received(bytes, now);
+    /// Bytes came on the line, or none, and time has passed; appends what goes on the line to `out`.
+    pub(crate) fn exchange(&mut self, came: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let now = Instant::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.session.handle_timeout(now);
+        self.session.handle_received(came, now);
+        self.hear().map_err(io::Error::other)?;
+        while self.session.transmit_with(now, |runs| {
+            runs.iter().for_each(|run| out.extend_from_slice(run));
+            runs.iter().map(|run| run.len()).sum()
+        }) > 0
+        {}
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Result<(), String> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Readable(id) => self.read(id)?,
@@ -64,20 +80,6 @@ impl IdleGuest {
             }
         }
         Ok(())
-    }
-
-    /// Time has passed.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.session.handle_timeout(now);
-    }
-
-    /// Appends what goes on the line.
-    pub(super) fn transmit(&mut self, now: Instant, out: &mut Vec<u8>) {
-        while self.session.transmit_with(now, |runs| {
-            runs.iter().for_each(|run| out.extend_from_slice(run));
-            runs.iter().map(|run| run.len()).sum()
-        }) > 0
-        {}
     }
 
     fn read(&mut self, id: StreamId) -> Result<(), String> {

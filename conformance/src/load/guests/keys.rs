@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::{GuestsArgs, Way};
 use crate::load::LoadError;
 use crate::load::operator::Connection;
-use crate::load::probe::Probe;
+use crate::load::probe::{Probe, type_keys};
 use crate::load::report::Report;
 use crate::load::stats::{Samples, median, micros, round};
 
@@ -64,7 +64,7 @@ fn type_beside(way: Option<Way>, args: &GuestsArgs, stage: &Stage) -> Result<[Sa
                 move || copy_on(rig, stage, way, stop)
             })
         });
-        let inside = scope.spawn(|| typist.run(time, &stop));
+        let inside = scope.spawn(|| type_keys(|| typist.key(), KEY_EVERY, time, &stop));
         let outside = probe.run(KEY_EVERY, time, &stop);
         stop.store(true, Ordering::Relaxed);
         let inside = inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -118,18 +118,6 @@ impl Typist {
             return Err(LoadError::Violation(format!("key {key} comes back as {came:?} in the guest")));
         }
         Ok(pressed.elapsed())
-    }
-
-    /// Types a key each [`KEY_EVERY`] until `stop`, or the time is over.
-    fn run(&mut self, time: Duration, stop: &AtomicBool) -> Result<Samples, LoadError> {
-        let mut samples = Samples::default();
-        let until = Instant::now() + time;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            let latency = self.key()?;
-            samples.push(latency);
-            thread::sleep(KEY_EVERY.saturating_sub(latency));
-        }
-        Ok(samples)
     }
 }
 

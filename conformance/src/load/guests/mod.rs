@@ -30,6 +30,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 pub(super) use self::ends::{EndArgs, run_end};
+pub(super) use self::idle_guest::IdleGuest;
 use self::rig::Rig;
 use self::stage::Stage;
 use super::LoadError;

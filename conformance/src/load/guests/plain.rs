@@ -1,13 +1,9 @@
 //! Plain bulk: what the server costs that passes a VM's bytes on to a client, and knows of no guest.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Instant;
-
 use super::stage::Stage;
 use super::{Figures, GuestsArgs, LONGEST, Shares};
 use crate::load::LoadError;
-use crate::load::bulk::{Plan, receive, send};
+use crate::load::bulk::{Plan, carry};
 use crate::load::link::{ClientKind, VmLink, meet, numbered_vm};
 use crate::load::pattern::{Content, Pattern};
 use crate::load::process::{Launch, Meter};
@@ -30,16 +26,10 @@ pub(super) fn copy(args: &GuestsArgs, stage: &Stage) -> Result<Figures, LoadErro
     let (received, streams) = clients.into_iter().map(|client| (client.received, client.stream)).unzip();
     let pattern = Pattern::wire(Content::Binary);
     let plan = Plan { periods: stage.length.div_ceil(pattern.period()), until: LONGEST, rate: None };
-    let (sent, is_broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let meter = Meter::start(server.pid())?;
-    let begun = Instant::now();
-    let got = thread::scope(|scope| {
-        let (pattern, sent, is_broken, stream) = (&pattern, &sent, &is_broken, &mut vm.stream);
-        scope.spawn(move || sent.store(send(stream, pattern, plan, is_broken), Ordering::Release));
-        receive(streams, received, pattern, sent, is_broken)
-    })?;
+    let carried = carry((&mut vm.stream, &pattern), (streams, &pattern), received, plan)?;
     let cost = meter.read()?;
-    let end = got.ends.first().ok_or_else(|| LoadError::Usage("no client".to_owned()))?;
+    let end = &carried.ends[0];
     if !end.totals.clean() {
         let what = format!("plain bulk: {} bytes are lost; does a slow client wait?", end.totals.lost);
         return Err(LoadError::Violation(what));
@@ -47,7 +37,7 @@ pub(super) fn copy(args: &GuestsArgs, stage: &Stage) -> Result<Figures, LoadErro
     let bytes = pattern.guest_bytes(end.matched);
     let gigabytes = bytes as f64 / 1e9;
     Ok(Figures {
-        megabytes_per_second: gigabytes * 1e3 / (got.last - begun).as_secs_f64().max(1e-6),
+        megabytes_per_second: gigabytes * 1e3 / carried.seconds,
         cpu: Some(Shares { server: cost.cpu() / gigabytes, agent: None }),
     })
 }

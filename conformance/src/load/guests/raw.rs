@@ -6,14 +6,13 @@
 //! as the server stands between an agent and an operator; both of its sockets are TCP.
 
 use std::env;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::bytes::Proof;
 use super::stage::Stage;
 use super::{LONGEST, PATIENCE, PIECE, broken};
 use crate::load::LoadError;
@@ -49,7 +48,7 @@ pub(super) fn pipe(stage: &Stage) -> Result<Duration, LoadError> {
     let (mut near, far) = UnixStream::pair().map_err(|error| broken(&error))?;
     near.set_read_timeout(Some(PATIENCE)).map_err(|error| broken(&error))?;
     let _sender = stage.send_into(far.into(), &[])?;
-    let begun = read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+    let begun = stage.proof().read(&mut near, PIECE).map_err(|error| broken(&error))?;
     Ok(begun.elapsed())
 }
 
@@ -70,56 +69,6 @@ pub(super) fn relay(stage: &Stage) -> Result<Duration, LoadError> {
     };
     let (mut near, far) = meet().map_err(|error| broken(&error))?;
     let _sender = stage.send_into(far.into(), &[])?;
-    let begun = read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+    let begun = stage.proof().read(&mut near, PIECE).map_err(|error| broken(&error))?;
     Ok(begun.elapsed())
-}
-
-/// Reads the file; returns when its first bytes came: what starting the sender takes is no copy's.
-pub(super) fn read(from: &mut impl Read, mut proof: Proof) -> io::Result<Instant> {
-    let mut begun = None;
-    let mut piece = vec![0; PIECE];
-    while !proof.is_whole() {
-        match from.read(&mut piece) {
-            Ok(0) => {
-                let what = format!("it ends after {} bytes", proof.so_far());
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, what));
-            }
-            Ok(n) => {
-                begun.get_or_insert_with(Instant::now);
-                proof.take(&piece[..n])?;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(begun.unwrap_or_else(Instant::now))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::folder::Folder;
-    use crate::load::guests::bytes;
-
-    /// Notes when its first bytes have come.
-    struct Noted<R>(R, Option<Instant>);
-
-    impl<R: Read> Read for Noted<R> {
-        fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
-            let n = self.0.read(piece)?;
-            self.1.get_or_insert_with(Instant::now);
-            Ok(n)
-        }
-    }
-
-    #[test]
-    fn the_clock_of_a_copy_starts_when_its_first_bytes_are_there() {
-        let folder = Folder::new("clock", None).unwrap();
-        let path = folder.path("file");
-        bytes::write(&path, 200_000).unwrap();
-        let mut from = Noted(std::fs::File::open(&path).unwrap(), None);
-        let begun = read(&mut from, Proof::new(200_000)).unwrap();
-        assert!(begun >= from.1.unwrap());
-        assert!(read(&mut io::empty(), Proof::new(1)).is_err());
-    }
 }

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use vspc_guest::Checksum;
 
 use super::GuestsArgs;
-use super::bytes::{self, Proof};
+use super::bytes;
 use crate::load::LoadError;
 use crate::load::folder::Folder;
 use crate::load::program::{Program, this};
+use crate::load::proof::Proof;
 
 /// A file that is copied, and the program at either end.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Stage {
     }
 
     pub(super) fn proof(&self) -> Proof {
-        Proof::new(self.length)
+        bytes::proof(self.length)
     }
 
     pub(super) fn gigabytes(&self) -> f64 {

@@ -1,6 +1,6 @@
-//! The same copy by the `yamux` crate: one stream over one unix socket, with its own defaults at both ends. Once
-//! to who reads it there, and once to a program that takes it off the line and passes it on by TCP, as a server
-//! does whose clients are elsewhere.
+//! The same copy by the `yamux` crate: one stream over one unix socket, with its own defaults at both ends.
+//! Once to who reads it there, and once to a program that takes it off the line and passes it on by TCP, as a
+//! server does whose clients are elsewhere.
 //!
 //! Owns a loop around `poll` for each end, in place of a runtime: who is woken looks at everything.
 
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use yamux::{Config, Connection, Mode, Stream};
 
 use super::stage::Stage;
-use super::{Figures, PATIENCE, PIECE, Shares, broken, raw};
+use super::{Figures, PATIENCE, PIECE, Shares, broken};
 use crate::load::LoadError;
 use crate::load::process::Meter;
 
@@ -46,7 +46,7 @@ pub(super) fn relay(stage: &Stage) -> Result<Figures, LoadError> {
     let server = stage.pass_on(line.into(), far.into())?;
     let sender = stage.send_into(guest.into(), &["--yamux"])?;
     let meters = [Meter::start(server.pid())?, Meter::start(sender.pid())?];
-    let begun = raw::read(&mut near, stage.proof()).map_err(|error| broken(&error))?;
+    let begun = stage.proof().read(&mut near, PIECE).map_err(|error| broken(&error))?;
     let time = begun.elapsed();
     let [server, agent] = meters.map(|meter| Ok(meter.read()?.cpu() / stage.gigabytes()));
     let cpu = Some(Shares { server: server?, agent: Some(agent?) });

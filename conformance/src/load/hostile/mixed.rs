@@ -1,8 +1,8 @@
 //! All attacks that can go on beside each other, on one server, in an order that chance makes.
 //!
-//! The VMs that others depend on speak TLS from the first byte, the attackers telnet. The upgrade by option 37
-//! would be declined: attackers and VMs share an address here, and a host whose upgrade failed, which garbage
-//! can bring about, is served in clear for ten minutes.
+//! The VMs that others depend on speak TLS from the first byte, the attackers telnet. The upgrade by option
+//! 37 would be declined: attackers and VMs share an address here, and a host whose upgrade failed, which
+//! garbage can bring about, is served in clear for ten minutes.
 
 use std::sync::atomic::AtomicBool;
 use std::thread;

@@ -6,8 +6,8 @@
 //! wait or lose a byte, and what the attack took must be given back. Where this machine is so busy that even
 //! a raw relay or a bare server is slow under the same attack, their figures are the measure.
 //!
-//! Owns the attacks, their pace, what is measured meanwhile and the limits (`outcome.rs`). Refuses to know how
-//! any server defends itself.
+//! Owns the attacks, their pace, what is measured meanwhile and the limits (`outcome.rs`). Refuses to know
+//! how any server defends itself.
 
 mod attack;
 mod drill;
@@ -50,8 +50,8 @@ pub struct HostileArgs {
     /// How long each attack goes on
     #[arg(long, value_name = "SECONDS", default_value_t = 8.0, value_parser = seconds)]
     seconds: f64,
-    /// How long the mixed drill takes at each server, with what comes after its attacks: a third of it, and no
-    /// more than 75 seconds
+    /// How long the mixed drill takes at each server, with what comes after its attacks: a third of it, and
+    /// no more than 75 seconds
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     mixed_for: Duration,
     /// Where chance starts from; the same number makes the same attacks in the same order
@@ -205,13 +205,13 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 const AFTER_HELP: &str = "\
-Limits, during every drill: another console's key comes back within 20 ms (p99), or twice what the raw relay takes
-under the same attack; a new VM is served within 100 ms (p99) after the server has accepted it, and end to end, or
-one and a half times what the bare server takes; consoles that talk meanwhile lose no byte either way; afterwards
-the server has given back its connections and all but 16 MiB of memory, and serves a new VM.
+Limits, during every drill: another console's key comes back within 20 ms (p99), or twice what the raw relay
+takes under the same attack; a new VM is served within 100 ms (p99) after the server has accepted it, and end
+to end, or one and a half times what the bare server takes; consoles that talk meanwhile lose no byte either
+way; afterwards the server has given back its connections and all but 16 MiB of memory, and serves a new VM.
 
-Columns of the table: p99 and maximum of a key, a new VM end to end and after it was accepted (p99), all in ms; new
-VMs not served; lines of others lost; growth of RSS; connections left; log.
+Columns of the table: p99 and maximum of a key, a new VM end to end and after it was accepted (p99), all in
+ms; new VMs not served; lines of others lost; growth of RSS; connections left; log.
 
 Examples:
   vspc-conformance load hostile --list

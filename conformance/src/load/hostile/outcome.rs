@@ -84,7 +84,7 @@ impl Outcome {
                     let beside = relay.map_or("not measured".into(), |p99| format!("{} ms", millis(p99)));
                     let (p99, allowed) = (millis(p99), millis(allowed));
                     problems.push(format!(
-                        "another console's key: p99 {p99} ms, {allowed} allowed (through the raw relay {beside})"
+                        "another console's key: p99 {p99} ms, {allowed} allowed (the raw relay: {beside})"
                     ));
                 }
             }
@@ -204,6 +204,7 @@ impl Outcome {
     pub(super) fn json(&mut self) -> Value {
         let Server { cost, connections, log, kernel_kib } = self.server;
         let ms = |time: Duration| round(time.as_secs_f64() * 1e3, 3);
+        let all = |times: &[Duration]| times.iter().copied().map(ms).collect::<Vec<_>>();
         let residents = &mut self.seen.residents;
         let newcomers = &mut self.seen.newcomers;
         json!({
@@ -214,8 +215,8 @@ impl Outcome {
             "new_vm_accepted": newcomers.accepted.json(),
             "new_vms_missing": newcomers.missing,
             "new_vm_bare": self.bare.as_mut().map(|bare| bare.whole.json()),
-            "took_ms": self.took.as_ref().map(|took| took.here.iter().copied().map(ms).collect::<Vec<_>>()),
-            "bare_took_ms": self.took.as_ref().map(|took| took.bare.iter().copied().map(ms).collect::<Vec<_>>()),
+            "took_ms": self.took.as_ref().map(|took| all(&took.here)),
+            "bare_took_ms": self.took.as_ref().map(|took| all(&took.bare)),
             "lines": residents.lines.said,
             "lines_lost": residents.lines.lost,
             "lines_repeated": residents.lines.repeated,

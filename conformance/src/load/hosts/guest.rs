@@ -1,6 +1,7 @@
 //! A VM whose port moves between two hosts, and the lines that go both ways meanwhile.
 //!
-//! **Owns** the proof: a line that is lost, doubled, cut or out of its turn is told of once, and ends the check.
+//! **Owns** the proof: a line that is lost, doubled, cut or out of its turn is told of once, and ends the
+//! check.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -294,8 +295,8 @@ impl Client {
         Ok(true)
     }
 
-    /// Types until `is_over`, and reads until so many lines have come as `printed` says then. Returns how many
-    /// lines it has typed, and those that it has read.
+    /// Types until `is_over`, and reads until so many lines have come as `printed` says then. Returns how
+    /// many lines it has typed, and those that it has read.
     pub(super) fn talk(
         self,
         is_over: &AtomicBool,

@@ -173,7 +173,8 @@ fn tell(args: &HostsArgs, ways: Vec<Way>) -> Result<Report, LoadError> {
         let [p50, p95] = [50.0, 95.0].map(|percent| micros(guest.goahead.percentile(percent)));
         let still = micros(guest.still.percentile(50.0));
         report.say(format!(
-            "{name}: GOAHEAD p50 {p50} p95 {p95} us, stood still p50 {still} us, {} lines printed, {typed} typed",
+            "{name}: GOAHEAD p50 {p50} p95 {p95} us, stood still p50 {still} us, \
+             {} lines printed, {typed} typed",
             guest.printed()
         ));
         let mut fields = json!({

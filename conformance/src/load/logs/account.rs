@@ -99,8 +99,8 @@ pub(super) fn settle(log: &[u8], printed: &impl Printed) -> Result<Account, Stri
     }
 }
 
-/// A line about what is missing, around this byte: how far before it the line begins, how long it is, and what
-/// it says.
+/// A line about what is missing, around this byte: how far before it the line begins, how long it is, and
+/// what it says.
 fn gap(log: &[u8], at: usize) -> Option<(usize, usize, u64)> {
     let back = (0..=BEGINNING.len().min(at)).find(|back| log[at - back..].starts_with(BEGINNING))?;
     let line = &log[at - back..];

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memmem;
 use serde_json::{Value, json};
@@ -14,7 +12,7 @@ use super::place::Place;
 use super::server::{Server, wait_for_silence};
 use super::{LEAST_LEFT, LogsArgs, tee};
 use crate::load::LoadError;
-use crate::load::bulk::{Plan, receive, send};
+use crate::load::bulk::{Plan, carry};
 use crate::load::link::{ClientKind, VmLink, meet, numbered_vm};
 use crate::load::pattern::{Content, Pattern, Totals};
 use crate::load::process::Meter;
@@ -133,16 +131,9 @@ fn stream(
     let streams = clients.into_iter().map(|client| client.stream).collect();
     let plan =
         Plan { periods: MOST / pattern.period(), until: Duration::from_secs_f64(args.bulk_seconds), rate };
-    let (sent, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-    let started = Instant::now();
-    let got = thread::scope(|scope| {
-        let (sent, broken, stream) = (&sent, &broken, &mut vm.stream);
-        scope.spawn(move || sent.store(send(stream, pattern, plan, broken), Ordering::Release));
-        receive(streams, received, pattern, sent, broken)
-    })?;
-    let end = got.ends.first().ok_or_else(|| LoadError::Usage("no client".to_owned()))?;
-    let seconds = (got.last - started).as_secs_f64().max(1e-6);
-    Ok((end.matched as f64 / seconds, end.totals, sent.load(Ordering::Acquire)))
+    let carried = carry((&mut vm.stream, pattern), (streams, pattern), received, plan)?;
+    let end = &carried.ends[0];
+    Ok((end.matched as f64 / carried.seconds, end.totals, carried.periods))
 }
 
 fn only_file(dir: &Path) -> Result<PathBuf, String> {

@@ -1,8 +1,8 @@
 //! `load logs`: what logs of consoles cost everybody else, and whether what is in them is what was printed.
 //!
 //! Two parts, each beside the same server without logs in the same run. *Keys*: a fleet prints lines, and
-//! another VM's key is timed, with room on the disk, while it is full, and when it has room again. *Bulk*: one
-//! console prints as fast as it can, at the rate that a raw `tee` holds, and at forty megabytes a second.
+//! another VM's key is timed, with room on the disk, while it is full, and when it has room again. *Bulk*:
+//! one console prints as fast as it can, at the rate that a raw `tee` holds, and at forty megabytes a second.
 //! When the server has ended each log is held, byte for byte, against what its VM printed.
 //!
 //! Owns the parts and what is a failure. Refuses to know how a server writes logs, but for the words with

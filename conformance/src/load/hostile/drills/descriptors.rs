@@ -20,7 +20,7 @@ pub(super) const STRANGERS: Drill = Drill::new(
 
 pub(super) const CLIENTS: Drill = Drill::new(
     "descriptors-clients",
-    "989 clients of one console stay, the server has 1024 descriptors; new VMs and others' clients are served",
+    "989 clients of one console stay, of 1024 descriptors in all; new VMs and others' clients are served",
     |attack| crowd(attack, 989, To::Console, |_| ANSWERS.to_vec()),
 )
 .options(&["--max-clients", "none"])
@@ -28,7 +28,7 @@ pub(super) const CLIENTS: Drill = Drill::new(
 
 pub(super) const HANDSHAKES: Drill = Drill::new(
     "descriptors-handshakes",
-    "1100 TLS connections to one console never shake hands, the server has 1024 descriptors; new VMs are served",
+    "1100 TLS connections to one console never shake hands, of 1024 descriptors in all; new VMs are served",
     |attack| crowd(attack, 1100, To::Console, |_| Vec::new()),
 )
 .options(&["--max-clients", "2"])
@@ -37,7 +37,7 @@ pub(super) const HANDSHAKES: Drill = Drill::new(
 
 pub(super) const SLOW: Drill = Drill::new(
     "descriptors-slow",
-    "VMs that take 3 s to say who they are, beside a busy source of connections that say nothing; all are served",
+    "VMs that take 3 s to say who they are, beside a busy source of silent connections; all are served",
     slow,
 )
 .descriptors(1024);

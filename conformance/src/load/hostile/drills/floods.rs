@@ -35,7 +35,7 @@ pub(super) const QUITS: Drill = Drill::new(
 
 pub(super) const STORM: Drill = Drill::new(
     "storm",
-    "9000 VMs at one moment beside 10 000 silent strangers are all served, nearly as fast as a bare server does it",
+    "9000 VMs at one moment beside 10 000 silent strangers are all served nearly as fast as a bare server is",
     storm,
 )
 .ports(10_000)

@@ -1,4 +1,5 @@
-//! Who says that it is a VM that is there: nothing that is typed at that VM is for it, and the VM stays reachable.
+//! Who says that it is a VM that is there: nothing that is typed at that VM is for it, and the VM stays
+//! reachable.
 
 use super::super::attack::{Attack, Visits};
 use super::super::drill::Drill;
@@ -25,7 +26,7 @@ pub(super) const ORPHAN: Drill = Drill::new(
 
 pub(super) const CLONES: Drill = Drill::new(
     "clones",
-    "VMs with others' UUIDs and names of their own print all the time; nobody sees them at the others' consoles",
+    "VMs with others' UUIDs and names of their own print all the time; the others' consoles do not show them",
     clones,
 );
 

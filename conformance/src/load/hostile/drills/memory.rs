@@ -1,5 +1,5 @@
-//! Those who make the server keep something: early bytes, answers that nobody reads, output that nobody takes,
-//! descriptors of clients that have gone.
+//! Those who make the server keep something: early bytes, answers that nobody reads, output that nobody
+//! takes, descriptors of clients that have gone.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub(super) const STALLED: Drill = Drill::new(
 
 pub(super) const DEPARTED: Drill = Drill::new(
     "departed",
-    "a VM takes nothing, one client has pasted, 200 others come and go; the server notices that they have gone",
+    "a VM takes nothing, one client has pasted, 200 others come and go; the server notices that they went",
     departed,
 );
 

@@ -53,8 +53,8 @@ pub(super) const TLS_GARBAGE: Drill = Drill::new(
 )
 .tls(Tls::All);
 
-/// Each does one thing without end: moves that nobody began, moves with wrong secrets, renames, moves that are begun
-/// again.
+/// Each does one thing without end: moves that nobody began, moves with wrong secrets, renames, moves that
+/// are begun again.
 fn log(attack: &mut Attack<'_>) -> Result<(), LoadError> {
     let vms = attack.ground.vms();
     let name = |n: usize| message(code::NAME, format!("{n:04}{}", "n".repeat(120)).as_bytes());
@@ -123,7 +123,8 @@ fn garbage(attack: &mut Attack<'_>, before: fn(&mut Random) -> Vec<u8>) -> Resul
     Ok(())
 }
 
-/// A record of some type and length, of which only the head may be true; or a hello of a client that goes on wrong.
+/// A record of some type and length, of which only the head may be true; or a hello of a client that goes on
+/// wrong.
 fn tls_record(random: &mut Random) -> Vec<u8> {
     let length = random.below(700);
     let kind = 20 + random.below(6) as u8;
@@ -138,5 +139,6 @@ fn tls_record(random: &mut Random) -> Vec<u8> {
     record
 }
 
-/// Ten lines a second for each of the attackers, and what newcomers and bystanders make of their own, are not half.
+/// Ten lines a second for each of the attackers, and what newcomers and bystanders make of their own, are not
+/// half.
 const LOG_PER_SECOND: u64 = 64 << 10;
