@@ -186,6 +186,23 @@ fn the_next_shell_of_a_name_and_that_of_a_guest_that_comes_back_are_as_large() {
 }
 
 #[test]
+fn a_shell_that_is_sent_away_takes_its_stream_of_sizes_with_it() {
+    let (mut world, mut agent, mut operator, _, id) = shell_with_window("s2", 50);
+    let main = agent.came.keys().copied().find(|id| id.is_guests()).unwrap();
+    world.change(&with_right("operator"));
+    let who = operator.ok(&mut world, json!({ "op": "who", "console": "vm01/shell" }));
+    operator.ok(&mut world, json!({ "op": "kick", "client": who["legs"][0]["id"] }));
+    pass(&mut operator, &mut agent, &mut world);
+    assert!(agent.reset.contains(&main), "the shell goes on");
+    assert!(agent.reset.contains(&id), "the stream of sizes outlives its shell");
+    agent.announce(&shell("shell"));
+    wait(&mut operator, &mut agent, &mut world);
+    let (next, header) = agent.opened();
+    assert_eq!(header.op(), "window");
+    assert_eq!(sizes(&mut agent, next), [50]);
+}
+
+#[test]
 fn a_shell_that_nobody_looks_at_has_no_stream_of_sizes_and_who_comes_next_has_another() {
     for mux in ["s2", "s2+sl"] {
         let (mut world, mut agent, mut operator, stream, id) = shell_with_window(mux, 50);
