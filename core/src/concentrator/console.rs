@@ -226,6 +226,11 @@ impl Console {
         if self.has_guest {
             fx.cut_guest(self.id());
         }
+        self.drop_input(buffers, fx);
+    }
+
+    /// What waits for the VM is lost.
+    pub(super) fn drop_input(&mut self, buffers: &mut Buffers, fx: &mut Effects) {
         let (lost, reopened) = self.uplink.clear(buffers);
         if lost > 0 {
             self.count().input_lost += lost as u64;

@@ -12,7 +12,7 @@ use super::conn::{Conn, Early, Role, Transport, Vm, Wire};
 use super::console::Console;
 use super::event::{CloseReason, EventKind};
 use super::feeding::offer_raw_line;
-use super::guest::{Chance, Guest, News};
+use super::guest::{Chance, Guest, Mux, News};
 use super::id::{ConnId, ConsoleId};
 use super::index::Placed;
 use super::label::{Identity, Label};
@@ -41,7 +41,12 @@ impl Concentrator {
         }
         if is_there {
             guest.handle_opened(now);
+            if was_cut && guest.mux != Mux::S2OverSl {
+                // The rest of a frame whose beginning another connection has would spoil the next one.
+                self.consoles.drop_input(at, &mut self.fx);
+            }
         }
+        let Some(guest) = self.consoles.guests.get_mut(at) else { return };
         guest.handle_control_there(has_control, now);
         guest.interpret(now);
         self.consoles.print_text(at, &text, &mut self.fx);

@@ -182,18 +182,55 @@ fn the_engine_keeps_its_contract_whatever_agents_in_guests_do() {
     }
 }
 
-/// What fits a few seconds.
-const AGENT_SEEDS: u32 = 150;
+#[test]
+fn the_engine_keeps_its_contract_whatever_operators_ask() {
+    let mut happened = std::collections::BTreeSet::new();
+    for seed in 1..OPERATOR_SEEDS {
+        happened.extend(engine::engine(&program_with_operators(seed)));
+    }
+    for event in ["VmIdentified", "Attached", "Left", "BreakSent", "GuestUp", "an operator has all answers"] {
+        assert!(happened.contains(event), "{event} never happens: {happened:?}");
+    }
+}
 
-/// A program of which most is about guests with agents.
-fn program_with_agents(seed: u32) -> Vec<u8> {
+/// A program of which most is about operators, beside VMs, some of which carry streams.
+fn program_with_operators(seed: u32) -> Vec<u8> {
+    let mut next = numbers(seed);
+    let mut program = vec![next(), next() & !0x40, next() | 0x60];
+    for _ in 0..200 {
+        match next() % 32 {
+            0..=3 => program.extend([0, next(), next()]),
+            4 | 5 => program.extend([5, next(), next() & 0x10, next() & 0x77]),
+            6 => program.extend([5, next(), next() & !1, next() | 0x88]),
+            7..=20 => program.extend([5, next(), next() | 1, next()]),
+            21 | 22 => program.extend([12, next(), next()]),
+            23 => program.extend([17, next()]),
+            24 => program.extend([11, next(), next()]),
+            25..=27 => program.extend([15, 0]),
+            _ => program.extend([next(), next(), next(), next()]),
+        }
+    }
+    program
+}
+
+/// Numbers that look like chance, from a seed.
+fn numbers(seed: u32) -> impl FnMut() -> u8 {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
-    let mut next = move || {
+    move || {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
         (state >> 16) as u8
-    };
+    }
+}
+
+/// What fits a few seconds.
+const AGENT_SEEDS: u32 = 150;
+const OPERATOR_SEEDS: u32 = 300;
+
+/// A program of which most is about guests with agents.
+fn program_with_agents(seed: u32) -> Vec<u8> {
+    let mut next = numbers(seed);
     // To every second nobody types, and what agents are sent has to be theirs.
     let types = seed.is_multiple_of(2);
     let ports = if types { 0xff } else { !0x30 };
@@ -214,7 +251,7 @@ fn program_with_agents(seed: u32) -> Vec<u8> {
             24 | 27 if types => program.extend([19, next(), next()]),
             28 if types => program.extend([5, next(), 3 + (next() & 8), next()]),
             25 => program.extend([15, next()]),
-            26 if next() % 16 == 0 => program.extend([23, 0xfe]),
+            26 if next().is_multiple_of(16) => program.extend([23, 0xfe]),
             _ if types => program.extend([next(), next(), next(), next()]),
             _ => program.extend([12, next(), 0xff]),
         }
@@ -228,13 +265,7 @@ fn hyperstart_corpus_replays_and_any_bytes_of_a_guest_are_survived() {
     quickcheck::quickcheck(hyperstart_lives as fn(Vec<u8>) -> bool);
     // Programs of which most means something.
     for seed in 1..2000u32 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            (state >> 16) as u8
-        };
+        let mut next = numbers(seed);
         let mut program = vec![0, 0, 5, 3];
         for _ in 0..200 {
             program.extend([[3, 3, 4, 4, 5, 5, 5, 2, 7, 1, 0][usize::from(next()) % 11], next()]);

@@ -90,6 +90,13 @@ impl Consoles {
         console.wake_input(fx);
     }
 
+    /// What waits for a console's line is lost.
+    pub(in crate::concentrator) fn drop_input(&mut self, id: ConsoleId, fx: &mut Effects) {
+        if let Some((console, buffers)) = self.with_buffers(id) {
+            console.drop_input(buffers, fx);
+        }
+    }
+
     /// Whether a line without telnet is owed frames of a guest's session.
     pub(in crate::concentrator) fn has_frames(&self, id: ConsoleId) -> bool {
         self.guests.get(id).is_some_and(|guest| guest.is_frames_alone() && guest.trunk.has_output())

@@ -8,6 +8,7 @@
 //! the end the server is shut down, and everything ends.
 
 mod agent;
+mod operator;
 mod runtime;
 mod words;
 
@@ -154,7 +155,9 @@ impl Words {
             (&Self::Of(word, arg), Kind::Vm) => words::of_vm(word, arg, secrets),
             // What its guest prints beside streams.
             (&Self::Of(_, arg), Kind::Line) => vec![arg; usize::from(arg)],
-            (&Self::Of(word, arg), Kind::Client | Kind::Local) => words::of_client(word, arg),
+            (&Self::Of(word, arg), Kind::Client | Kind::Local | Kind::Operator) => {
+                words::of_client(word, arg)
+            }
         }
     }
 }

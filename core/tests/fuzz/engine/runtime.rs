@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vspc_core::admin::operator::{ReloadOutcome, Rules};
 use vspc_core::concentrator::{
     Address, Closed, CommandError, Concentrator, Config, ConnId, ConsoleId, EventKind, Identity,
-    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Mux, Output, Peer, PortRange,
+    LEAST_LAG_LIMIT, ListenError, ListenerId, LocalKind, LocalOptions, Mux, Order, Output, Peer, PortRange,
     Reservation, SerialLine, SlowClient, Takeover, TcpState,
 };
 use vspc_core::telnet::{Decoder, Item, escape_into};
@@ -15,6 +16,7 @@ use vspc_core::time::Instant;
 use vspc_core::vmware::{Message, VMWARE_TELNET_EXT};
 
 use super::agent::Agent;
+use super::operator::Operator;
 use super::words::{uuid, vm_with_agent};
 use super::{Op, Words};
 
@@ -40,6 +42,8 @@ pub(super) enum Kind {
     /// A serial line without telnet, whose guest has an agent.
     Line,
     Client,
+    /// At the admin port.
+    Operator,
     Local,
 }
 
@@ -56,6 +60,8 @@ struct Link {
     header: VecDeque<u8>,
     /// The agent in its guest, where it may have one, and what that has said and its line has not brought.
     agent: Option<Agent>,
+    /// The same of an operator.
+    operator: Option<Box<Operator>>,
     unread: VecDeque<u8>,
 }
 
@@ -94,7 +100,7 @@ impl Runtime {
     pub(super) fn new(shape: [u8; 3]) -> Self {
         let [policy, limits, sizes] = shape;
         let may_wait = policy % 3 == 2;
-        let has_agents = sizes & 0x20 != 0;
+        let (has_agents, has_operators) = (sizes & 0x20 != 0, sizes & 0x40 != 0);
         let descriptors = if has_agents && limits & 0x40 != 0 { MANY_DESCRIPTORS } else { DESCRIPTORS };
         let line = || SerialLine {
             name: LINE.to_owned(),
@@ -121,6 +127,8 @@ impl Runtime {
             max_descriptors: descriptors,
             proxies: if sizes & 0x10 != 0 { vec![PROXY.parse().unwrap()] } else { Vec::new() },
             lines: if has_agents { vec![line()] } else { Vec::new() },
+            admin_listen: if has_operators { vec![Address::Ip(ADMIN.parse().unwrap())] } else { Vec::new() },
+            admin_rights: Rules::new(RIGHTS.iter().map(|rule| rule.parse().unwrap()).collect()),
             takeover: match sizes >> 2 & 3 {
                 0 | 1 => Takeover::Probe,
                 2 => Takeover::Newest,
@@ -152,7 +160,7 @@ impl Runtime {
             happened: BTreeSet::new(),
         };
         runtime.poll(usize::MAX);
-        for _ in 0..1 + usize::from(has_agents) {
+        for _ in 0..1 + usize::from(has_agents) + usize::from(has_operators) {
             runtime.listened(0, Ok(()));
         }
         runtime.poll(usize::MAX);
@@ -200,6 +208,7 @@ impl Runtime {
         for at in 0..self.links.len() {
             self.check_offered_twice(at);
         }
+        self.check_answers();
         self.run(&Op::ShutDown);
         for _ in 0..100 {
             self.poll(usize::MAX);
@@ -241,6 +250,7 @@ impl Runtime {
             .map(|(&id, (address, _))| match address {
                 Address::Ip(at) if at.port() == 13370 => (id, Kind::Vm),
                 Address::Ip(at) if at.port() == 7001 => (id, Kind::Line),
+                Address::Ip(at) if at.port() == 13371 => (id, Kind::Operator),
                 _ => (id, Kind::Client),
             })
             .collect();
@@ -255,8 +265,14 @@ impl Runtime {
         if let Some(id) = self.engine.handle_accepted(on, peer, self.now) {
             self.insert(id, kind);
             if is_proxy && self.has_proxies {
-                self.live(id).header =
-                    HEADERS[usize::from(which >> 4) % HEADERS.len()].iter().copied().collect();
+                let header = HEADERS[usize::from(which >> 4) % HEADERS.len()].iter().copied();
+                let link = self.live(id);
+                if let Some(operator) = &mut link.operator {
+                    operator.betray();
+                    link.unread.extend(header);
+                } else {
+                    link.header.extend(header);
+                }
             }
         }
     }
@@ -265,6 +281,7 @@ impl Runtime {
         assert!(!self.dead.contains(&id), "{id} was given out twice");
         assert!(self.links.iter().all(|link| link.id != id), "{id} was given out twice");
         let has_agent = self.has_agents && matches!(kind, Kind::Vm | Kind::Line);
+        let nonce = 2 * id.index() as u32 + 9;
         self.links.push(Link {
             id,
             kind,
@@ -272,7 +289,8 @@ impl Runtime {
             ended: false,
             heard: Decoder::new(),
             header: VecDeque::new(),
-            agent: has_agent.then(|| Agent::new(2 * id.index() as u32 + 9, self.now)),
+            agent: has_agent.then(|| Agent::new(nonce, self.now)),
+            operator: (kind == Kind::Operator).then(|| Box::new(Operator::new(nonce, self.now))),
             unread: VecDeque::new(),
         });
     }
@@ -310,10 +328,21 @@ impl Runtime {
             let id = link.id;
             return if word & 2 == 0 { self.bring(at, arg.into()) } else { self.converse(id) };
         }
+        if let (Some(operator), &Words::Of(word, arg)) = (&mut link.operator, words)
+            && word & 1 != 0
+        {
+            self.was_typed = true;
+            operator.act(word >> 2, arg);
+            let id = link.id;
+            return if word & 2 == 0 { self.bring(at, arg.into()) } else { self.converse(id) };
+        }
+        if let Some(operator) = &mut link.operator {
+            operator.betray();
+        }
         match (&mut link.agent, link.kind) {
             // That is nothing of its session's.
             (Some(agent), _) => agent.is_faithful = false,
-            (None, Kind::Client | Kind::Local) => self.was_typed = true,
+            (None, Kind::Client | Kind::Operator | Kind::Local) => self.was_typed = true,
             _ => {}
         }
         let mut data: Vec<u8> = link.header.iter().copied().collect();
@@ -329,14 +358,16 @@ impl Runtime {
         }
     }
 
-    /// A line brings what its agent has said, and so many bytes less than all of it, if it has so many.
+    /// A line brings what its agent or operator has said, and so many bytes less than all of it, if it has so
+    /// many.
     fn bring(&mut self, at: usize, less: usize) {
         let link = &mut self.links[at];
-        let Some(agent) = &mut link.agent else { return };
         let mut said = Vec::new();
-        match link.kind {
-            Kind::Line => said = agent.says(self.now),
-            _ => escape_into(&agent.says(self.now), &mut said),
+        match (&mut link.agent, &mut link.operator) {
+            (Some(agent), _) if link.kind == Kind::Line => said = agent.says(self.now),
+            (Some(agent), _) => escape_into(&agent.says(self.now), &mut said),
+            (None, Some(operator)) => said = operator.says(self.now),
+            (None, None) => return,
         }
         link.unread.extend(said);
         let most = link.unread.len().saturating_sub(less).min(self.engine.receive_window(link.id));
@@ -440,6 +471,12 @@ impl Runtime {
                     }
                 }
             }
+            Kind::Operator => {
+                if let Some(operator) = &mut link.operator {
+                    operator.receive(&bytes, now);
+                    operator.check_frames();
+                }
+            }
             Kind::Client | Kind::Local => {}
         }
         if link.agent.as_ref().is_some_and(|agent| agent.was_typed_at) {
@@ -519,6 +556,33 @@ impl Runtime {
         }
     }
 
+    /// Operators that read again have their answers.
+    fn check_answers(&mut self) {
+        if self.going_down {
+            return;
+        }
+        let ids: Vec<ConnId> = self
+            .links
+            .iter()
+            .filter(|link| link.kind == Kind::Operator && !link.ended)
+            .map(|it| it.id)
+            .collect();
+        for id in ids {
+            for _ in 0..ANSWERS_WITHIN {
+                if let Some(operator) = self.links.iter_mut().find(|link| link.id == id) {
+                    operator.operator.as_mut().expect("it is one").catch_up();
+                }
+                self.converse(id);
+                self.now = self.now + Duration::from_millis(200);
+                self.time_out();
+            }
+            if let Some(link) = self.links.iter().find(|link| link.id == id && !link.ended) {
+                link.operator.as_ref().expect("it is one").check_answered();
+                self.happened.insert("an operator has all answers".to_owned());
+            }
+        }
+    }
+
     /// A stale id is a no-op everywhere.
     fn stale(&mut self, which: u8) {
         let Some(at) = usize::from(which).checked_rem(self.dead.len()) else { return };
@@ -593,6 +657,9 @@ impl Runtime {
                 assert!(!std::mem::replace(&mut link.ready, true), "{id} was told of its bytes twice");
             }
             Output::Receive(id) => drop(self.live(id)),
+            Output::Host(Order::Reload(asker)) => {
+                self.engine.handle_reloaded(asker, &ReloadOutcome::default(), self.now);
+            }
             Output::Host(_) | Output::Log(_) | Output::Connect(..) => {}
             Output::Inspect(id) => {
                 self.live(id);
@@ -613,7 +680,10 @@ impl Runtime {
                 self.dead_listeners.insert(id);
             }
             Output::Close(id, _) => {
-                self.live(id);
+                if self.live(id).kind == Kind::Operator {
+                    // Of its end nobody is told.
+                    self.reasons.insert(id);
+                }
                 self.links.retain(|link| link.id != id);
                 self.dead.push(id);
             }
@@ -675,6 +745,14 @@ fn hear(decoder: &mut Decoder, mut bytes: &[u8], secrets: &mut Vec<Vec<u8>>, mut
         }
     }
 }
+
+/// Where operators connect, in some programs, and what those who come may.
+const ADMIN: &str = "127.0.0.1:13371";
+const RIGHTS: [&str; 2] = ["192.0.2.0/25=operator", "192.0.2.2=writer"];
+
+/// Looks, a fifth of a second apart, by which an operator that reads has its answers, or is sent away: who was
+/// kicked is given time to hear why.
+const ANSWERS_WITHIN: usize = 50;
 
 /// Who says for whom it connects, in some programs: one of those who come.
 const PROXY: &str = "192.0.2.3";

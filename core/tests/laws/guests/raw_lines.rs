@@ -118,6 +118,21 @@ fn a_key_waits_for_a_frame_at_most_where_a_line_takes_nothing_for_long() {
 }
 
 #[test]
+fn a_line_that_inherits_is_not_brought_the_rest_of_a_frame_that_another_one_has_begun() {
+    let (mut world, first) = world_with_line(Mux::S2, usize::MAX);
+    let second = world.connect_to(7001, Part::Client(Client::new(Kind::Raw))).expect("it is listened for");
+    // The newest gets the input, and takes a few bytes of its first frame.
+    world.stall(second, 4);
+    world.pass(Duration::from_secs(2));
+    let before = brought(&mut world, first.vm).len();
+    world.reset(second);
+    // The older one inherits when nobody comes back.
+    world.pass(Duration::from_secs(61));
+    let came = &brought(&mut world, first.vm)[before..];
+    assert_eq!((&came[..8], &came[12..16]), (&[0; 8][..], &b"MUX2"[..]), "{came:x?}");
+}
+
+#[test]
 fn what_was_typed_before_a_guest_is_there_goes_ahead_of_its_frames_and_nothing_between_them() {
     for cut in [1, usize::MAX] {
         let (mut world, mut agent) = world_with_line(Mux::S2, cut);
